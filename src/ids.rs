@@ -1,0 +1,97 @@
+//! Names of things: newtypes that cannot be mixed up.
+
+use std::fmt;
+
+/// A connection, as one shard knows it. A slot is reused; a (slot, generation) pair is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// Index into the shard's connection table; below 2^24 (it shares 64 bits of `user_data` with two other fields).
+    pub slot: u32,
+    /// How often the slot had been given out before.
+    pub generation: u32,
+}
+
+/// Number of a shard: 0 up to the number of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u16);
+
+/// A player within one game. Never reused while the game lives; 0 is nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlayerId(pub u32);
+
+/// The 16 bytes that give a seat back to a client that lost its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ResumeToken(pub [u8; 16]);
+
+impl ResumeToken {
+    /// Reads 32 hex digits, lower case, as in `?resume=`.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+        let mut token = [0; 16];
+        for (byte, pair) in token.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(token))
+    }
+}
+
+/// The hex form, as a client sends it back.
+impl fmt::Display for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A secret: shown only where somebody asks for the hex form.
+impl fmt::Debug for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResumeToken(..)")
+    }
+}
+
+/// The part of a topic behind its colon, and `{game}` in `/play/{game}`: 1 to 64 bytes of `A-Z a-z 0-9 _ - .`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName(Box<str>);
+
+impl TopicName {
+    /// Longest name, in bytes.
+    pub const BYTES_MAX: usize = 64;
+
+    /// `None` when `name` is empty, too long, or has another character.
+    pub fn parse(name: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        let valid = (1..=Self::BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
+        valid.then(|| Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a client can join.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// `game:{name}`, and `/play/{name}`.
+    Game(TopicName),
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Game(name) => write!(f, "game:{name}"),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! corelay: a relay for multiplayer game sessions.
+//!
+//! The modules stand in reading order, which is also the order of the floors: a module may use itself and what stands above
+//! it in this list, never what stands below (`tests/layers.rs` checks it). `ARCHITECTURE.md` is the map.
+#![deny(unsafe_code)]
+
+// Floor 1: words.
+pub mod ids;
+pub mod limits;
+pub mod metrics;
+pub mod reasons;
+pub mod time;
+
+// Floor 2: bytes <-> messages.
+pub mod wire;
+
+// Floor 3: one client; one topic. They never see each other.
+pub mod room;
+pub mod session;
+
+// Floor 4: one thread's world. Up to here nothing makes a system call.
+pub mod shard;
+
+// Floor 5: queues between threads.
+#[cfg(feature = "server")]
+pub mod mailbox;
+
+// Floor 6: the rim, where calls reach the kernel. Siblings that never see each other.
+#[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
+pub mod uring;
+
+// Floor 7: assembly.
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod server;

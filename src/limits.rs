@@ -1,0 +1,142 @@
+//! Every bound of the relay, in one place. A number that can be configured has its default here; what it counts and what
+//! happens when it is reached stands beside it.
+
+use std::time::Duration;
+
+// ── Requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Request head, request line included. Longer: 431.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Header lines in a request. More: 431.
+pub const REQUEST_HEADERS_MAX: usize = 64;
+/// From accept to the complete request head. Longer: 408.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Display name of a player, in bytes of UTF-8; its length travels in one byte. Longer: 400.
+pub const NAME_BYTES_MAX: usize = 64;
+/// User id (`sub`), in bytes of UTF-8; its length travels in one byte. Longer: 403.
+pub const USER_ID_BYTES_MAX: usize = 128;
+
+// ── Messages ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Inbound message, all fragments together. Longer: close 1009.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Fragments of one inbound message. More: close 1008 `abuse`.
+pub const MESSAGE_FRAGMENTS_MAX: u32 = 4096;
+/// Outbound message; larger states are split. Godot's default inbound buffer is 65,535 bytes.
+pub const OUTBOUND_MESSAGE_BYTES_MAX: usize = 60 * 1024;
+/// Inbound message on `/echo`, for conformance suites.
+pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Fragments of one message on `/echo`.
+pub const ECHO_MESSAGE_FRAGMENTS_MAX: u32 = 1024 * 1024;
+/// Payload of a control frame (RFC 6455 section 5.5). Longer: close 1002.
+pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+
+// ── Outboxes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Reliable lane of one connection: events, rosters, notices not yet taken by the kernel. More: close 1013 `slow`.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// The same on `/echo`, where one message may be 16 MiB.
+pub const ECHO_OUTBOX_BYTES_MAX: usize = 4 * ECHO_MESSAGE_BYTES_MAX;
+/// Frames handed to the kernel in one `sendmsg`. More wait for its completion.
+pub const FRAMES_PER_SEND_MAX: usize = 64;
+/// A close that cannot be finished with the peer (its close frame, its end of stream) is finished without it.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Frames whose buffers a shard keeps for the next ticks. More are freed.
+pub const FRAMES_POOLED_MAX: usize = 1024;
+
+// ── Games ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Tick rate of a game without settings, per second.
+pub const TICK_HZ_DEFAULT: u16 = 20;
+/// Highest tick rate that can be configured.
+pub const TICK_HZ_MAX: u16 = 120;
+/// Players of one game, held seats included, when not configured. More: 503.
+pub const PLAYERS_MAX_DEFAULT: u32 = 1_000;
+/// Highest `players_max` that can be configured.
+pub const PLAYERS_MAX_MAX: u32 = 20_000;
+/// How long a lost player's seat is held, when not configured.
+pub const SEAT_HOLD_DEFAULT: Duration = Duration::from_secs(15);
+/// Longest `seat_hold_s` that can be configured.
+pub const SEAT_HOLD_MAX: Duration = Duration::from_secs(3_600);
+/// Objects a player may own. More: Error `limit_reached`.
+pub const OBJECTS_PER_PLAYER_MAX: usize = 64;
+/// Payload of an Event. Longer: Error `malformed`.
+pub const EVENT_PAYLOAD_BYTES_MAX: usize = 1024;
+/// Events a game keeps for members that resume. Older ones cannot be caught up with.
+pub const EVENTS_KEPT_MAX: usize = 300;
+
+// ── Rates (PROTOCOL section 7) ──────────────────────────────────────────────────────────────────────────────────────
+
+/// Moves, and apart from them object records: per second, and at once.
+pub const MOVE_RATE: (u32, u32) = (60, 60);
+/// Events: per second, and at once.
+pub const EVENT_RATE: (u32, u32) = (20, 40);
+/// Pings: per second, and at once.
+pub const PING_RATE: (u32, u32) = (10, 20);
+/// Bytes in: per second, and at once. Over it, reading stops.
+pub const BYTES_RATE: (u32, u32) = (64 * 1024, 128 * 1024);
+/// Over a rate, the client is told at most this often per class.
+pub const RATE_LIMITED_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+/// Attempts over `ABUSE_WINDOW` beyond this many times the rate: close 1008 `abuse`.
+pub const ABUSE_FACTOR: u32 = 20;
+/// See `ABUSE_FACTOR`.
+pub const ABUSE_WINDOW: Duration = Duration::from_secs(10);
+/// Malformed records within `MALFORMED_WINDOW` that close a connection with 1003.
+pub const MALFORMED_MAX: u32 = 10;
+/// See `MALFORMED_MAX`.
+pub const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
+
+// ── Liveness (PROTOCOL section 6) ───────────────────────────────────────────────────────────────────────────────────
+
+/// `/play`: silence after which the relay pings.
+pub const PLAY_PING_AFTER: Duration = Duration::from_secs(5);
+/// `/play`: silence after which it closes.
+pub const PLAY_CLOSE_AFTER: Duration = Duration::from_secs(15);
+
+// ── Drain ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// From the first SIGTERM to the exit, whatever clients do.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// From the notice to the first close.
+pub const DRAIN_NOTICE: Duration = Duration::from_secs(1);
+/// Connections closed per `DRAIN_BATCH_INTERVAL`, over all shards, when not configured.
+pub const DRAIN_BATCH: u32 = 10_000;
+/// See `DRAIN_BATCH`.
+pub const DRAIN_BATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// What the drain notice tells clients: come back after this …
+pub const DRAIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// … plus a random part of this.
+pub const DRAIN_JITTER: Duration = Duration::from_secs(5);
+
+// ── Tables and queues ───────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Connections of one shard: a slot is 24 bits of `user_data`.
+pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 24;
+/// Descriptor slots of a shard that no player gets: they carry refusals. With fewer free, accepting stops.
+pub const CONNECTIONS_RESERVE: u32 = 64;
+/// Shards of one process.
+pub const SHARDS_MAX: u16 = 256;
+/// Letters waiting between two shards. Full: a hand-over is refused with 503.
+pub const MAILBOX_LETTERS_MAX: usize = 256;
+/// Receive buffers a shard lends to the kernel, and the size of one.
+pub const RECEIVE_BUFFERS: u16 = 1024;
+/// See `RECEIVE_BUFFERS`.
+pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
+/// Completion queue entries of a shard's ring.
+pub const COMPLETION_QUEUE_ENTRIES: u32 = 64 * 1024;
+/// Submission queue entries of a shard's ring.
+pub const SUBMISSION_QUEUE_ENTRIES: u32 = 4096;
+
+/// User memory of one idle player, connection, seat and roster entry included: a named sum, checked by a test that
+/// measures the structs, and by the load test on the whole process.
+pub const IDLE_PLAYER_BYTES_MAX: usize = 320;
+
+const _: () = assert!(OUTBOUND_MESSAGE_BYTES_MAX < 65_535, "Godot's default inbound buffer");
+const _: () = assert!(EVENT_PAYLOAD_BYTES_MAX + 16 < OUTBOUND_MESSAGE_BYTES_MAX);
+const _: () = assert!(EVENT_PAYLOAD_BYTES_MAX + 8 <= MESSAGE_BYTES_MAX);
+const _: () = assert!(OUTBOX_BYTES_MAX > 2 * OUTBOUND_MESSAGE_BYTES_MAX, "a whole state and its roster fit");
+const _: () = assert!(ECHO_OUTBOX_BYTES_MAX > ECHO_MESSAGE_BYTES_MAX);
+const _: () =
+    assert!(NAME_BYTES_MAX < 256 && USER_ID_BYTES_MAX < 256, "their length is one byte on the wire");
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());

@@ -1,0 +1,193 @@
+//! Counters and histograms of a shard: the shard writes, anybody reads, nobody waits.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass, RefusalReason};
+
+/// A number that only grows. One thread writes it, so an increment is a load and a store, not a locked instruction.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A number that goes up and down. One thread writes it.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Replaces the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes `n` away.
+    pub fn subtract(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Durations in buckets whose bounds double: up to 1 µs, 2 µs, 4 µs … about 17 s, and beyond.
+#[derive(Debug, Default)]
+pub struct DurationHistogram {
+    buckets: [Counter; Self::BUCKETS],
+    sum_us: Counter,
+}
+
+impl DurationHistogram {
+    /// Number of buckets, the last one without an upper bound.
+    pub const BUCKETS: usize = 26;
+
+    /// Counts one duration.
+    pub fn record(&self, duration: Duration) {
+        let us = duration.as_micros() as u64;
+        let bucket = (64 - us.saturating_sub(1).leading_zeros() as usize).min(Self::BUCKETS - 1);
+        self.buckets[bucket].increment();
+        self.sum_us.add(us);
+    }
+
+    /// Upper bound of bucket `index`, in µs; `None` for the last.
+    pub fn upper_bound_us(index: usize) -> Option<u64> {
+        (index + 1 < Self::BUCKETS).then(|| 1 << index)
+    }
+
+    /// Counts per bucket, not cumulated.
+    pub fn counts(&self) -> [u64; Self::BUCKETS] {
+        std::array::from_fn(|index| self.buckets[index].value())
+    }
+
+    /// Sum of everything recorded, in µs.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us.value()
+    }
+}
+
+/// What one shard tells about itself. Arrays are indexed by `index()` of their reason.
+#[derive(Debug, Default)]
+pub struct ShardMetrics {
+    /// Connections whose request head is not complete.
+    pub connections_upgrading: Gauge,
+    /// Connections that are open.
+    pub connections_open: Gauge,
+    /// Connections that wait for the end of their close.
+    pub connections_closing: Gauge,
+    /// Players of this shard's games, held seats included.
+    pub seats: Gauge,
+    /// Seats held for a lost player.
+    pub seats_held: Gauge,
+    /// Games of this shard.
+    pub games: Gauge,
+
+    /// Connections accepted.
+    pub accepts: Counter,
+    /// Accepts that failed (no descriptor, no memory).
+    pub accept_failures: Counter,
+    /// 1 while accepting is stopped because the descriptor table is nearly full.
+    pub accept_paused: Gauge,
+    /// Upgrades refused.
+    pub refusals: [Counter; RefusalReason::COUNT],
+    /// Connections ended, by reason.
+    pub closes: [Counter; CloseReason::COUNT],
+    /// Seats given back to a client that resumed.
+    pub resumes: Counter,
+
+    /// WebSocket messages received (control frames included).
+    pub frames_in: Counter,
+    /// WebSocket messages handed to the kernel.
+    pub frames_out: Counter,
+    /// Bytes received.
+    pub bytes_in: Counter,
+    /// Bytes the kernel took.
+    pub bytes_out: Counter,
+
+    /// Moves applied.
+    pub moves: Counter,
+    /// Object records applied.
+    pub objects: Counter,
+    /// Events received and accepted.
+    pub events_in: Counter,
+    /// Events queued for members.
+    pub events_out: Counter,
+    /// Deltas queued for members.
+    pub deltas: Counter,
+    /// Keyframes queued for members.
+    pub keyframes: Counter,
+    /// Tick frames a member did not get, because its socket was busy.
+    pub frames_skipped: Counter,
+    /// Tick frames encoded: at most one Delta and one Keyframe per game and tick.
+    pub frames_encoded: Counter,
+    /// Records over a rate limit.
+    pub rate_limited: [Counter; RateClass::COUNT],
+    /// Error records sent.
+    pub errors: [Counter; ErrorCode::COUNT],
+    /// Correction records sent.
+    pub corrections: [Counter; CorrectionReason::COUNT],
+
+    /// Bytes waiting in reliable lanes.
+    pub outbox_bytes: Gauge,
+    /// From the time a tick was due to the time it ran.
+    pub tick_lateness: DurationHistogram,
+    /// Length of a turn of the loop, waiting excluded.
+    pub loop_turn: DurationHistogram,
+    /// When the loop last turned: `Instant::as_micros`.
+    pub loop_turned_at_us: Gauge,
+
+    /// Connections handed to another shard.
+    pub hand_overs_out: Counter,
+    /// Connections taken from another shard.
+    pub hand_overs_in: Counter,
+    /// Hand-overs that the target could not take.
+    pub hand_overs_refused: Counter,
+    /// `io_uring_enter` calls.
+    pub enters: Counter,
+    /// Completions reaped.
+    pub completions: Counter,
+    /// Completions of a connection that was already gone.
+    pub completions_stale: Counter,
+    /// Completion queue overflows: a bug, or a queue sized wrong.
+    pub completion_overflows: Counter,
+    /// Receives that ended because no buffer was free.
+    pub receive_buffers_exhausted: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_counted_in_the_first_bucket_that_holds_it() {
+        let histogram = DurationHistogram::default();
+        for us in [0, 1, 2, 3, 1 << 30] {
+            histogram.record(Duration::from_micros(us));
+        }
+        let counts = histogram.counts();
+        assert_eq!((counts[0], counts[1], counts[2], counts[DurationHistogram::BUCKETS - 1]), (2, 1, 1, 1));
+        assert_eq!(DurationHistogram::upper_bound_us(2), Some(4));
+        assert_eq!(DurationHistogram::upper_bound_us(DurationHistogram::BUCKETS - 1), None);
+    }
+}

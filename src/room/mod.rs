@@ -1,0 +1,3 @@
+//! One topic: commands in, effects out.
+
+pub mod game;

@@ -1,0 +1,1 @@
+//! Topic to shard; the only file that knows the hash.

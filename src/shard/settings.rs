@@ -1,0 +1,55 @@
+//! What an operator can set, as the core wants it: checked, resolved, immutable, shared by all shards.
+
+use std::time::Duration;
+
+use crate::limits;
+use crate::room::game::GameRules;
+use crate::session::liveness::Liveness;
+use crate::session::rate_limit::Rates;
+use crate::wire::token::Verifier;
+use crate::wire::upgrade::UpgradeRules;
+
+/// See the module documentation. `Settings::default()` is the embedded default.
+#[derive(Debug)]
+pub struct Settings {
+    /// Number of shards of the process.
+    pub shards: u16,
+    /// Connections of one shard that may be players; beyond it 503.
+    pub connections_per_shard_max: u32,
+    /// Which requests are upgraded.
+    pub upgrade: UpgradeRules,
+    /// `None`: development mode, everybody is a guest.
+    pub verifier: Option<Verifier>,
+    /// Rules by game name pattern (a `*` stands for any run of characters); the first that fits wins.
+    pub games: Vec<GameRules>,
+    /// Rate limits of a connection.
+    pub rates: Rates,
+    /// Silence that is answered by a ping, and by a close.
+    pub liveness: Liveness,
+    /// Inbound message limit, in bytes.
+    pub message_bytes_max: usize,
+    /// Bound of a connection's reliable lane, in bytes.
+    pub outbox_bytes_max: usize,
+    /// From accept to the complete request head.
+    pub upgrade_timeout: Duration,
+    /// Connections of one shard closed per `limits::DRAIN_BATCH_INTERVAL` while draining.
+    pub drain_batch: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            connections_per_shard_max: 10_000,
+            upgrade: UpgradeRules { allowed_origins: Vec::new(), development: true, echo: false },
+            verifier: None,
+            games: Vec::new(),
+            rates: Rates::default(),
+            liveness: Liveness::default(),
+            message_bytes_max: limits::MESSAGE_BYTES_MAX,
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
+            upgrade_timeout: limits::UPGRADE_TIMEOUT,
+            drain_batch: limits::DRAIN_BATCH,
+        }
+    }
+}

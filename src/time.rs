@@ -1,0 +1,61 @@
+//! Time as the core sees it: two numbers, handed in by whoever drives it.
+
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// Microseconds on the monotonic clock since the process started. Only differences mean anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The instant `us` microseconds after the process started.
+    pub const fn from_micros(us: u64) -> Self {
+        Self(us)
+    }
+
+    /// Microseconds since the process started.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the process started, in the four bytes that a connection or seat spends on a time
+    /// (they last 49 days; differences are taken with `wrapping_sub`).
+    pub const fn as_millis_u32(self) -> u32 {
+        (self.0 / 1000) as u32
+    }
+
+    /// Time from `earlier` to `self`; zero when `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_micros() as u64))
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration.as_micros() as u64))
+    }
+}
+
+/// One reading of both clocks; the loop takes one a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// For everything that waits or measures.
+    pub instant: Instant,
+    /// Microseconds since 1970 (UTC): token expiry, and the times shown to clients.
+    pub unix_us: u64,
+}
+
+impl Now {
+    /// Whole seconds since 1970, as in a token's `exp`.
+    pub const fn unix_s(self) -> u64 {
+        self.unix_us / 1_000_000
+    }
+}

@@ -1,0 +1,502 @@
+//! The native records of `/play` as zerocopy structs: big-endian, no padding, one record per binary message.
+//!
+//! A record is cast, not parsed: `decode` checks its length and its numbers and returns references into the received bytes.
+
+use zerocopy::big_endian::{F32, U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
+
+/// First byte of a record from a client.
+pub mod kind {
+    #![allow(missing_docs, reason = "the names are those of the records")]
+    pub const MOVE: u8 = 0x01;
+    pub const PUT_OBJECT: u8 = 0x04;
+    pub const REMOVE_OBJECT: u8 = 0x05;
+    pub const EVENT: u8 = 0x06;
+    pub const PING: u8 = 0x07;
+    pub const HOST_MOVES: u8 = 0x08;
+
+    pub const WELCOME: u8 = 0x81;
+    pub const KEYFRAME: u8 = 0x82;
+    pub const DELTA: u8 = 0x83;
+    pub const EVENT_OUT: u8 = 0x84;
+    pub const PONG: u8 = 0x85;
+    pub const ROSTER: u8 = 0x86;
+    pub const RATE_LIMITED: u8 = 0x87;
+    pub const CORRECTION: u8 = 0x88;
+    pub const NOTICE: u8 = 0x89;
+    pub const ERROR: u8 = 0x8A;
+}
+
+/// Declares fixed-size records: plain old data that can be cast from and to bytes at any address.
+macro_rules! records {
+    ($($(#[$meta:meta])* $name:ident [$size:literal] { $($(#[$field_meta:meta])* $field:ident: $type:ty,)+ })+) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+        #[repr(C)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type,)+ }
+        const _: () = assert!(size_of::<$name>() == $size);
+    )+};
+}
+
+records! {
+    /// A player's place.
+    Position [12] {
+        /// Whose.
+        player_id: U32,
+        /// Where.
+        x: F32,
+        /// Where.
+        y: F32,
+    }
+    /// A thing owned by a player.
+    Object [16] {
+        /// Unique within its game.
+        object_id: U32,
+        /// Meaning is the game's.
+        kind: U16,
+        /// Meaning is the game's.
+        flags: U16,
+        /// Where.
+        x: F32,
+        /// Where.
+        y: F32,
+    }
+
+    /// Client: the own position.
+    Move [12] {
+        /// `kind::MOVE`.
+        kind: u8,
+        /// 0.
+        flags: u8,
+        /// Client's number of this input; comes back in a Correction.
+        input_seq: U16,
+        /// Where.
+        x: F32,
+        /// Where.
+        y: F32,
+    }
+    /// Client: create or change an own object.
+    PutObject [20] {
+        /// `kind::PUT_OBJECT`.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+        /// What.
+        object: Object,
+    }
+    /// Client: remove an own object.
+    RemoveObject [8] {
+        /// `kind::REMOVE_OBJECT`.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+        /// Which.
+        object_id: U32,
+    }
+    /// Client: start of an Event; the payload follows.
+    EventHeader [8] {
+        /// `kind::EVENT`.
+        kind: u8,
+        /// 0 everyone else, 1 everyone and the sender, 2 only `target`.
+        scope: u8,
+        /// Meaning is the game's.
+        code: U16,
+        /// Player id for scope 2.
+        target: U32,
+    }
+    /// Client: asks for a Pong.
+    Ping [16] {
+        /// `kind::PING`.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+        /// Comes back.
+        nonce: U32,
+        /// Comes back.
+        client_time_us: U64,
+    }
+    /// Client: start of HostMoves; `count` Positions follow.
+    HostMovesHeader [8] {
+        /// `kind::HOST_MOVES`.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+        /// Number of Positions.
+        count: U32,
+    }
+
+    /// Relay: first record of a connection.
+    Welcome [72] {
+        /// `kind::WELCOME`.
+        kind: u8,
+        /// `Welcome::RESUMED` and its siblings.
+        flags: u8,
+        /// Ticks per second.
+        tick_hz: U16,
+        /// The receiver's player.
+        player_id: U32,
+        /// Name of the event stream.
+        epoch: U64,
+        /// Last event before this record.
+        seq: U64,
+        /// Tick now.
+        tick: U32,
+        /// Unix time in µs.
+        server_time_us: U64,
+        /// Gives the seat back.
+        resume_token: [u8; 16],
+        /// Bounds.
+        min_x: F32,
+        /// Bounds.
+        min_y: F32,
+        /// Bounds.
+        max_x: F32,
+        /// Bounds.
+        max_y: F32,
+        /// Distance per second; infinite: not checked.
+        max_speed: F32,
+    }
+    /// Relay: start of a Keyframe; Positions, then Objects follow.
+    KeyframeHeader [16] {
+        /// `kind::KEYFRAME`.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+        /// Tick.
+        tick: U32,
+        /// Number of Positions.
+        position_count: U32,
+        /// Number of Objects.
+        objects_count: U32,
+    }
+    /// Relay: start of a Delta; Positions, Objects, ids of gone players, ids of gone objects follow.
+    DeltaHeader [20] {
+        /// `kind::DELTA`.
+        kind: u8,
+        /// 0.
+        reserved: u8,
+        /// Number of players gone.
+        gone_players: U16,
+        /// Tick.
+        tick: U32,
+        /// Number of Positions.
+        position_count: U32,
+        /// Number of Objects.
+        objects_count: U32,
+        /// Number of objects gone.
+        gone_objects: U32,
+    }
+    /// Relay: start of an Event; the payload follows.
+    EventOutHeader [16] {
+        /// `kind::EVENT_OUT`.
+        kind: u8,
+        /// As sent.
+        scope: u8,
+        /// As sent.
+        code: U16,
+        /// Player id.
+        sender: U32,
+        /// Place in the stream.
+        seq: U64,
+    }
+    /// Relay: answer to a Ping.
+    Pong [28] {
+        /// `kind::PONG`.
+        kind: u8,
+        /// 0.
+        reserved: [u8; 3],
+        /// As sent.
+        nonce: U32,
+        /// As sent.
+        client_time_us: U64,
+        /// Unix time in µs.
+        server_time_us: U64,
+        /// Tick now.
+        tick: U32,
+    }
+    /// Relay: start of a Roster; who joined, then who left follow (see `write_joined`, `RosterLeft`).
+    RosterHeader [6] {
+        /// `kind::ROSTER`.
+        kind: u8,
+        /// `RosterHeader::WHOLE`, `RosterHeader::MORE`.
+        flags: u8,
+        /// How many joined.
+        joined: U16,
+        /// How many left.
+        left: U16,
+    }
+    /// Relay: one player that left, within a Roster.
+    RosterLeft [5] {
+        /// Who.
+        player_id: U32,
+        /// `LeaveReason::index()`.
+        reason: u8,
+    }
+    /// Relay: records were dropped.
+    RateLimited [8] {
+        /// `kind::RATE_LIMITED`.
+        kind: u8,
+        /// `RateClass::index()` + 1.
+        class: u8,
+        /// 0.
+        reserved: U16,
+        /// When the next one will be taken.
+        retry_after_ms: U32,
+    }
+    /// Relay: a Move was refused.
+    Correction [12] {
+        /// `kind::CORRECTION`.
+        kind: u8,
+        /// `CorrectionReason::index()` + 1.
+        reason: u8,
+        /// The Move's.
+        input_seq: U16,
+        /// The position the relay holds.
+        x: F32,
+        /// The position the relay holds.
+        y: F32,
+    }
+    /// Relay: what will happen to the connection.
+    Notice [16] {
+        /// `kind::NOTICE`.
+        kind: u8,
+        /// `Notice::IDLE` or `Notice::DRAIN`.
+        reason: u8,
+        /// 0.
+        reserved: U16,
+        /// Closed within this time.
+        timeout_ms: U32,
+        /// Come back after this time …
+        retry_after_ms: U32,
+        /// … plus a random part of this.
+        jitter_ms: U32,
+    }
+    /// Relay: start of an Error; UTF-8 text follows.
+    ErrorHeader [4] {
+        /// `kind::ERROR`.
+        kind: u8,
+        /// `ErrorCode::index()` + 1.
+        code: u8,
+        /// 0.
+        reserved: U16,
+    }
+}
+
+impl Welcome {
+    /// The seat is the one that the resume token names.
+    pub const RESUMED: u8 = 1;
+    /// All missed events follow.
+    pub const CAUGHT_UP: u8 = 2;
+    /// No key is configured: everybody is a guest.
+    pub const DEVELOPMENT: u8 = 4;
+}
+
+impl RosterHeader {
+    /// This is the whole roster (its first part, when more follows).
+    pub const WHOLE: u8 = 1;
+    /// Another part follows.
+    pub const MORE: u8 = 2;
+}
+
+impl Notice {
+    /// Answer, or be closed after `timeout_ms`.
+    pub const IDLE: u8 = 1;
+    /// The relay shuts down.
+    pub const DRAIN: u8 = 2;
+}
+
+/// Appends one player that joined to a Roster. Shape: `player_id u32 | user_len u8 | user | name_len u8 | name`.
+pub fn write_joined(buffer: &mut Vec<u8>, player_id: u32, user: &str, name: &str) {
+    debug_assert!(user.len() < 256 && name.len() < 256, "their length is one byte");
+    buffer.extend_from_slice(&player_id.to_be_bytes());
+    for text in [user, name] {
+        buffer.push(text.len() as u8);
+        buffer.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Bytes that `write_joined` appends.
+pub fn joined_bytes(user: &str, name: &str) -> usize {
+    4 + 1 + user.len() + 1 + name.len()
+}
+
+/// A record from a client, checked: lengths fit, every number is finite.
+#[derive(Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names are those of the records")]
+pub enum Record<'a> {
+    Move(&'a Move),
+    PutObject(&'a Object),
+    RemoveObject { object_id: u32 },
+    Event { scope: Scope, code: u16, payload: &'a [u8] },
+    Ping(&'a Ping),
+    HostMoves(&'a [Position]),
+}
+
+/// Who gets an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everyone but the sender.
+    Others,
+    /// Everyone.
+    All,
+    /// One player.
+    Only(u32),
+}
+
+/// What is wrong with a record, as the Error record tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// No bytes.
+    #[error("an empty message is no record; the first byte names the kind")]
+    Empty,
+    /// See the text.
+    #[error("unknown record kind 0x{0:02x}; a client sends 0x01, 0x04, 0x05, 0x06, 0x07 or 0x08")]
+    UnknownKind(u8),
+    /// See the text.
+    #[error("{name} is {expected} bytes long, not {actual}")]
+    Length {
+        /// Name of the record.
+        name: &'static str,
+        /// What it should be.
+        expected: usize,
+        /// What it is.
+        actual: usize,
+    },
+    /// See the text.
+    #[error("an Event is 8 to {max} bytes long, not {0}", max = 8 + EVENT_PAYLOAD_BYTES_MAX)]
+    EventLength(usize),
+    /// See the text.
+    #[error("{0} has a coordinate that is not a finite number")]
+    NotFinite(&'static str),
+    /// See the text.
+    #[error("an Event's scope is 0, 1 or 2, not {0}")]
+    Scope(u8),
+}
+
+/// Casts the payload of a binary message to the record it is.
+pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
+    match *bytes.first().ok_or(Malformed::Empty)? {
+        kind::MOVE => {
+            let record: &Move = fixed("Move", bytes)?;
+            finite("Move", record.x, record.y)?;
+            Ok(Record::Move(record))
+        }
+        kind::PUT_OBJECT => {
+            let object = &fixed::<PutObject>("PutObject", bytes)?.object;
+            finite("PutObject", object.x, object.y)?;
+            Ok(Record::PutObject(object))
+        }
+        kind::REMOVE_OBJECT => {
+            let record: &RemoveObject = fixed("RemoveObject", bytes)?;
+            Ok(Record::RemoveObject { object_id: record.object_id.get() })
+        }
+        kind::EVENT => decode_event(bytes),
+        kind::PING => Ok(Record::Ping(fixed("Ping", bytes)?)),
+        kind::HOST_MOVES => decode_host_moves(bytes),
+        unknown => Err(Malformed::UnknownKind(unknown)),
+    }
+}
+
+fn decode_event(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
+    let Ok((header, payload)) = EventHeader::ref_from_prefix(bytes) else {
+        return Err(Malformed::EventLength(bytes.len()));
+    };
+    if payload.len() > EVENT_PAYLOAD_BYTES_MAX {
+        return Err(Malformed::EventLength(bytes.len()));
+    }
+    let scope = match header.scope {
+        0 => Scope::Others,
+        1 => Scope::All,
+        2 => Scope::Only(header.target.get()),
+        unknown => return Err(Malformed::Scope(unknown)),
+    };
+    Ok(Record::Event { scope, code: header.code.get(), payload })
+}
+
+fn decode_host_moves(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
+    let wrong_length = |expected| Malformed::Length { name: "HostMoves", expected, actual: bytes.len() };
+    let Ok((header, rest)) = HostMovesHeader::ref_from_prefix(bytes) else {
+        return Err(wrong_length(size_of::<HostMovesHeader>()));
+    };
+    let announced = header.count.get() as usize;
+    let positions = <[Position]>::ref_from_bytes(rest).ok().filter(|positions| positions.len() == announced);
+    let Some(positions) = positions else {
+        return Err(wrong_length(
+            size_of::<HostMovesHeader>() + announced.saturating_mul(size_of::<Position>()),
+        ));
+    };
+    positions.iter().try_for_each(|position| finite("HostMoves", position.x, position.y))?;
+    Ok(Record::HostMoves(positions))
+}
+
+fn fixed<'a, R: FromBytes + KnownLayout + Immutable + Unaligned>(
+    name: &'static str,
+    bytes: &'a [u8],
+) -> Result<&'a R, Malformed> {
+    R::ref_from_bytes(bytes).map_err(|_| Malformed::Length {
+        name,
+        expected: size_of::<R>(),
+        actual: bytes.len(),
+    })
+}
+
+fn finite(name: &'static str, x: F32, y: F32) -> Result<(), Malformed> {
+    if x.get().is_finite() && y.get().is_finite() { Ok(()) } else { Err(Malformed::NotFinite(name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn move_record(x: f32, y: f32) -> Vec<u8> {
+        let record = Move { kind: kind::MOVE, flags: 0, input_seq: 7.into(), x: x.into(), y: y.into() };
+        record.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_move_is_laid_out_as_the_protocol_draws_it() {
+        let bytes = move_record(1.5, -2.0);
+        assert_eq!(bytes, [1, 0, 0, 7, 0x3F, 0xC0, 0, 0, 0xC0, 0, 0, 0]);
+        let Ok(Record::Move(record)) = decode(&bytes) else { panic!("not a move") };
+        assert_eq!((record.input_seq.get(), record.x.get(), record.y.get()), (7, 1.5, -2.0));
+    }
+
+    #[test]
+    fn numbers_must_be_finite() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(decode(&move_record(bad, 0.0)), Err(Malformed::NotFinite("Move")));
+            assert_eq!(decode(&move_record(0.0, bad)), Err(Malformed::NotFinite("Move")));
+        }
+    }
+
+    #[test]
+    fn a_length_that_does_not_fit_is_named() {
+        assert_eq!(decode(&[]), Err(Malformed::Empty));
+        assert_eq!(decode(&[9]), Err(Malformed::UnknownKind(9)));
+        assert_eq!(decode(&[1; 11]), Err(Malformed::Length { name: "Move", expected: 12, actual: 11 }));
+        assert_eq!(decode(&[6, 0, 0, 0]), Err(Malformed::EventLength(4)));
+        let mut long_event = vec![6, 0, 0, 1, 0, 0, 0, 0];
+        long_event.resize(8 + EVENT_PAYLOAD_BYTES_MAX, 1);
+        assert!(decode(&long_event).is_ok());
+        long_event.push(1);
+        assert_eq!(decode(&long_event), Err(Malformed::EventLength(8 + EVENT_PAYLOAD_BYTES_MAX + 1)));
+        let lying = [8, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+        assert!(matches!(decode(&lying), Err(Malformed::Length { name: "HostMoves", .. })));
+    }
+
+    #[test]
+    fn an_event_names_its_receivers() {
+        let decode_scope = |scope| {
+            decode(&[6, scope, 0, 1, 0, 0, 0, 9, 42]).map(|record| match record {
+                Record::Event { scope, code: 1, payload: [42] } => scope,
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(decode_scope(0), Ok(Scope::Others));
+        assert_eq!(decode_scope(1), Ok(Scope::All));
+        assert_eq!(decode_scope(2), Ok(Scope::Only(9)));
+        assert_eq!(decode_scope(3), Err(Malformed::Scope(3)));
+    }
+}
