@@ -15,22 +15,25 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 the test could not run.";
+Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 it could not run.";
 
 const ROOMS_HELP: &str = "\
 What is measured
-  Every player sends a Move --hz times a second at a phase of its own (an open loop: nothing that the relay does
-  slows it down). The position carries who sent it and which move it is.
+  Every player sends a Move --hz times a second at a phase of its own (an open loop: nothing
+  that the relay does slows it down). The position carries who sent it and which move it is.
 
-  latency  of a move at another player of the room: from when the move was *meant* to be sent to the arrival of the
-           first frame that holds it or a newer one of the same player. With ticks of 50 ms it lies between 0 and 50 ms
-           plus what the relay and this machine add. Arrivals are seen at most 0.5 ms late.
-  reach    fresh / expected. Expected: for each move that was meant for the measured window, one view for each other
-           player of the room (also for players that could not join, or were closed). Fresh: that move, or a newer one
-           of the same player, arrived at most --grace after its intended time.
+  latency  Of a move at another player of the room: from when the move was *meant* to be sent to
+           the arrival of the first frame that holds it or a newer one of the same player. With
+           ticks of 50 ms it lies between 0 and 50 ms, plus what the relay and this machine add.
+           Arrivals are seen at most 0.5 ms late.
+  reach    fresh / expected. Expected: for each move that was meant for the measured window, one
+           view for each other player of the room (also for players that could not join, or were
+           closed). Fresh: that move, or a newer one of the same player, arrived at most --grace
+           after its intended time.
 
-Timeline: join (--ramp), --warmup, the measured window of --duration, --grace; then every player says goodbye. Ctrl-C ends
-the window at once and reports what was measured; a second one ends everything.
+  Timeline: join (--ramp), --warmup, the measured window of --duration, --grace; then every
+  player says goodbye. Ctrl-C ends the window at once and reports what was measured; a second
+  one ends everything.
 
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
@@ -43,9 +46,10 @@ Example
 
 const IDLE_HELP: &str = "\
 What is measured
-  For each number of --connections: so many players join (in rooms of --players), each sends one Move, then all are silent
-  for --hold (pings are answered), then the relay's resident memory is read. The slope between the first and the last
-  number is what one idle player costs: its connection, its seat and its roster entry.
+  For each number of --connections: so many players join (in rooms of --players), each sends one
+  Move, then all are silent for --hold (pings are answered), then the relay's resident memory is
+  read. The slope between the first and the last number is what one idle player costs: its
+  connection, its seat and its roster entry.
 
 Figures, as in the table and in --assert:
 ";

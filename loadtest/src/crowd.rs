@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use corelay::wire::frame::Opcode;
-use corelay::wire::native::{DeltaHeader, KeyframeHeader, Position, Welcome, kind};
-use zerocopy::FromBytes;
+use corelay::wire::native::Position;
 
+use crate::client::{Client, Counters, Heard};
 use crate::clock;
-use crate::frames::{CONTROL_FRAME_BYTES_MAX, Decoder, Message, Violation, control_frame};
-use crate::handshake::{Answer, Handshake};
+use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
+use crate::handshake::Handshake;
 use crate::ring::{Completion, Lent, ReceiveEnd, Ring, SEND_BYTES_MAX};
 use crate::told::{Closes, Told};
 
@@ -45,50 +45,6 @@ pub struct Plan {
     pub game: Box<dyn Fn(u32) -> String + Send>,
     /// New connections a second.
     pub ramp_per_s: f64,
-}
-
-/// What the relay sent. Grows only; differences are taken between two copies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of the records, in the plural")]
-pub struct Counters {
-    /// WebSocket messages, control frames included.
-    pub frames: u64,
-    /// Bytes of everything after the connect.
-    pub bytes: u64,
-    pub deltas: u64,
-    pub keyframes: u64,
-    pub rate_limited: u64,
-    pub corrections: u64,
-    pub errors: u64,
-    pub notices: u64,
-    /// Messages that are no record of the protocol.
-    pub malformed: u64,
-}
-
-impl Counters {
-    /// What was added since `earlier`.
-    pub fn since(self, earlier: Self) -> Self {
-        self.combine(earlier, u64::wrapping_sub)
-    }
-
-    /// The sum of two threads' numbers.
-    pub fn plus(self, other: Self) -> Self {
-        self.combine(other, u64::wrapping_add)
-    }
-
-    fn combine(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            frames: with(self.frames, other.frames),
-            bytes: with(self.bytes, other.bytes),
-            deltas: with(self.deltas, other.deltas),
-            keyframes: with(self.keyframes, other.keyframes),
-            rate_limited: with(self.rate_limited, other.rate_limited),
-            corrections: with(self.corrections, other.corrections),
-            errors: with(self.errors, other.errors),
-            notices: with(self.notices, other.notices),
-            malformed: with(self.malformed, other.malformed),
-        }
-    }
 }
 
 /// What became of `try_send`.
@@ -139,9 +95,7 @@ struct Ramp {
 
 struct Connection {
     stage: Stage,
-    decoder: Decoder,
-    /// Bytes of the answer to the upgrade, while it is not complete.
-    answer: Vec<u8>,
+    client: Client,
     /// Control frames that wait for the socket.
     controls: Vec<u8>,
     sending: bool,
@@ -157,22 +111,12 @@ struct Connection {
 enum Stage {
     Unstarted,
     Connecting,
-    Upgrading,
-    /// Upgraded, without Welcome.
+    /// Connected, without Welcome.
     Joining,
     Joined,
     /// Nothing more is sent; the end of the stream is waited for.
     Closing,
     Ended,
-}
-
-/// What one receive brought, besides positions.
-#[derive(Default)]
-struct Heard {
-    welcome: bool,
-    controls: Vec<u8>,
-    close: Option<(u16, String)>,
-    errors: Vec<String>,
 }
 
 impl Crowd {
@@ -181,8 +125,7 @@ impl Crowd {
         let ring = Ring::new(plan.connections, plan.target)?;
         let unstarted = || Connection {
             stage: Stage::Unstarted,
-            decoder: Decoder::default(),
-            answer: Vec::new(),
+            client: Client::default(),
             controls: Vec::new(),
             sending: false,
             receiving: false,
@@ -247,7 +190,6 @@ impl Crowd {
         for slot in 0..self.started {
             let why = match self.connections[slot as usize].stage {
                 Stage::Connecting => "no connection",
-                Stage::Upgrading => "no answer to the upgrade",
                 Stage::Joining => "no Welcome",
                 Stage::Unstarted | Stage::Joined | Stage::Closing | Stage::Ended => continue,
             };
@@ -366,7 +308,7 @@ impl Crowd {
             return self.ring.close(slot);
         }
         let connection = &mut self.connections[slot as usize];
-        (connection.stage, connection.sending, connection.receiving) = (Stage::Upgrading, true, true);
+        (connection.stage, connection.sending, connection.receiving) = (Stage::Joining, true, true);
         self.ring.send(slot, &self.plan.handshake.request(&(self.plan.game)(slot)))?;
         self.ring.arm_receive(slot)
     }
@@ -384,32 +326,17 @@ impl Crowd {
         }
         let connection = &mut self.connections[slot as usize];
         let bytes = self.ring.bytes(&lent);
-        self.counters.bytes += bytes.len() as u64;
-        let mut heard = Heard::default();
-        let trouble = if connection.stage == Stage::Upgrading {
-            connection.answer.extend_from_slice(bytes);
-            match self.plan.handshake.read(&connection.answer, false) {
-                Answer::Incomplete => None,
-                Answer::Refused(text) => Some(text),
-                Answer::Upgraded(head_bytes) => {
-                    connection.stage = Stage::Joining;
-                    let answer = std::mem::take(&mut connection.answer);
-                    hear(connection, &answer[head_bytes..], &mut self.counters, &mut heard, |_| {})
-                        .err()
-                        .map(|violation| violation.to_string())
-                }
+        let positions = |positions: &[Position]| listener.handle_positions(slot, positions, now_ns);
+        let heard = match connection.stage {
+            Stage::Joining | Stage::Joined | Stage::Closing => {
+                connection.client.handle_received(bytes, &self.plan.handshake, &mut self.counters, positions)
             }
-        } else {
-            let positions = |positions: &[Position]| listener.handle_positions(slot, positions, now_ns);
-            hear(connection, bytes, &mut self.counters, &mut heard, positions)
-                .err()
-                .map(|violation| violation.to_string())
+            Stage::Unstarted | Stage::Connecting | Stage::Ended => Ok(Heard::default()),
         };
         self.ring.give_back(lent);
-        self.act_on(slot, heard)?;
-        match trouble {
-            Some(text) => self.fail(slot, &text),
-            None => Ok(()),
+        match heard {
+            Ok(heard) => self.act_on(slot, heard),
+            Err(trouble) => self.fail(slot, &trouble),
         }
     }
 
@@ -425,8 +352,8 @@ impl Crowd {
             }
         }
         heard.errors.iter().for_each(|text| self.errors.tell(text));
-        if !heard.controls.is_empty() {
-            self.send_control(slot, &heard.controls)?;
+        if !heard.pongs.is_empty() {
+            self.send_control(slot, &heard.pongs)?;
         }
         let Some((code, reason)) = heard.close else { return Ok(()) };
         match self.connections[slot as usize].stage {
@@ -440,7 +367,7 @@ impl Crowd {
                 Ok(())
             }
             Stage::Joining => self.fail(slot, &format!("closed {code} {reason} before Welcome")),
-            Stage::Unstarted | Stage::Connecting | Stage::Upgrading | Stage::Closing | Stage::Ended => Ok(()),
+            Stage::Unstarted | Stage::Connecting | Stage::Closing | Stage::Ended => Ok(()),
         }
     }
 
@@ -460,11 +387,10 @@ impl Crowd {
         let connection = &mut self.connections[slot as usize];
         connection.receiving = false;
         match connection.stage {
-            Stage::Upgrading => match self.plan.handshake.read(&connection.answer, true) {
-                Answer::Refused(refusal) => self.fail(slot, &refusal)?,
-                Answer::Incomplete | Answer::Upgraded(_) => self.fail(slot, &text)?,
-            },
-            Stage::Joining => self.fail(slot, &format!("before Welcome: {text}"))?,
+            Stage::Joining => {
+                let refusal = connection.client.handle_end(&self.plan.handshake);
+                self.fail(slot, &refusal.unwrap_or_else(|| format!("before Welcome: {text}")))?;
+            }
             Stage::Joined => {
                 self.count_close(slot, 1006, &text);
                 self.leave(slot, Stage::Ended);
@@ -512,7 +438,7 @@ impl Crowd {
     /// Ends a connection for a reason of its own.
     fn fail(&mut self, slot: u32, why: &str) -> io::Result<()> {
         match self.connections[slot as usize].stage {
-            Stage::Connecting | Stage::Upgrading | Stage::Joining => self.failures.tell(why),
+            Stage::Connecting | Stage::Joining => self.failures.tell(why),
             Stage::Joined => self.count_close(slot, 1006, why),
             Stage::Unstarted | Stage::Closing | Stage::Ended => {}
         }
@@ -547,12 +473,11 @@ impl Crowd {
     fn leave(&mut self, slot: u32, stage: Stage) {
         let connection = &mut self.connections[slot as usize];
         match connection.stage {
-            Stage::Connecting | Stage::Upgrading | Stage::Joining => self.joining -= 1,
+            Stage::Connecting | Stage::Joining => self.joining -= 1,
             Stage::Joined => self.open -= 1,
             Stage::Unstarted | Stage::Closing | Stage::Ended => {}
         }
         connection.stage = stage;
-        connection.answer = Vec::new();
     }
 
     fn count_close(&mut self, slot: u32, code: u16, reason: &str) {
@@ -570,71 +495,5 @@ impl Crowd {
     }
 }
 
-/// Reads the messages in `bytes`.
-fn hear(
-    connection: &mut Connection,
-    bytes: &[u8],
-    counters: &mut Counters,
-    heard: &mut Heard,
-    mut handle_positions: impl FnMut(&[Position]),
-) -> Result<(), Violation> {
-    connection.decoder.receive(bytes, |message| {
-        counters.frames += 1;
-        match message {
-            Message::Binary(record) => match tick_frame(record) {
-                Some(positions) => {
-                    let is_delta = record[0] == kind::DELTA;
-                    counters.deltas += u64::from(is_delta);
-                    counters.keyframes += u64::from(!is_delta);
-                    handle_positions(positions);
-                }
-                None => hear_record(record, counters, heard),
-            },
-            Message::Ping(payload) => {
-                if heard.controls.len() + CONTROL_FRAME_BYTES_MAX <= CONTROLS_BYTES_MAX {
-                    heard.controls.extend(control_frame(Opcode::Pong, payload, 0x5EED_5EED));
-                }
-            }
-            Message::Pong => {}
-            Message::Close(code, reason) => heard.close = Some((code, reason.to_owned())),
-            Message::Text(_) => counters.malformed += 1,
-        }
-    })
-}
-
-/// The positions of a Delta or Keyframe; `None`: another record.
-fn tick_frame(record: &[u8]) -> Option<&[Position]> {
-    let (rest, count) = match *record.first()? {
-        kind::DELTA => {
-            let (header, rest) = DeltaHeader::ref_from_prefix(record).ok()?;
-            (rest, header.position_count.get())
-        }
-        kind::KEYFRAME => {
-            let (header, rest) = KeyframeHeader::ref_from_prefix(record).ok()?;
-            (rest, header.position_count.get())
-        }
-        _ => return None,
-    };
-    let (positions, _) = <[Position]>::ref_from_prefix_with_elems(rest, count as usize).ok()?;
-    Some(positions)
-}
-
-#[cold]
-fn hear_record(record: &[u8], counters: &mut Counters, heard: &mut Heard) {
-    let Some(&kind) = record.first() else {
-        counters.malformed += 1;
-        return;
-    };
-    match kind {
-        kind::WELCOME if record.len() == size_of::<Welcome>() => heard.welcome = true,
-        kind::ROSTER | kind::EVENT_OUT | kind::PONG => {}
-        kind::RATE_LIMITED => counters.rate_limited += 1,
-        kind::CORRECTION => counters.corrections += 1,
-        kind::NOTICE => counters.notices += 1,
-        kind::ERROR => {
-            counters.errors += 1;
-            heard.errors.push(String::from_utf8_lossy(record.get(4..).unwrap_or_default()).into_owned());
-        }
-        _ => counters.malformed += 1,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -54,12 +54,12 @@ pub struct Figure {
 ///
 /// # Panics
 /// When a name is not in `specs`, or one of them is missing: the list and the code that fills it must agree.
-pub fn fill<const N: usize>(specs: &'static [Spec], values: [(&str, Value); N]) -> Vec<Figure> {
+pub fn fill(specs: &'static [Spec], values: &[(&str, Value)]) -> Vec<Figure> {
     let figure = |spec: &'static Spec| {
         let value = values.iter().find(|(name, _)| *name == spec.name);
         Figure { spec, value: value.unwrap_or_else(|| panic!("no value for {}", spec.name)).1.clone() }
     };
-    assert_eq!(specs.len(), N, "every value has a name");
+    assert_eq!(specs.len(), values.len(), "every value has a name");
     specs.iter().map(figure).collect()
 }
 
@@ -112,22 +112,22 @@ pub static ROOMS: &[Spec] = &[
     spec("not_joined", Unit::Count, "players that did not"),
     spec("join_time", Unit::Duration, "from the first connect to the last Welcome"),
     spec("closed", Unit::Count, "players whose connection ended during the run"),
-    spec("reach", Unit::Number, "views that were fresh within the grace period / views expected"),
+    spec("reach", Unit::Number, "views that were fresh / views expected"),
     spec("views_expected", Unit::Count, "moves of the window × other players of the room"),
-    spec("views_fresh", Unit::Count, "of these, arrived (or a newer one) within the grace period"),
+    spec("views_fresh", Unit::Count, "of these, arrived (or a newer one did) within --grace"),
     spec("views_delivered", Unit::Count, "of these, arrived at all"),
-    spec("p50", Unit::Duration, "latency: intended send of a move to its arrival at another player"),
+    spec("p50", Unit::Duration, "latency: intended send of a move to its arrival elsewhere"),
     spec("p90", Unit::Duration, "90 % of the views arrived within"),
     spec("p99", Unit::Duration, "99 % of the views arrived within"),
     spec("p99.9", Unit::Duration, "99.9 % of the views arrived within"),
     spec("max", Unit::Duration, "the slowest view"),
     spec("mean", Unit::Duration, "mean latency"),
     spec("moves", Unit::Count, "moves sent that were meant for the window"),
-    spec("moves_unsent", Unit::Count, "moves not sent: their player had not joined or was gone"),
+    spec("moves_unsent", Unit::Count, "moves whose player had not joined or was gone"),
     spec("moves_queued", Unit::Count, "moves that waited for their own busy socket"),
-    spec("late", Unit::Count, "moves sent more than 1 ms after their intended time"),
+    spec("late", Unit::Count, "moves sent more than 1 ms after their time"),
     spec("late_share", Unit::Number, "late / moves"),
-    spec("lateness_p99", Unit::Duration, "99 % of the moves were sent within, after their intended time"),
+    spec("lateness_p99", Unit::Duration, "99 % of the moves were sent within, after their time"),
     spec("lateness_max", Unit::Duration, "the latest move"),
     spec("window", Unit::Duration, "length of the measured window"),
     spec("frames_received", Unit::Count, "WebSocket messages received in the window"),

@@ -166,7 +166,7 @@ fn report(arguments: &Idle, server: &Server, crowd: Crowd, steps: &[Step]) -> an
         complete: steps.len() == arguments.connections.len(),
         figures: figures::fill(
             IDLE,
-            [
+            &[
                 ("joined", Ok(f64::from(crowd.joined()))),
                 ("not_joined", Ok(crowd.failures.total() as f64)),
                 ("closed", Ok(crowd.closes.total() as f64)),

@@ -1,12 +1,14 @@
 //! Load test for corelay: io_uring clients, an open loop, latency from the intended send time.
 //!
-//! Floors, bottom up: the clocks; bytes (`handshake`, `frames`); what is measured (`schedule`, `views`, `told`, `figures`,
-//! `assertions`); the kernel (`ring`, `server`, `limits`); the connections of a thread (`crowd`); scenarios (`play` and `rooms`, `idle`).
+//! Bottom up: bytes (`handshake`, `frames`, `client`); what is measured (`schedule`, `views`, `told`, `figures`, `assertions`);
+//! the kernel (`clock`, `ring`, `server`, `limits`); the connections of a thread (`crowd`); the scenarios (`play` and `rooms`,
+//! `idle`) and their `report`.
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
 mod assertions;
 mod cli;
+mod client;
 mod clock;
 mod crowd;
 mod figures;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::client::Counters;
 use crate::clock;
-use crate::crowd::{Counters, Crowd, Listener, Plan, Pushed};
+use crate::crowd::{Crowd, Listener, Plan, Pushed};
 use crate::frames::{MOVE_FRAME_BYTES, move_frame};
 use crate::limits::explain_ring_error;
 use crate::ring::SEND_BYTES_MAX;

@@ -200,7 +200,7 @@ mod tests {
             complete: true,
             figures: fill(
                 IDLE,
-                [
+                &[
                     ("joined", Ok(2000.0)),
                     ("not_joined", Ok(1.0)),
                     ("closed", Ok(0.0)),

@@ -28,7 +28,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const START_DELAY_NS: u64 = 100_000_000;
 /// An interrupted window ends this much later: every thread must have seen it.
 const END_DELAY_NS: u64 = 50_000_000;
-/// Share of its threads' time from which the load test does not keep up.
+/// Share of its threads' time from which the load test is taken to be saturated.
 const SATURATED: f64 = 0.85;
 /// Share of late moves from which latencies say more about this process than about the relay.
 const LATE_SHARE_MAX: f64 = 0.01;
@@ -246,7 +246,7 @@ fn report(
 
     let figures = figures::fill(
         ROOMS,
-        [
+        &[
             ("joined", count(outcome.joined.into())),
             ("not_joined", count(outcome.failures.total())),
             ("join_time", Ok(window.join_ns as f64 / 1e3)),
@@ -301,8 +301,8 @@ fn report(
     let mut warnings = Vec::new();
     if own_share > SATURATED || late_share > LATE_SHARE_MAX {
         warnings.push(format!(
-            "the client was saturated ({:.0} % of its threads' time, {:.1} % of the moves late): read the latencies as an upper \
-             bound",
+            "this machine did not keep up ({:.0} % of the client's threads used, {:.1} % of the moves late): read the latencies \
+             as an upper bound",
             own_share * 100.0,
             late_share * 100.0
         ));

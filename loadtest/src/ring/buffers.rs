@@ -59,6 +59,7 @@ impl BufferRing {
         unsafe { std::slice::from_raw_parts(self.buffer(lent.id), lent.length as usize) }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "who gives a buffer back must not read it any more")]
     pub(super) fn give_back(&mut self, lent: Lent) {
         let Lent { id, .. } = lent;
         let index = usize::from(self.tail & (BUFFERS - 1));
