@@ -40,6 +40,30 @@ impl Encoded {
     }
 }
 
+/// What is handed to the kernel at once: nearly always one frame.
+#[derive(Debug)]
+pub enum Frames {
+    /// One.
+    One(Encoded),
+    /// Two to `limits::FRAMES_PER_SEND_MAX`.
+    Many(Vec<Encoded>),
+}
+
+impl Frames {
+    /// The frames in order.
+    pub fn as_slice(&self) -> &[Encoded] {
+        match self {
+            Self::One(frame) => std::slice::from_ref(frame),
+            Self::Many(frames) => frames,
+        }
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.as_slice().iter().map(|frame| frame.bytes().len()).sum()
+    }
+}
+
 /// Buffers of frames that every member has been sent: the next tick's frame takes one instead of allocating.
 ///
 /// Frames come back in about the order they went out, so only the oldest few are asked whether anybody still holds them.
