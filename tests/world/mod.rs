@@ -181,7 +181,7 @@ impl World {
                 Output::Pause { conn } => self.by_conn(shard, conn, |client| client.paused = true),
                 Output::Resume { conn } => self.by_conn(shard, conn, |client| client.paused = false),
                 Output::Upgraded { conn } => {
-                    self.by_conn(shard, conn, |client| client.upgraded_by_shard = true)
+                    self.by_conn(shard, conn, |client| client.upgraded_by_shard = true);
                 }
                 Output::StopAccepting => self.stopped_accepting.push(shard),
                 Output::Drained => self.drained.push(shard),
