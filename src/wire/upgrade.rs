@@ -3,15 +3,18 @@
 mod head;
 mod origin;
 mod query;
+mod refusal;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use crate::ids::{ResumeToken, TopicName};
-use crate::limits::{NAME_BYTES_MAX, REFUSAL_RETRY_AFTER};
+use crate::limits::NAME_BYTES_MAX;
 use crate::reasons::RefusalReason;
 use head::Head;
 use query::Query;
+pub use refusal::Refusal;
+use refusal::{bad_request, refuse};
 
 /// What the relay is configured to accept.
 #[derive(Clone, Debug, Default)]
@@ -53,15 +56,6 @@ pub struct Upgrade {
     pub accept_key: Box<str>,
     /// Subprotocol to echo.
     pub subprotocol: Option<&'static str>,
-}
-
-/// A request that is answered with an error status and closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Status, and the label in `/metrics`.
-    pub reason: RefusalReason,
-    /// One line for a person: what was wrong, and what would be right.
-    pub text: Box<str>,
 }
 
 /// Reads the request head at the start of `received`: the upgrade it asks for, and how many bytes it is long. What follows
@@ -113,46 +107,6 @@ impl Upgrade {
         response.push_str("\r\n");
         response.into_bytes()
     }
-}
-
-impl Refusal {
-    /// `text` is one line: what was wrong, and what would be right.
-    pub fn new(reason: RefusalReason, text: impl Into<Box<str>>) -> Self {
-        let text = text.into();
-        debug_assert!(!text.contains(['\r', '\n']), "one line");
-        Self { reason, text }
-    }
-
-    /// The error response; the connection is closed behind it.
-    pub fn response(&self) -> Vec<u8> {
-        let (phrase, headers) = match self.reason {
-            RefusalReason::BadRequest => ("Bad Request", String::new()),
-            RefusalReason::Origin | RefusalReason::Token | RefusalReason::Version => {
-                ("Forbidden", String::new())
-            }
-            RefusalReason::NotFound => ("Not Found", String::new()),
-            RefusalReason::Method => ("Method Not Allowed", "Allow: GET\r\n".to_owned()),
-            RefusalReason::Timeout => ("Request Timeout", String::new()),
-            RefusalReason::UpgradeRequired => (
-                "Upgrade Required",
-                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n".to_owned(),
-            ),
-            RefusalReason::AddressLimit => ("Too Many Requests", retry_after()),
-            RefusalReason::HeadTooLarge => ("Request Header Fields Too Large", String::new()),
-            RefusalReason::Full | RefusalReason::Draining => ("Service Unavailable", retry_after()),
-        };
-        let (status, text) = (self.reason.status(), &self.text);
-        let content_length = text.len() + 1;
-        format!(
-            "HTTP/1.1 {status} {phrase}\r\n{headers}Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {content_length}\r\nConnection: close\r\n\r\n{text}\n"
-        )
-        .into_bytes()
-    }
-}
-
-fn retry_after() -> String {
-    format!("Retry-After: {}\r\n", REFUSAL_RETRY_AFTER.as_secs())
 }
 
 /// The subprotocol of the native dialect.
@@ -257,14 +211,6 @@ fn token_in_subprotocols(head: &Head<'_>) -> Result<Option<Box<str>>, Refusal> {
             "the token behind `base64url.bearer.phx.` must be unpadded base64 of the token's text",
         ),
     }
-}
-
-fn bad_request(text: impl Into<Box<str>>) -> Refusal {
-    Refusal::new(RefusalReason::BadRequest, text)
-}
-
-fn refuse<T>(reason: RefusalReason, text: impl Into<Box<str>>) -> Result<T, Refusal> {
-    Err(Refusal::new(reason, text))
 }
 
 #[cfg(test)]
@@ -505,25 +451,6 @@ mod tests {
         for origin in ["http://evil.example", "null"] {
             let refused = get("/play/a", &format!("Origin: {origin}\r\n"));
             assert_refused(refused, RefusalReason::Origin, origin);
-        }
-    }
-
-    #[test]
-    fn a_refusal_is_a_whole_response() {
-        let response = |reason| String::from_utf8(Refusal::new(reason, "Nö.").response()).unwrap();
-        assert_eq!(
-            response(RefusalReason::NotFound),
-            "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\
-             Connection: close\r\n\r\nNö.\n"
-        );
-        assert!(response(RefusalReason::Method).contains("\r\nAllow: GET\r\n"));
-        assert!(response(RefusalReason::UpgradeRequired).contains("\r\nUpgrade: websocket\r\n"));
-        assert!(response(RefusalReason::UpgradeRequired).contains("\r\nSec-WebSocket-Version: 13\r\n"));
-        for reason in [RefusalReason::AddressLimit, RefusalReason::Full, RefusalReason::Draining] {
-            assert!(response(reason).contains("\r\nRetry-After: 5\r\n"));
-        }
-        for &reason in RefusalReason::ALL {
-            assert!(response(reason).starts_with(&format!("HTTP/1.1 {} ", reason.status())));
         }
     }
 }

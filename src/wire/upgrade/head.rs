@@ -2,7 +2,7 @@
 
 use std::str;
 
-use super::{Refusal, bad_request, refuse};
+use super::refusal::{Refusal, bad_request, refuse};
 use crate::limits::{REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX};
 use crate::reasons::RefusalReason;
 
