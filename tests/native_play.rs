@@ -409,7 +409,9 @@ fn a_busy_socket_is_skipped_and_gets_a_keyframe_next() {
     world.set_reading(bob, true);
     world.advance_ms(60);
     let records = world.client(bob).records();
-    let [Record::Keyframe { positions, .. }] = &records[..] else { panic!("{records:?}") };
+    let [Record::Delta { .. }, Record::Keyframe { positions, .. }] = &records[..] else {
+        panic!("{records:?}")
+    };
     assert_eq!(positions[..], [(1, 4.0, 0.0)], "the newest state, though nothing changed meanwhile");
     world.send(ann, &move_to(9, 9.0, 0.0));
     world.advance_ms(60);

@@ -13,7 +13,8 @@ pub struct Client {
     /// Bytes from the relay that are not read yet.
     pub inbox: Vec<u8>,
     pub reading: bool,
-    pub send_in_flight: bool,
+    /// What the kernel has not taken yet, because the client does not read.
+    pub in_flight: Option<Vec<u8>>,
     pub half_closed: bool,
     pub paused: bool,
     pub handed_over: bool,
@@ -118,7 +119,7 @@ impl Client {
             conn,
             inbox: Vec::new(),
             reading: true,
-            send_in_flight: false,
+            in_flight: None,
             half_closed: false,
             paused: false,
             handed_over: false,

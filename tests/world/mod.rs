@@ -114,7 +114,8 @@ impl World {
     pub fn set_reading(&mut self, id: ClientId, reading: bool) {
         let client = self.client(id);
         client.reading = reading;
-        if reading && std::mem::take(&mut client.send_in_flight) {
+        if reading && let Some(in_flight) = client.in_flight.take() {
+            client.inbox.extend(in_flight);
             let (shard, conn) = (client.shard, client.conn);
             self.shards[shard].handle_sent(conn, self.now);
         }
@@ -196,12 +197,13 @@ impl World {
     fn deliver(&mut self, shard: usize, conn: ConnId, frames: &corelay::shard::Frames) {
         let mut taken = false;
         self.by_conn(shard, conn, |client| {
-            assert!(!client.send_in_flight, "two sends in flight");
+            assert!(client.in_flight.is_none(), "two sends in flight");
+            let bytes: Vec<u8> = frames.as_slice().iter().flat_map(|frame| frame.bytes()).copied().collect();
             if client.reading {
-                frames.as_slice().iter().for_each(|frame| client.inbox.extend_from_slice(frame.bytes()));
+                client.inbox.extend(bytes);
                 taken = true;
             } else {
-                client.send_in_flight = true;
+                client.in_flight = Some(bytes);
             }
         });
         if taken {
