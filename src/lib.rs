@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 // Floor 1: words.
+pub mod glob;
 pub mod ids;
 pub mod limits;
 pub mod metrics;
