@@ -38,4 +38,10 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod doctor;
+#[cfg(feature = "server")]
+pub mod logs;
+#[cfg(feature = "server")]
+pub mod machine;
+#[cfg(feature = "server")]
 pub mod server;
