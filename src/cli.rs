@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config;
 use crate::config::error::ConfigError;
 use crate::config::source::{Assignment, Origin, Value};
-use crate::config::{self, keys};
 use crate::machine::Machine;
 use crate::server::{self, Ended};
 use crate::uring::Clock;
@@ -194,7 +194,7 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
     let loaded = config::load(file.as_deref(), environment(), shared.assignments())?;
     let algorithm = loaded.draft.jwt_algorithm;
     let Some(key_file) = loaded.draft.jwt_key_file else { return Err(Failure::no_key()) };
-    let key = config::read_key(&key_file, algorithm)?;
+    let key = config::read_key(&key_file)?;
 
     check_length("--sub", &sub, 1, limits::USER_ID_BYTES_MAX)?;
     check_length("--name", name.as_deref().unwrap_or("-"), 1, limits::NAME_BYTES_MAX)?;
@@ -202,14 +202,11 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
         user: sub.into(),
         expires_at_s: Clock::start().now().unix_s() + ttl,
         name: name.map(Into::into),
-        topics: topics.iter().map(|pattern| TopicPattern::new(pattern)).collect(),
+        topics: topics.iter().map(|pattern| TopicPattern::new(pattern.as_str())).collect(),
         host,
     };
-    let token = token::sign(algorithm, &key, &claims).map_err(|error| ConfigError::KeyUnusable {
-        path: key_file,
-        algorithm: keys::algorithm_name(algorithm),
-        reason: error.to_string(),
-    })?;
+    let token = token::sign(algorithm, &key, &claims)
+        .map_err(|source| ConfigError::KeyUnusable { path: key_file, source })?;
     writeln!(io::stdout(), "{token}").context("cannot write the token")?;
     let hint = format!(
         "valid for {ttl} s; use it as ws://{}/play/GAME?token=… with a game that fits {}",
@@ -293,7 +290,7 @@ impl Failure {
                 "no key is configured: the relay then runs in development mode, where no token is needed"
             ),
             remedy: Some(
-                "make a key (`openssl rand -base64 48 > corelay.key`), start the relay with --jwt-key-file corelay.key, \
+                "make a key (`openssl rand -hex 32 > corelay.key`), start the relay with --jwt-key-file corelay.key, \
                  and give the same flag here"
                     .into(),
             ),
@@ -331,6 +328,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::keys;
 
     #[test]
     fn the_definition_is_sound() {

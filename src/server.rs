@@ -24,7 +24,7 @@ use crate::shard::Shard;
 use crate::shard::peer::PeerMessage;
 use crate::shard::settings::Settings;
 use crate::time::Instant;
-use crate::uring::{self, Addresses, Clock, Listener, Loop, LoopSettings};
+use crate::uring::{self, Addresses, Clock, ListenOptions, Listener, Loop, LoopSettings};
 
 /// How often the main thread looks whether the loops have begun to turn.
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -76,8 +76,12 @@ pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
     let clock = Clock::start();
     let probe = uring::probe()?;
     let shards = config.settings.shards;
-    let listeners = uring::bind(config.listen, shards, config.send_buffer_bytes)?;
-    let listen = listeners.first().context("no listener")?.local_address();
+    let listeners = uring::bind(
+        config.listen,
+        shards,
+        ListenOptions { send_buffer_bytes: config.send_buffer_bytes as usize, ..ListenOptions::default() },
+    )?;
+    let listen = listeners.first().context("no listener")?.local_addr();
     let admin_listener = bind_admin(config.admin)?;
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
     tracing::info!(kernel = machine.kernel, "{probe}");
@@ -178,7 +182,7 @@ fn run_shard(start: ShardStart, events: &Sender<Event>) -> anyhow::Result<()> {
     }
     let mut seed = [0; 32];
     getrandom(&mut seed, GetRandomFlags::empty()).context("cannot get random bytes for resume tokens")?;
-    let shard = Shard::new(id, settings, metrics.clone(), seed, clock.now());
+    let shard = Shard::new(id, settings, metrics.clone(), seed);
     let shard_loop = Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses)?;
     let ready = events.send(Event::RingReady(id, shard_loop.ring_fd()));
     // An error here: the main thread has given up, because another shard could not start.

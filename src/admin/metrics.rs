@@ -87,6 +87,7 @@ const ROWS: &[Row] = &[
     row("corelay_completions_stale", "Completions of a connection that was already gone", C(|m| &m.completions_stale)),
     row("corelay_completion_overflows", "Overflows of the completion queue: a bug, or a queue sized wrong", C(|m| &m.completion_overflows)),
     row("corelay_receive_buffers_exhausted", "Receives that ended because no buffer was free", C(|m| &m.receive_buffers_exhausted)),
+    row("corelay_receives_lost", "Live connections found with no receive in flight: a bug, repaired by the sweeper", C(|m| &m.receives_lost)),
 ];
 
 fn label(name: &'static str, value: &'static str) -> Labels {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::source::Origin;
+use crate::wire::token::KeyError;
 
 /// One line says what is wrong; `remedy` says what to do.
 #[derive(Debug, Error)]
@@ -78,14 +79,12 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The key file does not hold a usable key.
-    #[error("the key in {} cannot be used for {algorithm}: {reason}", path.display())]
+    #[error("the key in {} cannot be used", path.display())]
     KeyUnusable {
         /// The file.
         path: PathBuf,
-        /// The configured algorithm.
-        algorithm: &'static str,
-        /// What is wrong with it.
-        reason: String,
+        /// What is wrong with it, and what would be right.
+        source: KeyError,
     },
     /// More connections than descriptor tables can hold.
     #[error(
@@ -126,7 +125,7 @@ impl ConfigError {
                 Some("name another file with --config, or remove the option to run with the defaults".into())
             }
             Self::PublicWithoutKey { .. } => Some(
-                "make a key (`openssl rand -base64 48 > corelay.key`) and start with --jwt-key-file corelay.key; \
+                "make a key (`openssl rand -hex 32 > corelay.key`) and start with --jwt-key-file corelay.key; \
                  or listen on 127.0.0.1; or say --insecure if everybody on this network is trusted"
                     .into(),
             ),
@@ -136,7 +135,7 @@ impl ConfigError {
                     .into(),
             ),
             Self::KeyUnreadable { .. } => {
-                Some("check the path and that the relay's user may read it; `openssl rand -base64 48 > corelay.key` makes one".into())
+                Some("check the path and that the relay's user may read it; `openssl rand -hex 32 > corelay.key` makes one".into())
             }
             Self::TooManyConnections { needed, shards_needed, .. } => {
                 let limit = format!(

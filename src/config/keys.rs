@@ -60,8 +60,8 @@ pub struct Draft {
     pub upgrade_timeout: Duration,
     /// `None`: any number.
     pub connections_per_address: Option<u32>,
-    /// `None`: the kernel's default.
-    pub send_buffer_bytes: Option<u32>,
+    /// `SO_SNDBUF` of a connection.
+    pub send_buffer_bytes: u32,
     /// Over all shards.
     pub drain_batch: u32,
     /// Silence.
@@ -89,7 +89,7 @@ impl Default for Draft {
             message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
             upgrade_timeout: limits::UPGRADE_TIMEOUT,
             connections_per_address: None,
-            send_buffer_bytes: None,
+            send_buffer_bytes: limits::SEND_BUFFER_BYTES as u32,
             drain_batch: limits::DRAIN_BATCH,
             liveness: Liveness::default(),
             rates: Rates::default(),
@@ -126,12 +126,12 @@ const KEYS: &[Key<Draft>] = &[
     key("enable_echo", |draft, value| put(&mut draft.enable_echo, boolean(value))),
     key("allowed_origins", |draft, value| put(&mut draft.allowed_origins, origins(value))),
     key("jwt_key_file", |draft, value| put(&mut draft.jwt_key_file, path(value).map(Some))),
-    key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, word(value, ALGORITHMS))),
+    key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, word(value, &Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm))))),
     key("outbox_bytes_max", |draft, value| put(&mut draft.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864))),
     key("message_bytes_max", |draft, value| put(&mut draft.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216))),
     key("upgrade_timeout_ms", |draft, value| put(&mut draft.upgrade_timeout, milliseconds(value, 100..=60_000))),
     key("connections_per_address", |draft, value| put(&mut draft.connections_per_address, number(value, 1..=1_000_000).map(Some))),
-    key("send_buffer_bytes", |draft, value| put(&mut draft.send_buffer_bytes, number(value, 4_096..=16_777_216).map(Some))),
+    key("send_buffer_bytes", |draft, value| put(&mut draft.send_buffer_bytes, number(value, 4_096..=16_777_216))),
     key("drain.batch", |draft, value| put(&mut draft.drain_batch, number(value, 1..=10_000_000))),
     key("liveness.ping_after_ms", |draft, value| put(&mut draft.liveness.ping_after, milliseconds(value, SILENCE_MS))),
     key("liveness.close_after_ms", |draft, value| put(&mut draft.liveness.close_after, milliseconds(value, SILENCE_MS))),
@@ -170,18 +170,6 @@ const _: () = assert!(MESSAGE_BYTES_MIN as usize >= limits::EVENT_PAYLOAD_BYTES_
 
 const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
-const ALGORITHMS: &[(&str, Algorithm)] = &[
-    ("HS256", Algorithm::Hs256),
-    ("RS256", Algorithm::Rs256),
-    ("ES256", Algorithm::Es256),
-    ("EdDSA", Algorithm::EdDsa),
-];
-
-/// Name of an algorithm as in the configuration.
-pub fn algorithm_name(algorithm: Algorithm) -> &'static str {
-    ALGORITHMS.iter().find(|(_, other)| *other == algorithm).map_or("?", |(name, _)| name)
-}
-
 /// Names of all keys, with their table.
 pub fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name).chain(GAME_KEYS.iter().map(|key| key.name))

@@ -35,8 +35,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// Connections one address may hold; `None`: any number.
     pub connections_per_address: Option<u32>,
-    /// `SO_SNDBUF` of a connection; `None`: the kernel's default.
-    pub send_buffer_bytes: Option<u32>,
+    /// `SO_SNDBUF` of a connection.
+    pub send_buffer_bytes: u32,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     /// What is allowed but probably not meant, a line each.
