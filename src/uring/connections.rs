@@ -291,7 +291,10 @@ impl Loop {
         }
         if socket.in_flight > 0 {
             // Its completion would come here, with bytes that belong to the other shard.
-            tracing::error!(in_flight = socket.in_flight, "a connection in use cannot be handed over (a bug)");
+            tracing::error!(
+                in_flight = socket.in_flight,
+                "a connection in use cannot be handed over (a bug)"
+            );
             self.refuse_hand_over(conn);
             return;
         }
@@ -351,12 +354,12 @@ impl Loop {
 
 /// Ending.
 impl Loop {
-    pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason) {
+    pub(super) fn close(&mut self, conn: ConnId, reason: Option<CloseReason>) {
         let Some(socket) = self.sockets.find(conn) else { return };
         tracing::debug!(
             slot = conn.slot,
             generation = conn.generation,
-            reason = reason.label(),
+            reason = reason.map(CloseReason::label),
             "connection closes"
         );
         match socket.state {
