@@ -192,7 +192,8 @@ impl Loop {
             Operation::Discard => self.driver.acceptor.given_back(),
             // "Found", "not found" or "too late": the cancelled operation answers for itself.
             Operation::Cancel => {}
-            Operation::Ring => self.mailbox.not_rung(ShardId(completion.token.slot as u16)),
+            // Rung, or its ring is gone or short of memory: the other shard looks at its bell whenever it turns.
+            Operation::Ring => {}
             // The mailbox is looked at every turn.
             Operation::Doorbell => {}
             Operation::Wake => self.driver.await_wake(&self.mailbox),
