@@ -291,7 +291,10 @@ impl Loop {
         }
         if socket.in_flight > 0 {
             // Its completion would come here, with bytes that belong to the other shard.
-            tracing::error!(in_flight = socket.in_flight, "a connection in use cannot be handed over (a bug)");
+            tracing::error!(
+                in_flight = socket.in_flight,
+                "a connection in use cannot be handed over (a bug)"
+            );
             self.refuse_hand_over(conn);
             return;
         }

@@ -2,7 +2,10 @@
 //!
 //! One turn: sleep (one submit-and-wait) → completions → mailbox → timers → outputs → what was decided on the way (receives,
 //! accepts, doorbells). What bites on io_uring sockets, and the guard against it, is told where the guard is.
-#![allow(unsafe_code, reason = "the kernel is given addresses; each block says what keeps the memory alive, and until when")]
+#![allow(
+    unsafe_code,
+    reason = "the kernel is given addresses; each block says what keeps the memory alive, and until when"
+)]
 
 mod accepting;
 mod addresses;

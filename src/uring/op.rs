@@ -90,11 +90,7 @@ impl Token {
 
     /// For the message that tells a ring about a descriptor.
     pub(super) fn handed_over(ticket: Ticket) -> Self {
-        Self {
-            operation: Operation::HandedOver,
-            generation: ticket.number,
-            slot: u32::from(ticket.source.0),
-        }
+        Self { operation: Operation::HandedOver, generation: ticket.number, slot: u32::from(ticket.source.0) }
     }
 
     /// The connection of an operation on one.
