@@ -1,6 +1,7 @@
 //! The binary as an operator meets it: what it says to wrong input, what it prints, how it starts and ends.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tokens expire on the real clock")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
