@@ -5,13 +5,11 @@
 
 mod world;
 
-use std::collections::BTreeMap;
-
 use corelay::shard::settings::Settings;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use world::World;
-use world::client::{ClientId, Frame, Object, Record, View, event, move_to, put_object, remove_object};
+use world::client::{ClientId, Frame, Record, View, event, move_to, put_object, remove_object};
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 400;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+use rustix::process::Signal;
 
 use crate::player::Player;
 use crate::records::{Record, event, masked_frame, move_to, put_object, remove_object, request};
@@ -110,7 +111,6 @@ fn broken_frames_close_with_the_code_of_the_rule() {
         relay.await_closes(reason, count);
         bystander.play();
     }
-    drop(bystander);
 }
 
 #[test]
@@ -293,5 +293,32 @@ fn a_thousand_joins_in_a_row_harm_nobody() {
     assert_eq!(relay.metric("corelay_accepts_total", &[]), JOINS + 1);
     relay.await_metric("corelay_seats", &[], |seats| seats == 1);
     assert_eq!(relay.metric("corelay_games", &[]), 1);
+    bystander.play();
+}
+
+#[test]
+fn a_crowd_that_comes_at_once_is_seated_or_told_to_come_again() {
+    const CROWD: usize = 600;
+    let relay = Relay::start_shards(3, "");
+    let mut bystander = Bystander::join(&relay);
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| RawClient::connect(&relay)).collect();
+    // All heads are there when the relay looks again: two thirds of them want to the same other shard.
+    relay.signal(Signal::STOP);
+    for client in &mut crowd {
+        client.send(request("/play/arena").as_bytes());
+    }
+    relay.signal(Signal::CONT);
+    let mut seated = Vec::new();
+    for mut client in crowd {
+        match client.answer() {
+            (101, _) => seated.push(client),
+            (status, text) => assert_eq!((status, text.contains("try again")), (503, true), "{text}"),
+        }
+    }
+    let refused = (CROWD - seated.len()) as u64;
+    relay.await_refusals("full", refused);
+    assert_eq!(relay.metric("corelay_hand_overs_refused_total", &[]), refused);
+    assert_eq!(relay.metric("corelay_seats", &[]), seated.len() as u64 + 1);
+    assert!(seated.len() > CROWD / 3, "only {} of {CROWD} are seated", seated.len());
     bystander.play();
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::player::{Player, Read};
-use crate::records::{Record, request};
-use crate::relay::{Place, Relay, Setup, corelay, exit_status};
+use crate::records::{Record, event, request};
+use crate::relay::{NO_RATES, Place, Relay, Setup, corelay, exit_status};
 use crate::socket::{RawClient, comes_true, connect};
 
 #[test]
@@ -133,10 +133,15 @@ fn a_nearly_full_descriptor_table_stops_accepting_before_anybody_is_lost() {
 
 #[test]
 fn a_drain_tells_closes_and_ends() {
-    let mut relay = Relay::start_shards(2, "");
+    let mut relay = Relay::start_shards(2, NO_RATES);
     let mut players: Vec<_> = (0..10).map(|game| Player::join(&relay, &format!("/play/{game}"))).collect();
-    // One that will neither read nor answer.
+    // One that neither reads nor answers, and one whose socket is full besides.
     let _deaf = RawClient::join(&relay, "/play/deaf");
+    let _stuffed = Player::join_with(&relay, "/play/stuffed", Some(4096));
+    let mut talker = Player::join(&relay, "/play/stuffed");
+    while relay.metric("corelay_outbox_bytes", &[]) < 50_000 {
+        talker.send(event(0, 1, 0, &[0; 1024]));
+    }
     let started = Instant::now();
     relay.signal(Signal::TERM);
     for player in &mut players {

@@ -15,6 +15,19 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a test waits for what must come. Long enough for a busy machine; nothing waits so long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
+/// No limit that a test would run into.
+pub const NO_RATES: &str = "
+    [rates]
+    move_per_s = 100000
+    move_burst = 100000
+    object_per_s = 100000
+    object_burst = 100000
+    event_per_s = 100000
+    event_burst = 100000
+    bytes_per_s = 100000000
+    bytes_burst = 100000000
+";
+
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A directory that ends with its test.
@@ -113,7 +126,7 @@ impl Relay {
         let config = place.file("corelay.toml", &setup.toml);
         let mut command = corelay(&place, setup.shell_prefix);
         command.args(["--config", &config, "--listen", &setup.listen.to_string(), "--admin", "127.0.0.1:0"]);
-        command.args(["--log-format", "json"]).args(&setup.arguments);
+        command.args(["--log-format", "json"]).args(setup.arguments);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
 
         let log = Arc::new(Log::default());

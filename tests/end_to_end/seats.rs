@@ -1,10 +1,12 @@
 //! Seats across connections and shards.
 
+use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::player::{Player, Read};
 use crate::records::{Record, event, move_to, put_object};
 use crate::relay::Relay;
+use crate::socket::RawClient;
 
 #[test]
 fn a_seat_is_found_again_from_any_shard_and_no_event_is_lost_or_doubled() {
@@ -96,6 +98,24 @@ fn a_seat_is_held_for_so_long_and_then_the_others_are_told() {
     assert_eq!(relay.metric("corelay_seats_held", &[]), 0);
     let bob = Player::join(&relay, &target);
     assert_ne!(bob.id(), bob_id);
+}
+
+#[test]
+fn an_end_of_stream_without_a_close_frame_holds_the_seat() {
+    let relay = Relay::start_shards(2, "");
+    let mut ann = RawClient::request(&relay, "/play/arena");
+    let welcome = ann.upgraded();
+    ann.stream.shutdown(Shutdown::Write).unwrap();
+    while ann.next().is_some() {}
+    relay.await_closes("lost", 1);
+    relay.await_metric("corelay_seats_held", &[], |held| held == 1);
+    let again = Player::join(&relay, &format!("/play/arena?resume={}&seq=0", welcome.resume_token));
+    assert_eq!(again.id(), welcome.player_id);
+    // Who leaves with a close frame does not come back to its seat.
+    let target = again.resume_target("arena");
+    again.leave();
+    relay.await_metric("corelay_seats", &[], |seats| seats == 0);
+    assert_eq!(Player::join(&relay, &target).welcome.flags, 4);
 }
 
 #[test]

@@ -57,11 +57,23 @@ impl RawClient {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// The refusal, which is followed by the end of the connection: its status, and its text.
+    /// The answer to a request: its status and text. A refusal is followed by the end of the connection.
+    #[track_caller]
+    pub fn answer(&mut self) -> (u16, String) {
+        let ends_with_head = |inbox: &[u8]| inbox.windows(4).any(|four| four == b"\r\n\r\n");
+        while !ends_with_head(&self.inbox) {
+            assert!(self.read(), "the end instead of an answer");
+        }
+        if !self.inbox.starts_with(b"HTTP/1.1 101 ") {
+            while self.read() {}
+        }
+        take_response(&mut self.inbox)
+    }
+
+    /// The refusal: its status and text.
     #[track_caller]
     pub fn refused(&mut self) -> (u16, String) {
-        while self.read() {}
-        let (status, text) = take_response(&mut self.inbox);
+        let (status, text) = self.answer();
         assert_ne!(status, 101, "{text}");
         (status, text)
     }
@@ -69,10 +81,7 @@ impl RawClient {
     /// Reads 101, Welcome, Roster and Keyframe, in this order, and returns the Welcome.
     #[track_caller]
     pub fn upgraded(&mut self) -> Welcome {
-        while !self.inbox.windows(4).any(|four| four == b"\r\n\r\n") {
-            assert!(self.read(), "the end instead of an answer");
-        }
-        let (status, head) = take_response(&mut self.inbox);
+        let (status, head) = self.answer();
         assert_eq!(status, 101, "{head}");
         let Some(Frame::Record(Record::Welcome(welcome))) = self.next() else { panic!("no Welcome") };
         let Some(Frame::Record(Record::Roster { .. })) = self.next() else { panic!("no Roster") };
