@@ -14,5 +14,6 @@ mod player;
 #[path = "../support/records.rs"]
 mod records;
 mod relay;
+mod rough;
 mod seats;
 mod socket;

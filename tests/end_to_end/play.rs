@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use tungstenite::Message;
 
 use crate::player::{Player, Read};
 use crate::records::{Frame, Record, event, masked_frame, move_to, ping, put_object, request};
-use crate::relay::{NO_RATES, PATIENCE, Relay};
-use crate::socket::RawClient;
+use crate::relay::{NO_RATES, PATIENCE, Relay, Setup};
+use crate::socket::{RawClient, connect};
 
 #[test]
 fn two_players_see_each_other_and_a_pong_has_both_times() {
@@ -285,6 +286,19 @@ fn a_relay_that_was_held_up_catches_up_and_loses_nothing() {
     assert!(relay.metric("corelay_receive_buffers_exhausted_total", &[]) > 0);
     assert_eq!(relay.metric("corelay_closes_total", &[]), 0);
     players.iter_mut().for_each(Player::catch_up);
+}
+
+#[test]
+fn a_message_of_four_mebibytes_is_echoed_whole() {
+    let arguments = ["--shards", "2", "--enable-echo"].map(String::from).to_vec();
+    let relay = Relay::set_up(Setup { arguments, ..Setup::default() });
+    let url = format!("ws://{}/echo", relay.listen);
+    let (mut echo, _) = tungstenite::client::client(url, connect(relay.listen, None)).unwrap();
+    let message: Vec<u8> = (0..1u32 << 20).flat_map(u32::to_be_bytes).collect();
+    for _ in 0..2 {
+        echo.send(Message::Binary(message.clone().into())).unwrap();
+        assert!(echo.read().unwrap().into_data() == message[..], "something else came back");
+    }
 }
 
 #[test]

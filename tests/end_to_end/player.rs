@@ -2,14 +2,13 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::time::Duration;
 
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::records::{Record, View, Welcome, ping};
-use crate::relay::{PATIENCE, Relay};
+use crate::relay::Relay;
 use crate::socket;
 
 /// See the module documentation.
@@ -88,25 +87,40 @@ impl Player {
     /// The next record, or the end; the view follows.
     #[track_caller]
     pub fn read(&mut self) -> Read {
+        self.read_one().unwrap_or_else(|| panic!("player {}: nothing comes", self.id()))
+    }
+
+    /// What has come already; `None`: nothing more.
+    #[track_caller]
+    pub fn read_if_any(&mut self) -> Option<Read> {
+        self.socket.get_ref().set_nonblocking(true).unwrap();
+        let read = self.read_one();
+        self.socket.get_ref().set_nonblocking(false).unwrap();
+        read
+    }
+
+    #[track_caller]
+    fn read_one(&mut self) -> Option<Read> {
         loop {
             match self.socket.read() {
                 Ok(Message::Binary(payload)) => {
                     let record = Record::parse(&payload);
                     self.view.apply(&record);
-                    return Read::Record(record);
+                    return Some(Read::Record(record));
                 }
                 Ok(Message::Close(Some(close))) => {
-                    return Read::Closed(close.code.into(), close.reason.as_str().to_owned());
+                    return Some(Read::Closed(close.code.into(), close.reason.as_str().to_owned()));
                 }
-                Ok(Message::Close(None)) => panic!("a close frame without a code"),
                 // tungstenite answers pings by itself.
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Ok(Message::Text(text)) => panic!("a text message: {text}"),
-                Ok(Message::Frame(_)) => unreachable!("not when reading"),
+                Ok(other) => panic!("player {} got {other:?}", self.id()),
                 Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_)) => {
-                    return Read::Ended;
+                    return Some(Read::Ended);
                 }
-                Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => return Read::Ended,
+                Err(Error::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                    return Some(Read::Ended);
+                }
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => panic!("player {}: {error}", self.id()),
             }
         }
@@ -189,19 +203,5 @@ impl Player {
     /// Ends the connection as a killed process does.
     pub fn reset(self) {
         socket::reset(self.socket.get_ref());
-    }
-
-    /// Reads for so long, whether something comes or not.
-    pub fn listen(&mut self, time: Duration) {
-        self.socket.get_ref().set_read_timeout(Some(time)).unwrap();
-        let heard = self.socket.read();
-        self.socket.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
-        match heard {
-            Ok(Message::Binary(payload)) => self.view.apply(&Record::parse(&payload)),
-            Ok(Message::Ping(_) | Message::Pong(_)) => {}
-            Ok(other) => panic!("player {}: {other}", self.id()),
-            Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => panic!("player {}: {error}", self.id()),
-        }
     }
 }
