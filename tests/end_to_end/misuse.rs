@@ -229,7 +229,7 @@ fn only_a_token_of_the_configured_key_opens_the_door() {
     let (head, claims, signature) = parts(&good);
     // {"alg":"none"}, and the same claims with the host's right.
     let (none, more) = ("eyJhbGciOiJub25lIn0", mint.token(&["--sub", "ann", "--host"]));
-    let brief = mint.token(&["--sub", "bob", "--ttl", "1s"]);
+    let brief = mint.token(&["--sub", "bob", "--ttl", "2s"]);
     let mut bob = Player::join(&relay, &target(&brief));
     let refused = [
         "/play/arena".to_owned(),

@@ -133,7 +133,7 @@ fn a_nearly_full_descriptor_table_stops_accepting_before_anybody_is_lost() {
 
 #[test]
 fn a_drain_tells_closes_and_ends() {
-    let mut relay = Relay::start_shards(2, NO_RATES);
+    let relay = Relay::start_shards(2, NO_RATES);
     let mut players: Vec<_> = (0..10).map(|game| Player::join(&relay, &format!("/play/{game}"))).collect();
     // One that neither reads nor answers, and one whose socket is full besides.
     let _deaf = RawClient::join(&relay, "/play/deaf");
@@ -167,7 +167,7 @@ fn a_drain_tells_closes_and_ends() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let mut relay = Relay::start_shards(2, "");
+    let relay = Relay::start_shards(2, "");
     let mut player = Player::join(&relay, "/play/arena");
     relay.signal(Signal::TERM);
     player.until("the notice", |_, record| matches!(record, Record::Notice { reason: 2, .. }).then_some(()));
@@ -184,7 +184,7 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn the_next_relay_takes_the_port_while_the_last_one_drains() {
     // One close per 100 ms.
-    let mut old = Relay::start("[drain]\nbatch = 20");
+    let old = Relay::start("[drain]\nbatch = 20");
     let mut players: Vec<_> = (0..30).map(|_| Player::join(&old, "/play/arena")).collect();
     old.signal(Signal::TERM);
     old.await_log("stopped listening");
@@ -206,7 +206,7 @@ fn the_next_relay_takes_the_port_while_the_last_one_drains() {
 #[test]
 fn an_idle_relay_drains_at_once() {
     let place = Place::new();
-    let mut relay = Relay::start_shards(4, "");
+    let relay = Relay::start_shards(4, "");
     let started = Instant::now();
     relay.signal(Signal::INT);
     assert_eq!(relay.exit_status().code(), Some(0));

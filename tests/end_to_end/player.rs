@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
+use std::time::Instant;
 
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::records::{Record, View, Welcome, ping};
-use crate::relay::Relay;
+use crate::relay::{PATIENCE, Relay};
 use crate::socket;
 
 /// See the module documentation.
@@ -101,7 +102,9 @@ impl Player {
 
     #[track_caller]
     fn read_one(&mut self) -> Option<Read> {
-        loop {
+        let started = Instant::now();
+        // Pings come for ever.
+        while started.elapsed() < PATIENCE {
             match self.socket.read() {
                 Ok(Message::Binary(payload)) => {
                     let record = Record::parse(&payload);
@@ -124,6 +127,7 @@ impl Player {
                 Err(error) => panic!("player {}: {error}", self.id()),
             }
         }
+        None
     }
 
     /// Waits for a record. Those before it are dropped; the view has them.

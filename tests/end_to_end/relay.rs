@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub const NO_RATES: &str = "
     bytes_burst = 100000000
 ";
 
+/// No test takes so long, unless it waits for what does not come.
+const TEST_TIME_MAX: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A directory that ends with its test.
@@ -93,9 +96,11 @@ pub fn corelay(place: &Place, shell_prefix: &str) -> Command {
     command
 }
 
-/// A running relay. It is killed when the test ends; if the test failed, its log is printed.
+/// A running relay. It is killed when the test ends, or does not end; if the test failed, its log is printed.
 pub struct Relay {
-    child: Child,
+    child: Arc<Mutex<Child>>,
+    /// Says that the test is over; dropped with the relay.
+    _test: Sender<()>,
     log: Arc<Log>,
     pub listen: SocketAddr,
     admin: SocketAddr,
@@ -138,7 +143,9 @@ impl Relay {
             }
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut relay = Self { child, log, listen: nowhere, admin: nowhere, _place: place };
+        let child = Arc::new(Mutex::new(child));
+        let test = watch(child.clone());
+        let mut relay = Self { child, _test: test, log, listen: nowhere, admin: nowhere, _place: place };
         let ready = relay.await_log("\"message\":\"ready\"");
         let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
         let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
@@ -191,6 +198,13 @@ impl Relay {
         self.await_metric("corelay_closes_total", &[&label], |value| value == count);
     }
 
+    /// Waits until every connection that was handed over is counted on both sides; there must be some.
+    #[track_caller]
+    pub fn await_hand_overs(&self) {
+        let taken = self.await_metric("corelay_hand_overs_in_total", &[], |taken| taken > 0);
+        self.await_metric("corelay_hand_overs_out_total", &[], |sent| sent == taken);
+    }
+
     /// Waits for a line with this text.
     #[track_caller]
     pub fn await_log(&self, text: &str) -> String {
@@ -207,14 +221,27 @@ impl Relay {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(Pid::from_child(&self.child.lock().unwrap()), signal).unwrap();
     }
 
     /// Waits for the end of the process.
     #[track_caller]
-    pub fn exit_status(&mut self) -> ExitStatus {
-        exit_status(&mut self.child, Duration::from_secs(30))
+    pub fn exit_status(&self) -> ExitStatus {
+        exit_status(&mut self.child.lock().unwrap(), Duration::from_secs(30))
     }
+}
+
+/// Kills the relay of a test that has not ended after `TEST_TIME_MAX`: whatever it waits for, it gets an end instead.
+fn watch(child: Arc<Mutex<Child>>) -> Sender<()> {
+    let (test, end) = mpsc::channel();
+    thread::spawn(move || {
+        if end.recv_timeout(TEST_TIME_MAX) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("a test takes more than {TEST_TIME_MAX:?}: its relay is killed");
+            // The test says what it missed.
+            let _ = child.lock().unwrap().kill();
+        }
+    });
+    test
 }
 
 /// Waits for the end of a process.
@@ -233,11 +260,12 @@ pub fn exit_status(child: &mut Child, patience: Duration) -> ExitStatus {
 impl Drop for Relay {
     fn drop(&mut self) {
         let failed = thread::panicking();
-        let running = matches!(self.child.try_wait(), Ok(None));
+        let mut child = self.child.lock().unwrap();
+        let running = matches!(child.try_wait(), Ok(None));
         let metrics = if running && !failed { self.fetch("/metrics").1 } else { String::new() };
         // It may have ended on its own since.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
         let log = self.log.lines.lock().unwrap().join("\n");
         if failed {
             eprintln!("── log of the relay ──\n{log}\n──");
