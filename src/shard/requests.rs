@@ -87,6 +87,10 @@ impl Shard {
             self.seat_player(conn, state, now);
         } else {
             self.set_lifecycle(conn, Lifecycle::HandingOver);
+            if let Some(connection) = self.connections.find(conn) {
+                // Its request came in time; from here on the rim answers, not the clock.
+                connection.session.deadline = crate::time::Instant::NEVER;
+            }
             self.outputs.push_back(Output::HandOver { conn, target, state: Box::new(state) });
         }
     }

@@ -83,7 +83,8 @@ impl Shard {
             session.deadline
         };
         if next != Instant::NEVER {
-            self.deadlines.schedule(conn, &mut connection.check_bucket, next);
+            // Never in the past: a bucket that is over already would be expired by the loop that is filling it, for ever.
+            self.deadlines.schedule(conn, &mut connection.check_bucket, next.max(now.instant));
         }
     }
 
