@@ -132,6 +132,22 @@ pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
 pub const COMPLETION_QUEUE_ENTRIES: u32 = 64 * 1024;
 /// Submission queue entries of a shard's ring.
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 4096;
+/// Clients that have connected and wait to be accepted, per shard (`net.core.somaxconn` caps it). More: their SYN is dropped.
+pub const LISTEN_BACKLOG: u32 = 4096;
+/// Accepts in flight when they go one by one: near the end of the descriptor table, or when addresses are counted.
+pub const ACCEPTS_IN_FLIGHT: usize = 16;
+/// `SO_SNDBUF` of a connection: what the kernel holds for a client that reads slowly (it doubles the number for its own
+/// bookkeeping). A client is skipped once this is full, so a smaller buffer means fresher frames and less throughput over
+/// long distances.
+pub const SEND_BUFFER_BYTES: usize = 32 * 1024;
+/// `TCP_NOTSENT_LOWAT` of a connection: bytes that wait for the network before the connection counts as busy.
+pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+/// Completions a busy loop waits for before it turns …
+pub const COMPLETIONS_PER_TURN: usize = 64;
+/// … but no longer than this: the price that a single ping pays for the batching of everything else.
+pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
+/// Longest sleep of a loop: `/livez` watches that it turns.
+pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// User memory of one idle player, connection, seat and roster entry included: a named sum, checked by a test that
 /// measures the structs, and by the load test on the whole process.

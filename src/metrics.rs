@@ -173,6 +173,8 @@ pub struct ShardMetrics {
     pub completion_overflows: Counter,
     /// Receives that ended because no buffer was free.
     pub receive_buffers_exhausted: Counter,
+    /// Live connections that were found with no receive in flight: a bug, repaired by the sweeper.
+    pub receives_lost: Counter,
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let shards = if seed % 2 == 0 { 1 } else { 3 };
+        let shards = if seed.is_multiple_of(2) { 1 } else { 3 };
         Self {
             random: ChaCha8Rng::seed_from_u64(seed),
             world: World::new(Settings { shards, ..Settings::default() }),
@@ -142,7 +142,7 @@ impl Simulation {
                 self.world.send(client, &object);
             }
             (60..64, Some(client)) => {
-                self.world.send(client, &remove_object(self.players[index].id * 10 + 1))
+                self.world.send(client, &remove_object(self.players[index].id * 10 + 1));
             }
             (64..75, Some(client)) => self.send_event(index, client),
             (75.., Some(client)) => {

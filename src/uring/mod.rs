@@ -1,1 +1,276 @@
-//! (not written yet)
+//! The loop of a shard: completions become calls of the core, its outputs become submissions.
+//!
+//! One turn: sleep (one submit-and-wait) → completions → mailbox → timers → outputs → what was decided on the way (receives,
+//! accepts, doorbells). What bites on io_uring sockets, and the guard against it, is told where the guard is.
+#![allow(unsafe_code, reason = "the kernel is given addresses; each block says what keeps the memory alive, and until when")]
+
+mod accepting;
+mod addresses;
+mod buffers;
+mod clock;
+mod connections;
+mod crossings;
+mod driver;
+#[cfg(test)]
+mod kernel_tests;
+mod listener;
+mod op;
+mod probe;
+mod ring;
+mod sends;
+mod sockets;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use addresses::Addresses;
+pub use clock::Clock;
+pub use listener::{BindError, ListenOptions, Listener, bind};
+pub use probe::{Feature, Probe, RingError, io_uring_disabled, kernel_release, probe, table_entries_max};
+
+use crate::ids::{ConnId, ShardId};
+use crate::limits;
+use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
+use crate::metrics::ShardMetrics;
+use crate::shard::{Output, Shard};
+use crate::time::{Instant, Now};
+use crossings::{Announced, Crossings};
+use driver::Driver;
+use op::{Operation, Token};
+use ring::Completion;
+use sockets::Sockets;
+
+/// Completions taken out of the queue at once.
+const REAP_BATCH: usize = 1024;
+
+/// What assembly decides about a loop.
+#[derive(Clone, Copy, Debug)]
+pub struct LoopSettings {
+    /// Entries of the descriptor table, at most `table_entries_max()`: players, refusals, and connections on their way.
+    pub connections: u32,
+    /// Connections that one address may have over all shards. `None`: addresses are not even asked for.
+    pub connections_per_address: Option<u32>,
+    /// Receive buffers, a power of two.
+    pub receive_buffers: u16,
+}
+
+/// One shard's ring, and the shard.
+pub struct Loop {
+    driver: Driver,
+    settings: LoopSettings,
+    shard: Shard,
+    mailbox: Endpoint,
+    metrics: Arc<ShardMetrics>,
+    clock: Clock,
+    /// Both clocks at the begin of the turn.
+    now: Now,
+    sockets: Sockets,
+    crossings: Crossings,
+    addresses: Arc<Addresses>,
+    /// Counted addresses by slot; empty when they are not counted.
+    address_by_slot: Vec<Option<IpAddr>>,
+    /// Connections whose next receive is due.
+    receives: Vec<ConnId>,
+    /// Connections whose receive found no buffer.
+    starved: VecDeque<ConnId>,
+    /// Rings of all shards.
+    peers: Vec<RawFd>,
+    /// Shards that were posted to in this turn.
+    posted_to: Vec<ShardId>,
+    /// Letters that did not fit and must not be lost.
+    withdrawals: Vec<(ShardId, Ticket)>,
+    sweep_at: Instant,
+    swept: usize,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Next,
+    Last,
+}
+
+impl Loop {
+    /// Sets the ring up on the calling thread, which must be the one that runs it.
+    pub fn new(
+        settings: LoopSettings,
+        listener: Listener,
+        mailbox: Endpoint,
+        shard: Shard,
+        metrics: Arc<ShardMetrics>,
+        clock: Clock,
+        addresses: Arc<Addresses>,
+    ) -> Result<Self, RingError> {
+        Ok(Self {
+            driver: Driver::new(settings, listener)?,
+            settings,
+            crossings: Crossings::new(mailbox.id()),
+            shard,
+            mailbox,
+            metrics,
+            clock,
+            now: clock.now(),
+            sockets: Sockets::new(settings.connections),
+            addresses,
+            address_by_slot: Vec::new(),
+            receives: Vec::new(),
+            starved: VecDeque::new(),
+            peers: Vec::new(),
+            posted_to: Vec::new(),
+            withdrawals: Vec::new(),
+            sweep_at: Instant::default(),
+            swept: 0,
+        })
+    }
+
+    /// The ring's descriptor, by which other shards' rings reach it.
+    pub fn ring_fd(&self) -> RawFd {
+        self.driver.ring.fd()
+    }
+
+    /// Runs until the core has drained. `peers`: the ring descriptor of every shard, this one's included, by number.
+    pub fn run(mut self, peers: Vec<RawFd>) -> Result<(), RingError> {
+        self.peers = peers;
+        self.driver.await_wake(&self.mailbox);
+        let mut completions = Vec::with_capacity(REAP_BATCH);
+        while self.turn(&mut completions) == Turn::Next {
+            let slept_at = self.clock.instant();
+            self.metrics.loop_turn.record(slept_at.since(self.now.instant));
+            let timeout = self.sleep_time(slept_at);
+            self.driver.ring.wait(timeout)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, completions: &mut Vec<Completion>) -> Turn {
+        self.now = self.clock.now();
+        self.metrics.loop_turned_at_us.set(self.now.instant.as_micros());
+        self.handle_completions(completions);
+        self.read_mailbox();
+        if self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
+            self.shard.handle_timeout(self.now);
+        }
+        while let Some(output) = self.shard.poll_output() {
+            if self.perform(output) == Turn::Last {
+                return Turn::Last;
+            }
+        }
+        self.arm_receives();
+        self.sweep();
+        self.driver.acceptor.turn(&mut self.driver.ring, &self.metrics, self.now.instant);
+        self.ring_doorbells();
+        Turn::Next
+    }
+
+    fn handle_completions(&mut self, completions: &mut Vec<Completion>) {
+        loop {
+            let more = self.driver.ring.reap(completions);
+            self.metrics.completions.add(completions.len() as u64);
+            completions.iter().for_each(|completion| self.handle_completion(completion));
+            self.driver.buffers.publish();
+            if !more {
+                break;
+            }
+        }
+        count_up_to(&self.metrics.enters, self.driver.ring.enters());
+        count_up_to(&self.metrics.completion_overflows, self.driver.ring.overflows());
+    }
+
+    fn handle_completion(&mut self, completion: &Completion) {
+        let conn = completion.token.conn();
+        match completion.token.operation {
+            Operation::Receive => self.received(conn, completion),
+            Operation::Send => self.sent(conn, completion),
+            Operation::Shutdown => self.settle(conn),
+            Operation::Close => self.descriptor_closed(conn),
+            Operation::HandOver => self.departed(conn, completion.error()),
+            Operation::HandedOver => self.arrived(completion),
+            Operation::Accept => self.accepted(completion),
+            Operation::Discard => self.driver.acceptor.given_back(),
+            // "Found", "not found" or "too late": the cancelled operation answers for itself.
+            Operation::Cancel => {}
+            Operation::Ring => self.mailbox.not_rung(ShardId(completion.token.slot as u16)),
+            // The mailbox is looked at every turn.
+            Operation::Doorbell => {}
+            Operation::Wake => self.driver.await_wake(&self.mailbox),
+        }
+    }
+
+    fn read_mailbox(&mut self) {
+        if !self.mailbox.is_rung() && !self.crossings.has_arrived() {
+            return;
+        }
+        self.mailbox.answer();
+        while let Some(letter) = self.mailbox.take() {
+            match letter {
+                Letter::Peer(message) => self.shard.handle_peer(message, self.now),
+                Letter::Connection { ticket, state, address } => {
+                    self.crossings.announce(Announced { ticket, state, address });
+                }
+                Letter::Withdrawn { ticket } => self.crossings.withdraw(ticket),
+            }
+        }
+        self.take_in_arrived();
+    }
+
+    fn perform(&mut self, output: Output) -> Turn {
+        match output {
+            Output::Send { conn, frames } => self.send(conn, frames),
+            Output::Shutdown { conn } => self.shut_down(conn),
+            Output::Close { conn, reason } => self.close(conn, reason),
+            Output::HandOver { conn, target, state } => self.hand_over(conn, target, state),
+            Output::Forward { target, message } => self.forward(target, Letter::Peer(message)),
+            Output::Pause { conn } => self.pause(conn),
+            Output::Resume { conn } => self.resume(conn),
+            Output::Upgraded { conn } => self.upgraded(conn),
+            Output::StopAccepting => self.driver.acceptor.stop(),
+            Output::Drained => return Turn::Last,
+        }
+        Turn::Next
+    }
+
+    /// Posts a letter whose loss its receiver can bear; `shard::peer` says what each loss means.
+    fn forward(&mut self, target: ShardId, letter: Letter) {
+        match self.mailbox.post(target, letter) {
+            Posted::Queued => self.must_ring(target),
+            Posted::Refused(_) => tracing::warn!(target = target.0, "a letter is lost: the mailbox is full"),
+        }
+    }
+
+    fn must_ring(&mut self, target: ShardId) {
+        if !self.posted_to.contains(&target) {
+            self.posted_to.push(target);
+        }
+    }
+
+    fn ring_doorbells(&mut self) {
+        for (target, ticket) in std::mem::take(&mut self.withdrawals) {
+            self.withdraw(target, ticket);
+        }
+        while let Some(target) = self.posted_to.pop() {
+            if self.mailbox.must_ring(target) {
+                let token = Token::numbered(Operation::Ring, u32::from(target.0));
+                self.driver.ring.ring_doorbell(self.peers[usize::from(target.0)], token);
+            }
+        }
+    }
+
+    /// How long the loop may sleep, seen from `now`, which is later than the begin of the turn.
+    fn sleep_time(&self, now: Instant) -> Duration {
+        if !self.receives.is_empty() || !self.posted_to.is_empty() {
+            return Duration::ZERO;
+        }
+        [self.shard.poll_timeout(), self.driver.acceptor.wakes_at()]
+            .into_iter()
+            .flatten()
+            .map(|due| due.since(now))
+            .fold(limits::TURN_INTERVAL_MAX, Duration::min)
+    }
+}
+
+fn count_up_to(counter: &crate::metrics::Counter, total: u64) {
+    counter.add(total - counter.value());
+}

@@ -12,7 +12,7 @@ impl Query {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             Ok((percent_decode(&key.replace('+', " "))?, percent_decode(&value.replace('+', " "))?))
         });
-        Ok(Self(pairs.collect::<Result<_, _>>()?))
+        Ok(Self(pairs.collect::<Result<_, &'static str>>()?))
     }
 
     /// The first value of `key`. One that is empty counts as absent.

@@ -1,0 +1,439 @@
+//! The life of a connection in the loop, from its descriptor's coming to its descriptor's end.
+//!
+//! Never close first: `close` with a receive in flight gives no completion, the peer sees no end, and what it sends arrives
+//! beside the descriptor's next connection. So the end is: shut down, wait for the last completion of everything in flight,
+//! close the descriptor, wait for that, free the slot.
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::Loop;
+use super::crossings::{Announced, Leaving};
+use super::op::{Operation, Token};
+use super::ring::{Completion, Descriptor, ShutdownSides};
+use super::sends::Progress;
+use super::sockets::State;
+use crate::ids::{ConnId, ShardId};
+use crate::mailbox::{Letter, Posted, Ticket};
+use crate::reasons::CloseReason;
+use crate::shard::peer::HandOver;
+use crate::shard::{Admission, Frames};
+
+/// The sweeper goes over all connections this often …
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// … and over so many in one turn.
+const SWEPT_PER_TURN: usize = 4096;
+
+/// Coming.
+impl Loop {
+    pub(super) fn accepted(&mut self, completion: &Completion) {
+        let accepted = self.driver.acceptor.completed(completion, &self.metrics, self.now.instant);
+        let Some(accepted) = accepted else { return };
+        let (admission, counted) = match (accepted.address, self.settings.connections_per_address) {
+            (Some(address), Some(limit)) => match self.addresses.enter(address, limit) {
+                Admission::Admitted => (Admission::Admitted, Some(address)),
+                Admission::AddressLimit => (Admission::AddressLimit, None),
+            },
+            (None, _) | (_, None) => (Admission::Admitted, None),
+        };
+        let conn = self.shard.handle_accepted(admission, self.now);
+        self.open_or_discard(conn, accepted.descriptor, counted);
+    }
+
+    pub(super) fn arrived(&mut self, completion: &Completion) {
+        if let Some(errno) = completion.error() {
+            tracing::error!(%errno, "a descriptor was announced by its ring without having come (a bug)");
+            return;
+        }
+        self.driver.acceptor.taken();
+        self.crossings.arrive(completion.token.ticket(), Descriptor(completion.result as u32));
+    }
+
+    /// Pairs descriptors with letters, after the mailbox was read to its end.
+    pub(super) fn take_in_arrived(&mut self) {
+        while let Some(arrived) = self.crossings.next() {
+            let Some(Announced { state, address, ticket: _ }) = arrived.announced else {
+                tracing::error!("a descriptor has come without its letter and is closed (a bug)");
+                self.discard(arrived.descriptor);
+                continue;
+            };
+            self.metrics.hand_overs_in.increment();
+            let conn = self.shard.handle_handed_over(*state, self.now);
+            self.open_or_discard(conn, arrived.descriptor, address);
+        }
+    }
+
+    fn open_or_discard(&mut self, conn: Option<ConnId>, descriptor: Descriptor, address: Option<IpAddr>) {
+        let Some(conn) = conn else {
+            address.inspect(|&address| self.addresses.leave(address));
+            self.discard(descriptor);
+            return;
+        };
+        tracing::debug!(slot = conn.slot, generation = conn.generation, "connection opened");
+        self.sockets.open(conn, descriptor);
+        self.keep_address(conn, address);
+        self.queue_receive(conn);
+    }
+
+    fn discard(&mut self, descriptor: Descriptor) {
+        self.driver.ring.close(descriptor, Token::numbered(Operation::Discard, descriptor.0));
+    }
+
+    fn keep_address(&mut self, conn: ConnId, address: Option<IpAddr>) {
+        if self.settings.connections_per_address.is_some() {
+            let slot = conn.slot as usize;
+            self.address_by_slot.resize(self.address_by_slot.len().max(slot + 1), None);
+            self.address_by_slot[slot] = address;
+        }
+    }
+
+    fn take_address(&mut self, conn: ConnId) -> Option<IpAddr> {
+        self.address_by_slot.get_mut(conn.slot as usize)?.take()
+    }
+}
+
+/// Receiving.
+impl Loop {
+    pub(super) fn received(&mut self, conn: ConnId, completion: &Completion) {
+        let socket = self.sockets.find(conn);
+        if socket.is_none() {
+            self.metrics.completions_stale.increment();
+        }
+        let open = socket.is_some_and(|socket| socket.state == State::Open && !socket.ended);
+        let bytes = completion.result.max(0) as usize;
+        // A completion that names a buffer returns it, whatever became of the connection and of the operation.
+        if let Some(buffer) = completion.buffer() {
+            let received = self.driver.buffers.take(buffer, bytes);
+            if open && bytes > 0 {
+                self.metrics.bytes_in.add(bytes as u64);
+                self.shard.handle_received(conn, received, self.now);
+            }
+            self.driver.buffers.release(buffer);
+        }
+        let error = completion.error();
+        let starved = error == Some(Errno::NOBUFS);
+        let passing = [Errno::CANCELED, Errno::NOBUFS, Errno::INTR, Errno::AGAIN];
+        let ended = error.map_or(bytes == 0, |errno| !passing.contains(&errno));
+        if open && ended {
+            self.end_of_stream(conn);
+        }
+        if !completion.more() {
+            self.receive_completed(conn, starved);
+        }
+    }
+
+    fn receive_completed(&mut self, conn: ConnId, starved: bool) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.receiving = false;
+        if starved {
+            self.metrics.receive_buffers_exhausted.increment();
+            if !socket.queued {
+                socket.queued = true;
+                self.starved.push_back(conn);
+            }
+        }
+        self.settle(conn);
+    }
+
+    /// The core learns once that nothing more will come.
+    fn end_of_stream(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if !socket.ended {
+            socket.ended = true;
+            self.shard.handle_eof(conn, self.now);
+        }
+    }
+
+    pub(super) fn pause(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.paused = true;
+        if socket.receiving {
+            // What arrives before the receive has ended is still given to the core.
+            self.driver.ring.cancel(Token::of(Operation::Receive, conn));
+        }
+    }
+
+    pub(super) fn resume(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.paused = false;
+        // A receive whose cancel is under way is followed by the next one when it has ended.
+        if !socket.receiving {
+            self.queue_receive(conn);
+        }
+    }
+
+    /// From here on nothing hands the connection over, so a receive may stay in flight.
+    pub(super) fn upgraded(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.find(conn) {
+            socket.multishot = true;
+        }
+    }
+
+    fn queue_receive(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if !socket.queued {
+            socket.queued = true;
+            self.receives.push(conn);
+        }
+    }
+
+    /// Submits the receives that are due. It runs after the outputs, so that a connection that is handed over, paused or
+    /// closed by what it just sent has none in flight.
+    pub(super) fn arm_receives(&mut self) {
+        // Without a buffer a receive fails at once: those that found none wait until some have come back.
+        let with_buffer = self.starved.len().min(usize::from(self.driver.buffers.with_kernel()));
+        self.receives.extend(self.starved.drain(..with_buffer));
+        for conn in self.receives.drain(..) {
+            let Some(socket) = self.sockets.find(conn) else { continue };
+            socket.queued = false;
+            if socket.wants_receive() && !socket.receiving {
+                socket.receiving = true;
+                socket.in_flight += 1;
+                let token = Token::of(Operation::Receive, conn);
+                self.driver.ring.receive(socket.descriptor, socket.multishot, token);
+            }
+        }
+    }
+}
+
+/// Sending.
+impl Loop {
+    pub(super) fn send(&mut self, conn: ConnId, frames: Frames) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.state != State::Open || socket.broken {
+            return;
+        }
+        assert!(socket.send.is_none(), "a second send in flight would land inside the first");
+        let id = self.driver.sends.start(frames);
+        socket.send = Some(id);
+        socket.in_flight += 1;
+        self.driver.send(id, socket.descriptor, Token::of(Operation::Send, conn));
+    }
+
+    pub(super) fn sent(&mut self, conn: ConnId, completion: &Completion) {
+        let Some(socket) = self.sockets.find(conn) else {
+            self.metrics.completions_stale.increment();
+            return;
+        };
+        let Some(id) = socket.send else { return };
+        let open = socket.state == State::Open;
+        let progress = match completion.error() {
+            None => {
+                self.metrics.bytes_out.add(completion.result as u64);
+                Some(self.driver.sends.advance(id, completion.result as usize))
+                    .filter(|&progress| progress == Progress::Done || completion.result > 0)
+            }
+            Some(Errno::INTR | Errno::AGAIN) => Some(Progress::Short),
+            Some(_) => None,
+        };
+        if progress == Some(Progress::Short) && open {
+            self.driver.send(id, socket.descriptor, Token::of(Operation::Send, conn));
+            return;
+        }
+        socket.send = None;
+        self.driver.sends.finish(id);
+        if open {
+            match progress {
+                Some(_) => {
+                    let shutdown = std::mem::take(&mut socket.shutdown_after_send);
+                    self.shard.handle_sent(conn, self.now);
+                    if shutdown {
+                        self.submit_shutdown(conn, ShutdownSides::Write);
+                    }
+                }
+                None => self.break_off(conn, completion.error()),
+            }
+        }
+        self.settle(conn);
+    }
+
+    /// A send failed, perhaps in the middle of a frame: nothing may follow it. The core hears of an end of stream, and will
+    /// close.
+    fn break_off(&mut self, conn: ConnId, error: Option<Errno>) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        tracing::debug!(slot = conn.slot, generation = conn.generation, ?error, "send failed");
+        socket.broken = true;
+        if socket.receiving {
+            self.submit_shutdown(conn, ShutdownSides::Both);
+        }
+        self.end_of_stream(conn);
+    }
+
+    /// Tells the peer that nothing more comes, after what is being sent.
+    pub(super) fn shut_down(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.state != State::Open {
+            return;
+        }
+        if socket.send.is_some() {
+            socket.shutdown_after_send = true;
+        } else {
+            self.submit_shutdown(conn, ShutdownSides::Write);
+        }
+    }
+
+    fn submit_shutdown(&mut self, conn: ConnId, sides: ShutdownSides) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.in_flight += 1;
+        self.driver.ring.shutdown(socket.descriptor, sides, Token::of(Operation::Shutdown, conn));
+    }
+}
+
+/// Leaving for another shard.
+impl Loop {
+    pub(super) fn hand_over(&mut self, conn: ConnId, target: ShardId, state: Box<HandOver>) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.state != State::Open {
+            return;
+        }
+        if socket.in_flight > 0 {
+            // Its completion would come here, with bytes that belong to the other shard.
+            tracing::error!(in_flight = socket.in_flight, "a connection in use cannot be handed over (a bug)");
+            self.refuse_hand_over(conn);
+            return;
+        }
+        let descriptor = socket.descriptor;
+        let ticket = self.crossings.ticket();
+        let address = self.take_address(conn);
+        match self.mailbox.post(target, Letter::Connection { ticket, state, address }) {
+            Posted::Queued => {}
+            Posted::Refused(_) => {
+                self.keep_address(conn, address);
+                self.refuse_hand_over(conn);
+                return;
+            }
+        }
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.state = State::HandingOver { close: false };
+        socket.in_flight += 1;
+        self.crossings.depart(Leaving { conn, target, ticket, address });
+        let (notice, token) = (Token::handed_over(ticket), Token::of(Operation::HandOver, conn));
+        self.driver.ring.send_descriptor(descriptor, self.peers[usize::from(target.0)], notice, token);
+    }
+
+    /// The kernel has answered; only now the descriptor here may be closed.
+    pub(super) fn departed(&mut self, conn: ConnId, error: Option<Errno>) {
+        let Some(leaving) = self.crossings.departed(conn) else { return };
+        let Some(socket) = self.sockets.find(conn) else { return };
+        let given_up = socket.state == State::HandingOver { close: true };
+        let Some(errno) = error else {
+            socket.state = State::Closing;
+            self.metrics.hand_overs_out.increment();
+            self.settle(conn);
+            return;
+        };
+        socket.state = if given_up { State::Closing } else { State::Open };
+        tracing::warn!(target = leaving.target.0, %errno, "the other shard could not take a connection");
+        self.keep_address(conn, leaving.address);
+        self.withdraw(leaving.target, leaving.ticket);
+        if !given_up {
+            self.refuse_hand_over(conn);
+        }
+        self.settle(conn);
+    }
+
+    fn refuse_hand_over(&mut self, conn: ConnId) {
+        self.metrics.hand_overs_refused.increment();
+        self.shard.handle_hand_over_refused(conn, self.now);
+    }
+
+    /// The letter of a descriptor that will not come must be taken back, however full the mailbox is.
+    pub(super) fn withdraw(&mut self, target: ShardId, ticket: Ticket) {
+        match self.mailbox.post(target, Letter::Withdrawn { ticket }) {
+            Posted::Queued => self.must_ring(target),
+            Posted::Refused(_) => self.withdrawals.push((target, ticket)),
+        }
+    }
+}
+
+/// Ending.
+impl Loop {
+    pub(super) fn close(&mut self, conn: ConnId, reason: Option<CloseReason>) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        tracing::debug!(
+            slot = conn.slot,
+            generation = conn.generation,
+            reason = reason.map(CloseReason::label),
+            "connection closes"
+        );
+        match socket.state {
+            State::Open => {
+                socket.state = State::Closing;
+                if socket.receiving || socket.send.is_some() {
+                    self.submit_shutdown(conn, ShutdownSides::Both);
+                }
+                self.close_descriptor_when_settled(conn);
+            }
+            State::HandingOver { .. } => socket.state = State::HandingOver { close: true },
+            State::Free | State::Closing | State::ClosingDescriptor => {}
+        }
+    }
+
+    /// Every last completion of a connection's submission comes through here, and here alone it is decided what follows.
+    pub(super) fn settle(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else {
+            self.metrics.completions_stale.increment();
+            return;
+        };
+        socket.in_flight -= 1;
+        match socket.state {
+            State::Open if socket.wants_receive() && !socket.receiving => self.queue_receive(conn),
+            State::Closing => self.close_descriptor_when_settled(conn),
+            State::Open | State::HandingOver { .. } | State::Free | State::ClosingDescriptor => {}
+        }
+    }
+
+    fn close_descriptor_when_settled(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.in_flight == 0 {
+            socket.state = State::ClosingDescriptor;
+            socket.in_flight = 1;
+            self.driver.ring.close(socket.descriptor, Token::of(Operation::Close, conn));
+        }
+    }
+
+    pub(super) fn descriptor_closed(&mut self, conn: ConnId) {
+        self.settle(conn);
+        self.sockets.release(conn);
+        if let Some(address) = self.take_address(conn) {
+            self.addresses.leave(address);
+        }
+        self.driver.acceptor.given_back();
+        self.shard.handle_closed(conn, self.now);
+    }
+
+    /// Looks for connections that no completion will ever move again. There should be none.
+    pub(super) fn sweep(&mut self) {
+        if self.now.instant < self.sweep_at {
+            return;
+        }
+        let slots = self.swept..self.sockets.len().min(self.swept + SWEPT_PER_TURN);
+        self.swept = slots.end;
+        self.sweep_slots(slots);
+        if self.swept == self.sockets.len() {
+            self.swept = 0;
+            self.sweep_at = self.now.instant + SWEEP_INTERVAL;
+        }
+    }
+
+    fn sweep_slots(&mut self, slots: Range<usize>) {
+        for slot in slots {
+            let Some(conn) = self.sockets.range(slot..slot + 1).next() else { continue };
+            let Some(socket) = self.sockets.find(conn) else { continue };
+            if socket.wants_receive() && !socket.receiving && !socket.queued {
+                tracing::error!(slot, "a live connection had no receive in flight (a bug)");
+                self.metrics.receives_lost.increment();
+                self.queue_receive(conn);
+            } else if socket.state == State::Closing {
+                // Shut down, yet something is in flight a second later: it is cancelled instead.
+                if std::mem::replace(&mut socket.seen_closing, true) {
+                    tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
+                    self.driver.ring.cancel_all_of(socket.descriptor, Token::of(Operation::Cancel, conn));
+                }
+            }
+        }
+    }
+}

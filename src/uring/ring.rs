@@ -1,0 +1,326 @@
+//! One io_uring instance: set up, fed through an ordered backlog, waited for, and reaped.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use rustix::io::Errno;
+
+use super::buffers::GROUP;
+use super::op::{Operation, Token};
+use super::probe::RingError;
+use crate::limits::{COMPLETIONS_PER_TURN, TURN_GATHER_TIME};
+
+/// Sizes of a ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RingSizes {
+    pub(super) submissions: u32,
+    pub(super) completions: u32,
+    /// Entries of the descriptor table.
+    pub(super) descriptors: u32,
+}
+
+/// A descriptor in the ring's own table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Descriptor(pub(super) u32);
+
+impl From<Descriptor> for types::Fixed {
+    fn from(descriptor: Descriptor) -> Self {
+        Self(descriptor.0)
+    }
+}
+
+/// How a `shutdown` ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShutdownSides {
+    /// Nothing more is sent.
+    Write,
+    /// Receives and sends in flight end.
+    Both,
+}
+
+/// One completion.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completion {
+    pub(super) token: Token,
+    /// What the system call would return; below zero: an errno.
+    pub(super) result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// Further completions of the same submission follow.
+    pub(super) fn more(&self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    /// The receive buffer that it returns.
+    pub(super) fn buffer(&self) -> Option<u16> {
+        cqueue::buffer_select(self.flags)
+    }
+
+    /// The error, if it is one.
+    pub(super) fn error(&self) -> Option<Errno> {
+        (self.result < 0).then(|| Errno::from_raw_os_error(-self.result))
+    }
+}
+
+/// See the module documentation. Belongs to the thread that made it (`SINGLE_ISSUER`).
+pub(super) struct Ring {
+    ring: IoUring,
+    /// Submissions that found the queue full, in order. They go before any newer one.
+    backlog: VecDeque<squeue::Entry>,
+    /// Submissions whose last completion has not been reaped.
+    in_flight: usize,
+    /// The kernel can gather completions for a while (Linux 6.12).
+    gathers: bool,
+    /// The last `reap` found something.
+    busy: bool,
+    overflowing: bool,
+    overflows: u64,
+    enters: u64,
+}
+
+impl Ring {
+    pub(super) fn new(sizes: RingSizes) -> Result<Self, RingError> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(sizes.completions)
+            .build(sizes.submissions)
+            .map_err(RingError::of_setup)?;
+        ring.submitter()
+            .register_files_sparse(sizes.descriptors)
+            .map_err(|source| RingError::of_table(sizes.descriptors, source))?;
+        // Only `shutdown` runs on kernel worker threads, and it never waits: one thread is enough.
+        ring.submitter()
+            .register_iowq_max_workers(&mut [1, 1])
+            .map_err(|source| RingError::Setup { step: "limiting its worker threads", source })?;
+        let gathers = ring.params().is_feature_min_timeout();
+        Ok(Self {
+            ring,
+            backlog: VecDeque::new(),
+            in_flight: 0,
+            gathers,
+            busy: false,
+            overflowing: false,
+            overflows: 0,
+            enters: 0,
+        })
+    }
+
+    pub(super) fn io_uring(&self) -> &IoUring {
+        &self.ring
+    }
+
+    pub(super) fn fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Submissions whose memory the kernel may still use.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// `io_uring_enter` calls so far.
+    pub(super) fn enters(&self) -> u64 {
+        self.enters
+    }
+
+    /// How often the completion queue was found to have overflowed.
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    /// Queues a submission, behind those that did not fit earlier.
+    ///
+    /// # Safety
+    /// Memory that `entry` points to must stay valid, and unmoved, until the last completion of this submission is reaped.
+    pub(super) unsafe fn push(&mut self, entry: squeue::Entry, token: Token) {
+        self.in_flight += 1;
+        let entry = entry.user_data(token.encode());
+        if !self.backlog.is_empty() {
+            self.backlog.push_back(entry);
+            return;
+        }
+        // SAFETY: as the caller promises.
+        if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+            return;
+        }
+        // The queue is full. Completions are not reaped here (the caller may be in the middle of one); if the kernel
+        // refuses too, the turn ends, reaps, and comes back to the backlog.
+        self.enters += 1;
+        let submitted = self.ring.submit();
+        // SAFETY: as the caller promises.
+        if submitted.is_err() || unsafe { self.ring.submission().push(&entry) }.is_err() {
+            self.backlog.push_back(entry);
+        }
+    }
+
+    /// Receives into a provided buffer: once, or until something ends it.
+    pub(super) fn receive(&mut self, descriptor: Descriptor, multishot: bool, token: Token) {
+        let descriptor = types::Fixed::from(descriptor);
+        let entry = if multishot {
+            opcode::RecvMulti::new(descriptor, GROUP).build()
+        } else {
+            let receive = opcode::Recv::new(descriptor, std::ptr::null_mut(), 0).buf_group(GROUP).build();
+            receive.flags(squeue::Flags::BUFFER_SELECT)
+        };
+        // SAFETY: it points at nothing; the buffers of the group outlive the ring's operations (see `Driver`).
+        unsafe { self.push(entry, token) }
+    }
+
+    pub(super) fn shutdown(&mut self, descriptor: Descriptor, sides: ShutdownSides, token: Token) {
+        let how = match sides {
+            ShutdownSides::Write => libc::SHUT_WR,
+            ShutdownSides::Both => libc::SHUT_RDWR,
+        };
+        // SAFETY: it points at nothing.
+        unsafe { self.push(opcode::Shutdown::new(types::Fixed::from(descriptor), how).build(), token) }
+    }
+
+    /// Closes a descriptor. Nothing may be in flight on it.
+    pub(super) fn close(&mut self, descriptor: Descriptor, token: Token) {
+        // SAFETY: it points at nothing.
+        unsafe { self.push(opcode::Close::new(types::Fixed::from(descriptor)).build(), token) }
+    }
+
+    /// Asks for the end of the submission with token `target`, which answers for itself.
+    pub(super) fn cancel(&mut self, target: Token) {
+        let token = Token { operation: Operation::Cancel, ..target };
+        // SAFETY: it points at nothing.
+        unsafe { self.push(opcode::AsyncCancel::new(target.encode()).build(), token) }
+    }
+
+    /// Asks for the end of everything on a descriptor.
+    pub(super) fn cancel_all_of(&mut self, descriptor: Descriptor, token: Token) {
+        let all = CancelBuilder::fd(types::Fixed::from(descriptor)).all();
+        // SAFETY: it points at nothing.
+        unsafe { self.push(opcode::AsyncCancel2::new(all).build(), token) }
+    }
+
+    /// Puts a copy of the descriptor into a free place of another ring's table and tells that ring by `notice`, whose result
+    /// is the place.
+    pub(super) fn send_descriptor(
+        &mut self,
+        descriptor: Descriptor,
+        target_ring: RawFd,
+        notice: Token,
+        token: Token,
+    ) {
+        let entry = opcode::MsgRingSendFd::new(
+            types::Fd(target_ring),
+            types::Fixed::from(descriptor),
+            types::DestinationSlot::auto_target(),
+            notice.encode(),
+        );
+        // SAFETY: it points at nothing.
+        unsafe { self.push(entry.build(), token) }
+    }
+
+    /// Rings another ring's doorbell.
+    pub(super) fn ring_doorbell(&mut self, target_ring: RawFd, token: Token) {
+        let bell = Token::numbered(Operation::Doorbell, 0).encode();
+        // SAFETY: it points at nothing.
+        unsafe {
+            self.push(opcode::MsgRingData::new(types::Fd(target_ring), 0, bell, None).build(), token);
+        }
+    }
+
+    /// Submits what is queued and sleeps until something completes, at most for `timeout`. Completions that come close
+    /// together are waited for together.
+    pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), RingError> {
+        self.flush_backlog();
+        let gather_time = timeout.min(TURN_GATHER_TIME);
+        let (want, timeout) = match (self.backlog.is_empty(), self.gathers, self.busy) {
+            (false, _, _) => (0, timeout),
+            (true, true, _) => (COMPLETIONS_PER_TURN, timeout),
+            (true, false, true) => (COMPLETIONS_PER_TURN, gather_time),
+            (true, false, false) => (1, timeout),
+        };
+        let timespec = Timespec::from(timeout);
+        let mut arguments = SubmitArgs::new().timespec(&timespec);
+        if self.gathers {
+            arguments = arguments.min_wait_usec(gather_time.as_micros() as u32);
+        }
+        self.enters += 1;
+        let waited = self.ring.submitter().submit_with_args(want, &arguments);
+        ignore_temporary(waited)
+    }
+
+    /// Moves up to `completions.capacity()` completions there. True: there may be more.
+    pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
+        completions.clear();
+        self.count_overflow();
+        let mut foreign = 0;
+        for entry in self.ring.completion().take(completions.capacity()) {
+            let Some(token) = Token::decode(entry.user_data()) else {
+                foreign += 1;
+                continue;
+            };
+            let completion = Completion { token, result: entry.result(), flags: entry.flags() };
+            if !completion.more() && !token.operation.is_posted() {
+                self.in_flight -= 1;
+            }
+            completions.push(completion);
+        }
+        debug_assert_eq!(foreign, 0, "every user_data is a Token");
+        self.busy = !completions.is_empty();
+        completions.len() == completions.capacity()
+    }
+
+    /// Ends everything in flight and waits until it has ended, but no longer than `patience`; throws completions away. True:
+    /// the kernel uses no memory of ours any more.
+    pub(super) fn drain(&mut self, patience: Duration) -> bool {
+        const STEP: Duration = Duration::from_millis(10);
+        self.in_flight -= std::mem::take(&mut self.backlog).len();
+        // What is still in the queue must be submitted to be cancelled.
+        self.enters += 1;
+        let submitted = ignore_temporary(self.ring.submit());
+        let mut completions = Vec::with_capacity(1024);
+        let mut steps = patience.as_millis() / STEP.as_millis();
+        while submitted.is_ok() && self.in_flight > 0 && steps > 0 {
+            steps -= 1;
+            // Not found, or not done within the step: the next round looks again.
+            let _unfinished =
+                self.ring.submitter().register_sync_cancel(Some(STEP.into()), CancelBuilder::any());
+            if self.wait(STEP).is_err() {
+                break;
+            }
+            while self.reap(&mut completions) {}
+        }
+        self.in_flight == 0
+    }
+
+    fn flush_backlog(&mut self) {
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: whoever pushed it promised that its memory lives until its completion.
+            if unsafe { self.ring.submission().push(entry) }.is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    fn count_overflow(&mut self) {
+        let overflowing = self.ring.submission().cq_overflow();
+        if overflowing && !self.overflowing {
+            self.overflows += 1;
+        }
+        self.overflowing = overflowing;
+    }
+}
+
+/// A timeout, a signal, and a completion queue that must be reaped first are no errors of the ring.
+fn ignore_temporary(entered: io::Result<usize>) -> Result<(), RingError> {
+    let Err(source) = entered else { return Ok(()) };
+    match Errno::from_io_error(&source) {
+        Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
+        _ => Err(RingError::Enter(source)),
+    }
+}
