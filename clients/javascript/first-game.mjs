@@ -1,9 +1,10 @@
 // Joins a game and runs in a circle. In a browser: <script type="module" src="first-game.mjs"></script>, then look at the console.
-// In Node 22 or newer: node first-game.mjs. Start it twice to see two players.
+// With Node 22 or newer: node first-game.mjs. Start it twice to see two players.
 const socket = new WebSocket("ws://127.0.0.1:4000/play/first-game?name=JavaScript");
 socket.binaryType = "arraybuffer";
 const names = new Map(); // player id → display name
 const places = new Map(); // player id → [x, y]
+const timers = [];
 let me;
 
 socket.onmessage = ({ data }) => {
@@ -14,20 +15,23 @@ socket.onmessage = ({ data }) => {
   if (kind === 0x82) places.clear(), readPositions(record, 16); // Keyframe
   if (kind === 0x83) readPositions(record, 20); // Delta
 };
-socket.onclose = ({ code, reason }) => console.log("closed:", code, reason);
+socket.onclose = ({ code, reason }) => {
+  console.log("closed:", code, reason);
+  timers.forEach(clearInterval);
+};
 
 function start(player, tickHz) {
   me = player;
   let angle = Math.random() * 2 * Math.PI;
-  setInterval(() => {
+  const move = new DataView(new ArrayBuffer(12));
+  move.setUint8(0, 0x01); // Move
+  const run = () => {
     angle += 1 / tickHz;
-    const move = new DataView(new ArrayBuffer(12));
-    move.setUint8(0, 0x01); // Move
     move.setFloat32(4, 10 * Math.cos(angle));
     move.setFloat32(8, 10 * Math.sin(angle));
-    if (socket.readyState === WebSocket.OPEN) socket.send(move);
-  }, 1000 / tickHz);
-  setInterval(show, 1000);
+    socket.send(move);
+  };
+  timers.push(setInterval(run, 1000 / tickHz), setInterval(show, 1000));
 }
 
 function readPositions(record, at) {

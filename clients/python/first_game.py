@@ -15,12 +15,15 @@ async def main():
     async with websockets.connect("ws://127.0.0.1:4000/play/first-game?name=Python") as socket:
         welcome = await socket.recv()
         tick_hz, me = struct.unpack_from(">HI", welcome, 2)  # big-endian, like every record
-        tasks = [asyncio.create_task(run_in_a_circle(socket, tick_hz)), asyncio.create_task(show(me))]
-        async for record in socket:
-            read(record)
-        for task in tasks:
-            task.cancel()
-        print("closed:", socket.close_code, socket.close_reason)
+        try:
+            await asyncio.gather(listen(socket), run_in_a_circle(socket, tick_hz), show(me))
+        except websockets.ConnectionClosed as closed:
+            print("closed:", closed)
+
+
+async def listen(socket):
+    async for record in socket:
+        read(record)
 
 
 def read(record):
