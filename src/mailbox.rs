@@ -46,7 +46,8 @@ pub enum Letter {
     },
 }
 
-const _: () = assert!(size_of::<Letter>() <= 64, "a queue allocates MAILBOX_LETTERS_MAX of them per pair of shards");
+const _: () =
+    assert!(size_of::<Letter>() <= 64, "a queue allocates MAILBOX_LETTERS_MAX of them per pair of shards");
 
 /// What became of a posted letter.
 #[derive(Debug)]
@@ -89,7 +90,9 @@ impl Doorbell {
 
 /// No queues could be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot create the eventfd that wakes shard {shard}: {source}; each shard needs one descriptor below RLIMIT_NOFILE")]
+#[error(
+    "cannot create the eventfd that wakes shard {shard}: {source}; each shard needs one descriptor below RLIMIT_NOFILE"
+)]
 pub struct MeshError {
     shard: u16,
     source: io::Error,
@@ -117,15 +120,16 @@ pub fn mesh(shards: u16) -> Result<(Vec<Endpoint>, ServiceSender), MeshError> {
     let outboxes: Vec<_> = (0..shards).map(|_| writer()).collect();
     let service_outboxes = writer();
 
-    let endpoints = (0..shards).zip(inboxes).zip(outboxes).zip(&wakes).map(
-        |(((shard, inboxes), outboxes), wake)| Endpoint {
-            id: ShardId(shard),
-            inboxes: inboxes.into(),
-            outboxes,
-            doorbells: doorbells.clone(),
-            wake: wake.clone(),
-        },
-    );
+    let endpoints =
+        (0..shards).zip(inboxes).zip(outboxes).zip(&wakes).map(|(((shard, inboxes), outboxes), wake)| {
+            Endpoint {
+                id: ShardId(shard),
+                inboxes: inboxes.into(),
+                outboxes,
+                doorbells: doorbells.clone(),
+                wake: wake.clone(),
+            }
+        });
     let endpoints = endpoints.collect();
     Ok((endpoints, ServiceSender { outboxes: service_outboxes, doorbells, wakes: wakes.into() }))
 }
@@ -147,12 +151,8 @@ impl Endpoint {
         self.doorbells[usize::from(target.0)].must_ring()
     }
 
-    /// The doorbell could not be rung after all: the next post tries again.
-    pub fn not_rung(&self, target: ShardId) {
-        self.doorbells[usize::from(target.0)].0.store(false, Ordering::Release);
-    }
-
-    /// True when somebody has rung. Then, and before `take`, the bell must be answered.
+    /// True when somebody has rung. Then, and before `take`, the bell must be answered. A loop that asks every turn loses no
+    /// letter even if the ringing itself fails.
     pub fn is_rung(&self) -> bool {
         self.doorbells[usize::from(self.id.0)].0.load(Ordering::Relaxed)
     }

@@ -67,7 +67,11 @@ mod tests {
         });
         assert_eq!(enter("10.0.0.2".parse().unwrap()), Admission::Admitted);
         addresses.leave(ann);
-        assert_eq!(enter("::ffff:10.0.0.1".parse().unwrap()), Admission::Admitted, "the same address, mapped");
+        assert_eq!(
+            enter("::ffff:10.0.0.1".parse().unwrap()),
+            Admission::Admitted,
+            "the same address, mapped"
+        );
         assert_eq!(enter(ann), Admission::AddressLimit);
     }
 

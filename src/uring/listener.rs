@@ -56,7 +56,9 @@ pub enum BindError {
         "another process listens on {address} already; stop it, or choose another address with --listen (`ss -tlnp` shows who)"
     )]
     InUse { address: SocketAddr },
-    #[error("no permission to listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE; choose a port above")]
+    #[error(
+        "no permission to listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE; choose a port above"
+    )]
     Forbidden { address: SocketAddr },
     #[error("{address} is not an address of this machine; choose one of its own, or 0.0.0.0 or [::] for all")]
     NotLocal { address: SocketAddr },

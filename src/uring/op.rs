@@ -39,7 +39,7 @@ pub(super) enum Operation {
     HandOver,
     /// Posted by another ring: a descriptor has come; slot and generation are the ticket.
     HandedOver,
-    /// Another ring's doorbell could not be rung; slot: the shard.
+    /// The ringing of another ring's doorbell; slot: the shard.
     Ring,
     /// Posted by another ring: look into the mailbox.
     Doorbell,
@@ -90,11 +90,7 @@ impl Token {
 
     /// For the message that tells a ring about a descriptor.
     pub(super) fn handed_over(ticket: Ticket) -> Self {
-        Self {
-            operation: Operation::HandedOver,
-            generation: ticket.number,
-            slot: u32::from(ticket.source.0),
-        }
+        Self { operation: Operation::HandedOver, generation: ticket.number, slot: u32::from(ticket.source.0) }
     }
 
     /// The connection of an operation on one.

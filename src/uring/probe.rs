@@ -31,11 +31,17 @@ pub enum RingError {
          --security-opt seccomp=unconfined`"
     )]
     Forbidden(io::Error),
-    #[error("this kernel ({0}) has no io_uring, or a seccomp profile hides it; Linux 6.1 or newer with CONFIG_IO_URING is needed")]
+    #[error(
+        "this kernel ({0}) has no io_uring, or a seccomp profile hides it; Linux 6.1 or newer with CONFIG_IO_URING is needed"
+    )]
     Missing(String),
-    #[error("this kernel ({0}) is too old: Linux 6.1 or newer is needed (single-issuer rings with deferred task work)")]
+    #[error(
+        "this kernel ({0}) is too old: Linux 6.1 or newer is needed (single-issuer rings with deferred task work)"
+    )]
     TooOld(String),
-    #[error("this kernel ({release}) lacks {feature}, which the relay cannot do without; Linux 6.1 or newer has it")]
+    #[error(
+        "this kernel ({release}) lacks {feature}, which the relay cannot do without; Linux 6.1 or newer has it"
+    )]
     Lacking { release: String, feature: &'static str },
     #[error(
         "the process has no descriptor left for a ring ({source}); a shard needs 4 of its own: raise RLIMIT_NOFILE (now {limit}; \
@@ -176,7 +182,11 @@ pub fn probe() -> Result<Probe, RingError> {
         operation("sendmsg", "sends several frames at once", opcode::SendMsg::CODE),
         operation("shutdown", "ends a connection before its descriptor is closed", opcode::Shutdown::CODE),
         operation("close", "closes a descriptor of the table", opcode::Close::CODE),
-        operation("async_cancel", "stops reading from a client that sends too much", opcode::AsyncCancel::CODE),
+        operation(
+            "async_cancel",
+            "stops reading from a client that sends too much",
+            opcode::AsyncCancel::CODE,
+        ),
         operation("msg_ring", "wakes other shards and hands connections to them", opcode::MsgRingData::CODE),
         Feature {
             name: "pbuf_ring",
