@@ -151,12 +151,8 @@ impl Endpoint {
         self.doorbells[usize::from(target.0)].must_ring()
     }
 
-    /// The doorbell could not be rung after all: the next post tries again.
-    pub fn not_rung(&self, target: ShardId) {
-        self.doorbells[usize::from(target.0)].0.store(false, Ordering::Release);
-    }
-
-    /// True when somebody has rung. Then, and before `take`, the bell must be answered.
+    /// True when somebody has rung. Then, and before `take`, the bell must be answered. A loop that asks every turn loses no
+    /// letter even if the ringing itself fails.
     pub fn is_rung(&self) -> bool {
         self.doorbells[usize::from(self.id.0)].0.load(Ordering::Relaxed)
     }

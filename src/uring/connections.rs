@@ -5,27 +5,17 @@
 //! close the descriptor, wait for that, free the slot.
 
 use std::net::IpAddr;
-use std::ops::Range;
-use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::Loop;
-use super::crossings::{Announced, Leaving};
 use super::op::{Operation, Token};
 use super::ring::{Completion, Descriptor, ShutdownSides};
 use super::sends::Progress;
 use super::sockets::State;
-use crate::ids::{ConnId, ShardId};
-use crate::mailbox::{Letter, Posted, Ticket};
+use crate::ids::ConnId;
 use crate::reasons::CloseReason;
-use crate::shard::peer::HandOver;
 use crate::shard::{Admission, Frames};
-
-/// The sweeper goes over all connections this often …
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// … and over so many in one turn.
-const SWEPT_PER_TURN: usize = 4096;
 
 /// Coming.
 impl Loop {
@@ -43,30 +33,12 @@ impl Loop {
         self.open_or_discard(conn, accepted.descriptor, counted);
     }
 
-    pub(super) fn arrived(&mut self, completion: &Completion) {
-        if let Some(errno) = completion.error() {
-            tracing::error!(%errno, "a descriptor was announced by its ring without having come (a bug)");
-            return;
-        }
-        self.driver.acceptor.taken();
-        self.crossings.arrive(completion.token.ticket(), Descriptor(completion.result as u32));
-    }
-
-    /// Pairs descriptors with letters, after the mailbox was read to its end.
-    pub(super) fn take_in_arrived(&mut self) {
-        while let Some(arrived) = self.crossings.next() {
-            let Some(Announced { state, address, ticket: _ }) = arrived.announced else {
-                tracing::error!("a descriptor has come without its letter and is closed (a bug)");
-                self.discard(arrived.descriptor);
-                continue;
-            };
-            self.metrics.hand_overs_in.increment();
-            let conn = self.shard.handle_handed_over(*state, self.now);
-            self.open_or_discard(conn, arrived.descriptor, address);
-        }
-    }
-
-    fn open_or_discard(&mut self, conn: Option<ConnId>, descriptor: Descriptor, address: Option<IpAddr>) {
+    pub(super) fn open_or_discard(
+        &mut self,
+        conn: Option<ConnId>,
+        descriptor: Descriptor,
+        address: Option<IpAddr>,
+    ) {
         let Some(conn) = conn else {
             address.inspect(|&address| self.addresses.leave(address));
             self.discard(descriptor);
@@ -78,11 +50,11 @@ impl Loop {
         self.queue_receive(conn);
     }
 
-    fn discard(&mut self, descriptor: Descriptor) {
+    pub(super) fn discard(&mut self, descriptor: Descriptor) {
         self.driver.ring.close(descriptor, Token::numbered(Operation::Discard, descriptor.0));
     }
 
-    fn keep_address(&mut self, conn: ConnId, address: Option<IpAddr>) {
+    pub(super) fn keep_address(&mut self, conn: ConnId, address: Option<IpAddr>) {
         if self.settings.connections_per_address.is_some() {
             let slot = conn.slot as usize;
             self.address_by_slot.resize(self.address_by_slot.len().max(slot + 1), None);
@@ -90,7 +62,7 @@ impl Loop {
         }
     }
 
-    fn take_address(&mut self, conn: ConnId) -> Option<IpAddr> {
+    pub(super) fn take_address(&mut self, conn: ConnId) -> Option<IpAddr> {
         self.address_by_slot.get_mut(conn.slot as usize)?.take()
     }
 }
@@ -172,7 +144,7 @@ impl Loop {
         }
     }
 
-    fn queue_receive(&mut self, conn: ConnId) {
+    pub(super) fn queue_receive(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if !socket.queued {
             socket.queued = true;
@@ -282,76 +254,6 @@ impl Loop {
     }
 }
 
-/// Leaving for another shard.
-impl Loop {
-    pub(super) fn hand_over(&mut self, conn: ConnId, target: ShardId, state: Box<HandOver>) {
-        let Some(socket) = self.sockets.find(conn) else { return };
-        if socket.state != State::Open {
-            return;
-        }
-        if socket.in_flight > 0 {
-            // Its completion would come here, with bytes that belong to the other shard.
-            tracing::error!(
-                in_flight = socket.in_flight,
-                "a connection in use cannot be handed over (a bug)"
-            );
-            self.refuse_hand_over(conn);
-            return;
-        }
-        let descriptor = socket.descriptor;
-        let ticket = self.crossings.ticket();
-        let address = self.take_address(conn);
-        match self.mailbox.post(target, Letter::Connection { ticket, state, address }) {
-            Posted::Queued => {}
-            Posted::Refused(_) => {
-                self.keep_address(conn, address);
-                self.refuse_hand_over(conn);
-                return;
-            }
-        }
-        let Some(socket) = self.sockets.find(conn) else { return };
-        socket.state = State::HandingOver { close: false };
-        socket.in_flight += 1;
-        self.crossings.depart(Leaving { conn, target, ticket, address });
-        let (notice, token) = (Token::handed_over(ticket), Token::of(Operation::HandOver, conn));
-        self.driver.ring.send_descriptor(descriptor, self.peers[usize::from(target.0)], notice, token);
-    }
-
-    /// The kernel has answered; only now the descriptor here may be closed.
-    pub(super) fn departed(&mut self, conn: ConnId, error: Option<Errno>) {
-        let Some(leaving) = self.crossings.departed(conn) else { return };
-        let Some(socket) = self.sockets.find(conn) else { return };
-        let given_up = socket.state == State::HandingOver { close: true };
-        let Some(errno) = error else {
-            socket.state = State::Closing;
-            self.metrics.hand_overs_out.increment();
-            self.settle(conn);
-            return;
-        };
-        socket.state = if given_up { State::Closing } else { State::Open };
-        tracing::warn!(target = leaving.target.0, %errno, "the other shard could not take a connection");
-        self.keep_address(conn, leaving.address);
-        self.withdraw(leaving.target, leaving.ticket);
-        if !given_up {
-            self.refuse_hand_over(conn);
-        }
-        self.settle(conn);
-    }
-
-    fn refuse_hand_over(&mut self, conn: ConnId) {
-        self.metrics.hand_overs_refused.increment();
-        self.shard.handle_hand_over_refused(conn, self.now);
-    }
-
-    /// The letter of a descriptor that will not come must be taken back, however full the mailbox is.
-    pub(super) fn withdraw(&mut self, target: ShardId, ticket: Ticket) {
-        match self.mailbox.post(target, Letter::Withdrawn { ticket }) {
-            Posted::Queued => self.must_ring(target),
-            Posted::Refused(_) => self.withdrawals.push((target, ticket)),
-        }
-    }
-}
-
 /// Ending.
 impl Loop {
     pub(super) fn close(&mut self, conn: ConnId, reason: Option<CloseReason>) {
@@ -406,37 +308,5 @@ impl Loop {
         }
         self.driver.acceptor.given_back();
         self.shard.handle_closed(conn, self.now);
-    }
-
-    /// Looks for connections that no completion will ever move again. There should be none.
-    pub(super) fn sweep(&mut self) {
-        if self.now.instant < self.sweep_at {
-            return;
-        }
-        let slots = self.swept..self.sockets.len().min(self.swept + SWEPT_PER_TURN);
-        self.swept = slots.end;
-        self.sweep_slots(slots);
-        if self.swept == self.sockets.len() {
-            self.swept = 0;
-            self.sweep_at = self.now.instant + SWEEP_INTERVAL;
-        }
-    }
-
-    fn sweep_slots(&mut self, slots: Range<usize>) {
-        for slot in slots {
-            let Some(conn) = self.sockets.range(slot..slot + 1).next() else { continue };
-            let Some(socket) = self.sockets.find(conn) else { continue };
-            if socket.wants_receive() && !socket.receiving && !socket.queued {
-                tracing::error!(slot, "a live connection had no receive in flight (a bug)");
-                self.metrics.receives_lost.increment();
-                self.queue_receive(conn);
-            } else if socket.state == State::Closing {
-                // Shut down, yet something is in flight a second later: it is cancelled instead.
-                if std::mem::replace(&mut socket.seen_closing, true) {
-                    tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
-                    self.driver.ring.cancel_all_of(socket.descriptor, Token::of(Operation::Cancel, conn));
-                }
-            }
-        }
     }
 }

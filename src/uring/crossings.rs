@@ -4,9 +4,14 @@
 
 use std::net::IpAddr;
 
-use super::ring::Descriptor;
+use rustix::io::Errno;
+
+use super::Loop;
+use super::op::{Operation, Token};
+use super::ring::{Completion, Descriptor};
+use super::sockets::State;
 use crate::ids::{ConnId, ShardId};
-use crate::mailbox::Ticket;
+use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
 
 /// A connection whose descriptor is on the way to another ring.
@@ -91,5 +96,145 @@ impl Crossings {
         let index = self.announced.iter().position(|announced| announced.ticket == ticket);
         let announced = index.map(|index| self.announced.swap_remove(index));
         Some(Arrived { descriptor, announced })
+    }
+}
+
+/// Leaving for another shard.
+impl Loop {
+    pub(super) fn hand_over(&mut self, conn: ConnId, target: ShardId, state: Box<HandOver>) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.state != State::Open {
+            return;
+        }
+        if socket.in_flight > 0 {
+            // Its completion would come here, with bytes that belong to the other shard.
+            tracing::error!(
+                in_flight = socket.in_flight,
+                "a connection in use cannot be handed over (a bug)"
+            );
+            self.refuse_hand_over(conn);
+            return;
+        }
+        let descriptor = socket.descriptor;
+        let ticket = self.crossings.ticket();
+        let address = self.take_address(conn);
+        match self.mailbox.post(target, Letter::Connection { ticket, state, address }) {
+            Posted::Queued => {}
+            Posted::Refused(_) => {
+                self.keep_address(conn, address);
+                self.refuse_hand_over(conn);
+                return;
+            }
+        }
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.state = State::HandingOver { close: false };
+        socket.in_flight += 1;
+        self.crossings.depart(Leaving { conn, target, ticket, address });
+        let (notice, token) = (Token::handed_over(ticket), Token::of(Operation::HandOver, conn));
+        self.driver.ring.send_descriptor(descriptor, self.peers[usize::from(target.0)], notice, token);
+    }
+
+    /// The kernel has answered; only now the descriptor here may be closed.
+    pub(super) fn departed(&mut self, conn: ConnId, error: Option<Errno>) {
+        let Some(leaving) = self.crossings.departed(conn) else { return };
+        let Some(socket) = self.sockets.find(conn) else { return };
+        let given_up = socket.state == State::HandingOver { close: true };
+        let Some(errno) = error else {
+            socket.state = State::Closing;
+            self.metrics.hand_overs_out.increment();
+            self.settle(conn);
+            return;
+        };
+        socket.state = if given_up { State::Closing } else { State::Open };
+        tracing::warn!(target = leaving.target.0, %errno, "the other shard could not take a connection");
+        self.keep_address(conn, leaving.address);
+        self.withdraw(leaving.target, leaving.ticket);
+        if !given_up {
+            self.refuse_hand_over(conn);
+        }
+        self.settle(conn);
+    }
+
+    fn refuse_hand_over(&mut self, conn: ConnId) {
+        self.metrics.hand_overs_refused.increment();
+        self.shard.handle_hand_over_refused(conn, self.now);
+    }
+
+    /// The letter of a descriptor that will not come must be taken back, however full the mailbox is.
+    pub(super) fn withdraw(&mut self, target: ShardId, ticket: Ticket) {
+        match self.mailbox.post(target, Letter::Withdrawn { ticket }) {
+            Posted::Queued => self.must_ring(target),
+            Posted::Refused(_) => self.withdrawals.push((target, ticket)),
+        }
+    }
+}
+
+/// Coming from another shard.
+impl Loop {
+    pub(super) fn arrived(&mut self, completion: &Completion) {
+        if let Some(errno) = completion.error() {
+            tracing::error!(%errno, "a descriptor was announced by its ring without having come (a bug)");
+            return;
+        }
+        self.driver.acceptor.taken();
+        self.crossings.arrive(completion.token.ticket(), Descriptor(completion.result as u32));
+    }
+
+    /// Pairs descriptors with letters, after the mailbox was read to its end.
+    pub(super) fn take_in_arrived(&mut self) {
+        while let Some(arrived) = self.crossings.next() {
+            let Some(Announced { state, address, ticket: _ }) = arrived.announced else {
+                tracing::error!("a descriptor has come without its letter and is closed (a bug)");
+                self.discard(arrived.descriptor);
+                continue;
+            };
+            self.metrics.hand_overs_in.increment();
+            let conn = self.shard.handle_handed_over(*state, self.now);
+            self.open_or_discard(conn, arrived.descriptor, address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::upgrade::{Route, Upgrade};
+
+    fn announced(ticket: Ticket) -> Announced {
+        let upgrade =
+            Upgrade { route: Route::Echo, token: None, accept_key: "key".into(), subprotocol: None };
+        let state = Box::new(HandOver { upgrade, claims: None, unread: vec![ticket.number as u8] });
+        Announced { ticket, state, address: None }
+    }
+
+    #[test]
+    fn a_descriptor_finds_its_letter_whatever_the_order_and_a_withdrawn_one_finds_none() {
+        let mut source = Crossings::new(ShardId(1));
+        let [first, second, third] = [(); 3].map(|()| source.ticket());
+        let mut target = Crossings::new(ShardId(0));
+        for ticket in [first, second, third] {
+            target.announce(announced(ticket));
+        }
+        target.withdraw(second);
+        target.arrive(third, Descriptor(30));
+        target.arrive(second, Descriptor(20));
+        assert!(target.has_arrived());
+        let withdrawn = target.next().unwrap();
+        assert_eq!((withdrawn.descriptor, withdrawn.announced.is_none()), (Descriptor(20), true));
+        let arrived = target.next().unwrap();
+        assert_eq!(arrived.descriptor, Descriptor(30));
+        assert_eq!(arrived.announced.unwrap().state.unread, [third.number as u8]);
+        assert!(!target.has_arrived());
+    }
+
+    #[test]
+    fn a_connection_departs_once() {
+        let mut crossings = Crossings::new(ShardId(0));
+        let conn = ConnId { slot: 4, generation: 2 };
+        let leaving = Leaving { conn, target: ShardId(1), ticket: crossings.ticket(), address: None };
+        crossings.depart(leaving);
+        assert_eq!(crossings.departed(ConnId { slot: 4, generation: 3 }), None);
+        assert_eq!(crossings.departed(conn), Some(leaving));
+        assert_eq!(crossings.departed(conn), None);
     }
 }

@@ -1,1 +1,469 @@
+//! What this code believes about the kernel, one small test each. When one fails on a new kernel, the guard it stands for needs
+//! another look.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use io_uring::{opcode, types};
+use rustix::io::Errno;
+
+use super::buffers::{Buffers, Protection};
+use super::driver::Driver;
+use super::listener::{ListenOptions, Listener, bind};
+use super::op::{Operation, Token};
+use super::ring::{Completion, Descriptor, Ring, RingSizes, ShutdownSides};
+use super::sockets::Sockets;
+use super::{Clock, LoopSettings};
+use crate::ids::{ConnId, ShardId};
+use crate::mailbox::{Ticket, mesh};
+use crate::shard::peer::PeerMessage;
+
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Long enough for what should not happen to have happened.
+const SILENCE: Duration = Duration::from_millis(30);
+
+/// A ring with buffers and a listener, driven by hand.
+struct Rig {
+    ring: Ring,
+    buffers: Buffers,
+    listener: Listener,
+    reaped: Vec<Completion>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with_sizes(RingSizes { submissions: 64, completions: 256, descriptors: 16 }, 8)
+    }
+
+    fn with_sizes(sizes: RingSizes, buffers: u16) -> Self {
+        let ring = Ring::new(sizes).unwrap();
+        let mut buffers = Buffers::new(buffers, 4096, Protection::Unguarded).unwrap();
+        buffers.register(ring.io_uring()).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
+        Self { ring, buffers, listener, reaped: Vec::new() }
+    }
+
+    /// Everything that completes within `patience`, until `enough`.
+    fn reap(&mut self, patience: Duration, enough: impl Fn(&Completion) -> bool) -> Option<Completion> {
+        let deadline = Clock::start();
+        let mut batch = Vec::with_capacity(256);
+        loop {
+            if let Some(index) = self.reaped.iter().position(&enough) {
+                return Some(self.reaped.remove(index));
+            }
+            if deadline.instant().as_micros() >= patience.as_micros() as u64 {
+                return None;
+            }
+            self.ring.wait(Duration::from_millis(5)).unwrap();
+            self.ring.reap(&mut batch);
+            self.reaped.append(&mut batch);
+        }
+    }
+
+    fn next(&mut self, operation: Operation) -> Completion {
+        let completion = self.reap(PATIENCE, |completion| completion.token.operation == operation);
+        completion.unwrap_or_else(|| panic!("no completion of {operation:?}"))
+    }
+
+    fn silent(&mut self, operation: Operation) -> bool {
+        self.reap(SILENCE, |completion| completion.token.operation == operation).is_none()
+    }
+
+    fn accept_many(&mut self) {
+        let accept = opcode::AcceptMulti::new(types::Fd(self.listener.fd())).allocate_file_index(true);
+        // SAFETY: it points at nothing.
+        unsafe { self.ring.push(accept.build(), Token::numbered(Operation::Accept, 0)) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.listener.local_addr()).unwrap();
+        client.set_read_timeout(Some(SILENCE)).unwrap();
+        client
+    }
+
+    /// A client and its descriptor here.
+    fn pair(&mut self) -> (TcpStream, Descriptor) {
+        let client = self.connect();
+        let accept =
+            opcode::Accept::new(types::Fd(self.listener.fd()), std::ptr::null_mut(), std::ptr::null_mut())
+                .file_index(Some(types::DestinationSlot::auto_target()));
+        // SAFETY: it points at nothing.
+        unsafe { self.ring.push(accept.build(), Token::numbered(Operation::Accept, 1)) }
+        let accepted = self.next(Operation::Accept);
+        assert!(accepted.error().is_none(), "{accepted:?}");
+        (client, Descriptor(accepted.result as u32))
+    }
+
+    fn receive_many(&mut self, descriptor: Descriptor, conn: ConnId) {
+        self.ring.receive(descriptor, true, Token::of(Operation::Receive, conn));
+    }
+
+    /// The bytes of a completion; gives the buffer back.
+    fn bytes(&mut self, completion: &Completion) -> Vec<u8> {
+        let buffer = completion.buffer().expect("data comes in a buffer");
+        let bytes = self.buffers.take(buffer, completion.result as usize).to_vec();
+        self.buffers.release(buffer);
+        self.buffers.publish();
+        bytes
+    }
+}
+
+const FIRST: ConnId = ConnId { slot: 3, generation: 7 };
+const SECOND: ConnId = ConnId { slot: 3, generation: 8 };
+
+fn hears_the_end(client: &mut TcpStream) -> bool {
+    loop {
+        match client.read(&mut [0; 16]) {
+            Ok(bytes) => return bytes == 0,
+            // Work that another ring, or the end of one, gives this thread interrupts its system calls.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+/// Guard: never close first.
+#[test]
+fn a_close_with_a_receive_in_flight_is_noticed_by_nobody_and_its_bytes_still_come() {
+    let mut rig = Rig::new();
+    let (mut client, descriptor) = rig.pair();
+    rig.receive_many(descriptor, FIRST);
+    assert!(rig.silent(Operation::Receive));
+    rig.ring.close(descriptor, Token::of(Operation::Close, FIRST));
+    assert!(rig.next(Operation::Close).error().is_none());
+    assert!(rig.silent(Operation::Receive), "the receive goes on");
+    assert!(!hears_the_end(&mut client), "the peer is told nothing");
+
+    // The descriptor gets another connection; what the first client sends comes under the first one's token.
+    let (mut second, reused) = rig.pair();
+    assert_eq!(reused, descriptor);
+    rig.receive_many(reused, SECOND);
+    client.write_all(b"late").unwrap();
+    let late = rig.next(Operation::Receive);
+    assert_eq!((late.token.conn(), rig.bytes(&late).as_slice()), (FIRST, &b"late"[..]));
+    second.write_all(b"own").unwrap();
+    let own = rig.next(Operation::Receive);
+    assert_eq!((own.token.conn(), rig.bytes(&own).as_slice()), (SECOND, &b"own"[..]));
+
+    // The generation is what tells them apart.
+    let mut sockets = Sockets::new(8);
+    sockets.open(SECOND, reused);
+    assert!(sockets.find(late.token.conn()).is_none() && sockets.find(own.token.conn()).is_some());
+}
+
+/// Guard: shut down, wait for the last completion, close.
+#[test]
+fn a_shutdown_ends_the_receive_and_a_close_after_it_ends_the_connection() {
+    for multishot in [false, true] {
+        let mut rig = Rig::new();
+        let (mut client, descriptor) = rig.pair();
+        rig.ring.receive(descriptor, multishot, Token::of(Operation::Receive, FIRST));
+        assert!(rig.silent(Operation::Receive));
+        rig.ring.shutdown(descriptor, ShutdownSides::Both, Token::of(Operation::Shutdown, FIRST));
+        let received = rig.next(Operation::Receive);
+        assert_eq!((received.result, received.more()), (0, false));
+        assert_eq!(rig.next(Operation::Shutdown).result, 0);
+        rig.ring.close(descriptor, Token::of(Operation::Close, FIRST));
+        assert_eq!(rig.next(Operation::Close).result, 0);
+        assert!(hears_the_end(&mut client));
+        assert_eq!(rig.ring.in_flight(), 0);
+    }
+}
+
+/// Guard: a stuck send holds its memory, and its connection, until the shutdown has ended it.
+#[test]
+fn a_shutdown_ends_a_send_that_nobody_reads_in_the_middle() {
+    let mut rig = Rig::new();
+    let (_client, descriptor) = rig.pair();
+    let frame = vec![7; 32 * 1024 * 1024];
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+    let send = opcode::Send::new(types::Fixed(descriptor.0), frame.as_ptr(), frame.len() as u32).flags(flags);
+    // SAFETY: the frame lives until the completion below.
+    unsafe { rig.ring.push(send.build(), Token::of(Operation::Send, FIRST)) }
+    assert!(rig.silent(Operation::Send), "the client's buffers are full");
+    rig.ring.shutdown(descriptor, ShutdownSides::Both, Token::of(Operation::Shutdown, FIRST));
+    let sent = rig.next(Operation::Send);
+    assert!(
+        sent.result > 0 && (sent.result as usize) < frame.len(),
+        "a short send, also with WAITALL: {sent:?}"
+    );
+}
+
+/// Guard: terminal completions are counted; a cancel's own completion decides nothing.
+#[test]
+fn a_cancel_answers_for_itself_and_the_receive_for_itself_and_no_byte_is_lost() {
+    let mut rig = Rig::new();
+    let (mut client, descriptor) = rig.pair();
+    let receive = Token::of(Operation::Receive, FIRST);
+    rig.receive_many(descriptor, FIRST);
+    assert!(rig.silent(Operation::Receive));
+    // The bytes are there before the cancel is.
+    client.write_all(b"in between").unwrap();
+    rig.ring.cancel(receive);
+    let _found_or_late = rig.next(Operation::Cancel);
+    let mut received = Vec::new();
+    loop {
+        let completion = rig.next(Operation::Receive);
+        if completion.buffer().is_some() {
+            received.extend(rig.bytes(&completion));
+        }
+        if !completion.more() {
+            assert_eq!(completion.error(), Some(Errno::CANCELED));
+            break;
+        }
+    }
+    rig.receive_many(descriptor, FIRST);
+    client.write_all(b".").unwrap();
+    while received != b"in between." {
+        let completion = rig.next(Operation::Receive);
+        received.extend(rig.bytes(&completion));
+    }
+}
+
+/// Guard: starved connections wait until buffers have come back.
+#[test]
+fn a_receive_without_buffers_ends_and_loses_nothing_and_fails_at_once_when_armed_again() {
+    let mut rig = Rig::with_sizes(RingSizes { submissions: 64, completions: 256, descriptors: 4 }, 2);
+    let (mut client, descriptor) = rig.pair();
+    let sent: Vec<u8> = (0..20_000_u32).map(|n| (n % 251) as u8).collect();
+    client.write_all(&sent).unwrap();
+    rig.receive_many(descriptor, FIRST);
+    let filled = [rig.next(Operation::Receive), rig.next(Operation::Receive)];
+    let starved = rig.next(Operation::Receive);
+    assert_eq!((starved.error(), starved.more()), (Some(Errno::NOBUFS), false));
+    rig.receive_many(descriptor, FIRST);
+    assert_eq!(rig.next(Operation::Receive).error(), Some(Errno::NOBUFS));
+
+    let mut received: Vec<u8> = filled.iter().flat_map(|completion| rig.bytes(completion)).collect();
+    rig.receive_many(descriptor, FIRST);
+    while received.len() < sent.len() {
+        let completion = rig.next(Operation::Receive);
+        match completion.buffer() {
+            Some(_) => received.extend(rig.bytes(&completion)),
+            None => rig.receive_many(descriptor, FIRST),
+        }
+    }
+    assert!(received == sent, "the bytes stay in order");
+}
+
+/// Guard: accepting stops while descriptors are left.
+#[test]
+fn an_accept_into_a_full_table_drops_the_client_and_ends() {
+    let mut rig = Rig::with_sizes(RingSizes { submissions: 64, completions: 256, descriptors: 2 }, 2);
+    rig.accept_many();
+    let _seated = [rig.connect(), rig.connect()];
+    assert!(rig.next(Operation::Accept).more() && rig.next(Operation::Accept).more());
+    let mut dropped = rig.connect();
+    let refused = rig.next(Operation::Accept);
+    assert_eq!((refused.error(), refused.more()), (Some(Errno::NFILE), false));
+    assert!(hears_the_end(&mut dropped));
+}
+
+/// Guard: a late accept is not forgotten.
+#[test]
+fn a_cancelled_accept_either_brings_its_client_or_leaves_it_in_the_backlog() {
+    let mut rig = Rig::new();
+    rig.accept_many();
+    assert!(rig.silent(Operation::Accept));
+    let _client = rig.connect();
+    rig.ring.cancel(Token::numbered(Operation::Accept, 0));
+    let _found_or_late = rig.next(Operation::Cancel);
+    let first = rig.next(Operation::Accept);
+    if first.error().is_none() {
+        assert_eq!(rig.next(Operation::Accept).error(), Some(Errno::CANCELED));
+    } else {
+        rig.accept_many();
+        assert!(rig.next(Operation::Accept).error().is_none());
+    }
+}
+
+/// Guard: the source closes its descriptor only after its own completion; the target finds the place in the result.
+#[test]
+fn a_descriptor_sent_to_another_ring_arrives_with_its_place_and_the_source_hears_of_it_later() {
+    let (mut source, mut target) = (Rig::new(), Rig::new());
+    // The target's first free place is not the source's.
+    let (_other, taken) = target.pair();
+    let (mut client, descriptor) = source.pair();
+    let ticket = Ticket { source: ShardId(9), number: 77 };
+    source.ring.send_descriptor(
+        descriptor,
+        target.ring.fd(),
+        Token::handed_over(ticket),
+        Token::of(Operation::HandOver, FIRST),
+    );
+    // SAFETY: it points at nothing.
+    unsafe { source.ring.push(opcode::Nop::new().build(), Token::numbered(Operation::Wake, 0)) }
+    source.silent(Operation::Accept);
+    let order: Vec<_> = source.reaped.iter().map(|completion| completion.token.operation).collect();
+    assert_eq!(
+        order.first(),
+        Some(&Operation::Wake),
+        "what was submitted later completes earlier: {order:?}"
+    );
+    let arrived = target.next(Operation::HandedOver);
+    assert_eq!((arrived.token.ticket(), arrived.more()), (ticket, false));
+    let place = Descriptor(arrived.result as u32);
+    assert_ne!(place, taken);
+    assert!(source.next(Operation::HandOver).error().is_none());
+    source.ring.close(descriptor, Token::of(Operation::Close, FIRST));
+    assert_eq!(source.next(Operation::Close).result, 0);
+
+    target.receive_many(place, SECOND);
+    client.write_all(b"hello").unwrap();
+    let received = target.next(Operation::Receive);
+    assert_eq!(target.bytes(&received), b"hello", "the connection lives on in its new place");
+}
+
+/// Guard: a refused hand-over leaves the connection where it was.
+#[test]
+fn a_descriptor_sent_to_a_full_table_is_refused_at_the_source_and_the_target_hears_nothing() {
+    let mut source = Rig::new();
+    let mut target = Rig::with_sizes(RingSizes { submissions: 8, completions: 64, descriptors: 1 }, 2);
+    let (_seated, _taken) = target.pair();
+    let (mut client, descriptor) = source.pair();
+    let notice = Token::handed_over(Ticket { source: ShardId(0), number: 1 });
+    let token = Token::of(Operation::HandOver, FIRST);
+    source.ring.send_descriptor(descriptor, target.ring.fd(), notice, token);
+    assert!(target.silent(Operation::HandedOver));
+    assert_eq!(source.next(Operation::HandOver).error(), Some(Errno::NFILE));
+    source.receive_many(descriptor, FIRST);
+    client.write_all(b"still here").unwrap();
+    let received = source.next(Operation::Receive);
+    assert_eq!(source.bytes(&received), b"still here");
+}
+
+/// Guard: every completion without MORE leads to the decision about the next receive.
+#[test]
+fn an_overflow_of_the_completion_queue_ends_a_receive_and_loses_nothing() {
+    let mut rig = Rig::with_sizes(RingSizes { submissions: 8, completions: 16, descriptors: 4 }, 8);
+    let (mut client, descriptor) = rig.pair();
+    rig.receive_many(descriptor, FIRST);
+    assert!(rig.silent(Operation::Receive));
+    // More completions than fit, and nobody reaps.
+    for _ in 0..40 {
+        // SAFETY: it points at nothing.
+        unsafe { rig.ring.push(opcode::Nop::new().build(), Token::numbered(Operation::Wake, 0)) }
+    }
+    rig.ring.wait(Duration::ZERO).unwrap();
+    client.write_all(b"a").unwrap();
+    rig.ring.wait(Duration::from_millis(5)).unwrap();
+    client.write_all(b"b").unwrap();
+    rig.ring.wait(Duration::from_millis(5)).unwrap();
+
+    let mut received = Vec::new();
+    let mut ended = false;
+    while received.len() < 2 {
+        let completion = rig.next(Operation::Receive);
+        received.extend(rig.bytes(&completion));
+        if !completion.more() {
+            ended = true;
+            rig.receive_many(descriptor, FIRST);
+        }
+    }
+    assert_eq!((received.as_slice(), ended), (&b"ab"[..], true));
+    assert!(rig.ring.overflows() > 0, "and it is counted");
+    let nops = rig.reaped.iter().filter(|completion| completion.token.operation == Operation::Wake);
+    assert_eq!(nops.count(), 40);
+}
+
+/// Guard: what does not fit the submission queue waits in order.
+#[test]
+fn more_submissions_than_the_queue_holds_are_done_in_order() {
+    let mut rig = Rig::with_sizes(RingSizes { submissions: 8, completions: 2048, descriptors: 4 }, 8);
+    for number in 0..1000 {
+        // SAFETY: it points at nothing.
+        unsafe { rig.ring.push(opcode::Nop::new().build(), Token::numbered(Operation::Wake, number)) }
+    }
+    let numbers: Vec<u32> = (0..1000).map(|_| rig.next(Operation::Wake).token.slot).collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+}
+
+/// Guard: the debug pool shows a write to a buffer that is nobody's.
+#[test]
+fn a_late_write_to_a_released_buffer_is_an_error_and_the_bytes_stay_in_the_socket() {
+    let mut rig = Rig::new();
+    let (mut client, descriptor) = rig.pair();
+    let mut guarded = Buffers::new(8, 4096, Protection::Quarantine).unwrap();
+    let address = guarded.take(0, 4096).as_mut_ptr();
+    guarded.release(0);
+    client.write_all(b"late").unwrap();
+    let receive = opcode::Recv::new(types::Fixed(descriptor.0), address, 4096);
+    // SAFETY: the memory is mapped, without access, until the completion below.
+    unsafe { rig.ring.push(receive.build(), Token::of(Operation::Receive, FIRST)) }
+    assert_eq!(rig.next(Operation::Receive).error(), Some(Errno::FAULT));
+    rig.receive_many(descriptor, FIRST);
+    let received = rig.next(Operation::Receive);
+    assert_eq!(rig.bytes(&received), b"late");
+}
+
+/// Guard: the ring is drained before its memory goes.
+#[test]
+fn a_dropped_driver_leaves_nothing_in_flight() {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
+    let address = listener.local_addr();
+    let settings = LoopSettings { connections: 8, connections_per_address: Some(9), receive_buffers: 8 };
+    let mut driver = Driver::new(settings, listener).unwrap();
+    let metrics = crate::metrics::ShardMetrics::default();
+    let clock = Clock::start();
+    driver.acceptor.turn(&mut driver.ring, &metrics, clock.instant());
+    let (endpoints, _service) = mesh(1).unwrap();
+    driver.await_wake(&endpoints[0]);
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut completions = Vec::with_capacity(8);
+    driver.ring.wait(PATIENCE).unwrap();
+    driver.ring.reap(&mut completions);
+    let accepted = driver.acceptor.completed(&completions[0], &metrics, clock.instant()).unwrap();
+    assert_eq!(accepted.address, Some(client.local_addr().unwrap().ip()));
+    driver.ring.receive(accepted.descriptor, true, Token::of(Operation::Receive, FIRST));
+    driver.ring.wait(Duration::ZERO).unwrap();
+    assert!(driver.ring.in_flight() > 2);
+    assert!(driver.ring.drain(PATIENCE), "{} in flight", driver.ring.in_flight());
+    drop(driver);
+    assert!(hears_the_end(&mut client));
+}
+
+/// Guard: an idle loop sleeps.
+#[test]
+fn a_wait_without_completions_lasts_as_long_as_it_should() {
+    let mut rig = Rig::new();
+    let clock = Clock::start();
+    rig.ring.wait(Duration::from_millis(40)).unwrap();
+    let slept = clock.instant().as_micros();
+    assert!((39_000..400_000).contains(&slept), "{slept} µs");
+    assert_eq!(rig.ring.enters(), 1);
+}
+
+/// Guard: a single ping waits for the gathering, not for the timeout.
+#[test]
+fn one_completion_ends_the_wait_after_the_time_to_gather() {
+    let mut rig = Rig::new();
+    let (mut client, descriptor) = rig.pair();
+    rig.receive_many(descriptor, FIRST);
+    assert!(rig.silent(Operation::Receive));
+    client.write_all(b"ping").unwrap();
+    let clock = Clock::start();
+    rig.ring.wait(Duration::from_secs(2)).unwrap();
+    assert!(clock.instant().as_micros() < 500_000);
+    let received = rig.next(Operation::Receive);
+    assert_eq!(rig.bytes(&received), b"ping");
+}
+
+/// Guard: the service thread has no ring.
+#[test]
+fn a_read_of_an_eventfd_completes_when_the_service_thread_rings() {
+    let mut rig = Rig::new();
+    let (endpoints, mut service) = mesh(1).unwrap();
+    let mut count = Box::new([0; 8]);
+    let fd = types::Fd(std::os::fd::AsRawFd::as_raw_fd(&endpoints[0].wake()));
+    // SAFETY: the box lives until the completion below.
+    unsafe {
+        let read = opcode::Read::new(fd, count.as_mut_ptr(), 8).build();
+        rig.ring.push(read, Token::numbered(Operation::Wake, 0));
+    }
+    assert!(rig.silent(Operation::Wake));
+    let ring = std::thread::spawn(move || drop(service.send(ShardId(0), PeerMessage::Drain)));
+    assert_eq!(rig.next(Operation::Wake).result, 8);
+    ring.join().unwrap();
+}

@@ -22,6 +22,7 @@ mod probe;
 mod ring;
 mod sends;
 mod sockets;
+mod sweeper;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ use crate::ids::{ConnId, ShardId};
 use crate::limits;
 use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
 use crate::metrics::ShardMetrics;
+use crate::shard::peer::PeerMessage;
 use crate::shard::{Output, Shard};
 use crate::time::{Instant, Now};
 use crossings::{Announced, Crossings};
@@ -158,6 +160,7 @@ impl Loop {
         }
         while let Some(output) = self.shard.poll_output() {
             if self.perform(output) == Turn::Last {
+                self.ring_doorbells();
                 return Turn::Last;
             }
         }
@@ -195,7 +198,8 @@ impl Loop {
             Operation::Discard => self.driver.acceptor.given_back(),
             // "Found", "not found" or "too late": the cancelled operation answers for itself.
             Operation::Cancel => {}
-            Operation::Ring => self.mailbox.not_rung(ShardId(completion.token.slot as u16)),
+            // Rung, or its ring is gone or short of memory: the other shard looks at its bell whenever it turns.
+            Operation::Ring => {}
             // The mailbox is looked at every turn.
             Operation::Doorbell => {}
             Operation::Wake => self.driver.await_wake(&self.mailbox),
@@ -225,7 +229,7 @@ impl Loop {
             Output::Shutdown { conn } => self.shut_down(conn),
             Output::Close { conn, reason } => self.close(conn, reason),
             Output::HandOver { conn, target, state } => self.hand_over(conn, target, state),
-            Output::Forward { target, message } => self.forward(target, Letter::Peer(message)),
+            Output::Forward { target, message } => self.forward(target, message),
             Output::Pause { conn } => self.pause(conn),
             Output::Resume { conn } => self.resume(conn),
             Output::Upgraded { conn } => self.upgraded(conn),
@@ -235,11 +239,15 @@ impl Loop {
         Turn::Next
     }
 
-    /// Posts a letter whose loss its receiver can bear; `shard::peer` says what each loss means.
-    fn forward(&mut self, target: ShardId, letter: Letter) {
-        match self.mailbox.post(target, letter) {
+    /// Posts a message whose loss its receiver can bear; `shard::peer` says what each loss means.
+    fn forward(&mut self, target: ShardId, message: PeerMessage) {
+        if target == self.mailbox.id() {
+            self.shard.handle_peer(message, self.now);
+            return;
+        }
+        match self.mailbox.post(target, Letter::Peer(message)) {
             Posted::Queued => self.must_ring(target),
-            Posted::Refused(_) => tracing::warn!(target = target.0, "a letter is lost: the mailbox is full"),
+            Posted::Refused(_) => tracing::warn!(target = target.0, "a message is lost: the mailbox is full"),
         }
     }
 

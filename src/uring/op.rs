@@ -39,7 +39,7 @@ pub(super) enum Operation {
     HandOver,
     /// Posted by another ring: a descriptor has come; slot and generation are the ticket.
     HandedOver,
-    /// Another ring's doorbell could not be rung; slot: the shard.
+    /// The ringing of another ring's doorbell; slot: the shard.
     Ring,
     /// Posted by another ring: look into the mailbox.
     Doorbell,

@@ -1,6 +1,6 @@
 //! Sends in flight: the frames, and the headers the kernel reads, at addresses that stay until the completion.
 
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 
 use io_uring::{opcode, squeue, types};
 
@@ -132,7 +132,6 @@ impl Send {
         self.header.msg_iov = self.vectors.as_mut_ptr();
         self.header.msg_iovlen = self.vectors.len();
         let header: *const libc::msghdr = &raw const self.header;
-        debug_assert!(header != null());
         opcode::SendMsg::new(descriptor, header).flags(FLAGS as u32).build()
     }
 }

@@ -1,0 +1,47 @@
+//! The sweeper: finds connections that no completion will ever move again. There should be none.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::Loop;
+use super::op::{Operation, Token};
+use super::sockets::State;
+
+/// The sweeper goes over all connections this often …
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// … and over so many in one turn.
+const SWEPT_PER_TURN: usize = 4096;
+
+impl Loop {
+    /// Goes over a part of the connections, if a sweep is due.
+    pub(super) fn sweep(&mut self) {
+        if self.now.instant < self.sweep_at {
+            return;
+        }
+        let slots = self.swept..self.sockets.len().min(self.swept + SWEPT_PER_TURN);
+        self.swept = slots.end;
+        self.sweep_slots(slots);
+        if self.swept == self.sockets.len() {
+            self.swept = 0;
+            self.sweep_at = self.now.instant + SWEEP_INTERVAL;
+        }
+    }
+
+    fn sweep_slots(&mut self, slots: Range<usize>) {
+        for slot in slots {
+            let Some(conn) = self.sockets.range(slot..slot + 1).next() else { continue };
+            let Some(socket) = self.sockets.find(conn) else { continue };
+            if socket.wants_receive() && !socket.receiving && !socket.queued {
+                tracing::error!(slot, "a live connection had no receive in flight (a bug)");
+                self.metrics.receives_lost.increment();
+                self.queue_receive(conn);
+            } else if socket.state == State::Closing {
+                // Shut down, yet something is in flight a second later: it is cancelled instead.
+                if std::mem::replace(&mut socket.seen_closing, true) {
+                    tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
+                    self.driver.ring.cancel_all_of(socket.descriptor, Token::of(Operation::Cancel, conn));
+                }
+            }
+        }
+    }
+}
