@@ -36,6 +36,9 @@ pub struct Connections {
     slots_max: usize,
 }
 
+/// Bytes of one place in the table.
+pub const CONNECTION_BYTES: usize = size_of::<Slot>();
+
 #[derive(Debug)]
 struct Slot {
     generation: u32,

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
+pub use self::connections::CONNECTION_BYTES;
 use self::connections::Connections;
 use self::deadlines::Deadlines;
 use self::drain::Drain;

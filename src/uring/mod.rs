@@ -34,6 +34,7 @@ pub use addresses::Addresses;
 pub use clock::Clock;
 pub use listener::{BindError, ListenOptions, Listener, bind};
 pub use probe::{Feature, Probe, RingError, io_uring_disabled, kernel_release, probe, table_entries_max};
+pub use sockets::SOCKET_BYTES;
 
 use crate::ids::{ConnId, ShardId};
 use crate::limits;

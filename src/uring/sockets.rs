@@ -83,6 +83,9 @@ pub(super) struct Sockets {
     sockets: Vec<Socket>,
 }
 
+/// Bytes of one place in the table.
+pub const SOCKET_BYTES: usize = size_of::<Socket>();
+
 impl Sockets {
     /// Room for `connections`; more grow it.
     pub(super) fn new(connections: u32) -> Self {
