@@ -48,7 +48,7 @@ pub const FRAMES_PER_SEND_MAX: usize = 64;
 /// A close that cannot be finished with the peer (its close frame, its end of stream) is finished without it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames whose buffers a shard keeps for the next ticks. More are freed.
-pub const FRAMES_POOLED_MAX: usize = 1024;
+pub const FRAMES_POOLED_MAX: usize = 256;
 
 // ── Games ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -37,23 +37,18 @@ pub struct Session {
 /// Where a client is in its life. It only moves down this list.
 #[derive(Debug)]
 pub enum Lifecycle {
-    /// Its request head is not complete; what came of it so far.
-    Upgrading(Box<RequestHead>),
+    /// Its request head is not complete. `over_address_limit`: too many connections come from its address, it will be
+    /// answered 429.
+    Upgrading {
+        /// See above.
+        over_address_limit: bool,
+    },
     /// On its way to another shard.
     HandingOver,
     /// It plays.
     Open(Dialect),
     /// The last frames are sent, then the end of stream is waited for.
     Closing(Closing),
-}
-
-/// The bytes of a request that has not been answered.
-#[derive(Debug, Default)]
-pub struct RequestHead {
-    /// As they came.
-    pub bytes: Vec<u8>,
-    /// Too many connections come from its address: it will be answered 429.
-    pub over_address_limit: bool,
 }
 
 /// What an open connection speaks.
@@ -79,8 +74,7 @@ pub struct Closing {
 impl Session {
     /// A connection that was just accepted, and must have upgraded by `deadline`.
     pub fn upgrading(over_address_limit: bool, deadline: Instant, now: Instant) -> Self {
-        let head = Box::new(RequestHead { bytes: Vec::new(), over_address_limit });
-        Self { deadline, ..Self::new(Lifecycle::Upgrading(head), now) }
+        Self { deadline, ..Self::new(Lifecycle::Upgrading { over_address_limit }, now) }
     }
 
     /// A connection that came from another shard with its request already read.

@@ -81,7 +81,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         let idle = connection.session.outbox.is_idle();
         match &mut connection.session.lifecycle {
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => self.end(conn),
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => self.end(conn),
             Lifecycle::Open(_) => self.lose(conn, now),
             Lifecycle::Closing(closing) => {
                 closing.peer_done = true;
@@ -132,7 +132,7 @@ impl Shard {
         connection.session.deadline = Instant::NEVER;
         let reason = match &connection.session.lifecycle {
             Lifecycle::Closing(closing) => closing.reason,
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
         };
         self.outputs.push_back(Output::Close { conn, reason });
     }
@@ -140,10 +140,11 @@ impl Shard {
     /// The rim holds nothing of the connection any more. It may be open still: its socket broke under a send.
     pub(super) fn forget(&mut self, conn: ConnId, now: Now) {
         self.drop_waiting(conn);
+        self.heads.remove(&conn);
         let Some(connection) = self.connections.remove(conn) else { return };
         self.metrics.outbox_bytes.subtract(u64::from(connection.session.outbox.reliable_bytes()));
         match connection.session.lifecycle {
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => {
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => {
                 self.metrics.connections_upgrading.subtract(1);
             }
             Lifecycle::Open(_) => {

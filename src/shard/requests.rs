@@ -22,13 +22,17 @@ impl Shard {
     /// Bytes of a request head.
     pub(super) fn receive_request(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
-        let Lifecycle::Upgrading(head) = &mut connection.session.lifecycle else { return };
-        head.bytes.extend_from_slice(bytes);
-        match upgrade::parse(&head.bytes, &self.settings.upgrade) {
-            Ok(None) => {}
+        let Lifecycle::Upgrading { over_address_limit } = connection.session.lifecycle else { return };
+        // Nearly every head comes at once, and is read where it lies.
+        let earlier = self.heads.remove(&conn).map(|head| [&head, bytes].concat());
+        let received = earlier.as_deref().unwrap_or(bytes);
+        match upgrade::parse(received, &self.settings.upgrade) {
+            Ok(None) => {
+                let received = received.to_vec();
+                self.heads.insert(conn, received);
+            }
             Ok(Some((request, head_bytes))) => {
-                let unread = head.bytes.split_off(head_bytes);
-                let over_address_limit = head.over_address_limit;
+                let unread = received[head_bytes..].to_vec();
                 match self.admit(&request, over_address_limit, now) {
                     Ok(claims) => self.place(conn, HandOver { upgrade: request, claims, unread }, now),
                     Err(refusal) => self.refuse(conn, &refusal, now),

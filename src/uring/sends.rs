@@ -1,5 +1,6 @@
 //! Sends in flight: the frames, and the headers the kernel reads, at addresses that stay until the completion.
 
+use std::num::NonZeroU32;
 use std::ptr::null_mut;
 
 use io_uring::{opcode, squeue, types};
@@ -10,9 +11,9 @@ use crate::shard::Frames;
 /// `WAITALL`: the kernel itself continues a send that found the socket's buffer full.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Which send of the pool.
+/// Which send of the pool, from 1: "none" takes no room in a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SendId(u32);
+pub(super) struct SendId(NonZeroU32);
 
 /// How far a send is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Sends {
     pub(super) fn start(&mut self, frames: Frames) -> SendId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.sends.push(Box::new(Send::new()));
-            SendId(self.sends.len() as u32 - 1)
+            SendId(NonZeroU32::MIN.saturating_add(self.sends.len() as u32 - 1))
         });
         let send = self.send(id);
         debug_assert!(send.frames.is_none(), "a free send holds no frames");
@@ -84,7 +85,7 @@ impl Sends {
     }
 
     fn send(&mut self, id: SendId) -> &mut Send {
-        &mut self.sends[id.0 as usize]
+        &mut self.sends[id.0.get() as usize - 1]
     }
 }
 
