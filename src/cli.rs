@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config;
 use crate::config::error::ConfigError;
-use crate::config::source::{Assignment, Origin, Value};
+use crate::config::source::{Assignment, Origin};
+use crate::config::value::Value;
 use crate::machine::Machine;
 use crate::server::{self, Ended};
 use crate::uring::Clock;

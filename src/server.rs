@@ -24,7 +24,7 @@ use crate::shard::Shard;
 use crate::shard::peer::PeerMessage;
 use crate::shard::settings::Settings;
 use crate::time::Instant;
-use crate::uring::{self, Addresses, Clock, ListenOptions, Listener, Loop, LoopSettings};
+use crate::uring::{self, Addresses, Clock, ListenOptions, Listener, Loop, LoopSettings, Probe};
 
 /// How often the main thread looks whether the loops have begun to turn.
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -76,6 +76,7 @@ pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
     let clock = Clock::start();
     let probe = uring::probe()?;
     let shards = config.settings.shards;
+    check_messages_between_rings(&probe, shards)?;
     let listeners = uring::bind(
         config.listen,
         shards,
@@ -137,6 +138,19 @@ pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
     let connections_max = u32::from(shards) * config.capacity.connections_per_shard;
     tracing::info!(%listen, %admin, shards, connections_max, "ready");
     supervisor.watch()
+}
+
+/// Shards give connections to each other by messages from ring to ring.
+fn check_messages_between_rings(probe: &Probe, shards: u16) -> anyhow::Result<()> {
+    let works = probe.features.iter().any(|feature| feature.name == "msg_ring_deferred" && feature.available);
+    if works || shards == 1 {
+        return Ok(());
+    }
+    bail!(
+        "{shards} shards need messages between rings, which this kernel ({}) does not deliver: use --shards 1, or Linux 6.3 \
+         or newer",
+        probe.release
+    )
 }
 
 fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
