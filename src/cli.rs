@@ -1,1 +1,356 @@
-//! (not written yet)
+//! The command line: what the flags are, and what each command does.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config;
+use crate::config::error::ConfigError;
+use crate::config::source::{Assignment, Origin, Value};
+use crate::machine::Machine;
+use crate::server::{self, Ended};
+use crate::uring::Clock;
+use crate::wire::token::{self, Claims, TopicPattern};
+use crate::{doctor, limits, logs};
+
+/// Exit code of a run that failed.
+const EXIT_FAILED: u8 = 1;
+/// Exit code of a command line or configuration that is wrong (clap uses the same).
+const EXIT_USAGE: u8 = 2;
+
+/// A relay for multiplayer game sessions.
+#[derive(Debug, Parser)]
+#[command(name = "corelay", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the relay (what `corelay` alone does)
+    Serve(ServeArguments),
+    /// Mint a token for tests, with the key that the relay is configured with
+    #[command(after_help = TOKEN_AFTER_HELP)]
+    Token(TokenArguments),
+    /// Say whether and how well the relay can run on this machine
+    #[command(after_help = "Exit code 1 when the relay could not run here.")]
+    Doctor(ServeArguments),
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  corelay                                        development: 127.0.0.1:4000, everybody is a guest
+  corelay --listen 0.0.0.0:4000 --jwt-key-file corelay.key
+  corelay token --sub ann --topics 'game:*' --jwt-key-file corelay.key
+  corelay doctor                                 what this machine allows
+
+Configuration, later wins: built-in defaults, corelay.toml (or --config), environment, flags.
+  Every key of corelay.toml is also a variable: rates.move_per_s is CORELAY_RATES_MOVE_PER_S,
+  except the [[game]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
+  RUST_LOG=debug logs more.
+
+  # corelay.toml
+  listen = \"0.0.0.0:4000\"
+  jwt_key_file = \"/etc/corelay/corelay.key\"
+  [[game]]
+  pattern = \"arena-*\"
+  tick_hz = 30
+  bounds = [-500, -500, 500, 500]
+  max_speed = 12
+
+Signals: SIGTERM or SIGINT drains (players are told, then closed; at most 30 s); a second one leaves at once.
+
+Exit codes: 0 ended as told, 1 could not start or go on, 2 wrong command line or configuration,
+  130 and 143 left at once after a second SIGINT or SIGTERM.";
+
+const TOKEN_AFTER_HELP: &str = "\
+The token alone goes to standard output:
+  TOKEN=$(corelay token --sub ann --topics 'game:*' --jwt-key-file corelay.key)
+  ws://127.0.0.1:4000/play/arena-1?token=$TOKEN
+
+With RS256, ES256 or EdDSA the relay has the public key; give the private one here.";
+
+/// The flags of the relay. Their values are checked where the values of the file are: in the table of keys.
+#[derive(Debug, Default, Args)]
+struct ServeArguments {
+    /// Where players connect [default: 127.0.0.1:4000]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where /livez, /readyz, /version and /metrics are; loopback only, unless --insecure [default: 127.0.0.1:4001]
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// Threads that carry connections, each with its own ring; more than CPUs is allowed [default: one per CPU]
+    #[arg(long, value_name = "N")]
+    shards: Option<String>,
+    /// Connections of the whole relay, divided evenly over the shards [default: as many as RLIMIT_NOFILE allows]
+    #[arg(long, value_name = "N")]
+    connections_max: Option<String>,
+    /// Listen on public addresses without a key, and serve the admin pages there
+    #[arg(long)]
+    insecure: bool,
+    /// Serve /echo, for WebSocket conformance suites
+    #[arg(long)]
+    enable_echo: bool,
+    /// auto (pretty on a terminal, JSON otherwise), pretty, json [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    #[command(flatten)]
+    shared: SharedArguments,
+}
+
+/// The flags that all commands know.
+#[derive(Debug, Default, Args)]
+struct SharedArguments {
+    /// The configuration file [default: corelay.toml, if it is there]
+    #[arg(long, value_name = "FILE", env = "CORELAY_CONFIG", hide_env_values = true)]
+    config: Option<PathBuf>,
+    /// Key of the tokens; without one everybody is a guest (development mode)
+    #[arg(long, value_name = "FILE")]
+    jwt_key_file: Option<String>,
+    /// Algorithm of the tokens: HS256, RS256, ES256, EdDSA [default: HS256]
+    #[arg(long, value_name = "NAME")]
+    jwt_algorithm: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct TokenArguments {
+    /// The user's id
+    #[arg(long, value_name = "ID")]
+    sub: String,
+    /// What may be joined: patterns, comma separated or repeated; a * stands for any characters
+    #[arg(long, value_name = "PATTERNS", value_delimiter = ',', default_value = "game:*")]
+    topics: Vec<String>,
+    /// Display name
+    #[arg(long)]
+    name: Option<String>,
+    /// Let the user set other players' positions in its games
+    #[arg(long)]
+    host: bool,
+    /// How long the token is valid: 90s, 15m, 1h, 7d
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_seconds)]
+    ttl: u64,
+    #[command(flatten)]
+    shared: SharedArguments,
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        None => serve(cli.serve),
+        Some(Command::Serve(arguments)) => serve(arguments),
+        Some(Command::Token(arguments)) => mint_token(arguments),
+        Some(Command::Doctor(arguments)) => examine(arguments),
+    };
+    done.unwrap_or_else(|failure| {
+        failure.print();
+        ExitCode::from(failure.code)
+    })
+}
+
+fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
+    let loaded = load(arguments)?;
+    let log_format = loaded.draft.log_format;
+    let machine = Machine::prepare();
+    let config = loaded.resolve(machine.cpus.len(), machine.descriptors)?;
+
+    logs::start(log_format);
+    if let Some(file) = &config.file {
+        tracing::info!(file = %file.display(), "configuration read");
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if config.settings.upgrade.development {
+        tracing::warn!("development mode: no key is configured, everybody is a guest and may join any game");
+    }
+    // From here on failures go to the log, in its format.
+    Ok(match server::run(config, &machine) {
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::Interrupted(signal)) => ExitCode::from(signal.exit_code()),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    })
+}
+
+fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
+    let loaded = load(arguments)?;
+    let machine = Machine::prepare();
+    let report = doctor::examine(&machine, loaded.draft.shards, loaded.draft.connections_max);
+    write!(io::stdout(), "{report}").context("cannot write the report")?;
+    Ok(if report.can_run() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
+    let TokenArguments { sub, topics, name, host, ttl, shared } = arguments;
+    let file = shared.config.clone();
+    let loaded = config::load(file.as_deref(), environment(), shared.assignments())?;
+    let algorithm = loaded.draft.jwt_algorithm;
+    let Some(key_file) = loaded.draft.jwt_key_file else { return Err(Failure::no_key()) };
+    let key = config::read_key(&key_file)?;
+
+    check_length("--sub", &sub, 1, limits::USER_ID_BYTES_MAX)?;
+    check_length("--name", name.as_deref().unwrap_or("-"), 1, limits::NAME_BYTES_MAX)?;
+    let claims = Claims {
+        user: sub.into(),
+        expires_at_s: Clock::start().now().unix_s() + ttl,
+        name: name.map(Into::into),
+        topics: topics.iter().map(|pattern| TopicPattern::new(pattern.as_str())).collect(),
+        host,
+    };
+    let token = token::sign(algorithm, &key, &claims)
+        .map_err(|source| ConfigError::KeyUnusable { path: key_file, source })?;
+    writeln!(io::stdout(), "{token}").context("cannot write the token")?;
+    let hint = format!(
+        "valid for {ttl} s; use it as ws://{}/play/GAME?token=… with a game that fits {}",
+        loaded.draft.listen,
+        topics.join(" or ")
+    );
+    // A hint that nobody sees is no failure.
+    let _ = writeln!(io::stderr(), "{hint}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(arguments: ServeArguments) -> Result<config::Loaded, ConfigError> {
+    let file = arguments.shared.config.clone();
+    config::load(file.as_deref(), environment(), arguments.assignments())
+}
+
+/// Variables that are not UTF-8 can only be wrong values; they are read with replacement characters and refused by their key.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
+}
+
+impl ServeArguments {
+    fn assignments(self) -> Vec<Assignment> {
+        let switch = |on: bool| on.then(|| "true".to_owned());
+        let own = [
+            ("listen", self.listen),
+            ("admin", self.admin),
+            ("shards", self.shards),
+            ("connections_max", self.connections_max),
+            ("insecure", switch(self.insecure)),
+            ("enable_echo", switch(self.enable_echo)),
+            ("log_format", self.log_format),
+        ];
+        own.into_iter().filter_map(flag).chain(self.shared.assignments()).collect()
+    }
+}
+
+impl SharedArguments {
+    fn assignments(self) -> Vec<Assignment> {
+        let own = [("jwt_key_file", self.jwt_key_file), ("jwt_algorithm", self.jwt_algorithm)];
+        own.into_iter().filter_map(flag).collect()
+    }
+}
+
+fn flag((key, value): (&str, Option<String>)) -> Option<Assignment> {
+    let origin = Origin::Flag(format!("--{}", key.replace('_', "-")));
+    Some(Assignment { key: key.into(), value: Value::Untyped(value?), origin })
+}
+
+/// `90`, `90s`, `15m`, `1h`, `7d` in seconds.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
+    let unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)));
+    let (number, seconds) = unit.unwrap_or((text, 1));
+    let parsed = number.parse::<u32>().ok().filter(|number| *number > 0);
+    let expected = || "expected a number with a unit: 90s, 15m, 1h, 7d".to_owned();
+    parsed.map(|number| u64::from(number) * seconds).ok_or_else(expected)
+}
+
+fn check_length(flag: &str, value: &str, min: usize, max: usize) -> Result<(), Failure> {
+    if (min..=max).contains(&value.len()) {
+        return Ok(());
+    }
+    let error = anyhow::anyhow!("{flag} has {} bytes; it must have {min} to {max}", value.len());
+    Err(Failure { code: EXIT_USAGE, error, remedy: None })
+}
+
+/// Why a command ended early.
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+    remedy: Option<String>,
+}
+
+impl Failure {
+    fn no_key() -> Self {
+        Self {
+            code: EXIT_USAGE,
+            error: anyhow::anyhow!(
+                "no key is configured: the relay then runs in development mode, where no token is needed"
+            ),
+            remedy: Some(
+                "make a key (`openssl rand -hex 32 > corelay.key`), start the relay with --jwt-key-file corelay.key, \
+                 and give the same flag here"
+                    .into(),
+            ),
+        }
+    }
+
+    /// One line for what is wrong, one for each cause, one for what to do.
+    fn print(&self) {
+        let mut text = format!("error: {}\n", self.error);
+        for cause in self.error.chain().skip(1) {
+            text += &format!("  cause: {cause}\n");
+        }
+        if let Some(remedy) = &self.remedy {
+            text += &format!("  try: {remedy}\n");
+        }
+        // Without a standard error there is only the exit code left.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { code: EXIT_USAGE, remedy: error.remedy(), error: error.into() }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: EXIT_FAILED, error, remedy: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::keys;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_seconds("90"), Ok(90));
+        assert_eq!(parse_seconds("15m"), Ok(900));
+        assert_eq!(parse_seconds("7d"), Ok(604_800));
+        for wrong in ["", "h", "0s", "-1s", "1w", "1.5h"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_flag_is_a_key() {
+        let known: Vec<&str> = keys::names().collect();
+        for flag in ServeArguments::augment_args(clap::Command::new("corelay")).get_arguments() {
+            let key = flag.get_id().as_str();
+            assert!(key == "config" || known.contains(&key), "--{key} sets no key");
+        }
+    }
+}

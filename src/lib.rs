@@ -5,11 +5,12 @@
 #![deny(unsafe_code)]
 
 // Floor 1: words.
+pub mod glob;
 pub mod ids;
 pub mod limits;
-pub mod metrics;
 pub mod reasons;
 pub mod time;
+pub mod metrics;
 
 // Floor 2: bytes <-> messages.
 pub mod wire;
@@ -33,8 +34,14 @@ pub mod uring;
 
 // Floor 7: assembly.
 #[cfg(feature = "server")]
-pub mod cli;
+pub mod machine;
 #[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod logs;
+#[cfg(feature = "server")]
+pub mod doctor;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod cli;

@@ -11,10 +11,16 @@ pub const REQUEST_HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const REQUEST_HEADERS_MAX: usize = 64;
 /// From accept to the complete request head. Longer: 408.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a 429 or 503 tells the client: come back after this.
+pub const REFUSAL_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Display name of a player, in bytes of UTF-8; its length travels in one byte. Longer: 400.
 pub const NAME_BYTES_MAX: usize = 64;
 /// User id (`sub`), in bytes of UTF-8; its length travels in one byte. Longer: 403.
 pub const USER_ID_BYTES_MAX: usize = 128;
+/// Secret that signs tokens with HS256: as long as its hash (RFC 7518 section 3.2). Shorter: not accepted at start.
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+/// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
+pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
 
 // ── Messages ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

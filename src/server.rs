@@ -1,1 +1,350 @@
-//! (not written yet)
+//! Wires everything together: a pinned thread per shard, the service thread, and the main thread that watches both and the
+//! signals. Whatever ends first, on purpose or not, ends the process: there is no half of a relay.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::RawFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::{self, About, Admin, Phase, PhaseCell};
+use crate::config::Config;
+use crate::ids::ShardId;
+use crate::limits::{DRAIN_DEADLINE, RECEIVE_BUFFERS};
+use crate::machine::{self, Machine};
+use crate::mailbox::{self, Endpoint, Posted, ServiceSender};
+use crate::metrics::ShardMetrics;
+use crate::shard::Shard;
+use crate::shard::peer::PeerMessage;
+use crate::shard::settings::Settings;
+use crate::time::Instant;
+use crate::uring::{self, Addresses, Clock, ListenOptions, Listener, Loop, LoopSettings};
+
+/// How often the main thread looks whether the loops have begun to turn.
+const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
+/// From the first look until a loop that does not turn is given up.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How a run ended that was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every connection was told, closed and flushed, or the time for that was over.
+    Drained,
+    /// A second signal came.
+    Interrupted(Signal),
+}
+
+/// The signals that ask the relay to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// `SIGINT`: Ctrl-C.
+    Interrupt,
+    /// `SIGTERM`: what service managers send.
+    Terminate,
+}
+
+impl Signal {
+    /// Exit code of a process that this signal ended, as shells count it: 128 + its number.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// What the other threads tell the main thread.
+enum Event {
+    /// A shard's ring exists; its loop waits for the others'.
+    RingReady(ShardId, RawFd),
+    /// A shard's loop is over, by itself after a drain or by an error.
+    ShardEnded(ShardId, anyhow::Result<()>),
+    /// The service thread is over; it never is on purpose.
+    ServiceEnded(anyhow::Error),
+    /// Somebody wants the relay to end.
+    Signalled(Signal),
+}
+
+/// Runs until told to end. An error means that the relay could not start or could not go on.
+pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
+    let clock = Clock::start();
+    let probe = uring::probe()?;
+    let shards = config.settings.shards;
+    let listeners = uring::bind(
+        config.listen,
+        shards,
+        ListenOptions { send_buffer_bytes: config.send_buffer_bytes as usize, ..ListenOptions::default() },
+    )?;
+    let listen = listeners.first().context("no listener")?.local_addr();
+    let admin_listener = bind_admin(config.admin)?;
+    let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
+    tracing::info!(kernel = machine.kernel, "{probe}");
+
+    let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
+    let phase = Arc::new(PhaseCell::default());
+    let (events, inbox) = mpsc::channel();
+    let pages = Admin {
+        shards: metrics.clone(),
+        phase: phase.clone(),
+        about: About {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: machine.kernel.clone(),
+            started_at_unix_s: clock.now().unix_us as f64 / 1e6,
+        },
+        clock: Arc::new(move || clock.now().instant),
+    };
+    spawn_service(admin_listener, pages, events.clone())?;
+
+    let (endpoints, sender) = mailbox::mesh(shards)?;
+    let loop_settings = LoopSettings {
+        connections: config.capacity.table_entries,
+        connections_per_address: config.connections_per_address,
+        receive_buffers: RECEIVE_BUFFERS,
+    };
+    let settings = Arc::new(config.settings);
+    let addresses = Arc::new(Addresses::default());
+    let mut peers_senders = Vec::new();
+    for (((endpoint, listener), metrics), index) in
+        endpoints.into_iter().zip(listeners).zip(&metrics).zip(0..)
+    {
+        let (peers_sender, peers) = mpsc::channel();
+        peers_senders.push(peers_sender);
+        let start = ShardStart {
+            id: ShardId(index),
+            cpu: machine.cpus[usize::from(index) % machine.cpus.len()],
+            settings: settings.clone(),
+            loop_settings,
+            listener,
+            endpoint,
+            metrics: metrics.clone(),
+            addresses: addresses.clone(),
+            clock,
+            peers,
+        };
+        spawn_shard(start, events.clone())?;
+    }
+
+    let mut supervisor = Supervisor { clock, inbox, phase, sender, metrics, running: shards };
+    if let Some(ended) = supervisor.start_loops(peers_senders)? {
+        return Ok(ended);
+    }
+    let connections_max = u32::from(shards) * config.capacity.connections_per_shard;
+    tracing::info!(%listen, %admin, shards, connections_max, "ready");
+    supervisor.watch()
+}
+
+fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("cannot serve the admin pages on {address} (another address: --admin 127.0.0.1:4002)")
+    })?;
+    listener.set_nonblocking(true).context("cannot make the admin listener non-blocking")?;
+    Ok(listener)
+}
+
+/// Everything that a shard's thread takes with it.
+struct ShardStart {
+    id: ShardId,
+    cpu: usize,
+    settings: Arc<Settings>,
+    loop_settings: LoopSettings,
+    listener: Listener,
+    endpoint: Endpoint,
+    metrics: Arc<ShardMetrics>,
+    addresses: Arc<Addresses>,
+    clock: Clock,
+    peers: Receiver<Vec<RawFd>>,
+}
+
+fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
+    let id = start.id;
+    let body = move || {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_shard(start, &events)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(anyhow!("panic: {}", panic_text(&*panic))));
+        // Nobody listens any more when the process is ending.
+        let _ = events.send(Event::ShardEnded(id, outcome));
+    };
+    let spawned = thread::Builder::new().name(format!("shard-{}", id.0)).spawn(body);
+    spawned.with_context(|| format!("cannot start the thread of shard {}", id.0))?;
+    Ok(())
+}
+
+fn run_shard(start: ShardStart, events: &Sender<Event>) -> anyhow::Result<()> {
+    let ShardStart { id, cpu, settings, loop_settings, listener, endpoint, metrics, addresses, clock, peers } =
+        start;
+    if let Err(error) = machine::pin_thread(cpu) {
+        tracing::warn!(shard = id.0, cpu, %error, "cannot pin the thread; it stays where the kernel puts it");
+    }
+    let mut seed = [0; 32];
+    getrandom(&mut seed, GetRandomFlags::empty()).context("cannot get random bytes for resume tokens")?;
+    let shard = Shard::new(id, settings, metrics.clone(), seed);
+    let shard_loop = Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses)?;
+    let ready = events.send(Event::RingReady(id, shard_loop.ring_fd()));
+    // An error here: the main thread has given up, because another shard could not start.
+    let (Ok(()), Ok(peers)) = (ready, peers.recv()) else { return Ok(()) };
+    shard_loop.run(peers)?;
+    Ok(())
+}
+
+/// The service thread: the admin pages and the signals.
+fn spawn_service(listener: TcpListener, pages: Admin, events: Sender<Event>) -> anyhow::Result<()> {
+    let body = move || {
+        let serve = || tokio_uring::start(run_service(listener, pages, events.clone()));
+        let outcome = panic::catch_unwind(AssertUnwindSafe(serve));
+        let error = match outcome {
+            Ok(Ok(())) => anyhow!("it stopped"),
+            Ok(Err(error)) => error,
+            Err(panic) => anyhow!("panic: {}", panic_text(&*panic)),
+        };
+        let _ = events.send(Event::ServiceEnded(error));
+    };
+    thread::Builder::new().name("service".into()).spawn(body).context("cannot start the service thread")?;
+    Ok(())
+}
+
+async fn run_service(listener: TcpListener, pages: Admin, events: Sender<Event>) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio_uring::spawn(async move {
+        loop {
+            let received = tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+            };
+            if events.send(Event::Signalled(received)).is_err() {
+                return;
+            }
+        }
+    });
+    let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
+    admin::serve(listener, pages).await.context("the admin listener failed")
+}
+
+/// The main thread's view of a run.
+struct Supervisor {
+    clock: Clock,
+    inbox: Receiver<Event>,
+    phase: Arc<PhaseCell>,
+    sender: ServiceSender,
+    metrics: Vec<Arc<ShardMetrics>>,
+    running: u16,
+}
+
+impl Supervisor {
+    /// Waits for every ring, tells each loop its peers, and waits until every loop turns. A signal meanwhile ends the process
+    /// at once: nobody is connected yet.
+    fn start_loops(&mut self, peers_senders: Vec<Sender<Vec<RawFd>>>) -> anyhow::Result<Option<Ended>> {
+        let deadline = self.clock.now().instant + START_DEADLINE;
+        let mut ring_fds = vec![None; peers_senders.len()];
+        let mut peers_senders = Some(peers_senders);
+        loop {
+            match self.inbox.recv_timeout(START_LOOK_INTERVAL) {
+                Ok(Event::RingReady(shard, ring_fd)) => ring_fds[usize::from(shard.0)] = Some(ring_fd),
+                Ok(Event::ShardEnded(shard, outcome)) => return Err(shard_failure(shard, outcome)),
+                Ok(Event::ServiceEnded(error)) => return Err(service_failure(error)),
+                Ok(Event::Signalled(_)) => return Ok(Some(Ended::Drained)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => bail!("all threads are gone"),
+            }
+            let all_ring_fds: Option<Vec<RawFd>> = ring_fds.iter().copied().collect();
+            if let Some(ring_fds) = all_ring_fds {
+                for peers in peers_senders.take().into_iter().flatten() {
+                    // A thread that is gone has said why, or will.
+                    let _ = peers.send(ring_fds.clone());
+                }
+                if self.metrics.iter().all(|metrics| metrics.loop_turned_at_us.value() > 0) {
+                    self.phase.enter(Phase::Ready);
+                    return Ok(None);
+                }
+            }
+            if self.clock.now().instant > deadline {
+                bail!("not every shard's loop turned within {} s", START_DEADLINE.as_secs());
+            }
+        }
+    }
+
+    /// Waits for the end.
+    fn watch(mut self) -> anyhow::Result<Ended> {
+        let mut drain_deadline = None;
+        while self.running > 0 {
+            match self.next_event(drain_deadline)? {
+                Some(Event::Signalled(signal)) if drain_deadline.is_some() => {
+                    tracing::warn!(?signal, "second signal: leaving at once");
+                    return Ok(Ended::Interrupted(signal));
+                }
+                Some(Event::Signalled(signal)) => {
+                    drain_deadline = Some(self.clock.now().instant + DRAIN_DEADLINE);
+                    self.drain(signal);
+                }
+                Some(Event::ShardEnded(_, Ok(()))) if drain_deadline.is_some() => self.running -= 1,
+                Some(Event::ShardEnded(shard, outcome)) => return Err(shard_failure(shard, outcome)),
+                Some(Event::ServiceEnded(error)) => return Err(service_failure(error)),
+                Some(Event::RingReady(..)) => {}
+                None => {
+                    tracing::warn!(
+                        connections = self.connections(),
+                        "the drain took too long: leaving without the rest"
+                    );
+                    return Ok(Ended::Drained);
+                }
+            }
+        }
+        tracing::info!("drained");
+        Ok(Ended::Drained)
+    }
+
+    /// The next event; `None` when the deadline has passed.
+    fn next_event(&self, deadline: Option<Instant>) -> anyhow::Result<Option<Event>> {
+        let Some(deadline) = deadline else { return Ok(Some(self.inbox.recv()?)) };
+        match self.inbox.recv_timeout(deadline.since(self.clock.now().instant)) {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => bail!("all threads are gone"),
+        }
+    }
+
+    fn drain(&mut self, signal: Signal) {
+        tracing::info!(
+            ?signal,
+            connections = self.connections(),
+            "draining; a second signal ends the process at once"
+        );
+        self.phase.enter(Phase::Draining);
+        for shard in (0..self.running).map(ShardId) {
+            match self.sender.send(shard, PeerMessage::Drain) {
+                Posted::Queued => {}
+                Posted::Refused(_) => {
+                    tracing::warn!(shard = shard.0, "cannot tell the shard to drain: its mailbox is full");
+                }
+            }
+        }
+    }
+
+    fn connections(&self) -> u64 {
+        let of = |metrics: &Arc<ShardMetrics>| {
+            metrics.connections_open.value() + metrics.connections_closing.value()
+        };
+        self.metrics.iter().map(of).sum()
+    }
+}
+
+fn shard_failure(shard: ShardId, outcome: anyhow::Result<()>) -> anyhow::Error {
+    match outcome {
+        Ok(()) => anyhow!("shard {} stopped without being told to", shard.0),
+        Err(error) => error.context(format!("shard {} cannot go on", shard.0)),
+    }
+}
+
+fn service_failure(error: anyhow::Error) -> anyhow::Error {
+    error.context("the service thread (admin pages, signals) cannot go on")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
+}

@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Instant(u64);
 
 impl Instant {
+    /// Later than every other.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The instant `us` microseconds after the process started.
     pub const fn from_micros(us: u64) -> Self {
         Self(us)

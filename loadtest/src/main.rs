@@ -1,2 +1,67 @@
-//! Load generator.
-fn main() {}
+//! Load test for corelay: io_uring clients, an open loop, latency from the intended send time.
+//!
+//! Bottom up: bytes (`handshake`, `frames`, `client`); what is measured (`schedule`, `views`, `told`, `figures`, `assertions`);
+//! the kernel (`clock`, `ring`, `server`, `limits`); the connections of a thread (`crowd`); the scenarios (`play` and `rooms`,
+//! `idle`) and their `report`.
+#![deny(unsafe_code)]
+#![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
+
+mod assertions;
+mod cli;
+mod client;
+mod clock;
+mod crowd;
+mod figures;
+mod frames;
+mod handshake;
+mod idle;
+mod limits;
+mod play;
+mod report;
+mod ring;
+mod rooms;
+mod schedule;
+mod server;
+mod target;
+mod told;
+mod views;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            #[allow(clippy::print_stderr, reason = "the one place that tells why nothing could be measured")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<bool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal sets the flag, the second finds it set and ends the process.
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))?;
+        flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    match &cli.command {
+        Command::Rooms(arguments) => rooms::run(arguments, &interrupted),
+        Command::Idle(arguments) => idle::run(arguments, &interrupted),
+    }
+}

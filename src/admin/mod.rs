@@ -1,1 +1,250 @@
-//! (not written yet)
+//! What operators look at: `/livez`, `/readyz`, `/version`, `/metrics`, over plain HTTP on an address of its own.
+//!
+//! It only reads what the shards publish in their metrics, so nothing a visitor does here can slow a game down. There is no
+//! access control yet, hence it is served on loopback addresses unless the relay is told `--insecure`.
+
+pub mod metrics;
+mod process;
+
+use std::fmt::Write;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+use crate::metrics::ShardMetrics;
+use crate::time::Instant;
+use metrics::RelayCollector;
+
+/// A shard whose loop has not turned for this long counts as dead.
+const LOOP_SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Where the process stands in its life; written by the assembly, read by `/readyz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Not every shard's loop runs yet.
+    Starting,
+    /// Players may come.
+    Ready,
+    /// Players are sent away.
+    Draining,
+}
+
+/// The phase, shared between threads.
+#[derive(Debug, Default)]
+pub struct PhaseCell(AtomicU8);
+
+impl PhaseCell {
+    /// Enters a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Release);
+    }
+
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+}
+
+/// What the process is, for `/version` and `corelay_build_info`.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Of the relay.
+    pub version: &'static str,
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// When the process started, in seconds since 1970.
+    pub started_at_unix_s: f64,
+}
+
+/// What the pages show.
+pub struct Admin {
+    /// One per shard, in order.
+    pub shards: Vec<Arc<ShardMetrics>>,
+    /// Where the process stands.
+    pub phase: Arc<PhaseCell>,
+    /// What the process is.
+    pub about: About,
+    /// The clock that the shards' loops are told.
+    pub clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+}
+
+/// Answers until the listener fails. Runs inside any tokio runtime.
+pub async fn serve(listener: TcpListener, admin: Admin) -> io::Result<()> {
+    axum::serve(listener, router(admin)).await
+}
+
+struct Pages {
+    admin: Admin,
+    registry: Registry,
+}
+
+type Shared = State<Arc<Pages>>;
+
+fn router(admin: Admin) -> Router {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(RelayCollector::new(&admin)));
+    Router::new()
+        .route("/", get(index))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/version", get(version))
+        .route("/metrics", get(prometheus))
+        .with_state(Arc::new(Pages { admin, registry }))
+}
+
+async fn index() -> &'static str {
+    concat!(
+        "corelay ",
+        env!("CARGO_PKG_VERSION"),
+        "\n\n\
+         /livez    200 while every shard's loop turns, else 503 and which one does not\n\
+         /readyz   200 while players may come, 503 while starting or draining\n\
+         /version  version, kernel, number of shards (JSON)\n\
+         /metrics  for Prometheus (OpenMetrics text)\n"
+    )
+}
+
+async fn livez(State(pages): Shared) -> Response {
+    let now = (pages.admin.clock)();
+    // While starting, a loop that has not turned yet is not a dead one.
+    if pages.admin.phase.phase() == Phase::Starting {
+        return "starting\n".into_response();
+    }
+    let mut silent = String::new();
+    for (index, shard) in pages.admin.shards.iter().enumerate() {
+        let silence = now.since(Instant::from_micros(shard.loop_turned_at_us.value()));
+        if silence > LOOP_SILENCE_MAX {
+            // Writing to a String cannot fail.
+            let _ =
+                writeln!(silent, "shard {index}: its loop last turned {:.1} s ago", silence.as_secs_f64());
+        }
+    }
+    if silent.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, silent).into_response()
+}
+
+async fn readyz(State(pages): Shared) -> Response {
+    match pages.admin.phase.phase() {
+        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
+        Phase::Ready => "ok\n".into_response(),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
+    }
+}
+
+async fn version(State(pages): Shared) -> Response {
+    let Admin { about, shards, .. } = &pages.admin;
+    let body =
+        serde_json::json!({ "version": about.version, "kernel": about.kernel, "shards": shards.len() });
+    ([(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}
+
+async fn prometheus(State(pages): Shared) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &pages.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write as _};
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    struct Fixture {
+        address: std::net::SocketAddr,
+        shards: Vec<Arc<ShardMetrics>>,
+        phase: Arc<PhaseCell>,
+        now_us: Arc<AtomicU64>,
+    }
+
+    /// Serves the pages on the runtime they live in, on a thread that ends with the test process.
+    fn serve_pages() -> Fixture {
+        let shards: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
+        let phase = Arc::new(PhaseCell::default());
+        let now_us = Arc::new(AtomicU64::new(1));
+        let clock_us = now_us.clone();
+        let admin = Admin {
+            shards: shards.clone(),
+            phase: phase.clone(),
+            about: About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 1.5e9 },
+            clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
+        };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            tokio_uring::start(async move { serve(TcpListener::from_std(listener).unwrap(), admin).await })
+        });
+        Fixture { address, shards, phase, now_us }
+    }
+
+    impl Fixture {
+        fn fetch(&self, path: &str) -> (u16, String) {
+            let mut stream = std::net::TcpStream::connect(self.address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
+        }
+    }
+
+    #[test]
+    fn readiness_follows_the_phase() {
+        let fixture = serve_pages();
+        assert_eq!(fixture.fetch("/readyz"), (503, "starting\n".into()));
+        fixture.phase.enter(Phase::Ready);
+        assert_eq!(fixture.fetch("/readyz"), (200, "ok\n".into()));
+        fixture.phase.enter(Phase::Draining);
+        assert_eq!(fixture.fetch("/readyz"), (503, "draining\n".into()));
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_is_named() {
+        let fixture = serve_pages();
+        fixture.phase.enter(Phase::Ready);
+        fixture.now_us.store(6_000_000, Ordering::Relaxed);
+        fixture.shards[0].loop_turned_at_us.set(1_000_000);
+        fixture.shards[1].loop_turned_at_us.set(900_000);
+        assert_eq!(fixture.fetch("/livez"), (503, "shard 1: its loop last turned 5.1 s ago\n".into()));
+        fixture.shards[1].loop_turned_at_us.set(5_900_000);
+        assert_eq!(fixture.fetch("/livez"), (200, "ok\n".into()));
+    }
+
+    #[test]
+    fn the_pages_say_what_runs() {
+        let fixture = serve_pages();
+        let (status, body) = fixture.fetch("/version");
+        let version: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (status, version),
+            (200, serde_json::json!({"version": "1.2.3", "kernel": "6.18", "shards": 2}))
+        );
+        let (status, body) = fixture.fetch("/");
+        assert!(status == 200 && body.contains("/metrics"), "{body}");
+        assert_eq!(fixture.fetch("/nowhere").0, 404);
+        fixture.shards[1].frames_in.add(7);
+        let (status, body) = fixture.fetch("/metrics");
+        assert_eq!(status, 200);
+        assert!(body.contains("corelay_frames_in_total{shard=\"1\"} 7\n"), "{body}");
+    }
+}

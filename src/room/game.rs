@@ -1,8 +1,23 @@
-//! A game: seats, positions, objects, events, and the frame of each tick.
+//! A game: who plays, where everybody is, what happened, and the frame of each tick.
 
 use std::time::Duration;
 
+use zerocopy::IntoBytes;
+
+use super::frames::{self, Contents, First, Positions};
+use super::history::{History, Missed};
+use super::objects::Objects;
+use super::roster::{self, RosterChanges};
+use super::seats::{Newcomer, Occupancy, SeatIndex, Seats};
+use super::speed::SpeedWindow;
+use super::tick::TickClock;
+use crate::ids::{ConnId, PlayerId, ResumeToken, TopicName};
 use crate::limits;
+use crate::reasons::{CorrectionReason, ErrorCode, LeaveReason};
+use crate::time::{Instant, Now};
+use crate::wire::encoded::{Encoded, FramePool};
+use crate::wire::frame::Opcode;
+use crate::wire::native::{EventOutHeader, Move, Object, Position, Scope, Welcome, kind};
 
 /// Where positions may be: both corners belong to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +30,12 @@ pub struct Bounds {
     pub max_x: f32,
     /// Largest y.
     pub max_y: f32,
+}
+
+impl Bounds {
+    fn contain(&self, x: f32, y: f32) -> bool {
+        (self.min_x..=self.max_x).contains(&x) && (self.min_y..=self.max_y).contains(&y)
+    }
 }
 
 /// What an operator sets for the games whose name fits a pattern.
@@ -45,4 +66,378 @@ impl Default for GameRules {
             seat_hold: limits::SEAT_HOLD_DEFAULT,
         }
     }
+}
+
+/// One game. Its members are seats; a seat knows its connection only by name.
+#[derive(Debug)]
+pub struct Game {
+    name: TopicName,
+    rules: GameRules,
+    clock: TickClock,
+    epoch: u64,
+    events: History<PastEvent>,
+    seats: Seats,
+    positions: Positions,
+    objects: Objects,
+    gone_players: Vec<u32>,
+    roster: RosterChanges,
+}
+
+#[derive(Debug)]
+struct PastEvent {
+    sender: PlayerId,
+    scope: Scope,
+    encoded: Encoded,
+}
+
+/// What became of a Move.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[must_use]
+pub enum Moved {
+    /// It is the player's position now.
+    Applied,
+    /// It was refused; the player is at `x`, `y`.
+    Refused {
+        /// Why.
+        reason: CorrectionReason,
+        /// Where the player is.
+        x: f32,
+        /// Where the player is.
+        y: f32,
+    },
+}
+
+/// How a seat was taken again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The seat.
+    pub seat: SeatIndex,
+    /// The connection that had it until now.
+    pub replaced: Option<ConnId>,
+}
+
+/// The first frames of a member, in the order they are sent.
+#[derive(Debug)]
+pub struct Greeting {
+    /// Welcome, Roster, Keyframe, missed events.
+    pub frames: Vec<Encoded>,
+    /// How many of them are missed events.
+    pub events: usize,
+}
+
+impl Game {
+    /// An empty game. `epoch` names its event stream and must never have been used; `phase` spreads games over a tick.
+    pub fn new(name: TopicName, rules: GameRules, epoch: u64, phase: f32, now: Instant) -> Self {
+        Self {
+            name,
+            clock: TickClock::new(rules.tick_hz, phase, now),
+            rules,
+            epoch,
+            events: History::new(limits::EVENTS_KEPT_MAX),
+            seats: Seats::default(),
+            positions: Positions::default(),
+            objects: Objects::default(),
+            gone_players: Vec::new(),
+            roster: RosterChanges::default(),
+        }
+    }
+
+    /// The game's name.
+    pub fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    /// The game's rules.
+    pub fn rules(&self) -> &GameRules {
+        &self.rules
+    }
+
+    /// Its beat.
+    pub fn clock(&self) -> &TickClock {
+        &self.clock
+    }
+
+    /// Its seats.
+    pub fn seats(&self) -> &Seats {
+        &self.seats
+    }
+
+    // ── Coming and going ────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Seats a newcomer; `None`: every seat is taken.
+    pub fn join(&mut self, newcomer: &Newcomer<'_>) -> Option<SeatIndex> {
+        if self.seats.len() >= self.rules.players_max as usize {
+            return None;
+        }
+        let seat = self.seats.take(newcomer);
+        self.positions.grow(self.seats.slots());
+        self.roster.joined(self.player(seat)?);
+        self.roster.informed(seat);
+        Some(seat)
+    }
+
+    /// Gives the seat that `token` names to connection `conn`, under `new_token`; `None`: there is no such seat, or it is
+    /// another user's (`user`: whose token the client showed; `None` in development mode, where every guest is new).
+    pub fn resume(
+        &mut self,
+        token: ResumeToken,
+        user: Option<&str>,
+        conn: ConnId,
+        new_token: ResumeToken,
+    ) -> Option<Resumed> {
+        let index = self.seats.find_token(token)?;
+        let seat = self.seats.seat_mut(index)?;
+        if user.is_some_and(|user| user != seat.user()) {
+            return None;
+        }
+        let replaced = seat.conn();
+        seat.occupancy = Occupancy::Connected(conn);
+        seat.resume_token = new_token;
+        self.roster.informed(index);
+        Some(Resumed { seat: index, replaced })
+    }
+
+    /// What a member is sent first. `resumed`: whether its seat was held; `seen`: the last event it has seen, if it resumed.
+    pub fn greeting(
+        &self,
+        index: SeatIndex,
+        resumed: bool,
+        seen: Option<u64>,
+        development: bool,
+        pool: &mut FramePool,
+        now: Now,
+    ) -> Option<Greeting> {
+        let seat = self.seats.seat(index)?;
+        let missed = match seen.map(|seen| self.events.since(seen)) {
+            Some(Missed::Replay(events)) => Some(events),
+            Some(Missed::TooOld | Missed::Ahead) | None => None,
+        };
+        let flag = |condition: bool, flag: u8| if condition { flag } else { 0 };
+        let welcome = Welcome {
+            kind: kind::WELCOME,
+            flags: flag(resumed, Welcome::RESUMED)
+                | flag(missed.is_some(), Welcome::CAUGHT_UP)
+                | flag(development, Welcome::DEVELOPMENT),
+            tick_hz: self.rules.tick_hz.into(),
+            player_id: seat.player.0.into(),
+            epoch: self.epoch.into(),
+            seq: self.events.seq().into(),
+            tick: self.clock.number_at(now.instant).into(),
+            server_time_us: now.unix_us.into(),
+            resume_token: seat.resume_token.0,
+            min_x: self.rules.bounds.min_x.into(),
+            min_y: self.rules.bounds.min_y.into(),
+            max_x: self.rules.bounds.max_x.into(),
+            max_y: self.rules.bounds.max_y.into(),
+            max_speed: self.rules.max_speed.into(),
+        };
+        let mut frames = vec![
+            Encoded::message(Opcode::Binary, welcome.as_bytes()),
+            roster::encode_whole(&self.seats, pool),
+            self.encode_keyframe(self.clock.number_at(now.instant), pool),
+        ];
+        let state_frames = frames.len();
+        let meant_for_it = |event: &&PastEvent| receives(event.scope, event.sender, seat.player);
+        frames.extend(missed.into_iter().flatten().filter(meant_for_it).map(|event| event.encoded.clone()));
+        Some(Greeting { events: frames.len() - state_frames, frames })
+    }
+
+    /// Holds the seat of a lost connection until `until`.
+    pub fn hold(&mut self, index: SeatIndex, until: Instant) {
+        if let Some(seat) = self.seats.seat_mut(index) {
+            seat.occupancy = Occupancy::HeldUntil(until);
+        }
+    }
+
+    /// Frees a seat, with its position and objects.
+    pub fn leave(&mut self, index: SeatIndex, reason: LeaveReason) {
+        let Some(seat) = self.seats.free(index) else { return };
+        if let Some(player) = self.positions.remove(index.0 as usize) {
+            self.gone_players.push(player.0);
+        }
+        self.objects.remove_all_of(seat.player.0);
+        self.roster.left(seat.player, reason);
+    }
+
+    // ── Playing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A player moves. Allocates nothing, unless the game has a maximum speed and this is the player's first step.
+    pub fn move_player(&mut self, index: SeatIndex, record: &Move, now: Instant) -> Moved {
+        let Some(seat) = self.seats.seat_mut(index) else { return Moved::Applied };
+        let (x, y) = (record.x.get(), record.y.get());
+        let held = self.positions.at(index.0 as usize);
+        let reason = if !self.rules.bounds.contain(x, y) {
+            Some(CorrectionReason::OutOfBounds)
+        } else if let Some(held) = held.filter(|_| self.rules.max_speed.is_finite()) {
+            let distance = (x - held.x.get()).hypot(y - held.y.get());
+            let window = seat.speed.get_or_insert_with(Box::default);
+            (!window.admit(distance, self.rules.max_speed, now)).then_some(CorrectionReason::TooFast)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            let (x, y) = held.map_or_else(|| self.nearest(x, y), |held| (held.x.get(), held.y.get()));
+            return Moved::Refused { reason, x, y };
+        }
+        let position = Position { player_id: seat.player.0.into(), x: record.x, y: record.y };
+        self.positions.set(index.0 as usize, position);
+        Moved::Applied
+    }
+
+    /// The host sets positions: all of them, or none and why.
+    pub fn host_moves(&mut self, positions: &[Position]) -> Result<(), (ErrorCode, String)> {
+        for position in positions {
+            let (player, x, y) = (position.player_id.get(), position.x.get(), position.y.get());
+            if self.seats.find(PlayerId(player)).is_none() {
+                return Err((
+                    ErrorCode::NoSuchPlayer,
+                    format!("player {player} is not in this game; nobody was moved"),
+                ));
+            }
+            if !self.rules.bounds.contain(x, y) {
+                return Err((
+                    ErrorCode::LimitReached,
+                    format!("({x}, {y}) for player {player} is outside the game's bounds; nobody was moved"),
+                ));
+            }
+        }
+        for position in positions {
+            let Some((index, _)) = self.seats.find(PlayerId(position.player_id.get())) else { continue };
+            self.positions.set(index.0 as usize, *position);
+            if let Some(seat) = self.seats.seat_mut(index) {
+                seat.speed = seat.speed.take().map(|_| Box::<SpeedWindow>::default());
+            }
+        }
+        Ok(())
+    }
+
+    /// A player puts an object.
+    pub fn put_object(&mut self, index: SeatIndex, object: &Object) -> Result<(), (ErrorCode, String)> {
+        let Some(player) = self.player(index) else { return Ok(()) };
+        let (x, y) = (object.x.get(), object.y.get());
+        if !self.rules.bounds.contain(x, y) {
+            return Err((ErrorCode::LimitReached, format!("({x}, {y}) is outside the game's bounds")));
+        }
+        self.objects.put(player.0, object).map_err(|code| object_error(code, object.object_id.get()))
+    }
+
+    /// A player removes an object.
+    pub fn remove_object(&mut self, index: SeatIndex, object_id: u32) -> Result<(), (ErrorCode, String)> {
+        let Some(player) = self.player(index) else { return Ok(()) };
+        self.objects.remove(player.0, object_id).map_err(|code| object_error(code, object_id))
+    }
+
+    /// A player sends an event: the record for its receivers, or `None` when the target does not exist.
+    pub fn event(&mut self, index: SeatIndex, scope: Scope, code: u16, payload: &[u8]) -> Option<Encoded> {
+        let sender = self.player(index)?;
+        let scope_byte = match scope {
+            Scope::Others => 0,
+            Scope::All => 1,
+            Scope::Only(target) => {
+                self.seats.find(PlayerId(target))?;
+                2
+            }
+        };
+        let event = self.events.push(|seq| {
+            let header = EventOutHeader {
+                kind: kind::EVENT_OUT,
+                scope: scope_byte,
+                code: code.into(),
+                sender: sender.0.into(),
+                seq: seq.into(),
+            };
+            let mut record = Vec::with_capacity(size_of::<EventOutHeader>() + payload.len());
+            record.extend_from_slice(header.as_bytes());
+            record.extend_from_slice(payload);
+            PastEvent { sender, scope, encoded: Encoded::message(Opcode::Binary, &record) }
+        });
+        Some(event.encoded.clone())
+    }
+
+    /// Connections that get an event of `sender`.
+    pub fn receivers(&self, sender: SeatIndex, scope: Scope) -> impl Iterator<Item = ConnId> {
+        let sender = self.player(sender);
+        self.seats.taken().filter_map(move |(_, seat)| {
+            let receives = sender.is_some_and(|sender| receives(scope, sender, seat.player));
+            seat.conn().filter(|_| receives)
+        })
+    }
+
+    // ── Ticking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether members' state frames are out of date.
+    pub fn state_changed(&self) -> bool {
+        let objects = self.objects.changed().len() + self.objects.gone().len();
+        self.positions.moved_count() + self.gone_players.len() + objects > 0
+    }
+
+    /// Who came and went since the last tick.
+    pub fn roster_changes(&self) -> &RosterChanges {
+        &self.roster
+    }
+
+    /// Everything, as a member needs it that was not sent the last frame.
+    pub fn encode_keyframe(&self, tick: u32, pool: &mut FramePool) -> Encoded {
+        let contents = Contents {
+            tick,
+            position_count: self.positions.count(),
+            positions: self.positions.all(),
+            objects: self.objects.all(),
+            gone_players: [].into_iter(),
+            gone_objects: [].into_iter(),
+        };
+        frames::encode(First::Keyframe, contents, pool)
+    }
+
+    /// What changed since the last tick.
+    pub fn encode_delta(&self, tick: u32, pool: &mut FramePool) -> Encoded {
+        // The two lists of gone ids have different types; a `Contents` has one.
+        let gone_objects: Vec<u32> = self.objects.gone().collect();
+        let contents = Contents {
+            tick,
+            position_count: self.positions.moved_count(),
+            positions: self.positions.moved(),
+            objects: self.objects.changed(),
+            gone_players: self.gone_players.iter().copied(),
+            gone_objects: gone_objects.iter().copied(),
+        };
+        frames::encode(First::Delta, contents, pool)
+    }
+
+    /// The tick is over: everybody has been told, or will get a Keyframe.
+    pub fn settle(&mut self) {
+        self.positions.settle();
+        self.objects.settle();
+        self.gone_players.clear();
+        self.roster.settle();
+    }
+
+    fn player(&self, index: SeatIndex) -> Option<PlayerId> {
+        self.seats.seat(index).map(|seat| seat.player)
+    }
+
+    /// Where a player without a position is sent when its first step is out of bounds.
+    fn nearest(&self, x: f32, y: f32) -> (f32, f32) {
+        let bounds = &self.rules.bounds;
+        (x.clamp(bounds.min_x, bounds.max_x), y.clamp(bounds.min_y, bounds.max_y))
+    }
+}
+
+fn receives(scope: Scope, sender: PlayerId, receiver: PlayerId) -> bool {
+    match scope {
+        Scope::Others => receiver != sender,
+        Scope::All => true,
+        Scope::Only(target) => receiver.0 == target,
+    }
+}
+
+fn object_error(code: ErrorCode, object_id: u32) -> (ErrorCode, String) {
+    let text = match code {
+        ErrorCode::NotYours => format!("object {object_id} belongs to another player"),
+        ErrorCode::LimitReached => {
+            format!("a player owns at most {} objects; remove one first", limits::OBJECTS_PER_PLAYER_MAX)
+        }
+        ErrorCode::Malformed | ErrorCode::Unauthorized | ErrorCode::NoSuchPlayer => code.label().to_owned(),
+    };
+    (code, text)
 }

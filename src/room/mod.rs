@@ -1,3 +1,10 @@
-//! One topic: commands in, effects out.
+//! One topic: its members and its state. A room decides and encodes; who is connected where is the shard's business.
 
+pub mod frames;
 pub mod game;
+pub mod history;
+pub mod objects;
+pub mod roster;
+pub mod seats;
+pub mod speed;
+pub mod tick;

@@ -1,4 +1,104 @@
-//! One client: its lifecycle, its limits, and what waits to be sent to it.
+//! One client: where it is in its life, its limits, and what waits to be sent to it.
 
 pub mod liveness;
+pub mod outbox;
 pub mod rate_limit;
+
+use self::liveness::Silence;
+use self::outbox::Outbox;
+use self::rate_limit::RateLimiter;
+use crate::reasons::CloseReason;
+use crate::time::Instant;
+use crate::wire::frame::Decoder;
+
+/// A client's connection, from accept to the last completion.
+#[derive(Debug)]
+pub struct Session {
+    /// Where it is in its life.
+    pub lifecycle: Lifecycle,
+    /// What waits to be sent.
+    pub outbox: Outbox,
+    /// Frames to messages.
+    pub decoder: Decoder,
+    /// What it may still do.
+    pub rates: RateLimiter,
+    /// When it was last heard.
+    pub silence: Silence,
+    /// While it upgrades or closes: when that has taken too long. While it is open: when it is read from again, if it is over
+    /// its byte budget. Else `NEVER`.
+    pub deadline: Instant,
+    /// `exp` of its token, in unix seconds; `u64::MAX`: a guest.
+    pub expires_at_s: u64,
+}
+
+/// Where a client is in its life. It only moves down this list.
+#[derive(Debug)]
+pub enum Lifecycle {
+    /// Its request head is not complete; what came of it so far.
+    Upgrading(Box<RequestHead>),
+    /// On its way to another shard.
+    HandingOver,
+    /// It plays.
+    Open(Dialect),
+    /// The last frames are sent, then the end of stream is waited for.
+    Closing(Closing),
+}
+
+/// The bytes of a request that has not been answered.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    /// As they came.
+    pub bytes: Vec<u8>,
+    /// Too many connections come from its address: it will be answered 429.
+    pub over_address_limit: bool,
+}
+
+/// What an open connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Records; it has a seat in a game.
+    Native,
+    /// Everything comes back.
+    Echo,
+}
+
+/// A connection that ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing {
+    /// Why, for the log; `None`: its upgrade was refused.
+    pub reason: Option<CloseReason>,
+    /// The peer has sent its close, or the end of its stream: nothing is waited for once the last frame is sent.
+    pub peer_done: bool,
+    /// `shutdown(WR)` is done.
+    pub half_closed: bool,
+}
+
+impl Session {
+    /// A connection that was just accepted, and must have upgraded by `deadline`.
+    pub fn upgrading(over_address_limit: bool, deadline: Instant, now: Instant) -> Self {
+        let head = Box::new(RequestHead { bytes: Vec::new(), over_address_limit });
+        Self { deadline, ..Self::new(Lifecycle::Upgrading(head), now) }
+    }
+
+    /// A connection that came from another shard with its request already read.
+    pub fn handed_over(now: Instant) -> Self {
+        Self::new(Lifecycle::HandingOver, now)
+    }
+
+    fn new(lifecycle: Lifecycle, now: Instant) -> Self {
+        Self {
+            lifecycle,
+            outbox: Outbox::default(),
+            decoder: Decoder::default(),
+            rates: RateLimiter::default(),
+            silence: Silence::broken(now),
+            deadline: Instant::NEVER,
+            expires_at_s: u64::MAX,
+        }
+    }
+
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Open(_))
+    }
+}

@@ -1,6 +1,13 @@
-//! Rate limits of one connection (PROTOCOL section 7).
+//! Rate limits of one connection (section 7 of the protocol): so many at once, so many per second, and what happens to a
+//! client that goes on regardless.
 
-use crate::limits;
+use std::time::Duration;
+
+use crate::limits::{
+    self, ABUSE_FACTOR, ABUSE_WINDOW, MALFORMED_MAX, MALFORMED_WINDOW, RATE_LIMITED_NOTICE_INTERVAL,
+};
+use crate::reasons::RateClass;
+use crate::time::Instant;
 
 /// So many per second on average, so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,5 +48,220 @@ impl Default for Rates {
             pings: limits::PING_RATE.into(),
             bytes: limits::BYTES_RATE.into(),
         }
+    }
+}
+
+impl Rates {
+    /// The rate of `class`.
+    pub fn of(&self, class: RateClass) -> Rate {
+        match class {
+            RateClass::Move => self.moves,
+            RateClass::Object => self.objects,
+            RateClass::Event => self.events,
+            RateClass::Ping => self.pings,
+            RateClass::Bytes => self.bytes,
+        }
+    }
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// It is handled.
+    Admitted,
+    /// It is dropped; `tell`: say so to the client, with the time after which one will be taken.
+    Dropped {
+        /// At most once per `RATE_LIMITED_NOTICE_INTERVAL` and class.
+        tell: Option<Duration>,
+    },
+    /// The client is closed.
+    Abuse,
+}
+
+/// A token bucket per class. They start full; a full bucket holds `burst` tokens, and `per_s` come back each second. The
+/// buckets are stored as what is missing from them, so that a new connection is all zeros.
+#[derive(Clone, Debug, Default)]
+pub struct RateLimiter {
+    missing: [f32; RateClass::COUNT],
+    refilled_at_ms: u32,
+    /// Only for clients that have been over a limit.
+    offences: Option<Box<Offences>>,
+}
+
+impl RateLimiter {
+    /// Asks for one token of `class`.
+    pub fn admit(&mut self, class: RateClass, rates: &Rates, now: Instant) -> Verdict {
+        self.refill(rates, now);
+        let rate = rates.of(class);
+        let missing = &mut self.missing[class.index()];
+        let admitted = *missing + 1.0 <= rate.burst as f32;
+        if admitted {
+            *missing += 1.0;
+            if self.offences.is_none() {
+                return Verdict::Admitted;
+            }
+        }
+        let retry_after =
+            Duration::from_secs_f32(((*missing + 1.0 - rate.burst as f32) / rate.per_s as f32).max(0.0));
+        let offences = self.offences.get_or_insert_with(Box::default);
+        if offences.attempt(class, now)
+            > rate.per_s.saturating_mul(ABUSE_FACTOR * ABUSE_WINDOW.as_secs() as u32)
+        {
+            return Verdict::Abuse;
+        }
+        if admitted {
+            return Verdict::Admitted;
+        }
+        Verdict::Dropped { tell: offences.tell(class, now).then_some(retry_after) }
+    }
+
+    /// Charges for `bytes` that were received; `Some`: reading stops for so long.
+    pub fn charge_bytes(&mut self, bytes: usize, rates: &Rates, now: Instant) -> Option<Duration> {
+        self.refill(rates, now);
+        let missing = &mut self.missing[RateClass::Bytes.index()];
+        *missing += bytes as f32;
+        let over = *missing - rates.bytes.burst as f32;
+        (over > 0.0).then(|| Duration::from_secs_f32(over / rates.bytes.per_s as f32))
+    }
+
+    /// Whether to tell the client about `class` now.
+    pub fn tell(&mut self, class: RateClass, now: Instant) -> bool {
+        self.offences.get_or_insert_with(Box::default).tell(class, now)
+    }
+
+    /// Counts a malformed record; `true`: there have been too many.
+    pub fn malformed(&mut self, now: Instant) -> bool {
+        self.offences.get_or_insert_with(Box::default).malformed(now)
+    }
+
+    fn refill(&mut self, rates: &Rates, now: Instant) {
+        let now_ms = now.as_millis_u32();
+        let elapsed_ms = now_ms.wrapping_sub(self.refilled_at_ms);
+        if elapsed_ms == 0 {
+            return;
+        }
+        self.refilled_at_ms = now_ms;
+        for class in RateClass::ALL {
+            let back = elapsed_ms as f32 * rates.of(*class).per_s as f32 / 1000.0;
+            let missing = &mut self.missing[class.index()];
+            *missing = (*missing - back).max(0.0);
+        }
+    }
+}
+
+/// The record of a client that has been over a limit.
+#[derive(Clone, Debug, Default)]
+struct Offences {
+    window_started: Option<Instant>,
+    attempts: [u32; RateClass::COUNT],
+    told_at: [Option<Instant>; RateClass::COUNT],
+    /// When the last malformed records came; a ring.
+    malformed_at: [Option<Instant>; MALFORMED_MAX as usize],
+    malformed_next: usize,
+}
+
+impl Offences {
+    /// Counts an attempt, admitted or not, and says how many there have been in this window.
+    fn attempt(&mut self, class: RateClass, now: Instant) -> u32 {
+        if self.window_started.is_none_or(|started| now.since(started) > ABUSE_WINDOW) {
+            self.window_started = Some(now);
+            self.attempts = Default::default();
+        }
+        self.attempts[class.index()] += 1;
+        self.attempts[class.index()]
+    }
+
+    fn tell(&mut self, class: RateClass, now: Instant) -> bool {
+        let told_at = &mut self.told_at[class.index()];
+        let due = told_at.is_none_or(|told| now.since(told) >= RATE_LIMITED_NOTICE_INTERVAL);
+        if due {
+            *told_at = Some(now);
+        }
+        due
+    }
+
+    fn malformed(&mut self, now: Instant) -> bool {
+        self.malformed_at[self.malformed_next] = Some(now);
+        self.malformed_next = (self.malformed_next + 1) % self.malformed_at.len();
+        let oldest = self.malformed_at[self.malformed_next];
+        oldest.is_some_and(|oldest| now.since(oldest) <= MALFORMED_WINDOW)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Instant {
+        Instant::from_micros(1_000_000_000 + ms * 1000)
+    }
+
+    fn admitted(limiter: &mut RateLimiter, class: RateClass, count: u32, at: u64) -> u32 {
+        let admit = |_: &u32| limiter.admit(class, &Rates::default(), ms(at)) == Verdict::Admitted;
+        (0..count).filter(admit).count() as u32
+    }
+
+    #[test]
+    fn a_burst_is_admitted_and_then_the_rate() {
+        let mut limiter = RateLimiter::default();
+        assert_eq!(admitted(&mut limiter, RateClass::Move, 100, 0), 60);
+        assert_eq!(admitted(&mut limiter, RateClass::Move, 100, 500), 30);
+        assert_eq!(admitted(&mut limiter, RateClass::Object, 100, 500), 60, "classes are apart");
+        assert_eq!(admitted(&mut limiter, RateClass::Move, 100, 10_000), 60);
+    }
+
+    #[test]
+    fn sixty_a_second_is_never_over_the_limit() {
+        let mut limiter = RateLimiter::default();
+        let late: u32 =
+            (0..6000).map(|n| 1 - admitted(&mut limiter, RateClass::Move, 1, n * 1000 / 60)).sum();
+        assert_eq!(late, 0);
+    }
+
+    #[test]
+    fn the_client_is_told_once_a_second_and_when_to_try_again() {
+        let mut limiter = RateLimiter::default();
+        admitted(&mut limiter, RateClass::Event, 40, 0);
+        let verdicts: Vec<_> =
+            [0, 10, 20].map(|at| limiter.admit(RateClass::Event, &Rates::default(), ms(at))).to_vec();
+        let Verdict::Dropped { tell: Some(retry_after) } = verdicts[0] else { panic!("{verdicts:?}") };
+        assert!((49..=51).contains(&retry_after.as_millis()), "{retry_after:?}");
+        assert_eq!(verdicts[1..], [Verdict::Dropped { tell: None }; 2]);
+        admitted(&mut limiter, RateClass::Event, 100, 900);
+        assert!(matches!(
+            limiter.admit(RateClass::Event, &Rates::default(), ms(1001)),
+            Verdict::Dropped { tell: Some(_) } | Verdict::Admitted
+        ));
+    }
+
+    #[test]
+    fn twenty_times_the_limit_for_ten_seconds_is_abuse() {
+        let mut limiter = RateLimiter::default();
+        let rates = Rates::default();
+        let verdict_of = |limiter: &mut RateLimiter, per_s: u64| {
+            let attempts =
+                (0..per_s * 11).map(|n| limiter.admit(RateClass::Move, &rates, ms(n * 1000 / per_s)));
+            attempts.filter(|verdict| *verdict == Verdict::Abuse).count()
+        };
+        assert_eq!(verdict_of(&mut limiter, 60 * 19), 0);
+        assert!(verdict_of(&mut RateLimiter::default(), 60 * 22) > 0);
+    }
+
+    #[test]
+    fn bytes_over_the_budget_stop_the_reading_until_it_is_back() {
+        let mut limiter = RateLimiter::default();
+        assert_eq!(limiter.charge_bytes(128 * 1024, &Rates::default(), ms(0)), None);
+        assert_eq!(limiter.charge_bytes(64 * 1024, &Rates::default(), ms(0)), Some(Duration::from_secs(1)));
+        assert_eq!(limiter.charge_bytes(1024, &Rates::default(), ms(1100)), None);
+    }
+
+    #[test]
+    fn the_tenth_malformed_record_within_a_minute_is_one_too_many() {
+        let mut limiter = RateLimiter::default();
+        let within: Vec<_> = (1..=10).map(|n| limiter.malformed(ms(n * 5_000))).collect();
+        assert_eq!(within.iter().position(|over| *over), Some(9));
+        let mut limiter = RateLimiter::default();
+        assert!((1..=100).all(|n| !limiter.malformed(ms(n * 7_000))));
     }
 }

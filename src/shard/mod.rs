@@ -3,19 +3,40 @@
 //! Whoever drives it calls, in any order: `handle_*` for what happened, then `poll_output` until it is `None`, then
 //! sleeps until `poll_timeout`.
 
+mod closing;
+mod connections;
+mod deadlines;
+mod drain;
+mod games;
 pub mod peer;
 pub mod placement;
+mod play;
+mod requests;
 pub mod settings;
+mod ticks;
+mod timers;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng;
+
+use self::connections::Connections;
+use self::deadlines::Deadlines;
+use self::drain::Drain;
+use self::games::Games;
+use self::peer::{HandOver, PeerMessage};
+use self::settings::Settings;
 use crate::ids::{ConnId, ShardId};
+use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::reasons::CloseReason;
+use crate::session::outbox::Pushed;
+use crate::session::{Dialect, Lifecycle, Session};
 use crate::time::{Instant, Now};
-use crate::wire::encoded::Encoded;
-use peer::{HandOver, PeerMessage};
-use settings::Settings;
+pub use crate::wire::encoded::Frames;
+use crate::wire::encoded::{Encoded, FramePool};
 
 /// What the rim must do.
 #[derive(Debug)]
@@ -37,8 +58,8 @@ pub enum Output {
     Close {
         /// The connection.
         conn: ConnId,
-        /// For the log.
-        reason: CloseReason,
+        /// For the log; `None`: its upgrade was refused, or never came.
+        reason: Option<CloseReason>,
     },
     /// Move the connection to another shard. Answer with `handle_closed` when the other one has it, with
     /// `handle_hand_over_refused` when it could not take it.
@@ -78,30 +99,6 @@ pub enum Output {
     Drained,
 }
 
-/// The frames of one `Output::Send`: nearly always one.
-#[derive(Debug)]
-pub enum Frames {
-    /// One.
-    One(Encoded),
-    /// Two to `limits::FRAMES_PER_SEND_MAX`.
-    Many(Vec<Encoded>),
-}
-
-impl Frames {
-    /// The frames in order.
-    pub fn as_slice(&self) -> &[Encoded] {
-        match self {
-            Self::One(frame) => std::slice::from_ref(frame),
-            Self::Many(frames) => frames,
-        }
-    }
-
-    /// Bytes of all of them.
-    pub fn bytes(&self) -> usize {
-        self.as_slice().iter().map(|frame| frame.bytes().len()).sum()
-    }
-}
-
 /// What the rim found out about a connection before its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -112,73 +109,202 @@ pub enum Admission {
 }
 
 /// See the module documentation.
-pub struct Shard {}
+pub struct Shard {
+    id: ShardId,
+    settings: Arc<Settings>,
+    metrics: Arc<ShardMetrics>,
+    random: ChaCha12Rng,
+    connections: Connections,
+    /// How many of them are open.
+    open: u32,
+    games: Games,
+    deadlines: Deadlines,
+    pool: FramePool,
+    outputs: VecDeque<Output>,
+    /// Connections with something to send.
+    ready: VecDeque<ConnId>,
+    /// Connections whose reliable lane is full; they are closed before the current call returns.
+    overflowed: Vec<ConnId>,
+    /// Number of the next guest of this shard.
+    guests: u64,
+    drain: Option<Drain>,
+}
 
-#[allow(unused_variables, clippy::todo, reason = "skeleton")]
 impl Shard {
     /// An empty world. `seed` must be unpredictable outside tests: seats' resume tokens come from it.
-    pub fn new(
-        id: ShardId,
-        settings: Arc<Settings>,
-        metrics: Arc<ShardMetrics>,
-        seed: [u8; 32],
-        now: Now,
-    ) -> Self {
-        todo!()
+    pub fn new(id: ShardId, settings: Arc<Settings>, metrics: Arc<ShardMetrics>, seed: [u8; 32]) -> Self {
+        // A table that is larger than the rim's never refuses what the rim could hold.
+        let slots = settings.connections_per_shard_max + 2 * limits::CONNECTIONS_RESERVE;
+        Self {
+            id,
+            settings,
+            metrics,
+            random: ChaCha12Rng::from_seed(seed),
+            connections: Connections::new(slots as usize),
+            open: 0,
+            games: Games::default(),
+            deadlines: Deadlines::default(),
+            pool: FramePool::default(),
+            outputs: VecDeque::new(),
+            ready: VecDeque::new(),
+            overflowed: Vec::new(),
+            guests: 0,
+            drain: None,
+        }
     }
 
     /// A connection was accepted here. `None`: no slot is free, close it.
     pub fn handle_accepted(&mut self, admission: Admission, now: Now) -> Option<ConnId> {
-        todo!()
+        let deadline = now.instant + self.settings.upgrade_timeout;
+        let session = Session::upgrading(admission == Admission::AddressLimit, deadline, now.instant);
+        let conn = self.connections.insert(session)?;
+        self.metrics.connections_upgrading.add(1);
+        self.schedule_check(conn, now);
+        Some(conn)
     }
 
     /// A connection has come from another shard. `None`: no slot is free, close it.
     pub fn handle_handed_over(&mut self, state: HandOver, now: Now) -> Option<ConnId> {
-        todo!()
+        let conn = self.connections.insert(Session::handed_over(now.instant))?;
+        self.metrics.connections_upgrading.add(1);
+        self.seat_player(conn, state, now);
+        self.close_overflowed(now);
+        Some(conn)
     }
 
     /// The target of `Output::HandOver` could not take the connection: it is still here.
     pub fn handle_hand_over_refused(&mut self, conn: ConnId, now: Now) {
-        todo!()
+        self.refuse_hand_over(conn, now);
     }
 
     /// Bytes came in. They are unmasked in place and not kept.
     pub fn handle_received(&mut self, conn: ConnId, bytes: &mut [u8], now: Now) {
-        todo!()
+        let Some(connection) = self.connections.find(conn) else { return };
+        match connection.session.lifecycle {
+            Lifecycle::Upgrading(_) => self.receive_request(conn, bytes, now),
+            Lifecycle::Open(dialect) => self.receive_frames(conn, dialect, bytes, now),
+            // Whatever a client says after its close, or ours, is not heard.
+            Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
+        }
+        self.close_overflowed(now);
     }
 
     /// The peer will send nothing more (end of stream, or an error of the receive). Not yet the end: see `Output::Close`.
     pub fn handle_eof(&mut self, conn: ConnId, now: Now) {
-        todo!()
+        self.peer_is_done(conn, now);
     }
 
     /// The kernel has taken the whole of the last `Output::Send`.
     pub fn handle_sent(&mut self, conn: ConnId, now: Now) {
-        todo!()
+        let Some(connection) = self.connections.find(conn) else { return };
+        let outbox = &mut connection.session.outbox;
+        let before = outbox.reliable_bytes();
+        outbox.sent();
+        self.metrics.outbox_bytes.subtract(u64::from(before - outbox.reliable_bytes()));
+        if outbox.is_idle() {
+            self.everything_sent(conn, now);
+        } else if outbox.enlist() {
+            self.ready.push_back(conn);
+        }
     }
 
     /// The connection is gone and the rim holds nothing of it: the last call with this `conn`.
     pub fn handle_closed(&mut self, conn: ConnId, now: Now) {
-        todo!()
+        self.forget(conn, now);
     }
 
     /// A message from another thread.
     pub fn handle_peer(&mut self, message: PeerMessage, now: Now) {
-        todo!()
+        match message {
+            PeerMessage::Drain => self.start_drain(now),
+        }
+        self.close_overflowed(now);
     }
 
     /// Does what has become due: ticks, liveness, ends of seats, drain.
     pub fn handle_timeout(&mut self, now: Now) {
-        todo!()
+        self.run_ticks(now);
+        self.give_up_seats(now);
+        self.check_connections(now);
+        self.go_on_draining(now);
+        self.close_overflowed(now);
     }
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(conn) = self.ready.pop_front() {
+            let Some(connection) = self.connections.find(conn) else { continue };
+            connection.session.outbox.delist();
+            if let Some(frames) = connection.session.outbox.take() {
+                let messages = frames.as_slice().iter().map(|frame| u64::from(frame.frames())).sum();
+                self.metrics.frames_out.add(messages);
+                return Some(Output::Send { conn, frames });
+            }
+        }
+        None
     }
 
     /// When `handle_timeout` is due next; `None`: when something has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        let drain = self.drain.as_ref().map(Drain::next);
+        self.games.next().into_iter().chain(self.deadlines.next()).chain(drain).min()
+    }
+
+    // ── What the parts share ────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Queues a frame that must arrive, or marks the connection as too slow to stay.
+    fn push(&mut self, conn: ConnId, frame: Encoded) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let session = &mut connection.session;
+        let bytes = frame.bytes().len() as u64;
+        let bytes_max = match session.lifecycle {
+            Lifecycle::Open(Dialect::Native) => self.settings.outbox_bytes_max,
+            Lifecycle::Open(Dialect::Echo) => limits::ECHO_OUTBOX_BYTES_MAX,
+            Lifecycle::Upgrading(_) | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
+        };
+        match session.outbox.push(frame, bytes_max) {
+            Pushed::Queued => {
+                self.metrics.outbox_bytes.add(bytes);
+                if session.outbox.enlist() {
+                    self.ready.push_back(conn);
+                }
+            }
+            Pushed::Refused => self.overflowed.push(conn),
+        }
+    }
+
+    /// Queues a frame that must arrive whatever waits already: of a greeting, a refusal, a close.
+    fn push_exempt(&mut self, conn: ConnId, frame: Encoded) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        self.metrics.outbox_bytes.add(frame.bytes().len() as u64);
+        connection.session.outbox.push_exempt(frame);
+        if connection.session.outbox.enlist() {
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// Moves a connection on in its life. The gauges follow.
+    fn set_lifecycle(&mut self, conn: ConnId, lifecycle: Lifecycle) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let before = std::mem::replace(&mut connection.session.lifecycle, lifecycle);
+        let metrics = &self.metrics;
+        let gauge = |lifecycle: &Lifecycle| match lifecycle {
+            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => &metrics.connections_upgrading,
+            Lifecycle::Open(_) => &metrics.connections_open,
+            Lifecycle::Closing(_) => &metrics.connections_closing,
+        };
+        gauge(&before).subtract(1);
+        gauge(&connection.session.lifecycle).add(1);
+        self.open += u32::from(connection.session.is_open());
+        self.open -= u32::from(matches!(before, Lifecycle::Open(_)));
+    }
+
+    fn close_overflowed(&mut self, now: Now) {
+        while let Some(conn) = self.overflowed.pop() {
+            self.close(conn, CloseReason::Slow, now);
+        }
     }
 }

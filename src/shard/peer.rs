@@ -1,17 +1,17 @@
 //! The vocabulary between threads, and what losing each message means.
 
-use crate::reasons::RefusalReason;
 use crate::wire::token::Claims;
 use crate::wire::upgrade::Upgrade;
 
-/// Between shards, and from the service thread to a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// From another shard, or from the service thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerMessage {
-    /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process waits for its deadline.
+    /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process ends at its deadline instead.
     Drain,
 }
 
-/// A connection on its way to the shard that owns its game: its request head is parsed, nothing is answered yet.
+/// A connection on its way to the shard that owns its game: its request head is read, nothing is answered yet. Lost, the
+/// client sees its connection closed and tries again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandOver {
     /// What the client asked for.
@@ -21,6 +21,3 @@ pub struct HandOver {
     /// Bytes that followed the request head.
     pub unread: Vec<u8>,
 }
-
-#[allow(dead_code, reason = "skeleton")]
-fn unused(_: RefusalReason) {}

@@ -256,12 +256,12 @@ impl Loop {
 
 /// Ending.
 impl Loop {
-    pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason) {
+    pub(super) fn close(&mut self, conn: ConnId, reason: Option<CloseReason>) {
         let Some(socket) = self.sockets.find(conn) else { return };
         tracing::debug!(
             slot = conn.slot,
             generation = conn.generation,
-            reason = reason.label(),
+            reason = reason.map(CloseReason::label),
             "connection closes"
         );
         match socket.state {

@@ -1,5 +1,6 @@
 //! `Encoded`: ready-to-send WebSocket bytes, immutable and shared, and the pool their buffers come from.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::frame::{self, Opcode};
@@ -40,50 +41,63 @@ impl Encoded {
     }
 }
 
-/// Buffers of frames that every member has been sent: the next tick's frame takes one instead of allocating.
-///
-/// Frames come back in about the order they went out, so only the oldest few are asked whether anybody still holds them.
-#[derive(Debug, Default)]
-pub struct FramePool {
-    lent: std::collections::VecDeque<Encoded>,
+/// What is handed to the kernel at once: nearly always one frame.
+#[derive(Debug)]
+pub enum Frames {
+    /// One.
+    One(Encoded),
+    /// Two to `limits::FRAMES_PER_SEND_MAX`.
+    Many(Vec<Encoded>),
 }
 
-/// How many of the oldest frames are looked at for one that is free again.
+impl Frames {
+    /// The frames in order.
+    pub fn as_slice(&self) -> &[Encoded] {
+        match self {
+            Self::One(frame) => std::slice::from_ref(frame),
+            Self::Many(frames) => frames,
+        }
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.as_slice().iter().map(|frame| frame.bytes().len()).sum()
+    }
+}
+
+/// Buffers of frames that every member has been sent: the next frame takes the one that came back last, which is still in
+/// the processor's cache, instead of allocating.
+#[derive(Debug, Default)]
+pub struct FramePool {
+    /// Frames that somebody may still hold, oldest first: they come back in about this order.
+    lent: VecDeque<Encoded>,
+    /// Frames that nobody else holds.
+    free: Vec<Encoded>,
+}
+
+/// How many of the oldest lent frames are asked, for each new one, whether anybody still holds them.
 const FRAMES_ASKED: usize = 4;
 
 impl FramePool {
-    /// A binary message whose `payload_bytes` bytes are written by `write`.
-    pub fn binary(&mut self, payload_bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Encoded {
-        self.messages(|buffer| {
-            frame::write_header(buffer, Opcode::Binary, payload_bytes);
-            let start = buffer.len();
-            write(buffer);
-            debug_assert_eq!(buffer.len() - start, payload_bytes, "the header announced another length");
-            1
-        })
-    }
-
     /// Whole messages, headers included, written by `write`, which returns how many there are.
     pub fn messages(&mut self, write: impl FnOnce(&mut Vec<u8>) -> u32) -> Encoded {
-        let mut encoded = self.take().unwrap_or_else(|| Encoded::raw(Vec::new()));
-        let message = Arc::get_mut(&mut encoded.0).expect("nobody else holds it yet");
+        self.take_back();
+        let mut encoded = self.free.pop().unwrap_or_else(|| Encoded::raw(Vec::new()));
+        let message = Arc::get_mut(&mut encoded.0).expect("nobody else holds it");
         message.bytes.clear();
         message.frames = write(&mut message.bytes);
-        if self.lent.len() < FRAMES_POOLED_MAX {
+        if self.lent.len() + self.free.len() < FRAMES_POOLED_MAX {
             self.lent.push_back(encoded.clone());
         }
         encoded
     }
 
-    fn take(&mut self) -> Option<Encoded> {
+    fn take_back(&mut self) {
         for _ in 0..FRAMES_ASKED.min(self.lent.len()) {
-            let mut oldest = self.lent.pop_front()?;
-            if Arc::get_mut(&mut oldest.0).is_some() {
-                return Some(oldest);
-            }
-            self.lent.push_back(oldest);
+            let Some(mut oldest) = self.lent.pop_front() else { return };
+            let is_free = Arc::get_mut(&mut oldest.0).is_some();
+            if is_free { self.free.push(oldest) } else { self.lent.push_back(oldest) }
         }
-        None
     }
 }
 
@@ -91,14 +105,22 @@ impl FramePool {
 mod tests {
     use super::*;
 
+    fn message(pool: &mut FramePool, byte: u8) -> Encoded {
+        pool.messages(|buffer| {
+            frame::write_header(buffer, Opcode::Binary, 1);
+            buffer.push(byte);
+            1
+        })
+    }
+
     #[test]
     fn a_frame_nobody_holds_is_used_again_and_a_held_one_is_left_alone() {
         let mut pool = FramePool::default();
-        let held = pool.binary(1, |buffer| buffer.push(7));
-        let free = pool.binary(1, |buffer| buffer.push(8));
+        let held = message(&mut pool, 7);
+        let free = message(&mut pool, 8);
         let address = free.bytes().as_ptr();
         drop(free);
-        let next = pool.binary(1, |buffer| buffer.push(9));
+        let next = message(&mut pool, 9);
         assert_eq!(next.bytes().as_ptr(), address);
         assert_eq!((held.bytes(), next.bytes()), (&[0x82, 1, 7][..], &[0x82, 1, 9][..]));
     }

@@ -447,6 +447,7 @@ fn finite(name: &'static str, x: F32, y: F32) -> Result<(), Malformed> {
 }
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 mod tests {
     use super::*;
 

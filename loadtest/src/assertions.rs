@@ -1,0 +1,161 @@
+//! `--assert 'reach>=0.999,p99<100ms'`: what a run must reach.
+
+use std::fmt;
+
+use anyhow::{Context, bail};
+
+use crate::figures::{Figure, Spec, Unit, text};
+
+/// One condition on a figure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assertion {
+    spec: &'static Spec,
+    comparison: Comparison,
+    /// In the figure's unit; durations in µs.
+    bound: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    AtLeast,
+    AtMost,
+    Below,
+    Above,
+    Equal,
+}
+
+/// Two characters before one: `<=` starts with `<`.
+const COMPARISONS: [(&str, Comparison); 5] = [
+    (">=", Comparison::AtLeast),
+    ("<=", Comparison::AtMost),
+    ("==", Comparison::Equal),
+    ("<", Comparison::Below),
+    (">", Comparison::Above),
+];
+
+/// Reads a comma-separated list of assertions on the figures of `specs`.
+pub fn parse(list: &str, specs: &'static [Spec]) -> anyhow::Result<Vec<Assertion>> {
+    let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| parse_one(part, specs).with_context(|| format!("--assert '{part}'"))).collect()
+}
+
+fn parse_one(part: &str, specs: &'static [Spec]) -> anyhow::Result<Assertion> {
+    let found = COMPARISONS.iter().filter_map(|(sign, comparison)| {
+        let at = part.find(sign)?;
+        Some((at, *sign, *comparison))
+    });
+    // The first in the text; of those, the longer sign (it stands first in the list).
+    let Some((at, sign, comparison)) = found.min_by_key(|&(at, ..)| at) else {
+        bail!("there is no comparison; write name, one of >= <= < > ==, value: reach>=0.999")
+    };
+    let (name, value) = (part[..at].trim(), part[at + sign.len()..].trim());
+    let Some(spec) = specs.iter().find(|spec| spec.name == name) else {
+        let names: Vec<_> = specs.iter().map(|spec| spec.name).collect();
+        bail!("there is no figure '{name}'; there are: {}", names.join(", "))
+    };
+    Ok(Assertion { spec, comparison, bound: bound(value, spec)? })
+}
+
+fn bound(value: &str, spec: &Spec) -> anyhow::Result<f64> {
+    let digits = value.find(|c: char| !(c.is_ascii_digit() || "+-.eE".contains(c))).unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let number: f64 = number.parse().with_context(|| format!("'{value}' is no number"))?;
+    match (spec.unit, unit.trim()) {
+        (Unit::Duration, "us" | "µs") => Ok(number),
+        (Unit::Duration, "ms") => Ok(number * 1e3),
+        (Unit::Duration, "s") => Ok(number * 1e6),
+        (Unit::Duration, _) => bail!("{} is a duration: give it in us, ms or s, as in 100ms", spec.name),
+        (Unit::Count | Unit::Number | Unit::Bytes, "") => Ok(number),
+        (Unit::Count | Unit::Number | Unit::Bytes, unit) => {
+            bail!("{} is a plain number, without '{unit}'", spec.name)
+        }
+    }
+}
+
+impl Assertion {
+    /// `Ok`: it holds. `Err`: why it does not.
+    pub fn check(&self, figures: &[Figure]) -> Result<(), String> {
+        let figure = figures.iter().find(|figure| figure.spec == self.spec);
+        let value = match figure.map(|figure| &figure.value) {
+            Some(Ok(value)) => *value,
+            Some(Err(reason)) => return Err(format!("it is not known: {reason}")),
+            None => return Err("it was not measured".to_owned()),
+        };
+        let holds = match self.comparison {
+            Comparison::AtLeast => value >= self.bound,
+            Comparison::AtMost => value <= self.bound,
+            Comparison::Below => value < self.bound,
+            Comparison::Above => value > self.bound,
+            Comparison::Equal => value == self.bound,
+        };
+        if holds { Ok(()) } else { Err(format!("it is {}", text(value, self.spec.unit))) }
+    }
+}
+
+impl fmt::Display for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = COMPARISONS.iter().find(|(_, comparison)| *comparison == self.comparison);
+        let sign = sign.map_or("?", |(sign, _)| sign);
+        write!(f, "{} {sign} {}", self.spec.name, text(self.bound, self.spec.unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::ROOMS;
+
+    fn figure(name: &str, value: Result<f64, &str>) -> Figure {
+        let spec = ROOMS.iter().find(|spec| spec.name == name).unwrap();
+        Figure { spec, value: value.map_err(str::to_owned) }
+    }
+
+    fn holds(assertion: &str, figure: &Figure) -> bool {
+        let assertions = parse(assertion, ROOMS).unwrap();
+        assertions.iter().all(|assertion| assertion.check(std::slice::from_ref(figure)).is_ok())
+    }
+
+    #[test]
+    fn every_comparison_is_read_and_checked() {
+        let reach = figure("reach", Ok(0.999));
+        for good in ["reach>=0.999", " reach <= 0.999 ", "reach==0.999", "reach<1", "reach>0.99", ""] {
+            assert!(holds(good, &reach), "{good}");
+        }
+        for bad in ["reach>=0.9991", "reach<=0.99", "reach==1", "reach<0.999", "reach>0.999"] {
+            assert!(!holds(bad, &reach), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let p99 = figure("p99.9", Ok(75_000.0));
+        for good in ["p99.9<=75ms", "p99.9<=0.075s", "p99.9==75000us", "p99.9==75000µs"] {
+            assert!(holds(good, &p99), "{good}");
+        }
+        assert!(!holds("p99.9<75ms", &p99));
+    }
+
+    #[test]
+    fn a_list_is_several_conditions() {
+        let parsed = parse("reach>=0.999,p99<100ms,closed==0", ROOMS).unwrap();
+        let texts: Vec<_> = parsed.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["reach >= 0.99900", "p99 < 100.00 ms", "closed == 0"]);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_is_right() {
+        let error = |list: &str| format!("{:#}", parse(list, ROOMS).unwrap_err());
+        assert!(error("p98<1ms").contains("there are: joined"), "{}", error("p98<1ms"));
+        assert!(error("p99<100").contains("100ms"));
+        assert!(error("reach>=0.9ms").contains("plain number"));
+        assert!(error("reach=0.9").contains(">="));
+        assert!(error("reach>=high").contains("no number"));
+    }
+
+    #[test]
+    fn an_unknown_figure_fails_with_its_reason() {
+        let rss = figure("server.rss_bytes", Err("connection refused"));
+        let assertion = &parse("server.rss_bytes<1e9", ROOMS).unwrap()[0];
+        assert!(assertion.check(&[rss]).unwrap_err().contains("connection refused"));
+    }
+}

@@ -1,0 +1,199 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 it could not run.";
+
+const ROOMS_HELP: &str = "\
+What is measured
+  Every player sends a Move --hz times a second at a phase of its own (an open loop: nothing
+  that the relay does slows it down). The position carries who sent it and which move it is.
+
+  latency  Of a move at another player of the room: from when the move was *meant* to be sent to
+           the arrival of the first frame that holds it or a newer one of the same player. With
+           ticks of 50 ms it lies between 0 and 50 ms, plus what the relay and this machine add.
+           Arrivals are seen at most 0.5 ms late.
+  reach    fresh / expected. Expected: for each move that was meant for the measured window, one
+           view for each other player of the room (also for players that could not join, or were
+           closed). Fresh: that move, or a newer one of the same player, arrived at most --grace
+           after its intended time.
+
+  Timeline: join (--ramp), --warmup, the measured window of --duration, --grace; then every
+  player says goodbye. Ctrl-C ends the window at once and reports what was measured; a second
+  one ends everything.
+
+Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
+";
+
+const ROOMS_EXAMPLE: &str = "
+Example
+  corelay-loadtest rooms --rooms 40 --players 50 --hz 20 --duration 30s --seed 1 \\
+      --assert 'reach>=0.999,p99<=75ms,closed==0' --json result.json
+";
+
+const IDLE_HELP: &str = "\
+What is measured
+  For each number of --connections: so many players join (in rooms of --players), each sends one
+  Move, then all are silent for --hold (pings are answered), then the relay's resident memory is
+  read. The slope between the first and the last number is what one idle player costs: its
+  connection, its seat and its roster entry.
+
+Figures, as in the table and in --assert:
+";
+
+const IDLE_EXAMPLE: &str = "
+Example
+  corelay-loadtest idle --connections 2000,15000 --assert 'slope<=320,closed==0'
+";
+
+/// The scenarios.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Rooms full of players that move: reach, latency, and what a delivered frame costs
+    #[command(after_long_help = help(ROOMS_HELP, crate::figures::ROOMS, ROOMS_EXAMPLE))]
+    Rooms(Rooms),
+    /// Players that joined and are silent: memory per player
+    #[command(after_long_help = help(IDLE_HELP, crate::figures::IDLE, IDLE_EXAMPLE))]
+    Idle(Idle),
+}
+
+/// Which relay, and what to do with the result.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// The relay
+    #[arg(long, default_value = "ws://127.0.0.1:4000")]
+    pub url: String,
+    /// The relay's metrics; default: port 4001 of the same host
+    #[arg(long, value_name = "URL")]
+    pub metrics: Option<String>,
+    /// Read processor time and memory of this process from /proc instead, for servers without /metrics
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// New connections per second while joining
+    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
+    pub ramp: f64,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Conditions on the result, such as 'reach>=0.999,p99<100ms' (>= <= < > ==; durations in us, ms, s)
+    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub assertions: String,
+}
+
+/// Arguments of `rooms`.
+#[derive(Clone, Debug, Args)]
+pub struct Rooms {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub common: Common,
+    /// Number of rooms
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rooms: u32,
+    /// Players in each room
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub players: u32,
+    /// Moves per second of each player
+    #[arg(long, default_value_t = 20.0, value_parser = positive)]
+    pub hz: f64,
+    /// Length of the measured window
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub duration: Duration,
+    /// Load before the window
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub warmup: Duration,
+    /// How long after its intended time a move may arrive and still be fresh
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub grace: Duration,
+    /// Decides every player's phase, and the names of the games
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Threads, each with a ring of its own; a room stays on one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: u32,
+    /// Extra members of the first room that join and then never read again
+    #[arg(long, default_value_t = 0)]
+    pub stalled: u32,
+    /// Write the latencies as a percentile table (.hgrm), in ms
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
+}
+
+/// Arguments of `idle`.
+#[derive(Clone, Debug, Args)]
+pub struct Idle {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub common: Common,
+    /// Numbers of players, rising
+    #[arg(long, default_value = "2000,15000", value_delimiter = ',')]
+    pub connections: Vec<u32>,
+    /// Players in each room
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub players: u32,
+    /// Silence before the memory is read
+    #[arg(long, default_value = "3s", value_parser = duration)]
+    pub hold: Duration,
+    /// Decides the names of the games
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+fn help(about: &str, specs: &[crate::figures::Spec], example: &str) -> String {
+    let figures: String = specs.iter().map(|spec| format!("  {:<26}{}\n", spec.name, spec.about)).collect();
+    format!("{about}{figures}{example}\n{EXIT_CODES}")
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 && number <= 1e6 => Ok(number),
+        _ => Err("it must be a number above 0, at most 1,000,000".to_owned()),
+    }
+}
+
+/// `30s`, `500ms`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err("it must have a unit: 500ms, 30s, 2m".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
+    let total = Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())?;
+    if total > Duration::from_secs(24 * 3600) { Err("at most a day".to_owned()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("30").unwrap_err().contains("30s"));
+        assert!(duration("s").is_err());
+    }
+}

@@ -1,0 +1,499 @@
+//! The connections of one thread: joining, answering pings, handing on what arrives, and what became of each.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use corelay::wire::frame::Opcode;
+use corelay::wire::native::Position;
+
+use crate::client::{Client, Counters, Heard};
+use crate::clock;
+use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
+use crate::handshake::Handshake;
+use crate::ring::{Completion, Lent, ReceiveEnd, Ring, SEND_BYTES_MAX};
+use crate::told::{Closes, Told};
+
+/// Connections between their start and their Welcome, at most: a listener's backlog must hold them.
+const JOINING_MAX: u32 = 512;
+/// When nobody has joined for so long, those that are joining are given up.
+const JOIN_TIMEOUT_NS: u64 = 10_000_000_000;
+/// Control frames that wait for a busy socket, in bytes. Answers to further pings are left out (RFC 6455 section 5.5.3).
+const CONTROLS_BYTES_MAX: usize = SEND_BYTES_MAX;
+/// Socket buffer of a connection that will stop reading: small, so that it fills within seconds.
+const STALLED_RECEIVE_BUFFER_BYTES: usize = 4096;
+
+const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= SEND_BYTES_MAX);
+
+/// Who wants to know where players are.
+pub trait Listener {
+    /// A tick frame with `positions` came to connection `slot`.
+    fn handle_positions(&mut self, slot: u32, positions: &[Position], now_ns: u64);
+}
+
+/// What the connections of a crowd are.
+pub struct Plan {
+    /// Where to connect.
+    pub target: SocketAddr,
+    /// How to join.
+    pub handshake: Handshake,
+    /// How many there can be.
+    pub connections: u32,
+    /// Connections from this number on stop reading once they have joined.
+    pub stalled_from: u32,
+    /// The game of a connection.
+    pub game: Box<dyn Fn(u32) -> String + Send>,
+    /// New connections a second.
+    pub ramp_per_s: f64,
+}
+
+/// What became of `try_send`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Pushed {
+    /// It is on its way.
+    Sent,
+    /// The socket is busy with an older one; `take_freed` will name the connection.
+    Busy,
+    /// The connection has not joined, or is gone.
+    Gone,
+}
+
+/// See the module documentation. Call `turn` again and again; between two turns, send.
+pub struct Crowd {
+    plan: Plan,
+    ring: Ring,
+    connections: Vec<Connection>,
+    ramp: Option<Ramp>,
+    started: u32,
+    joining: u32,
+    joined: u32,
+    open: u32,
+    closing: bool,
+    rearm: Vec<u32>,
+    freed: Vec<u32>,
+    /// What was received so far.
+    pub counters: Counters,
+    /// Why connections did not join.
+    pub failures: Told,
+    /// How connections ended that had joined, before `close`.
+    pub closes: Closes,
+    /// The same for those that stopped reading.
+    pub stalled_closes: Closes,
+    /// Texts of Error records.
+    pub errors: Told,
+}
+
+/// A ramp that is going on.
+struct Ramp {
+    begun_ns: u64,
+    started_before: u32,
+    /// Connections that had joined or failed when the last one did, and when that was.
+    settled: u32,
+    progress_ns: u64,
+}
+
+struct Connection {
+    stage: Stage,
+    client: Client,
+    /// Control frames that wait for the socket.
+    controls: Vec<u8>,
+    sending: bool,
+    /// A receive is armed, or about to be.
+    receiving: bool,
+    /// It has stopped reading.
+    stopped: bool,
+    /// Somebody was told `Busy`.
+    waited_for: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Unstarted,
+    Connecting,
+    /// Connected, without Welcome.
+    Joining,
+    Joined,
+    /// Nothing more is sent; the end of the stream is waited for.
+    Closing,
+    Ended,
+}
+
+impl Crowd {
+    /// A crowd in which nobody has connected.
+    pub fn new(plan: Plan) -> io::Result<Self> {
+        let ring = Ring::new(plan.connections, plan.target)?;
+        let unstarted = || Connection {
+            stage: Stage::Unstarted,
+            client: Client::default(),
+            controls: Vec::new(),
+            sending: false,
+            receiving: false,
+            stopped: false,
+            waited_for: false,
+        };
+        Ok(Self {
+            connections: std::iter::repeat_with(unstarted).take(plan.connections as usize).collect(),
+            plan,
+            ring,
+            ramp: None,
+            started: 0,
+            joining: 0,
+            joined: 0,
+            open: 0,
+            closing: false,
+            rearm: Vec::new(),
+            freed: Vec::new(),
+            counters: Counters::default(),
+            failures: Told::default(),
+            closes: Closes::default(),
+            stalled_closes: Closes::default(),
+            errors: Told::default(),
+        })
+    }
+
+    /// Starts connections at the pace of the ramp until `limit` are started; gives up those that get no Welcome. `true`: all
+    /// have joined or failed.
+    pub fn ramp(&mut self, limit: u32, now_ns: u64) -> io::Result<bool> {
+        let ramp = self.ramp.get_or_insert(Ramp {
+            begun_ns: now_ns,
+            started_before: self.started,
+            settled: 0,
+            progress_ns: now_ns,
+        });
+        let settled = self.started - self.joining;
+        if ramp.settled != settled {
+            (ramp.settled, ramp.progress_ns) = (settled, now_ns);
+        }
+        let stuck = now_ns - ramp.progress_ns > JOIN_TIMEOUT_NS;
+        let due = ((now_ns - ramp.begun_ns) as f64 * 1e-9 * self.plan.ramp_per_s) as u32 + 1;
+        let due = ramp.started_before.saturating_add(due);
+        if stuck {
+            self.give_up_joining()?;
+        }
+        while self.started < limit.min(due) && self.joining < JOINING_MAX {
+            let slot = self.started;
+            let stalls = slot >= self.plan.stalled_from;
+            self.connections[slot as usize].stage = Stage::Connecting;
+            self.started += 1;
+            self.joining += 1;
+            self.ring.connect(slot, stalls.then_some(STALLED_RECEIVE_BUFFER_BYTES))?;
+        }
+        if self.started == limit && self.joining == 0 {
+            self.ramp = None;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn give_up_joining(&mut self) -> io::Result<()> {
+        for slot in 0..self.started {
+            let why = match self.connections[slot as usize].stage {
+                Stage::Connecting => "no connection",
+                Stage::Joining => "no Welcome",
+                Stage::Unstarted | Stage::Joined | Stage::Closing | Stage::Ended => continue,
+            };
+            self.fail(slot, &format!("{why} within {} s", JOIN_TIMEOUT_NS / 1_000_000_000))?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are members that stop reading.
+    pub fn has_stalled(&self) -> bool {
+        self.plan.stalled_from < self.plan.connections
+    }
+
+    /// How many have joined, whether or not they are still there.
+    pub fn joined(&self) -> u32 {
+        self.joined
+    }
+
+    /// How many have joined and are still there.
+    pub fn open(&self) -> u32 {
+        self.open
+    }
+
+    /// Submits what was sent, waits for `want` completions or until `timeout`, and deals with them. Returns the time after the
+    /// wait: the arrival time of everything in this turn.
+    pub fn turn(&mut self, want: usize, timeout: Duration, listener: &mut impl Listener) -> io::Result<u64> {
+        self.ring.wait(want, timeout)?;
+        let now_ns = clock::now_ns();
+        while let Some(completion) = self.ring.completion()? {
+            match completion {
+                Completion::Received { slot, lent, armed } => {
+                    self.handle_received(slot, lent, armed, listener, now_ns)?;
+                }
+                Completion::Sent(slot, outcome) => self.handle_sent(slot, &outcome)?,
+                Completion::Connected(slot, outcome) => self.handle_connected(slot, outcome)?,
+                Completion::ReceiveEnded(slot, end) => self.handle_receive_ended(slot, end)?,
+            }
+        }
+        while let Some(slot) = self.rearm.pop() {
+            let connection = &mut self.connections[slot as usize];
+            connection.receiving = !connection.stopped;
+            if connection.receiving {
+                self.ring.arm_receive(slot)?;
+            }
+        }
+        Ok(now_ns)
+    }
+
+    /// Sends frames on a connection that has joined.
+    pub fn try_send(&mut self, slot: u32, frames: &[u8]) -> io::Result<Pushed> {
+        let connection = &mut self.connections[slot as usize];
+        if connection.stage != Stage::Joined {
+            return Ok(Pushed::Gone);
+        }
+        if connection.sending {
+            connection.waited_for = true;
+            return Ok(Pushed::Busy);
+        }
+        connection.sending = true;
+        self.ring.send(slot, frames)?;
+        Ok(Pushed::Sent)
+    }
+
+    /// Connections that were busy and no longer are.
+    pub fn take_freed(&mut self, freed: &mut Vec<u32>) {
+        freed.clear();
+        std::mem::swap(freed, &mut self.freed);
+    }
+
+    /// Sends a sign of life from every connection that has stopped reading.
+    pub fn keep_stalled_alive(&mut self) -> io::Result<()> {
+        let pong = control_frame(Opcode::Pong, &[], 0x5EED_5EED);
+        for slot in self.plan.stalled_from..self.plan.connections {
+            // A busy socket has signs of life on their way.
+            let _ = self.try_send(slot, &pong)?;
+        }
+        Ok(())
+    }
+
+    /// Lets those that stopped reading read on: what was kept for them, and how they were closed.
+    pub fn resume_stalled(&mut self) -> io::Result<()> {
+        for slot in self.plan.stalled_from..self.plan.connections {
+            if self.connections[slot as usize].stopped {
+                self.read_on(slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye on every connection. What ends from here on ends as it should.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.closing = true;
+        for slot in 0..self.started {
+            if self.connections[slot as usize].stage == Stage::Joined {
+                let goodbye = control_frame(Opcode::Close, &1000_u16.to_be_bytes(), 0x0BED_0BED);
+                self.send_control(slot, &goodbye)?;
+                self.leave(slot, Stage::Closing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether no connection is left.
+    pub fn is_over(&self) -> bool {
+        let connections = &self.connections[..self.started as usize];
+        connections.iter().all(|connection| connection.stage == Stage::Ended)
+    }
+
+    fn handle_connected(&mut self, slot: u32, outcome: io::Result<()>) -> io::Result<()> {
+        if self.connections[slot as usize].stage != Stage::Connecting {
+            // Given up in the meantime.
+            return self.ring.close(slot);
+        }
+        if let Err(error) = outcome {
+            self.fail(slot, &format!("connect: {error}"))?;
+            return self.ring.close(slot);
+        }
+        let connection = &mut self.connections[slot as usize];
+        (connection.stage, connection.sending, connection.receiving) = (Stage::Joining, true, true);
+        self.ring.send(slot, &self.plan.handshake.request(&(self.plan.game)(slot)))?;
+        self.ring.arm_receive(slot)
+    }
+
+    fn handle_received(
+        &mut self,
+        slot: u32,
+        lent: Lent,
+        armed: bool,
+        listener: &mut impl Listener,
+        now_ns: u64,
+    ) -> io::Result<()> {
+        if !armed {
+            self.rearm.push(slot);
+        }
+        let connection = &mut self.connections[slot as usize];
+        let bytes = self.ring.bytes(&lent);
+        let positions = |positions: &[Position]| listener.handle_positions(slot, positions, now_ns);
+        let heard = match connection.stage {
+            Stage::Joining | Stage::Joined | Stage::Closing => {
+                connection.client.handle_received(bytes, &self.plan.handshake, &mut self.counters, positions)
+            }
+            Stage::Unstarted | Stage::Connecting | Stage::Ended => Ok(Heard::default()),
+        };
+        self.ring.give_back(lent);
+        match heard {
+            Ok(heard) => self.act_on(slot, heard),
+            Err(trouble) => self.fail(slot, &trouble),
+        }
+    }
+
+    fn act_on(&mut self, slot: u32, heard: Heard) -> io::Result<()> {
+        if heard.welcome && self.connections[slot as usize].stage == Stage::Joining {
+            self.connections[slot as usize].stage = Stage::Joined;
+            self.joining -= 1;
+            self.joined += 1;
+            self.open += 1;
+            if slot >= self.plan.stalled_from {
+                self.connections[slot as usize].stopped = true;
+                self.ring.stop_receive(slot)?;
+            }
+        }
+        heard.errors.iter().for_each(|text| self.errors.tell(text));
+        if !heard.pongs.is_empty() {
+            self.send_control(slot, &heard.pongs)?;
+        }
+        let Some((code, reason)) = heard.close else { return Ok(()) };
+        match self.connections[slot as usize].stage {
+            Stage::Joined => {
+                self.count_close(slot, code, &reason);
+                let answer = control_frame(Opcode::Close, &code.to_be_bytes(), 0x0BED_0BED);
+                // 1005 stands for a close without code; it must not be sent.
+                let answer = if code == 1005 { control_frame(Opcode::Close, &[], 0) } else { answer };
+                self.send_control(slot, &answer)?;
+                self.leave(slot, Stage::Closing);
+                Ok(())
+            }
+            Stage::Joining => self.fail(slot, &format!("closed {code} {reason} before Welcome")),
+            Stage::Unstarted | Stage::Connecting | Stage::Closing | Stage::Ended => Ok(()),
+        }
+    }
+
+    fn handle_receive_ended(&mut self, slot: u32, end: ReceiveEnd) -> io::Result<()> {
+        let text = match end {
+            ReceiveEnd::NoBuffers => {
+                self.rearm.push(slot);
+                return Ok(());
+            }
+            ReceiveEnd::Stopped => {
+                self.connections[slot as usize].receiving = false;
+                return Ok(());
+            }
+            ReceiveEnd::Eof => "ended without a close frame".to_owned(),
+            ReceiveEnd::Failed(error) => error.to_string(),
+        };
+        let connection = &mut self.connections[slot as usize];
+        connection.receiving = false;
+        match connection.stage {
+            Stage::Joining => {
+                let refusal = connection.client.handle_end(&self.plan.handshake);
+                self.fail(slot, &refusal.unwrap_or_else(|| format!("before Welcome: {text}")))?;
+            }
+            Stage::Joined => {
+                self.count_close(slot, 1006, &text);
+                self.leave(slot, Stage::Ended);
+            }
+            Stage::Closing => connection.stage = Stage::Ended,
+            Stage::Unstarted | Stage::Connecting | Stage::Ended => {}
+        }
+        self.close_if_quiet(slot)
+    }
+
+    fn handle_sent(&mut self, slot: u32, outcome: &io::Result<()>) -> io::Result<()> {
+        let connection = &mut self.connections[slot as usize];
+        connection.sending = false;
+        if connection.stage == Stage::Ended {
+            return self.close_if_quiet(slot);
+        }
+        if outcome.is_err() {
+            // The receive tells how it ended.
+            return self.end_receive(slot);
+        }
+        if !connection.controls.is_empty() {
+            let controls = std::mem::take(&mut connection.controls);
+            return self.send_control(slot, &controls);
+        }
+        if connection.waited_for {
+            connection.waited_for = false;
+            self.freed.push(slot);
+        }
+        Ok(())
+    }
+
+    /// Sends control frames now, or when the socket is free.
+    fn send_control(&mut self, slot: u32, frames: &[u8]) -> io::Result<()> {
+        let connection = &mut self.connections[slot as usize];
+        if connection.sending {
+            if connection.controls.len() + frames.len() <= CONTROLS_BYTES_MAX {
+                connection.controls.extend_from_slice(frames);
+            }
+            return Ok(());
+        }
+        connection.sending = true;
+        self.ring.send(slot, &frames[..frames.len().min(SEND_BYTES_MAX)])
+    }
+
+    /// Ends a connection for a reason of its own.
+    fn fail(&mut self, slot: u32, why: &str) -> io::Result<()> {
+        match self.connections[slot as usize].stage {
+            Stage::Connecting | Stage::Joining => self.failures.tell(why),
+            Stage::Joined => self.count_close(slot, 1006, why),
+            Stage::Unstarted | Stage::Closing | Stage::Ended => {}
+        }
+        self.leave(slot, Stage::Ended);
+        self.end_receive(slot)
+    }
+
+    /// Makes the end of the receive come soon; one that was stopped is armed for it.
+    fn end_receive(&mut self, slot: u32) -> io::Result<()> {
+        if self.connections[slot as usize].receiving {
+            return self.ring.shutdown(slot);
+        }
+        if self.connections[slot as usize].stopped {
+            self.ring.shutdown(slot)?;
+            return self.read_on(slot);
+        }
+        Ok(())
+    }
+
+    /// Arms a receive that was stopped.
+    fn read_on(&mut self, slot: u32) -> io::Result<()> {
+        let connection = &mut self.connections[slot as usize];
+        connection.stopped = false;
+        if connection.receiving {
+            return Ok(());
+        }
+        connection.receiving = true;
+        self.ring.arm_receive(slot)
+    }
+
+    /// Moves a connection to `Closing` or `Ended`, and keeps the counts.
+    fn leave(&mut self, slot: u32, stage: Stage) {
+        let connection = &mut self.connections[slot as usize];
+        match connection.stage {
+            Stage::Connecting | Stage::Joining => self.joining -= 1,
+            Stage::Joined => self.open -= 1,
+            Stage::Unstarted | Stage::Closing | Stage::Ended => {}
+        }
+        connection.stage = stage;
+    }
+
+    fn count_close(&mut self, slot: u32, code: u16, reason: &str) {
+        if !self.closing {
+            let stalled = slot >= self.plan.stalled_from;
+            let closes = if stalled { &mut self.stalled_closes } else { &mut self.closes };
+            closes.count(code, reason);
+        }
+    }
+
+    fn close_if_quiet(&mut self, slot: u32) -> io::Result<()> {
+        let connection = &self.connections[slot as usize];
+        let quiet = connection.stage == Stage::Ended && !connection.sending && !connection.receiving;
+        if quiet { self.ring.close(slot) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! A crowd against a server of a few lines: `tungstenite` on a thread per connection.
+
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use corelay::wire::native::{Move, Welcome};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Message, WebSocket};
+use zerocopy::IntoBytes;
+
+use super::*;
+use crate::frames::move_frame;
+
+struct Seen(Vec<u32>);
+
+impl Listener for Seen {
+    fn handle_positions(&mut self, slot: u32, _positions: &[Position], _now_ns: u64) {
+        self.0.push(slot);
+    }
+}
+
+/// Serves connection after connection with `serve`, each on a thread, and joins nothing: tests end before they do.
+fn crowd(
+    connections: u32,
+    stalled_from: u32,
+    serve: impl Fn(usize, TcpStream) + Copy + Send + 'static,
+) -> Crowd {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            thread::spawn(move || serve(number, stream.unwrap()));
+        }
+    });
+    let handshake = Handshake::new(target.to_string());
+    let game = Box::new(|slot| format!("game-{slot}"));
+    Crowd::new(Plan { target, handshake, connections, stalled_from, game, ramp_per_s: 1e6 }).unwrap()
+}
+
+fn upgrade(stream: TcpStream) -> WebSocket<TcpStream> {
+    let mut socket = tungstenite::accept(stream).unwrap();
+    let welcome = Welcome { kind: 0x81, ..Welcome::default() };
+    socket.send(Message::binary(welcome.as_bytes().to_vec())).unwrap();
+    socket
+}
+
+/// Turns until `done`, at most five seconds.
+fn turn_until(crowd: &mut Crowd, seen: &mut Seen, done: impl Fn(&mut Crowd, &Seen) -> bool) {
+    for _ in 0..5000 {
+        if done(crowd, seen) {
+            return;
+        }
+        crowd.turn(1, Duration::from_millis(1), seen).unwrap();
+    }
+    panic!("it did not happen within five seconds")
+}
+
+fn join(crowd: &mut Crowd, connections: u32, seen: &mut Seen) {
+    turn_until(crowd, seen, |crowd, _| crowd.ramp(connections, clock::now_ns()).unwrap());
+}
+
+const DELTA: [u8; 20] = [0x83, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn players_join_move_answer_pings_and_say_goodbye() {
+    let mut crowd = crowd(3, 3, |_, stream| {
+        let mut socket = upgrade(stream);
+        socket.send(Message::Ping("alive?".into())).unwrap();
+        let (mut pong, mut moved) = (false, false);
+        while !(pong && moved) {
+            match socket.read().unwrap() {
+                Message::Pong(payload) => pong = payload == "alive?",
+                Message::Binary(record) => moved = record.len() == size_of::<Move>(),
+                other @ (Message::Text(_) | Message::Ping(_) | Message::Close(_) | Message::Frame(_)) => {
+                    panic!("{other:?}")
+                }
+            }
+        }
+        socket.send(Message::binary(DELTA.to_vec())).unwrap();
+        // Answers the goodbye.
+        while socket.read().is_ok() {}
+    });
+    let mut seen = Seen(Vec::new());
+    join(&mut crowd, 3, &mut seen);
+    assert_eq!((crowd.joined(), crowd.open()), (3, 3));
+    // The pong may be on its way: then the move must wait.
+    for slot in 0..3 {
+        turn_until(&mut crowd, &mut seen, |crowd, _| {
+            crowd.try_send(slot, &move_frame(slot, 1, 7)).unwrap() == Pushed::Sent
+        });
+    }
+    turn_until(&mut crowd, &mut seen, |_, seen| seen.0.len() == 3);
+    crowd.close().unwrap();
+    turn_until(&mut crowd, &mut seen, |crowd, _| crowd.is_over());
+    assert_eq!((crowd.closes.total(), crowd.failures.total()), (0, 0));
+    assert_eq!(crowd.try_send(0, b"x").unwrap(), Pushed::Gone);
+}
+
+#[test]
+fn a_close_is_counted_with_its_code_and_reason_and_an_end_without_one_as_1006() {
+    let mut crowd = crowd(2, 2, |number, stream| {
+        let mut socket = upgrade(stream);
+        if number == 0 {
+            let frame = CloseFrame { code: 1013.into(), reason: "slow".into() };
+            socket.close(Some(frame)).unwrap();
+            while socket.read().is_ok() {}
+        }
+    });
+    let mut seen = Seen(Vec::new());
+    join(&mut crowd, 2, &mut seen);
+    turn_until(&mut crowd, &mut seen, |crowd, _| crowd.is_over());
+    let closes: Vec<_> = crowd.closes.lines().collect();
+    assert_eq!(closes, [(1006, "ended without a close frame", 1), (1013, "slow", 1)]);
+    assert_eq!((crowd.joined(), crowd.open()), (2, 0));
+}
+
+#[test]
+fn a_refusal_is_told_and_the_others_join() {
+    let mut crowd = crowd(4, 4, |number, mut stream| {
+        if number % 2 == 0 {
+            drop(upgrade(stream).read());
+        } else {
+            use std::io::{Read, Write};
+            let mut request = [0; 512];
+            let _ = stream.read(&mut request).unwrap();
+            stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\nno seat is free\n").unwrap();
+        }
+    });
+    let mut seen = Seen(Vec::new());
+    join(&mut crowd, 4, &mut seen);
+    assert_eq!(crowd.joined(), 2);
+    let failures: Vec<_> = crowd.failures.lines().collect();
+    assert_eq!(failures, [("503 Service Unavailable: no seat is free", 2)]);
+}
+
+#[test]
+fn a_stalled_member_reads_nothing_until_the_end_and_its_close_is_found_then() {
+    let mut crowd = crowd(2, 1, |number, stream| {
+        let mut socket = upgrade(stream);
+        // Slot 1 has joined when its sign of life comes, and reads no more.
+        if number == 1 {
+            assert!(matches!(socket.read().unwrap(), Message::Pong(_)));
+            socket.send(Message::binary(DELTA.to_vec())).unwrap();
+            socket.close(Some(CloseFrame { code: 1013.into(), reason: "slow".into() })).unwrap();
+        }
+        while socket.read().is_ok() {}
+    });
+    let mut seen = Seen(Vec::new());
+    join(&mut crowd, 2, &mut seen);
+    crowd.turn(4, Duration::from_millis(20), &mut seen).unwrap();
+    crowd.keep_stalled_alive().unwrap();
+    for _ in 0..20 {
+        crowd.turn(1, Duration::from_millis(5), &mut seen).unwrap();
+    }
+    assert!(seen.0.is_empty() && crowd.has_stalled());
+    crowd.resume_stalled().unwrap();
+    turn_until(&mut crowd, &mut seen, |crowd, _| crowd.stalled_closes.total() > 0);
+    assert_eq!(seen.0, [1]);
+    assert_eq!(crowd.stalled_closes.lines().next(), Some((1013, "slow", 1)));
+    assert_eq!(crowd.closes.total(), 0);
+}

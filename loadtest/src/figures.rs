@@ -1,0 +1,194 @@
+//! The figures a run reports: one list from which the table, the JSON and the assertions are made.
+
+use std::fmt;
+
+/// What a figure counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things; whole.
+    Count,
+    /// A share of 1, or a plain number.
+    Number,
+    /// Microseconds.
+    Duration,
+    /// Bytes.
+    Bytes,
+}
+
+/// A figure's name and meaning.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// As in the table and in `--assert`.
+    pub name: &'static str,
+    /// What it counts in.
+    pub unit: Unit,
+    /// One line.
+    pub about: &'static str,
+}
+
+impl Spec {
+    /// Path in the JSON: sections as in the name, durations with `_us`, no dot within a key.
+    pub fn json_path(&self) -> (Option<&'static str>, String) {
+        let (section, key) = match self.name.split_once('.') {
+            Some((section @ ("server" | "client"), key)) => (Some(section), key),
+            _ => (None, self.name),
+        };
+        let suffix = if self.unit == Unit::Duration { "_us" } else { "" };
+        (section, key.replace('.', "_") + suffix)
+    }
+}
+
+/// A number, or why there is none.
+pub type Value = Result<f64, String>;
+
+/// A figure of one run.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Its name and meaning.
+    pub spec: &'static Spec,
+    /// Durations in µs.
+    pub value: Value,
+}
+
+/// Puts values to names: `specs` in order, each exactly once.
+///
+/// # Panics
+/// When a name is not in `specs`, or one of them is missing: the list and the code that fills it must agree.
+pub fn fill(specs: &'static [Spec], values: &[(&str, Value)]) -> Vec<Figure> {
+    let figure = |spec: &'static Spec| {
+        let value = values.iter().find(|(name, _)| *name == spec.name);
+        Figure { spec, value: value.unwrap_or_else(|| panic!("no value for {}", spec.name)).1.clone() }
+    };
+    assert_eq!(specs.len(), values.len(), "every value has a name");
+    specs.iter().map(figure).collect()
+}
+
+/// The value as a person reads it.
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.value, self.spec.unit) {
+            (Err(_), _) => f.write_str("n/a"),
+            (Ok(value), unit) => f.write_str(&text(*value, unit)),
+        }
+    }
+}
+
+/// `value` with its unit.
+pub fn text(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Count => grouped(value),
+        Unit::Number if value.fract() == 0.0 => format!("{value}"),
+        Unit::Number if value.abs() >= 100.0 => grouped(value),
+        Unit::Number if value.abs() >= 1.0 && value.abs() < 100.0 => format!("{value:.2}"),
+        Unit::Number => format!("{value:.5}"),
+        Unit::Duration if value < 1000.0 => format!("{value:.0} µs"),
+        Unit::Duration if value < 1e6 => format!("{:.2} ms", value / 1e3),
+        Unit::Duration => format!("{:.2} s", value / 1e6),
+        Unit::Bytes if value.abs() < 10_240.0 => format!("{value:.0} B"),
+        Unit::Bytes if value.abs() < 10_485_760.0 => format!("{:.1} KiB", value / 1024.0),
+        Unit::Bytes => format!("{:.1} MiB", value / 1_048_576.0),
+    }
+}
+
+fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::from(if value < 0.0 { "-" } else { "" });
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+const fn spec(name: &'static str, unit: Unit, about: &'static str) -> Spec {
+    Spec { name, unit, about }
+}
+
+/// Figures of `rooms`.
+pub static ROOMS: &[Spec] = &[
+    spec("joined", Unit::Count, "players that got their Welcome"),
+    spec("not_joined", Unit::Count, "players that did not"),
+    spec("join_time", Unit::Duration, "from the first connect to the last Welcome"),
+    spec("closed", Unit::Count, "players whose connection ended during the run"),
+    spec("reach", Unit::Number, "views that were fresh / views expected"),
+    spec("views_expected", Unit::Count, "moves of the window × other players of the room"),
+    spec("views_fresh", Unit::Count, "of these, arrived (or a newer one did) within --grace"),
+    spec("views_delivered", Unit::Count, "of these, arrived at all"),
+    spec("p50", Unit::Duration, "latency: intended send of a move to its arrival elsewhere"),
+    spec("p90", Unit::Duration, "90 % of the views arrived within"),
+    spec("p99", Unit::Duration, "99 % of the views arrived within"),
+    spec("p99.9", Unit::Duration, "99.9 % of the views arrived within"),
+    spec("max", Unit::Duration, "the slowest view"),
+    spec("mean", Unit::Duration, "mean latency"),
+    spec("moves", Unit::Count, "moves sent that were meant for the window"),
+    spec("moves_unsent", Unit::Count, "moves whose player had not joined or was gone"),
+    spec("moves_queued", Unit::Count, "moves that waited for their own busy socket"),
+    spec("late", Unit::Count, "moves sent more than 1 ms after their time"),
+    spec("late_share", Unit::Number, "late / moves"),
+    spec("lateness_p99", Unit::Duration, "99 % of the moves were sent within, after their time"),
+    spec("lateness_max", Unit::Duration, "the latest move"),
+    spec("window", Unit::Duration, "length of the measured window"),
+    spec("frames_received", Unit::Count, "WebSocket messages received in the window"),
+    spec("bytes_received", Unit::Count, "bytes received in the window"),
+    spec("frames_per_player_s", Unit::Number, "per player and second"),
+    spec("bytes_per_player_s", Unit::Number, "per player and second"),
+    spec("keyframe_share", Unit::Number, "Keyframes / tick frames"),
+    spec("rate_limited", Unit::Count, "RateLimited records received"),
+    spec("corrections", Unit::Count, "Correction records received"),
+    spec("errors", Unit::Count, "Error records received"),
+    spec("notices", Unit::Count, "Notice records received"),
+    spec("malformed", Unit::Count, "messages received that are no record of the protocol"),
+    spec("positions_unknown", Unit::Count, "positions received that nobody sent"),
+    spec("stalled_closed", Unit::Count, "members that stopped reading and were closed"),
+    spec("client.cpu_cores", Unit::Number, "processor time of this load test / window"),
+    spec("client.cpu_us_per_frame", Unit::Number, "µs of it per frame received"),
+    spec("server.cpu_cores", Unit::Number, "processor time of the relay / window"),
+    spec("server.cpu_us_per_frame", Unit::Number, "µs of it per frame received"),
+    spec("server.rss_bytes", Unit::Bytes, "resident memory of the relay at the end of the window"),
+    spec("server.rss_growth_bytes", Unit::Bytes, "and how much it grew within"),
+    spec("server.frames_out", Unit::Count, "corelay_frames_out_total, within the window"),
+    spec("server.deltas", Unit::Count, "corelay_deltas_total, within the window"),
+    spec("server.keyframes", Unit::Count, "corelay_keyframes_total, within the window"),
+    spec("server.frames_skipped", Unit::Count, "corelay_frames_skipped_total, within the window"),
+    spec("server.enters", Unit::Count, "corelay_enters_total, within the window"),
+    spec("server.completions", Unit::Count, "corelay_completions_total, within the window"),
+];
+
+/// Figures of `idle`.
+pub static IDLE: &[Spec] = &[
+    spec("joined", Unit::Count, "players that got their Welcome"),
+    spec("not_joined", Unit::Count, "players that did not"),
+    spec("closed", Unit::Count, "players whose connection ended"),
+    spec("rss_first_bytes", Unit::Bytes, "resident memory of the relay at the first step"),
+    spec("rss_last_bytes", Unit::Bytes, "resident memory of the relay at the last step"),
+    spec("slope", Unit::Number, "bytes per player between the first and the last step"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_in_the_json_too() {
+        for specs in [ROOMS, IDLE] {
+            let paths: std::collections::BTreeSet<_> = specs.iter().map(Spec::json_path).collect();
+            assert_eq!(paths.len(), specs.len());
+        }
+        let path = |name| ROOMS.iter().find(|spec| spec.name == name).unwrap().json_path();
+        assert_eq!(path("p99.9"), (None, "p99_9_us".into()));
+        assert_eq!(path("server.cpu_us_per_frame"), (Some("server"), "cpu_us_per_frame".into()));
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(text(1_234_567.0, Unit::Count), "1,234,567");
+        assert_eq!(text(999.0, Unit::Count), "999");
+        assert_eq!(text(0.99973, Unit::Number), "0.99973");
+        assert_eq!(text(1.0, Unit::Number), "1");
+        assert_eq!(text(51_234.0, Unit::Duration), "51.23 ms");
+        assert_eq!(text(-2048.0, Unit::Bytes), "-2048 B");
+        assert_eq!(text(50_000_000.0, Unit::Bytes), "47.7 MiB");
+    }
+}

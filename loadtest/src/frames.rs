@@ -1,0 +1,283 @@
+//! The client's side of RFC 6455: puts received bytes together into messages, and masks what is sent. Sans I/O.
+
+use corelay::limits::CONTROL_PAYLOAD_BYTES_MAX;
+use corelay::wire::frame::Opcode;
+use corelay::wire::native::{Move, kind};
+use zerocopy::IntoBytes;
+
+/// Bytes of a Move as it is sent: 2 of header, 4 of mask, the record.
+pub const MOVE_FRAME_BYTES: usize = 6 + size_of::<Move>();
+/// Bytes of the longest control frame a client sends.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 6 + CONTROL_PAYLOAD_BYTES_MAX;
+/// Longest message that is accepted from a server.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// One message from the server. It borrows from the received bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A binary message: a record.
+    Binary(&'a [u8]),
+    /// Text, which this client has not asked for.
+    Text(&'a [u8]),
+    /// To be answered with the same payload.
+    Ping(&'a [u8]),
+    /// An answer to a ping.
+    Pong,
+    /// The server's close: code (1005 when there is none) and reason.
+    Close(u16, &'a str),
+}
+
+/// How a server broke RFC 6455, or sent what this client does not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// Section 5.1: a server must not mask.
+    Masked,
+    /// A fragment; the relay sends whole messages.
+    Fragmented,
+    /// A reserved bit, or this opcode.
+    Reserved(u8),
+    /// So many bytes.
+    TooLong(u64),
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Masked => write!(f, "the server masked a frame; only clients mask"),
+            Self::Fragmented => write!(f, "the server sent a fragment; only whole messages are read here"),
+            Self::Reserved(byte) => write!(f, "the server sent a frame that starts with 0x{byte:02x}"),
+            Self::TooLong(bytes) => {
+                write!(
+                    f,
+                    "the server announced a message of {bytes} bytes; at most {MESSAGE_BYTES_MAX} are read"
+                )
+            }
+        }
+    }
+}
+
+/// Finds the messages in one connection's bytes.
+///
+/// Whole frames are handed out where they lie; only a frame that is split over two receives is copied.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// Start of a frame that is not complete. Invariant: never a whole frame.
+    partial: Vec<u8>,
+}
+
+impl Decoder {
+    /// Hands every message that `bytes` completes to `handle`. After a violation nothing more can be decoded.
+    pub fn receive(&mut self, bytes: &[u8], mut handle: impl FnMut(Message<'_>)) -> Result<(), Violation> {
+        let mut rest = self.complete_partial(bytes, &mut handle)?;
+        while let Some(header) = Header::parse(rest)? {
+            let Some((frame, after)) = rest.split_at_checked(header.frame_bytes()) else { break };
+            handle(header.message(frame));
+            rest = after;
+        }
+        self.partial.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Feeds the incomplete frame until it is complete, then hands it out; returns what follows it.
+    fn complete_partial<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+        handle: &mut impl FnMut(Message<'_>),
+    ) -> Result<&'a [u8], Violation> {
+        while !self.partial.is_empty() && !bytes.is_empty() {
+            let header = Header::parse(&self.partial)?;
+            // Without a whole header, one byte more: a header is at most ten of them.
+            let missing = header.as_ref().map_or(1, |header| header.frame_bytes() - self.partial.len());
+            let (taken, after) = bytes.split_at(missing.min(bytes.len()));
+            self.partial.extend_from_slice(taken);
+            bytes = after;
+            let Some(header) = Header::parse(&self.partial)? else { continue };
+            if header.frame_bytes() == self.partial.len() {
+                handle(header.message(&self.partial));
+                self.partial.clear();
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+struct Header {
+    opcode: Opcode,
+    header_bytes: usize,
+    payload_bytes: usize,
+}
+
+impl Header {
+    /// `None`: not enough bytes yet.
+    #[inline]
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
+        let [first, second, rest @ ..] = bytes else { return Ok(None) };
+        let opcode = match first {
+            0x81 => Opcode::Text,
+            0x82 => Opcode::Binary,
+            0x88 => Opcode::Close,
+            0x89 => Opcode::Ping,
+            0x8A => Opcode::Pong,
+            0x80 | 0x00..=0x02 => return Err(Violation::Fragmented),
+            &reserved => return Err(Violation::Reserved(reserved)),
+        };
+        let (header_bytes, payload_bytes) = match (second, rest) {
+            (0..=125, _) => (2, u64::from(*second)),
+            (126, [a, b, ..]) => (4, u64::from(u16::from_be_bytes([*a, *b]))),
+            (127, [a, b, c, d, e, f, g, h, ..]) => (10, u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])),
+            (126 | 127, _) => return Ok(None),
+            (128.., _) => return Err(Violation::Masked),
+        };
+        if payload_bytes > MESSAGE_BYTES_MAX {
+            return Err(Violation::TooLong(payload_bytes));
+        }
+        Ok(Some(Self { opcode, header_bytes, payload_bytes: payload_bytes as usize }))
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.header_bytes + self.payload_bytes
+    }
+
+    fn message<'a>(&self, frame: &'a [u8]) -> Message<'a> {
+        let payload = &frame[self.header_bytes..];
+        match self.opcode {
+            Opcode::Binary => Message::Binary(payload),
+            Opcode::Text | Opcode::Continuation => Message::Text(payload),
+            Opcode::Ping => Message::Ping(payload),
+            Opcode::Pong => Message::Pong,
+            Opcode::Close => match payload {
+                [a, b, reason @ ..] => {
+                    let reason = std::str::from_utf8(reason).unwrap_or("(not UTF-8)");
+                    Message::Close(u16::from_be_bytes([*a, *b]), reason)
+                }
+                _ => Message::Close(1005, ""),
+            },
+        }
+    }
+}
+
+/// A Move as it goes on the wire: the position carries who sent it (`x`) and which move it is (`y`).
+///
+/// Both are whole numbers below 2^24, which an `f32` holds exactly.
+pub fn move_frame(player: u32, sequence: u32, mask: u32) -> [u8; MOVE_FRAME_BYTES] {
+    let record = Move {
+        kind: kind::MOVE,
+        flags: 0,
+        input_seq: (sequence as u16).into(),
+        x: (player as f32).into(),
+        y: (sequence as f32).into(),
+    };
+    let mut frame = [0; MOVE_FRAME_BYTES];
+    frame[0] = 0x80 | Opcode::Binary as u8;
+    frame[1] = 0x80 | size_of::<Move>() as u8;
+    frame[2..6].copy_from_slice(&mask.to_ne_bytes());
+    frame[6..].copy_from_slice(record.as_bytes());
+    apply_mask(&mut frame[6..], mask.to_ne_bytes());
+    frame
+}
+
+/// A masked control frame: a pong, a close.
+pub fn control_frame(opcode: Opcode, payload: &[u8], mask: u32) -> Vec<u8> {
+    debug_assert!(payload.len() <= CONTROL_PAYLOAD_BYTES_MAX, "RFC 6455 section 5.5");
+    let mut frame = vec![0x80 | opcode as u8, 0x80 | payload.len() as u8];
+    frame.extend_from_slice(&mask.to_ne_bytes());
+    frame.extend_from_slice(payload);
+    apply_mask(&mut frame[6..], mask.to_ne_bytes());
+    frame
+}
+
+fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::random;
+
+    fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            length @ 0..=125 => frame.push(length as u8),
+            length @ 126..=0xFFFF => {
+                frame.push(126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            length => {
+                frame.push(127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend(payload);
+        frame
+    }
+
+    fn decode_in_pieces(bytes: &[u8], mut piece_bytes: impl FnMut() -> usize) -> Vec<String> {
+        let mut decoder = Decoder::default();
+        let mut messages = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(piece_bytes().clamp(1, rest.len()));
+            decoder.receive(piece, |message| messages.push(format!("{message:?}"))).unwrap();
+            rest = after;
+        }
+        assert!(decoder.partial.is_empty());
+        messages
+    }
+
+    #[test]
+    fn the_same_messages_come_out_of_every_split() {
+        let long: Vec<u8> = (0..700).map(|i| i as u8).collect();
+        let huge = vec![7; 70_000];
+        let mut bytes = Vec::new();
+        for payload in [&b"x"[..], &[], &long, &long[..125], &long[..126], &huge, &long] {
+            bytes.extend(server_frame(0x82, payload));
+            bytes.extend(server_frame(0x89, b"are you there"));
+        }
+        bytes.extend(server_frame(0x88, b"\x03\xE9idle"));
+        let whole = decode_in_pieces(&bytes, || usize::MAX);
+        assert_eq!(whole.len(), 15);
+        assert_eq!(whole[14], format!("{:?}", Message::Close(1001, "idle")));
+        for seed in 0..200 {
+            let mut number = 0;
+            let pieces = decode_in_pieces(&bytes, || {
+                number += 1;
+                let limit = [3, 40, 5000][seed as usize % 3];
+                random(seed, number) as usize % limit
+            });
+            assert_eq!(pieces, whole, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_breaks_the_rules_is_named() {
+        let violation = |bytes: &[u8]| Decoder::default().receive(bytes, |_| {}).unwrap_err();
+        assert_eq!(violation(&[0x82, 0x81]), Violation::Masked);
+        assert_eq!(violation(&[0x02, 0x01]), Violation::Fragmented);
+        assert_eq!(violation(&[0x80, 0x01]), Violation::Fragmented);
+        assert_eq!(violation(&[0xC2, 0x01]), Violation::Reserved(0xC2));
+        assert_eq!(violation(&[0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]), Violation::TooLong(1 << 40));
+    }
+
+    #[test]
+    fn a_move_is_one_masked_frame_that_the_relay_can_read() {
+        let mut frame = move_frame(49, 1_000_001, 0xDEAD_BEEF);
+        assert_eq!(frame[..2], [0x82, 0x8C]);
+        let mask = frame[2..6].try_into().unwrap();
+        apply_mask(&mut frame[6..], mask);
+        let record = corelay::wire::native::decode(&frame[6..]).unwrap();
+        let corelay::wire::native::Record::Move(record) = record else { panic!("{record:?}") };
+        assert_eq!((record.x.get(), record.y.get()), (49.0, 1_000_001.0));
+        assert_eq!(record.input_seq.get(), 1_000_001_u32 as u16);
+    }
+
+    #[test]
+    fn a_control_frame_is_masked() {
+        let mut frame = control_frame(Opcode::Pong, b"hello", 0x0102_0304);
+        let mask = frame[2..6].try_into().unwrap();
+        apply_mask(&mut frame[6..], mask);
+        assert_eq!((&frame[..2], &frame[6..]), (&[0x8A, 0x85][..], &b"hello"[..]));
+    }
+}

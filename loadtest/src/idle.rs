@@ -1,0 +1,186 @@
+//! `idle`: players that join, move once and are silent; what one of them costs the relay in memory.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use corelay::wire::native::Position;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, json};
+
+use crate::assertions;
+use crate::cli::Idle;
+use crate::clock;
+use crate::crowd::{Crowd, Listener, Plan, Pushed};
+use crate::figures::{self, IDLE};
+use crate::frames::move_frame;
+use crate::handshake::Handshake;
+use crate::limits::{explain_ring_error, make_room};
+use crate::report::Report;
+use crate::server::Server;
+use crate::target::Target;
+
+/// How long goodbyes may take.
+const GOODBYE_NS: u64 = 2_000_000_000;
+/// Every player's first moves are spread over this time, so that no tick carries all of them.
+const MOVES_SPREAD_NS: u64 = 1_000_000_000;
+/// Completions after which a wait ends before its time.
+const WANT: usize = 64;
+
+/// Nobody looks at positions here.
+struct Blind;
+
+impl Listener for Blind {
+    fn handle_positions(&mut self, _slot: u32, _positions: &[Position], _now_ns: u64) {}
+}
+
+/// Memory at one number of players.
+struct Step {
+    open: u32,
+    rss_bytes: f64,
+}
+
+/// Runs the scenario; whether all assertions hold.
+pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    let assertions = assertions::parse(&arguments.common.assertions, IDLE)?;
+    let target = Target::parse(&arguments.common.url)?;
+    let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
+    let server = Server { metrics_url, pid: arguments.common.server_pid };
+    let rising = arguments.connections.is_sorted_by(|a, b| a < b) && arguments.connections.len() >= 2;
+    let Some(&most) = arguments.connections.last().filter(|_| rising) else {
+        bail!("--connections: at least two rising numbers are needed, as in 2000,15000");
+    };
+    make_room(most, 1, target.address)?;
+
+    let &Idle { seed, players, .. } = arguments;
+    let plan = Plan {
+        target: target.address,
+        handshake: Handshake::new(target.authority),
+        connections: most,
+        stalled_from: most,
+        game: Box::new(move |slot| format!("idle-{seed}-{}", slot / players)),
+        ramp_per_s: arguments.common.ramp,
+    };
+    let mut crowd = Crowd::new(plan).map_err(explain_ring_error)?;
+    let mut steps = Vec::new();
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed}")
+        .expect("the template is constant and valid");
+    let bar = ProgressBar::new(u64::from(most)).with_style(style);
+    let mut first = 0;
+    for &connections in &arguments.connections {
+        bar.set_prefix("joining");
+        if !join(&mut crowd, connections, interrupted, &bar)? {
+            break;
+        }
+        bar.set_prefix("idle   ");
+        move_once(&mut crowd, first..connections, players)?;
+        first = connections;
+        if !hold(&mut crowd, arguments.hold, interrupted)? {
+            break;
+        }
+        let rss_bytes =
+            server.sample().rss_bytes.map_err(anyhow::Error::msg).context("the relay's memory")?;
+        steps.push(Step { open: crowd.open(), rss_bytes });
+    }
+    bar.finish_and_clear();
+    crowd.close()?;
+    let deadline_ns = clock::now_ns() + GOODBYE_NS;
+    while !crowd.is_over() && clock::now_ns() < deadline_ns {
+        crowd.turn(WANT, Duration::from_millis(10), &mut Blind)?;
+    }
+    report(arguments, &server, crowd, &steps)?.finish(&assertions, arguments.common.json.as_deref())
+}
+
+/// `false`: interrupted.
+fn join(
+    crowd: &mut Crowd,
+    connections: u32,
+    interrupted: &AtomicBool,
+    bar: &ProgressBar,
+) -> anyhow::Result<bool> {
+    let mut now_ns = clock::now_ns();
+    while !crowd.ramp(connections, now_ns)? {
+        if interrupted.load(Relaxed) {
+            return Ok(false);
+        }
+        now_ns = crowd.turn(WANT, Duration::from_millis(1), &mut Blind)?;
+        bar.set_position(u64::from(crowd.joined()));
+    }
+    Ok(true)
+}
+
+fn move_once(crowd: &mut Crowd, slots: std::ops::Range<u32>, players: u32) -> anyhow::Result<()> {
+    let begun_ns = clock::now_ns();
+    let count = u64::from(slots.end - slots.start).max(1);
+    let (mut slots, mut sent) = (slots, 0);
+    loop {
+        let due =
+            (u128::from(clock::now_ns() - begun_ns) * u128::from(count) / u128::from(MOVES_SPREAD_NS)) as u64;
+        while sent < due {
+            let Some(slot) = slots.next() else { return Ok(()) };
+            sent += 1;
+            // Fresh connections are not busy; one that is gone has no seat to pay for.
+            let _: Pushed = crowd.try_send(slot, &move_frame(slot % players, 1, slot))?;
+        }
+        crowd.turn(WANT, Duration::from_millis(1), &mut Blind)?;
+    }
+}
+
+/// `false`: interrupted.
+fn hold(crowd: &mut Crowd, length: Duration, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    let end_ns = clock::now_ns() + length.as_nanos() as u64;
+    while clock::now_ns() < end_ns {
+        if interrupted.load(Relaxed) {
+            return Ok(false);
+        }
+        crowd.turn(WANT, Duration::from_millis(50), &mut Blind)?;
+    }
+    Ok(true)
+}
+
+fn report(arguments: &Idle, server: &Server, crowd: Crowd, steps: &[Step]) -> anyhow::Result<Report> {
+    let Some((first, last)) = steps.first().zip(steps.last()) else {
+        let causes = crowd.failures.lines().map(|(text, count)| format!("\n  {count} × {text}"));
+        bail!("interrupted before the first number of connections was reached{}", causes.collect::<String>());
+    };
+    let players = f64::from(last.open) - f64::from(first.open);
+    let slope = if players > 0.0 {
+        Ok((last.rss_bytes - first.rss_bytes) / players)
+    } else {
+        Err("there were no more players at the last step than at the first".to_owned())
+    };
+    let mut details = Map::new();
+    let step = |step: &Step| json!({ "connections": step.open, "rss_bytes": step.rss_bytes });
+    details.insert("steps".into(), steps.iter().map(step).collect());
+    let texts: Vec<_> = steps
+        .iter()
+        .map(|step| format!("{} players: {:.0} KiB", step.open, step.rss_bytes / 1024.0))
+        .collect();
+    Ok(Report {
+        command: "idle",
+        title: format!("{}: idle players, resident memory: {}", arguments.common.url, texts.join(", ")),
+        settings: json!({
+            "url": arguments.common.url, "connections": arguments.connections, "players": arguments.players,
+            "hold_s": arguments.hold.as_secs_f64(), "seed": arguments.seed, "ramp": arguments.common.ramp,
+        }),
+        complete: steps.len() == arguments.connections.len(),
+        figures: figures::fill(
+            IDLE,
+            &[
+                ("joined", Ok(f64::from(crowd.joined()))),
+                ("not_joined", Ok(crowd.failures.total() as f64)),
+                ("closed", Ok(crowd.closes.total() as f64)),
+                ("rss_first_bytes", Ok(first.rss_bytes)),
+                ("rss_last_bytes", Ok(last.rss_bytes)),
+                ("slope", slope),
+            ],
+        ),
+        cpu_source: Some(server.cpu_source()),
+        failures: crowd.failures,
+        closes: crowd.closes,
+        stalled_closes: crowd.stalled_closes,
+        errors: crowd.errors,
+        warnings: Vec::new(),
+        details,
+    })
+}

@@ -1,0 +1,250 @@
+//! What a run leaves behind: the table on standard output, `--json`, `--hdr`, and whether the assertions hold.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value as Json, json};
+
+use crate::assertions::Assertion;
+use crate::figures::Figure;
+use crate::told::{Closes, Told};
+
+/// Everything about one run.
+#[derive(Debug)]
+pub struct Report {
+    /// Name of the subcommand.
+    pub command: &'static str,
+    /// One line: what was done.
+    pub title: String,
+    /// What was asked for.
+    pub settings: Json,
+    /// Whether the run went to its end.
+    pub complete: bool,
+    /// The figures.
+    pub figures: Vec<Figure>,
+    /// Where the relay's processor time comes from; `None`: nowhere.
+    pub cpu_source: Option<&'static str>,
+    /// Why connections did not join.
+    pub failures: Told,
+    /// How players were closed.
+    pub closes: Closes,
+    /// How stalled members were closed.
+    pub stalled_closes: Closes,
+    /// Texts of Error records.
+    pub errors: Told,
+    /// What a reader of the figures must know.
+    pub warnings: Vec<String>,
+    /// Further members of the JSON.
+    pub details: Map<String, Json>,
+}
+
+impl Report {
+    /// Writes the table, the JSON if asked for, and checks the assertions: whether all of them hold.
+    pub fn finish(&self, assertions: &[Assertion], json: Option<&Path>) -> anyhow::Result<bool> {
+        let checked: Vec<_> =
+            assertions.iter().map(|assertion| (assertion, assertion.check(&self.figures))).collect();
+        self.write_table(&checked, &mut io::stdout().lock()).context("standard output")?;
+        if let Some(path) = json {
+            let file = File::create(path).with_context(|| format!("--json {}", path.display()))?;
+            let mut file = BufWriter::new(file);
+            serde_json::to_writer_pretty(&mut file, &self.json(&checked))?;
+            writeln!(file)
+                .and_then(|()| file.flush())
+                .with_context(|| format!("--json {}", path.display()))?;
+        }
+        Ok(checked.iter().all(|(_, outcome)| outcome.is_ok()))
+    }
+
+    fn write_table(
+        &self,
+        checked: &[(&Assertion, Result<(), String>)],
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        writeln!(out, "{}", self.title)?;
+        for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
+            writeln!(out, "  {:<26}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
+        }
+        for (reason, names) in self.unavailable() {
+            writeln!(out, "not available: {} ({reason})", names.join(", "))?;
+        }
+        for (text, count) in self.failures.lines() {
+            writeln!(out, "did not join: {count} × {text}")?;
+        }
+        for (who, closes) in [("closed", &self.closes), ("stalled, closed", &self.stalled_closes)] {
+            for (code, reason, count) in closes.lines() {
+                writeln!(out, "{who}: {count} × {code} {reason}")?;
+            }
+        }
+        for (text, count) in self.errors.lines() {
+            writeln!(out, "Error record: {count} × {text}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "warning: {warning}")?;
+        }
+        for (assertion, outcome) in checked {
+            match outcome {
+                Ok(()) => writeln!(out, "ok      {assertion}")?,
+                Err(why) => writeln!(out, "FAILED  {assertion}: {why}")?,
+            }
+        }
+        out.flush()
+    }
+
+    /// Figures without a value, by reason.
+    fn unavailable(&self) -> Vec<(&str, Vec<&'static str>)> {
+        let mut reasons: Vec<(&str, Vec<&'static str>)> = Vec::new();
+        for figure in &self.figures {
+            let Err(reason) = &figure.value else { continue };
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, names)) => names.push(figure.spec.name),
+                None => reasons.push((reason, vec![figure.spec.name])),
+            }
+        }
+        reasons
+    }
+
+    fn json(&self, checked: &[(&Assertion, Result<(), String>)]) -> Json {
+        let mut root = Map::new();
+        root.insert("command".into(), self.command.into());
+        root.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        root.insert("complete".into(), self.complete.into());
+        root.insert("settings".into(), self.settings.clone());
+        for figure in &self.figures {
+            let (section, key) = figure.spec.json_path();
+            let value = figure.value.as_ref().map_or(Json::Null, |&value| number(value));
+            let object = match section {
+                None => Some(&mut root),
+                Some(name) => root.entry(name).or_insert_with(|| json!({})).as_object_mut(),
+            };
+            object.expect("a section holds figures only").insert(key, value);
+        }
+        if let Some(server) = root.get_mut("server").and_then(Json::as_object_mut) {
+            server.insert("cpu_source".into(), self.cpu_source.into());
+        }
+        root.insert("failures".into(), told(&self.failures));
+        root.insert("closes".into(), closes(&self.closes));
+        root.insert("stalled_closes".into(), closes(&self.stalled_closes));
+        root.insert("error_texts".into(), told(&self.errors));
+        root.insert("warnings".into(), self.warnings.clone().into());
+        let unavailable = self.unavailable().into_iter();
+        root.insert(
+            "unavailable".into(),
+            unavailable.map(|(reason, names)| json!({ "reason": reason, "figures": names })).collect(),
+        );
+        let assertion = |(assertion, outcome): &(&Assertion, Result<(), String>)| json!({ "assertion": assertion.to_string(), "holds": outcome.is_ok(), "why": outcome.as_ref().err() });
+        root.insert("assertions".into(), checked.iter().map(assertion).collect());
+        root.extend(self.details.clone());
+        Json::Object(root)
+    }
+}
+
+/// Whole numbers without a fraction.
+fn number(value: f64) -> Json {
+    if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
+}
+
+fn told(told: &Told) -> Json {
+    told.lines().map(|(text, count)| json!({ "text": text, "count": count })).collect()
+}
+
+fn closes(closes: &Closes) -> Json {
+    let line = |(code, reason, count)| json!({ "code": code, "reason": reason, "count": count });
+    closes.lines().map(line).collect()
+}
+
+/// Writes latencies (in µs) as the percentile table that HdrHistogram's plotter reads, in ms.
+pub fn write_percentiles(latency_us: &Histogram<u64>, path: &Path) -> anyhow::Result<()> {
+    let write = || -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        writeln!(
+            file,
+            "{:>12} {:>14} {:>10} {:>14}\n",
+            "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+        )?;
+        let mut total = 0;
+        for step in latency_us.iter_quantiles(5) {
+            total += step.count_since_last_iteration();
+            let (value_ms, quantile) = (step.value_iterated_to() as f64 / 1e3, step.quantile_iterated_to());
+            write!(file, "{value_ms:>12.3} {quantile:>14.12} {total:>10}")?;
+            if quantile < 1.0 {
+                write!(file, " {:>14.2}", 1.0 / (1.0 - quantile))?;
+            }
+            writeln!(file)?;
+        }
+        let (mean_ms, deviation_ms) = (latency_us.mean() / 1e3, latency_us.stdev() / 1e3);
+        writeln!(file, "#[Mean    = {mean_ms:>12.3}, StdDeviation   = {deviation_ms:>12.3}]")?;
+        let max_ms = latency_us.max() as f64 / 1e3;
+        writeln!(file, "#[Max     = {max_ms:>12.3}, Total count    = {:>12}]", latency_us.len())?;
+        let (buckets, size) = (latency_us.buckets(), 2048);
+        writeln!(file, "#[Buckets = {buckets:>12}, SubBuckets     = {size:>12}]")?;
+        file.flush()
+    };
+    write().with_context(|| format!("--hdr {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::{IDLE, fill};
+
+    fn report() -> Report {
+        let mut failures = Told::default();
+        failures.tell("503 Service Unavailable: full");
+        Report {
+            command: "idle",
+            title: "idle".into(),
+            settings: json!({}),
+            complete: true,
+            figures: fill(
+                IDLE,
+                &[
+                    ("joined", Ok(2000.0)),
+                    ("not_joined", Ok(1.0)),
+                    ("closed", Ok(0.0)),
+                    ("rss_first_bytes", Err("connection refused".into())),
+                    ("rss_last_bytes", Err("connection refused".into())),
+                    ("slope", Ok(301.5)),
+                ],
+            ),
+            cpu_source: None,
+            failures,
+            closes: Closes::default(),
+            stalled_closes: Closes::default(),
+            errors: Told::default(),
+            warnings: Vec::new(),
+            details: Map::new(),
+        }
+    }
+
+    #[test]
+    fn a_figure_that_is_not_known_is_null_with_its_reason() {
+        let json = report().json(&[]);
+        assert_eq!((&json["joined"], &json["slope"]), (&json!(2000), &json!(301.5)));
+        assert_eq!(json["rss_last_bytes"], Json::Null);
+        assert_eq!(json["unavailable"][0]["reason"], "connection refused");
+        assert_eq!(json["unavailable"][0]["figures"], json!(["rss_first_bytes", "rss_last_bytes"]));
+    }
+
+    #[test]
+    fn the_table_tells_what_failed() {
+        let assertions = crate::assertions::parse("slope<=320,rss_last_bytes<1,closed>0", IDLE).unwrap();
+        let report = report();
+        let checked: Vec<_> =
+            assertions.iter().map(|assertion| (assertion, assertion.check(&report.figures))).collect();
+        let mut table = Vec::new();
+        report.write_table(&checked, &mut table).unwrap();
+        let table = String::from_utf8(table).unwrap();
+        for line in [
+            "did not join: 1 × 503 Service Unavailable: full",
+            "not available: rss_first_bytes, rss_last_bytes (connection refused)",
+            "ok      slope <= 320",
+            "FAILED  rss_last_bytes < 1 B: it is not known: connection refused",
+            "FAILED  closed > 0: it is 0",
+        ] {
+            assert!(table.contains(line), "{line} is not in\n{table}");
+        }
+    }
+}

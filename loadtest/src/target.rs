@@ -1,0 +1,73 @@
+//! Where the relay is: `ws://host:port`, and its metrics beside it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use anyhow::{Context, bail};
+
+/// Port of the relay's admin listener, unless told otherwise.
+const ADMIN_PORT: u16 = 4001;
+
+/// A relay to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `host:port`, as the `Host` header says it.
+    pub authority: String,
+    /// The address behind it.
+    pub address: SocketAddr,
+}
+
+impl Target {
+    /// Reads `ws://host:port` (nothing behind it but a slash) and resolves the host; IPv4 is preferred.
+    pub fn parse(url: &str) -> anyhow::Result<Self> {
+        let Some(authority) = url.strip_prefix("ws://").map(|rest| rest.trim_end_matches('/')) else {
+            bail!("--url {url}: it must look like ws://127.0.0.1:4000 (wss is not spoken here)");
+        };
+        if authority.contains('/') {
+            bail!("--url {url}: the path is the load test's own (/play/…); give ws://host:port only");
+        }
+        let address = resolve(authority, 80).with_context(|| format!("--url {url}"))?;
+        Ok(Self { authority: authority.to_owned(), address })
+    }
+
+    /// Where the metrics are if nobody says: the same host, port 4001.
+    pub fn default_metrics_url(&self) -> String {
+        let host = match self.authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => &self.authority,
+        };
+        format!("http://{host}:{ADMIN_PORT}/metrics")
+    }
+}
+
+/// The address of `host:port`, or of `host` with the default port.
+pub fn resolve(authority: &str, default_port: u16) -> anyhow::Result<SocketAddr> {
+    let addresses = authority.to_socket_addrs().or_else(|_| (authority, default_port).to_socket_addrs());
+    let addresses: Vec<_> = addresses.with_context(|| format!("{authority} is no host:port"))?.collect();
+    let preferred = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    preferred.copied().with_context(|| format!("{authority} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_the_relay_and_its_metrics() {
+        let target = Target::parse("ws://127.0.0.1:4000/").unwrap();
+        assert_eq!(target.address, "127.0.0.1:4000".parse().unwrap());
+        assert_eq!(target.authority, "127.0.0.1:4000");
+        assert_eq!(target.default_metrics_url(), "http://127.0.0.1:4001/metrics");
+        assert_eq!(Target::parse("ws://127.0.0.1").unwrap().address.port(), 80);
+        assert_eq!(
+            Target::parse("ws://[::1]:4000").unwrap().default_metrics_url(),
+            "http://[::1]:4001/metrics"
+        );
+    }
+
+    #[test]
+    fn another_scheme_and_a_path_are_refused_with_what_is_right() {
+        for bad in ["http://127.0.0.1:4000", "wss://127.0.0.1", "ws://127.0.0.1:4000/play/x"] {
+            assert!(Target::parse(bad).unwrap_err().to_string().contains("ws://"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Texts and closes that came many times: each is told once, with a count.
+
+use std::collections::BTreeMap;
+
+/// Different texts that are kept; further ones are only counted.
+const TEXTS_MAX: usize = 5;
+
+/// Texts with how often each came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    counts: BTreeMap<String, u64>,
+    others: u64,
+}
+
+impl Told {
+    /// Counts `text`.
+    pub fn tell(&mut self, text: &str) {
+        self.tell_times(text, 1);
+    }
+
+    /// Adds another thread's texts.
+    pub fn add(&mut self, other: &Self) {
+        other.counts.iter().for_each(|(text, &times)| self.tell_times(text, times));
+        self.others += other.others;
+    }
+
+    /// How often anything was told.
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum::<u64>() + self.others
+    }
+
+    /// Every text with its count; those that were not kept come last, as one.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, u64)> {
+        let kept = self.counts.iter().map(|(text, &times)| (text.as_str(), times));
+        kept.chain((self.others > 0).then_some(("(others)", self.others)))
+    }
+
+    fn tell_times(&mut self, text: &str, times: u64) {
+        if let Some(count) = self.counts.get_mut(text) {
+            *count += times;
+        } else if self.counts.len() < TEXTS_MAX {
+            self.counts.insert(text.to_owned(), times);
+        } else {
+            self.others += times;
+        }
+    }
+}
+
+/// How connections were closed: code and reason word, with a count. 1006 stands for an end without a close frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closes(BTreeMap<(u16, String), u64>);
+
+impl Closes {
+    /// Counts one close.
+    pub fn count(&mut self, code: u16, reason: &str) {
+        *self.0.entry((code, reason.to_owned())).or_default() += 1;
+    }
+
+    /// Adds another thread's closes.
+    pub fn add(&mut self, other: &Self) {
+        for (close, count) in &other.0 {
+            *self.0.entry(close.clone()).or_default() += count;
+        }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// Code, reason, count.
+    pub fn lines(&self) -> impl Iterator<Item = (u16, &str, u64)> {
+        self.0.iter().map(|((code, reason), &count)| (*code, reason.as_str(), count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_beyond_the_first_few_are_counted_together() {
+        let mut told = Told::default();
+        for number in 0..8 {
+            told.tell(&format!("text {number}"));
+            told.tell("text 0");
+        }
+        let mut twice = told.clone();
+        twice.add(&told);
+        assert_eq!((told.total(), twice.total()), (16, 32));
+        assert_eq!(twice.lines().next(), Some(("text 0", 18)));
+        assert_eq!(twice.lines().last(), Some(("(others)", 6)));
+    }
+}

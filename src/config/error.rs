@@ -1,0 +1,158 @@
+//! What can be wrong with a configuration, each with the way out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::source::Origin;
+use crate::wire::token::KeyError;
+
+/// One line says what is wrong; `remedy` says what to do.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file named by `--config`, or `./corelay.toml`, cannot be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    FileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not TOML.
+    #[error("{origin} is not valid TOML: {message}")]
+    Syntax {
+        /// File and line.
+        origin: Origin,
+        /// What the parser says.
+        message: String,
+    },
+    /// No such key.
+    #[error("unknown key `{key}` ({origin}){hint}")]
+    UnknownKey {
+        /// As written.
+        key: String,
+        /// Where.
+        origin: Origin,
+        /// `; did you mean …`, or empty.
+        hint: String,
+    },
+    /// A value of the wrong type, shape or size.
+    #[error("`{key}` is {found} ({origin}); it must be {expected}")]
+    Value {
+        /// The key.
+        key: String,
+        /// The value as written.
+        found: String,
+        /// Where.
+        origin: Origin,
+        /// What would be right, with the allowed range.
+        expected: String,
+    },
+    /// Two values that cannot go together.
+    #[error("{what}")]
+    Conflict {
+        /// Both keys with their values, and how they must relate.
+        what: String,
+    },
+    /// Development mode where strangers could reach it.
+    #[error(
+        "refusing to listen on {listen} in development mode: without a key anybody can join any game as anybody"
+    )]
+    PublicWithoutKey {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// The admin pages where strangers could reach them.
+    #[error("refusing to serve the admin pages on {admin}: they have no access control yet")]
+    PublicAdmin {
+        /// The address.
+        admin: SocketAddr,
+    },
+    /// The key file cannot be read.
+    #[error("cannot read the key file {}", path.display())]
+    KeyUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The key file does not hold a usable key.
+    #[error("the key in {} cannot be used", path.display())]
+    KeyUnusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        source: KeyError,
+    },
+    /// More connections than descriptor tables can hold.
+    #[error(
+        "connections_max = {connections_max} on {shards} shard(s) takes {per_shard} + {reserve} reserved = {needed} \
+         descriptor slots in each shard's ring, but a ring holds at most {available} (RLIMIT_NOFILE of this process)"
+    )]
+    TooManyConnections {
+        /// As configured.
+        connections_max: u32,
+        /// Number of shards.
+        shards: u16,
+        /// Connections of one shard.
+        per_shard: u64,
+        /// Slots kept for refusals.
+        reserve: u32,
+        /// Slots that one ring would need.
+        needed: u64,
+        /// Slots that one ring can have.
+        available: u64,
+        /// Number of shards with which it would work.
+        shards_needed: Option<u16>,
+    },
+    /// Not even the reserve fits.
+    #[error("RLIMIT_NOFILE is {available}: a ring needs more than {reserve} descriptor slots")]
+    TooFewDescriptors {
+        /// Slots that one ring can have.
+        available: u64,
+        /// Slots kept for refusals.
+        reserve: u32,
+    },
+}
+
+impl ConfigError {
+    /// What to do about it, where the error itself does not say so.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::FileUnreadable { .. } => {
+                Some("name another file with --config, or remove the option to run with the defaults".into())
+            }
+            Self::PublicWithoutKey { .. } => Some(
+                "make a key (`openssl rand -hex 32 > corelay.key`) and start with --jwt-key-file corelay.key; \
+                 or listen on 127.0.0.1; or say --insecure if everybody on this network is trusted"
+                    .into(),
+            ),
+            Self::PublicAdmin { .. } => Some(
+                "use a loopback address (--admin 127.0.0.1:4001) and reach it through a tunnel or a sidecar; \
+                 or say --insecure if everybody on this network is trusted"
+                    .into(),
+            ),
+            Self::KeyUnreadable { .. } => {
+                Some("check the path and that the relay's user may read it; `openssl rand -hex 32 > corelay.key` makes one".into())
+            }
+            Self::TooManyConnections { needed, shards_needed, .. } => {
+                let limit = format!(
+                    "raise the limit (`ulimit -n {needed}`, `LimitNOFILE={needed}` in a systemd unit, \
+                     `--ulimit nofile={needed}` for a container)"
+                );
+                Some(match shards_needed {
+                    Some(shards) => format!("{limit}, or use `--shards {shards}`: every shard has a table of its own"),
+                    None => limit,
+                })
+            }
+            Self::TooFewDescriptors { .. } => Some("raise it: `ulimit -n 20000`".into()),
+            Self::Syntax { .. }
+            | Self::UnknownKey { .. }
+            | Self::Value { .. }
+            | Self::Conflict { .. }
+            | Self::KeyUnusable { .. } => None,
+        }
+    }
+}

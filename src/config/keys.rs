@@ -1,0 +1,558 @@
+//! Every key: its name, what it may be, and where it goes. One row each; nothing else knows the names.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::source::{Assignment, Origin, Value};
+use crate::ids::TopicName;
+use crate::limits;
+use crate::room::game::GameRules;
+use crate::session::liveness::Liveness;
+use crate::session::rate_limit::Rates;
+use crate::wire::token::Algorithm;
+
+/// Name of the array of tables that sets game rules.
+pub const GAME_TABLE: &str = "game";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines: an object per line.
+    Json,
+}
+
+/// Every key's value; `Draft::default()` is the embedded default.
+#[derive(Debug)]
+pub struct Draft {
+    /// See the table, and README.
+    pub listen: SocketAddr,
+    /// Address of the admin listener.
+    pub admin: SocketAddr,
+    /// `None`: one per CPU.
+    pub shards: Option<u16>,
+    /// `None`: as many as fit.
+    pub connections_max: Option<u32>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Allows what is only safe among trusted machines.
+    pub insecure: bool,
+    /// `GET /echo` exists.
+    pub enable_echo: bool,
+    /// Origins allowed beside the request's own host.
+    pub allowed_origins: Vec<Box<str>>,
+    /// `None`: development mode.
+    pub jwt_key_file: Option<PathBuf>,
+    /// Of all tokens.
+    pub jwt_algorithm: Algorithm,
+    /// Bound of a connection's reliable lane.
+    pub outbox_bytes_max: u32,
+    /// Inbound message limit.
+    pub message_bytes_max: u32,
+    /// From accept to the complete request head.
+    pub upgrade_timeout: Duration,
+    /// `None`: any number.
+    pub connections_per_address: Option<u32>,
+    /// `SO_SNDBUF` of a connection.
+    pub send_buffer_bytes: u32,
+    /// Over all shards.
+    pub drain_batch: u32,
+    /// Silence.
+    pub liveness: Liveness,
+    /// Rate limits of a connection.
+    pub rates: Rates,
+    /// In order; the first that fits wins.
+    pub games: Vec<GameRules>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 4001)),
+            shards: None,
+            connections_max: None,
+            log_format: LogFormat::Auto,
+            insecure: false,
+            enable_echo: false,
+            allowed_origins: Vec::new(),
+            jwt_key_file: None,
+            jwt_algorithm: Algorithm::Hs256,
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
+            message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
+            upgrade_timeout: limits::UPGRADE_TIMEOUT,
+            connections_per_address: None,
+            send_buffer_bytes: limits::SEND_BUFFER_BYTES as u32,
+            drain_batch: limits::DRAIN_BATCH,
+            liveness: Liveness::default(),
+            rates: Rates::default(),
+            games: Vec::new(),
+        }
+    }
+}
+
+/// What would have been right.
+type Expected = String;
+
+/// A row: the key, and how its value is put into a `T`.
+struct Key<T> {
+    name: &'static str,
+    set: fn(&mut T, &Value) -> Result<(), Expected>,
+}
+
+const fn key<T>(name: &'static str, set: fn(&mut T, &Value) -> Result<(), Expected>) -> Key<T> {
+    Key { name, set }
+}
+
+const RATE: RangeInclusive<u32> = 1..=1_000_000;
+const BYTE_RATE: RangeInclusive<u32> = 1_024..=1_073_741_824;
+const SILENCE_MS: RangeInclusive<u32> = 100..=3_600_000;
+
+#[rustfmt::skip]
+const KEYS: &[Key<Draft>] = &[
+    key("listen", |draft, value| put(&mut draft.listen, address(value))),
+    key("admin", |draft, value| put(&mut draft.admin, address(value))),
+    key("shards", |draft, value| put(&mut draft.shards, number(value, 1..=limits::SHARDS_MAX).map(Some))),
+    key("connections_max", |draft, value| put(&mut draft.connections_max, number(value, 1..=100_000_000).map(Some))),
+    key("log_format", |draft, value| put(&mut draft.log_format, word(value, LOG_FORMATS))),
+    key("insecure", |draft, value| put(&mut draft.insecure, boolean(value))),
+    key("enable_echo", |draft, value| put(&mut draft.enable_echo, boolean(value))),
+    key("allowed_origins", |draft, value| put(&mut draft.allowed_origins, origins(value))),
+    key("jwt_key_file", |draft, value| put(&mut draft.jwt_key_file, path(value).map(Some))),
+    key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, word(value, &Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm))))),
+    key("outbox_bytes_max", |draft, value| put(&mut draft.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864))),
+    key("message_bytes_max", |draft, value| put(&mut draft.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216))),
+    key("upgrade_timeout_ms", |draft, value| put(&mut draft.upgrade_timeout, milliseconds(value, 100..=60_000))),
+    key("connections_per_address", |draft, value| put(&mut draft.connections_per_address, number(value, 1..=1_000_000).map(Some))),
+    key("send_buffer_bytes", |draft, value| put(&mut draft.send_buffer_bytes, number(value, 4_096..=16_777_216))),
+    key("drain.batch", |draft, value| put(&mut draft.drain_batch, number(value, 1..=10_000_000))),
+    key("liveness.ping_after_ms", |draft, value| put(&mut draft.liveness.ping_after, milliseconds(value, SILENCE_MS))),
+    key("liveness.close_after_ms", |draft, value| put(&mut draft.liveness.close_after, milliseconds(value, SILENCE_MS))),
+    key("rates.move_per_s", |draft, value| put(&mut draft.rates.moves.per_s, number(value, RATE))),
+    key("rates.move_burst", |draft, value| put(&mut draft.rates.moves.burst, number(value, RATE))),
+    key("rates.object_per_s", |draft, value| put(&mut draft.rates.objects.per_s, number(value, RATE))),
+    key("rates.object_burst", |draft, value| put(&mut draft.rates.objects.burst, number(value, RATE))),
+    key("rates.event_per_s", |draft, value| put(&mut draft.rates.events.per_s, number(value, RATE))),
+    key("rates.event_burst", |draft, value| put(&mut draft.rates.events.burst, number(value, RATE))),
+    key("rates.ping_per_s", |draft, value| put(&mut draft.rates.pings.per_s, number(value, RATE))),
+    key("rates.ping_burst", |draft, value| put(&mut draft.rates.pings.burst, number(value, RATE))),
+    key("rates.bytes_per_s", |draft, value| put(&mut draft.rates.bytes.per_s, number(value, BYTE_RATE))),
+    key("rates.bytes_burst", |draft, value| put(&mut draft.rates.bytes.burst, number(value, BYTE_RATE))),
+];
+
+#[rustfmt::skip]
+const GAME_KEYS: &[Key<GameRules>] = &[
+    key("game.pattern", |game, value| put(&mut game.pattern, pattern(value))),
+    key("game.tick_hz", |game, value| put(&mut game.tick_hz, number(value, 1..=limits::TICK_HZ_MAX))),
+    key("game.bounds", bounds),
+    key("game.min_x", |game, value| put(&mut game.bounds.min_x, coordinate(value))),
+    key("game.min_y", |game, value| put(&mut game.bounds.min_y, coordinate(value))),
+    key("game.max_x", |game, value| put(&mut game.bounds.max_x, coordinate(value))),
+    key("game.max_y", |game, value| put(&mut game.bounds.max_y, coordinate(value))),
+    key("game.max_speed", |game, value| put(&mut game.max_speed, speed(value))),
+    key("game.players_max", |game, value| put(&mut game.players_max, number(value, 1..=limits::PLAYERS_MAX_MAX))),
+    key("game.seat_hold_s", |game, value| put(&mut game.seat_hold, seconds(value, 0..=limits::SEAT_HOLD_MAX.as_secs() as u32))),
+];
+
+/// A whole state and its roster fit.
+const OUTBOX_BYTES_MIN: u32 = 131_072;
+const _: () = assert!(OUTBOX_BYTES_MIN as usize > 2 * limits::OUTBOUND_MESSAGE_BYTES_MAX);
+/// The largest Event fits.
+const MESSAGE_BYTES_MIN: u32 = 2_048;
+const _: () = assert!(MESSAGE_BYTES_MIN as usize >= limits::EVENT_PAYLOAD_BYTES_MAX + 8);
+
+const LOG_FORMATS: &[(&str, LogFormat)] =
+    &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
+/// Names of all keys, with their table.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name).chain(GAME_KEYS.iter().map(|key| key.name))
+}
+
+/// `drain`, `liveness`, `rates`.
+pub fn is_section(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name.split_once('.').is_some_and(|(section, _)| section == name))
+}
+
+/// The key that `CORELAY_{name}` sets.
+pub fn key_of_variable(name: &str) -> Option<&'static str> {
+    KEYS.iter().map(|key| key.name).find(|key| key.replace('.', "_").eq_ignore_ascii_case(name))
+}
+
+/// Puts one value where its key says.
+pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
+    if assignment.key == GAME_TABLE {
+        return Err(wrong_value(assignment, "an array of tables: [[game]]".into()));
+    }
+    if is_section(&assignment.key) {
+        return Err(wrong_value(assignment, format!("a table: [{}]", assignment.key)));
+    }
+    set(KEYS, draft, assignment)
+}
+
+/// Adds one `[[game]]` table.
+pub fn assign_game(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
+    let mut game = GameRules { pattern: "".into(), ..GameRules::default() };
+    for assignment in assignments {
+        set(GAME_KEYS, &mut game, assignment)?;
+    }
+    if game.pattern.is_empty() {
+        return Err(ConfigError::Value {
+            key: "game.pattern".into(),
+            found: "missing".into(),
+            origin: table,
+            expected: format!("there, and {PATTERN_EXPECTED}"),
+        });
+    }
+    let bounds = game.bounds;
+    for (axis, min, max) in [("x", bounds.min_x, bounds.max_x), ("y", bounds.min_y, bounds.max_y)] {
+        if min >= max {
+            let pattern = &game.pattern;
+            return Err(ConfigError::Conflict {
+                what: format!(
+                    "game \"{pattern}\" ({table}): min_{axis} = {min} must be less than max_{axis} = {max}"
+                ),
+            });
+        }
+    }
+    draft.games.push(game);
+    Ok(())
+}
+
+fn set<T>(keys: &[Key<T>], target: &mut T, assignment: &Assignment) -> Result<(), ConfigError> {
+    let Some(key) = keys.iter().find(|key| key.name == assignment.key) else {
+        return Err(ConfigError::UnknownKey {
+            key: shown(&assignment.key).into(),
+            origin: assignment.origin.clone(),
+            hint: hint(&assignment.key),
+        });
+    };
+    (key.set)(target, &assignment.value).map_err(|expected| wrong_value(assignment, expected))
+}
+
+fn wrong_value(assignment: &Assignment, expected: Expected) -> ConfigError {
+    ConfigError::Value {
+        key: shown(&assignment.key).into(),
+        found: assignment.value.to_string(),
+        origin: assignment.origin.clone(),
+        expected,
+    }
+}
+
+/// A game's key is shown as it is written: without its table.
+fn shown(key: &str) -> &str {
+    key.strip_prefix("game.").unwrap_or(key)
+}
+
+/// What an unknown key was probably meant to be: the same word in another table, else the nearest by edit distance.
+fn hint(unknown: &str) -> String {
+    let leaf = |key: &str| -> String { key.rsplit('.').next().unwrap_or(key).to_owned() };
+    if let Some(known) = names().find(|known| leaf(known) == leaf(unknown)) {
+        return match known.split_once('.') {
+            None => format!("; `{known}` stands at the top of the file, before the first [table]"),
+            Some((GAME_TABLE, key)) => format!("; `{key}` belongs in a [[game]] table"),
+            Some((section, key)) => format!("; `{key}` belongs in [{section}]"),
+        };
+    }
+    let distance = |known: &&str| strsim::damerau_levenshtein(known, unknown);
+    let tables = names().filter_map(|name| name.split_once('.')).map(|(table, _)| table);
+    match names().chain(tables).min_by_key(distance) {
+        Some(nearest) if distance(&nearest) <= 1 + unknown.len() / 4 => {
+            format!("; did you mean `{}`?", shown(nearest))
+        }
+        _ => String::new(),
+    }
+}
+
+fn put<T>(target: &mut T, value: Result<T, Expected>) -> Result<(), Expected> {
+    *target = value?;
+    Ok(())
+}
+
+fn number<T>(value: &Value, range: RangeInclusive<T>) -> Result<T, Expected>
+where
+    T: Copy + TryFrom<i64> + PartialOrd + std::fmt::Display,
+{
+    let number = match value {
+        Value::Integer(number) => Some(*number),
+        Value::Untyped(text) => text.replace('_', "").parse().ok(),
+        Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
+    };
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn milliseconds(value: &Value, range: RangeInclusive<u32>) -> Result<Duration, Expected> {
+    number(value, range).map(|ms| Duration::from_millis(ms.into()))
+}
+
+fn seconds(value: &Value, range: RangeInclusive<u32>) -> Result<Duration, Expected> {
+    number(value, range).map(|s| Duration::from_secs(s.into()))
+}
+
+fn float(value: &Value) -> Option<f32> {
+    match value {
+        Value::Integer(number) => Some(*number as f32),
+        Value::Float(number) => Some(*number as f32),
+        Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) | Value::Untyped(_) => None,
+    }
+}
+
+fn coordinate(value: &Value) -> Result<f32, Expected> {
+    let expected = || format!("a number from {:e} to {:e}", f32::MIN, f32::MAX);
+    float(value).filter(|number| number.is_finite()).ok_or_else(expected)
+}
+
+fn speed(value: &Value) -> Result<f32, Expected> {
+    float(value)
+        .filter(|speed| *speed > 0.0)
+        .ok_or_else(|| "a number above 0, in units of distance per second (inf: not checked)".into())
+}
+
+fn bounds(game: &mut GameRules, value: &Value) -> Result<(), Expected> {
+    let expected = || "four numbers: [min_x, min_y, max_x, max_y]".to_owned();
+    let Value::List(corners) = value else { return Err(expected()) };
+    let [min_x, min_y, max_x, max_y] = corners.as_slice() else { return Err(expected()) };
+    let bounds = &mut game.bounds;
+    put(&mut bounds.min_x, coordinate(min_x))?;
+    put(&mut bounds.min_y, coordinate(min_y))?;
+    put(&mut bounds.max_x, coordinate(max_x))?;
+    put(&mut bounds.max_y, coordinate(max_y))
+}
+
+fn boolean(value: &Value) -> Result<bool, Expected> {
+    let expected = || "true or false".to_owned();
+    match value {
+        Value::Boolean(boolean) => Ok(*boolean),
+        Value::Untyped(text) => match text.as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(expected()),
+        },
+        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::List(_) | Value::Other(_) => {
+            Err(expected())
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) | Value::Untyped(text) => Some(text),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
+    }
+}
+
+fn address(value: &Value) -> Result<SocketAddr, Expected> {
+    let expected = || "an IP address and a port, such as 127.0.0.1:4000 or [::]:4000".to_owned();
+    text(value).and_then(|text| text.parse().ok()).ok_or_else(expected)
+}
+
+fn path(value: &Value) -> Result<PathBuf, Expected> {
+    text(value).filter(|text| !text.is_empty()).map(PathBuf::from).ok_or_else(|| "the path of a file".into())
+}
+
+fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Expected> {
+    let found = text(value).and_then(|text| words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)));
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        format!("one of {}", words.join(", "))
+    })
+}
+
+fn origins(value: &Value) -> Result<Vec<Box<str>>, Expected> {
+    let expected = || {
+        "a list of origins: \"https://example.com\", \"//example.com\", \"//*.example.com\", \"*\"".to_owned()
+    };
+    let texts: Option<Vec<&str>> = match value {
+        Value::List(values) => values.iter().map(text).collect(),
+        Value::Untyped(list) => Some(list.split(',').map(str::trim).collect()),
+        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::Other(_) => None,
+    };
+    let is_origin = |text: &&str| {
+        *text == "*" || text.split_once("//").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'))
+    };
+    let texts = texts.filter(|texts| texts.iter().all(is_origin)).ok_or_else(expected)?;
+    Ok(texts.into_iter().map(Box::from).collect())
+}
+
+const PATTERN_EXPECTED: &str = "1 to 64 characters of `A-Z a-z 0-9 _ - . *`";
+
+fn pattern(value: &Value) -> Result<Box<str>, Expected> {
+    // A pattern is a game name in which any letter may be a star.
+    text(value)
+        .filter(|text| TopicName::parse(&text.replace('*', "-")).is_some())
+        .map(Box::from)
+        .ok_or_else(|| PATTERN_EXPECTED.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::super::source::{assign_file, read_environment};
+    use super::*;
+
+    fn parse(text: &str) -> Result<Draft, String> {
+        let mut draft = Draft::default();
+        let assigned = assign_file(&mut draft, Path::new("corelay.toml"), text);
+        assigned.map(|()| draft).map_err(|error| error.to_string())
+    }
+
+    fn refusal(text: &str) -> String {
+        parse(text).expect_err(text)
+    }
+
+    #[test]
+    fn every_kind_of_key_arrives() {
+        let draft = parse(
+            "listen = '[::1]:5000'\nshards = 3\nlog_format = 'json'\nenable_echo = true\nallowed_origins = ['//*.example.com']\n\
+             upgrade_timeout_ms = 250\n[rates]\nmove_per_s = 30\n[liveness]\nping_after_ms = 1_000\n\
+             [[game]]\npattern = 'arena-*'\ntick_hz = 60\nbounds = [-1, -2.5, 1, 2]\nmax_speed = 4\nseat_hold_s = 0\n\
+             [[game]]\npattern = '*'\nmax_x = 9\nplayers_max = 2",
+        )
+        .unwrap();
+        assert_eq!(draft.listen, "[::1]:5000".parse().unwrap());
+        assert_eq!((draft.shards, draft.log_format, draft.enable_echo), (Some(3), LogFormat::Json, true));
+        assert_eq!(draft.allowed_origins, [Box::from("//*.example.com")]);
+        assert_eq!(draft.upgrade_timeout, Duration::from_millis(250));
+        assert_eq!((draft.rates.moves.per_s, draft.rates.moves.burst), (30, 60));
+        assert_eq!(draft.liveness.ping_after, Duration::from_secs(1));
+        let [arena, other] = draft.games.as_slice() else { panic!("two games") };
+        assert_eq!((arena.tick_hz, arena.bounds.min_y, arena.seat_hold), (60, -2.5, Duration::ZERO));
+        assert_eq!((other.tick_hz, other.bounds.max_x, other.players_max), (20, 9.0, 2));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_right_one() {
+        let cases = [
+            (
+                "[[game]]\npattern = '*'\ntick_hs = 3",
+                "unknown key `tick_hs` (corelay.toml line 3); did you mean `tick_hz`?",
+            ),
+            ("lisen = 'x'", "unknown key `lisen` (corelay.toml line 1); did you mean `listen`?"),
+            (
+                "\n[rates]\nmov_per_s = 3",
+                "unknown key `rates.mov_per_s` (corelay.toml line 3); did you mean `rates.move_per_s`?",
+            ),
+            (
+                "tick_hz = 3",
+                "unknown key `tick_hz` (corelay.toml line 1); `tick_hz` belongs in a [[game]] table",
+            ),
+            (
+                "[rates]\nlisten = 'x'",
+                "unknown key `rates.listen` (corelay.toml line 2); `listen` stands at the top of the file, before the first [table]",
+            ),
+            ("batch = 3", "unknown key `batch` (corelay.toml line 1); `batch` belongs in [drain]"),
+            ("[[games]]\npattern = '*'", "unknown key `games` (corelay.toml line 1); did you mean `game`?"),
+            ("[rate]\nmove_per_s = 3", "unknown key `rate` (corelay.toml line 1); did you mean `rates`?"),
+            ("zzzzzzzzzzzz = 3", "unknown key `zzzzzzzzzzzz` (corelay.toml line 1)"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(refusal(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_is_allowed() {
+        let cases = [
+            (
+                "[[game]]\npattern = '*'\ntick_hz = 121",
+                "`tick_hz` is 121 (corelay.toml line 3); it must be a whole number from 1 to 120",
+            ),
+            ("shards = 0", "`shards` is 0 (corelay.toml line 1); it must be a whole number from 1 to 256"),
+            (
+                "shards = '2'",
+                "`shards` is \"2\" (corelay.toml line 1); it must be a whole number from 1 to 256",
+            ),
+            (
+                "listen = 'localhost:4000'",
+                "`listen` is \"localhost:4000\" (corelay.toml line 1); it must be an IP address and a port, such as 127.0.0.1:4000 or [::]:4000",
+            ),
+            (
+                "log_format = 'xml'",
+                "`log_format` is \"xml\" (corelay.toml line 1); it must be one of \"auto\", \"pretty\", \"json\"",
+            ),
+            ("rates = 5", "`rates` is 5 (corelay.toml line 1); it must be a table: [rates]"),
+            ("game = 5", "`game` is 5 (corelay.toml line 1); it must be an array of tables: [[game]]"),
+            (
+                "[game]\npattern = '*'",
+                "`game` is a table (corelay.toml line 1); it must be an array of tables: [[game]]",
+            ),
+            (
+                "[[game]]\ntick_hz = 5",
+                "`game.pattern` is missing (corelay.toml line 1); it must be there, and 1 to 64 characters of `A-Z a-z 0-9 _ - . *`",
+            ),
+            (
+                "[[game]]\npattern = '*'\nmax_speed = nan",
+                "`max_speed` is NaN (corelay.toml line 3); it must be a number above 0, in units of distance per second (inf: not checked)",
+            ),
+            (
+                "[[game]]\npattern = '*'\nbounds = [0, 0, 1]",
+                "`bounds` is [0, 0, 1] (corelay.toml line 3); it must be four numbers: [min_x, min_y, max_x, max_y]",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nmin_x = 2\nmax_x = 2",
+                "game \"a\" (corelay.toml line 1): min_x = 2 must be less than max_x = 2",
+            ),
+            ("enable_echo = 1", "`enable_echo` is 1 (corelay.toml line 1); it must be true or false"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(refusal(text), expected);
+        }
+        assert!(
+            refusal("shards = 1\nshards = 2")
+                .starts_with("corelay.toml line 2 is not valid TOML: duplicate key")
+        );
+    }
+
+    #[test]
+    fn variables_set_keys_of_tables_too() {
+        let variables = [
+            ("CORELAY_RATES_MOVE_PER_S", "7"),
+            ("CORELAY_SHARDS", ""),
+            ("CORELAY_SERVICE_HOST", "x"),
+            ("PATH", "y"),
+        ];
+        let (assignments, unknown) =
+            read_environment(variables.into_iter().map(|(k, v)| (k.into(), v.into())));
+        let mut draft = Draft::default();
+        for assignment in &assignments {
+            assign(&mut draft, assignment).unwrap();
+        }
+        assert_eq!((assignments.len(), draft.rates.moves.per_s), (1, 7));
+        assert_eq!(unknown, ["environment variable CORELAY_SERVICE_HOST names no key and is ignored"]);
+    }
+
+    #[test]
+    fn a_variable_names_one_key_only() {
+        let variables: BTreeSet<String> = KEYS.iter().map(|key| key.name.replace('.', "_")).collect();
+        assert_eq!(variables.len(), KEYS.len());
+    }
+
+    #[test]
+    fn the_defaults_pass_their_own_checks() {
+        let draft = Draft::default();
+        let text = format!(
+            "outbox_bytes_max = {}\nmessage_bytes_max = {}\nupgrade_timeout_ms = {}\ndrain = {{ batch = {} }}\n\
+             liveness = {{ ping_after_ms = {}, close_after_ms = {} }}\nrates = {{ bytes_per_s = {}, bytes_burst = {} }}",
+            draft.outbox_bytes_max,
+            draft.message_bytes_max,
+            draft.upgrade_timeout.as_millis(),
+            draft.drain_batch,
+            draft.liveness.ping_after.as_millis(),
+            draft.liveness.close_after.as_millis(),
+            draft.rates.bytes.per_s,
+            draft.rates.bytes.burst,
+        );
+        parse(&text).unwrap();
+    }
+}

@@ -1,0 +1,88 @@
+//! Configuration: embedded defaults, over them `corelay.toml`, over it `CORELAY_*` variables, over them flags.
+//!
+//! Every source becomes a list of assignments (`source`), every assignment goes through the one table of keys (`keys`), and what
+//! only the whole can tell is checked at the end (`resolve`).
+
+pub mod capacity;
+pub mod error;
+pub mod keys;
+mod resolve;
+pub mod source;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::shard::settings::Settings;
+use capacity::Capacity;
+use error::ConfigError;
+use keys::Draft;
+use source::Assignment;
+
+pub use keys::LogFormat;
+pub use resolve::read_key;
+
+/// The file that is read when no other is named.
+pub const DEFAULT_FILE: &str = "corelay.toml";
+
+/// What the process runs with: checked and final.
+#[derive(Debug)]
+pub struct Config {
+    /// Where players connect.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    /// Size of each shard's descriptor table.
+    pub capacity: Capacity,
+    /// Connections one address may hold; `None`: any number.
+    pub connections_per_address: Option<u32>,
+    /// `SO_SNDBUF` of a connection.
+    pub send_buffer_bytes: u32,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    /// What is allowed but probably not meant, a line each.
+    pub warnings: Vec<String>,
+    /// What the shards need to know.
+    pub settings: Settings,
+}
+
+/// What was set where, before it is checked as a whole.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Every key with its last assignment.
+    pub draft: Draft,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    /// Variables that look like a key but are none, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads all sources. `file` is what `--config` named; without it `./corelay.toml` is read if it is there.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    flags: Vec<Assignment>,
+) -> Result<Loaded, ConfigError> {
+    let mut loaded = Loaded::default();
+    let default_file = Path::new(DEFAULT_FILE);
+    let found = file.or_else(|| default_file.exists().then_some(default_file));
+    if let Some(path) = found {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::FileUnreadable { path: path.into(), source })?;
+        source::assign_file(&mut loaded.draft, path, &text)?;
+        loaded.file = Some(path.into());
+    }
+    let (assignments, unknown) = source::read_environment(environment);
+    loaded.warnings = unknown;
+    for assignment in assignments.into_iter().chain(flags) {
+        keys::assign(&mut loaded.draft, &assignment)?;
+    }
+    Ok(loaded)
+}
+
+impl Loaded {
+    /// Checks what only the whole can tell, reads the key file, and plans the descriptor tables. `cpus` is the number of CPUs
+    /// the process may use, `descriptors` its `RLIMIT_NOFILE`.
+    pub fn resolve(self, cpus: usize, descriptors: u64) -> Result<Config, ConfigError> {
+        resolve::resolve(self, cpus, descriptors)
+    }
+}

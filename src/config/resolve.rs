@@ -1,0 +1,189 @@
+//! Checks what only the whole configuration can tell, and turns it into what the shards need.
+
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::keys::Draft;
+use super::{Config, Loaded, capacity};
+use crate::limits;
+use crate::shard::settings::Settings;
+use crate::wire::token::{Algorithm, Verifier};
+use crate::wire::upgrade::UpgradeRules;
+
+/// See `Loaded::resolve`.
+pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<Config, ConfigError> {
+    let Loaded { draft, file, mut warnings } = loaded;
+    check_addresses(&draft)?;
+    check_liveness(&draft)?;
+    warnings.extend(unreachable_games(&draft));
+
+    let verifier = match &draft.jwt_key_file {
+        Some(path) => Some(read_verifier(path, draft.jwt_algorithm)?),
+        None => None,
+    };
+    let development = verifier.is_none();
+    let shards = draft.shards.unwrap_or_else(|| default_shards(cpus));
+    let capacity = capacity::plan(draft.connections_max, shards, descriptors)?;
+    let settings = Settings {
+        shards,
+        connections_per_shard_max: capacity.connections_per_shard,
+        upgrade: UpgradeRules {
+            allowed_origins: draft.allowed_origins,
+            development,
+            echo: draft.enable_echo,
+        },
+        verifier,
+        games: draft.games,
+        rates: draft.rates,
+        liveness: draft.liveness,
+        message_bytes_max: draft.message_bytes_max as usize,
+        outbox_bytes_max: draft.outbox_bytes_max as usize,
+        upgrade_timeout: draft.upgrade_timeout,
+        drain_batch: draft.drain_batch.div_ceil(shards.into()),
+    };
+    Ok(Config {
+        listen: draft.listen,
+        admin: draft.admin,
+        capacity,
+        connections_per_address: draft.connections_per_address,
+        send_buffer_bytes: draft.send_buffer_bytes,
+        file,
+        warnings,
+        settings,
+    })
+}
+
+/// The bytes of a key file. Whoever uses them says whether they are a key.
+pub fn read_key(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|source| ConfigError::KeyUnreadable { path: path.into(), source })
+}
+
+fn read_verifier(path: &Path, algorithm: Algorithm) -> Result<Verifier, ConfigError> {
+    let key = read_key(path)?;
+    Verifier::new(algorithm, &key).map_err(|source| ConfigError::KeyUnusable { path: path.into(), source })
+}
+
+fn default_shards(cpus: usize) -> u16 {
+    u16::try_from(cpus).unwrap_or(u16::MAX).clamp(1, limits::SHARDS_MAX)
+}
+
+fn check_addresses(draft: &Draft) -> Result<(), ConfigError> {
+    let (listen, admin) = (draft.listen, draft.admin);
+    if !draft.insecure && draft.jwt_key_file.is_none() && !listen.ip().is_loopback() {
+        return Err(ConfigError::PublicWithoutKey { listen });
+    }
+    if !draft.insecure && !admin.ip().is_loopback() {
+        return Err(ConfigError::PublicAdmin { admin });
+    }
+    if listen == admin && listen.port() != 0 {
+        return Err(ConfigError::Conflict {
+            what: format!("`listen` and `admin` are both {listen}; they need two ports"),
+        });
+    }
+    Ok(())
+}
+
+fn check_liveness(draft: &Draft) -> Result<(), ConfigError> {
+    let (ping, close) = (draft.liveness.ping_after, draft.liveness.close_after);
+    if ping >= close {
+        return Err(ConfigError::Conflict {
+            what: format!(
+                "`liveness.ping_after_ms` = {} must be less than `liveness.close_after_ms` = {}: a client needs time to answer",
+                ping.as_millis(),
+                close.as_millis()
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Warnings about `[[game]]` tables that no game can ever reach, because an earlier one takes them all.
+fn unreachable_games(draft: &Draft) -> Vec<String> {
+    let shadowed_by = |index: usize| {
+        let pattern = &draft.games[index].pattern;
+        draft.games[..index].iter().find(|earlier| &*earlier.pattern == "*" || earlier.pattern == *pattern)
+    };
+    (0..draft.games.len())
+        .filter_map(|index| Some((index, shadowed_by(index)?)))
+        .map(|(index, earlier)| {
+            format!(
+                "[[game]] pattern \"{}\" is never used: \"{}\" stands before it and the first that fits wins",
+                draft.games[index].pattern, earlier.pattern
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::assign_file;
+    use super::*;
+
+    fn resolve_text(text: &str) -> Result<Config, ConfigError> {
+        let mut loaded = Loaded::default();
+        assign_file(&mut loaded.draft, Path::new("corelay.toml"), text).unwrap();
+        loaded.resolve(2, 20_000)
+    }
+
+    fn key_file(name: &str, content: &[u8]) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("corelay-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    #[test]
+    fn defaults_are_two_shards_in_development_mode_on_loopback() {
+        let config = resolve_text("").unwrap();
+        assert_eq!((config.settings.shards, config.capacity.table_entries), (2, 20_000));
+        assert!(config.settings.upgrade.development && config.settings.verifier.is_none());
+        assert_eq!(config.settings.drain_batch, 5_000);
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn strangers_are_kept_out_without_a_key() {
+        let error = resolve_text("listen = '0.0.0.0:4000'").unwrap_err();
+        assert!(matches!(error, ConfigError::PublicWithoutKey { .. }));
+        let remedy = error.remedy().unwrap();
+        assert!(remedy.contains("--jwt-key-file") && remedy.contains("--insecure"), "{remedy}");
+        assert!(resolve_text("listen = '0.0.0.0:4000'\ninsecure = true").is_ok());
+        let key = key_file("public", &[b'k'; 32]);
+        let with_key = format!("listen = '0.0.0.0:4000'\njwt_key_file = '{}'", key.display());
+        assert!(!resolve_text(&with_key).unwrap().settings.upgrade.development);
+        std::fs::remove_file(key).unwrap();
+    }
+
+    #[test]
+    fn the_admin_pages_stay_on_loopback() {
+        assert!(matches!(resolve_text("admin = '[::]:4001'"), Err(ConfigError::PublicAdmin { .. })));
+        assert!(resolve_text("admin = '[::]:4001'\ninsecure = true").is_ok());
+        assert!(resolve_text("admin = '127.0.0.1:4000'").is_err(), "the same port twice");
+    }
+
+    #[test]
+    fn a_short_or_missing_key_is_named() {
+        let short = key_file("short", b"secret\n");
+        let error = resolve_text(&format!("jwt_key_file = '{}'", short.display())).unwrap_err();
+        assert!(error.to_string().ends_with("cannot be used"), "{error}");
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        assert!(reason.contains("at least 32 bytes, this one has 6"), "{reason}");
+        std::fs::remove_file(short).unwrap();
+        assert!(matches!(
+            resolve_text("jwt_key_file = '/nowhere/key'"),
+            Err(ConfigError::KeyUnreadable { .. })
+        ));
+    }
+
+    #[test]
+    fn silence_must_be_pinged_before_it_is_closed() {
+        let error = resolve_text("[liveness]\nping_after_ms = 15000").unwrap_err();
+        assert!(error.to_string().contains("must be less than `liveness.close_after_ms` = 15000"), "{error}");
+    }
+
+    #[test]
+    fn a_game_that_is_never_reached_is_warned_about() {
+        let config = resolve_text("[[game]]\npattern = '*'\n[[game]]\npattern = 'arena'").unwrap();
+        assert_eq!(config.warnings.len(), 1);
+        assert!(config.warnings[0].contains("\"arena\" is never used"), "{:?}", config.warnings);
+    }
+}

@@ -1,0 +1,297 @@
+//! `corelay doctor`: whether and how well the relay can run on a machine, and what each limit means for the number of
+//! connections.
+
+use std::fmt;
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::config::capacity;
+use crate::limits::{CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use crate::machine::{self, Machine};
+use crate::uring::{self, Probe};
+
+/// Kernel memory of an idle connection: socket, inode, file, dentry (measured on Linux 6.18).
+const SOCKET_BYTES: u64 = 3_700;
+/// Kernel memory of an armed multishot receive.
+const ARMED_RECEIVE_BYTES: u64 = 864;
+
+/// What was found, a line each.
+#[derive(Debug)]
+pub struct Report {
+    findings: Vec<Finding>,
+    /// Connections that fit, by the tightest limit; `None`: the relay cannot run.
+    connections: Option<(u64, &'static str)>,
+    shards: u16,
+}
+
+#[derive(Debug)]
+struct Finding {
+    verdict: Verdict,
+    name: String,
+    value: String,
+    meaning: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Fine,
+    Note,
+    Wrong,
+}
+
+impl Report {
+    /// False: something is missing that the relay cannot do without.
+    pub fn can_run(&self) -> bool {
+        self.findings.iter().all(|finding| finding.verdict != Verdict::Wrong)
+    }
+
+    fn add(&mut self, verdict: Verdict, name: &str, value: impl fmt::Display, meaning: impl Into<String>) {
+        let finding =
+            Finding { verdict, name: name.into(), value: value.to_string(), meaning: meaning.into() };
+        self.findings.push(finding);
+    }
+
+    /// Adds a kernel setting, if this kernel has it.
+    fn add_sysctl(&mut self, name: &str, judge: impl FnOnce(&str) -> (Verdict, String)) {
+        let Some(value) = machine::sysctl(name) else { return };
+        let (verdict, meaning) = judge(&value);
+        self.add(verdict, name, value, meaning);
+    }
+}
+
+/// Looks at everything. `shards` and `connections_max` as configured.
+pub fn examine(machine: &Machine, shards: Option<u16>, connections_max: Option<u32>) -> Report {
+    let shards = shards.unwrap_or_else(|| u16::try_from(machine.cpus.len()).unwrap_or(u16::MAX));
+    let mut report = Report { findings: Vec::new(), connections: None, shards };
+    let cpus = machine.cpus.len();
+    report.add(Verdict::Fine, "kernel", &machine.kernel, "6.1 or newer is needed, 6.12 or newer saves CPU");
+    report.add(Verdict::Fine, "CPUs", cpus, format!("the default number of shards; now {shards}"));
+    add_uring(&mut report);
+    let by_descriptors = add_descriptors(&mut report, machine, connections_max);
+    let by_memory = add_memory(&mut report);
+    add_network(&mut report);
+    if report.can_run() {
+        let limits = [(by_descriptors, "descriptor tables"), (by_memory, "memory")];
+        report.connections = limits.into_iter().min_by_key(|(connections, _)| *connections);
+    }
+    report
+}
+
+fn add_uring(report: &mut Report) {
+    report.add_sysctl("kernel.io_uring_disabled", |value| match value {
+        "0" => (Verdict::Fine, "io_uring is switched on for everybody".into()),
+        "1" => (
+            Verdict::Note,
+            "io_uring is for privileged users and the group kernel.io_uring_group only".into(),
+        ),
+        _ => (Verdict::Wrong, "io_uring is switched off: `sysctl -w kernel.io_uring_disabled=0`".into()),
+    });
+    match uring::probe() {
+        Ok(Probe { features, .. }) => {
+            for feature in features {
+                let (verdict, value) = match (feature.available, feature.required) {
+                    (true, _) => (Verdict::Fine, "yes"),
+                    (false, false) => (Verdict::Note, "no"),
+                    (false, true) => (Verdict::Wrong, "no"),
+                };
+                report.add(verdict, &format!("io_uring {}", feature.name), value, feature.meaning);
+            }
+        }
+        Err(error) => report.add(Verdict::Wrong, "io_uring", "not usable", error.to_string()),
+    }
+}
+
+/// Returns the number of connections that fit.
+fn add_descriptors(report: &mut Report, machine: &Machine, connections_max: Option<u32>) -> u64 {
+    let shards = report.shards;
+    let per_shard =
+        capacity::table_entries_available(machine.descriptors).saturating_sub(CONNECTIONS_RESERVE.into());
+    let fitting = per_shard * u64::from(shards);
+    let value = grouped(machine.descriptors);
+    match capacity::plan(connections_max, shards, machine.descriptors) {
+        Ok(_) => report.add(
+            Verdict::Fine,
+            "RLIMIT_NOFILE",
+            value,
+            format!(
+                "slots of one shard's descriptor table, {CONNECTIONS_RESERVE} of them reserved: {shards} shard(s) hold {} \
+                 connections; each further shard adds {}",
+                grouped(fitting),
+                grouped(per_shard)
+            ),
+        ),
+        Err(error) => {
+            let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            report.add(Verdict::Wrong, "RLIMIT_NOFILE", value, format!("{error}{remedy}"));
+        }
+    }
+    report.add_sysctl("fs.nr_open", |_| {
+        (
+            Verdict::Fine,
+            "RLIMIT_NOFILE cannot be raised beyond this; a ring's table ends at 1,048,576 anyway".into(),
+        )
+    });
+    report.add_sysctl("fs.file-max", |value| match value.parse::<u64>() {
+        Ok(files) if files < fitting => {
+            (Verdict::Note, "files and sockets of the whole machine: fewer than the tables hold".into())
+        }
+        Ok(_) | Err(_) => (Verdict::Fine, "files and sockets of the whole machine".into()),
+    });
+    let memlock = getrlimit(Resource::Memlock).current;
+    let value = memlock.map_or("unlimited".into(), |bytes| format!("{} KiB", grouped(bytes / 1024)));
+    report.add(
+        Verdict::Fine,
+        "RLIMIT_MEMLOCK",
+        value,
+        "rings are not counted against it since Linux 5.12; nothing here is pinned",
+    );
+    fitting
+}
+
+/// Returns the number of connections that fit.
+fn add_memory(report: &mut Report) -> u64 {
+    let per_connection = SOCKET_BYTES + ARMED_RECEIVE_BYTES + IDLE_PLAYER_BYTES_MAX as u64;
+    let Some(available) = machine::memory_available() else {
+        report.add(Verdict::Note, "memory available", "?", "/proc/meminfo cannot be read");
+        return u64::MAX;
+    };
+    let buffers = u64::from(report.shards) * u64::from(RECEIVE_BUFFERS) * u64::from(RECEIVE_BUFFER_BYTES);
+    let fitting = available.saturating_sub(buffers) / per_connection;
+    let mib = |bytes: u64| format!("{} MiB", grouped(bytes >> 20));
+    report.add(
+        Verdict::Fine,
+        "memory available",
+        mib(available),
+        format!(
+            "an idle player takes about {} bytes, {IDLE_PLAYER_BYTES_MAX} of them the relay's and the rest the kernel's: \
+             {} connections",
+            grouped(per_connection),
+            grouped(fitting)
+        ),
+    );
+    match machine::cgroup_memory_left() {
+        Some(left) => report.add(
+            Verdict::Note,
+            "control group memory",
+            mib(left),
+            "left for this control group or container; sockets and their buffers count",
+        ),
+        None => report.add(
+            Verdict::Fine,
+            "control group memory",
+            "no limit",
+            "only the machine's memory bounds the relay",
+        ),
+    }
+    fitting
+}
+
+fn add_network(report: &mut Report) {
+    report.add_sysctl("net.core.somaxconn", |value| match value.parse::<u32>() {
+        Ok(waiting) if waiting < 1_024 => (
+            Verdict::Note,
+            "clients that may wait to be accepted, per shard: raise it to 4096 for bursts of connects".into(),
+        ),
+        Ok(_) | Err(_) => (Verdict::Fine, "clients that may wait to be accepted, per shard".into()),
+    });
+    report.add_sysctl("net.ipv4.tcp_mem", |value| {
+        let pages = value.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+        let mib = (pages * rustix::param::page_size() as u64) >> 20;
+        (
+            Verdict::Fine,
+            format!(
+                "in pages; from {} MiB of buffered data on, the kernel shrinks TCP buffers",
+                grouped(mib)
+            ),
+        )
+    });
+    report.add_sysctl("net.ipv4.tcp_max_syn_backlog", |_| {
+        (Verdict::Fine, "half-open connections; SYN cookies take over beyond it".into())
+    });
+    report.add_sysctl("net.ipv4.ip_local_port_range", |value| {
+        let mut ports = value.split(' ').filter_map(|port| port.parse::<u64>().ok());
+        let count = match (ports.next(), ports.next()) {
+            (Some(first), Some(last)) => last.saturating_sub(first) + 1,
+            _ => 0,
+        };
+        let meaning = format!(
+            "a load test opens at most {} connections from one source address to the relay",
+            grouped(count)
+        );
+        (Verdict::Fine, meaning)
+    });
+}
+
+/// `1048576` as `1,048,576`.
+fn grouped(number: u64) -> String {
+    if number == u64::MAX {
+        return "unlimited".into();
+    }
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |of: fn(&Finding) -> &str| {
+            self.findings.iter().map(|finding| of(finding).chars().count()).max().unwrap_or(0)
+        };
+        let (names, values) = (width(|finding| &finding.name), width(|finding| &finding.value));
+        for Finding { verdict, name, value, meaning } in &self.findings {
+            let mark = match verdict {
+                Verdict::Fine => "ok  ",
+                Verdict::Note => "note",
+                Verdict::Wrong => "FAIL",
+            };
+            writeln!(f, "{mark}  {name:names$}  {value:values$}  {meaning}")?;
+        }
+        match self.connections {
+            Some((connections, limit)) => writeln!(
+                f,
+                "\nThe relay can run here: up to {} connections on {} shard(s), bounded by {limit}.",
+                grouped(connections),
+                self.shards
+            ),
+            None => writeln!(f, "\nThe relay cannot run here: see FAIL above."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1_000, 1_048_576].map(grouped), ["0", "999", "1,000", "1,048,576"]);
+    }
+
+    #[test]
+    fn too_many_connections_are_a_failure_with_a_remedy() {
+        let machine = Machine { cpus: vec![0], kernel: "6.18".into(), descriptors: 1_024 };
+        let report = examine(&machine, Some(2), Some(100_000));
+        assert!(!report.can_run());
+        let text = report.to_string();
+        assert!(text.contains("FAIL  RLIMIT_NOFILE") && text.contains("--shards 105"), "{text}");
+        assert!(text.ends_with("The relay cannot run here: see FAIL above.\n"));
+    }
+
+    #[test]
+    fn the_tightest_limit_is_the_answer() {
+        let machine = Machine { cpus: vec![0, 1], kernel: "6.18".into(), descriptors: 1_064 };
+        let report = examine(&machine, None, None);
+        assert!(report.can_run(), "{report}");
+        assert!(
+            report
+                .to_string()
+                .ends_with("up to 2,000 connections on 2 shard(s), bounded by descriptor tables.\n")
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What the machine gives the process: CPUs, descriptors, the kernel's settings.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Machine {
+    /// Numbers of the CPUs that the process may use.
+    pub cpus: Vec<usize>,
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// `RLIMIT_NOFILE` in force; it also caps the descriptor table of a ring.
+    pub descriptors: u64,
+}
+
+impl Machine {
+    /// Looks, and raises `RLIMIT_NOFILE` as far as the process may: to its hard limit.
+    pub fn prepare() -> Self {
+        let uname = rustix::system::uname();
+        Self {
+            cpus: usable_cpus(),
+            kernel: uname.release().to_string_lossy().into_owned(),
+            descriptors: raise_descriptor_limit(),
+        }
+    }
+}
+
+fn usable_cpus() -> Vec<usize> {
+    let cpus: Vec<usize> = match sched_getaffinity(None) {
+        Ok(set) => (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect(),
+        Err(_) => Vec::new(),
+    };
+    // The mask cannot be read on a machine with more than 1,024 CPUs; threads then stay where the kernel puts them.
+    if cpus.is_empty() {
+        return (0..std::thread::available_parallelism().map_or(1, usize::from)).collect();
+    }
+    cpus
+}
+
+fn raise_descriptor_limit() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let in_force = if raised { maximum } else { current };
+    in_force.unwrap_or(u64::MAX)
+}
+
+/// Keeps the calling thread on one CPU.
+pub fn pin_thread(cpu: usize) -> std::io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+/// A kernel setting by its dotted name; `None` where this kernel or container does not have it.
+pub fn sysctl(name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Memory that the process can still get, in bytes: what the machine has left, or what its control group has.
+pub fn memory_available() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let machine: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(cgroup_memory_left().map_or(machine * 1024, |left| left.min(machine * 1024)))
+}
+
+/// What the control group (version 2) still allows; `None` without a limit.
+pub fn cgroup_memory_left() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let read = |file: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok()?.trim().parse().ok()
+    };
+    // "max" is no number: no limit.
+    Some(read("memory.max")?.saturating_sub(read("memory.current")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_a_cpu_a_kernel_and_descriptors() {
+        let machine = Machine::prepare();
+        assert!(!machine.cpus.is_empty());
+        assert!(machine.kernel.contains('.'), "{}", machine.kernel);
+        assert_eq!(
+            Some(machine.descriptors),
+            getrlimit(Resource::Nofile).maximum,
+            "raised to the hard limit"
+        );
+        assert!(memory_available().unwrap() > 1 << 20);
+        assert_eq!(sysctl("kernel.ostype").as_deref(), Some("Linux"));
+        assert_eq!(sysctl("no.such"), None);
+    }
+
+    #[test]
+    fn a_pinned_thread_may_use_one_cpu() {
+        let cpus = usable_cpus();
+        let last = *cpus.last().unwrap();
+        let pinned = std::thread::spawn(move || pin_thread(last).map(|()| usable_cpus())).join().unwrap();
+        assert_eq!(pinned.unwrap(), [last]);
+    }
+}

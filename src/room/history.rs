@@ -1,0 +1,84 @@
+//! The last reliable events of a topic, for members that come back: all that they missed, or the news that it is gone.
+
+use std::collections::VecDeque;
+
+/// A bounded log of numbered events.
+///
+/// Invariant: the kept events are `seq - kept.len() + 1 ..= seq`, without a gap.
+#[derive(Debug)]
+pub struct History<T> {
+    kept: VecDeque<T>,
+    kept_max: usize,
+    seq: u64,
+}
+
+/// What a member missed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Missed<I> {
+    /// All of it, oldest first.
+    Replay(I),
+    /// The oldest missed event is no longer kept.
+    TooOld,
+    /// The member claims to have seen events that were not yet.
+    Ahead,
+}
+
+impl<T> History<T> {
+    /// Keeps the last `kept_max` events.
+    pub fn new(kept_max: usize) -> Self {
+        Self { kept: VecDeque::new(), kept_max, seq: 0 }
+    }
+
+    /// Number of the last event; 0 before the first.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Takes the next event; `number_it` is given its number.
+    pub fn push(&mut self, number_it: impl FnOnce(u64) -> T) -> &T {
+        if self.kept.len() == self.kept_max {
+            self.kept.pop_front();
+        }
+        self.seq += 1;
+        self.kept.push_back(number_it(self.seq));
+        self.kept.back().expect("it was just pushed")
+    }
+
+    /// What came after `seen`.
+    pub fn since(&self, seen: u64) -> Missed<impl Iterator<Item = &T>> {
+        if seen > self.seq {
+            return Missed::Ahead;
+        }
+        let missed = self.seq - seen;
+        if missed > self.kept.len() as u64 {
+            return Missed::TooOld;
+        }
+        Missed::Replay(self.kept.iter().skip(self.kept.len() - missed as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn since(history: &History<u64>, seen: u64) -> Missed<Vec<u64>> {
+        match history.since(seen) {
+            Missed::Replay(events) => Missed::Replay(events.copied().collect()),
+            Missed::TooOld => Missed::TooOld,
+            Missed::Ahead => Missed::Ahead,
+        }
+    }
+
+    #[test]
+    fn everything_missed_comes_back_or_nothing_does() {
+        let mut history = History::new(3);
+        assert_eq!(since(&history, 0), Missed::Replay(vec![]));
+        for _ in 0..5 {
+            history.push(|seq| seq);
+        }
+        assert_eq!(since(&history, 5), Missed::Replay(vec![]));
+        assert_eq!(since(&history, 2), Missed::Replay(vec![3, 4, 5]));
+        assert_eq!(since(&history, 1), Missed::TooOld);
+        assert_eq!(since(&history, 6), Missed::Ahead);
+    }
+}

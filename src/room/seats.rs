@@ -1,0 +1,220 @@
+//! The seats of a game: who plays, on which connection, or for whom a seat is held.
+
+use std::collections::VecDeque;
+
+use super::speed::SpeedWindow;
+use crate::ids::{ConnId, PlayerId, ResumeToken};
+use crate::limits::PLAYERS_MAX_MAX;
+use crate::time::Instant;
+
+/// Place of a seat in its game's arrays. Reused; a `PlayerId` is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeatIndex(pub u32);
+
+const _: () =
+    assert!(PLAYERS_MAX_MAX < 0xFFFF, "a player id holds its seat's index + 1 in its lower 16 bits");
+
+/// Whether a seat's player is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupancy {
+    /// On this connection.
+    Connected(ConnId),
+    /// No: the seat is given up then.
+    HeldUntil(Instant),
+}
+
+/// A player's seat.
+#[derive(Debug)]
+pub struct Seat {
+    /// The player.
+    pub player: PlayerId,
+    /// Whether its player is here.
+    pub occupancy: Occupancy,
+    /// Gives the seat back.
+    pub resume_token: ResumeToken,
+    /// Distance covered lately; only where the game has a maximum speed.
+    pub speed: Option<Box<SpeedWindow>>,
+    /// User id and display name in one allocation; the first `user_bytes` bytes are the user id.
+    who: Box<str>,
+    user_bytes: u8,
+}
+
+impl Seat {
+    /// The player's connection; `None`: the seat is held.
+    pub fn conn(&self) -> Option<ConnId> {
+        match self.occupancy {
+            Occupancy::Connected(conn) => Some(conn),
+            Occupancy::HeldUntil(_) => None,
+        }
+    }
+
+    /// User id.
+    pub fn user(&self) -> &str {
+        &self.who[..usize::from(self.user_bytes)]
+    }
+
+    /// Display name.
+    pub fn name(&self) -> &str {
+        &self.who[usize::from(self.user_bytes)..]
+    }
+}
+
+/// Who wants a seat.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer<'a> {
+    /// On which connection.
+    pub conn: ConnId,
+    /// User id, below 256 bytes.
+    pub user: &'a str,
+    /// Display name.
+    pub name: &'a str,
+    /// What will give the seat back.
+    pub resume_token: ResumeToken,
+}
+
+/// A table whose slots are reused, oldest first, each time under another player id.
+#[derive(Debug, Default)]
+pub struct Seats {
+    slots: Vec<Slot>,
+    free: VecDeque<SeatIndex>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Taken(Seat),
+    /// How often the slot had been taken before.
+    Free(u16),
+}
+
+impl Slot {
+    fn seat(&self) -> Option<&Seat> {
+        match self {
+            Self::Taken(seat) => Some(seat),
+            Self::Free(_) => None,
+        }
+    }
+}
+
+impl Seats {
+    /// Number of seats taken, held ones included.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether nobody is here, and nobody may come back.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of slots: every `SeatIndex` is below it.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Seats a newcomer under a new player id.
+    pub fn take(&mut self, newcomer: &Newcomer<'_>) -> SeatIndex {
+        debug_assert!(newcomer.user.len() < 256);
+        let index = self.free.pop_front().unwrap_or_else(|| {
+            self.slots.push(Slot::Free(0));
+            SeatIndex(self.slots.len() as u32 - 1)
+        });
+        let slot = &mut self.slots[index.0 as usize];
+        let generation = match slot {
+            Slot::Free(generation) => *generation,
+            Slot::Taken(_) => unreachable!("a free slot is not taken"),
+        };
+        *slot = Slot::Taken(Seat {
+            player: PlayerId(u32::from(generation) << 16 | (index.0 + 1)),
+            occupancy: Occupancy::Connected(newcomer.conn),
+            resume_token: newcomer.resume_token,
+            speed: None,
+            who: [newcomer.user, newcomer.name].concat().into(),
+            user_bytes: newcomer.user.len() as u8,
+        });
+        index
+    }
+
+    /// Frees a seat.
+    pub fn free(&mut self, index: SeatIndex) -> Option<Seat> {
+        let generation = (self.seat(index)?.player.0 >> 16) as u16;
+        self.free.push_back(index);
+        match std::mem::replace(&mut self.slots[index.0 as usize], Slot::Free(generation.wrapping_add(1))) {
+            Slot::Taken(seat) => Some(seat),
+            Slot::Free(_) => None,
+        }
+    }
+
+    /// The seat at `index`; `None`: nobody sits there.
+    pub fn seat(&self, index: SeatIndex) -> Option<&Seat> {
+        self.slots.get(index.0 as usize)?.seat()
+    }
+
+    /// The seat at `index`; `None`: nobody sits there.
+    pub fn seat_mut(&mut self, index: SeatIndex) -> Option<&mut Seat> {
+        match self.slots.get_mut(index.0 as usize)? {
+            Slot::Taken(seat) => Some(seat),
+            Slot::Free(_) => None,
+        }
+    }
+
+    /// The seat of a player; `None`: no such player (any more).
+    pub fn find(&self, player: PlayerId) -> Option<(SeatIndex, &Seat)> {
+        let index = SeatIndex((player.0 & 0xFFFF).checked_sub(1)?);
+        self.seat(index).filter(|seat| seat.player == player).map(|seat| (index, seat))
+    }
+
+    /// The seat that a token gives back.
+    pub fn find_token(&self, token: ResumeToken) -> Option<SeatIndex> {
+        self.taken().find(|(_, seat)| seat.resume_token == token).map(|(index, _)| index)
+    }
+
+    /// Every seat that is taken, in order of index.
+    pub fn taken(&self) -> impl Iterator<Item = (SeatIndex, &Seat)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((SeatIndex(index as u32), slot.seat()?)))
+    }
+
+    /// Every seat with a connection, in order of index.
+    pub fn connected(&self) -> impl Iterator<Item = (SeatIndex, ConnId)> {
+        self.taken().filter_map(|(index, seat)| Some((index, seat.conn()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn newcomer(user: &str) -> Newcomer<'_> {
+        Newcomer {
+            conn: ConnId { slot: 0, generation: 0 },
+            user,
+            name: "Ann",
+            resume_token: ResumeToken([user.len() as u8; 16]),
+        }
+    }
+
+    #[test]
+    fn a_slot_is_used_again_under_another_player_id() {
+        let mut seats = Seats::default();
+        let first = seats.take(&newcomer("u"));
+        let first_player = seats.seat(first).unwrap().player;
+        assert_eq!(first_player, PlayerId(1));
+        seats.free(first);
+        let second = seats.take(&newcomer("uu"));
+        let second_player = seats.seat(second).unwrap().player;
+        assert_eq!((second, second_player), (first, PlayerId(0x1_0001)));
+        assert!(seats.find(first_player).is_none());
+        assert_eq!(
+            seats.find(second_player).map(|(_, seat)| (seat.user(), seat.name())),
+            Some(("uu", "Ann"))
+        );
+        assert!(seats.find(PlayerId(0)).is_none());
+    }
+
+    #[test]
+    fn a_seat_is_small() {
+        assert!(size_of::<Slot>() <= 72, "{} bytes", size_of::<Slot>());
+    }
+}

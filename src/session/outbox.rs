@@ -1,0 +1,229 @@
+//! What waits to be sent to one client: a reliable lane, and one place for the newest state.
+//!
+//! A client that does not read costs only itself: its state frames are skipped, and its reliable lane has a bound.
+
+use crate::limits::FRAMES_PER_SEND_MAX;
+use crate::wire::encoded::{Encoded, Frames};
+
+/// See the module documentation. At most one send is in flight; what arrives meanwhile waits.
+///
+/// Invariant: `in_flight_bytes <= reliable_bytes`, which counts the lane and what of it is in flight.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    lane: Vec<Encoded>,
+    state: Option<Encoded>,
+    reliable_bytes: u32,
+    in_flight_bytes: u32,
+    /// Part of `reliable_bytes` that the bound does not count.
+    exempt_bytes: u32,
+    in_flight: InFlight,
+    stale: bool,
+    listed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum InFlight {
+    #[default]
+    Nothing,
+    /// Reliable frames only.
+    Lane,
+    /// A state frame, perhaps behind reliable ones.
+    State,
+}
+
+/// What became of a reliable frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Pushed {
+    /// It will be sent.
+    Queued,
+    /// The lane is full: the client reads too slowly to stay.
+    Refused,
+}
+
+/// Which state frame a client needs at this tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Wanted {
+    /// The changes: it was sent the frame before.
+    Delta,
+    /// Everything.
+    Keyframe,
+    /// None: its socket is busy with an older frame.
+    Nothing,
+}
+
+impl Outbox {
+    /// Queues a frame that must arrive.
+    pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
+        let bytes = frame.bytes().len() as u32;
+        if (self.reliable_bytes - self.exempt_bytes + bytes) as usize > bytes_max {
+            return Pushed::Refused;
+        }
+        self.reliable_bytes += bytes;
+        self.lane.push(frame);
+        Pushed::Queued
+    }
+
+    /// Queues a frame that must arrive whatever waits already: of a greeting, whose length a game's players and kept events
+    /// bound, or a close.
+    pub fn push_exempt(&mut self, frame: Encoded) {
+        self.reliable_bytes += frame.bytes().len() as u32;
+        self.exempt_bytes += frame.bytes().len() as u32;
+        self.lane.push(frame);
+    }
+
+    /// Which state frame to put; asked once a tick in which the state changed.
+    pub fn wanted(&mut self) -> Wanted {
+        if self.in_flight == InFlight::State {
+            self.stale = true;
+            return Wanted::Nothing;
+        }
+        if self.stale || self.state.is_some() { Wanted::Keyframe } else { Wanted::Delta }
+    }
+
+    /// Whether a state frame was skipped and none has been put since.
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Puts a state frame; `true`: it replaces one that was not sent.
+    pub fn put_state(&mut self, frame: Encoded) -> bool {
+        self.stale = false;
+        self.state.replace(frame).is_some()
+    }
+
+    /// Drops everything that is not in flight: only a close frame will follow.
+    pub fn clear(&mut self) {
+        self.lane = Vec::new();
+        self.state = None;
+        self.reliable_bytes = self.in_flight_bytes;
+        self.exempt_bytes = self.exempt_bytes.min(self.in_flight_bytes);
+    }
+
+    /// The next frames for the kernel; `None`: nothing waits, or a send is in flight.
+    pub fn take(&mut self) -> Option<Frames> {
+        if self.in_flight != InFlight::Nothing {
+            return None;
+        }
+        let mut frames = if self.lane.len() > FRAMES_PER_SEND_MAX {
+            self.lane.drain(..FRAMES_PER_SEND_MAX).collect()
+        } else {
+            std::mem::take(&mut self.lane)
+        };
+        self.in_flight_bytes = frames.iter().map(|frame| frame.bytes().len() as u32).sum();
+        let state = if self.lane.is_empty() { self.state.take() } else { None };
+        self.in_flight = if state.is_some() { InFlight::State } else { InFlight::Lane };
+        let taken = match (frames.len(), state) {
+            (0, None) => None,
+            (0, Some(state)) => Some(Frames::One(state)),
+            (1, None) => frames.pop().map(Frames::One),
+            (_, state) => {
+                frames.extend(state);
+                Some(Frames::Many(frames))
+            }
+        };
+        if taken.is_none() {
+            self.in_flight = InFlight::Nothing;
+        }
+        taken
+    }
+
+    /// The kernel has taken what was in flight.
+    pub fn sent(&mut self) {
+        debug_assert!(self.in_flight_bytes <= self.reliable_bytes);
+        self.reliable_bytes -= self.in_flight_bytes;
+        self.exempt_bytes = self.exempt_bytes.saturating_sub(self.in_flight_bytes);
+        self.in_flight_bytes = 0;
+        self.in_flight = InFlight::Nothing;
+    }
+
+    /// Nothing waits and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight == InFlight::Nothing && self.lane.is_empty() && self.state.is_none()
+    }
+
+    /// Bytes in the reliable lane that the kernel has not taken.
+    pub fn reliable_bytes(&self) -> u32 {
+        self.reliable_bytes
+    }
+
+    /// Enters the list of outboxes to look at; `false`: it is in there already.
+    pub fn enlist(&mut self) -> bool {
+        !std::mem::replace(&mut self.listed, true)
+    }
+
+    /// Leaves that list.
+    pub fn delist(&mut self) {
+        self.listed = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::Opcode;
+
+    fn frame(bytes: usize) -> Encoded {
+        Encoded::message(Opcode::Binary, &vec![0; bytes])
+    }
+
+    #[test]
+    fn a_state_frame_in_flight_is_never_queued_behind() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.wanted(), Wanted::Delta);
+        assert!(!outbox.put_state(frame(1)));
+        assert!(outbox.take().is_some());
+        assert_eq!(outbox.wanted(), Wanted::Nothing);
+        assert!(outbox.is_stale() && outbox.take().is_none());
+        outbox.sent();
+        assert_eq!(outbox.wanted(), Wanted::Keyframe);
+        assert!(!outbox.put_state(frame(1)));
+        assert!(outbox.take().is_some());
+        outbox.sent();
+        assert_eq!(outbox.wanted(), Wanted::Delta);
+    }
+
+    #[test]
+    fn a_state_frame_behind_events_is_replaced_by_a_keyframe() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(frame(1), 100), Pushed::Queued);
+        assert!(matches!(outbox.take(), Some(Frames::One(_))));
+        assert_eq!(outbox.wanted(), Wanted::Delta, "only events are in flight");
+        assert!(!outbox.put_state(frame(1)));
+        assert_eq!(outbox.wanted(), Wanted::Keyframe, "the delta was never sent");
+        assert!(outbox.put_state(frame(2)));
+        assert_eq!(outbox.push(frame(3), 100), Pushed::Queued);
+        outbox.sent();
+        let frames = outbox.take().expect("both wait");
+        let lengths: Vec<_> = frames.as_slice().iter().map(|frame| frame.bytes()[1]).collect();
+        assert_eq!(lengths, [3, 2], "reliable frames go first");
+    }
+
+    #[test]
+    fn the_lane_has_a_bound_and_a_greeting_does_not_count() {
+        let mut outbox = Outbox::default();
+        outbox.push_exempt(frame(500));
+        assert_eq!(outbox.push(frame(58), 100), Pushed::Queued);
+        assert_eq!(outbox.push(frame(58), 100), Pushed::Refused);
+        assert!(outbox.take().is_some());
+        assert_eq!(outbox.push(frame(58), 100), Pushed::Refused, "in flight is not taken yet");
+        outbox.sent();
+        assert_eq!(outbox.reliable_bytes(), 0);
+        assert_eq!(outbox.push(frame(58), 100), Pushed::Queued);
+    }
+
+    #[test]
+    fn a_send_takes_a_bounded_number_of_frames() {
+        let mut outbox = Outbox::default();
+        for _ in 0..FRAMES_PER_SEND_MAX + 1 {
+            assert_eq!(outbox.push(frame(1), 10_000), Pushed::Queued);
+        }
+        outbox.put_state(frame(1));
+        assert_eq!(outbox.take().map(|frames| frames.as_slice().len()), Some(FRAMES_PER_SEND_MAX));
+        outbox.sent();
+        assert_eq!(outbox.take().map(|frames| frames.as_slice().len()), Some(2));
+        outbox.sent();
+        assert!(outbox.is_idle() && outbox.reliable_bytes() == 0);
+    }
+}

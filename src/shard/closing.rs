@@ -1,0 +1,198 @@
+//! The end of a connection: its close frame, its seat, and the wait for the peer.
+
+use super::connections::SeatRef;
+use super::games::HeldSeat;
+use super::{Output, Shard};
+use crate::ids::ConnId;
+use crate::limits;
+use crate::reasons::{CloseReason, LeaveReason};
+use crate::session::{Closing, Lifecycle};
+use crate::time::Now;
+use crate::wire::encoded::Encoded;
+use crate::wire::frame::{self, Opcode};
+
+/// What becomes of a seat whose connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is held: its player did not mean to go.
+    Hold,
+    /// It is freed.
+    Leave(LeaveReason),
+}
+
+const fn fate_of_seat(reason: CloseReason) -> Fate {
+    match reason {
+        CloseReason::Idle
+        | CloseReason::Expired
+        | CloseReason::Drain
+        | CloseReason::Slow
+        | CloseReason::Overload
+        | CloseReason::Lost => Fate::Hold,
+        CloseReason::Bye => Fate::Leave(LeaveReason::Left),
+        CloseReason::Replaced => Fate::Leave(LeaveReason::Replaced),
+        CloseReason::Kicked
+        | CloseReason::Protocol
+        | CloseReason::Malformed
+        | CloseReason::Utf8
+        | CloseReason::TooBig
+        | CloseReason::Unauthorized
+        | CloseReason::Abuse => Fate::Leave(LeaveReason::Kicked),
+    }
+}
+
+impl Shard {
+    /// Ends an open connection from our side: whatever waits is sent first, unless the client is too slow to get it.
+    pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason, now: Now) {
+        self.close_with(conn, reason, reason.code(), false, now);
+    }
+
+    /// Answers the client's close with its own code (RFC 6455 section 5.5.1); an empty one with an empty one.
+    pub(super) fn answer_close(&mut self, conn: ConnId, code: Option<u16>, now: Now) {
+        self.close_with(conn, CloseReason::Bye, code.unwrap_or(0), true, now);
+    }
+
+    fn close_with(&mut self, conn: ConnId, reason: CloseReason, code: u16, peer_done: bool, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        if !connection.session.is_open() {
+            return;
+        }
+        let seat = connection.seat.take();
+        if reason == CloseReason::Slow {
+            self.drop_waiting(conn);
+        }
+        self.metrics.closes[reason.index()].increment();
+        let mut payload = Vec::new();
+        if code != 0 {
+            frame::write_close(&mut payload, code, reason.label());
+        }
+        self.push_exempt(conn, Encoded::message(Opcode::Close, &payload));
+        self.set_lifecycle(
+            conn,
+            Lifecycle::Closing(Closing { reason: Some(reason), peer_done, half_closed: false }),
+        );
+        self.start_close_timeout(conn, now);
+        if let Some(seat) = seat {
+            self.vacate(seat, reason, now);
+        }
+    }
+
+    /// The peer sends nothing more.
+    pub(super) fn peer_is_done(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let idle = connection.session.outbox.is_idle();
+        match &mut connection.session.lifecycle {
+            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => self.end(conn),
+            Lifecycle::Open(_) => self.lose(conn, now),
+            Lifecycle::Closing(closing) => {
+                closing.peer_done = true;
+                if idle {
+                    self.end(conn);
+                }
+            }
+        }
+    }
+
+    /// The client went without a close frame.
+    fn lose(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let seat = connection.seat.take();
+        self.metrics.closes[CloseReason::Lost.index()].increment();
+        self.drop_waiting(conn);
+        let closing = Closing { reason: Some(CloseReason::Lost), peer_done: true, half_closed: true };
+        self.set_lifecycle(conn, Lifecycle::Closing(closing));
+        if let Some(seat) = seat {
+            self.vacate(seat, CloseReason::Lost, now);
+        }
+        self.end(conn);
+    }
+
+    /// The last frame is with the kernel: a connection that closes waits for the peer's end, if that is still to come.
+    pub(super) fn everything_sent(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let Lifecycle::Closing(closing) = &mut connection.session.lifecycle else { return };
+        if closing.peer_done {
+            self.end(conn);
+        } else if !closing.half_closed {
+            closing.half_closed = true;
+            self.outputs.push_back(Output::Shutdown { conn });
+            self.start_close_timeout(conn, now);
+        }
+    }
+
+    /// A close that takes too long is finished without the peer.
+    pub(super) fn start_close_timeout(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        connection.session.deadline = now.instant + limits::CLOSE_TIMEOUT;
+        self.schedule_check(conn, now);
+    }
+
+    /// Tells the rim to end the connection; it answers with `handle_closed`.
+    pub(super) fn end(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        connection.session.deadline = crate::time::Instant::NEVER;
+        let reason = match &connection.session.lifecycle {
+            Lifecycle::Closing(closing) => closing.reason,
+            Lifecycle::Upgrading(_) | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
+        };
+        self.outputs.push_back(Output::Close { conn, reason });
+    }
+
+    /// The rim holds nothing of the connection any more. It may be open still: its socket broke under a send.
+    pub(super) fn forget(&mut self, conn: ConnId, now: Now) {
+        self.drop_waiting(conn);
+        let Some(connection) = self.connections.remove(conn) else { return };
+        self.metrics.outbox_bytes.subtract(u64::from(connection.session.outbox.reliable_bytes()));
+        match connection.session.lifecycle {
+            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => {
+                self.metrics.connections_upgrading.subtract(1);
+            }
+            Lifecycle::Open(_) => {
+                self.open -= 1;
+                self.metrics.connections_open.subtract(1);
+                self.metrics.closes[CloseReason::Lost.index()].increment();
+            }
+            Lifecycle::Closing(_) => self.metrics.connections_closing.subtract(1),
+        }
+        if let Some(seat) = connection.seat {
+            self.vacate(seat, CloseReason::Lost, now);
+        }
+    }
+
+    /// Drops what waits to be sent and is not in flight.
+    fn drop_waiting(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let outbox = &mut connection.session.outbox;
+        let before = outbox.reliable_bytes();
+        outbox.clear();
+        self.metrics.outbox_bytes.subtract(u64::from(before - outbox.reliable_bytes()));
+    }
+
+    /// Holds or frees the seat of a connection that ends.
+    fn vacate(&mut self, seat: SeatRef, reason: CloseReason, now: Now) {
+        let Some(game) = self.games.game(seat.game) else { return };
+        match fate_of_seat(reason) {
+            Fate::Hold if !game.rules().seat_hold.is_zero() => {
+                let until = now.instant + game.rules().seat_hold;
+                game.hold(seat.seat, until);
+                let Some(player) = game.seats().seat(seat.seat).map(|seat| seat.player) else { return };
+                self.games.seat_held(HeldSeat { until, game: seat.game, seat: seat.seat, player });
+                self.metrics.seats_held.add(1);
+            }
+            Fate::Hold => self.free_seat(seat, LeaveReason::TimedOut, now),
+            Fate::Leave(reason) => self.free_seat(seat, reason, now),
+        }
+    }
+
+    /// Frees a seat, and its game with the last one.
+    pub(super) fn free_seat(&mut self, seat: SeatRef, reason: LeaveReason, now: Now) {
+        let Some(game) = self.games.game(seat.game) else { return };
+        game.leave(seat.seat, reason);
+        self.metrics.seats.subtract(1);
+        if game.seats().is_empty() {
+            self.games.remove(seat.game);
+            self.metrics.games.set(self.games.len() as u64);
+        } else {
+            self.games.changed(seat.game, now.instant);
+        }
+    }
+}

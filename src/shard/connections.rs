@@ -1,0 +1,122 @@
+//! The connections of a shard: a table whose slots are reused under another generation.
+
+use crate::ids::ConnId;
+use crate::room::seats::SeatIndex;
+use crate::session::Session;
+
+use super::games::GameIndex;
+
+/// One client, and where it plays.
+#[derive(Debug)]
+pub struct Connection {
+    /// The client.
+    pub session: Session,
+    /// Its seat, while it has one.
+    pub seat: Option<SeatRef>,
+    /// The bucket of `Deadlines` it is in; 0: none.
+    pub check_bucket: u32,
+}
+
+/// A seat of a game of this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeatRef {
+    /// The game.
+    pub game: GameIndex,
+    /// The seat.
+    pub seat: SeatIndex,
+    /// May set other players' positions.
+    pub host: bool,
+}
+
+/// The table. It never moves: its memory is reserved at the start, and touched as connections come.
+#[derive(Debug)]
+pub struct Connections {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    slots_max: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    connection: Option<Connection>,
+}
+
+impl Connections {
+    /// Room for `slots_max` connections.
+    pub fn new(slots_max: usize) -> Self {
+        Self { slots: Vec::with_capacity(slots_max), free: Vec::new(), slots_max }
+    }
+
+    /// Takes a connection in; `None`: the table is full.
+    pub fn insert(&mut self, session: Session) -> Option<ConnId> {
+        let connection = Some(Connection { session, seat: None, check_bucket: 0 });
+        if let Some(slot) = self.free.pop() {
+            let entry = &mut self.slots[slot as usize];
+            entry.connection = connection;
+            return Some(ConnId { slot, generation: entry.generation });
+        }
+        if self.slots.len() == self.slots_max {
+            return None;
+        }
+        self.slots.push(Slot { generation: 0, connection });
+        Some(ConnId { slot: self.slots.len() as u32 - 1, generation: 0 })
+    }
+
+    /// Removes a connection.
+    pub fn remove(&mut self, conn: ConnId) -> Option<Connection> {
+        let slot =
+            self.slots.get_mut(conn.slot as usize).filter(|slot| slot.generation == conn.generation)?;
+        let connection = slot.connection.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(conn.slot);
+        Some(connection)
+    }
+
+    /// The connection `conn`; `None`: it is gone.
+    pub fn find(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        let slot = self.slots.get_mut(conn.slot as usize)?;
+        slot.connection.as_mut().filter(|_| slot.generation == conn.generation)
+    }
+
+    /// Number of connections.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// The connections in slots from `first` on, at most `count` slots; for walks in parts.
+    pub fn in_slots(&self, first: usize, count: usize) -> impl Iterator<Item = (ConnId, &Connection)> {
+        let slots = self.slots.iter().enumerate().skip(first).take(count);
+        slots.filter_map(|(slot, entry)| {
+            let conn = ConnId { slot: slot as u32, generation: entry.generation };
+            Some((conn, entry.connection.as_ref()?))
+        })
+    }
+
+    /// Number of slots in use or used before.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+
+    fn session() -> Session {
+        Session::handed_over(Instant::default())
+    }
+
+    #[test]
+    fn a_slot_used_again_has_another_name() {
+        let mut connections = Connections::new(1);
+        let first = connections.insert(session()).unwrap();
+        assert!(connections.insert(session()).is_none(), "full");
+        assert!(connections.remove(first).is_some());
+        let second = connections.insert(session()).unwrap();
+        assert_eq!(first.slot, second.slot);
+        assert!(connections.find(first).is_none() && connections.remove(first).is_none());
+        assert!(connections.find(second).is_some());
+    }
+}

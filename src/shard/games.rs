@@ -1,0 +1,131 @@
+//! The games of a shard: by name, and by when something is due in them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::ids::{PlayerId, TopicName};
+use crate::room::game::Game;
+use crate::room::seats::SeatIndex;
+use crate::time::Instant;
+
+/// Place of a game in its shard's table. Reused, but not while a connection has a seat in the game.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GameIndex(u32);
+
+/// A held seat whose time may be over. It is not, if the player came back meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldSeat {
+    /// When.
+    pub until: Instant,
+    /// Where.
+    pub game: GameIndex,
+    /// Where.
+    pub seat: SeatIndex,
+    /// For whom.
+    pub player: PlayerId,
+}
+
+/// See the module documentation. Only games in which something changed have a tick to come.
+#[derive(Debug, Default)]
+pub struct Games {
+    slots: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    by_name: BTreeMap<TopicName, GameIndex>,
+    ticks: BinaryHeap<Reverse<(Instant, GameIndex)>>,
+    held_seats: BinaryHeap<Reverse<HeldSeat>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    game: Game,
+    /// The one entry of `ticks` that counts for this game.
+    tick_at: Option<Instant>,
+}
+
+impl Games {
+    /// Number of games.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// The game called `name`, if somebody is in it.
+    pub fn find(&self, name: &TopicName) -> Option<GameIndex> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Takes a new game in.
+    pub fn insert(&mut self, game: Game) -> GameIndex {
+        let name = game.name().clone();
+        let entry = Some(Entry { game, tick_at: None });
+        let index = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = entry;
+                GameIndex(slot)
+            }
+            None => {
+                self.slots.push(entry);
+                GameIndex(self.slots.len() as u32 - 1)
+            }
+        };
+        self.by_name.insert(name, index);
+        index
+    }
+
+    /// Removes a game that nobody is in any more.
+    pub fn remove(&mut self, index: GameIndex) {
+        if let Some(entry) = self.slots[index.0 as usize].take() {
+            self.by_name.remove(entry.game.name());
+            self.free.push(index.0);
+        }
+    }
+
+    /// The game at `index`.
+    pub fn game(&mut self, index: GameIndex) -> Option<&mut Game> {
+        self.slots.get_mut(index.0 as usize)?.as_mut().map(|entry| &mut entry.game)
+    }
+
+    /// Something changed in the game: its next tick has work to do.
+    pub fn changed(&mut self, index: GameIndex, now: Instant) {
+        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else { return };
+        if entry.tick_at.is_none() {
+            let at = entry.game.clock().next_after(now);
+            entry.tick_at = Some(at);
+            self.ticks.push(Reverse((at, index)));
+        }
+    }
+
+    /// A game whose tick is due, and when it was.
+    pub fn due_tick(&mut self, now: Instant) -> Option<(GameIndex, Instant)> {
+        while let Some(Reverse((at, index))) =
+            self.ticks.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            self.ticks.pop();
+            // A tick of a game that ended, or ended and was followed by another in its slot, counts for nobody.
+            if let Some(Some(entry)) = self.slots.get_mut(index.0 as usize)
+                && entry.tick_at == Some(at)
+            {
+                entry.tick_at = None;
+                return Some((index, at));
+            }
+        }
+        None
+    }
+
+    /// A seat is held from now on.
+    pub fn seat_held(&mut self, held: HeldSeat) {
+        self.held_seats.push(Reverse(held));
+    }
+
+    /// A seat whose time may be over.
+    pub fn due_seat(&mut self, now: Instant) -> Option<HeldSeat> {
+        self.held_seats.peek().filter(|Reverse(held)| held.until <= now)?;
+        self.held_seats.pop().map(|Reverse(held)| held)
+    }
+
+    /// When `due_tick` or `due_seat` has something to say next.
+    pub fn next(&self) -> Option<Instant> {
+        let tick = self.ticks.peek().map(|Reverse((at, _))| *at);
+        let seat = self.held_seats.peek().map(|Reverse(held)| held.until);
+        tick.into_iter().chain(seat).min()
+    }
+}

@@ -1,0 +1,245 @@
+//! Frames of an open connection, and the records in them.
+
+use std::time::Duration;
+
+use zerocopy::IntoBytes;
+
+use super::connections::SeatRef;
+use super::{Output, Shard};
+use crate::ids::ConnId;
+use crate::limits;
+use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass};
+use crate::room::game::Moved;
+use crate::session::Dialect;
+use crate::session::liveness::Silence;
+use crate::session::rate_limit::Verdict;
+use crate::time::Now;
+use crate::wire::encoded::Encoded;
+use crate::wire::frame::{Incoming, MessageLimits, Opcode};
+use crate::wire::native::{self, Correction, ErrorHeader, Pong, RateLimited, Record, Scope, kind};
+
+/// Whether more of a connection's bytes are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
+}
+
+impl Shard {
+    /// Bytes of an open connection: whole messages are handled one by one, the rest waits in its decoder.
+    pub(super) fn receive_frames(&mut self, conn: ConnId, dialect: Dialect, mut bytes: &mut [u8], now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let session = &mut connection.session;
+        session.silence = Silence::broken(now.instant);
+        let limits = match dialect {
+            Dialect::Native => {
+                let stop = session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant);
+                if let Some(stop) = stop {
+                    self.stop_reading(conn, stop, now);
+                }
+                MessageLimits {
+                    bytes_max: self.settings.message_bytes_max,
+                    fragments_max: limits::MESSAGE_FRAGMENTS_MAX,
+                }
+            }
+            Dialect::Echo => MessageLimits {
+                bytes_max: limits::ECHO_MESSAGE_BYTES_MAX,
+                fragments_max: limits::ECHO_MESSAGE_FRAGMENTS_MAX,
+            },
+        };
+        // The decoder is out of the table while its messages are handled: they borrow from it.
+        let Some(connection) = self.connections.find(conn) else { return };
+        let mut decoder = std::mem::take(&mut connection.session.decoder);
+        loop {
+            match decoder.decode(&mut bytes, &limits) {
+                Ok(Some(message)) => {
+                    self.metrics.frames_in.increment();
+                    match self.handle_message(conn, dialect, &message, now) {
+                        Next::GoOn => {}
+                        Next::Stop => return,
+                    }
+                }
+                Ok(None) => break,
+                Err(violation) => return self.close(conn, violation.close_reason(), now),
+            }
+        }
+        if let Some(connection) = self.connections.find(conn) {
+            connection.session.decoder = decoder;
+        }
+    }
+
+    fn handle_message(&mut self, conn: ConnId, dialect: Dialect, message: &Incoming<'_>, now: Now) -> Next {
+        match (message, dialect) {
+            (Incoming::Binary(payload), Dialect::Native) => return self.handle_record(conn, payload, now),
+            (Incoming::Text(_), Dialect::Native) => {
+                let text = "text messages carry Phoenix Channels, which this relay does not speak yet; records are binary";
+                return self.handle_malformed(conn, text, now);
+            }
+            (Incoming::Text(text), Dialect::Echo) => {
+                self.push(conn, Encoded::message(Opcode::Text, text.as_bytes()));
+            }
+            (Incoming::Binary(payload), Dialect::Echo) => {
+                self.push(conn, Encoded::message(Opcode::Binary, payload));
+            }
+            (Incoming::Ping(payload), _) => self.push(conn, Encoded::message(Opcode::Pong, payload)),
+            (Incoming::Pong(_), _) => {}
+            (Incoming::Close(close), _) => {
+                self.answer_close(conn, close.map(|(code, _)| code), now);
+                return Next::Stop;
+            }
+        }
+        Next::GoOn
+    }
+
+    /// One record: decoded where it lies, admitted by its class, and given to the game.
+    fn handle_record(&mut self, conn: ConnId, payload: &[u8], now: Now) -> Next {
+        let record = match native::decode(payload) {
+            Ok(record) => record,
+            Err(malformed) => return self.handle_malformed(conn, &malformed.to_string(), now),
+        };
+        let class = match record {
+            Record::Move(_) | Record::HostMoves(_) => RateClass::Move,
+            Record::PutObject(_) | Record::RemoveObject { .. } => RateClass::Object,
+            Record::Event { .. } => RateClass::Event,
+            Record::Ping(_) => RateClass::Ping,
+        };
+        let Some(connection) = self.connections.find(conn) else { return Next::Stop };
+        let Some(seat) = connection.seat else { return Next::Stop };
+        match connection.session.rates.admit(class, &self.settings.rates, now.instant) {
+            Verdict::Admitted => self.handle_admitted(conn, seat, &record, now),
+            Verdict::Dropped { tell } => {
+                self.metrics.rate_limited[class.index()].increment();
+                if let Some(retry_after) = tell {
+                    self.tell_rate_limited(conn, class, retry_after);
+                }
+            }
+            Verdict::Abuse => {
+                self.metrics.rate_limited[class.index()].increment();
+                self.close(conn, CloseReason::Abuse, now);
+                return Next::Stop;
+            }
+        }
+        Next::GoOn
+    }
+
+    fn handle_admitted(&mut self, conn: ConnId, seat: SeatRef, record: &Record<'_>, now: Now) {
+        let Some(game) = self.games.game(seat.game) else { return };
+        let done = match record {
+            Record::Move(record) => match game.move_player(seat.seat, record, now.instant) {
+                Moved::Applied => {
+                    self.metrics.moves.increment();
+                    Ok(())
+                }
+                Moved::Refused { reason, x, y } => {
+                    return self.correct(conn, reason, record.input_seq.get(), x, y);
+                }
+            },
+            Record::HostMoves(_) if !seat.host => {
+                Err((ErrorCode::Unauthorized, "HostMoves needs a token with \"host\": true".to_owned()))
+            }
+            Record::HostMoves(positions) => {
+                let moved = game.host_moves(positions);
+                self.metrics.moves.add(if moved.is_ok() { positions.len() as u64 } else { 0 });
+                moved
+            }
+            Record::PutObject(object) => game.put_object(seat.seat, object),
+            Record::RemoveObject { object_id } => game.remove_object(seat.seat, *object_id),
+            Record::Event { scope, code, payload } => {
+                return self.relay_event(conn, seat, *scope, *code, payload);
+            }
+            Record::Ping(ping) => {
+                let pong = Pong {
+                    kind: kind::PONG,
+                    reserved: [0; 3],
+                    nonce: ping.nonce,
+                    client_time_us: ping.client_time_us,
+                    server_time_us: now.unix_us.into(),
+                    tick: game.clock().number_at(now.instant).into(),
+                };
+                return self.push(conn, Encoded::message(Opcode::Binary, pong.as_bytes()));
+            }
+        };
+        match done {
+            Ok(()) => {
+                if matches!(record, Record::PutObject(_) | Record::RemoveObject { .. }) {
+                    self.metrics.objects.increment();
+                }
+                self.games.changed(seat.game, now.instant);
+            }
+            Err((code, text)) => self.tell_error(conn, code, &text),
+        }
+    }
+
+    fn relay_event(&mut self, conn: ConnId, seat: SeatRef, scope: Scope, code: u16, payload: &[u8]) {
+        let Some(game) = self.games.game(seat.game) else { return };
+        let Some(event) = game.event(seat.seat, scope, code, payload) else {
+            let text = match scope {
+                Scope::Only(target) => format!("player {target} is not in this game"),
+                Scope::Others | Scope::All => "the sender is not in this game".to_owned(),
+            };
+            return self.tell_error(conn, ErrorCode::NoSuchPlayer, &text);
+        };
+        self.metrics.events_in.increment();
+        let receivers: Vec<ConnId> = game.receivers(seat.seat, scope).collect();
+        self.metrics.events_out.add(receivers.len() as u64);
+        for receiver in receivers {
+            self.push(receiver, event.clone());
+        }
+    }
+
+    fn handle_malformed(&mut self, conn: ConnId, text: &str, now: Now) -> Next {
+        let Some(connection) = self.connections.find(conn) else { return Next::Stop };
+        let too_many = connection.session.rates.malformed(now.instant);
+        self.tell_error(conn, ErrorCode::Malformed, text);
+        if too_many {
+            self.close(conn, CloseReason::Malformed, now);
+            return Next::Stop;
+        }
+        Next::GoOn
+    }
+
+    fn correct(&mut self, conn: ConnId, reason: CorrectionReason, input_seq: u16, x: f32, y: f32) {
+        self.metrics.corrections[reason.index()].increment();
+        let correction = Correction {
+            kind: kind::CORRECTION,
+            reason: reason.index() as u8 + 1,
+            input_seq: input_seq.into(),
+            x: x.into(),
+            y: y.into(),
+        };
+        self.push(conn, Encoded::message(Opcode::Binary, correction.as_bytes()));
+    }
+
+    fn tell_error(&mut self, conn: ConnId, code: ErrorCode, text: &str) {
+        self.metrics.errors[code.index()].increment();
+        let header = ErrorHeader { kind: kind::ERROR, code: code.index() as u8 + 1, reserved: 0.into() };
+        let record = [header.as_bytes(), text.as_bytes()].concat();
+        self.push(conn, Encoded::message(Opcode::Binary, &record));
+    }
+
+    fn tell_rate_limited(&mut self, conn: ConnId, class: RateClass, retry_after: Duration) {
+        let record = RateLimited {
+            kind: kind::RATE_LIMITED,
+            class: class.index() as u8 + 1,
+            reserved: 0.into(),
+            retry_after_ms: (retry_after.as_micros().div_ceil(1000) as u32).into(),
+        };
+        self.push(conn, Encoded::message(Opcode::Binary, record.as_bytes()));
+    }
+
+    /// The byte budget is used up: nothing is read until it is back.
+    fn stop_reading(&mut self, conn: ConnId, stop: Duration, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let tell = connection.session.rates.tell(RateClass::Bytes, now.instant);
+        let paused_already = connection.session.deadline != crate::time::Instant::NEVER;
+        connection.session.deadline = now.instant + stop;
+        self.metrics.rate_limited[RateClass::Bytes.index()].increment();
+        if tell {
+            self.tell_rate_limited(conn, RateClass::Bytes, stop);
+        }
+        if !paused_already {
+            self.outputs.push_back(Output::Pause { conn });
+        }
+        self.schedule_check(conn, now);
+    }
+}

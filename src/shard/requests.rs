@@ -1,0 +1,252 @@
+//! From a request head to an open connection: refused, handed over, or seated.
+
+use rand_core::Rng;
+
+use super::connections::SeatRef;
+use super::games::GameIndex;
+use super::peer::HandOver;
+use super::placement::shard_of_game;
+use super::{Output, Shard};
+use crate::glob::glob_matches;
+use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
+use crate::reasons::{CloseReason, RefusalReason};
+use crate::room::game::{Game, GameRules};
+use crate::room::seats::{Newcomer, SeatIndex};
+use crate::session::{Closing, Dialect, Lifecycle};
+use crate::time::Now;
+use crate::wire::encoded::Encoded;
+use crate::wire::token::Claims;
+use crate::wire::upgrade::{self, Refusal, Route, Upgrade};
+
+impl Shard {
+    /// Bytes of a request head.
+    pub(super) fn receive_request(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let Lifecycle::Upgrading(head) = &mut connection.session.lifecycle else { return };
+        head.bytes.extend_from_slice(bytes);
+        match upgrade::parse(&head.bytes, &self.settings.upgrade) {
+            Ok(None) => {}
+            Ok(Some((request, head_bytes))) => {
+                let unread = head.bytes.split_off(head_bytes);
+                let over_address_limit = head.over_address_limit;
+                match self.admit(&request, over_address_limit, now) {
+                    Ok(claims) => self.place(conn, HandOver { upgrade: request, claims, unread }, now),
+                    Err(refusal) => self.refuse(conn, &refusal, now),
+                }
+            }
+            Err(refusal) => self.refuse(conn, &refusal, now),
+        }
+    }
+
+    /// Whether the request may go on, and as whom.
+    fn admit(
+        &self,
+        request: &Upgrade,
+        over_address_limit: bool,
+        now: Now,
+    ) -> Result<Option<Claims>, Refusal> {
+        if over_address_limit {
+            let text = "too many connections from this address; close one first";
+            return Err(Refusal::new(RefusalReason::AddressLimit, text));
+        }
+        self.refuse_while_draining()?;
+        let Some(verifier) = &self.settings.verifier else { return Ok(None) };
+        let game = match &request.route {
+            Route::Play { game, .. } => game,
+            Route::Echo => return Ok(None),
+        };
+        let Some(token) = &request.token else {
+            let text = "a token is required: ?token=<JWT>, or the subprotocol base64url.bearer.phx.<token in base64>";
+            return Err(Refusal::new(RefusalReason::Token, text));
+        };
+        let claims = verifier
+            .verify(token, now.unix_s())
+            .map_err(|error| Refusal::new(RefusalReason::Token, error.to_string()))?;
+        let topic = Topic::Game(game.clone());
+        if !claims.allows(&topic) {
+            let text = format!("the token's topics do not include {topic}");
+            return Err(Refusal::new(RefusalReason::Token, text));
+        }
+        Ok(Some(claims))
+    }
+
+    fn refuse_while_draining(&self) -> Result<(), Refusal> {
+        match self.drain {
+            Some(_) => Err(Refusal::new(RefusalReason::Draining, "this relay is shutting down; try again")),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the connection to where its game lives, which may be here.
+    fn place(&mut self, conn: ConnId, state: HandOver, now: Now) {
+        let target = match &state.upgrade.route {
+            Route::Play { game, .. } => shard_of_game(game, self.settings.shards),
+            Route::Echo => self.id,
+        };
+        if target == self.id {
+            self.seat_player(conn, state, now);
+        } else {
+            self.set_lifecycle(conn, Lifecycle::HandingOver);
+            self.outputs.push_back(Output::HandOver { conn, target, state: Box::new(state) });
+        }
+    }
+
+    /// The shard of its game had no room for a connection.
+    pub(super) fn refuse_hand_over(&mut self, conn: ConnId, now: Now) {
+        let text = "no room where this game is played; try again";
+        self.refuse(conn, &Refusal::new(RefusalReason::Full, text), now);
+    }
+
+    /// Opens a connection whose request may go on, on the shard it belongs to.
+    pub(super) fn seat_player(&mut self, conn: ConnId, state: HandOver, now: Now) {
+        let HandOver { upgrade, claims, mut unread } = state;
+        if let Err(refusal) = self.refuse_while_draining() {
+            return self.refuse(conn, &refusal, now);
+        }
+        if self.open >= self.settings.connections_per_shard_max {
+            let text = "every connection of this relay is taken; try again";
+            return self.refuse(conn, &Refusal::new(RefusalReason::Full, text), now);
+        }
+        let dialect = match &upgrade.route {
+            Route::Play { .. } => {
+                let greeting = match self.take_seat(conn, &upgrade.route, claims.as_ref(), now) {
+                    Ok(greeting) => greeting,
+                    Err(refusal) => return self.refuse(conn, &refusal, now),
+                };
+                self.push_exempt(conn, Encoded::raw(upgrade.response()));
+                for frame in greeting {
+                    self.push_exempt(conn, frame);
+                }
+                Dialect::Native
+            }
+            Route::Echo => {
+                self.push_exempt(conn, Encoded::raw(upgrade.response()));
+                Dialect::Echo
+            }
+        };
+        self.set_lifecycle(conn, Lifecycle::Open(dialect));
+        if let Some(connection) = self.connections.find(conn) {
+            connection.session.deadline = crate::time::Instant::NEVER;
+            connection.session.expires_at_s = claims.map_or(u64::MAX, |claims| claims.expires_at_s);
+        }
+        self.outputs.push_back(Output::Upgraded { conn });
+        self.schedule_check(conn, now);
+        if !unread.is_empty() {
+            self.receive_frames(conn, dialect, &mut unread, now);
+        }
+    }
+
+    /// Gives the connection its old seat, or a new one, and returns what it is sent first.
+    fn take_seat(
+        &mut self,
+        conn: ConnId,
+        route: &Route,
+        claims: Option<&Claims>,
+        now: Now,
+    ) -> Result<Vec<Encoded>, Refusal> {
+        let Route::Play { game: name, name: wished_name, resume, seq } = route else { return Ok(Vec::new()) };
+        let host = claims.is_some_and(|claims| claims.host);
+        let new_token = self.new_resume_token();
+        if let Some((game, seat)) =
+            resume.and_then(|token| self.resume(conn, name, token, claims, new_token, now))
+        {
+            self.metrics.resumes.increment();
+            return Ok(self.greet(conn, SeatRef { game, seat, host }, true, *seq, now));
+        }
+        let guest;
+        let (user, name_text) = match claims {
+            Some(claims) => (&*claims.user, claims.name.as_deref().or(wished_name.as_deref())),
+            None => {
+                // Guests are numbered per shard, and every shard has its own share of the numbers.
+                self.guests += 1;
+                let number = (self.guests - 1) * u64::from(self.settings.shards) + u64::from(self.id.0) + 1;
+                guest = format!("guest-{number}");
+                (&*guest, wished_name.as_deref())
+            }
+        };
+        let newcomer = Newcomer { conn, user, name: name_text.unwrap_or(user), resume_token: new_token };
+        let game = self.games.find(name).unwrap_or_else(|| self.new_game(name, now));
+        let Some(entry) = self.games.game(game) else { return Ok(Vec::new()) };
+        let Some(seat) = entry.join(&newcomer) else {
+            let text = format!("game {name} has all its {} seats taken", entry.rules().players_max);
+            return Err(Refusal::new(RefusalReason::Full, text));
+        };
+        self.metrics.seats.add(1);
+        self.games.changed(game, now.instant);
+        Ok(self.greet(conn, SeatRef { game, seat, host }, false, None, now))
+    }
+
+    /// Takes a held seat again, or one whose connection is still open, which is closed.
+    fn resume(
+        &mut self,
+        conn: ConnId,
+        name: &TopicName,
+        token: ResumeToken,
+        claims: Option<&Claims>,
+        new_token: ResumeToken,
+        now: Now,
+    ) -> Option<(GameIndex, SeatIndex)> {
+        let index = self.games.find(name)?;
+        let user = claims.map(|claims| &*claims.user);
+        let resumed = self.games.game(index)?.resume(token, user, conn, new_token)?;
+        match resumed.replaced {
+            Some(old) => {
+                if let Some(connection) = self.connections.find(old) {
+                    connection.seat = None;
+                }
+                self.close(old, CloseReason::Replaced, now);
+            }
+            None => self.metrics.seats_held.subtract(1),
+        }
+        Some((index, resumed.seat))
+    }
+
+    fn greet(
+        &mut self,
+        conn: ConnId,
+        seat: SeatRef,
+        resumed: bool,
+        seen: Option<u64>,
+        now: Now,
+    ) -> Vec<Encoded> {
+        if let Some(connection) = self.connections.find(conn) {
+            connection.seat = Some(seat);
+        }
+        let development = self.settings.verifier.is_none();
+        let Some(game) = self.games.game(seat.game) else { return Vec::new() };
+        let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, &mut self.pool, now) else {
+            return Vec::new();
+        };
+        self.metrics.keyframes.increment();
+        self.metrics.events_out.add(greeting.events as u64);
+        greeting.frames
+    }
+
+    fn new_game(&mut self, name: &TopicName, now: Now) -> GameIndex {
+        let fits = |rules: &&GameRules| glob_matches(&rules.pattern, name.as_str());
+        let rules = self.settings.games.iter().find(fits).cloned().unwrap_or_default();
+        // Ticks of games that start together are spread over the interval: so are their sends.
+        let phase = (self.random.next_u32() >> 8) as f32 / (1u32 << 24) as f32;
+        let game = Game::new(name.clone(), rules, self.random.next_u64(), phase, now.instant);
+        let index = self.games.insert(game);
+        self.metrics.games.set(self.games.len() as u64);
+        index
+    }
+
+    fn new_resume_token(&mut self) -> ResumeToken {
+        let mut token = [0; 16];
+        self.random.fill_bytes(&mut token);
+        ResumeToken(token)
+    }
+
+    /// Answers a request with an error status, and ends the connection.
+    pub(super) fn refuse(&mut self, conn: ConnId, refusal: &Refusal, now: Now) {
+        self.metrics.refusals[refusal.reason.index()].increment();
+        self.push_exempt(conn, Encoded::raw(refusal.response()));
+        self.set_lifecycle(
+            conn,
+            Lifecycle::Closing(Closing { reason: None, peer_done: false, half_closed: false }),
+        );
+        self.start_close_timeout(conn, now);
+    }
+}

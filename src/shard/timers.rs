@@ -1,0 +1,101 @@
+//! What a connection is due for when nothing comes from it: a ping, a close, the end of a pause.
+
+use std::time::Duration;
+
+use zerocopy::IntoBytes;
+
+use super::{Output, Shard};
+use crate::ids::ConnId;
+use crate::reasons::{CloseReason, RefusalReason};
+use crate::session::Lifecycle;
+use crate::session::liveness::Step;
+use crate::time::{Instant, Now};
+use crate::wire::encoded::Encoded;
+use crate::wire::frame::Opcode;
+use crate::wire::native::{Notice, kind};
+use crate::wire::upgrade::Refusal;
+
+impl Shard {
+    /// Looks at every connection whose time has come.
+    pub(super) fn check_connections(&mut self, now: Now) {
+        while let Some((bucket, conns)) = self.deadlines.expire(now.instant) {
+            for conn in conns {
+                let Some(connection) = self.connections.find(conn) else { continue };
+                if connection.check_bucket == bucket {
+                    connection.check_bucket = 0;
+                    self.check(conn, now);
+                    self.schedule_check(conn, now);
+                }
+            }
+        }
+    }
+
+    fn check(&mut self, conn: ConnId, now: Now) {
+        let liveness = self.settings.liveness;
+        let Some(connection) = self.connections.find(conn) else { return };
+        let session = &mut connection.session;
+        let deadline_over = session.deadline <= now.instant;
+        match session.lifecycle {
+            Lifecycle::Upgrading(_) if deadline_over => {
+                let text = "the request head did not end in time";
+                self.refuse(conn, &Refusal::new(RefusalReason::Timeout, text), now);
+            }
+            Lifecycle::Closing(_) if deadline_over => self.end(conn),
+            Lifecycle::Upgrading(_) | Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
+            Lifecycle::Open(_) => {
+                let expired = session.expires_at_s <= now.unix_s();
+                // A client that is not read from cannot be heard.
+                let paused = session.deadline != Instant::NEVER;
+                if expired {
+                    return self.close(conn, CloseReason::Expired, now);
+                }
+                if paused && deadline_over {
+                    session.deadline = Instant::NEVER;
+                    session.silence = crate::session::liveness::Silence::broken(now.instant);
+                    self.outputs.push_back(Output::Resume { conn });
+                } else if !paused {
+                    match session.silence.step(&liveness, now.instant) {
+                        Step::Wait => {}
+                        Step::Ping => self.push(conn, Encoded::message(Opcode::Ping, &[])),
+                        Step::Warn => self.warn_idle(conn, liveness.close_after - liveness.warn_after()),
+                        Step::Close => self.close(conn, CloseReason::Idle, now),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes sure that `check` is called when there is something to do for this connection.
+    pub(super) fn schedule_check(&mut self, conn: ConnId, now: Now) {
+        let liveness = self.settings.liveness;
+        let Some(connection) = self.connections.find(conn) else { return };
+        let session = &connection.session;
+        let next = if session.is_open() {
+            let expires_in_us = session.expires_at_s.saturating_mul(1_000_000).saturating_sub(now.unix_us);
+            let expires_at = now.instant + Duration::from_micros(expires_in_us);
+            // Over its byte budget it is silent by our doing.
+            let silence = match session.deadline {
+                Instant::NEVER => session.silence.next_step_at(&liveness),
+                resumed_at => resumed_at,
+            };
+            silence.min(expires_at)
+        } else {
+            session.deadline
+        };
+        if next != Instant::NEVER {
+            self.deadlines.schedule(conn, &mut connection.check_bucket, next);
+        }
+    }
+
+    fn warn_idle(&mut self, conn: ConnId, timeout: Duration) {
+        let notice = Notice {
+            kind: kind::NOTICE,
+            reason: Notice::IDLE,
+            reserved: 0.into(),
+            timeout_ms: (timeout.as_millis() as u32).into(),
+            retry_after_ms: 0.into(),
+            jitter_ms: 0.into(),
+        };
+        self.push(conn, Encoded::message(Opcode::Binary, notice.as_bytes()));
+    }
+}

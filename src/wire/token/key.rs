@@ -1,0 +1,132 @@
+//! Algorithms and keys of tokens.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
+
+use crate::limits::TOKEN_SECRET_BYTES_MIN;
+
+/// How tokens are signed. Configured; a token that names another algorithm is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256: who can check a token can also make one.
+    Hs256,
+    /// RSA PKCS #1 v1.5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
+
+    /// Name as in a token's `alg`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    pub(super) const fn library(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::Hs256 => jsonwebtoken::Algorithm::HS256,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    /// Takes the names in upper or lower case.
+    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
+        let named = Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name));
+        named.ok_or_else(|| UnknownAlgorithm(name.into()))
+    }
+}
+
+/// Not the name of an `Algorithm`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no algorithm for tokens; HS256, RS256, ES256 and EdDSA are")]
+pub struct UnknownAlgorithm(Box<str>);
+
+/// Why a key cannot be used. Never shows the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Could be guessed.
+    #[error(
+        "a secret for HS256 has at least {TOKEN_SECRET_BYTES_MIN} bytes, this one has {0}; \
+         `openssl rand -hex 32` makes a good one"
+    )]
+    SecretTooShort(usize),
+    /// A public key as a shared secret would let everybody sign.
+    #[error("HS256 wants a shared secret, this is a PEM key; the algorithm for it is RS256, ES256 or EdDSA")]
+    SecretIsPem,
+    /// Not what checks signatures of the algorithm.
+    #[error("tokens signed with {0} are checked with its public key in PEM, `-----BEGIN PUBLIC KEY-----`")]
+    NotPublicKey(Algorithm),
+    /// Not what makes signatures of the algorithm.
+    #[error("tokens are signed with {0} by its private key in PEM (PKCS #8), `-----BEGIN PRIVATE KEY-----`")]
+    NotPrivateKey(Algorithm),
+}
+
+/// The key that checks signatures.
+pub(super) fn verifying(algorithm: Algorithm, key: &[u8]) -> Result<DecodingKey, KeyError> {
+    let not_public = |_| KeyError::NotPublicKey(algorithm);
+    if algorithm != Algorithm::Hs256 && !contains(key, b"PUBLIC KEY-----") {
+        // A private key could be read as well, but then no signature would fit.
+        return Err(KeyError::NotPublicKey(algorithm));
+    }
+    let decoding_key = match algorithm {
+        Algorithm::Hs256 => DecodingKey::from_secret(secret(key)?),
+        Algorithm::Rs256 => DecodingKey::from_rsa_pem(key).map_err(not_public)?,
+        Algorithm::Es256 => DecodingKey::from_ec_pem(key).map_err(not_public)?,
+        Algorithm::EdDsa => DecodingKey::from_ed_pem(key).map_err(not_public)?,
+    };
+    // The library looks into the key only when it uses it: a wrong curve must be found now.
+    crypto::verify("", b"", &decoding_key, algorithm.library()).map_err(not_public)?;
+    Ok(decoding_key)
+}
+
+/// The key that makes signatures.
+pub(super) fn signing(algorithm: Algorithm, key: &[u8]) -> Result<EncodingKey, KeyError> {
+    match algorithm {
+        Algorithm::Hs256 => return Ok(EncodingKey::from_secret(secret(key)?)),
+        Algorithm::Rs256 => EncodingKey::from_rsa_pem(key),
+        Algorithm::Es256 => EncodingKey::from_ec_pem(key),
+        Algorithm::EdDsa => EncodingKey::from_ed_pem(key),
+    }
+    .map_err(|_| KeyError::NotPrivateKey(algorithm))
+}
+
+/// A secret as it lies in a file: without the line end that an editor or `openssl rand` puts behind it.
+fn secret(key: &[u8]) -> Result<&[u8], KeyError> {
+    let secret = key.strip_suffix(b"\n").unwrap_or(key);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    if contains(secret, b"-----BEGIN ") {
+        return Err(KeyError::SecretIsPem);
+    }
+    if secret.len() < TOKEN_SECRET_BYTES_MIN {
+        return Err(KeyError::SecretTooShort(secret.len()));
+    }
+    Ok(secret)
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,417 @@
+//! The floors of `src/lib.rs` hold: no module uses one that stands below it in that list, the siblings of floors 3 and 6 do not
+//! see each other, and floors 1 to 4 touch nothing of the outside world.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Floors whose modules do not even see those that stand above them on the same floor.
+const FLOORS_OF_STRANGERS: [u32; 2] = [3, 6];
+/// The highest floor of the sans-I/O core.
+const CORE_FLOOR_MAX: u32 = 4;
+
+/// Modules of `std` that the core must not use: files, threads, the process. (`net` has addresses, which are only words.)
+const FORBIDDEN_STD_MODULES: [&str; 5] = ["env", "fs", "os", "process", "thread"];
+/// What the core must not name: sockets, clocks, locks, channels, the system's randomness, terminals, logs.
+const FORBIDDEN_NAMES: [&str; 18] = [
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "ToSocketAddrs",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "Instant::now",
+    "SystemTime::now",
+    "Mutex",
+    "RwLock",
+    "Condvar",
+    "mpsc",
+    "OsRng",
+    "SysRng",
+    "thread_rng",
+    "println",
+    "eprintln",
+    "tracing",
+];
+
+#[test]
+fn no_arrow_points_up_or_sideways() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let modules = Modules::read(&fs::read_to_string(root.join("lib.rs")).unwrap());
+    assert!(modules.0.len() > 10, "lib.rs lists its modules under `// Floor N` comments: {:?}", modules.0);
+
+    let mut files = Vec::new();
+    list_files(&root, &mut files);
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    for file in files {
+        let path = file.strip_prefix(&root).unwrap().to_owned();
+        let name = path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        // main.rs is another crate: it sees what the library makes public.
+        if ["lib", "main"].contains(&name.as_str()) {
+            continue;
+        }
+        let code = without_comments_and_texts(&fs::read_to_string(&file).unwrap());
+        let found = modules.faults(&name, module_depth(&path), &code, is_test_file(&path));
+        faults.extend(found.into_iter().map(|fault| format!("src/{}: {fault}", path.display())));
+        checked += 1;
+    }
+    assert!(checked > 20, "only {checked} files checked");
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+/// The modules of lib.rs with their floors, in order.
+#[derive(Debug)]
+struct Modules(Vec<(String, u32)>);
+
+impl Modules {
+    fn read(lib: &str) -> Self {
+        let mut floor = 0;
+        let mut modules = Vec::new();
+        for line in lib.lines() {
+            if let Some(number) = line.strip_prefix("// Floor ") {
+                floor = number.split(':').next().unwrap().parse().unwrap();
+            } else if let Some(name) = line.strip_prefix("pub mod ") {
+                modules.push((name.trim_end_matches(';').to_owned(), floor));
+            }
+        }
+        Self(modules)
+    }
+
+    fn place(&self, name: &str) -> Option<(usize, u32)> {
+        let place = self.0.iter().position(|(module, _)| module == name)?;
+        Some((place, self.0[place].1))
+    }
+
+    /// What is wrong with a file of module `name` whose own module is `depth` below the crate. `code` has no comments and
+    /// texts any more.
+    fn faults(&self, name: &str, depth: usize, code: &str, is_test: bool) -> Vec<String> {
+        let Some((place, floor)) = self.place(name) else { return vec![format!("{name} is not in lib.rs")] };
+        let mut faults = Vec::new();
+        for target in crate_modules_used(code, depth) {
+            // Names that are no modules are macros and the like.
+            let Some((target_place, target_floor)) = self.place(&target) else { continue };
+            if target_floor > floor {
+                faults.push(format!(
+                    "{name} (floor {floor}) uses {target} (floor {target_floor}): an arrow up"
+                ));
+            } else if target_floor == floor && target != name {
+                if FLOORS_OF_STRANGERS.contains(&floor) {
+                    faults
+                        .push(format!("{name} uses its sibling {target} (floor {floor}): an arrow sideways"));
+                } else if target_place > place {
+                    faults.push(format!("{name} uses {target}, which stands below it on floor {floor}"));
+                }
+            }
+        }
+        if floor <= CORE_FLOOR_MAX && !is_test {
+            let words = words(&without_test_modules(code));
+            let std_modules = words.windows(2).enumerate().filter(|(_, pair)| *pair == ["std", "::"]);
+            let mut named = Vec::new();
+            std_modules.for_each(|(index, _)| first_segments(&words[index + 2..], &mut named));
+            named.retain(|module| FORBIDDEN_STD_MODULES.contains(&module.as_str()));
+            let code = words.join(" ").replace(" :: ", "::");
+            let names = FORBIDDEN_NAMES.iter().filter(|name| contains_path(&code, name));
+            named.extend(names.map(|name| (*name).to_owned()));
+            faults.extend(named.iter().map(|name| format!("{name} is not for the core (floor {floor})")));
+        }
+        faults
+    }
+}
+
+/// `wire/frame/header.rs` is 3 below the crate, `wire/mod.rs` and `wire.rs` are 1.
+fn module_depth(path: &Path) -> usize {
+    let parts = path.components().count();
+    if path.ends_with("mod.rs") { parts - 1 } else { parts }
+}
+
+fn is_test_file(path: &Path) -> bool {
+    path.iter().any(|part| {
+        let part = part.to_str().unwrap().trim_end_matches(".rs");
+        part == "tests" || part.ends_with("_tests")
+    })
+}
+
+fn list_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            list_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+}
+
+/// Modules of the crate that are named by `crate::…` or by enough `super::…`, in `use` or inline.
+fn crate_modules_used(code: &str, depth: usize) -> Vec<String> {
+    let words = words(code);
+    let mut used = Vec::new();
+    // Depth of braces at which inline modules were opened.
+    let mut inline_modules = Vec::new();
+    let mut braces = 0;
+    let mut index = 0;
+    while index < words.len() {
+        match words[index].as_str() {
+            "{" => {
+                let opens_module = index >= 2 && words[index - 2] == "mod";
+                braces += 1;
+                if opens_module {
+                    inline_modules.push(braces);
+                }
+            }
+            "}" => {
+                inline_modules.pop_if(|opened_at| *opened_at == braces);
+                braces -= 1;
+            }
+            "crate" if words.get(index + 1).is_some_and(|word| word == "::") => {
+                first_segments(&words[index + 2..], &mut used);
+            }
+            "super" => {
+                let mut supers = 1;
+                while words[index + 1..].starts_with(&["::".into(), "super".into()]) {
+                    supers += 1;
+                    index += 2;
+                }
+                if supers >= depth + inline_modules.len() {
+                    first_segments(&words[index + 2..], &mut used);
+                }
+            }
+            _ => {}
+        }
+        index += 1;
+    }
+    used
+}
+
+/// The first segment of a path, or of each path of a `{…}` group.
+fn first_segments(words: &[String], segments: &mut Vec<String>) {
+    if words.first().is_none_or(|word| word != "{") {
+        segments.extend(words.first().cloned());
+        return;
+    }
+    let mut braces = 0;
+    let mut is_first = false;
+    for word in words {
+        match word.as_str() {
+            "{" => {
+                braces += 1;
+                is_first = braces == 1;
+            }
+            "}" if braces == 1 => return,
+            "}" => braces -= 1,
+            "," => is_first = braces == 1,
+            segment if is_first => {
+                segments.push(segment.to_owned());
+                is_first = false;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Identifiers, `::`, and every other character that is not blank by itself.
+fn words(code: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = code.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let length = match first {
+            _ if is_word(first) => rest.find(|letter| !is_word(letter)).unwrap_or(rest.len()),
+            ':' if rest.starts_with("::") => 2,
+            _ => first.len_utf8(),
+        };
+        words.push(rest[..length].to_owned());
+        rest = rest[length..].trim_start();
+    }
+    words
+}
+
+/// Whether `path` occurs in the code, not as a part of a longer word.
+fn contains_path(code: &str, path: &str) -> bool {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    code.match_indices(path).any(|(start, _)| {
+        let before = code[..start].chars().next_back();
+        let after = code[start + path.len()..].chars().next();
+        !before.is_some_and(is_word) && !after.is_some_and(is_word)
+    })
+}
+
+/// Cuts out `#[cfg(test)] mod … { … }`.
+fn without_test_modules(code: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = code;
+    while let Some((before, after)) = rest.split_once("#[cfg(test)]") {
+        kept += before;
+        let end_of_item = after.find(['{', ';']).unwrap_or(after.len());
+        if after[end_of_item..].starts_with(';') {
+            rest = &after[end_of_item..];
+            continue;
+        }
+        let mut braces = 0;
+        let end = after.find(|letter| {
+            braces += i32::from(letter == '{') - i32::from(letter == '}');
+            letter == '}' && braces == 0
+        });
+        rest = end.map_or("", |end| &after[end + 1..]);
+    }
+    kept + rest
+}
+
+/// Blanks instead of comments, and empty texts instead of texts.
+fn without_comments_and_texts(source: &str) -> String {
+    let mut code = String::new();
+    let mut rest = source;
+    while let Some(next) = rest.chars().next() {
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if let Some(raw) = raw_text_length(rest) {
+            code.push_str("\"\"");
+            raw
+        } else if next == '"' {
+            code.push_str("\"\"");
+            text_length(rest)
+        } else if let Some(length) = character_length(rest) {
+            code.push_str("' '");
+            length
+        } else {
+            code.push(next);
+            rest = &rest[next.len_utf8()..];
+            continue;
+        };
+        code.push(' ');
+        rest = &rest[skipped..];
+    }
+    code
+}
+
+fn raw_text_length(rest: &str) -> Option<usize> {
+    let start = rest.strip_prefix("r").or_else(|| rest.strip_prefix("br"))?;
+    let hashes = start.bytes().take_while(|byte| *byte == b'#').count();
+    start[hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    let opening = rest.len() - start.len() + hashes + 1;
+    Some(opening + rest[opening..].find(&end)? + end.len())
+}
+
+fn text_length(rest: &str) -> usize {
+    let mut escaped = false;
+    for (index, letter) in rest.char_indices().skip(1) {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return index + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// `'x'` and `'\n'`, but not the `'a` of a lifetime.
+fn character_length(rest: &str) -> Option<usize> {
+    let inner = rest.strip_prefix('\'')?;
+    if inner.starts_with('\\') {
+        return Some(2 + inner.get(2..)?.find('\'')? + 2);
+    }
+    let letter = inner.chars().next()?;
+    inner[letter.len_utf8()..].starts_with('\'').then_some(letter.len_utf8() + 2)
+}
+
+mod checker {
+    use super::*;
+
+    fn modules() -> Modules {
+        Modules::read(
+            "// Floor 1: words.\npub mod ids;\npub mod time;\n// Floor 3: two.\npub mod room;\npub mod session;\n\
+             // Floor 4: one.\npub mod shard;\n// Floor 7: assembly.\n#[cfg(x)]\npub mod config;\npub mod server;\n",
+        )
+    }
+
+    fn faults(name: &str, code: &str) -> Vec<String> {
+        modules().faults(name, 1, &without_comments_and_texts(code), false)
+    }
+
+    #[test]
+    fn lib_is_read_with_its_floors() {
+        assert_eq!(modules().place("session"), Some((3, 3)));
+        assert_eq!(modules().place("server"), Some((6, 7)));
+    }
+
+    #[test]
+    fn arrows_down_are_allowed() {
+        let code = "use crate::ids::{A, B};\nuse crate::{time, room::Room};\nfn f() { crate::session::g() }";
+        assert_eq!(faults("shard", code), Vec::<String>::new());
+        assert_eq!(faults("server", "use crate::config::Config;"), Vec::<String>::new());
+        assert_eq!(faults("time", "use crate::ids::A;"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn arrows_up_and_sideways_are_found_wherever_they_hide() {
+        for (name, code) in [
+            ("ids", "use crate::shard::Shard;"),
+            ("ids", "use crate::{ids::Id, shard::{Shard, peer}};"),
+            ("ids", "fn f() -> crate ::\n shard::Shard { todo!() }"),
+            ("ids", "use super::shard::Shard;"),
+            ("ids", "mod tests { use super::super::shard::Shard; }"),
+            ("ids", "fn f() { let x = '\"'; crate::shard::g('{', \"\\\"\") }"),
+            ("ids", "use crate::time::Now;"),
+            ("room", "use crate::session::Session;"),
+            ("session", "use crate::room::Room;"),
+            ("config", "use crate::server::run;"),
+        ] {
+            assert_eq!(faults(name, code).len(), 1, "{name}: {code}");
+        }
+    }
+
+    #[test]
+    fn comments_texts_and_own_items_are_no_arrows() {
+        for code in [
+            "// use crate::shard::Shard;",
+            "/* crate::shard::x */",
+            "const A: &str = \"crate::shard::x\";",
+            "const A: &str = r#\"\"crate::shard::x\"#;",
+            "mod tests { use super::shard; }",
+            "fn f<'a>(x: &'a str) { crate::ids::g(x) }",
+        ] {
+            assert_eq!(faults("ids", code), Vec::<String>::new(), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_file_further_down_needs_more_supers() {
+        let code = "use super::super::shard::Shard;";
+        assert_eq!(modules().faults("ids", 2, code, false).len(), 1);
+        assert_eq!(modules().faults("ids", 3, code, false).len(), 0);
+        assert_eq!(module_depth(Path::new("wire/frame/header.rs")), 3);
+        assert_eq!(module_depth(Path::new("wire/mod.rs")), 1);
+        assert_eq!(module_depth(Path::new("ids.rs")), 1);
+    }
+
+    #[test]
+    fn the_core_does_not_touch_the_world() {
+        for code in [
+            "use std::net::{IpAddr, TcpStream};",
+            "fn f() { std::thread::sleep(d) }",
+            "fn f() { let now = Instant::now(); }",
+            "use std::sync::{Arc, Mutex};",
+            "use std::{fmt, fs::File};",
+            "fn f() { println!(\"x\") }",
+            "#[cfg(test)] mod tests { fn f() {} } fn g() { std::fs::read(p); }",
+        ] {
+            assert_eq!(faults("shard", code).len(), 1, "{code}");
+            assert_eq!(faults("server", code), Vec::<String>::new(), "{code}");
+        }
+        let fine =
+            "use std::networks; struct MutexLike; #[cfg(test)] mod tests { fn f() { println!(\"{}\", 1) } }";
+        assert_eq!(faults("shard", fine), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_module_that_lib_does_not_list_is_a_fault() {
+        assert_eq!(faults("stray", ""), ["stray is not in lib.rs"]);
+    }
+}

@@ -1,0 +1,231 @@
+//! How connections begin and end at the sans-I/O border: refusals, framing violations, hand-over, limits, drain.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
+
+mod world;
+
+use std::time::Duration;
+
+use corelay::reasons::{CloseReason, RefusalReason};
+use corelay::shard::Admission;
+use corelay::shard::peer::PeerMessage;
+use corelay::shard::settings::Settings;
+use world::World;
+use world::client::{Frame, Record, event, masked_frame, move_to, request};
+
+fn refusals(world: &World, reason: RefusalReason) -> u64 {
+    world.count(|metrics| metrics.refusals[reason.index()].value())
+}
+
+#[test]
+fn a_request_that_cannot_be_served_is_told_why_and_counted() {
+    let sample = request("/play/arena");
+    let without = |line: &str| sample.replace(line, "");
+    let cases = [
+        (request("/nowhere"), 404, RefusalReason::NotFound),
+        (request("/socket/longpoll"), 404, RefusalReason::NotFound),
+        (request("/echo"), 404, RefusalReason::NotFound),
+        (request("/play/no%20spaces"), 400, RefusalReason::BadRequest),
+        (request("/play/arena?resume=xyz"), 400, RefusalReason::BadRequest),
+        (request("/play/arena?seq=-1"), 400, RefusalReason::BadRequest),
+        (sample.replace("GET", "POST"), 405, RefusalReason::Method),
+        (sample.replace("HTTP/1.1", "HTTP/1.0"), 400, RefusalReason::BadRequest),
+        (without("Host: relay.example:4000\r\n"), 400, RefusalReason::BadRequest),
+        (without("Upgrade: websocket\r\n"), 426, RefusalReason::UpgradeRequired),
+        (sample.replace("Version: 13", "Version: 8"), 426, RefusalReason::UpgradeRequired),
+        (sample.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"), 400, RefusalReason::BadRequest),
+        (sample.replace("Host:", "Origin: https://evil.example\r\nHost:"), 403, RefusalReason::Origin),
+        (
+            sample.replace("Host:", &format!("X: {}\r\nHost:", "y".repeat(9000))),
+            431,
+            RefusalReason::HeadTooLarge,
+        ),
+        ("\u{1}\u{2}random bytes\r\n\r\n".into(), 400, RefusalReason::BadRequest),
+    ];
+    for (head, status, reason) in cases {
+        let mut world = World::new(Settings::default());
+        let client = world.dial();
+        world.send_raw(client, head.as_bytes());
+        let (answered, text) = world.client(client).response();
+        assert_eq!(answered, status, "{head}: {text}");
+        assert_eq!(refusals(&world, reason), 1, "{head}");
+        assert!(text.ends_with('\n') && text.contains("\r\n\r\n"), "a line of text: {text:?}");
+        assert!(world.client(client).half_closed, "the connection is closed");
+        world.hang_up(client);
+        assert!(world.client(client).ended.is_some());
+        assert_eq!(world.count(|m| m.connections_upgrading.value() + m.connections_closing.value()), 0);
+    }
+}
+
+#[test]
+fn a_head_may_come_byte_by_byte_but_not_for_ever() {
+    let mut world = World::new(Settings::default());
+    let slow = world.dial();
+    let head = request("/play/arena");
+    for byte in head.as_bytes() {
+        world.send_raw(slow, &[*byte]);
+        world.advance_ms(1);
+    }
+    world.client(slow).upgraded();
+
+    let slower = world.dial();
+    for byte in &head.as_bytes()[..5] {
+        world.send_raw(slower, &[*byte]);
+        world.advance(Duration::from_secs(1));
+    }
+    world.advance_ms(100);
+    assert_eq!(world.client(slower).response().0, 408);
+}
+
+#[test]
+fn bytes_behind_the_head_are_the_first_frames() {
+    let mut world = World::new(Settings::default());
+    let ann = world.dial();
+    let mut bytes = request("/play/arena").into_bytes();
+    bytes.extend(masked_frame(0x82, &move_to(1, 2.0, 3.0)));
+    bytes.extend(masked_frame(0x89, b"hello"));
+    world.send_raw(ann, &bytes);
+    world.client(ann).upgraded();
+    assert_eq!(world.client(ann).frames(), [Frame::Pong(b"hello".to_vec())]);
+    assert_eq!(world.count(|metrics| metrics.moves.value()), 1);
+}
+
+#[test]
+fn a_violation_ends_the_connection_after_what_came_before_it() {
+    let unmasked = vec![0x82, 1, 0];
+    let mut reserved = masked_frame(0x82, &[1]);
+    reserved[0] |= 0x40;
+    let huge = [&[0x82, 0xFF][..], &(1u64 << 40).to_be_bytes(), &[0; 4]].concat();
+    let cases: [(Vec<u8>, u16, &str); 8] = [
+        (unmasked, 1002, "protocol"),
+        (reserved, 1002, "protocol"),
+        (masked_frame(0x83, &[]), 1002, "protocol"),
+        (masked_frame(0x09, &[]), 1002, "protocol"),
+        (masked_frame(0x89, &[0; 126]), 1002, "protocol"),
+        (masked_frame(0x81, &[0xFF]), 1007, "utf8"),
+        (huge, 1009, "too_big"),
+        (masked_frame(0x88, &999u16.to_be_bytes()), 1002, "protocol"),
+    ];
+    for (violation, code, word) in cases {
+        let mut world = World::new(Settings::default());
+        let ann = world.join("/play/arena");
+        let bytes = [masked_frame(0x89, b"before"), violation, masked_frame(0x89, b"after")].concat();
+        world.send_raw(ann, &bytes);
+        let frames = world.client(ann).frames();
+        assert_eq!(frames, [Frame::Pong(b"before".to_vec()), Frame::Close(Some((code, word.into())))]);
+        assert!(world.client(ann).half_closed);
+        world.send_raw(ann, b"whatever a client says now is not heard");
+        world.hang_up(ann);
+        assert!(world.client(ann).ended.is_some());
+        assert_eq!(world.count(|metrics| metrics.seats.value()), 0, "its seat is not held");
+    }
+}
+
+#[test]
+fn a_close_is_answered_with_its_own_code() {
+    for (sent, answered) in
+        [(Some(1000), Some((1000, "bye"))), (Some(3001), Some((3001, "bye"))), (None, None)]
+    {
+        let mut world = World::new(Settings::default());
+        let ann = world.join("/play/arena");
+        let payload = sent.map_or(Vec::new(), |code: u16| code.to_be_bytes().to_vec());
+        world.send_raw(ann, &masked_frame(0x88, &payload));
+        assert_eq!(world.client(ann).close_frame(), answered.map(|(code, word)| (code, word.to_owned())));
+        assert_eq!(world.client(ann).ended, Some(Some(CloseReason::Bye)));
+    }
+}
+
+#[test]
+fn an_echo_sends_back_what_it_gets() {
+    let mut settings = Settings::default();
+    settings.upgrade.echo = true;
+    let mut world = World::new(settings);
+    let client = world.request("/echo");
+    assert_eq!(world.client(client).response().0, 101);
+    world.send_raw(client, &masked_frame(0x81, "héllo".as_bytes()));
+    assert_eq!(world.client(client).frames(), [Frame::Text("héllo".into())]);
+    assert!(!world.client(client).paused, "no byte budget here");
+}
+
+#[test]
+fn too_many_connections_are_refused_before_the_upgrade() {
+    let mut world = World::new(Settings { connections_per_shard_max: 2, ..Settings::default() });
+    let ann = world.join("/play/arena");
+    world.join("/play/other");
+    let late = world.request("/play/arena");
+    assert_eq!(world.client(late).response().0, 503);
+    assert_eq!(refusals(&world, RefusalReason::Full), 1);
+    world.send_raw(ann, &world::client::close(1000, ""));
+    world.join("/play/arena");
+
+    let same_address = world.dial_shard(0, Admission::AddressLimit);
+    world.send_raw(same_address, request("/play/arena").as_bytes());
+    assert_eq!(world.client(same_address).response().0, 429);
+}
+
+#[test]
+fn players_of_one_game_meet_on_its_shard() {
+    let mut world = World::new(Settings { shards: 4, ..Settings::default() });
+    let mut players = Vec::new();
+    for shard in 0..4 {
+        let player = world.dial_shard(shard, Admission::Admitted);
+        let mut bytes = request("/play/arena").into_bytes();
+        bytes.extend(masked_frame(0x82, &move_to(1, shard as f32, 0.0)));
+        world.send_raw(player, &bytes);
+        world.client(player).upgraded();
+        players.push(player);
+    }
+    let homes: Vec<_> = players.iter().map(|player| world.client(*player).shard).collect();
+    assert!(homes.iter().all(|home| *home == homes[0]), "{homes:?}");
+    assert_eq!(players.iter().filter(|player| world.clients[player].handed_over).count(), 3);
+    world.advance_ms(60);
+    let records = world.client(players[0]).records();
+    let positions = records.iter().find_map(|record| match record {
+        Record::Delta { positions, .. } => Some(positions.len()),
+        _ => None,
+    });
+    assert_eq!(positions, Some(4), "the frame behind each request head came along: {records:?}");
+    world.send(players[1], &event(0, 1, 0, b"hi"));
+    assert!(world.client(players[3]).records().iter().any(|record| matches!(record, Record::Event { .. })));
+    assert_eq!(world.count(|metrics| metrics.connections_upgrading.value()), 0);
+}
+
+#[test]
+fn a_drain_tells_then_closes_in_steps_then_ends() {
+    // 10 closes per 100 ms.
+    let mut world = World::new(Settings { drain_batch: 200, ..Settings::default() });
+    let players: Vec<_> = (0..50).map(|_| world.join("/play/arena")).collect();
+    let upgrading = world.dial();
+    world.advance_ms(100);
+    players.iter().for_each(|player| drop(world.client(*player).frames()));
+    world.tell_shards(PeerMessage::Drain);
+    world.tell_shards(PeerMessage::Drain);
+    assert_eq!(world.stopped_accepting, [0]);
+    for player in &players {
+        let records = world.client(*player).records();
+        let [Record::Notice { reason: 2, timeout_ms, retry_after_ms, jitter_ms }] = records[..] else {
+            panic!("{records:?}")
+        };
+        assert_eq!((timeout_ms, retry_after_ms, jitter_ms), (30_000, 1_000, 5_000));
+    }
+    world.send_raw(upgrading, request("/play/arena").as_bytes());
+    assert_eq!(world.client(upgrading).response().0, 503);
+
+    world.advance_ms(1_250);
+    let closing = |world: &World| world.count(|metrics| metrics.closes[CloseReason::Drain.index()].value());
+    assert_eq!(closing(&world), 30, "three steps of ten");
+    for player in &players[..10] {
+        let frames = world.client(*player).frames();
+        assert_eq!(frames.last(), Some(&Frame::Close(Some((1012, "drain".into())))));
+        world.hang_up(*player);
+    }
+    assert!(world.drained.is_empty());
+    world.advance_ms(5_000);
+    assert_eq!((closing(&world), world.drained.len()), (50, 1), "who does not answer is not waited for");
+}
+
+#[test]
+fn a_drain_of_an_empty_relay_is_over_at_once() {
+    let mut world = World::new(Settings { shards: 2, ..Settings::default() });
+    world.tell_shards(PeerMessage::Drain);
+    assert_eq!(world.drained.len(), 2);
+}
