@@ -204,7 +204,6 @@ impl Game {
         resumed: bool,
         seen: Option<u64>,
         development: bool,
-        pool: &mut FramePool,
         now: Now,
     ) -> Option<Greeting> {
         let seat = self.seats.seat(index)?;
@@ -231,6 +230,8 @@ impl Game {
             max_y: self.rules.bounds.max_y.into(),
             max_speed: self.rules.max_speed.into(),
         };
+        // Of one's own: buffers of greetings, kept for ticks, would only grow the pool.
+        let pool = &mut FramePool::default();
         let mut frames = vec![
             Encoded::message(Opcode::Binary, welcome.as_bytes()),
             roster::encode_whole(&self.seats, pool),

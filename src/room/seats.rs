@@ -34,7 +34,8 @@ pub struct Seat {
     pub resume_token: ResumeToken,
     /// Distance covered lately; only where the game has a maximum speed.
     pub speed: Option<Box<SpeedWindow>>,
-    /// User id and display name in one allocation; the first `user_bytes` bytes are the user id.
+    /// User id and display name in one allocation; the first `user_bytes` bytes are the user id. Nothing behind them: the
+    /// name is the user id.
     who: Box<str>,
     user_bytes: u8,
 }
@@ -55,7 +56,10 @@ impl Seat {
 
     /// Display name.
     pub fn name(&self) -> &str {
-        &self.who[usize::from(self.user_bytes)..]
+        match &self.who[usize::from(self.user_bytes)..] {
+            "" => self.user(),
+            name => name,
+        }
     }
 }
 
@@ -115,6 +119,10 @@ impl Seats {
     pub fn take(&mut self, newcomer: &Newcomer<'_>) -> SeatIndex {
         debug_assert!(newcomer.user.len() < 256);
         let index = self.free.pop_front().unwrap_or_else(|| {
+            if self.slots.len() == self.slots.capacity() {
+                // By a quarter, not to double: most games stay at one size, and the rest would be empty seats.
+                self.slots.reserve_exact(4.max(self.slots.len() / 4));
+            }
             self.slots.push(Slot::Free(0));
             SeatIndex(self.slots.len() as u32 - 1)
         });
@@ -128,7 +136,9 @@ impl Seats {
             occupancy: Occupancy::Connected(newcomer.conn),
             resume_token: newcomer.resume_token,
             speed: None,
-            who: [newcomer.user, newcomer.name].concat().into(),
+            who: [newcomer.user, if newcomer.name == newcomer.user { "" } else { newcomer.name }]
+                .concat()
+                .into(),
             user_bytes: newcomer.user.len() as u8,
         });
         index

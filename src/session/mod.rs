@@ -11,6 +11,9 @@ use crate::reasons::CloseReason;
 use crate::time::Instant;
 use crate::wire::frame::Decoder;
 
+/// A time that no connection sees: 2106.
+pub const NEVER_EXPIRES: u32 = u32::MAX;
+
 /// A client's connection, from accept to the last completion.
 #[derive(Debug)]
 pub struct Session {
@@ -27,8 +30,8 @@ pub struct Session {
     /// While it upgrades or closes: when that has taken too long. While it is open: when it is read from again, if it is over
     /// its byte budget. Else `NEVER`.
     pub deadline: Instant,
-    /// `exp` of its token, in unix seconds; `u64::MAX`: a guest.
-    pub expires_at_s: u64,
+    /// `exp` of its token, in unix seconds; `NEVER_EXPIRES`: a guest.
+    pub expires_at_s: u32,
 }
 
 /// Where a client is in its life. It only moves down this list.
@@ -93,7 +96,7 @@ impl Session {
             rates: RateLimiter::default(),
             silence: Silence::broken(now),
             deadline: Instant::NEVER,
-            expires_at_s: u64::MAX,
+            expires_at_s: NEVER_EXPIRES,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
 use crate::session::{Closing, Lifecycle};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::{self, Opcode};
 
@@ -129,7 +129,7 @@ impl Shard {
     /// Tells the rim to end the connection; it answers with `handle_closed`.
     pub(super) fn end(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.find(conn) else { return };
-        connection.session.deadline = crate::time::Instant::NEVER;
+        connection.session.deadline = Instant::NEVER;
         let reason = match &connection.session.lifecycle {
             Lifecycle::Closing(closing) => closing.reason,
             Lifecycle::Upgrading(_) | Lifecycle::HandingOver | Lifecycle::Open(_) => None,

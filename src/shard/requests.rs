@@ -12,8 +12,8 @@ use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::room::game::{Game, GameRules};
 use crate::room::seats::{Newcomer, SeatIndex};
-use crate::session::{Closing, Dialect, Lifecycle};
-use crate::time::Now;
+use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES};
+use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::token::Claims;
 use crate::wire::upgrade::{self, Refusal, Route, Upgrade};
@@ -87,6 +87,10 @@ impl Shard {
             self.seat_player(conn, state, now);
         } else {
             self.set_lifecycle(conn, Lifecycle::HandingOver);
+            if let Some(connection) = self.connections.find(conn) {
+                // Its request came in time; from here on the rim answers, not the clock.
+                connection.session.deadline = crate::time::Instant::NEVER;
+            }
             self.outputs.push_back(Output::HandOver { conn, target, state: Box::new(state) });
         }
     }
@@ -126,8 +130,9 @@ impl Shard {
         };
         self.set_lifecycle(conn, Lifecycle::Open(dialect));
         if let Some(connection) = self.connections.find(conn) {
-            connection.session.deadline = crate::time::Instant::NEVER;
-            connection.session.expires_at_s = claims.map_or(u64::MAX, |claims| claims.expires_at_s);
+            connection.session.deadline = Instant::NEVER;
+            let expires_at_s = |claims: Claims| u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES);
+            connection.session.expires_at_s = claims.map_or(NEVER_EXPIRES, expires_at_s);
         }
         self.outputs.push_back(Output::Upgraded { conn });
         self.schedule_check(conn, now);
@@ -214,7 +219,7 @@ impl Shard {
         }
         let development = self.settings.verifier.is_none();
         let Some(game) = self.games.game(seat.game) else { return Vec::new() };
-        let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, &mut self.pool, now) else {
+        let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, now) else {
             return Vec::new();
         };
         self.metrics.keyframes.increment();

@@ -1,0 +1,349 @@
+//! The binary as an operator meets it: what it says to wrong input, what it prints, how it starts and ends.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "tokens expire on the real clock")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use corelay::ids::{Topic, TopicName};
+use corelay::wire::token::{Algorithm, Verifier};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A folder of its own for each test: no `corelay.toml` of somebody else is read.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("corelay-cli-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.0.join(file), text).unwrap();
+    }
+
+    /// The binary in this folder, without variables of the machine's.
+    fn corelay(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corelay"));
+        command.current_dir(&self.0).args(arguments).stdin(Stdio::null());
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("CORELAY_") || variable == "RUST_LOG" {
+                command.env_remove(variable);
+            }
+        }
+        command
+    }
+
+    /// Runs to the end; what would run on for ever is ended after a while, and fails.
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.corelay(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        for _ in 0..1_000 {
+            if child.try_wait().unwrap().is_some() {
+                return child.wait_with_output().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        let log = text(&child.wait_with_output().unwrap().stderr);
+        panic!("{arguments:?} still runs after 10 s:\n{log}");
+    }
+
+    /// Exit code and standard error of a run that must fail and print nothing.
+    fn failure(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        (output.status.code().unwrap(), text(&output.stderr))
+    }
+
+    fn start(&self, arguments: &[&str]) -> Relay {
+        Relay::start(self.corelay(arguments))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.into()).unwrap()
+}
+
+/// A running relay on ports that the kernel chose.
+struct Relay {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    ready: serde_json::Value,
+}
+
+impl Relay {
+    fn start(mut command: Command) -> Self {
+        command.args(["--log-format", "json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut relay = Self { child, log, ready: serde_json::Value::Null };
+        relay.ready = relay.log_until("ready");
+        relay
+    }
+
+    /// The log line with this message; panics when the log ends before.
+    fn log_until(&mut self, message: &str) -> serde_json::Value {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "no {message:?} in the log:\n{seen}");
+            seen += &line;
+            let line: serde_json::Value = serde_json::from_str(&line).expect("every line is JSON");
+            if line["message"].as_str().unwrap().starts_with(message) {
+                return line;
+            }
+        }
+    }
+
+    fn address(&self, name: &str) -> SocketAddr {
+        self.ready[name].as_str().unwrap().parse().unwrap()
+    }
+
+    fn fetch(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.address("admin")).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn exit_code(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_unknown_key_suggests_the_right_one() {
+    let folder = Folder::new("unknown-key");
+    folder.write("corelay.toml", "shards = 1\n\n[[game]]\npattern = 'arena-*'\ntick_hs = 30\n");
+    let expected = "error: unknown key `tick_hs` (corelay.toml line 5); did you mean `tick_hz`?\n";
+    assert_eq!(folder.failure(&[]), (2, expected.into()));
+    assert_eq!(folder.failure(&["doctor"]), (2, expected.into()));
+}
+
+#[test]
+fn a_wrong_value_names_its_place_and_what_is_allowed() {
+    let folder = Folder::new("wrong-value");
+    folder.write("other.toml", "[[game]]\npattern = 'a'\ntick_hz = 500\n");
+    let (code, error) = folder.failure(&["--config", "other.toml"]);
+    assert_eq!(
+        (code, error.as_str()),
+        (2, "error: `tick_hz` is 500 (other.toml line 3); it must be a whole number from 1 to 120\n")
+    );
+    let (code, error) = folder.failure(&["--shards", "none"]);
+    assert_eq!(
+        (code, error.as_str()),
+        (2, "error: `shards` is \"none\" (--shards); it must be a whole number from 1 to 256\n")
+    );
+    let output = folder.corelay(&[]).env("CORELAY_RATES_MOVE_PER_S", "0").output().unwrap();
+    let expected = "error: `rates.move_per_s` is \"0\" (environment variable CORELAY_RATES_MOVE_PER_S); it must be a whole number from 1 to 1000000\n";
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(2), expected));
+    let (code, error) = folder.failure(&["--config", "missing.toml"]);
+    assert!(
+        code == 2 && error.contains("cannot read the configuration file missing.toml\n  cause: No such file"),
+        "{error}"
+    );
+    let (code, error) = folder.failure(&["--lisen", "127.0.0.1:0"]);
+    assert!(code == 2 && error.contains("'--listen'"), "{error}");
+}
+
+#[test]
+fn strangers_and_impossible_numbers_are_refused_with_a_remedy() {
+    let folder = Folder::new("refusals");
+    let (code, error) = folder.failure(&["--listen", "0.0.0.0:0"]);
+    assert!(
+        code == 2 && error.contains("development mode") && error.contains("\n  try: make a key"),
+        "{error}"
+    );
+    folder.write("short.key", "secret\n");
+    let (code, error) = folder.failure(&["--jwt-key-file", "short.key"]);
+    assert!(
+        code == 2 && error.contains("short.key cannot be used\n  cause: ") && error.contains("32 bytes"),
+        "{error}"
+    );
+    let (code, error) = folder.failure(&["--connections-max", "100000000", "--shards", "1"]);
+    assert!(
+        code == 2 && error.contains("RLIMIT_NOFILE") && error.contains("\n  try: raise the limit"),
+        "{error}"
+    );
+}
+
+#[test]
+fn help_teaches() {
+    let folder = Folder::new("help");
+    let help = text(&folder.run(&["--help"]).stdout);
+    for part in [
+        "--jwt-key-file",
+        "Examples:",
+        "corelay.toml",
+        "CORELAY_",
+        "SIGTERM",
+        "Exit codes:",
+        "token",
+        "doctor",
+    ] {
+        assert!(help.contains(part), "{part:?} is missing in\n{help}");
+    }
+    assert_eq!(text(&folder.run(&["--version"]).stdout), format!("corelay {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_minted_token_is_one_that_the_relay_accepts() {
+    let folder = Folder::new("token");
+    let key = "0123456789abcdef0123456789abcdef";
+    folder.write("corelay.key", &format!("{key}\n"));
+    folder.write("corelay.toml", "jwt_key_file = 'corelay.key'\n");
+    let output = folder.run(&[
+        "token",
+        "--sub",
+        "ann",
+        "--name",
+        "Ann",
+        "--topics",
+        "game:arena-*,game:lobby",
+        "--host",
+        "--ttl",
+        "15m",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let token = text(&output.stdout);
+    assert_eq!(token.lines().count(), 1);
+
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = Verifier::new(Algorithm::Hs256, key.as_bytes()).unwrap().verify(token.trim(), now).unwrap();
+    assert_eq!((&*claims.user, claims.name.as_deref(), claims.host), ("ann", Some("Ann"), true));
+    assert!((now + 890..=now + 900).contains(&claims.expires_at_s));
+    let allows = |name| claims.allows(&Topic::Game(TopicName::parse(name).unwrap()));
+    assert!(allows("arena-7") && allows("lobby") && !allows("garden"));
+
+    let hint = text(&output.stderr);
+    assert!(hint.contains("/play/GAME?token="), "{hint}");
+}
+
+#[test]
+fn a_private_key_signs_what_its_public_key_verifies() {
+    let folder = Folder::new("token-rs256");
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
+    for (name, algorithm) in
+        [("rs256", Algorithm::Rs256), ("es256", Algorithm::Es256), ("eddsa", Algorithm::EdDsa)]
+    {
+        let private = keys.join(format!("{name}.private.pem"));
+        let output = folder.run(&[
+            "token",
+            "--sub",
+            "ann",
+            "--jwt-algorithm",
+            name,
+            "--jwt-key-file",
+            private.to_str().unwrap(),
+        ]);
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        let public = std::fs::read(keys.join(format!("{name}.public.pem"))).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        Verifier::new(algorithm, &public).unwrap().verify(text(&output.stdout).trim(), now).unwrap();
+    }
+}
+
+#[test]
+fn a_token_needs_a_key_and_a_sound_user() {
+    let folder = Folder::new("token-refused");
+    let (code, error) = folder.failure(&["token", "--sub", "ann"]);
+    assert!(code == 2 && error.contains("development mode") && error.contains("openssl rand"), "{error}");
+    folder.write("corelay.key", &"k".repeat(32));
+    let (code, error) = folder.failure(&["token", "--sub", "", "--jwt-key-file", "corelay.key"]);
+    assert_eq!((code, error.as_str()), (2, "error: --sub has 0 bytes; it must have 1 to 128\n"));
+    let (code, error) =
+        folder.failure(&["token", "--sub", "ann", "--ttl", "1w", "--jwt-key-file", "corelay.key"]);
+    assert!(code == 2 && error.contains("90s, 15m, 1h, 7d"), "{error}");
+}
+
+#[test]
+fn the_doctor_says_whether_the_relay_could_run() {
+    let folder = Folder::new("doctor");
+    let output = folder.run(&["doctor", "--shards", "3"]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    for part in ["kernel", "io_uring", "RLIMIT_NOFILE", "net.core.somaxconn", "on 3 shard(s)"] {
+        assert!(report.contains(part), "{part:?} is missing in\n{report}");
+    }
+    let output = folder.run(&["doctor", "--connections-max", "100000000"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).ends_with("The relay cannot run here: see FAIL above.\n"));
+}
+
+#[test]
+fn flags_win_over_variables_over_the_file() {
+    let folder = Folder::new("precedence");
+    folder.write("corelay.toml", "shards = 1\n");
+    assert_eq!(folder.start(&[]).ready["shards"], 1);
+    let mut command = folder.corelay(&["serve"]);
+    command.env("CORELAY_SHARDS", "2");
+    assert_eq!(Relay::start(command).ready["shards"], 2);
+    let mut command = folder.corelay(&["--shards", "3"]);
+    command.env("CORELAY_SHARDS", "2");
+    assert_eq!(Relay::start(command).ready["shards"], 3);
+}
+
+#[test]
+fn it_starts_serves_the_admin_pages_and_ends_when_told() {
+    let folder = Folder::new("life");
+    let mut relay = folder.start(&["--shards", "2", "--connections-max", "1000"]);
+    assert_eq!(relay.ready["connections_max"], 1000);
+    for (path, expected) in [("/readyz", "ok"), ("/livez", "ok"), ("/version", "\"shards\":2")] {
+        let answer = relay.fetch(path);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(expected), "{path}: {answer}");
+    }
+    let metrics = relay.fetch("/metrics");
+    assert!(metrics.contains("corelay_connections{shard=\"1\",state=\"open\"} 0"), "{metrics}");
+    relay.signal(Signal::TERM);
+    relay.log_until("draining");
+    relay.log_until("drained");
+    assert_eq!(relay.exit_code(), 0);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let folder = Folder::new("port");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for arguments in
+        [["--listen", &address, "--admin", "127.0.0.1:0"], ["--admin", &address, "--listen", "127.0.0.1:0"]]
+    {
+        let output = folder.run(&arguments);
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {log}");
+        assert!(log.contains(&address) && log.contains(arguments[0]), "{arguments:?}: {log}");
+    }
+}
+
+#[test]
+fn an_idle_relay_stays_alive() {
+    let folder = Folder::new("idle");
+    let relay = folder.start(&["--shards", "1"]);
+    std::thread::sleep(Duration::from_millis(5_500));
+    let answer = relay.fetch("/livez");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
