@@ -1,5 +1,6 @@
 //! Sends in flight: the frames, and the headers the kernel reads, at addresses that stay until the completion.
 
+use std::num::NonZeroU32;
 use std::ptr::null_mut;
 
 use io_uring::{opcode, squeue, types};
@@ -11,9 +12,9 @@ use crate::wire::encoded::Encoded;
 /// `WAITALL`: the kernel itself continues a send that found the socket's buffer full.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Which send of the pool.
+/// Which send of the pool, counted from 1: a connection without one needs no further byte to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SendId(u32);
+pub(super) struct SendId(NonZeroU32);
 
 /// How far a send is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub(super) enum Progress {
     Short,
 }
 
-/// The pool. In a steady state no send allocates. It is as large as the most sends that one turn has ever begun, which is up
-/// to one per player: what only sends of several frames need is kept apart.
+/// The pool. In a steady state no send allocates. It is as large as the most sends that were ever in flight at once: those of
+/// one turn, and of clients that do not read. What only sends of several frames need is kept apart.
 #[derive(Default)]
 pub(super) struct Sends {
     sends: Vec<Send>,
@@ -58,7 +59,7 @@ impl Sends {
     pub(super) fn start(&mut self, frames: Frames) -> SendId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.sends.push(Send::default());
-            SendId(self.sends.len() as u32 - 1)
+            SendId(NonZeroU32::MIN.saturating_add(self.sends.len() as u32 - 1))
         });
         let gather = match &frames {
             Frames::One(_) => None,
@@ -98,7 +99,7 @@ impl Sends {
     }
 
     fn send(&mut self, id: SendId) -> &mut Send {
-        &mut self.sends[id.0 as usize]
+        &mut self.sends[id.0.get() as usize - 1]
     }
 }
 
