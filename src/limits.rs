@@ -147,6 +147,9 @@ pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 pub const COMPLETIONS_PER_TURN: usize = 64;
 /// … but no longer than this: the price that a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
+/// Outputs carried out in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before
+/// their completions are looked at, and with them the memory of the pool of sends.
+pub const OUTPUTS_PER_TURN: usize = 1024;
 /// Longest sleep of a loop: `/livez` watches that it turns.
 pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 

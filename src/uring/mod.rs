@@ -95,7 +95,11 @@ pub struct Loop {
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
+    /// After a sleep.
     Next,
+    /// Outputs are left: no sleep, and no new receives, since an output may hand over or pause their connection.
+    AtOnce,
+    /// It does not.
     Last,
 }
 
@@ -142,13 +146,17 @@ impl Loop {
         self.peers = peers;
         self.driver.await_wake(&self.mailbox);
         let mut completions = Vec::with_capacity(REAP_BATCH);
-        while self.turn(&mut completions) == Turn::Next {
-            let slept_at = self.clock.instant();
-            self.metrics.loop_turn.record(slept_at.since(self.now.instant));
-            let timeout = self.sleep_time(slept_at);
-            self.driver.ring.wait(timeout)?;
+        loop {
+            let turn = self.turn(&mut completions);
+            let ended_at = self.clock.instant();
+            self.metrics.loop_turn.record(ended_at.since(self.now.instant));
+            let sleep_time = match turn {
+                Turn::Next => self.sleep_time(ended_at),
+                Turn::AtOnce => Duration::ZERO,
+                Turn::Last => return Ok(()),
+            };
+            self.driver.ring.wait(sleep_time)?;
         }
-        Ok(())
     }
 
     fn turn(&mut self, completions: &mut Vec<Completion>) -> Turn {
@@ -159,17 +167,24 @@ impl Loop {
         if self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
             self.shard.handle_timeout(self.now);
         }
-        while let Some(output) = self.shard.poll_output() {
-            if self.perform(output) == Turn::Last {
-                self.ring_doorbells();
-                return Turn::Last;
-            }
+        let next = self.perform_outputs();
+        if next == Turn::Next {
+            self.arm_receives();
         }
-        self.arm_receives();
         self.sweep();
         self.driver.acceptor.turn(&mut self.driver.ring, &self.metrics, self.now.instant);
         self.ring_doorbells();
-        Turn::Next
+        next
+    }
+
+    fn perform_outputs(&mut self) -> Turn {
+        for _ in 0..limits::OUTPUTS_PER_TURN {
+            let Some(output) = self.shard.poll_output() else { return Turn::Next };
+            if self.perform(output) == Turn::Last {
+                return Turn::Last;
+            }
+        }
+        Turn::AtOnce
     }
 
     fn handle_completions(&mut self, completions: &mut Vec<Completion>) {

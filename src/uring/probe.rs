@@ -241,7 +241,7 @@ fn buffer_ring_works(ring: &IoUring) -> bool {
 
 /// Whether a message from one ring with deferred task work reaches another.
 fn messages_arrive(target: &mut Ring) -> bool {
-    const PATIENCE: Duration = Duration::from_millis(100);
+    const PATIENCE: Duration = Duration::from_secs(1);
     let Ok(mut source) = Ring::new(PROBE_SIZES) else { return false };
     source.ring_doorbell(target.fd(), Token::numbered(Operation::Ring, 0));
     let mut completions = Vec::with_capacity(8);

@@ -53,7 +53,7 @@ pub(super) struct Socket {
     pub(super) seen_closing: bool,
 }
 
-const _: () = assert!(size_of::<Socket>() <= 32, "part of the memory of an idle player");
+const _: () = assert!(size_of::<Socket>() <= 24, "part of the memory of an idle player");
 
 impl Socket {
     const FREE: Self = Self {
