@@ -153,10 +153,33 @@ pub const OUTPUTS_PER_TURN: usize = 1024;
 /// Longest sleep of a loop: `/livez` watches that it turns.
 pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// User memory of one idle player, connection, seat and roster entry included: a named sum, checked by a test that
-/// measures the structs, and by the load test on the whole process.
-pub const IDLE_PLAYER_BYTES_MAX: usize = 320;
+// ── Memory of an idle player ────────────────────────────────────────────────────────────────────────────────────────
+// The structs assert their part where they are declared; `tests/allocations.rs` counts the whole.
 
+/// Its place in the shard's table of connections.
+pub const CONNECTION_BYTES_MAX: usize = 128;
+/// Its place in the ring's table of sockets.
+pub const SOCKET_BYTES_MAX: usize = 32;
+/// Its seat.
+pub const SEAT_BYTES_MAX: usize = 56;
+/// Its position.
+pub const POSITION_BYTES: usize = 12;
+/// User id and name, with the rounding of the allocator.
+pub const NAMES_BYTES: usize = 24;
+/// Its share of a game of 50: the game itself, spare seats, frames kept for the next tick.
+pub const GAME_SHARE_BYTES: usize = 44;
+/// Its entries in queues that keep their size: deadlines, outboxes to look at, sends.
+pub const QUEUE_ENTRIES_BYTES: usize = 24;
+/// User memory of an idle player, as the slope over the number of players.
+pub const IDLE_PLAYER_BYTES_MAX: usize = CONNECTION_BYTES_MAX
+    + SOCKET_BYTES_MAX
+    + SEAT_BYTES_MAX
+    + POSITION_BYTES
+    + NAMES_BYTES
+    + GAME_SHARE_BYTES
+    + QUEUE_ENTRIES_BYTES;
+
+const _: () = assert!(IDLE_PLAYER_BYTES_MAX <= 320, "the budget that the relay promises");
 const _: () = assert!(OUTBOUND_MESSAGE_BYTES_MAX < 65_535, "Godot's default inbound buffer");
 const _: () = assert!(EVENT_PAYLOAD_BYTES_MAX + 16 < OUTBOUND_MESSAGE_BYTES_MAX);
 const _: () = assert!(EVENT_PAYLOAD_BYTES_MAX + 8 <= MESSAGE_BYTES_MAX);

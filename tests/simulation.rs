@@ -5,13 +5,11 @@
 
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use corelay::shard::settings::Settings;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use world::World;
-use world::client::{ClientId, Frame, Object, Record, event, move_to, put_object, remove_object};
+use world::client::{ClientId, Frame, Record, View, event, move_to, put_object, remove_object};
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 400;
@@ -46,48 +44,6 @@ struct Player {
     view: View,
     events_seen: Vec<u32>,
     events_expected: Vec<u32>,
-}
-
-/// A game as one player knows it.
-#[derive(Debug, Default, Clone, PartialEq)]
-struct View {
-    roster: BTreeSet<u32>,
-    positions: BTreeMap<u32, (f32, f32)>,
-    objects: BTreeMap<u32, (u16, f32, f32)>,
-}
-
-impl View {
-    fn set(&mut self, positions: &[(u32, f32, f32)], objects: &[Object]) {
-        self.positions.extend(positions.iter().map(|(player, x, y)| (*player, (*x, *y))));
-        self.objects.extend(objects.iter().map(|object| (object.id, (object.kind, object.x, object.y))));
-    }
-
-    fn apply(&mut self, record: &Record) {
-        match record {
-            Record::Keyframe { positions, objects, .. } => {
-                self.positions.clear();
-                self.objects.clear();
-                self.set(positions, objects);
-            }
-            Record::Delta { positions, objects, gone_players, gone_objects, .. } => {
-                self.set(positions, objects);
-                self.positions.retain(|player, _| !gone_players.contains(player));
-                self.objects.retain(|object, _| !gone_objects.contains(object));
-            }
-            Record::Roster { flags, joined, left } => {
-                if flags & 1 != 0 {
-                    self.roster.clear();
-                }
-                for (player, _, _) in joined {
-                    assert!(self.roster.insert(*player), "player {player} joined twice");
-                }
-                for (player, _) in left {
-                    assert!(self.roster.remove(player), "player {player} left without having joined");
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 struct Simulation {

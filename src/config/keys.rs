@@ -49,7 +49,7 @@ pub struct Draft {
     pub insecure: bool,
     /// `GET /echo` exists.
     pub enable_echo: bool,
-    /// Origins allowed beside the request's own host.
+    /// Origins allowed instead of the request's own host.
     pub allowed_origins: Vec<Box<str>>,
     /// `None`: development mode.
     pub jwt_key_file: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! The connections of a shard: a table whose slots are reused under another generation.
 
 use crate::ids::ConnId;
+use crate::limits::CONNECTION_BYTES_MAX;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
 
@@ -38,6 +39,7 @@ pub struct Connections {
 
 /// Bytes of one place in the table.
 pub const CONNECTION_BYTES: usize = size_of::<Slot>();
+const _: () = assert!(CONNECTION_BYTES <= CONNECTION_BYTES_MAX);
 
 #[derive(Debug)]
 struct Slot {

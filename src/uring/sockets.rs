@@ -108,6 +108,7 @@ pub(super) struct Sockets {
 
 /// Bytes of one place in the table.
 pub const SOCKET_BYTES: usize = size_of::<Socket>();
+const _: () = assert!(SOCKET_BYTES <= crate::limits::SOCKET_BYTES_MAX);
 
 impl Sockets {
     /// Room for `connections`; more grow it.

@@ -1,7 +1,12 @@
-//! The client's side of the wire, written from the protocol: what the relay encodes is not decoded by the relay's code.
+//! A client without a socket: a buffer of bytes, and how the world treats it.
+
+#[path = "../support/records.rs"]
+mod records;
 
 use corelay::ids::ConnId;
 use corelay::reasons::CloseReason;
+
+pub use records::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId(pub u32);
@@ -23,95 +28,6 @@ pub struct Client {
     pub ended: Option<Option<CloseReason>>,
 }
 
-/// One frame from the relay.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Frame {
-    Record(Record),
-    Text(String),
-    Ping(Vec<u8>),
-    Pong(Vec<u8>),
-    Close(Option<(u16, String)>),
-}
-
-/// A record from the relay.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Record {
-    Welcome(Welcome),
-    Keyframe {
-        tick: u32,
-        positions: Vec<(u32, f32, f32)>,
-        objects: Vec<Object>,
-    },
-    Delta {
-        tick: u32,
-        positions: Vec<(u32, f32, f32)>,
-        objects: Vec<Object>,
-        gone_players: Vec<u32>,
-        gone_objects: Vec<u32>,
-    },
-    Event {
-        scope: u8,
-        code: u16,
-        sender: u32,
-        seq: u64,
-        payload: Vec<u8>,
-    },
-    Pong {
-        nonce: u32,
-        client_time_us: u64,
-        server_time_us: u64,
-        tick: u32,
-    },
-    Roster {
-        flags: u8,
-        joined: Vec<(u32, String, String)>,
-        left: Vec<(u32, u8)>,
-    },
-    RateLimited {
-        class: u8,
-        retry_after_ms: u32,
-    },
-    Correction {
-        reason: u8,
-        input_seq: u16,
-        x: f32,
-        y: f32,
-    },
-    Notice {
-        reason: u8,
-        timeout_ms: u32,
-        retry_after_ms: u32,
-        jitter_ms: u32,
-    },
-    Error {
-        code: u8,
-        text: String,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Welcome {
-    pub flags: u8,
-    pub tick_hz: u16,
-    pub player_id: u32,
-    pub epoch: u64,
-    pub seq: u64,
-    pub tick: u32,
-    pub server_time_us: u64,
-    pub resume_token: String,
-    pub bounds: [f32; 4],
-    pub max_speed: f32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Object {
-    pub id: u32,
-    pub kind: u16,
-    pub flags: u16,
-    pub x: f32,
-    pub y: f32,
-}
-
 impl Client {
     pub fn new(shard: usize, conn: ConnId) -> Self {
         Self {
@@ -130,15 +46,7 @@ impl Client {
 
     /// Reads an HTTP response off the inbox: its status, and head and body as text.
     pub fn response(&mut self) -> (u16, String) {
-        let end =
-            self.inbox.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole response head") + 4;
-        let head = String::from_utf8(self.inbox.drain(..end).collect()).expect("an ASCII head");
-        let status: u16 = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
-        if status == 101 {
-            return (status, head);
-        }
-        let body = String::from_utf8(std::mem::take(&mut self.inbox)).expect("a text body");
-        (status, head + &body)
+        take_response(&mut self.inbox)
     }
 
     /// Reads 101, Welcome, Roster and Keyframe, in this order, and returns the Welcome.
@@ -158,30 +66,7 @@ impl Client {
 
     /// The next frame, if a whole one is there.
     pub fn next(&mut self) -> Option<Frame> {
-        let [first, second, ..] = self.inbox[..] else { return None };
-        assert_eq!(second & 0x80, 0, "a server does not mask");
-        let (header, length) = match second {
-            126 => (4, usize::from(u16::from_be_bytes(self.inbox.get(2..4)?.try_into().ok()?))),
-            127 => (10, u64::from_be_bytes(self.inbox.get(2..10)?.try_into().ok()?) as usize),
-            short => (2, usize::from(short)),
-        };
-        if self.inbox.len() < header + length {
-            return None;
-        }
-        let payload = self.inbox[header..header + length].to_vec();
-        self.inbox.drain(..header + length);
-        Some(match first {
-            0x81 => Frame::Text(String::from_utf8(payload).expect("UTF-8")),
-            0x82 => Frame::Record(Record::parse(&payload)),
-            0x88 if payload.is_empty() => Frame::Close(None),
-            0x88 => {
-                let code = u16::from_be_bytes([payload[0], payload[1]]);
-                Frame::Close(Some((code, String::from_utf8(payload[2..].to_vec()).expect("UTF-8"))))
-            }
-            0x89 => Frame::Ping(payload),
-            0x8A => Frame::Pong(payload),
-            other => panic!("frame starts with {other:#x}"),
-        })
+        take_frame(&mut self.inbox)
     }
 
     /// Every frame that is there.
@@ -205,196 +90,4 @@ impl Client {
             other => panic!("no close frame, but {other:?}"),
         }
     }
-}
-
-/// Reads big-endian numbers off the front.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (head, rest) = self.0.split_first_chunk::<N>().expect("the record is long enough");
-        self.0 = rest;
-        *head
-    }
-    fn u8(&mut self) -> u8 {
-        self.take::<1>()[0]
-    }
-    fn u16(&mut self) -> u16 {
-        u16::from_be_bytes(self.take())
-    }
-    fn u32(&mut self) -> u32 {
-        u32::from_be_bytes(self.take())
-    }
-    fn u64(&mut self) -> u64 {
-        u64::from_be_bytes(self.take())
-    }
-    fn f32(&mut self) -> f32 {
-        f32::from_be_bytes(self.take())
-    }
-    fn text(&mut self) -> String {
-        let length = usize::from(self.u8());
-        let (text, rest) = self.0.split_at(length);
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).expect("UTF-8")
-    }
-    fn positions(&mut self, count: u32) -> Vec<(u32, f32, f32)> {
-        (0..count).map(|_| (self.u32(), self.f32(), self.f32())).collect()
-    }
-    fn objects(&mut self, count: u32) -> Vec<Object> {
-        let object =
-            |_| Object { id: self.u32(), kind: self.u16(), flags: self.u16(), x: self.f32(), y: self.f32() };
-        (0..count).map(object).collect()
-    }
-    fn end(&self) {
-        assert!(self.0.is_empty(), "{} bytes too many", self.0.len());
-    }
-}
-
-impl Record {
-    fn parse(bytes: &[u8]) -> Self {
-        let mut read = Reader(bytes);
-        let record = match read.u8() {
-            0x81 => Self::Welcome(Welcome {
-                flags: read.u8(),
-                tick_hz: read.u16(),
-                player_id: read.u32(),
-                epoch: read.u64(),
-                seq: read.u64(),
-                tick: read.u32(),
-                server_time_us: read.u64(),
-                resume_token: read.take::<16>().iter().map(|byte| format!("{byte:02x}")).collect(),
-                bounds: [read.f32(), read.f32(), read.f32(), read.f32()],
-                max_speed: read.f32(),
-            }),
-            0x82 => {
-                read.take::<3>();
-                let (tick, positions, objects) = (read.u32(), read.u32(), read.u32());
-                Self::Keyframe { tick, positions: read.positions(positions), objects: read.objects(objects) }
-            }
-            0x83 => {
-                read.u8();
-                let gone_players = read.u16();
-                let (tick, positions, objects, gone_objects) =
-                    (read.u32(), read.u32(), read.u32(), read.u32());
-                Self::Delta {
-                    tick,
-                    positions: read.positions(positions),
-                    objects: read.objects(objects),
-                    gone_players: (0..gone_players).map(|_| read.u32()).collect(),
-                    gone_objects: (0..gone_objects).map(|_| read.u32()).collect(),
-                }
-            }
-            0x84 => {
-                let (scope, code, sender, seq) = (read.u8(), read.u16(), read.u32(), read.u64());
-                Self::Event { scope, code, sender, seq, payload: std::mem::take(&mut read.0).to_vec() }
-            }
-            0x85 => {
-                read.take::<3>();
-                Self::Pong {
-                    nonce: read.u32(),
-                    client_time_us: read.u64(),
-                    server_time_us: read.u64(),
-                    tick: read.u32(),
-                }
-            }
-            0x86 => {
-                let (flags, joined, left) = (read.u8(), read.u16(), read.u16());
-                Self::Roster {
-                    flags,
-                    joined: (0..joined).map(|_| (read.u32(), read.text(), read.text())).collect(),
-                    left: (0..left).map(|_| (read.u32(), read.u8())).collect(),
-                }
-            }
-            0x87 => {
-                let class = read.u8();
-                read.u16();
-                Self::RateLimited { class, retry_after_ms: read.u32() }
-            }
-            0x88 => {
-                Self::Correction { reason: read.u8(), input_seq: read.u16(), x: read.f32(), y: read.f32() }
-            }
-            0x89 => {
-                let reason = read.u8();
-                read.u16();
-                Self::Notice {
-                    reason,
-                    timeout_ms: read.u32(),
-                    retry_after_ms: read.u32(),
-                    jitter_ms: read.u32(),
-                }
-            }
-            0x8A => {
-                let code = read.u8();
-                read.u16();
-                let text = String::from_utf8(std::mem::take(&mut read.0).to_vec()).expect("UTF-8");
-                Self::Error { code, text }
-            }
-            kind => panic!("record kind {kind:#x}"),
-        };
-        read.end();
-        record
-    }
-}
-
-/// A frame as clients send it: masked. `first` is the byte with FIN and the opcode.
-pub fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [0x37, 0xFA, 0x21, 0x3D];
-    let mut frame = vec![first];
-    match payload.len() {
-        short @ 0..=125 => frame.push(0x80 | short as u8),
-        medium @ 126..=0xFFFF => {
-            frame.push(0x80 | 126);
-            frame.extend((medium as u16).to_be_bytes());
-        }
-        long => {
-            frame.push(0x80 | 127);
-            frame.extend((long as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]));
-    frame
-}
-
-/// An upgrade request for `target`.
-pub fn request(target: &str) -> String {
-    format!(
-        "GET {target} HTTP/1.1\r\nHost: relay.example:4000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-}
-
-// ── Records from a client ───────────────────────────────────────────────────────────────────────────────────────────
-
-pub fn move_to(input_seq: u16, x: f32, y: f32) -> Vec<u8> {
-    [&[1, 0][..], &input_seq.to_be_bytes(), &x.to_be_bytes(), &y.to_be_bytes()].concat()
-}
-
-pub fn put_object(id: u32, kind: u16, flags: u16, x: f32, y: f32) -> Vec<u8> {
-    let head = [&[4, 0, 0, 0][..], &id.to_be_bytes(), &kind.to_be_bytes(), &flags.to_be_bytes()].concat();
-    [head, x.to_be_bytes().to_vec(), y.to_be_bytes().to_vec()].concat()
-}
-
-pub fn remove_object(id: u32) -> Vec<u8> {
-    [&[5, 0, 0, 0][..], &id.to_be_bytes()].concat()
-}
-
-pub fn event(scope: u8, code: u16, target: u32, payload: &[u8]) -> Vec<u8> {
-    [&[6, scope][..], &code.to_be_bytes(), &target.to_be_bytes(), payload].concat()
-}
-
-pub fn ping(nonce: u32, client_time_us: u64) -> Vec<u8> {
-    [&[7, 0, 0, 0][..], &nonce.to_be_bytes(), &client_time_us.to_be_bytes()].concat()
-}
-
-pub fn host_moves(positions: &[(u32, f32, f32)]) -> Vec<u8> {
-    let mut record = [&[8, 0, 0, 0][..], &(positions.len() as u32).to_be_bytes()].concat();
-    for (player, x, y) in positions {
-        record.extend([player.to_be_bytes(), x.to_be_bytes(), y.to_be_bytes()].concat());
-    }
-    record
-}
-
-pub fn close(code: u16, reason: &str) -> Vec<u8> {
-    masked_frame(0x88, &[&code.to_be_bytes()[..], reason.as_bytes()].concat())
 }

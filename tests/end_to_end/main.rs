@@ -1,0 +1,19 @@
+//! The real binary over the real kernel: what the tests of the core show with virtual time holds on sockets, too.
+//!
+//! Each test has a relay of its own, in a process of its own. Nothing sleeps for a fixed time: a test waits for a frame, a
+//! line of the log, or a number in `/metrics`.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "the log of a relay whose test failed")]
+#![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
+
+mod misuse;
+mod operations;
+mod play;
+mod player;
+#[path = "../support/records.rs"]
+mod records;
+mod relay;
+mod rough;
+mod seats;
+mod socket;

@@ -1,0 +1,259 @@
+//! The relay under test: a process, its log, its admin pages.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a test waits for what must come. Long enough for a busy machine; nothing waits so long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// No limit that a test would run into.
+pub const NO_RATES: &str = "
+    [rates]
+    move_per_s = 100000
+    move_burst = 100000
+    object_per_s = 100000
+    object_burst = 100000
+    event_per_s = 100000
+    event_burst = 100000
+    bytes_per_s = 100000000
+    bytes_burst = 100000000
+";
+
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A directory that ends with its test.
+pub struct Place {
+    directory: PathBuf,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        static PLACES: AtomicU32 = AtomicU32::new(0);
+        let number = PLACES.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("corelay-end-to-end-{}-{number}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        Self { directory }
+    }
+
+    /// Writes a file, and returns its path.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        let path = self.directory.join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What is left over is in the directory for temporary files.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// How a relay is started.
+pub struct Setup {
+    /// In front of the relay's own command line: `ulimit -n 200;`.
+    pub shell_prefix: &'static str,
+    pub arguments: Vec<String>,
+    /// Content of `corelay.toml`.
+    pub toml: String,
+    pub listen: SocketAddr,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            shell_prefix: "",
+            arguments: vec!["--shards".into(), "1".into()],
+            toml: String::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+}
+
+/// The corelay binary, without the environment of the test.
+pub fn corelay(place: &Place, shell_prefix: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("{shell_prefix} exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_corelay")]).env_clear().current_dir(place.path());
+    command
+}
+
+/// A running relay. It is killed when the test ends; if the test failed, its log is printed.
+pub struct Relay {
+    child: Child,
+    log: Arc<Log>,
+    pub listen: SocketAddr,
+    admin: SocketAddr,
+    _place: Place,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Relay {
+    /// One shard, and this configuration.
+    pub fn start(toml: &str) -> Self {
+        Self::set_up(Setup { toml: toml.into(), ..Setup::default() })
+    }
+
+    /// So many shards, and this configuration.
+    pub fn start_shards(shards: u16, toml: &str) -> Self {
+        let arguments = vec!["--shards".into(), shards.to_string()];
+        Self::set_up(Setup { arguments, toml: toml.into(), ..Setup::default() })
+    }
+
+    /// Starts a relay on free ports, and waits until it is ready.
+    pub fn set_up(setup: Setup) -> Self {
+        let place = Place::new();
+        let config = place.file("corelay.toml", &setup.toml);
+        let mut command = corelay(&place, setup.shell_prefix);
+        command.args(["--config", &config, "--listen", &setup.listen.to_string(), "--admin", "127.0.0.1:0"]);
+        command.args(["--log-format", "json"]).args(setup.arguments);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+
+        let log = Arc::new(Log::default());
+        let (lines, writer) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                writer.lines.lock().unwrap().push(line);
+                writer.grown.notify_all();
+            }
+        });
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut relay = Self { child, log, listen: nowhere, admin: nowhere, _place: place };
+        let ready = relay.await_log("\"message\":\"ready\"");
+        let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+        let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
+        (relay.listen, relay.admin) = (address("listen"), address("admin"));
+        assert_eq!(relay.fetch("/readyz"), (200, "ok\n".into()));
+        relay
+    }
+
+    /// Asks for an admin page: status and body.
+    pub fn fetch(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
+    }
+
+    /// A metric, summed over the shards and over all label values that are not named in `labels` (as `reason="slow"`).
+    pub fn metric(&self, name: &str, labels: &[&str]) -> u64 {
+        sum(&self.fetch("/metrics").1, name, labels) as u64
+    }
+
+    /// Waits until a metric is as it should be.
+    #[track_caller]
+    pub fn await_metric(&self, name: &str, labels: &[&str], fits: impl Fn(u64) -> bool) -> u64 {
+        let started = Instant::now();
+        loop {
+            let value = self.metric(name, labels);
+            if fits(value) {
+                return value;
+            }
+            assert!(started.elapsed() < PATIENCE, "{name} {labels:?} is {value} and stays so");
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Waits until this many refusals with this label are counted.
+    #[track_caller]
+    pub fn await_refusals(&self, reason: &str, count: u64) {
+        let label = format!("reason=\"{reason}\"");
+        self.await_metric("corelay_refusals_total", &[&label], |value| value == count);
+    }
+
+    /// Waits until this many closes with this label are counted.
+    #[track_caller]
+    pub fn await_closes(&self, reason: &str, count: u64) {
+        let label = format!("reason=\"{reason}\"");
+        self.await_metric("corelay_closes_total", &[&label], |value| value == count);
+    }
+
+    /// Waits for a line with this text.
+    #[track_caller]
+    pub fn await_log(&self, text: &str) -> String {
+        let lines = self.log.lines.lock().unwrap();
+        let find = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let missing = |lines: &mut Vec<String>| find(lines).is_none();
+        let (lines, _) = self.log.grown.wait_timeout_while(lines, PATIENCE, missing).unwrap();
+        find(&lines).unwrap_or_else(|| panic!("no line of the log says {text:?}:\n{}", lines.join("\n")))
+    }
+
+    /// How many lines have this text by now.
+    pub fn log_count(&self, text: &str) -> usize {
+        self.log.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end of the process.
+    #[track_caller]
+    pub fn exit_status(&mut self) -> ExitStatus {
+        exit_status(&mut self.child, Duration::from_secs(30))
+    }
+}
+
+/// Waits for the end of a process.
+#[track_caller]
+pub fn exit_status(child: &mut Child, patience: Duration) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(started.elapsed() < patience, "the process does not end");
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let failed = thread::panicking();
+        let running = matches!(self.child.try_wait(), Ok(None));
+        let metrics = if running && !failed { self.fetch("/metrics").1 } else { String::new() };
+        // It may have ended on its own since.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let log = self.log.lines.lock().unwrap().join("\n");
+        if failed {
+            eprintln!("── log of the relay ──\n{log}\n──");
+            return;
+        }
+        // Whatever a test does to it, the relay keeps its own promises.
+        assert!(!log.contains("\"level\":\"ERROR\""), "errors in the log:\n{log}");
+        for promise in ["corelay_completion_overflows_total", "corelay_receives_lost_total"] {
+            assert_eq!(sum(&metrics, promise, &[]), 0.0, "{promise}");
+        }
+    }
+}
+
+fn sum(metrics: &str, name: &str, labels: &[&str]) -> f64 {
+    let samples = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    let samples = samples.filter(|sample| sample.starts_with(['{', ' ']));
+    let fitting = samples.filter(|sample| labels.iter().all(|label| sample.contains(label)));
+    fitting.map(|sample| sample.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
