@@ -160,7 +160,7 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let machine = Machine::prepare();
     let config = loaded.resolve(machine.cpus.len(), machine.descriptors)?;
 
-    logs::start(log_format);
+    let _written_when_dropped = logs::start(log_format);
     if let Some(file) = &config.file {
         tracing::info!(file = %file.display(), "configuration read");
     }

@@ -123,7 +123,7 @@ pub const CONNECTIONS_RESERVE: u32 = 64;
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 256;
 /// Letters waiting between two shards. Full: a hand-over is refused with 503.
-pub const MAILBOX_LETTERS_MAX: usize = 256;
+pub const MAILBOX_LETTERS_MAX: usize = 1024;
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// See `RECEIVE_BUFFERS`.
@@ -144,12 +144,12 @@ pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// fresher frames for a slow client.
 pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 /// Completions a busy loop waits for before it turns …
-pub const COMPLETIONS_PER_TURN: usize = 64;
+pub const COMPLETIONS_PER_TURN: usize = 512;
 /// … but no longer than this: the price that a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
-/// Outputs carried out in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before
-/// their completions are looked at, and with them the memory of the pool of sends.
-pub const OUTPUTS_PER_TURN: usize = 1024;
+/// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
+/// completions are looked at, and with them the memory of the pool of sends.
+pub const SENDS_PER_TURN: usize = 1024;
 /// Longest sleep of a loop: `/livez` watches that it turns.
 pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
@@ -188,4 +188,6 @@ const _: () = assert!(ECHO_OUTBOX_BYTES_MAX > ECHO_MESSAGE_BYTES_MAX);
 const _: () =
     assert!(NAME_BYTES_MAX < 256 && USER_ID_BYTES_MAX < 256, "their length is one byte on the wire");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () =
+    assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());

@@ -269,9 +269,16 @@ impl Game {
     /// A player moves. Allocates nothing, unless the game has a maximum speed and this seat is the first beyond those that
     /// have moved before.
     pub fn move_player(&mut self, index: SeatIndex, record: &Move, now: Instant) -> Moved {
-        let Some(player) = self.player(index) else { return Moved::Applied };
         let (x, y) = (record.x.get(), record.y.get());
         let held = self.positions.at(index.slot());
+        // Who has a position has a seat: it need not be looked at.
+        let player_id = match held {
+            Some(held) => held.player_id,
+            None => match self.player(index) {
+                Some(player) => player.0.into(),
+                None => return Moved::Applied,
+            },
+        };
         let reason = if !self.rules.bounds.contain(x, y) {
             Some(CorrectionReason::OutOfBounds)
         } else if let Some(held) = held.filter(|_| self.rules.max_speed.is_finite()) {
@@ -288,7 +295,7 @@ impl Game {
             let (x, y) = held.map_or_else(|| self.nearest(x, y), |held| (held.x.get(), held.y.get()));
             return Moved::Refused { reason, x, y };
         }
-        let position = Position { player_id: player.0.into(), x: record.x, y: record.y };
+        let position = Position { player_id, x: record.x, y: record.y };
         self.positions.set(index.slot(), position);
         Moved::Applied
     }

@@ -57,6 +57,10 @@ impl Shard {
             return;
         }
         let seat = connection.seat.take();
+        if connection.session.deadline != Instant::NEVER {
+            // It is not read from, for its byte budget; but the peer's end must be seen.
+            self.outputs.push_back(Output::Resume { conn });
+        }
         if reason == CloseReason::Slow {
             self.drop_waiting(conn);
         }

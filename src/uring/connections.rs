@@ -225,6 +225,11 @@ impl Loop {
         let Some(socket) = self.sockets.find(conn) else { return };
         tracing::debug!(slot = conn.slot, generation = conn.generation, ?error, "send failed");
         socket.flags.raise(Flag::Broken);
+        if socket.flags.has(Flag::Ended) {
+            // The core has heard of the end, and waits for this send. There is nothing left to wait for.
+            socket.state = State::Closing;
+            return;
+        }
         if socket.flags.has(Flag::Receiving) {
             self.submit_shutdown(conn, ShutdownSides::Both);
         }

@@ -30,6 +30,8 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 pub use addresses::Addresses;
 pub use clock::Clock;
 pub use listener::{BindError, ListenOptions, Listener, bind};
@@ -97,7 +99,7 @@ pub struct Loop {
 enum Turn {
     /// After a sleep.
     Next,
-    /// Outputs are left: no sleep, and no new receives, since an output may hand over or pause their connection.
+    /// Sends are left: no sleep.
     AtOnce,
     /// It does not.
     Last,
@@ -168,18 +170,24 @@ impl Loop {
             self.shard.handle_timeout(self.now);
         }
         let next = self.perform_outputs();
-        if next == Turn::Next {
-            self.arm_receives();
+        if next == Turn::Last {
+            self.ring_doorbells();
+            return Turn::Last;
         }
+        self.arm_receives();
         self.sweep();
         self.driver.acceptor.turn(&mut self.driver.ring, &self.metrics, self.now.instant);
         self.ring_doorbells();
         next
     }
 
+    /// The core gives its sends last. So when their number ends this, no hand-over, pause or close is left that a new receive
+    /// would be in the way of.
     fn perform_outputs(&mut self) -> Turn {
-        for _ in 0..limits::OUTPUTS_PER_TURN {
+        let mut sends = 0;
+        while sends < limits::SENDS_PER_TURN {
             let Some(output) = self.shard.poll_output() else { return Turn::Next };
+            sends += usize::from(matches!(output, Output::Send { .. }));
             if self.perform(output) == Turn::Last {
                 return Turn::Last;
             }
@@ -218,7 +226,18 @@ impl Loop {
             Operation::Ring => {}
             // The mailbox is looked at every turn.
             Operation::Doorbell => {}
-            Operation::Wake => self.driver.await_wake(&self.mailbox),
+            Operation::Wake => self.woken(completion),
+        }
+    }
+
+    /// The mailbox is looked at every turn; here it is only seen to that the next ring wakes the loop again.
+    fn woken(&mut self, completion: &Completion) {
+        match completion.error() {
+            None | Some(Errno::INTR | Errno::AGAIN) => self.driver.await_wake(&self.mailbox),
+            // Armed again it would fail again, at once. The loop turns once a second and finds its mail late.
+            Some(errno) => {
+                tracing::error!(%errno, "the service thread cannot wake this shard any more (a bug)");
+            }
         }
     }
 
@@ -287,7 +306,7 @@ impl Loop {
 
     /// How long the loop may sleep, seen from `now`, which is later than the begin of the turn.
     fn sleep_time(&self, now: Instant) -> Duration {
-        if !self.receives.is_empty() || !self.posted_to.is_empty() {
+        if !self.receives.is_empty() || !self.starved.is_empty() || !self.posted_to.is_empty() {
             return Duration::ZERO;
         }
         [self.shard.poll_timeout(), self.driver.acceptor.wakes_at()]
