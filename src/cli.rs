@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config;
 use crate::config::error::ConfigError;
-use crate::config::source::{Assignment, Origin, Value};
+use crate::config::source::{Assignment, Origin};
+use crate::config::value::Value;
 use crate::machine::Machine;
 use crate::server::{self, Ended};
 use crate::uring::Clock;
@@ -159,7 +160,7 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let machine = Machine::prepare();
     let config = loaded.resolve(machine.cpus.len(), machine.descriptors)?;
 
-    logs::start(log_format);
+    let _written_when_dropped = logs::start(log_format);
     if let Some(file) = &config.file {
         tracing::info!(file = %file.display(), "configuration read");
     }
@@ -174,7 +175,7 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted(signal)) => ExitCode::from(signal.exit_code()),
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", lines(&error).join(": "));
             ExitCode::from(EXIT_FAILED)
         }
     })
@@ -299,16 +300,24 @@ impl Failure {
 
     /// One line for what is wrong, one for each cause, one for what to do.
     fn print(&self) {
-        let mut text = format!("error: {}\n", self.error);
-        for cause in self.error.chain().skip(1) {
-            text += &format!("  cause: {cause}\n");
-        }
+        let mut text = format!("error: {}\n", lines(&self.error).join("\n  cause: "));
         if let Some(remedy) = &self.remedy {
             text += &format!("  try: {remedy}\n");
         }
         // Without a standard error there is only the exit code left.
         let _ = io::stderr().write_all(text.as_bytes());
     }
+}
+
+/// What is wrong, then each cause that the line before does not tell already.
+fn lines(error: &anyhow::Error) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if lines.last().is_none_or(|line| !line.contains(&cause)) {
+            lines.push(cause);
+        }
+    }
+    lines
 }
 
 impl From<ConfigError> for Failure {
@@ -343,6 +352,12 @@ mod tests {
         for wrong in ["", "h", "0s", "-1s", "1w", "1.5h"] {
             assert!(parse_seconds(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = anyhow::anyhow!("no file").context("cannot read a (no file)").context("cannot start");
+        assert_eq!(lines(&error), ["cannot start", "cannot read a (no file)"]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub const FRAMES_PER_SEND_MAX: usize = 64;
 /// A close that cannot be finished with the peer (its close frame, its end of stream) is finished without it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames whose buffers a shard keeps for the next ticks. More are freed.
-pub const FRAMES_POOLED_MAX: usize = 1024;
+pub const FRAMES_POOLED_MAX: usize = 256;
 
 // ── Games ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,7 +123,7 @@ pub const CONNECTIONS_RESERVE: u32 = 64;
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 256;
 /// Letters waiting between two shards. Full: a hand-over is refused with 503.
-pub const MAILBOX_LETTERS_MAX: usize = 256;
+pub const MAILBOX_LETTERS_MAX: usize = 1024;
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// See `RECEIVE_BUFFERS`.
@@ -144,16 +144,42 @@ pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// fresher frames for a slow client.
 pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 /// Completions a busy loop waits for before it turns …
-pub const COMPLETIONS_PER_TURN: usize = 64;
+pub const COMPLETIONS_PER_TURN: usize = 512;
 /// … but no longer than this: the price that a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
+/// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
+/// completions are looked at, and with them the memory of the pool of sends.
+pub const SENDS_PER_TURN: usize = 1024;
 /// Longest sleep of a loop: `/livez` watches that it turns.
 pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
-/// User memory of one idle player, connection, seat and roster entry included: a named sum, checked by a test that
-/// measures the structs, and by the load test on the whole process.
-pub const IDLE_PLAYER_BYTES_MAX: usize = 320;
+// ── Memory of an idle player ────────────────────────────────────────────────────────────────────────────────────────
+// The structs assert their part where they are declared; `tests/allocations.rs` counts the whole.
 
+/// Its place in the shard's table of connections.
+pub const CONNECTION_BYTES_MAX: usize = 128;
+/// Its place in the ring's table of sockets.
+pub const SOCKET_BYTES_MAX: usize = 32;
+/// Its seat.
+pub const SEAT_BYTES_MAX: usize = 56;
+/// Its position.
+pub const POSITION_BYTES: usize = 12;
+/// User id and name, with the rounding of the allocator.
+pub const NAMES_BYTES: usize = 24;
+/// Its share of a game of 50: the game itself, spare seats, frames kept for the next tick.
+pub const GAME_SHARE_BYTES: usize = 44;
+/// Its entries in queues that keep their size: deadlines, outboxes to look at, sends.
+pub const QUEUE_ENTRIES_BYTES: usize = 24;
+/// User memory of an idle player, as the slope over the number of players.
+pub const IDLE_PLAYER_BYTES_MAX: usize = CONNECTION_BYTES_MAX
+    + SOCKET_BYTES_MAX
+    + SEAT_BYTES_MAX
+    + POSITION_BYTES
+    + NAMES_BYTES
+    + GAME_SHARE_BYTES
+    + QUEUE_ENTRIES_BYTES;
+
+const _: () = assert!(IDLE_PLAYER_BYTES_MAX <= 320, "the budget that the relay promises");
 const _: () = assert!(OUTBOUND_MESSAGE_BYTES_MAX < 65_535, "Godot's default inbound buffer");
 const _: () = assert!(EVENT_PAYLOAD_BYTES_MAX + 16 < OUTBOUND_MESSAGE_BYTES_MAX);
 const _: () = assert!(EVENT_PAYLOAD_BYTES_MAX + 8 <= MESSAGE_BYTES_MAX);
@@ -162,4 +188,6 @@ const _: () = assert!(ECHO_OUTBOX_BYTES_MAX > ECHO_MESSAGE_BYTES_MAX);
 const _: () =
     assert!(NAME_BYTES_MAX < 256 && USER_ID_BYTES_MAX < 256, "their length is one byte on the wire");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () =
+    assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());

@@ -15,33 +15,36 @@ const REQUEST: &[u8] =
 /// A masked Move with an all-zero mask.
 const MOVE: [u8; 18] = [0x82, 0x8C, 0, 0, 0, 0, 1, 0, 0, 1, 0x3F, 0x80, 0, 0, 0x40, 0, 0, 0];
 
-struct Game {
+/// Players of one shard, 50 in each game.
+struct Games {
     shard: Shard,
     players: Vec<ConnId>,
     now: Now,
 }
 
-impl Game {
+impl Games {
     fn new(players: usize) -> Self {
-        let mut shard = Shard::new(ShardId(0), Arc::new(Settings::default()), Arc::default(), [7; 32]);
+        let settings = Settings { connections_per_shard_max: 20_000, ..Settings::default() };
+        let shard = Shard::new(ShardId(0), Arc::new(settings), Arc::default(), [7; 32]);
         let now = Now { instant: Instant::from_micros(1_000_000), unix_us: 1_800_000_000_000_000 };
-        let join = |_| {
-            let conn = shard.handle_accepted(Admission::Admitted, now).expect("the table has room");
-            shard.handle_received(conn, &mut REQUEST.to_vec(), now);
-            conn
-        };
-        let players = (0..players).map(join).collect();
-        Self { shard, players, now }
+        let mut games = Self { shard, players: Vec::with_capacity(20_000), now };
+        games.join(players);
+        games
     }
 
-    /// Everybody moves, a tick passes, every frame is taken by the kernel. Returns the frames sent.
-    fn tick(&mut self) -> usize {
-        for conn in &self.players {
-            let mut bytes = MOVE;
-            self.shard.handle_received(*conn, &mut bytes, self.now);
+    fn join(&mut self, players: usize) {
+        for _ in 0..players {
+            let conn = self.shard.handle_accepted(Admission::Admitted, self.now).expect("the table has room");
+            let game = format!("/play/arena-{} ", self.players.len() / 50);
+            let request = String::from_utf8_lossy(REQUEST).replace("/play/arena ", &game);
+            self.shard.handle_received(conn, &mut request.into_bytes(), self.now);
+            self.players.push(conn);
+            self.send();
         }
-        self.now.instant = self.now.instant + Duration::from_millis(50);
-        self.shard.handle_timeout(self.now);
+    }
+
+    /// The kernel takes every frame. Returns how many sends that were.
+    fn send(&mut self) -> usize {
         let mut sent = 0;
         while let Some(output) = self.shard.poll_output() {
             if let Output::Send { conn, frames } = output {
@@ -52,17 +55,49 @@ impl Game {
         }
         sent
     }
+
+    /// Everybody moves, a tick passes, every frame is taken by the kernel. Returns the frames sent.
+    fn tick(&mut self) -> usize {
+        for conn in &self.players {
+            let mut bytes = MOVE;
+            self.shard.handle_received(*conn, &mut bytes, self.now);
+        }
+        self.now.instant = self.now.instant + Duration::from_millis(50);
+        self.shard.handle_timeout(self.now);
+        self.send()
+    }
 }
 
 #[test]
 fn a_move_allocates_nothing_from_its_bytes_to_the_frame_of_the_tick() {
-    let mut game = Game::new(50);
+    let mut game = Games::new(50);
     let warm_up: usize = (0..60).map(|_| game.tick()).sum();
     assert!(warm_up >= 60 * 50);
     let mut sent = 0;
     let counted = allocation_counter::measure(|| sent = (0..20).map(|_| game.tick()).sum());
     assert_eq!(sent, 20 * 50, "1,000 moves, and a frame for each of 50 players at each of 20 ticks");
     assert_eq!(counted.count_total, 0, "{counted:?}");
+}
+
+/// What the load test measures as resident memory of the process, counted: the slope from 2,000 players to 15,000 that have
+/// joined, moved once and had their first frames.
+#[test]
+fn an_idle_player_stays_within_its_budget() {
+    let mut games = Games::new(2_000);
+    games.tick();
+    let counted = allocation_counter::measure(|| {
+        games.join(13_000);
+        games.tick();
+        games.tick();
+    });
+    let heap = counted.bytes_current as f64 / 13_000.0;
+    let tables = corelay::shard::CONNECTION_BYTES + corelay::uring::SOCKET_BYTES;
+    let player = heap + tables as f64;
+    println!("{player:.0} bytes: {heap:.0} of the heap, {tables} in tables");
+    assert!(
+        player <= corelay::limits::IDLE_PLAYER_BYTES_MAX as f64,
+        "{player:.0} bytes, {heap:.0} of the heap"
+    );
 }
 
 #[test]

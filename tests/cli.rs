@@ -325,6 +325,28 @@ fn it_starts_serves_the_admin_pages_and_ends_when_told() {
 }
 
 #[test]
+fn a_player_is_drained_and_a_second_signal_does_not_wait() {
+    let folder = Folder::new("second-signal");
+    let mut relay = folder.start(&["--shards", "1"]);
+    let mut player = TcpStream::connect(relay.address("listen")).unwrap();
+    let key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+    let head = "Host: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
+    write!(player, "GET /play/arena HTTP/1.1\r\n{head}\r\n{key}\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    player.read_exact(&mut answer).unwrap();
+    assert_eq!(text(&answer), "HTTP/1.1 101");
+
+    relay.signal(Signal::TERM);
+    let draining = relay.log_until("draining");
+    assert_eq!((draining["signal"].as_str(), draining["connections"].as_u64()), (Some("Terminate"), Some(1)));
+    let refused = relay.fetch("/readyz");
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.ends_with("draining\n"), "{refused}");
+    relay.signal(Signal::TERM);
+    relay.log_until("second signal");
+    assert_eq!(relay.exit_code(), 143);
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let folder = Folder::new("port");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -3,12 +3,16 @@
 
 mod world;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use corelay::ids::{ShardId, TopicName};
 use corelay::reasons::{CloseReason, RefusalReason};
-use corelay::shard::Admission;
 use corelay::shard::peer::PeerMessage;
+use corelay::shard::placement::shard_of_game;
 use corelay::shard::settings::Settings;
+use corelay::shard::{Admission, Output, Shard};
+use corelay::time::{Instant, Now};
 use world::World;
 use world::client::{Frame, Record, event, masked_frame, move_to, request};
 
@@ -187,6 +191,27 @@ fn players_of_one_game_meet_on_its_shard() {
     world.send(players[1], &event(0, 1, 0, b"hi"));
     assert!(world.client(players[3]).records().iter().any(|record| matches!(record, Record::Event { .. })));
     assert_eq!(world.count(|metrics| metrics.connections_upgrading.value()), 0);
+}
+
+/// Between the order to hand over and its answer the time for the upgrade may run out.
+#[test]
+fn a_hand_over_under_way_when_the_upgrade_times_out_harms_nobody() {
+    let settings = Arc::new(Settings { shards: 2, ..Settings::default() });
+    let mut shard = Shard::new(ShardId(0), settings, Arc::default(), [1; 32]);
+    let at = |ms: u64| Now {
+        instant: Instant::from_micros(1_000_000 + ms * 1_000),
+        unix_us: 1_800_000_000_000_000,
+    };
+    let elsewhere =
+        |name: &String| TopicName::parse(name).is_some_and(|name| shard_of_game(&name, 2) == ShardId(1));
+    let game = (0..100).map(|n| format!("game-{n}")).find(elsewhere).expect("one of a hundred");
+    let conn = shard.handle_accepted(Admission::Admitted, at(0)).expect("the table has room");
+    shard.handle_received(conn, &mut request(&format!("/play/{game}")).into_bytes(), at(4_990));
+    assert!(matches!(shard.poll_output(), Some(Output::HandOver { .. })));
+    shard.handle_timeout(at(5_100));
+    assert!(shard.poll_output().is_none(), "it is neither refused nor closed: the other shard will answer");
+    shard.handle_hand_over_refused(conn, at(5_200));
+    assert!(matches!(shard.poll_output(), Some(Output::Send { .. })), "now it is refused");
 }
 
 #[test]

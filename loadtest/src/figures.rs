@@ -108,8 +108,8 @@ const fn spec(name: &'static str, unit: Unit, about: &'static str) -> Spec {
 
 /// Figures of `rooms`.
 pub static ROOMS: &[Spec] = &[
-    spec("joined", Unit::Count, "players that got their Welcome"),
-    spec("not_joined", Unit::Count, "players that did not"),
+    spec("joined", Unit::Count, "players (and stalled members) that got their Welcome"),
+    spec("not_joined", Unit::Count, "those that did not"),
     spec("join_time", Unit::Duration, "from the first connect to the last Welcome"),
     spec("closed", Unit::Count, "players whose connection ended during the run"),
     spec("reach", Unit::Number, "views that were fresh / views expected"),

@@ -1,8 +1,8 @@
 //! Load test for corelay: io_uring clients, an open loop, latency from the intended send time.
 //!
 //! Bottom up: bytes (`handshake`, `frames`, `client`); what is measured (`schedule`, `views`, `told`, `figures`, `assertions`);
-//! the kernel (`clock`, `ring`, `server`, `limits`); the connections of a thread (`crowd`); the scenarios (`play` and `rooms`,
-//! `idle`) and their `report`.
+//! the kernel (`clock`, `ring`, `server`, `limits`); the connections of a thread (`crowd`); the scenarios (`play`,
+//! `rooms` and its `summary`; `idle`) and their `report`.
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
@@ -22,6 +22,7 @@ mod ring;
 mod rooms;
 mod schedule;
 mod server;
+mod summary;
 mod target;
 mod told;
 mod views;

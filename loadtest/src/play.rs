@@ -14,7 +14,7 @@ use crate::limits::explain_ring_error;
 use crate::ring::SEND_BYTES_MAX;
 use crate::schedule::{Schedule, random};
 use crate::told::{Closes, Told};
-use crate::views::{Tally, Timing, Views};
+use crate::views::{Tally, Timing, Views, microseconds};
 
 /// Moves that come due within this time are sent in one batch; so arrivals are seen at most this late, too.
 const BATCH_NS: u64 = 500_000;
@@ -63,7 +63,7 @@ pub struct Part {
 }
 
 /// What a thread, or all of them, measured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// Views: latency and reach.
     pub tally: Tally,
@@ -98,6 +98,12 @@ pub struct Sends {
     pub queued: u64,
     /// From the intended time to the send, in µs.
     pub lateness_us: Histogram<u64>,
+}
+
+impl Default for Sends {
+    fn default() -> Self {
+        Self { moves: 0, late: 0, queued: 0, lateness_us: microseconds() }
+    }
 }
 
 impl Outcome {
@@ -136,7 +142,7 @@ pub fn play(part: Part, shared: &Shared) -> anyhow::Result<Outcome> {
         views,
         schedule: part.schedule,
         players_per_room: part.players_per_room,
-        sends: Sends { moves: 0, late: 0, queued: 0, lateness_us: Tally::default().latency_us },
+        sends: Sends::default(),
         start_ns: 0,
         window_ns: 0..0,
         connections,

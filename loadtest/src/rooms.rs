@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, json};
 
 use crate::assertions;
 use crate::cli::Rooms;
 use crate::clock;
 use crate::crowd::Plan;
-use crate::figures::{self, ROOMS, Value};
+use crate::figures::ROOMS;
 use crate::handshake::Handshake;
 use crate::limits::make_room;
 use crate::play::{Outcome, Part, Shared, play};
-use crate::report::{Report, write_percentiles};
+use crate::report::write_percentiles;
 use crate::schedule::Schedule;
-use crate::server::{Sample, Server};
+use crate::server::Server;
+use crate::summary::{self, Window};
 use crate::target::Target;
 
 /// How often the bar moves and signals are looked at.
@@ -28,21 +28,6 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const START_DELAY_NS: u64 = 100_000_000;
 /// An interrupted window ends this much later: every thread must have seen it.
 const END_DELAY_NS: u64 = 50_000_000;
-/// Share of its threads' time from which the load test is taken to be saturated.
-const SATURATED: f64 = 0.85;
-/// Share of late moves from which latencies say more about this process than about the relay.
-const LATE_SHARE_MAX: f64 = 0.01;
-
-/// The relay and this process, at both ends of the window.
-struct Window {
-    before: Sample,
-    after: Sample,
-    own_cpu_ns: u64,
-    length_ns: u64,
-    join_ns: u64,
-    complete: bool,
-}
-
 type Threads<'scope> = Vec<ScopedJoinHandle<'scope, anyhow::Result<Outcome>>>;
 
 /// Runs the scenario; whether all assertions hold.
@@ -83,7 +68,7 @@ pub fn run(arguments: &Rooms, interrupted: &Arc<AtomicBool>) -> anyhow::Result<b
     if let Some(path) = &arguments.hdr {
         write_percentiles(&outcome.tally.latency_us, path)?;
     }
-    report(arguments, players, threads, &server, outcome, &window)
+    summary::report(arguments, threads, &server, outcome, &window)
         .finish(&assertions, arguments.common.json.as_deref())
 }
 
@@ -216,125 +201,4 @@ fn pause(threads: &Threads<'_>) -> anyhow::Result<()> {
 fn bar(length: u64, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the templates are constant and valid");
     ProgressBar::new(length).with_style(style)
-}
-
-fn report(
-    arguments: &Rooms,
-    players: u32,
-    threads: u32,
-    server: &Server,
-    outcome: Outcome,
-    window: &Window,
-) -> Report {
-    let seconds = window.length_ns as f64 / 1e9;
-    let frames = outcome.window.frames as f64;
-    let per_frame =
-        |us: f64| if frames > 0.0 { Ok(us / frames) } else { Err("no frame was received".to_owned()) };
-    let share = |part: u64, whole: u64| {
-        if whole > 0 { Ok(part as f64 / whole as f64) } else { Err("there was nothing to count".to_owned()) }
-    };
-    let latency = &outcome.tally.latency_us;
-    let arrived = |value: f64| if latency.is_empty() { Err("no view arrived".to_owned()) } else { Ok(value) };
-    let percentile = |percentile| arrived(latency.value_at_percentile(percentile) as f64);
-    let lateness = &outcome.sends.lateness_us;
-    let count = |number: u64| -> Value { Ok(number as f64) };
-    let joined_players = outcome.joined.saturating_sub(arguments.stalled).min(players);
-    let server_cpu_s = difference(&window.after.cpu_s, &window.before.cpu_s);
-    let growth = |name: &str| window.after.growth(&window.before, name);
-    let own_cpu_us = window.own_cpu_ns as f64 / 1e3;
-    let received = outcome.window;
-
-    let figures = figures::fill(
-        ROOMS,
-        &[
-            ("joined", count(outcome.joined.into())),
-            ("not_joined", count(outcome.failures.total())),
-            ("join_time", Ok(window.join_ns as f64 / 1e3)),
-            ("closed", count(outcome.closes.total())),
-            ("reach", share(outcome.tally.fresh, outcome.views_expected)),
-            ("views_expected", count(outcome.views_expected)),
-            ("views_fresh", count(outcome.tally.fresh)),
-            ("views_delivered", count(outcome.tally.delivered)),
-            ("p50", percentile(50.0)),
-            ("p90", percentile(90.0)),
-            ("p99", percentile(99.0)),
-            ("p99.9", percentile(99.9)),
-            ("max", arrived(latency.max() as f64)),
-            ("mean", arrived(latency.mean())),
-            ("moves", count(outcome.sends.moves)),
-            ("moves_unsent", count(outcome.moves_planned.saturating_sub(outcome.sends.moves))),
-            ("moves_queued", count(outcome.sends.queued)),
-            ("late", count(outcome.sends.late)),
-            ("late_share", share(outcome.sends.late, outcome.sends.moves)),
-            ("lateness_p99", Ok(lateness.value_at_percentile(99.0) as f64)),
-            ("lateness_max", Ok(lateness.max() as f64)),
-            ("window", Ok(window.length_ns as f64 / 1e3)),
-            ("frames_received", count(received.frames)),
-            ("bytes_received", count(received.bytes)),
-            ("frames_per_player_s", Ok(frames / f64::from(joined_players.max(1)) / seconds)),
-            ("bytes_per_player_s", Ok(received.bytes as f64 / f64::from(joined_players.max(1)) / seconds)),
-            ("keyframe_share", share(received.keyframes, received.keyframes + received.deltas)),
-            ("rate_limited", count(received.rate_limited)),
-            ("corrections", count(received.corrections)),
-            ("errors", count(received.errors)),
-            ("notices", count(received.notices)),
-            ("malformed", count(received.malformed)),
-            ("positions_unknown", count(outcome.tally.unknown)),
-            ("stalled_closed", count(outcome.stalled_closes.total())),
-            ("client.cpu_cores", Ok(own_cpu_us / 1e6 / seconds)),
-            ("client.cpu_us_per_frame", per_frame(own_cpu_us)),
-            ("server.cpu_cores", server_cpu_s.clone().map(|cpu_s| cpu_s / seconds)),
-            ("server.cpu_us_per_frame", server_cpu_s.clone().and_then(|cpu_s| per_frame(cpu_s * 1e6))),
-            ("server.rss_bytes", window.after.rss_bytes.clone()),
-            ("server.rss_growth_bytes", difference(&window.after.rss_bytes, &window.before.rss_bytes)),
-            ("server.frames_out", growth("corelay_frames_out_total")),
-            ("server.deltas", growth("corelay_deltas_total")),
-            ("server.keyframes", growth("corelay_keyframes_total")),
-            ("server.frames_skipped", growth("corelay_frames_skipped_total")),
-            ("server.enters", growth("corelay_enters_total")),
-            ("server.completions", growth("corelay_completions_total")),
-        ],
-    );
-
-    let own_share = own_cpu_us / 1e6 / seconds / f64::from(threads);
-    let late_share = outcome.sends.late as f64 / outcome.sends.moves.max(1) as f64;
-    let mut warnings = Vec::new();
-    if own_share > SATURATED || late_share > LATE_SHARE_MAX {
-        warnings.push(format!(
-            "this machine did not keep up ({:.0} % of the client's threads used, {:.1} % of the moves late): read the latencies \
-             as an upper bound",
-            own_share * 100.0,
-            late_share * 100.0
-        ));
-    }
-    if !window.complete {
-        warnings.push("interrupted: the figures are those of a shorter window".to_owned());
-    }
-    let complete = if window.complete { "" } else { ", interrupted" };
-    Report {
-        command: "rooms",
-        title: format!(
-            "{}: {} rooms of {} players at {} Hz, {seconds:.1} s measured{complete}",
-            arguments.common.url, arguments.rooms, arguments.players, arguments.hz
-        ),
-        settings: json!({
-            "url": arguments.common.url, "rooms": arguments.rooms, "players": arguments.players, "hz": arguments.hz,
-            "duration_s": arguments.duration.as_secs_f64(), "warmup_s": arguments.warmup.as_secs_f64(),
-            "grace_s": arguments.grace.as_secs_f64(), "seed": arguments.seed, "threads": threads,
-            "stalled": arguments.stalled, "ramp": arguments.common.ramp,
-        }),
-        complete: window.complete,
-        figures,
-        cpu_source: server_cpu_s.is_ok().then(|| server.cpu_source()),
-        failures: outcome.failures,
-        closes: outcome.closes,
-        stalled_closes: outcome.stalled_closes,
-        errors: outcome.errors,
-        warnings,
-        details: Map::new(),
-    }
-}
-
-fn difference(after: &Value, before: &Value) -> Value {
-    Ok(after.clone()? - before.clone()?)
 }

@@ -10,8 +10,8 @@ use std::ops::Range;
 use corelay::wire::native::Position;
 use hdrhistogram::Histogram;
 
-/// Longest latency that is told apart from a longer one.
-const LATENCY_US_MAX: u64 = 600_000_000;
+/// Longest duration that is told apart from a longer one.
+const DURATION_US_MAX: u64 = 600_000_000;
 
 /// When moves were meant to be sent, and which of them count; nanoseconds on the monotonic clock.
 #[derive(Clone, Debug, Default)]
@@ -55,10 +55,13 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        let latency_us =
-            Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("the bounds are constant and valid");
-        Self { latency_us, fresh: 0, delivered: 0, unknown: 0 }
+        Self { latency_us: microseconds(), fresh: 0, delivered: 0, unknown: 0 }
     }
+}
+
+/// An empty histogram of durations in µs, with three significant digits.
+pub fn microseconds() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, DURATION_US_MAX, 3).expect("the bounds are constant and valid")
 }
 
 impl Tally {

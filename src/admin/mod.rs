@@ -120,9 +120,12 @@ async fn index() -> &'static str {
 
 async fn livez(State(pages): Shared) -> Response {
     let now = (pages.admin.clock)();
-    // While starting, a loop that has not turned yet is not a dead one.
-    if pages.admin.phase.phase() == Phase::Starting {
-        return "starting\n".into_response();
+    // A loop that has not turned yet, or not any more because its shard has drained, is not a dead one. Both phases have a
+    // deadline of their own.
+    match pages.admin.phase.phase() {
+        Phase::Starting => return "starting\n".into_response(),
+        Phase::Draining => return "draining\n".into_response(),
+        Phase::Ready => {}
     }
     let mut silent = String::new();
     for (index, shard) in pages.admin.shards.iter().enumerate() {
@@ -228,6 +231,9 @@ mod tests {
         assert_eq!(fixture.fetch("/livez"), (503, "shard 1: its loop last turned 5.1 s ago\n".into()));
         fixture.shards[1].loop_turned_at_us.set(5_900_000);
         assert_eq!(fixture.fetch("/livez"), (200, "ok\n".into()));
+        fixture.shards[0].loop_turned_at_us.set(0);
+        fixture.phase.enter(Phase::Draining);
+        assert_eq!(fixture.fetch("/livez"), (200, "draining\n".into()));
     }
 
     #[test]

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::source::{Assignment, Origin, Value};
-use crate::ids::TopicName;
+use super::source::{Assignment, ENVIRONMENT_PREFIX, Origin};
+use super::value::{
+    Expected, PATTERN_EXPECTED, Value, address, boolean, coordinate, milliseconds, number, origins, path,
+    pattern, seconds, speed, word,
+};
 use crate::limits;
 use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
@@ -46,7 +49,7 @@ pub struct Draft {
     pub insecure: bool,
     /// `GET /echo` exists.
     pub enable_echo: bool,
-    /// Origins allowed beside the request's own host.
+    /// Origins allowed instead of the request's own host.
     pub allowed_origins: Vec<Box<str>>,
     /// `None`: development mode.
     pub jwt_key_file: Option<PathBuf>,
@@ -97,9 +100,6 @@ impl Default for Draft {
         }
     }
 }
-
-/// What would have been right.
-type Expected = String;
 
 /// A row: the key, and how its value is put into a `T`.
 struct Key<T> {
@@ -185,6 +185,23 @@ pub fn key_of_variable(name: &str) -> Option<&'static str> {
     KEYS.iter().map(|key| key.name).find(|key| key.replace('.', "_").eq_ignore_ascii_case(name))
 }
 
+/// What a variable that names no key was probably meant to be.
+pub(super) fn hint_for_variable(name: &str) -> String {
+    let variables = KEYS.iter().map(|key| key.name.replace('.', "_").to_uppercase());
+    let nearest = variables.map(|known| (strsim::damerau_levenshtein(&known, name), known)).min();
+    match nearest {
+        Some((distance, known)) if distance <= distance_max(name) => {
+            format!("; did you mean {ENVIRONMENT_PREFIX}{known}?")
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
+/// Letters that a misspelt name may differ in from the one that was meant.
+fn distance_max(name: &str) -> usize {
+    1 + name.len() / 4
+}
+
 /// Puts one value where its key says.
 pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
     if assignment.key == GAME_TABLE {
@@ -263,7 +280,7 @@ fn hint(unknown: &str) -> String {
     let distance = |known: &&str| strsim::damerau_levenshtein(known, unknown);
     let tables = names().filter_map(|name| name.split_once('.')).map(|(table, _)| table);
     match names().chain(tables).min_by_key(distance) {
-        Some(nearest) if distance(&nearest) <= 1 + unknown.len() / 4 => {
+        Some(nearest) if distance(&nearest) <= distance_max(unknown) => {
             format!("; did you mean `{}`?", shown(nearest))
         }
         _ => String::new(),
@@ -275,48 +292,6 @@ fn put<T>(target: &mut T, value: Result<T, Expected>) -> Result<(), Expected> {
     Ok(())
 }
 
-fn number<T>(value: &Value, range: RangeInclusive<T>) -> Result<T, Expected>
-where
-    T: Copy + TryFrom<i64> + PartialOrd + std::fmt::Display,
-{
-    let number = match value {
-        Value::Integer(number) => Some(*number),
-        Value::Untyped(text) => text.replace('_', "").parse().ok(),
-        Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
-    };
-    number
-        .and_then(|number| T::try_from(number).ok())
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
-}
-
-fn milliseconds(value: &Value, range: RangeInclusive<u32>) -> Result<Duration, Expected> {
-    number(value, range).map(|ms| Duration::from_millis(ms.into()))
-}
-
-fn seconds(value: &Value, range: RangeInclusive<u32>) -> Result<Duration, Expected> {
-    number(value, range).map(|s| Duration::from_secs(s.into()))
-}
-
-fn float(value: &Value) -> Option<f32> {
-    match value {
-        Value::Integer(number) => Some(*number as f32),
-        Value::Float(number) => Some(*number as f32),
-        Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) | Value::Untyped(_) => None,
-    }
-}
-
-fn coordinate(value: &Value) -> Result<f32, Expected> {
-    let expected = || format!("a number from {:e} to {:e}", f32::MIN, f32::MAX);
-    float(value).filter(|number| number.is_finite()).ok_or_else(expected)
-}
-
-fn speed(value: &Value) -> Result<f32, Expected> {
-    float(value)
-        .filter(|speed| *speed > 0.0)
-        .ok_or_else(|| "a number above 0, in units of distance per second (inf: not checked)".into())
-}
-
 fn bounds(game: &mut GameRules, value: &Value) -> Result<(), Expected> {
     let expected = || "four numbers: [min_x, min_y, max_x, max_y]".to_owned();
     let Value::List(corners) = value else { return Err(expected()) };
@@ -326,71 +301,6 @@ fn bounds(game: &mut GameRules, value: &Value) -> Result<(), Expected> {
     put(&mut bounds.min_y, coordinate(min_y))?;
     put(&mut bounds.max_x, coordinate(max_x))?;
     put(&mut bounds.max_y, coordinate(max_y))
-}
-
-fn boolean(value: &Value) -> Result<bool, Expected> {
-    let expected = || "true or false".to_owned();
-    match value {
-        Value::Boolean(boolean) => Ok(*boolean),
-        Value::Untyped(text) => match text.as_str() {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            _ => Err(expected()),
-        },
-        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::List(_) | Value::Other(_) => {
-            Err(expected())
-        }
-    }
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::Text(text) | Value::Untyped(text) => Some(text),
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
-    }
-}
-
-fn address(value: &Value) -> Result<SocketAddr, Expected> {
-    let expected = || "an IP address and a port, such as 127.0.0.1:4000 or [::]:4000".to_owned();
-    text(value).and_then(|text| text.parse().ok()).ok_or_else(expected)
-}
-
-fn path(value: &Value) -> Result<PathBuf, Expected> {
-    text(value).filter(|text| !text.is_empty()).map(PathBuf::from).ok_or_else(|| "the path of a file".into())
-}
-
-fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Expected> {
-    let found = text(value).and_then(|text| words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)));
-    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-        format!("one of {}", words.join(", "))
-    })
-}
-
-fn origins(value: &Value) -> Result<Vec<Box<str>>, Expected> {
-    let expected = || {
-        "a list of origins: \"https://example.com\", \"//example.com\", \"//*.example.com\", \"*\"".to_owned()
-    };
-    let texts: Option<Vec<&str>> = match value {
-        Value::List(values) => values.iter().map(text).collect(),
-        Value::Untyped(list) => Some(list.split(',').map(str::trim).collect()),
-        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::Other(_) => None,
-    };
-    let is_origin = |text: &&str| {
-        *text == "*" || text.split_once("//").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'))
-    };
-    let texts = texts.filter(|texts| texts.iter().all(is_origin)).ok_or_else(expected)?;
-    Ok(texts.into_iter().map(Box::from).collect())
-}
-
-const PATTERN_EXPECTED: &str = "1 to 64 characters of `A-Z a-z 0-9 _ - . *`";
-
-fn pattern(value: &Value) -> Result<Box<str>, Expected> {
-    // A pattern is a game name in which any letter may be a star.
-    text(value)
-        .filter(|text| TopicName::parse(&text.replace('*', "-")).is_some())
-        .map(Box::from)
-        .ok_or_else(|| PATTERN_EXPECTED.into())
 }
 
 #[cfg(test)]
@@ -520,6 +430,7 @@ mod tests {
             ("CORELAY_RATES_MOVE_PER_S", "7"),
             ("CORELAY_SHARDS", ""),
             ("CORELAY_SERVICE_HOST", "x"),
+            ("CORELAY_SHARD", "2"),
             ("PATH", "y"),
         ];
         let (assignments, unknown) =
@@ -529,7 +440,13 @@ mod tests {
             assign(&mut draft, assignment).unwrap();
         }
         assert_eq!((assignments.len(), draft.rates.moves.per_s), (1, 7));
-        assert_eq!(unknown, ["environment variable CORELAY_SERVICE_HOST names no key and is ignored"]);
+        assert_eq!(
+            unknown,
+            [
+                "environment variable CORELAY_SERVICE_HOST names no key and is ignored",
+                "environment variable CORELAY_SHARD names no key and is ignored; did you mean CORELAY_SHARDS?",
+            ]
+        );
     }
 
     #[test]

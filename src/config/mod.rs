@@ -8,6 +8,7 @@ pub mod error;
 pub mod keys;
 mod resolve;
 pub mod source;
+pub mod value;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

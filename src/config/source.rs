@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::keys::{self, Draft, GAME_TABLE};
+use super::value::Value;
 
 /// Prefix of the variables that set keys: `rates.move_per_s` is `CORELAY_RATES_MOVE_PER_S`.
 pub const ENVIRONMENT_PREFIX: &str = "CORELAY_";
@@ -41,41 +42,6 @@ impl fmt::Display for Origin {
             Self::File(path, line) => write!(f, "{} line {line}", path.display()),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Flag(flag) => write!(f, "{flag}"),
-        }
-    }
-}
-
-/// A value as written.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// `4`
-    Integer(i64),
-    /// `4.0`
-    Float(f64),
-    /// `"4"`
-    Text(String),
-    /// `true`
-    Boolean(bool),
-    /// `[1, 2]`
-    List(Vec<Value>),
-    /// A TOML value that no key takes (a date, a table).
-    Other(String),
-    /// From a variable or a flag: text whose type the key decides.
-    Untyped(String),
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Integer(value) => write!(f, "{value}"),
-            Self::Float(value) => write!(f, "{value:?}"),
-            Self::Text(value) | Self::Untyped(value) => write!(f, "{value:?}"),
-            Self::Boolean(value) => write!(f, "{value}"),
-            Self::List(values) => {
-                let values: Vec<String> = values.iter().map(Self::to_string).collect();
-                write!(f, "[{}]", values.join(", "))
-            }
-            Self::Other(kind) => write!(f, "{kind}"),
         }
     }
 }
@@ -125,7 +91,10 @@ pub fn read_environment(variables: impl Iterator<Item = (String, String)>) -> (V
                 value: Value::Untyped(value),
                 origin: Origin::Environment(variable),
             }),
-            None => unknown.push(format!("environment variable {variable} names no key and is ignored")),
+            None => {
+                let hint = keys::hint_for_variable(name);
+                unknown.push(format!("environment variable {variable} names no key and is ignored{hint}"));
+            }
         }
     }
     (assignments, unknown)

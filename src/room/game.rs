@@ -78,6 +78,8 @@ pub struct Game {
     events: History<PastEvent>,
     seats: Seats,
     positions: Positions,
+    /// Distances covered lately, by seat; only where the game has a maximum speed.
+    speeds: Vec<SpeedWindow>,
     objects: Objects,
     gone_players: Vec<u32>,
     roster: RosterChanges,
@@ -136,6 +138,7 @@ impl Game {
             events: History::new(limits::EVENTS_KEPT_MAX),
             seats: Seats::default(),
             positions: Positions::default(),
+            speeds: Vec::new(),
             objects: Objects::default(),
             gone_players: Vec::new(),
             roster: RosterChanges::default(),
@@ -204,7 +207,6 @@ impl Game {
         resumed: bool,
         seen: Option<u64>,
         development: bool,
-        pool: &mut FramePool,
         now: Now,
     ) -> Option<Greeting> {
         let seat = self.seats.seat(index)?;
@@ -231,6 +233,8 @@ impl Game {
             max_y: self.rules.bounds.max_y.into(),
             max_speed: self.rules.max_speed.into(),
         };
+        // Of one's own: buffers of greetings, kept for ticks, would only grow the pool.
+        let pool = &mut FramePool::default();
         let mut frames = vec![
             Encoded::message(Opcode::Binary, welcome.as_bytes()),
             roster::encode_whole(&self.seats, pool),
@@ -252,25 +256,37 @@ impl Game {
     /// Frees a seat, with its position and objects.
     pub fn leave(&mut self, index: SeatIndex, reason: LeaveReason) {
         let Some(seat) = self.seats.free(index) else { return };
-        if let Some(player) = self.positions.remove(index.0 as usize) {
+        if let Some(player) = self.positions.remove(index.slot()) {
             self.gone_players.push(player.0);
         }
+        self.forget_speed(index);
         self.objects.remove_all_of(seat.player.0);
         self.roster.left(seat.player, reason);
     }
 
     // ── Playing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// A player moves. Allocates nothing, unless the game has a maximum speed and this is the player's first step.
+    /// A player moves. Allocates nothing, unless the game has a maximum speed and this seat is the first beyond those that
+    /// have moved before.
     pub fn move_player(&mut self, index: SeatIndex, record: &Move, now: Instant) -> Moved {
-        let Some(seat) = self.seats.seat_mut(index) else { return Moved::Applied };
         let (x, y) = (record.x.get(), record.y.get());
-        let held = self.positions.at(index.0 as usize);
+        let held = self.positions.at(index.slot());
+        // Who has a position has a seat: it need not be looked at.
+        let player_id = match held {
+            Some(held) => held.player_id,
+            None => match self.player(index) {
+                Some(player) => player.0.into(),
+                None => return Moved::Applied,
+            },
+        };
         let reason = if !self.rules.bounds.contain(x, y) {
             Some(CorrectionReason::OutOfBounds)
         } else if let Some(held) = held.filter(|_| self.rules.max_speed.is_finite()) {
             let distance = (x - held.x.get()).hypot(y - held.y.get());
-            let window = seat.speed.get_or_insert_with(Box::default);
+            if self.speeds.len() <= index.slot() {
+                self.speeds.resize_with(index.slot() + 1, SpeedWindow::default);
+            }
+            let window = &mut self.speeds[index.slot()];
             (!window.admit(distance, self.rules.max_speed, now)).then_some(CorrectionReason::TooFast)
         } else {
             None
@@ -279,8 +295,8 @@ impl Game {
             let (x, y) = held.map_or_else(|| self.nearest(x, y), |held| (held.x.get(), held.y.get()));
             return Moved::Refused { reason, x, y };
         }
-        let position = Position { player_id: seat.player.0.into(), x: record.x, y: record.y };
-        self.positions.set(index.0 as usize, position);
+        let position = Position { player_id, x: record.x, y: record.y };
+        self.positions.set(index.slot(), position);
         Moved::Applied
     }
 
@@ -303,10 +319,8 @@ impl Game {
         }
         for position in positions {
             let Some((index, _)) = self.seats.find(PlayerId(position.player_id.get())) else { continue };
-            self.positions.set(index.0 as usize, *position);
-            if let Some(seat) = self.seats.seat_mut(index) {
-                seat.speed = seat.speed.take().map(|_| Box::<SpeedWindow>::default());
-            }
+            self.positions.set(index.slot(), *position);
+            self.forget_speed(index);
         }
         Ok(())
     }
@@ -410,6 +424,13 @@ impl Game {
         self.objects.settle();
         self.gone_players.clear();
         self.roster.settle();
+    }
+
+    /// Whoever sits at `index` starts with a sliding second of its own.
+    fn forget_speed(&mut self, index: SeatIndex) {
+        if let Some(window) = self.speeds.get_mut(index.slot()) {
+            *window = SpeedWindow::default();
+        }
     }
 
     fn player(&self, index: SeatIndex) -> Option<PlayerId> {

@@ -48,8 +48,8 @@ impl RosterChanges {
 
     /// The tick is over: everybody has been told.
     pub fn settle(&mut self) {
-        self.changes.clear();
-        self.informed.clear();
+        // Freed, not cleared: they hold as many entries as the game has players once, and few ever after.
+        *self = Self::default();
     }
 
     /// How many of the changes `seat` knows already.

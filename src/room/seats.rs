@@ -2,17 +2,23 @@
 
 use std::collections::VecDeque;
 
-use super::speed::SpeedWindow;
 use crate::ids::{ConnId, PlayerId, ResumeToken};
-use crate::limits::PLAYERS_MAX_MAX;
+use crate::limits::{PLAYERS_MAX_MAX, SEAT_BYTES_MAX};
 use crate::time::Instant;
 
 /// Place of a seat in its game's arrays. Reused; a `PlayerId` is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SeatIndex(pub u32);
+pub struct SeatIndex(pub u16);
 
 const _: () =
     assert!(PLAYERS_MAX_MAX < 0xFFFF, "a player id holds its seat's index + 1 in its lower 16 bits");
+
+impl SeatIndex {
+    /// As an index.
+    pub fn slot(self) -> usize {
+        usize::from(self.0)
+    }
+}
 
 /// Whether a seat's player is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +38,8 @@ pub struct Seat {
     pub occupancy: Occupancy,
     /// Gives the seat back.
     pub resume_token: ResumeToken,
-    /// Distance covered lately; only where the game has a maximum speed.
-    pub speed: Option<Box<SpeedWindow>>,
-    /// User id and display name in one allocation; the first `user_bytes` bytes are the user id.
+    /// User id and display name in one allocation; the first `user_bytes` bytes are the user id. Nothing behind them: the
+    /// name is the user id.
     who: Box<str>,
     user_bytes: u8,
 }
@@ -55,7 +60,10 @@ impl Seat {
 
     /// Display name.
     pub fn name(&self) -> &str {
-        &self.who[usize::from(self.user_bytes)..]
+        match &self.who[usize::from(self.user_bytes)..] {
+            "" => self.user(),
+            name => name,
+        }
     }
 }
 
@@ -78,6 +86,8 @@ pub struct Seats {
     slots: Vec<Slot>,
     free: VecDeque<SeatIndex>,
 }
+
+const _: () = assert!(size_of::<Slot>() <= SEAT_BYTES_MAX);
 
 #[derive(Debug)]
 enum Slot {
@@ -115,20 +125,25 @@ impl Seats {
     pub fn take(&mut self, newcomer: &Newcomer<'_>) -> SeatIndex {
         debug_assert!(newcomer.user.len() < 256);
         let index = self.free.pop_front().unwrap_or_else(|| {
+            if self.slots.len() == self.slots.capacity() {
+                // By a quarter, not to double: most games stay at one size, and the rest would be empty seats.
+                self.slots.reserve_exact(4.max(self.slots.len() / 4));
+            }
             self.slots.push(Slot::Free(0));
-            SeatIndex(self.slots.len() as u32 - 1)
+            SeatIndex((self.slots.len() - 1) as u16)
         });
-        let slot = &mut self.slots[index.0 as usize];
+        let slot = &mut self.slots[index.slot()];
         let generation = match slot {
             Slot::Free(generation) => *generation,
             Slot::Taken(_) => unreachable!("a free slot is not taken"),
         };
         *slot = Slot::Taken(Seat {
-            player: PlayerId(u32::from(generation) << 16 | (index.0 + 1)),
+            player: PlayerId(u32::from(generation) << 16 | (u32::from(index.0) + 1)),
             occupancy: Occupancy::Connected(newcomer.conn),
             resume_token: newcomer.resume_token,
-            speed: None,
-            who: [newcomer.user, newcomer.name].concat().into(),
+            who: [newcomer.user, if newcomer.name == newcomer.user { "" } else { newcomer.name }]
+                .concat()
+                .into(),
             user_bytes: newcomer.user.len() as u8,
         });
         index
@@ -138,7 +153,7 @@ impl Seats {
     pub fn free(&mut self, index: SeatIndex) -> Option<Seat> {
         let generation = (self.seat(index)?.player.0 >> 16) as u16;
         self.free.push_back(index);
-        match std::mem::replace(&mut self.slots[index.0 as usize], Slot::Free(generation.wrapping_add(1))) {
+        match std::mem::replace(&mut self.slots[index.slot()], Slot::Free(generation.wrapping_add(1))) {
             Slot::Taken(seat) => Some(seat),
             Slot::Free(_) => None,
         }
@@ -146,12 +161,12 @@ impl Seats {
 
     /// The seat at `index`; `None`: nobody sits there.
     pub fn seat(&self, index: SeatIndex) -> Option<&Seat> {
-        self.slots.get(index.0 as usize)?.seat()
+        self.slots.get(index.slot())?.seat()
     }
 
     /// The seat at `index`; `None`: nobody sits there.
     pub fn seat_mut(&mut self, index: SeatIndex) -> Option<&mut Seat> {
-        match self.slots.get_mut(index.0 as usize)? {
+        match self.slots.get_mut(index.slot())? {
             Slot::Taken(seat) => Some(seat),
             Slot::Free(_) => None,
         }
@@ -159,7 +174,7 @@ impl Seats {
 
     /// The seat of a player; `None`: no such player (any more).
     pub fn find(&self, player: PlayerId) -> Option<(SeatIndex, &Seat)> {
-        let index = SeatIndex((player.0 & 0xFFFF).checked_sub(1)?);
+        let index = SeatIndex((player.0 as u16).checked_sub(1)?);
         self.seat(index).filter(|seat| seat.player == player).map(|seat| (index, seat))
     }
 
@@ -173,7 +188,7 @@ impl Seats {
         self.slots
             .iter()
             .enumerate()
-            .filter_map(|(index, slot)| Some((SeatIndex(index as u32), slot.seat()?)))
+            .filter_map(|(index, slot)| Some((SeatIndex(index as u16), slot.seat()?)))
     }
 
     /// Every seat with a connection, in order of index.
@@ -211,10 +226,5 @@ mod tests {
             Some(("uu", "Ann"))
         );
         assert!(seats.find(PlayerId(0)).is_none());
-    }
-
-    #[test]
-    fn a_seat_is_small() {
-        assert!(size_of::<Slot>() <= 72, "{} bytes", size_of::<Slot>());
     }
 }

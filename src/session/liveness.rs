@@ -31,7 +31,7 @@ impl Liveness {
 /// When a client was last heard, and what has been done about its silence since.
 #[derive(Clone, Copy, Debug)]
 pub struct Silence {
-    heard_at: Instant,
+    heard_at_ms: u32,
     done: Step,
 }
 
@@ -51,12 +51,12 @@ pub enum Step {
 impl Silence {
     /// The client was heard.
     pub fn broken(now: Instant) -> Self {
-        Self { heard_at: now, done: Step::Wait }
+        Self { heard_at_ms: now.as_millis_u32(), done: Step::Wait }
     }
 
     /// What is to be done now: each step once per silence.
     pub fn step(&mut self, liveness: &Liveness, now: Instant) -> Step {
-        let silent = now.since(self.heard_at);
+        let silent = self.lasts(now);
         let reached = match silent {
             _ if silent >= liveness.close_after => Step::Close,
             _ if silent >= liveness.warn_after() => Step::Warn,
@@ -71,13 +71,18 @@ impl Silence {
     }
 
     /// When `step` has something to say next, if the client stays silent.
-    pub fn next_step_at(&self, liveness: &Liveness) -> Instant {
+    pub fn next_step_at(&self, liveness: &Liveness, now: Instant) -> Instant {
         let after = match self.done {
             Step::Wait => liveness.ping_after,
             Step::Ping => liveness.warn_after(),
             Step::Warn | Step::Close => liveness.close_after,
         };
-        self.heard_at + after
+        // Rounded up: a look in the last fraction of a millisecond would find nothing to do.
+        now + after.saturating_sub(self.lasts(now)) + Duration::from_millis(1)
+    }
+
+    fn lasts(&self, now: Instant) -> Duration {
+        Duration::from_millis(now.as_millis_u32().wrapping_sub(self.heard_at_ms).into())
     }
 }
 
@@ -99,6 +104,7 @@ mod tests {
             [(5, &Step::Ping), (10, &Step::Warn), (15, &Step::Close)]
         );
         let mut silence = Silence::broken(s(200));
-        assert_eq!((silence.step(&liveness, s(204)), silence.next_step_at(&liveness)), (Step::Wait, s(205)));
+        assert_eq!(silence.step(&liveness, s(204)), Step::Wait);
+        assert_eq!(silence.next_step_at(&liveness, s(204)), s(205) + Duration::from_millis(1));
     }
 }

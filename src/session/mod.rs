@@ -11,6 +11,9 @@ use crate::reasons::CloseReason;
 use crate::time::Instant;
 use crate::wire::frame::Decoder;
 
+/// A time that no connection sees: 2106.
+pub const NEVER_EXPIRES: u32 = u32::MAX;
+
 /// A client's connection, from accept to the last completion.
 #[derive(Debug)]
 pub struct Session {
@@ -27,30 +30,25 @@ pub struct Session {
     /// While it upgrades or closes: when that has taken too long. While it is open: when it is read from again, if it is over
     /// its byte budget. Else `NEVER`.
     pub deadline: Instant,
-    /// `exp` of its token, in unix seconds; `u64::MAX`: a guest.
-    pub expires_at_s: u64,
+    /// `exp` of its token, in unix seconds; `NEVER_EXPIRES`: a guest.
+    pub expires_at_s: u32,
 }
 
 /// Where a client is in its life. It only moves down this list.
 #[derive(Debug)]
 pub enum Lifecycle {
-    /// Its request head is not complete; what came of it so far.
-    Upgrading(Box<RequestHead>),
+    /// Its request head is not complete. `over_address_limit`: too many connections come from its address, it will be
+    /// answered 429.
+    Upgrading {
+        /// See above.
+        over_address_limit: bool,
+    },
     /// On its way to another shard.
     HandingOver,
     /// It plays.
     Open(Dialect),
     /// The last frames are sent, then the end of stream is waited for.
     Closing(Closing),
-}
-
-/// The bytes of a request that has not been answered.
-#[derive(Debug, Default)]
-pub struct RequestHead {
-    /// As they came.
-    pub bytes: Vec<u8>,
-    /// Too many connections come from its address: it will be answered 429.
-    pub over_address_limit: bool,
 }
 
 /// What an open connection speaks.
@@ -76,8 +74,7 @@ pub struct Closing {
 impl Session {
     /// A connection that was just accepted, and must have upgraded by `deadline`.
     pub fn upgrading(over_address_limit: bool, deadline: Instant, now: Instant) -> Self {
-        let head = Box::new(RequestHead { bytes: Vec::new(), over_address_limit });
-        Self { deadline, ..Self::new(Lifecycle::Upgrading(head), now) }
+        Self { deadline, ..Self::new(Lifecycle::Upgrading { over_address_limit }, now) }
     }
 
     /// A connection that came from another shard with its request already read.
@@ -93,7 +90,7 @@ impl Session {
             rates: RateLimiter::default(),
             silence: Silence::broken(now),
             deadline: Instant::NEVER,
-            expires_at_s: u64::MAX,
+            expires_at_s: NEVER_EXPIRES,
         }
     }
 

@@ -7,18 +7,46 @@ use crate::wire::encoded::{Encoded, Frames};
 
 /// See the module documentation. At most one send is in flight; what arrives meanwhile waits.
 ///
-/// Invariant: `in_flight_bytes <= reliable_bytes`, which counts the lane and what of it is in flight.
+/// Invariant: `exempt_bytes <= lane_bytes + in_flight_bytes`.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    lane: Vec<Encoded>,
+    lane: Lane,
     state: Option<Encoded>,
-    reliable_bytes: u32,
+    lane_bytes: u32,
+    /// Reliable bytes with the kernel.
     in_flight_bytes: u32,
-    /// Part of `reliable_bytes` that the bound does not count.
+    /// Part of the two above that the bound does not count.
     exempt_bytes: u32,
     in_flight: InFlight,
     stale: bool,
     listed: bool,
+}
+
+/// Frames that wait, oldest first. Most often there is none, or one: that takes no allocation.
+#[derive(Debug, Default)]
+enum Lane {
+    #[default]
+    Empty,
+    One(Encoded),
+    #[allow(clippy::box_collection, reason = "an idle outbox pays one word for the rare case, not three")]
+    Many(Box<Vec<Encoded>>),
+}
+
+impl Lane {
+    fn push(&mut self, frame: Encoded) {
+        *self = match std::mem::take(self) {
+            Self::Empty => Self::One(frame),
+            Self::One(first) => Self::Many(Box::new(vec![first, frame])),
+            Self::Many(mut frames) => {
+                frames.push(frame);
+                Self::Many(frames)
+            }
+        };
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,10 +85,10 @@ impl Outbox {
     /// Queues a frame that must arrive.
     pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
         let bytes = frame.bytes().len() as u32;
-        if (self.reliable_bytes - self.exempt_bytes + bytes) as usize > bytes_max {
+        if (self.reliable_bytes() - self.exempt_bytes + bytes) as usize > bytes_max {
             return Pushed::Refused;
         }
-        self.reliable_bytes += bytes;
+        self.lane_bytes += bytes;
         self.lane.push(frame);
         Pushed::Queued
     }
@@ -68,7 +96,7 @@ impl Outbox {
     /// Queues a frame that must arrive whatever waits already: of a greeting, whose length a game's players and kept events
     /// bound, or a close.
     pub fn push_exempt(&mut self, frame: Encoded) {
-        self.reliable_bytes += frame.bytes().len() as u32;
+        self.lane_bytes += frame.bytes().len() as u32;
         self.exempt_bytes += frame.bytes().len() as u32;
         self.lane.push(frame);
     }
@@ -95,9 +123,9 @@ impl Outbox {
 
     /// Drops everything that is not in flight: only a close frame will follow.
     pub fn clear(&mut self) {
-        self.lane = Vec::new();
+        self.lane = Lane::Empty;
         self.state = None;
-        self.reliable_bytes = self.in_flight_bytes;
+        self.lane_bytes = 0;
         self.exempt_bytes = self.exempt_bytes.min(self.in_flight_bytes);
     }
 
@@ -106,33 +134,32 @@ impl Outbox {
         if self.in_flight != InFlight::Nothing {
             return None;
         }
-        let mut frames = if self.lane.len() > FRAMES_PER_SEND_MAX {
-            self.lane.drain(..FRAMES_PER_SEND_MAX).collect()
-        } else {
-            std::mem::take(&mut self.lane)
-        };
-        self.in_flight_bytes = frames.iter().map(|frame| frame.bytes().len() as u32).sum();
-        let state = if self.lane.is_empty() { self.state.take() } else { None };
-        self.in_flight = if state.is_some() { InFlight::State } else { InFlight::Lane };
-        let taken = match (frames.len(), state) {
-            (0, None) => None,
-            (0, Some(state)) => Some(Frames::One(state)),
-            (1, None) => frames.pop().map(Frames::One),
-            (_, state) => {
-                frames.extend(state);
-                Some(Frames::Many(frames))
+        let state_bytes = self.state.as_ref().map(|state| state.bytes().len());
+        let taken = match std::mem::take(&mut self.lane) {
+            Lane::Empty => self.state.take().map(Frames::One)?,
+            Lane::One(frame) => match self.state.take() {
+                None => Frames::One(frame),
+                Some(state) => Frames::Many(vec![frame, state]),
+            },
+            Lane::Many(mut waiting) if waiting.len() > FRAMES_PER_SEND_MAX => {
+                let first = waiting.drain(..FRAMES_PER_SEND_MAX).collect();
+                self.lane = Lane::Many(waiting);
+                Frames::Many(first)
+            }
+            Lane::Many(mut waiting) => {
+                waiting.extend(self.state.take());
+                Frames::Many(*waiting)
             }
         };
-        if taken.is_none() {
-            self.in_flight = InFlight::Nothing;
-        }
-        taken
+        let state_taken = state_bytes.filter(|_| self.state.is_none());
+        self.in_flight_bytes = (taken.bytes() - state_taken.unwrap_or(0)) as u32;
+        self.lane_bytes -= self.in_flight_bytes;
+        self.in_flight = if state_taken.is_some() { InFlight::State } else { InFlight::Lane };
+        Some(taken)
     }
 
     /// The kernel has taken what was in flight.
     pub fn sent(&mut self) {
-        debug_assert!(self.in_flight_bytes <= self.reliable_bytes);
-        self.reliable_bytes -= self.in_flight_bytes;
         self.exempt_bytes = self.exempt_bytes.saturating_sub(self.in_flight_bytes);
         self.in_flight_bytes = 0;
         self.in_flight = InFlight::Nothing;
@@ -145,7 +172,7 @@ impl Outbox {
 
     /// Bytes in the reliable lane that the kernel has not taken.
     pub fn reliable_bytes(&self) -> u32 {
-        self.reliable_bytes
+        self.lane_bytes + self.in_flight_bytes
     }
 
     /// Enters the list of outboxes to look at; `false`: it is in there already.

@@ -7,7 +7,7 @@ use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
 use crate::session::{Closing, Lifecycle};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::{self, Opcode};
 
@@ -57,6 +57,10 @@ impl Shard {
             return;
         }
         let seat = connection.seat.take();
+        if connection.session.deadline != Instant::NEVER {
+            // It is not read from, for its byte budget; but the peer's end must be seen.
+            self.outputs.push_back(Output::Resume { conn });
+        }
         if reason == CloseReason::Slow {
             self.drop_waiting(conn);
         }
@@ -81,7 +85,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         let idle = connection.session.outbox.is_idle();
         match &mut connection.session.lifecycle {
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => self.end(conn),
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => self.end(conn),
             Lifecycle::Open(_) => self.lose(conn, now),
             Lifecycle::Closing(closing) => {
                 closing.peer_done = true;
@@ -129,10 +133,10 @@ impl Shard {
     /// Tells the rim to end the connection; it answers with `handle_closed`.
     pub(super) fn end(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.find(conn) else { return };
-        connection.session.deadline = crate::time::Instant::NEVER;
+        connection.session.deadline = Instant::NEVER;
         let reason = match &connection.session.lifecycle {
             Lifecycle::Closing(closing) => closing.reason,
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
         };
         self.outputs.push_back(Output::Close { conn, reason });
     }
@@ -140,10 +144,11 @@ impl Shard {
     /// The rim holds nothing of the connection any more. It may be open still: its socket broke under a send.
     pub(super) fn forget(&mut self, conn: ConnId, now: Now) {
         self.drop_waiting(conn);
+        self.heads.remove(&conn);
         let Some(connection) = self.connections.remove(conn) else { return };
         self.metrics.outbox_bytes.subtract(u64::from(connection.session.outbox.reliable_bytes()));
         match connection.session.lifecycle {
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => {
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => {
                 self.metrics.connections_upgrading.subtract(1);
             }
             Lifecycle::Open(_) => {

@@ -1,6 +1,7 @@
 //! The connections of a shard: a table whose slots are reused under another generation.
 
 use crate::ids::ConnId;
+use crate::limits::CONNECTION_BYTES_MAX;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
 
@@ -35,6 +36,10 @@ pub struct Connections {
     free: Vec<u32>,
     slots_max: usize,
 }
+
+/// Bytes of one place in the table.
+pub const CONNECTION_BYTES: usize = size_of::<Slot>();
+const _: () = assert!(CONNECTION_BYTES <= CONNECTION_BYTES_MAX);
 
 #[derive(Debug)]
 struct Slot {

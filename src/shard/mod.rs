@@ -16,12 +16,13 @@ pub mod settings;
 mod ticks;
 mod timers;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
+pub use self::connections::CONNECTION_BYTES;
 use self::connections::Connections;
 use self::deadlines::Deadlines;
 use self::drain::Drain;
@@ -115,6 +116,8 @@ pub struct Shard {
     metrics: Arc<ShardMetrics>,
     random: ChaCha12Rng,
     connections: Connections,
+    /// Request heads of which a part has come.
+    heads: BTreeMap<ConnId, Vec<u8>>,
     /// How many of them are open.
     open: u32,
     games: Games,
@@ -141,6 +144,7 @@ impl Shard {
             metrics,
             random: ChaCha12Rng::from_seed(seed),
             connections: Connections::new(slots as usize),
+            heads: BTreeMap::new(),
             open: 0,
             games: Games::default(),
             deadlines: Deadlines::default(),
@@ -181,7 +185,7 @@ impl Shard {
     pub fn handle_received(&mut self, conn: ConnId, bytes: &mut [u8], now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         match connection.session.lifecycle {
-            Lifecycle::Upgrading(_) => self.receive_request(conn, bytes, now),
+            Lifecycle::Upgrading { .. } => self.receive_request(conn, bytes, now),
             Lifecycle::Open(dialect) => self.receive_frames(conn, dialect, bytes, now),
             // Whatever a client says after its close, or ours, is not heard.
             Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
@@ -263,7 +267,7 @@ impl Shard {
         let bytes_max = match session.lifecycle {
             Lifecycle::Open(Dialect::Native) => self.settings.outbox_bytes_max,
             Lifecycle::Open(Dialect::Echo) => limits::ECHO_OUTBOX_BYTES_MAX,
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
         };
         match session.outbox.push(frame, bytes_max) {
             Pushed::Queued => {
@@ -292,7 +296,7 @@ impl Shard {
         let before = std::mem::replace(&mut connection.session.lifecycle, lifecycle);
         let metrics = &self.metrics;
         let gauge = |lifecycle: &Lifecycle| match lifecycle {
-            Lifecycle::Upgrading(_) | Lifecycle::HandingOver => &metrics.connections_upgrading,
+            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => &metrics.connections_upgrading,
             Lifecycle::Open(_) => &metrics.connections_open,
             Lifecycle::Closing(_) => &metrics.connections_closing,
         };

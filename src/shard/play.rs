@@ -13,7 +13,7 @@ use crate::room::game::Moved;
 use crate::session::Dialect;
 use crate::session::liveness::Silence;
 use crate::session::rate_limit::Verdict;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::{Incoming, MessageLimits, Opcode};
 use crate::wire::native::{self, Correction, ErrorHeader, Pong, RateLimited, Record, Scope, kind};
@@ -231,7 +231,7 @@ impl Shard {
     fn stop_reading(&mut self, conn: ConnId, stop: Duration, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         let tell = connection.session.rates.tell(RateClass::Bytes, now.instant);
-        let paused_already = connection.session.deadline != crate::time::Instant::NEVER;
+        let paused_already = connection.session.deadline != Instant::NEVER;
         connection.session.deadline = now.instant + stop;
         self.metrics.rate_limited[RateClass::Bytes.index()].increment();
         if tell {

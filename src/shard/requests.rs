@@ -12,8 +12,8 @@ use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::room::game::{Game, GameRules};
 use crate::room::seats::{Newcomer, SeatIndex};
-use crate::session::{Closing, Dialect, Lifecycle};
-use crate::time::Now;
+use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES};
+use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::token::Claims;
 use crate::wire::upgrade::{self, Refusal, Route, Upgrade};
@@ -22,13 +22,17 @@ impl Shard {
     /// Bytes of a request head.
     pub(super) fn receive_request(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
-        let Lifecycle::Upgrading(head) = &mut connection.session.lifecycle else { return };
-        head.bytes.extend_from_slice(bytes);
-        match upgrade::parse(&head.bytes, &self.settings.upgrade) {
-            Ok(None) => {}
+        let Lifecycle::Upgrading { over_address_limit } = connection.session.lifecycle else { return };
+        // Nearly every head comes at once, and is read where it lies.
+        let earlier = self.heads.remove(&conn).map(|head| [&head, bytes].concat());
+        let received = earlier.as_deref().unwrap_or(bytes);
+        match upgrade::parse(received, &self.settings.upgrade) {
+            Ok(None) => {
+                let received = received.to_vec();
+                self.heads.insert(conn, received);
+            }
             Ok(Some((request, head_bytes))) => {
-                let unread = head.bytes.split_off(head_bytes);
-                let over_address_limit = head.over_address_limit;
+                let unread = received[head_bytes..].to_vec();
                 match self.admit(&request, over_address_limit, now) {
                     Ok(claims) => self.place(conn, HandOver { upgrade: request, claims, unread }, now),
                     Err(refusal) => self.refuse(conn, &refusal, now),
@@ -87,6 +91,10 @@ impl Shard {
             self.seat_player(conn, state, now);
         } else {
             self.set_lifecycle(conn, Lifecycle::HandingOver);
+            if let Some(connection) = self.connections.find(conn) {
+                // Its request came in time; from here on the rim answers, not the clock.
+                connection.session.deadline = crate::time::Instant::NEVER;
+            }
             self.outputs.push_back(Output::HandOver { conn, target, state: Box::new(state) });
         }
     }
@@ -126,8 +134,9 @@ impl Shard {
         };
         self.set_lifecycle(conn, Lifecycle::Open(dialect));
         if let Some(connection) = self.connections.find(conn) {
-            connection.session.deadline = crate::time::Instant::NEVER;
-            connection.session.expires_at_s = claims.map_or(u64::MAX, |claims| claims.expires_at_s);
+            connection.session.deadline = Instant::NEVER;
+            let expires_at_s = |claims: Claims| u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES);
+            connection.session.expires_at_s = claims.map_or(NEVER_EXPIRES, expires_at_s);
         }
         self.outputs.push_back(Output::Upgraded { conn });
         self.schedule_check(conn, now);
@@ -214,7 +223,7 @@ impl Shard {
         }
         let development = self.settings.verifier.is_none();
         let Some(game) = self.games.game(seat.game) else { return Vec::new() };
-        let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, &mut self.pool, now) else {
+        let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, now) else {
             return Vec::new();
         };
         self.metrics.keyframes.increment();

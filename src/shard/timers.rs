@@ -36,14 +36,14 @@ impl Shard {
         let session = &mut connection.session;
         let deadline_over = session.deadline <= now.instant;
         match session.lifecycle {
-            Lifecycle::Upgrading(_) if deadline_over => {
+            Lifecycle::Upgrading { .. } if deadline_over => {
                 let text = "the request head did not end in time";
                 self.refuse(conn, &Refusal::new(RefusalReason::Timeout, text), now);
             }
             Lifecycle::Closing(_) if deadline_over => self.end(conn),
-            Lifecycle::Upgrading(_) | Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
+            Lifecycle::Upgrading { .. } | Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
             Lifecycle::Open(_) => {
-                let expired = session.expires_at_s <= now.unix_s();
+                let expired = u64::from(session.expires_at_s) <= now.unix_s();
                 // A client that is not read from cannot be heard.
                 let paused = session.deadline != Instant::NEVER;
                 if expired {
@@ -71,11 +71,11 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &connection.session;
         let next = if session.is_open() {
-            let expires_in_us = session.expires_at_s.saturating_mul(1_000_000).saturating_sub(now.unix_us);
+            let expires_in_us = (u64::from(session.expires_at_s) * 1_000_000).saturating_sub(now.unix_us);
             let expires_at = now.instant + Duration::from_micros(expires_in_us);
             // Over its byte budget it is silent by our doing.
             let silence = match session.deadline {
-                Instant::NEVER => session.silence.next_step_at(&liveness),
+                Instant::NEVER => session.silence.next_step_at(&liveness, now.instant),
                 resumed_at => resumed_at,
             };
             silence.min(expires_at)
@@ -83,7 +83,8 @@ impl Shard {
             session.deadline
         };
         if next != Instant::NEVER {
-            self.deadlines.schedule(conn, &mut connection.check_bucket, next);
+            // Never in the past: a bucket that is over already would be expired by the loop that is filling it, for ever.
+            self.deadlines.schedule(conn, &mut connection.check_bucket, next.max(now.instant));
         }
     }
 

@@ -102,6 +102,7 @@ impl Acceptor {
     /// Accept nobody any more, and close the listener.
     pub(super) fn stop(&mut self) {
         self.stopping = true;
+        self.retry_at = None;
     }
 
     /// When `turn` has something to do even if nothing completes.

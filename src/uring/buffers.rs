@@ -48,7 +48,7 @@ enum Owner {
 
 /// See the module documentation.
 ///
-/// Invariant: `published <= tail`, and every buffer between head and tail is the kernel's.
+/// Invariant: every buffer between the kernel's head and the published tail is the kernel's.
 pub(super) struct Buffers {
     memory: Mapping,
     ring: Mapping,

@@ -12,7 +12,7 @@ use super::Loop;
 use super::op::{Operation, Token};
 use super::ring::{Completion, Descriptor, ShutdownSides};
 use super::sends::Progress;
-use super::sockets::State;
+use super::sockets::{Flag, State};
 use crate::ids::ConnId;
 use crate::reasons::CloseReason;
 use crate::shard::{Admission, Frames};
@@ -74,7 +74,7 @@ impl Loop {
         if socket.is_none() {
             self.metrics.completions_stale.increment();
         }
-        let open = socket.is_some_and(|socket| socket.state == State::Open && !socket.ended);
+        let open = socket.is_some_and(|socket| socket.state == State::Open && !socket.flags.has(Flag::Ended));
         let bytes = completion.result.max(0) as usize;
         // A completion that names a buffer returns it, whatever became of the connection and of the operation.
         if let Some(buffer) = completion.buffer() {
@@ -99,11 +99,10 @@ impl Loop {
 
     fn receive_completed(&mut self, conn: ConnId, starved: bool) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        socket.receiving = false;
+        socket.flags.lower(Flag::Receiving);
         if starved {
             self.metrics.receive_buffers_exhausted.increment();
-            if !socket.queued {
-                socket.queued = true;
+            if !socket.flags.raise(Flag::Queued) {
                 self.starved.push_back(conn);
             }
         }
@@ -113,16 +112,15 @@ impl Loop {
     /// The core learns once that nothing more will come.
     fn end_of_stream(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        if !socket.ended {
-            socket.ended = true;
+        if !socket.flags.raise(Flag::Ended) {
             self.shard.handle_eof(conn, self.now);
         }
     }
 
     pub(super) fn pause(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        socket.paused = true;
-        if socket.receiving {
+        socket.flags.raise(Flag::Paused);
+        if socket.flags.has(Flag::Receiving) {
             // What arrives before the receive has ended is still given to the core.
             self.driver.ring.cancel(Token::of(Operation::Receive, conn));
         }
@@ -130,9 +128,9 @@ impl Loop {
 
     pub(super) fn resume(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        socket.paused = false;
+        socket.flags.lower(Flag::Paused);
         // A receive whose cancel is under way is followed by the next one when it has ended.
-        if !socket.receiving {
+        if !socket.flags.has(Flag::Receiving) {
             self.queue_receive(conn);
         }
     }
@@ -140,14 +138,13 @@ impl Loop {
     /// From here on nothing hands the connection over, so a receive may stay in flight.
     pub(super) fn upgraded(&mut self, conn: ConnId) {
         if let Some(socket) = self.sockets.find(conn) {
-            socket.multishot = true;
+            socket.flags.raise(Flag::Multishot);
         }
     }
 
     pub(super) fn queue_receive(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        if !socket.queued {
-            socket.queued = true;
+        if !socket.flags.raise(Flag::Queued) {
             self.receives.push(conn);
         }
     }
@@ -160,12 +157,12 @@ impl Loop {
         self.receives.extend(self.starved.drain(..with_buffer));
         for conn in self.receives.drain(..) {
             let Some(socket) = self.sockets.find(conn) else { continue };
-            socket.queued = false;
-            if socket.wants_receive() && !socket.receiving {
-                socket.receiving = true;
+            socket.flags.lower(Flag::Queued);
+            if socket.wants_receive() && !socket.flags.has(Flag::Receiving) {
+                socket.flags.raise(Flag::Receiving);
                 socket.in_flight += 1;
                 let token = Token::of(Operation::Receive, conn);
-                self.driver.ring.receive(socket.descriptor, socket.multishot, token);
+                self.driver.ring.receive(socket.descriptor, socket.flags.has(Flag::Multishot), token);
             }
         }
     }
@@ -175,7 +172,7 @@ impl Loop {
 impl Loop {
     pub(super) fn send(&mut self, conn: ConnId, frames: Frames) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        if socket.state != State::Open || socket.broken {
+        if socket.state != State::Open || socket.flags.has(Flag::Broken) {
             return;
         }
         assert!(socket.send.is_none(), "a second send in flight would land inside the first");
@@ -210,7 +207,7 @@ impl Loop {
         if open {
             match progress {
                 Some(_) => {
-                    let shutdown = std::mem::take(&mut socket.shutdown_after_send);
+                    let shutdown = socket.flags.lower(Flag::ShutdownAfterSend);
                     self.shard.handle_sent(conn, self.now);
                     if shutdown {
                         self.submit_shutdown(conn, ShutdownSides::Write);
@@ -227,8 +224,13 @@ impl Loop {
     fn break_off(&mut self, conn: ConnId, error: Option<Errno>) {
         let Some(socket) = self.sockets.find(conn) else { return };
         tracing::debug!(slot = conn.slot, generation = conn.generation, ?error, "send failed");
-        socket.broken = true;
-        if socket.receiving {
+        socket.flags.raise(Flag::Broken);
+        if socket.flags.has(Flag::Ended) {
+            // The core has heard of the end, and waits for this send. There is nothing left to wait for.
+            socket.state = State::Closing;
+            return;
+        }
+        if socket.flags.has(Flag::Receiving) {
             self.submit_shutdown(conn, ShutdownSides::Both);
         }
         self.end_of_stream(conn);
@@ -241,7 +243,7 @@ impl Loop {
             return;
         }
         if socket.send.is_some() {
-            socket.shutdown_after_send = true;
+            socket.flags.raise(Flag::ShutdownAfterSend);
         } else {
             self.submit_shutdown(conn, ShutdownSides::Write);
         }
@@ -267,12 +269,12 @@ impl Loop {
         match socket.state {
             State::Open => {
                 socket.state = State::Closing;
-                if socket.receiving || socket.send.is_some() {
+                if socket.flags.has(Flag::Receiving) || socket.send.is_some() {
                     self.submit_shutdown(conn, ShutdownSides::Both);
                 }
                 self.close_descriptor_when_settled(conn);
             }
-            State::HandingOver { .. } => socket.state = State::HandingOver { close: true },
+            State::HandingOver | State::GivenUp => socket.state = State::GivenUp,
             State::Free | State::Closing | State::ClosingDescriptor => {}
         }
     }
@@ -285,9 +287,11 @@ impl Loop {
         };
         socket.in_flight -= 1;
         match socket.state {
-            State::Open if socket.wants_receive() && !socket.receiving => self.queue_receive(conn),
+            State::Open if socket.wants_receive() && !socket.flags.has(Flag::Receiving) => {
+                self.queue_receive(conn);
+            }
             State::Closing => self.close_descriptor_when_settled(conn),
-            State::Open | State::HandingOver { .. } | State::Free | State::ClosingDescriptor => {}
+            State::Open | State::HandingOver | State::GivenUp | State::Free | State::ClosingDescriptor => {}
         }
     }
 

@@ -127,7 +127,7 @@ impl Loop {
             }
         }
         let Some(socket) = self.sockets.find(conn) else { return };
-        socket.state = State::HandingOver { close: false };
+        socket.state = State::HandingOver;
         socket.in_flight += 1;
         self.crossings.depart(Leaving { conn, target, ticket, address });
         let (notice, token) = (Token::handed_over(ticket), Token::of(Operation::HandOver, conn));
@@ -138,7 +138,7 @@ impl Loop {
     pub(super) fn departed(&mut self, conn: ConnId, error: Option<Errno>) {
         let Some(leaving) = self.crossings.departed(conn) else { return };
         let Some(socket) = self.sockets.find(conn) else { return };
-        let given_up = socket.state == State::HandingOver { close: true };
+        let given_up = socket.state == State::GivenUp;
         let Some(errno) = error else {
             socket.state = State::Closing;
             self.metrics.hand_overs_out.increment();
@@ -146,7 +146,8 @@ impl Loop {
             return;
         };
         socket.state = if given_up { State::Closing } else { State::Open };
-        tracing::warn!(target = leaving.target.0, %errno, "the other shard could not take a connection");
+        // At debug: clients can make this happen at will. `hand_overs_refused` counts it.
+        tracing::debug!(target = leaving.target.0, %errno, "the other shard could not take a connection");
         self.keep_address(conn, leaving.address);
         self.withdraw(leaving.target, leaving.ticket);
         if !given_up {

@@ -48,7 +48,8 @@ impl Driver {
     /// Submits what is unsent of a send.
     pub(super) fn send(&mut self, id: SendId, descriptor: Descriptor, token: Token) {
         let entry = self.sends.entry(id, descriptor);
-        // SAFETY: the frames stay in `sends`, whose memory does not move, until `finish`, which follows the completion.
+        // SAFETY: the frames' bytes and the gather are on the heap: they do not move with `sends`, and stay until `finish`,
+        // which follows the completion.
         unsafe { self.ring.push(entry, token) }
     }
 

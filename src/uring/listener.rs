@@ -3,11 +3,17 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::limits;
+
+/// A port in use is asked for again so many times …
+const IN_USE_RETRIES: u32 = 10;
+/// … with this pause.
+const IN_USE_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What every accepted connection inherits, and who may listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +75,7 @@ pub enum BindError {
 /// Binds one listening socket per shard.
 pub fn bind(address: SocketAddr, shards: u16, options: ListenOptions) -> Result<Vec<Listener>, BindError> {
     if !options.share_port {
-        // With SO_REUSEPORT two processes of one user would share the port without a word; without it the kernel says so.
-        drop(open(address, None)?);
+        wait_until_free(address)?;
     }
     let first = listen(address, options)?;
     let address = first.local_addr();
@@ -79,6 +84,20 @@ pub fn bind(address: SocketAddr, shards: u16, options: ListenOptions) -> Result<
         listeners.push(listen(address, options)?);
     }
     Ok(listeners)
+}
+
+/// With SO_REUSEPORT two processes of one user would share the port without a word; without it the kernel says so.
+///
+/// The kernel ends the rings of a process that was killed in the background, so its listener may outlive it for a moment.
+fn wait_until_free(address: SocketAddr) -> Result<(), BindError> {
+    for _ in 0..IN_USE_RETRIES {
+        match open(address, None) {
+            Err(BindError::InUse { .. }) => std::thread::sleep(IN_USE_RETRY_INTERVAL),
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
+    open(address, None).map(drop)
 }
 
 fn listen(address: SocketAddr, options: ListenOptions) -> Result<Listener, BindError> {

@@ -30,10 +30,13 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 pub use addresses::Addresses;
 pub use clock::Clock;
 pub use listener::{BindError, ListenOptions, Listener, bind};
 pub use probe::{Feature, Probe, RingError, io_uring_disabled, kernel_release, probe, table_entries_max};
+pub use sockets::SOCKET_BYTES;
 
 use crate::ids::{ConnId, ShardId};
 use crate::limits;
@@ -94,7 +97,11 @@ pub struct Loop {
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
+    /// After a sleep.
     Next,
+    /// Sends are left: no sleep.
+    AtOnce,
+    /// It does not.
     Last,
 }
 
@@ -141,13 +148,17 @@ impl Loop {
         self.peers = peers;
         self.driver.await_wake(&self.mailbox);
         let mut completions = Vec::with_capacity(REAP_BATCH);
-        while self.turn(&mut completions) == Turn::Next {
-            let slept_at = self.clock.instant();
-            self.metrics.loop_turn.record(slept_at.since(self.now.instant));
-            let timeout = self.sleep_time(slept_at);
-            self.driver.ring.wait(timeout)?;
+        loop {
+            let turn = self.turn(&mut completions);
+            let ended_at = self.clock.instant();
+            self.metrics.loop_turn.record(ended_at.since(self.now.instant));
+            let sleep_time = match turn {
+                Turn::Next => self.sleep_time(ended_at),
+                Turn::AtOnce => Duration::ZERO,
+                Turn::Last => return Ok(()),
+            };
+            self.driver.ring.wait(sleep_time)?;
         }
-        Ok(())
     }
 
     fn turn(&mut self, completions: &mut Vec<Completion>) -> Turn {
@@ -158,17 +169,30 @@ impl Loop {
         if self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
             self.shard.handle_timeout(self.now);
         }
-        while let Some(output) = self.shard.poll_output() {
-            if self.perform(output) == Turn::Last {
-                self.ring_doorbells();
-                return Turn::Last;
-            }
+        let next = self.perform_outputs();
+        if next == Turn::Last {
+            self.ring_doorbells();
+            return Turn::Last;
         }
         self.arm_receives();
         self.sweep();
         self.driver.acceptor.turn(&mut self.driver.ring, &self.metrics, self.now.instant);
         self.ring_doorbells();
-        Turn::Next
+        next
+    }
+
+    /// The core gives its sends last. So when their number ends this, no hand-over, pause or close is left that a new receive
+    /// would be in the way of.
+    fn perform_outputs(&mut self) -> Turn {
+        let mut sends = 0;
+        while sends < limits::SENDS_PER_TURN {
+            let Some(output) = self.shard.poll_output() else { return Turn::Next };
+            sends += usize::from(matches!(output, Output::Send { .. }));
+            if self.perform(output) == Turn::Last {
+                return Turn::Last;
+            }
+        }
+        Turn::AtOnce
     }
 
     fn handle_completions(&mut self, completions: &mut Vec<Completion>) {
@@ -202,7 +226,18 @@ impl Loop {
             Operation::Ring => {}
             // The mailbox is looked at every turn.
             Operation::Doorbell => {}
-            Operation::Wake => self.driver.await_wake(&self.mailbox),
+            Operation::Wake => self.woken(completion),
+        }
+    }
+
+    /// The mailbox is looked at every turn; here it is only seen to that the next ring wakes the loop again.
+    fn woken(&mut self, completion: &Completion) {
+        match completion.error() {
+            None | Some(Errno::INTR | Errno::AGAIN) => self.driver.await_wake(&self.mailbox),
+            // Armed again it would fail again, at once. The loop turns once a second and finds its mail late.
+            Some(errno) => {
+                tracing::error!(%errno, "the service thread cannot wake this shard any more (a bug)");
+            }
         }
     }
 
@@ -271,7 +306,7 @@ impl Loop {
 
     /// How long the loop may sleep, seen from `now`, which is later than the begin of the turn.
     fn sleep_time(&self, now: Instant) -> Duration {
-        if !self.receives.is_empty() || !self.posted_to.is_empty() {
+        if !self.receives.is_empty() || !self.starved.is_empty() || !self.posted_to.is_empty() {
             return Duration::ZERO;
         }
         [self.shard.poll_timeout(), self.driver.acceptor.wakes_at()]

@@ -283,9 +283,9 @@ impl Ring {
         self.enters += 1;
         let submitted = ignore_temporary(self.ring.submit());
         let mut completions = Vec::with_capacity(1024);
-        let mut steps = patience.as_millis() / STEP.as_millis();
-        while submitted.is_ok() && self.in_flight > 0 && steps > 0 {
-            steps -= 1;
+        let mut patience_left = patience;
+        while submitted.is_ok() && self.in_flight > 0 && !patience_left.is_zero() {
+            let in_flight_before = self.in_flight;
             // Not found, or not done within the step: the next round looks again.
             let _unfinished =
                 self.ring.submitter().register_sync_cancel(Some(STEP.into()), CancelBuilder::any());
@@ -293,6 +293,10 @@ impl Ring {
                 break;
             }
             while self.reap(&mut completions) {}
+            if self.in_flight >= in_flight_before {
+                // Only steps without progress are counted: a large table takes as long as it takes.
+                patience_left = patience_left.saturating_sub(STEP);
+            }
         }
         self.in_flight == 0
     }

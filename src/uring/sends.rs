@@ -1,18 +1,20 @@
 //! Sends in flight: the frames, and the headers the kernel reads, at addresses that stay until the completion.
 
+use std::num::NonZeroU32;
 use std::ptr::null_mut;
 
 use io_uring::{opcode, squeue, types};
 
 use super::ring::Descriptor;
 use crate::shard::Frames;
+use crate::wire::encoded::Encoded;
 
 /// `WAITALL`: the kernel itself continues a send that found the socket's buffer full.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// Which send of the pool.
+/// Which send of the pool, counted from 1: a connection without one needs no further byte to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SendId(u32);
+pub(super) struct SendId(NonZeroU32);
 
 /// How far a send is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +25,31 @@ pub(super) enum Progress {
     Short,
 }
 
-/// The pool. In a steady state no send allocates.
+/// The pool. In a steady state no send allocates. It is as large as the most sends that were ever in flight at once: those of
+/// one turn, and of clients that do not read. What only sends of several frames need is kept apart.
 #[derive(Default)]
 pub(super) struct Sends {
-    /// Boxed: the kernel holds addresses of what is in them while the pool grows.
-    #[allow(clippy::vec_box, reason = "the addresses must not change")]
-    sends: Vec<Box<Send>>,
+    sends: Vec<Send>,
     free: Vec<SendId>,
+    /// Gathers of sends that are finished.
+    #[allow(
+        clippy::vec_box,
+        reason = "they go back into sends without a move: the kernel is given their addresses"
+    )]
+    gathers: Vec<Box<Gather>>,
 }
 
-/// Invariant: `sent <= bytes of frames`; `header` points to `vectors`, and `vectors` into `frames`, from `entry` to the
-/// completion.
+/// Invariant: `sent <= bytes of frames`. The kernel holds addresses of the frames' bytes and of the gather, both of which stay
+/// where they are when this value moves.
+#[derive(Default)]
 struct Send {
     frames: Option<Frames>,
     sent: usize,
+    gather: Option<Box<Gather>>,
+}
+
+/// The header of a `sendmsg`. Invariant: `header` points to `vectors`, and `vectors` into frames, from `entry` to the completion.
+struct Gather {
     header: libc::msghdr,
     vectors: Vec<libc::iovec>,
 }
@@ -45,13 +58,16 @@ impl Sends {
     /// Takes the frames in. `entry` gives the submission.
     pub(super) fn start(&mut self, frames: Frames) -> SendId {
         let id = self.free.pop().unwrap_or_else(|| {
-            self.sends.push(Box::new(Send::new()));
-            SendId(self.sends.len() as u32 - 1)
+            self.sends.push(Send::default());
+            SendId(NonZeroU32::MIN.saturating_add(self.sends.len() as u32 - 1))
         });
+        let gather = match &frames {
+            Frames::One(_) => None,
+            Frames::Many(_) => Some(self.gathers.pop().unwrap_or_default()),
+        };
         let send = self.send(id);
         debug_assert!(send.frames.is_none(), "a free send holds no frames");
-        send.frames = Some(frames);
-        send.sent = 0;
+        *send = Send { frames: Some(frames), sent: 0, gather };
         id
     }
 
@@ -72,9 +88,8 @@ impl Sends {
 
     /// Lets go of the frames after the last completion.
     pub(super) fn finish(&mut self, id: SendId) {
-        let send = self.send(id);
-        send.frames = None;
-        send.vectors.clear();
+        let send = std::mem::take(self.send(id));
+        self.gathers.extend(send.gather);
         self.free.push(id);
     }
 
@@ -84,12 +99,49 @@ impl Sends {
     }
 
     fn send(&mut self, id: SendId) -> &mut Send {
-        &mut self.sends[id.0 as usize]
+        &mut self.sends[id.0.get() as usize - 1]
     }
 }
 
 impl Send {
-    fn new() -> Self {
+    fn entry(&mut self, descriptor: types::Fixed) -> squeue::Entry {
+        let frames = self.frames.as_ref().map_or(&[][..], Frames::as_slice);
+        let mut skip = self.sent;
+        let begun = frames.iter().position(|frame| {
+            let whole = frame.bytes().len() <= skip;
+            skip -= if whole { frame.bytes().len() } else { 0 };
+            !whole
+        });
+        let unsent = &frames[begun.unwrap_or(frames.len())..];
+        match (&mut self.gather, unsent) {
+            (Some(gather), [_, _, ..]) => {
+                let header = gather.point_to(unsent, skip);
+                opcode::SendMsg::new(descriptor, header).flags(FLAGS as u32).build()
+            }
+            (_, unsent) => {
+                let bytes = unsent.first().map_or(&[][..], |frame| &frame.bytes()[skip..]);
+                opcode::Send::new(descriptor, bytes.as_ptr(), bytes.len() as u32).flags(FLAGS).build()
+            }
+        }
+    }
+}
+
+impl Gather {
+    /// A header for the bytes of `frames` but the first `skip`.
+    fn point_to(&mut self, frames: &[Encoded], mut skip: usize) -> *const libc::msghdr {
+        self.vectors.clear();
+        self.vectors.extend(frames.iter().map(|frame| {
+            let bytes = &frame.bytes()[std::mem::take(&mut skip)..];
+            libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+        }));
+        self.header.msg_iov = self.vectors.as_mut_ptr();
+        self.header.msg_iovlen = self.vectors.len();
+        &raw const self.header
+    }
+}
+
+impl Default for Gather {
+    fn default() -> Self {
         let header = libc::msghdr {
             msg_name: null_mut(),
             msg_namelen: 0,
@@ -99,47 +151,13 @@ impl Send {
             msg_controllen: 0,
             msg_flags: 0,
         };
-        Self { frames: None, sent: 0, header, vectors: Vec::new() }
-    }
-
-    fn entry(&mut self, descriptor: types::Fixed) -> squeue::Entry {
-        let (first, rest, mut skip) = match &self.frames {
-            Some(Frames::One(frame)) => (frame.bytes(), &[][..], self.sent),
-            Some(Frames::Many(frames)) => {
-                let mut sent = self.sent;
-                let begun = frames.iter().position(|frame| {
-                    let whole = frame.bytes().len() <= sent;
-                    sent -= if whole { frame.bytes().len() } else { 0 };
-                    !whole
-                });
-                match begun.and_then(|begun| frames[begun..].split_first()) {
-                    Some((first, rest)) => (first.bytes(), rest, sent),
-                    None => (&[][..], &[][..], 0),
-                }
-            }
-            None => (&[][..], &[][..], 0),
-        };
-        if rest.is_empty() {
-            let unsent = &first[skip..];
-            return opcode::Send::new(descriptor, unsent.as_ptr(), unsent.len() as u32).flags(FLAGS).build();
-        }
-        self.vectors.clear();
-        for bytes in std::iter::once(first).chain(rest.iter().map(|frame| frame.bytes())) {
-            let unsent = &bytes[std::mem::take(&mut skip)..];
-            self.vectors
-                .push(libc::iovec { iov_base: unsent.as_ptr().cast_mut().cast(), iov_len: unsent.len() });
-        }
-        self.header.msg_iov = self.vectors.as_mut_ptr();
-        self.header.msg_iovlen = self.vectors.len();
-        let header: *const libc::msghdr = &raw const self.header;
-        opcode::SendMsg::new(descriptor, header).flags(FLAGS as u32).build()
+        Self { header, vectors: Vec::new() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::encoded::Encoded;
 
     fn frames(texts: &[&str]) -> Frames {
         Frames::Many(texts.iter().map(|text| Encoded::raw(text.as_bytes().to_vec())).collect())
@@ -147,7 +165,8 @@ mod tests {
 
     fn unsent(sends: &mut Sends, id: SendId) -> Vec<usize> {
         let _entry = sends.entry(id, Descriptor(0));
-        sends.send(id).vectors.iter().map(|vector| vector.iov_len).collect()
+        let gather = sends.send(id).gather.as_ref().unwrap();
+        gather.vectors.iter().map(|vector| vector.iov_len).collect()
     }
 
     #[test]
@@ -158,7 +177,7 @@ mod tests {
         assert_eq!(sends.advance(id, 2), Progress::Short);
         assert_eq!(unsent(&mut sends, id), [1, 5, 2]);
         assert_eq!(sends.advance(id, 1), Progress::Short);
-        assert_eq!(unsent(&mut sends, id), [5, 2]);
+        assert_eq!(unsent(&mut sends, id), [5, 2], "the first frame is done");
         assert_eq!(sends.advance(id, 7), Progress::Done);
     }
 
@@ -166,11 +185,11 @@ mod tests {
     fn a_finished_send_is_used_again() {
         let mut sends = Sends::default();
         let first = sends.start(frames(&["abc", "def"]));
-        let address = &raw const *sends.sends[0];
-        let second = sends.start(frames(&["x"]));
+        let address = &raw const **sends.sends[0].gather.as_ref().unwrap();
+        let second = sends.start(Frames::One(Encoded::raw(vec![1])));
+        assert!(second != first && sends.send(second).gather.is_none());
         sends.finish(first);
-        assert_eq!(sends.start(frames(&["y"])), first);
-        assert_ne!(first, second);
-        assert_eq!(&raw const *sends.sends[0], address);
+        assert_eq!(sends.start(frames(&["x", "y"])), first);
+        assert_eq!(&raw const **sends.sends[0].gather.as_ref().unwrap(), address);
     }
 }

@@ -14,11 +14,10 @@ pub(super) enum State {
     Free,
     /// It receives and sends.
     Open,
-    /// Its descriptor is on the way to another ring. `close`: end it if it comes back.
-    HandingOver {
-        /// The core has given it up meanwhile.
-        close: bool,
-    },
+    /// Its descriptor is on the way to another ring.
+    HandingOver,
+    /// The same, and the core has closed it meanwhile: it ends if the other ring does not take it.
+    GivenUp,
     /// Waits for the last completion of everything in flight.
     Closing,
     /// Waits for the completion of the close of its descriptor.
@@ -35,25 +34,56 @@ pub(super) struct Socket {
     pub(super) send: Option<SendId>,
     /// Submissions whose last completion has not come.
     pub(super) in_flight: u8,
-    /// A receive is in flight.
-    pub(super) receiving: bool,
-    /// Receive many times per submission.
-    pub(super) multishot: bool,
-    /// The core does not want to receive.
-    pub(super) paused: bool,
-    /// The core has been told that nothing more will be received.
-    pub(super) ended: bool,
-    /// It waits in a queue for its next receive.
-    pub(super) queued: bool,
-    /// A send has failed: part of a frame may be on the wire, so nothing may follow.
-    pub(super) broken: bool,
-    /// Shut the write side down when the send in flight is done.
-    pub(super) shutdown_after_send: bool,
-    /// The sweeper has seen it closing.
-    pub(super) seen_closing: bool,
+    pub(super) flags: Flags,
 }
 
-const _: () = assert!(size_of::<Socket>() <= 32, "part of the memory of an idle player");
+/// What is true of a connection beside its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Flag {
+    /// A receive is in flight.
+    Receiving = 1,
+    /// Receive many times per submission.
+    Multishot = 1 << 1,
+    /// The core does not want to receive.
+    Paused = 1 << 2,
+    /// The core has been told that nothing more will be received.
+    Ended = 1 << 3,
+    /// It waits in a queue for its next receive.
+    Queued = 1 << 4,
+    /// A send has failed: part of a frame may be on the wire, so nothing may follow.
+    Broken = 1 << 5,
+    /// Shut the write side down when the send in flight is done.
+    ShutdownAfterSend = 1 << 6,
+    /// The sweeper has seen it closing.
+    SeenClosing = 1 << 7,
+}
+
+/// A set of `Flag`s, in one byte of every connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags(u8);
+
+impl Flags {
+    pub(super) fn has(self, flag: Flag) -> bool {
+        self.0 & flag as u8 != 0
+    }
+
+    /// Raises it; true if it was raised already.
+    pub(super) fn raise(&mut self, flag: Flag) -> bool {
+        let before = self.has(flag);
+        self.0 |= flag as u8;
+        before
+    }
+
+    /// Lowers it; true if it was raised.
+    pub(super) fn lower(&mut self, flag: Flag) -> bool {
+        let before = self.has(flag);
+        self.0 &= !(flag as u8);
+        before
+    }
+}
+
+const _: () = assert!(size_of::<Socket>() <= 16, "part of the memory of an idle player");
 
 impl Socket {
     const FREE: Self = Self {
@@ -62,19 +92,12 @@ impl Socket {
         state: State::Free,
         send: None,
         in_flight: 0,
-        receiving: false,
-        multishot: false,
-        paused: false,
-        ended: false,
-        queued: false,
-        broken: false,
-        shutdown_after_send: false,
-        seen_closing: false,
+        flags: Flags(0),
     };
 
     /// A receive should be in flight.
     pub(super) fn wants_receive(&self) -> bool {
-        self.state == State::Open && !self.paused && !self.ended
+        self.state == State::Open && !self.flags.has(Flag::Paused) && !self.flags.has(Flag::Ended)
     }
 }
 
@@ -82,6 +105,10 @@ impl Socket {
 pub(super) struct Sockets {
     sockets: Vec<Socket>,
 }
+
+/// Bytes of one place in the table.
+pub const SOCKET_BYTES: usize = size_of::<Socket>();
+const _: () = assert!(SOCKET_BYTES <= crate::limits::SOCKET_BYTES_MAX);
 
 impl Sockets {
     /// Room for `connections`; more grow it.
@@ -142,6 +169,14 @@ mod tests {
         assert!(sockets.find(old).is_none());
         assert_eq!(sockets.find(new).unwrap().descriptor, Descriptor(8));
         assert_eq!(sockets.range(0..sockets.len()).collect::<Vec<_>>(), [new]);
+    }
+
+    #[test]
+    fn flags_tell_what_they_were() {
+        let mut flags = Flags::default();
+        assert!(!flags.raise(Flag::Queued) && flags.raise(Flag::Queued));
+        assert!(flags.has(Flag::Queued) && !flags.has(Flag::SeenClosing));
+        assert!(flags.lower(Flag::Queued) && !flags.lower(Flag::Queued));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Loop;
 use super::op::{Operation, Token};
-use super::sockets::State;
+use super::sockets::{Flag, State};
 
 /// The sweeper goes over all connections this often …
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,13 +31,14 @@ impl Loop {
         for slot in slots {
             let Some(conn) = self.sockets.range(slot..slot + 1).next() else { continue };
             let Some(socket) = self.sockets.find(conn) else { continue };
-            if socket.wants_receive() && !socket.receiving && !socket.queued {
+            if socket.wants_receive() && !socket.flags.has(Flag::Receiving) && !socket.flags.has(Flag::Queued)
+            {
                 tracing::error!(slot, "a live connection had no receive in flight (a bug)");
                 self.metrics.receives_lost.increment();
                 self.queue_receive(conn);
             } else if socket.state == State::Closing {
                 // Shut down, yet something is in flight a second later: it is cancelled instead.
-                if std::mem::replace(&mut socket.seen_closing, true) {
+                if socket.flags.raise(Flag::SeenClosing) {
                     tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
                     self.driver.ring.cancel_all_of(socket.descriptor, Token::of(Operation::Cancel, conn));
                 }

@@ -264,7 +264,7 @@ fn median(mut durations: Vec<Duration>) -> Duration {
 #[test]
 fn a_relay_that_was_held_up_catches_up_and_loses_nothing() {
     const PLAYERS: usize = 80;
-    const EVENTS: u64 = 60;
+    const EVENTS: u64 = 96;
     let relay = Relay::start(NO_RATES);
     let join = |game| Player::join(&relay, &format!("/play/{}", game % 8));
     let mut players: Vec<_> = (0..PLAYERS).map(join).collect();

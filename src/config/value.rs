@@ -1,0 +1,155 @@
+//! Values as they are written, and what each kind of key makes of them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ids::TopicName;
+
+/// What would have been right.
+pub(super) type Expected = String;
+
+/// A value as written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `4`
+    Integer(i64),
+    /// `4.0`
+    Float(f64),
+    /// `"4"`
+    Text(String),
+    /// `true`
+    Boolean(bool),
+    /// `[1, 2]`
+    List(Vec<Value>),
+    /// A TOML value that no key takes (a date, a table).
+    Other(String),
+    /// From a variable or a flag: text whose type the key decides.
+    Untyped(String),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Text(value) | Self::Untyped(value) => write!(f, "{value:?}"),
+            Self::Boolean(value) => write!(f, "{value}"),
+            Self::List(values) => {
+                let values: Vec<String> = values.iter().map(Self::to_string).collect();
+                write!(f, "[{}]", values.join(", "))
+            }
+            Self::Other(kind) => write!(f, "{kind}"),
+        }
+    }
+}
+
+pub(super) fn number<T>(value: &Value, range: RangeInclusive<T>) -> Result<T, Expected>
+where
+    T: Copy + TryFrom<i64> + PartialOrd + std::fmt::Display,
+{
+    let number = match value {
+        Value::Integer(number) => Some(*number),
+        Value::Untyped(text) => text.replace('_', "").parse().ok(),
+        Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
+    };
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+}
+
+pub(super) fn milliseconds(value: &Value, range: RangeInclusive<u32>) -> Result<Duration, Expected> {
+    number(value, range).map(|ms| Duration::from_millis(ms.into()))
+}
+
+pub(super) fn seconds(value: &Value, range: RangeInclusive<u32>) -> Result<Duration, Expected> {
+    number(value, range).map(|s| Duration::from_secs(s.into()))
+}
+
+fn float(value: &Value) -> Option<f32> {
+    match value {
+        Value::Integer(number) => Some(*number as f32),
+        Value::Float(number) => Some(*number as f32),
+        Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) | Value::Untyped(_) => None,
+    }
+}
+
+pub(super) fn coordinate(value: &Value) -> Result<f32, Expected> {
+    let expected = || format!("a number from {:e} to {:e}", f32::MIN, f32::MAX);
+    float(value).filter(|number| number.is_finite()).ok_or_else(expected)
+}
+
+pub(super) fn speed(value: &Value) -> Result<f32, Expected> {
+    float(value)
+        .filter(|speed| *speed > 0.0)
+        .ok_or_else(|| "a number above 0, in units of distance per second (inf: not checked)".into())
+}
+
+pub(super) fn boolean(value: &Value) -> Result<bool, Expected> {
+    let expected = || "true or false".to_owned();
+    match value {
+        Value::Boolean(boolean) => Ok(*boolean),
+        Value::Untyped(text) => match text.as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(expected()),
+        },
+        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::List(_) | Value::Other(_) => {
+            Err(expected())
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) | Value::Untyped(text) => Some(text),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
+    }
+}
+
+pub(super) fn address(value: &Value) -> Result<SocketAddr, Expected> {
+    let expected = || "an IP address and a port, such as 127.0.0.1:4000 or [::]:4000".to_owned();
+    text(value).and_then(|text| text.parse().ok()).ok_or_else(expected)
+}
+
+pub(super) fn path(value: &Value) -> Result<PathBuf, Expected> {
+    text(value).filter(|text| !text.is_empty()).map(PathBuf::from).ok_or_else(|| "the path of a file".into())
+}
+
+pub(super) fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Expected> {
+    let found = text(value).and_then(|text| words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)));
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        format!("one of {}", words.join(", "))
+    })
+}
+
+pub(super) fn origins(value: &Value) -> Result<Vec<Box<str>>, Expected> {
+    let expected = || {
+        "a list of origins: \"https://example.com\", \"//example.com\", \"//*.example.com\", \"*\"".to_owned()
+    };
+    let texts: Option<Vec<&str>> = match value {
+        Value::List(values) => values.iter().map(text).collect(),
+        Value::Untyped(list) => Some(list.split(',').map(str::trim).collect()),
+        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::Other(_) => None,
+    };
+    let is_origin = |text: &&str| {
+        *text == "*" || text.split_once("//").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'))
+    };
+    let texts = texts.filter(|texts| texts.iter().all(is_origin)).ok_or_else(expected)?;
+    Ok(texts.into_iter().map(Box::from).collect())
+}
+
+/// What a pattern must be.
+pub(super) const PATTERN_EXPECTED: &str = "1 to 64 characters of `A-Z a-z 0-9 _ - . *`";
+
+pub(super) fn pattern(value: &Value) -> Result<Box<str>, Expected> {
+    // A pattern is a game name in which any letter may be a star.
+    text(value)
+        .filter(|text| TopicName::parse(&text.replace('*', "-")).is_some())
+        .map(Box::from)
+        .ok_or_else(|| PATTERN_EXPECTED.into())
+}
