@@ -41,8 +41,12 @@ pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 
 /// Reliable lane of one connection: events, rosters, notices not yet taken by the kernel. More: close 1013 `slow`.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// What each frame in a lane counts beyond its bytes: its allocation and its handle.
+pub const OUTBOX_FRAME_BYTES: usize = 96;
 /// The same on `/echo`, where one message may be 16 MiB.
 pub const ECHO_OUTBOX_BYTES_MAX: usize = 4 * ECHO_MESSAGE_BYTES_MAX;
+/// What a connection may still send while it is being closed, in KiB. More: it is ended at once.
+pub const CLOSING_KIB_MAX: u8 = 128;
 /// Frames handed to the kernel in one `sendmsg`. More wait for its completion.
 pub const FRAMES_PER_SEND_MAX: usize = 64;
 /// A close that cannot be finished with the peer (its close frame, its end of stream) is finished without it.
@@ -81,6 +85,8 @@ pub const EVENT_RATE: (u32, u32) = (20, 40);
 pub const PING_RATE: (u32, u32) = (10, 20);
 /// Bytes in: per second, and at once. Over it, reading stops.
 pub const BYTES_RATE: (u32, u32) = (64 * 1024, 128 * 1024);
+/// The longest stop of reading. What a client sent beyond it is forgiven; its next stop comes the sooner.
+pub const READING_STOP_MAX: Duration = Duration::from_secs(2);
 /// Over a rate, the client is told at most this often per class.
 pub const RATE_LIMITED_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// Attempts over `ABUSE_WINDOW` beyond this many times the rate: close 1008 `abuse`.
@@ -123,7 +129,7 @@ pub const CONNECTIONS_RESERVE: u32 = 64;
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 256;
 /// Letters waiting between two shards. Full: a hand-over is refused with 503.
-pub const MAILBOX_LETTERS_MAX: usize = 1024;
+pub const MAILBOX_LETTERS_MAX: usize = 2048;
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// See `RECEIVE_BUFFERS`.
@@ -159,15 +165,15 @@ pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// Its place in the shard's table of connections.
 pub const CONNECTION_BYTES_MAX: usize = 128;
 /// Its place in the ring's table of sockets.
-pub const SOCKET_BYTES_MAX: usize = 32;
+pub const SOCKET_BYTES_MAX: usize = 16;
 /// Its seat.
-pub const SEAT_BYTES_MAX: usize = 56;
+pub const SEAT_BYTES_MAX: usize = 64;
 /// Its position.
 pub const POSITION_BYTES: usize = 12;
 /// User id and name, with the rounding of the allocator.
 pub const NAMES_BYTES: usize = 24;
 /// Its share of a game of 50: the game itself, spare seats, frames kept for the next tick.
-pub const GAME_SHARE_BYTES: usize = 44;
+pub const GAME_SHARE_BYTES: usize = 52;
 /// Its entries in queues that keep their size: deadlines, outboxes to look at, sends.
 pub const QUEUE_ENTRIES_BYTES: usize = 24;
 /// User memory of an idle player, as the slope over the number of players.

@@ -115,10 +115,48 @@ fn a_second_connection_replaces_the_first() {
     assert_eq!(world.client(ann).close_frame(), Some((1001, "replaced".into())));
     world.hang_up(ann);
     assert_eq!(world.count(|metrics| metrics.seats.value()), 1, "the seat is the second connection's");
-    let stale = world.request(&format!("/play/arena?resume={}&seq=0", first.resume_token));
-    assert_eq!(world.client(stale).upgraded().flags & 1, 0, "a token is good once");
     world.send(again, &move_to(1, 1.0, 1.0));
     assert_eq!(world.count(|metrics| metrics.moves.value()), 1);
+    let stale = world.request(&format!("/play/arena?resume={}&seq=0", first.resume_token));
+    assert_eq!(
+        world.client(stale).upgraded().flags & 1,
+        0,
+        "the second connection has shown its new token to be there"
+    );
+}
+
+#[test]
+fn a_welcome_that_is_lost_does_not_cost_the_seat() {
+    let mut world = World::new(Settings::default());
+    let ann = world.request("/play/arena?name=Ann");
+    let first = world.client(ann).upgraded();
+    world.hang_up(ann);
+    for _ in 0..2 {
+        let again = world.request(&format!("/play/arena?resume={}&seq=0", first.resume_token));
+        assert_eq!(world.client(again).upgraded().player_id, 1);
+        world.hang_up(again);
+    }
+    assert_eq!((world.count(|m| m.seats.value()), world.count(|m| m.resumes.value())), (1, 2));
+}
+
+#[test]
+fn a_reconnect_does_not_fill_the_buckets() {
+    let mut world = World::new(Settings::default());
+    let bob = world.join("/play/arena");
+    let ann = world.request("/play/arena");
+    let mut token = world.client(ann).upgraded().resume_token;
+    let mut player = ann;
+    for round in 0..6 {
+        for _ in 0..40 {
+            world.send(player, &event(0, 1, 0, b""));
+        }
+        if round % 2 == 0 {
+            world.hang_up(player);
+        }
+        player = world.request(&format!("/play/arena?resume={token}"));
+        token = world.client(player).upgraded().resume_token;
+    }
+    assert_eq!(events(&mut world, bob).len(), 40, "a burst, whatever the number of connections");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Who is in a game: the whole list for a newcomer, and the changes of a tick for everybody else.
 
+use std::collections::BTreeSet;
+
 use zerocopy::IntoBytes;
 
 use super::seats::{SeatIndex, Seats};
@@ -60,9 +62,13 @@ impl RosterChanges {
     /// The changes after the first `known` ones as Roster records; `None`: they cancel out.
     pub fn encode(&self, known: usize, seats: &Seats, pool: &mut FramePool) -> Option<Encoded> {
         let changes = &self.changes[known..];
-        let joined_here = |player| {
-            changes.iter().any(|change| matches!(change, Change::Joined(joined) if *joined == player))
-        };
+        let joined_here: BTreeSet<PlayerId> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Joined(player) => Some(*player),
+                Change::Left(..) => None,
+            })
+            .collect();
         let joined: Vec<_> = changes
             .iter()
             .filter_map(|change| match change {
@@ -73,7 +79,7 @@ impl RosterChanges {
         let left: Vec<_> = changes
             .iter()
             .filter_map(|change| match change {
-                Change::Left(player, reason) if !joined_here(*player) => Some((*player, *reason)),
+                Change::Left(player, reason) if !joined_here.contains(player) => Some((*player, *reason)),
                 Change::Left(..) | Change::Joined(_) => None,
             })
             .collect();

@@ -38,6 +38,8 @@ pub struct Seat {
     pub occupancy: Occupancy,
     /// Gives the seat back.
     pub resume_token: ResumeToken,
+    /// The token before, until the client has shown that it has the new one: a Welcome can be lost on its way.
+    pub previous_token: Option<Box<ResumeToken>>,
     /// User id and display name in one allocation; the first `user_bytes` bytes are the user id. Nothing behind them: the
     /// name is the user id.
     who: Box<str>,
@@ -141,6 +143,7 @@ impl Seats {
             player: PlayerId(u32::from(generation) << 16 | (u32::from(index.0) + 1)),
             occupancy: Occupancy::Connected(newcomer.conn),
             resume_token: newcomer.resume_token,
+            previous_token: None,
             who: [newcomer.user, if newcomer.name == newcomer.user { "" } else { newcomer.name }]
                 .concat()
                 .into(),
@@ -180,7 +183,8 @@ impl Seats {
 
     /// The seat that a token gives back.
     pub fn find_token(&self, token: ResumeToken) -> Option<SeatIndex> {
-        self.taken().find(|(_, seat)| seat.resume_token == token).map(|(index, _)| index)
+        let fits = |seat: &Seat| seat.resume_token == token || seat.previous_token.as_deref() == Some(&token);
+        self.taken().find(|(_, seat)| fits(seat)).map(|(index, _)| index)
     }
 
     /// Every seat that is taken, in order of index.

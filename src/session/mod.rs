@@ -37,12 +37,8 @@ pub struct Session {
 /// Where a client is in its life. It only moves down this list.
 #[derive(Debug)]
 pub enum Lifecycle {
-    /// Its request head is not complete. `over_address_limit`: too many connections come from its address, it will be
-    /// answered 429.
-    Upgrading {
-        /// See above.
-        over_address_limit: bool,
-    },
+    /// Its request head is not complete.
+    Upgrading,
     /// On its way to another shard.
     HandingOver,
     /// It plays.
@@ -69,12 +65,21 @@ pub struct Closing {
     pub peer_done: bool,
     /// `shutdown(WR)` is done.
     pub half_closed: bool,
+    /// What came since, and was thrown away: whole KiB of each receive.
+    pub discarded_kib: u8,
+}
+
+impl Closing {
+    /// The end begins; `peer_done`: the peer has said its last word.
+    pub fn begin(reason: Option<CloseReason>, peer_done: bool) -> Self {
+        Self { reason, peer_done, half_closed: false, discarded_kib: 0 }
+    }
 }
 
 impl Session {
     /// A connection that was just accepted, and must have upgraded by `deadline`.
-    pub fn upgrading(over_address_limit: bool, deadline: Instant, now: Instant) -> Self {
-        Self { deadline, ..Self::new(Lifecycle::Upgrading { over_address_limit }, now) }
+    pub fn upgrading(deadline: Instant, now: Instant) -> Self {
+        Self { deadline, ..Self::new(Lifecycle::Upgrading, now) }
     }
 
     /// A connection that came from another shard with its request already read.

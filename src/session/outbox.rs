@@ -2,7 +2,7 @@
 //!
 //! A client that does not read costs only itself: its state frames are skipped, and its reliable lane has a bound.
 
-use crate::limits::FRAMES_PER_SEND_MAX;
+use crate::limits::{FRAMES_PER_SEND_MAX, OUTBOX_FRAME_BYTES};
 use crate::wire::encoded::{Encoded, Frames};
 
 /// See the module documentation. At most one send is in flight; what arrives meanwhile waits.
@@ -84,7 +84,7 @@ pub enum Wanted {
 impl Outbox {
     /// Queues a frame that must arrive.
     pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
-        let bytes = frame.bytes().len() as u32;
+        let bytes = cost(&frame);
         if (self.reliable_bytes() - self.exempt_bytes + bytes) as usize > bytes_max {
             return Pushed::Refused;
         }
@@ -96,8 +96,8 @@ impl Outbox {
     /// Queues a frame that must arrive whatever waits already: of a greeting, whose length a game's players and kept events
     /// bound, or a close.
     pub fn push_exempt(&mut self, frame: Encoded) {
-        self.lane_bytes += frame.bytes().len() as u32;
-        self.exempt_bytes += frame.bytes().len() as u32;
+        self.lane_bytes += cost(&frame);
+        self.exempt_bytes += cost(&frame);
         self.lane.push(frame);
     }
 
@@ -134,7 +134,7 @@ impl Outbox {
         if self.in_flight != InFlight::Nothing {
             return None;
         }
-        let state_bytes = self.state.as_ref().map(|state| state.bytes().len());
+        let state_bytes = self.state.as_ref().map(cost);
         let taken = match std::mem::take(&mut self.lane) {
             Lane::Empty => self.state.take().map(Frames::One)?,
             Lane::One(frame) => match self.state.take() {
@@ -152,7 +152,8 @@ impl Outbox {
             }
         };
         let state_taken = state_bytes.filter(|_| self.state.is_none());
-        self.in_flight_bytes = (taken.bytes() - state_taken.unwrap_or(0)) as u32;
+        let taken_bytes: u32 = taken.as_slice().iter().map(cost).sum();
+        self.in_flight_bytes = taken_bytes - state_taken.unwrap_or(0);
         self.lane_bytes -= self.in_flight_bytes;
         self.in_flight = if state_taken.is_some() { InFlight::State } else { InFlight::Lane };
         Some(taken)
@@ -170,7 +171,7 @@ impl Outbox {
         self.in_flight == InFlight::Nothing && self.lane.is_empty() && self.state.is_none()
     }
 
-    /// Bytes in the reliable lane that the kernel has not taken.
+    /// Bytes of the reliable lane that the kernel has not taken, as its bound counts them.
     pub fn reliable_bytes(&self) -> u32 {
         self.lane_bytes + self.in_flight_bytes
     }
@@ -184,6 +185,12 @@ impl Outbox {
     pub fn delist(&mut self) {
         self.listed = false;
     }
+}
+
+/// What a frame takes of a lane's bound. A frame of two bytes costs memory as well: a client that pings and does not read
+/// would be owed a hundred thousand pongs.
+fn cost(frame: &Encoded) -> u32 {
+    (frame.bytes().len() + OUTBOX_FRAME_BYTES) as u32
 }
 
 #[cfg(test)]
@@ -214,13 +221,13 @@ mod tests {
     #[test]
     fn a_state_frame_behind_events_is_replaced_by_a_keyframe() {
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(frame(1), 100), Pushed::Queued);
+        assert_eq!(outbox.push(frame(1), 1000), Pushed::Queued);
         assert!(matches!(outbox.take(), Some(Frames::One(_))));
         assert_eq!(outbox.wanted(), Wanted::Delta, "only events are in flight");
         assert!(!outbox.put_state(frame(1)));
         assert_eq!(outbox.wanted(), Wanted::Keyframe, "the delta was never sent");
         assert!(outbox.put_state(frame(2)));
-        assert_eq!(outbox.push(frame(3), 100), Pushed::Queued);
+        assert_eq!(outbox.push(frame(3), 1000), Pushed::Queued);
         outbox.sent();
         let frames = outbox.take().expect("both wait");
         let lengths: Vec<_> = frames.as_slice().iter().map(|frame| frame.bytes()[1]).collect();
@@ -230,14 +237,15 @@ mod tests {
     #[test]
     fn the_lane_has_a_bound_and_a_greeting_does_not_count() {
         let mut outbox = Outbox::default();
+        let bound = OUTBOX_FRAME_BYTES + 100;
         outbox.push_exempt(frame(500));
-        assert_eq!(outbox.push(frame(58), 100), Pushed::Queued);
-        assert_eq!(outbox.push(frame(58), 100), Pushed::Refused);
+        assert_eq!(outbox.push(frame(58), bound), Pushed::Queued);
+        assert_eq!(outbox.push(frame(58), bound), Pushed::Refused);
         assert!(outbox.take().is_some());
-        assert_eq!(outbox.push(frame(58), 100), Pushed::Refused, "in flight is not taken yet");
+        assert_eq!(outbox.push(frame(58), bound), Pushed::Refused, "in flight is not taken yet");
         outbox.sent();
         assert_eq!(outbox.reliable_bytes(), 0);
-        assert_eq!(outbox.push(frame(58), 100), Pushed::Queued);
+        assert_eq!(outbox.push(frame(58), bound), Pushed::Queued);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::limits::{
     self, ABUSE_FACTOR, ABUSE_WINDOW, MALFORMED_MAX, MALFORMED_WINDOW, RATE_LIMITED_NOTICE_INTERVAL,
+    READING_STOP_MAX,
 };
 use crate::reasons::RateClass;
 use crate::time::Instant;
@@ -119,10 +120,11 @@ impl RateLimiter {
     /// Charges for `bytes` that were received; `Some`: reading stops for so long.
     pub fn charge_bytes(&mut self, bytes: usize, rates: &Rates, now: Instant) -> Option<Duration> {
         self.refill(rates, now);
+        let (burst, per_s) = (rates.bytes.burst as f32, rates.bytes.per_s as f32);
         let missing = &mut self.missing[RateClass::Bytes.index()];
-        *missing += bytes as f32;
-        let over = *missing - rates.bytes.burst as f32;
-        (over > 0.0).then(|| Duration::from_secs_f32(over / rates.bytes.per_s as f32))
+        *missing = (*missing + bytes as f32).min(burst + per_s * READING_STOP_MAX.as_secs_f32());
+        let over = *missing - burst;
+        (over > 0.0).then(|| Duration::from_secs_f32(over / per_s))
     }
 
     /// Whether to tell the client about `class` now.
@@ -254,6 +256,8 @@ mod tests {
         assert_eq!(limiter.charge_bytes(128 * 1024, &Rates::default(), ms(0)), None);
         assert_eq!(limiter.charge_bytes(64 * 1024, &Rates::default(), ms(0)), Some(Duration::from_secs(1)));
         assert_eq!(limiter.charge_bytes(1024, &Rates::default(), ms(1100)), None);
+        let stop = limiter.charge_bytes(100 << 20, &Rates::default(), ms(1100));
+        assert_eq!(stop, Some(READING_STOP_MAX), "a client that is not read from is not heard to go");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{Output, Shard};
 use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
+use crate::session::rate_limit::RateLimiter;
 use crate::session::{Closing, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
@@ -57,6 +58,7 @@ impl Shard {
             return;
         }
         let seat = connection.seat.take();
+        let rates = std::mem::take(&mut connection.session.rates);
         if connection.session.deadline != Instant::NEVER {
             // It is not read from, for its byte budget; but the peer's end must be seen.
             self.outputs.push_back(Output::Resume { conn });
@@ -70,13 +72,10 @@ impl Shard {
             frame::write_close(&mut payload, code, reason.label());
         }
         self.push_exempt(conn, Encoded::message(Opcode::Close, &payload));
-        self.set_lifecycle(
-            conn,
-            Lifecycle::Closing(Closing { reason: Some(reason), peer_done, half_closed: false }),
-        );
+        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(Some(reason), peer_done)));
         self.start_close_timeout(conn, now);
         if let Some(seat) = seat {
-            self.vacate(seat, reason, now);
+            self.vacate(seat, rates, reason, now);
         }
     }
 
@@ -85,7 +84,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         let idle = connection.session.outbox.is_idle();
         match &mut connection.session.lifecycle {
-            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => self.end(conn),
+            Lifecycle::Upgrading | Lifecycle::HandingOver => self.end(conn),
             Lifecycle::Open(_) => self.lose(conn, now),
             Lifecycle::Closing(closing) => {
                 closing.peer_done = true;
@@ -100,12 +99,13 @@ impl Shard {
     fn lose(&mut self, conn: ConnId, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         let seat = connection.seat.take();
+        let rates = std::mem::take(&mut connection.session.rates);
         self.metrics.closes[CloseReason::Lost.index()].increment();
         self.drop_waiting(conn);
-        let closing = Closing { reason: Some(CloseReason::Lost), peer_done: true, half_closed: true };
+        let closing = Closing::begin(Some(CloseReason::Lost), true);
         self.set_lifecycle(conn, Lifecycle::Closing(closing));
         if let Some(seat) = seat {
-            self.vacate(seat, CloseReason::Lost, now);
+            self.vacate(seat, rates, CloseReason::Lost, now);
         }
         self.end(conn);
     }
@@ -136,7 +136,7 @@ impl Shard {
         connection.session.deadline = Instant::NEVER;
         let reason = match &connection.session.lifecycle {
             Lifecycle::Closing(closing) => closing.reason,
-            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
+            Lifecycle::Upgrading | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
         };
         self.outputs.push_back(Output::Close { conn, reason });
     }
@@ -148,7 +148,7 @@ impl Shard {
         let Some(connection) = self.connections.remove(conn) else { return };
         self.metrics.outbox_bytes.subtract(u64::from(connection.session.outbox.reliable_bytes()));
         match connection.session.lifecycle {
-            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => {
+            Lifecycle::Upgrading | Lifecycle::HandingOver => {
                 self.metrics.connections_upgrading.subtract(1);
             }
             Lifecycle::Open(_) => {
@@ -159,7 +159,8 @@ impl Shard {
             Lifecycle::Closing(_) => self.metrics.connections_closing.subtract(1),
         }
         if let Some(seat) = connection.seat {
-            self.vacate(seat, CloseReason::Lost, now);
+            let rates = connection.session.rates;
+            self.vacate(seat, rates, CloseReason::Lost, now);
         }
     }
 
@@ -172,8 +173,8 @@ impl Shard {
         self.metrics.outbox_bytes.subtract(u64::from(before - outbox.reliable_bytes()));
     }
 
-    /// Holds or frees the seat of a connection that ends.
-    fn vacate(&mut self, seat: SeatRef, reason: CloseReason, now: Now) {
+    /// Holds or frees the seat of a connection that ends. `rates`: what its player may still do when it comes back.
+    fn vacate(&mut self, seat: SeatRef, rates: RateLimiter, reason: CloseReason, now: Now) {
         let Some(game) = self.games.game(seat.game) else { return };
         match fate_of_seat(reason) {
             Fate::Hold if !game.rules().seat_hold.is_zero() => {
@@ -181,6 +182,7 @@ impl Shard {
                 game.hold(seat.seat, until);
                 let Some(player) = game.seats().seat(seat.seat).map(|seat| seat.player) else { return };
                 self.games.seat_held(HeldSeat { until, game: seat.game, seat: seat.seat, player });
+                self.held_rates.insert((seat.game, seat.seat), rates);
                 self.metrics.seats_held.add(1);
             }
             Fate::Hold => self.free_seat(seat, LeaveReason::TimedOut, now),

@@ -27,6 +27,8 @@ pub struct SeatRef {
     pub seat: SeatIndex,
     /// May set other players' positions.
     pub host: bool,
+    /// It was resumed, and its client has not been heard since.
+    pub resume_unconfirmed: bool,
 }
 
 /// The table. It never moves: its memory is reserved at the start, and touched as connections come.

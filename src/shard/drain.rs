@@ -87,7 +87,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         match connection.session.lifecycle {
             Lifecycle::Open(_) => self.close(conn, CloseReason::Drain, now),
-            Lifecycle::Upgrading { .. } => {
+            Lifecycle::Upgrading => {
                 let text = "this relay is shutting down; try again";
                 self.refuse(conn, &Refusal::new(RefusalReason::Draining, text), now);
             }

@@ -26,14 +26,16 @@ pub use self::connections::CONNECTION_BYTES;
 use self::connections::Connections;
 use self::deadlines::Deadlines;
 use self::drain::Drain;
-use self::games::Games;
+use self::games::{GameIndex, Games};
 use self::peer::{HandOver, PeerMessage};
 use self::settings::Settings;
 use crate::ids::{ConnId, ShardId};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::reasons::CloseReason;
+use crate::room::seats::SeatIndex;
 use crate::session::outbox::Pushed;
+use crate::session::rate_limit::RateLimiter;
 use crate::session::{Dialect, Lifecycle, Session};
 use crate::time::{Instant, Now};
 pub use crate::wire::encoded::Frames;
@@ -121,6 +123,8 @@ pub struct Shard {
     /// How many of them are open.
     open: u32,
     games: Games,
+    /// What the players of held seats may still do: a reconnect does not fill their buckets.
+    held_rates: BTreeMap<(GameIndex, SeatIndex), RateLimiter>,
     deadlines: Deadlines,
     pool: FramePool,
     outputs: VecDeque<Output>,
@@ -147,6 +151,7 @@ impl Shard {
             heads: BTreeMap::new(),
             open: 0,
             games: Games::default(),
+            held_rates: BTreeMap::new(),
             deadlines: Deadlines::default(),
             pool: FramePool::default(),
             outputs: VecDeque::new(),
@@ -160,10 +165,12 @@ impl Shard {
     /// A connection was accepted here. `None`: no slot is free, close it.
     pub fn handle_accepted(&mut self, admission: Admission, now: Now) -> Option<ConnId> {
         let deadline = now.instant + self.settings.upgrade_timeout;
-        let session = Session::upgrading(admission == Admission::AddressLimit, deadline, now.instant);
-        let conn = self.connections.insert(session)?;
+        let conn = self.connections.insert(Session::upgrading(deadline, now.instant))?;
         self.metrics.connections_upgrading.add(1);
-        self.schedule_check(conn, now);
+        match admission {
+            Admission::Admitted => self.schedule_check(conn, now),
+            Admission::AddressLimit => self.refuse_address(conn, now),
+        }
         Some(conn)
     }
 
@@ -184,11 +191,21 @@ impl Shard {
     /// Bytes came in. They are unmasked in place and not kept.
     pub fn handle_received(&mut self, conn: ConnId, bytes: &mut [u8], now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
-        match connection.session.lifecycle {
-            Lifecycle::Upgrading { .. } => self.receive_request(conn, bytes, now),
-            Lifecycle::Open(dialect) => self.receive_frames(conn, dialect, bytes, now),
-            // Whatever a client says after its close, or ours, is not heard.
-            Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
+        match &mut connection.session.lifecycle {
+            Lifecycle::Upgrading => self.receive_request(conn, bytes, now),
+            Lifecycle::Open(dialect) => {
+                let dialect = *dialect;
+                self.receive_frames(conn, dialect, bytes, now);
+            }
+            // Whatever a client says after its close, or ours, is not heard; nor listened to for long.
+            Lifecycle::Closing(closing) => {
+                let kib = u8::try_from(bytes.len() / 1024).unwrap_or(u8::MAX);
+                closing.discarded_kib = closing.discarded_kib.saturating_add(kib);
+                if closing.discarded_kib > limits::CLOSING_KIB_MAX {
+                    self.end(conn);
+                }
+            }
+            Lifecycle::HandingOver => {}
         }
         self.close_overflowed(now);
     }
@@ -263,15 +280,15 @@ impl Shard {
     fn push(&mut self, conn: ConnId, frame: Encoded) {
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &mut connection.session;
-        let bytes = frame.bytes().len() as u64;
         let bytes_max = match session.lifecycle {
             Lifecycle::Open(Dialect::Native) => self.settings.outbox_bytes_max,
             Lifecycle::Open(Dialect::Echo) => limits::ECHO_OUTBOX_BYTES_MAX,
-            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
+            Lifecycle::Upgrading | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
         };
+        let before = session.outbox.reliable_bytes();
         match session.outbox.push(frame, bytes_max) {
             Pushed::Queued => {
-                self.metrics.outbox_bytes.add(bytes);
+                self.metrics.outbox_bytes.add(u64::from(session.outbox.reliable_bytes() - before));
                 if session.outbox.enlist() {
                     self.ready.push_back(conn);
                 }
@@ -283,9 +300,11 @@ impl Shard {
     /// Queues a frame that must arrive whatever waits already: of a greeting, a refusal, a close.
     fn push_exempt(&mut self, conn: ConnId, frame: Encoded) {
         let Some(connection) = self.connections.find(conn) else { return };
-        self.metrics.outbox_bytes.add(frame.bytes().len() as u64);
-        connection.session.outbox.push_exempt(frame);
-        if connection.session.outbox.enlist() {
+        let outbox = &mut connection.session.outbox;
+        let before = outbox.reliable_bytes();
+        outbox.push_exempt(frame);
+        self.metrics.outbox_bytes.add(u64::from(outbox.reliable_bytes() - before));
+        if outbox.enlist() {
             self.ready.push_back(conn);
         }
     }
@@ -296,7 +315,7 @@ impl Shard {
         let before = std::mem::replace(&mut connection.session.lifecycle, lifecycle);
         let metrics = &self.metrics;
         let gauge = |lifecycle: &Lifecycle| match lifecycle {
-            Lifecycle::Upgrading { .. } | Lifecycle::HandingOver => &metrics.connections_upgrading,
+            Lifecycle::Upgrading | Lifecycle::HandingOver => &metrics.connections_upgrading,
             Lifecycle::Open(_) => &metrics.connections_open,
             Lifecycle::Closing(_) => &metrics.connections_closing,
         };

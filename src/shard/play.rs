@@ -31,6 +31,12 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &mut connection.session;
         session.silence = Silence::broken(now.instant);
+        if let Some(seat) = connection.seat.as_mut().filter(|seat| seat.resume_unconfirmed) {
+            seat.resume_unconfirmed = false;
+            if let Some(game) = self.games.game(seat.game) {
+                game.confirm_resume(seat.seat);
+            }
+        }
         let limits = match dialect {
             Dialect::Native => {
                 let stop = session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant);

@@ -22,7 +22,9 @@ impl Shard {
     /// Bytes of a request head.
     pub(super) fn receive_request(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
-        let Lifecycle::Upgrading { over_address_limit } = connection.session.lifecycle else { return };
+        if !matches!(connection.session.lifecycle, Lifecycle::Upgrading) {
+            return;
+        }
         // Nearly every head comes at once, and is read where it lies.
         let earlier = self.heads.remove(&conn).map(|head| [&head, bytes].concat());
         let received = earlier.as_deref().unwrap_or(bytes);
@@ -33,7 +35,7 @@ impl Shard {
             }
             Ok(Some((request, head_bytes))) => {
                 let unread = received[head_bytes..].to_vec();
-                match self.admit(&request, over_address_limit, now) {
+                match self.admit(&request, now) {
                     Ok(claims) => self.place(conn, HandOver { upgrade: request, claims, unread }, now),
                     Err(refusal) => self.refuse(conn, &refusal, now),
                 }
@@ -43,16 +45,7 @@ impl Shard {
     }
 
     /// Whether the request may go on, and as whom.
-    fn admit(
-        &self,
-        request: &Upgrade,
-        over_address_limit: bool,
-        now: Now,
-    ) -> Result<Option<Claims>, Refusal> {
-        if over_address_limit {
-            let text = "too many connections from this address; close one first";
-            return Err(Refusal::new(RefusalReason::AddressLimit, text));
-        }
+    fn admit(&self, request: &Upgrade, now: Now) -> Result<Option<Claims>, Refusal> {
         self.refuse_while_draining()?;
         let Some(verifier) = &self.settings.verifier else { return Ok(None) };
         let game = match &request.route {
@@ -99,6 +92,12 @@ impl Shard {
         }
     }
 
+    /// Too many connections come from its address: it is not even listened to.
+    pub(super) fn refuse_address(&mut self, conn: ConnId, now: Now) {
+        let text = "too many connections from this address; close one first";
+        self.refuse(conn, &Refusal::new(RefusalReason::AddressLimit, text), now);
+    }
+
     /// The shard of its game had no room for a connection.
     pub(super) fn refuse_hand_over(&mut self, conn: ConnId, now: Now) {
         let text = "no room where this game is played; try again";
@@ -111,7 +110,7 @@ impl Shard {
         if let Err(refusal) = self.refuse_while_draining() {
             return self.refuse(conn, &refusal, now);
         }
-        if self.open >= self.settings.connections_per_shard_max {
+        if self.open >= self.settings.connections_per_shard_max && !self.resumes(&upgrade.route) {
             let text = "every connection of this relay is taken; try again";
             return self.refuse(conn, &Refusal::new(RefusalReason::Full, text), now);
         }
@@ -145,6 +144,14 @@ impl Shard {
         }
     }
 
+    /// Whether a request takes a seat that is there: it brings no further player.
+    fn resumes(&mut self, route: &Route) -> bool {
+        let Route::Play { game, resume: Some(token), .. } = route else { return false };
+        let index = self.games.find(game);
+        let game = index.and_then(|index| self.games.game(index));
+        game.is_some_and(|game| game.seats().find_token(*token).is_some())
+    }
+
     /// Gives the connection its old seat, or a new one, and returns what it is sent first.
     fn take_seat(
         &mut self,
@@ -160,7 +167,13 @@ impl Shard {
             resume.and_then(|token| self.resume(conn, name, token, claims, new_token, now))
         {
             self.metrics.resumes.increment();
-            return Ok(self.greet(conn, SeatRef { game, seat, host }, true, *seq, now));
+            return Ok(self.greet(
+                conn,
+                SeatRef { game, seat, host, resume_unconfirmed: true },
+                true,
+                *seq,
+                now,
+            ));
         }
         let guest;
         let (user, name_text) = match claims {
@@ -182,7 +195,7 @@ impl Shard {
         };
         self.metrics.seats.add(1);
         self.games.changed(game, now.instant);
-        Ok(self.greet(conn, SeatRef { game, seat, host }, false, None, now))
+        Ok(self.greet(conn, SeatRef { game, seat, host, resume_unconfirmed: false }, false, None, now))
     }
 
     /// Takes a held seat again, or one whose connection is still open, which is closed.
@@ -198,14 +211,22 @@ impl Shard {
         let index = self.games.find(name)?;
         let user = claims.map(|claims| &*claims.user);
         let resumed = self.games.game(index)?.resume(token, user, conn, new_token)?;
-        match resumed.replaced {
+        let rates = match resumed.replaced {
             Some(old) => {
-                if let Some(connection) = self.connections.find(old) {
+                let rates = self.connections.find(old).map(|connection| {
                     connection.seat = None;
-                }
+                    std::mem::take(&mut connection.session.rates)
+                });
                 self.close(old, CloseReason::Replaced, now);
+                rates
             }
-            None => self.metrics.seats_held.subtract(1),
+            None => {
+                self.metrics.seats_held.subtract(1);
+                self.held_rates.remove(&(index, resumed.seat))
+            }
+        };
+        if let (Some(rates), Some(connection)) = (rates, self.connections.find(conn)) {
+            connection.session.rates = rates;
         }
         Some((index, resumed.seat))
     }
@@ -252,10 +273,7 @@ impl Shard {
     pub(super) fn refuse(&mut self, conn: ConnId, refusal: &Refusal, now: Now) {
         self.metrics.refusals[refusal.reason.index()].increment();
         self.push_exempt(conn, Encoded::raw(refusal.response()));
-        self.set_lifecycle(
-            conn,
-            Lifecycle::Closing(Closing { reason: None, peer_done: false, half_closed: false }),
-        );
+        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(None, false)));
         self.start_close_timeout(conn, now);
     }
 }

@@ -103,7 +103,9 @@ impl Shard {
             let in_vain = matches!(seat.occupancy, Occupancy::HeldUntil(until) if over(until));
             if seat.player == held.player && in_vain {
                 self.metrics.seats_held.subtract(1);
-                let seat = SeatRef { game: held.game, seat: held.seat, host: false };
+                self.held_rates.remove(&(held.game, held.seat));
+                let seat =
+                    SeatRef { game: held.game, seat: held.seat, host: false, resume_unconfirmed: false };
                 self.free_seat(seat, LeaveReason::TimedOut, now);
             }
         }

@@ -36,12 +36,12 @@ impl Shard {
         let session = &mut connection.session;
         let deadline_over = session.deadline <= now.instant;
         match session.lifecycle {
-            Lifecycle::Upgrading { .. } if deadline_over => {
+            Lifecycle::Upgrading if deadline_over => {
                 let text = "the request head did not end in time";
                 self.refuse(conn, &Refusal::new(RefusalReason::Timeout, text), now);
             }
             Lifecycle::Closing(_) if deadline_over => self.end(conn),
-            Lifecycle::Upgrading { .. } | Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
+            Lifecycle::Upgrading | Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
             Lifecycle::Open(_) => {
                 let expired = u64::from(session.expires_at_s) <= now.unix_s();
                 // A client that is not read from cannot be heard.

@@ -120,6 +120,8 @@ impl Loop {
     pub(super) fn pause(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.flags.raise(Flag::Paused);
+        // From now on a receive at a time: many of them take all that has come before a cancel takes effect.
+        socket.flags.lower(Flag::Multishot);
         if socket.flags.has(Flag::Receiving) {
             // What arrives before the receive has ended is still given to the core.
             self.driver.ring.cancel(Token::of(Operation::Receive, conn));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::frame::{self, Opcode};
-use crate::limits::FRAMES_POOLED_MAX;
+use crate::limits::{FRAMES_POOLED_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
 
 /// One or more complete WebSocket messages, as they go to the kernel. A clone shares the bytes; a handle is one word.
 #[derive(Clone, Debug)]
@@ -95,8 +95,14 @@ impl FramePool {
     fn take_back(&mut self) {
         for _ in 0..FRAMES_ASKED.min(self.lent.len()) {
             let Some(mut oldest) = self.lent.pop_front() else { return };
-            let is_free = Arc::get_mut(&mut oldest.0).is_some();
-            if is_free { self.free.push(oldest) } else { self.lent.push_back(oldest) }
+            match Arc::get_mut(&mut oldest.0) {
+                None => self.lent.push_back(oldest),
+                Some(message) if message.bytes.capacity() <= OUTBOUND_MESSAGE_BYTES_MAX => {
+                    self.free.push(oldest)
+                }
+                // A state of several messages. Kept, a few large games would pin the pool's worth of them for ever.
+                Some(_) => {}
+            }
         }
     }
 }

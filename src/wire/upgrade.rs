@@ -178,6 +178,9 @@ fn play(game: &str, query: &Query) -> Result<Route, Refusal> {
         return Err(bad_request("a game's name is 1 to 64 characters of `A-Z a-z 0-9 _ - .`"));
     };
     let name = query.first("name");
+    if name.is_some_and(|name| name.contains(char::is_control)) {
+        return Err(bad_request("`name` holds a control character; it is shown to other players"));
+    }
     if name.is_some_and(|name| name.len() > NAME_BYTES_MAX) {
         return Err(bad_request(format!("`name` is longer than {NAME_BYTES_MAX} bytes of UTF-8")));
     }
