@@ -52,7 +52,7 @@ pub const FRAMES_PER_SEND_MAX: usize = 64;
 /// A close that cannot be finished with the peer (its close frame, its end of stream) is finished without it.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Frames whose buffers a shard keeps for the next ticks. More are freed.
-pub const FRAMES_POOLED_MAX: usize = 256;
+pub const FRAMES_POOLED_MAX: usize = 128;
 
 // ── Games ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +129,7 @@ pub const CONNECTIONS_RESERVE: u32 = 64;
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 256;
 /// Letters waiting between two shards. Full: a hand-over is refused with 503.
-pub const MAILBOX_LETTERS_MAX: usize = 2048;
+pub const MAILBOX_LETTERS_MAX: usize = 1024;
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// See `RECEIVE_BUFFERS`.
@@ -163,7 +163,7 @@ pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 // The structs assert their part where they are declared; `tests/allocations.rs` counts the whole.
 
 /// Its place in the shard's table of connections.
-pub const CONNECTION_BYTES_MAX: usize = 128;
+pub const CONNECTION_BYTES_MAX: usize = 120;
 /// Its place in the ring's table of sockets.
 pub const SOCKET_BYTES_MAX: usize = 16;
 /// Its seat.
@@ -173,7 +173,7 @@ pub const POSITION_BYTES: usize = 12;
 /// User id and name, with the rounding of the allocator.
 pub const NAMES_BYTES: usize = 24;
 /// Its share of a game of 50: the game itself, spare seats, frames kept for the next tick.
-pub const GAME_SHARE_BYTES: usize = 52;
+pub const GAME_SHARE_BYTES: usize = 60;
 /// Its entries in queues that keep their size: deadlines, outboxes to look at, sends.
 pub const QUEUE_ENTRIES_BYTES: usize = 24;
 /// User memory of an idle player, as the slope over the number of players.

@@ -163,8 +163,8 @@ impl Positions {
     pub fn grow(&mut self, seats: usize) {
         if self.by_seat.len() < seats {
             if seats > self.by_seat.capacity() {
-                // By a quarter at least, like the seats themselves.
-                self.by_seat.reserve_exact((seats - self.by_seat.len()).max(self.by_seat.len() / 4));
+                // By an eighth at least, like the seats themselves.
+                self.by_seat.reserve_exact((seats - self.by_seat.len()).max(self.by_seat.len() / 8));
             }
             self.by_seat.resize(seats, Position::default());
             self.moved.resize(seats.div_ceil(64), 0);

@@ -128,8 +128,8 @@ impl Seats {
         debug_assert!(newcomer.user.len() < 256);
         let index = self.free.pop_front().unwrap_or_else(|| {
             if self.slots.len() == self.slots.capacity() {
-                // By a quarter, not to double: most games stay at one size, and the rest would be empty seats.
-                self.slots.reserve_exact(4.max(self.slots.len() / 4));
+                // By an eighth, not to double: most games stay at one size, and the rest would be empty seats.
+                self.slots.reserve_exact(4.max(self.slots.len() / 8));
             }
             self.slots.push(Slot::Free(0));
             SeatIndex((self.slots.len() - 1) as u16)

@@ -61,19 +61,28 @@ pub enum Dialect {
 pub struct Closing {
     /// Why, for the log; `None`: its upgrade was refused.
     pub reason: Option<CloseReason>,
-    /// The peer has sent its close, or the end of its stream: nothing is waited for once the last frame is sent.
-    pub peer_done: bool,
-    /// `shutdown(WR)` is done.
-    pub half_closed: bool,
+    /// What the peer has done about it.
+    pub peer: PeerEnd,
     /// What came since, and was thrown away: whole KiB of each receive.
     pub discarded_kib: u8,
 }
 
 impl Closing {
-    /// The end begins; `peer_done`: the peer has said its last word.
-    pub fn begin(reason: Option<CloseReason>, peer_done: bool) -> Self {
-        Self { reason, peer_done, half_closed: false, discarded_kib: 0 }
+    /// The end begins.
+    pub fn begin(reason: Option<CloseReason>, peer: PeerEnd) -> Self {
+        Self { reason, peer, discarded_kib: 0 }
     }
+}
+
+/// How far the peer of a connection that closes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerEnd {
+    /// It has not been told: the last frame is not sent.
+    Untold,
+    /// It has been told by `shutdown(WR)`; its own end is waited for.
+    Told,
+    /// It has sent its close, or the end of its stream: nothing is waited for once the last frame is sent.
+    Done,
 }
 
 impl Session {

@@ -7,7 +7,7 @@ use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
 use crate::session::rate_limit::RateLimiter;
-use crate::session::{Closing, Lifecycle};
+use crate::session::{Closing, Lifecycle, PeerEnd};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::{self, Opcode};
@@ -44,15 +44,15 @@ const fn fate_of_seat(reason: CloseReason) -> Fate {
 impl Shard {
     /// Ends an open connection from our side: whatever waits is sent first, unless the client is too slow to get it.
     pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason, now: Now) {
-        self.close_with(conn, reason, reason.code(), false, now);
+        self.close_with(conn, reason, reason.code(), PeerEnd::Untold, now);
     }
 
     /// Answers the client's close with its own code (RFC 6455 section 5.5.1); an empty one with an empty one.
     pub(super) fn answer_close(&mut self, conn: ConnId, code: Option<u16>, now: Now) {
-        self.close_with(conn, CloseReason::Bye, code.unwrap_or(0), true, now);
+        self.close_with(conn, CloseReason::Bye, code.unwrap_or(0), PeerEnd::Done, now);
     }
 
-    fn close_with(&mut self, conn: ConnId, reason: CloseReason, code: u16, peer_done: bool, now: Now) {
+    fn close_with(&mut self, conn: ConnId, reason: CloseReason, code: u16, peer: PeerEnd, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         if !connection.session.is_open() {
             return;
@@ -72,7 +72,7 @@ impl Shard {
             frame::write_close(&mut payload, code, reason.label());
         }
         self.push_exempt(conn, Encoded::message(Opcode::Close, &payload));
-        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(Some(reason), peer_done)));
+        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(Some(reason), peer)));
         self.start_close_timeout(conn, now);
         if let Some(seat) = seat {
             self.vacate(seat, rates, reason, now);
@@ -87,7 +87,7 @@ impl Shard {
             Lifecycle::Upgrading | Lifecycle::HandingOver => self.end(conn),
             Lifecycle::Open(_) => self.lose(conn, now),
             Lifecycle::Closing(closing) => {
-                closing.peer_done = true;
+                closing.peer = PeerEnd::Done;
                 if idle {
                     self.end(conn);
                 }
@@ -102,7 +102,7 @@ impl Shard {
         let rates = std::mem::take(&mut connection.session.rates);
         self.metrics.closes[CloseReason::Lost.index()].increment();
         self.drop_waiting(conn);
-        let closing = Closing::begin(Some(CloseReason::Lost), true);
+        let closing = Closing::begin(Some(CloseReason::Lost), PeerEnd::Done);
         self.set_lifecycle(conn, Lifecycle::Closing(closing));
         if let Some(seat) = seat {
             self.vacate(seat, rates, CloseReason::Lost, now);
@@ -114,12 +114,14 @@ impl Shard {
     pub(super) fn everything_sent(&mut self, conn: ConnId, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         let Lifecycle::Closing(closing) = &mut connection.session.lifecycle else { return };
-        if closing.peer_done {
-            self.end(conn);
-        } else if !closing.half_closed {
-            closing.half_closed = true;
-            self.outputs.push_back(Output::Shutdown { conn });
-            self.start_close_timeout(conn, now);
+        match closing.peer {
+            PeerEnd::Done => self.end(conn),
+            PeerEnd::Untold => {
+                closing.peer = PeerEnd::Told;
+                self.outputs.push_back(Output::Shutdown { conn });
+                self.start_close_timeout(conn, now);
+            }
+            PeerEnd::Told => {}
         }
     }
 

@@ -16,6 +16,8 @@ pub struct Connection {
     pub seat: Option<SeatRef>,
     /// The bucket of `Deadlines` it is in; 0: none.
     pub check_bucket: u32,
+    /// `ConnId::generation`.
+    generation: u32,
 }
 
 /// A seat of a game of this shard.
@@ -44,9 +46,20 @@ pub const CONNECTION_BYTES: usize = size_of::<Slot>();
 const _: () = assert!(CONNECTION_BYTES <= CONNECTION_BYTES_MAX);
 
 #[derive(Debug)]
-struct Slot {
-    generation: u32,
-    connection: Option<Connection>,
+#[allow(clippy::large_enum_variant, reason = "it is a table of taken places")]
+enum Slot {
+    Taken(Connection),
+    /// Generation of the next connection here.
+    Free(u32),
+}
+
+impl Slot {
+    fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Taken(connection) => Some(connection),
+            Self::Free(_) => None,
+        }
+    }
 }
 
 impl Connections {
@@ -57,33 +70,42 @@ impl Connections {
 
     /// Takes a connection in; `None`: the table is full.
     pub fn insert(&mut self, session: Session) -> Option<ConnId> {
-        let connection = Some(Connection { session, seat: None, check_bucket: 0 });
-        if let Some(slot) = self.free.pop() {
-            let entry = &mut self.slots[slot as usize];
-            entry.connection = connection;
-            return Some(ConnId { slot, generation: entry.generation });
-        }
-        if self.slots.len() == self.slots_max {
-            return None;
-        }
-        self.slots.push(Slot { generation: 0, connection });
-        Some(ConnId { slot: self.slots.len() as u32 - 1, generation: 0 })
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.slots.len() == self.slots_max => return None,
+            None => {
+                self.slots.push(Slot::Free(0));
+                self.slots.len() as u32 - 1
+            }
+        };
+        let entry = &mut self.slots[slot as usize];
+        let generation = match entry {
+            Slot::Free(generation) => *generation,
+            Slot::Taken(_) => unreachable!("a free slot is not taken"),
+        };
+        *entry = Slot::Taken(Connection { session, seat: None, check_bucket: 0, generation });
+        Some(ConnId { slot, generation })
     }
 
     /// Removes a connection.
     pub fn remove(&mut self, conn: ConnId) -> Option<Connection> {
-        let slot =
-            self.slots.get_mut(conn.slot as usize).filter(|slot| slot.generation == conn.generation)?;
-        let connection = slot.connection.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+        self.find(conn)?;
+        let free = Slot::Free(conn.generation.wrapping_add(1));
         self.free.push(conn.slot);
-        Some(connection)
+        match std::mem::replace(&mut self.slots[conn.slot as usize], free) {
+            Slot::Taken(connection) => Some(connection),
+            Slot::Free(_) => None,
+        }
     }
 
     /// The connection `conn`; `None`: it is gone.
     pub fn find(&mut self, conn: ConnId) -> Option<&mut Connection> {
-        let slot = self.slots.get_mut(conn.slot as usize)?;
-        slot.connection.as_mut().filter(|_| slot.generation == conn.generation)
+        match self.slots.get_mut(conn.slot as usize)? {
+            Slot::Taken(connection) => {
+                Some(connection).filter(|connection| connection.generation == conn.generation)
+            }
+            Slot::Free(_) => None,
+        }
     }
 
     /// Number of connections.
@@ -95,8 +117,8 @@ impl Connections {
     pub fn in_slots(&self, first: usize, count: usize) -> impl Iterator<Item = (ConnId, &Connection)> {
         let slots = self.slots.iter().enumerate().skip(first).take(count);
         slots.filter_map(|(slot, entry)| {
-            let conn = ConnId { slot: slot as u32, generation: entry.generation };
-            Some((conn, entry.connection.as_ref()?))
+            let connection = entry.connection()?;
+            Some((ConnId { slot: slot as u32, generation: connection.generation }, connection))
         })
     }
 

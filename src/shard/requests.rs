@@ -12,7 +12,7 @@ use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::room::game::{Game, GameRules};
 use crate::room::seats::{Newcomer, SeatIndex};
-use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES};
+use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::token::Claims;
@@ -273,7 +273,7 @@ impl Shard {
     pub(super) fn refuse(&mut self, conn: ConnId, refusal: &Refusal, now: Now) {
         self.metrics.refusals[refusal.reason.index()].increment();
         self.push_exempt(conn, Encoded::raw(refusal.response()));
-        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(None, false)));
+        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(None, PeerEnd::Untold)));
         self.start_close_timeout(conn, now);
     }
 }
