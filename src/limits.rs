@@ -45,7 +45,7 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 pub const OUTBOX_FRAME_BYTES: usize = 96;
 /// The same on `/echo`, where one message may be 16 MiB.
 pub const ECHO_OUTBOX_BYTES_MAX: usize = 4 * ECHO_MESSAGE_BYTES_MAX;
-/// What a connection may still send while it is being closed, in KiB. More: it is ended at once.
+/// What a connection may still send while it is being closed, in whole KiB of each receive. More: it is ended at once.
 pub const CLOSING_KIB_MAX: u8 = 128;
 /// Frames handed to the kernel in one `sendmsg`. More wait for its completion.
 pub const FRAMES_PER_SEND_MAX: usize = 64;

@@ -141,14 +141,14 @@ pub struct ShardMetrics {
     pub frames_skipped: Counter,
     /// Tick frames encoded: at most one Delta and one Keyframe per game and tick.
     pub frames_encoded: Counter,
-    /// Records over a rate limit.
+    /// Records over a rate limit; of the class `bytes`: receives over the budget.
     pub rate_limited: [Counter; RateClass::COUNT],
     /// Error records sent.
     pub errors: [Counter; ErrorCode::COUNT],
     /// Correction records sent.
     pub corrections: [Counter; CorrectionReason::COUNT],
 
-    /// Bytes waiting in reliable lanes.
+    /// Bytes waiting in reliable lanes, as their bound counts them: `limits::OUTBOX_FRAME_BYTES` more for each frame.
     pub outbox_bytes: Gauge,
     /// From the time a tick was due to the time it ran.
     pub tick_lateness: DurationHistogram,

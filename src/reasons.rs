@@ -103,7 +103,7 @@ labelled! {
         AddressLimit = "address_limit",
         /// 431: request head too large.
         HeadTooLarge = "head_too_large",
-        /// 503: every connection, or every seat of the game, is taken.
+        /// 503: every connection, or every seat of the game, is taken, or its shard could take no more in.
         Full = "full",
         /// 503: shutting down.
         Draining = "draining",

@@ -1,4 +1,5 @@
-//! After start-up a position allocates nothing: from the received bytes to the frame that every member is sent.
+//! After start-up a position allocates nothing, from the received bytes to the frame that every member is sent; and an idle
+//! player stays within its budget of memory.
 
 use std::sync::Arc;
 use std::time::Duration;

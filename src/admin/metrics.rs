@@ -71,11 +71,11 @@ const ROWS: &[Row] = &[
     row("corelay_keyframes", "Keyframes queued for members", C(|m| &m.keyframes)),
     row("corelay_frames_skipped", "Tick frames a member did not get because its socket was busy", C(|m| &m.frames_skipped)),
     row("corelay_frames_encoded", "Tick frames encoded: at most one Delta and one Keyframe per game and tick", C(|m| &m.frames_encoded)),
-    row("corelay_rate_limited", "Records over a rate limit", V(|m| &m.rate_limited, |index| label("class", RateClass::ALL[index].label()))),
+    row("corelay_rate_limited", "Records over a rate limit; of the class bytes: receives over the budget", V(|m| &m.rate_limited, |index| label("class", RateClass::ALL[index].label()))),
     row("corelay_errors", "Error records sent", V(|m| &m.errors, |index| label("code", ErrorCode::ALL[index].label()))),
     row("corelay_corrections", "Correction records sent", V(|m| &m.corrections, |index| label("reason", CorrectionReason::ALL[index].label()))),
 
-    row("corelay_outbox_bytes", "Bytes that wait in reliable lanes", G(|m| &m.outbox_bytes)),
+    row("corelay_outbox_bytes", "Bytes that wait in reliable lanes, with what each frame costs beyond its own", G(|m| &m.outbox_bytes)),
     row("corelay_tick_lateness_seconds", "From the time a tick was due to the time it ran", H(|m| &m.tick_lateness)),
     row("corelay_loop_turn_seconds", "Length of a turn of the loop, waiting excluded", H(|m| &m.loop_turn)),
 

@@ -69,7 +69,7 @@ pub struct Draft {
     pub drain_batch: u32,
     /// Silence.
     pub liveness: Liveness,
-    /// Rate limits of a connection.
+    /// Rate limits of a player.
     pub rates: Rates,
     /// In order; the first that fits wins.
     pub games: Vec<GameRules>,

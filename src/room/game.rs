@@ -201,7 +201,7 @@ impl Game {
         Some(Resumed { seat: index, replaced })
     }
 
-    /// The client of a resumed seat was heard: it has its new token, and the one before is of no use any more.
+    /// The client of a resumed seat was heard: it is taken to have its new token, and the one before is good no more.
     pub fn confirm_resume(&mut self, index: SeatIndex) {
         if let Some(seat) = self.seats.seat_mut(index) {
             seat.previous_token = None;

@@ -1,5 +1,5 @@
-//! Rate limits of one connection (section 7 of the protocol): so many at once, so many per second, and what happens to a
-//! client that goes on regardless.
+//! Rate limits of one player (section 7 of the protocol): so many at once, so many per second, and what happens to a client
+//! that goes on regardless. They go along with the seat when it is resumed.
 
 use std::time::Duration;
 

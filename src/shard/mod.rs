@@ -81,7 +81,7 @@ pub enum Output {
         /// The message.
         message: PeerMessage,
     },
-    /// Stop reading from the connection.
+    /// Stop reading from the connection. When it is read from again, it is one receive at a time.
     Pause {
         /// The connection.
         conn: ConnId,
@@ -118,10 +118,10 @@ pub struct Shard {
     metrics: Arc<ShardMetrics>,
     random: ChaCha12Rng,
     connections: Connections,
-    /// Request heads of which a part has come.
-    heads: BTreeMap<ConnId, Vec<u8>>,
     /// How many of them are open.
     open: u32,
+    /// Request heads of which a part has come.
+    heads: BTreeMap<ConnId, Vec<u8>>,
     games: Games,
     /// What the players of held seats may still do: a reconnect does not fill their buckets.
     held_rates: BTreeMap<(GameIndex, SeatIndex), RateLimiter>,

@@ -233,7 +233,7 @@ impl Shard {
         self.push(conn, Encoded::message(Opcode::Binary, record.as_bytes()));
     }
 
-    /// The byte budget is used up: nothing is read until it is back.
+    /// The byte budget is used up: nothing is read until it is back, or has been forgiven.
     fn stop_reading(&mut self, conn: ConnId, stop: Duration, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         let tell = connection.session.rates.tell(RateClass::Bytes, now.instant);

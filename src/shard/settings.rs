@@ -22,13 +22,13 @@ pub struct Settings {
     pub verifier: Option<Verifier>,
     /// Rules by game name pattern (a `*` stands for any run of characters); the first that fits wins.
     pub games: Vec<GameRules>,
-    /// Rate limits of a connection.
+    /// Rate limits of a player.
     pub rates: Rates,
     /// Silence that is answered by a ping, and by a close.
     pub liveness: Liveness,
     /// Inbound message limit, in bytes.
     pub message_bytes_max: usize,
-    /// Bound of a connection's reliable lane, in bytes.
+    /// Bound of a connection's reliable lane, in bytes; each frame counts `limits::OUTBOX_FRAME_BYTES` beyond its own.
     pub outbox_bytes_max: usize,
     /// From accept to the complete request head.
     pub upgrade_timeout: Duration,
