@@ -31,6 +31,7 @@ fn a_request_that_cannot_be_served_is_told_why_and_counted() {
         (request("/play/no%20spaces"), 400, RefusalReason::BadRequest),
         (request("/play/arena?resume=xyz"), 400, RefusalReason::BadRequest),
         (request("/play/arena?seq=-1"), 400, RefusalReason::BadRequest),
+        (request("/play/arena?name=Ann%1B"), 400, RefusalReason::BadRequest),
         (sample.replace("GET", "POST"), 405, RefusalReason::Method),
         (sample.replace("HTTP/1.1", "HTTP/1.0"), 400, RefusalReason::BadRequest),
         (without("Host: relay.example:4000\r\n"), 400, RefusalReason::BadRequest),
@@ -164,6 +165,30 @@ fn too_many_connections_are_refused_before_the_upgrade() {
     let same_address = world.dial_shard(0, Admission::AddressLimit);
     world.send_raw(same_address, request("/play/arena").as_bytes());
     assert_eq!(world.client(same_address).response().0, 429);
+}
+
+#[test]
+fn a_resume_needs_no_free_place() {
+    let mut world = World::new(Settings { connections_per_shard_max: 1, ..Settings::default() });
+    let ann = world.request("/play/arena");
+    let token = world.client(ann).upgraded().resume_token;
+    let again = world.request(&format!("/play/arena?resume={token}"));
+    assert_eq!(world.client(again).upgraded().flags & 1, 1);
+    let stranger = world.request("/play/arena");
+    assert_eq!(world.client(stranger).response().0, 503);
+}
+
+#[test]
+fn a_connection_that_closes_is_not_listened_to_for_long() {
+    let mut world = World::new(Settings::default());
+    let ann = world.join("/play/arena");
+    world.send_raw(ann, &[0x82, 1, 0]);
+    assert_eq!(world.client(ann).close_frame(), Some((1002, "protocol".into())));
+    for kib in 0..33 {
+        assert!(world.client(ann).ended.is_none(), "after {} KiB", 4 * kib);
+        world.send_raw(ann, &[0; 4096]);
+    }
+    assert!(world.client(ann).ended.is_some(), "128 KiB are enough");
 }
 
 #[test]

@@ -442,6 +442,22 @@ fn a_reader_that_stops_costs_only_itself() {
 }
 
 #[test]
+fn pongs_that_nobody_reads_are_not_kept_by_the_hundred_thousand() {
+    let mut world = World::new(Settings::default());
+    let ann = world.join("/play/arena");
+    world.set_reading(ann, false);
+    let pings = masked_frame(0x89, b"").repeat(100);
+    let mut sent = 0;
+    while world.count(|metrics| metrics.closes[corelay::reasons::CloseReason::Slow.index()].value()) == 0 {
+        world.send_raw(ann, &pings);
+        world.advance_ms(20);
+        sent += 100;
+        assert!(sent < 10_000, "never closed");
+    }
+    assert!(sent <= 3_000, "{sent} pongs");
+}
+
+#[test]
 fn a_whole_roster_that_is_too_long_comes_in_parts() {
     let mut world = world_with(GameRules { players_max: 1_000, ..GameRules::default() });
     let name = "n".repeat(64);

@@ -110,7 +110,9 @@ impl Shard {
         if let Err(refusal) = self.refuse_while_draining() {
             return self.refuse(conn, &refusal, now);
         }
-        if self.open >= self.settings.connections_per_shard_max && !self.resumes(&upgrade.route) {
+        if self.open >= self.settings.connections_per_shard_max
+            && !self.resumes(&upgrade.route, claims.as_ref())
+        {
             let text = "every connection of this relay is taken; try again";
             return self.refuse(conn, &Refusal::new(RefusalReason::Full, text), now);
         }
@@ -145,11 +147,12 @@ impl Shard {
     }
 
     /// Whether a request takes a seat that is there: it brings no further player.
-    fn resumes(&mut self, route: &Route) -> bool {
+    fn resumes(&mut self, route: &Route, claims: Option<&Claims>) -> bool {
         let Route::Play { game, resume: Some(token), .. } = route else { return false };
         let index = self.games.find(game);
-        let game = index.and_then(|index| self.games.game(index));
-        game.is_some_and(|game| game.seats().find_token(*token).is_some())
+        let Some(game) = index.and_then(|index| self.games.game(index)) else { return false };
+        let seat = game.seats().find_token(*token).and_then(|seat| game.seats().seat(seat));
+        seat.is_some_and(|seat| claims.is_none_or(|claims| *claims.user == *seat.user()))
     }
 
     /// Gives the connection its old seat, or a new one, and returns what it is sent first.

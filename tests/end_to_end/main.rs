@@ -1,7 +1,7 @@
 //! The real binary over the real kernel: what the tests of the core show with virtual time holds on sockets, too.
 //!
-//! Each test has a relay of its own, in a process of its own. Nothing sleeps for a fixed time: a test waits for a frame, a
-//! line of the log, or a number in `/metrics`.
+//! Each test has a relay of its own, in a process of its own. What is waited for is a frame, a line of the log,
+//! or a number in `/metrics`, never a fixed time.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stderr, reason = "the log of a relay whose test failed")]
