@@ -98,7 +98,7 @@ impl FramePool {
             match Arc::get_mut(&mut oldest.0) {
                 None => self.lent.push_back(oldest),
                 Some(message) if message.bytes.capacity() <= OUTBOUND_MESSAGE_BYTES_MAX => {
-                    self.free.push(oldest)
+                    self.free.push(oldest);
                 }
                 // A state of several messages. Kept, a few large games would pin the pool's worth of them for ever.
                 Some(_) => {}
