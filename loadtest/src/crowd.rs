@@ -11,8 +11,8 @@ use crate::client::{Client, Counters, Heard};
 use crate::clock;
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
 use crate::handshake::Handshake;
-use crate::ring::{Completion, Lent, ReceiveEnd, Ring, SEND_BYTES_MAX};
 use crate::told::{Closes, Told};
+use crate::uring::{Completion, Lent, ReceiveEnd, Ring, SEND_BYTES_MAX};
 
 /// Connections between their start and their Welcome, at most: a listener's backlog must hold them.
 const JOINING_MAX: u32 = 512;

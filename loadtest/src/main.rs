@@ -18,13 +18,13 @@ mod idle;
 mod limits;
 mod play;
 mod report;
-mod ring;
 mod rooms;
 mod schedule;
 mod server;
 mod summary;
 mod target;
 mod told;
+mod uring;
 mod views;
 
 use std::process::ExitCode;

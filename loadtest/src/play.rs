@@ -11,9 +11,9 @@ use crate::clock;
 use crate::crowd::{Crowd, Listener, Plan, Pushed};
 use crate::frames::{MOVE_FRAME_BYTES, move_frame};
 use crate::limits::explain_ring_error;
-use crate::ring::SEND_BYTES_MAX;
 use crate::schedule::{Schedule, random};
 use crate::told::{Closes, Told};
+use crate::uring::SEND_BYTES_MAX;
 use crate::views::{Tally, Timing, Views, microseconds};
 
 /// Moves that come due within this time are sent in one batch; so arrivals are seen at most this late, too.
