@@ -167,13 +167,13 @@ pub const CONNECTION_BYTES_MAX: usize = 120;
 /// Its place in the ring's table of sockets.
 pub const SOCKET_BYTES_MAX: usize = 16;
 /// Its seat.
-pub const SEAT_BYTES_MAX: usize = 64;
+pub const SEAT_BYTES_MAX: usize = 56;
 /// Its position.
 pub const POSITION_BYTES: usize = 12;
 /// User id and name, with the rounding of the allocator.
 pub const NAMES_BYTES: usize = 24;
 /// Its share of a game of 50: the game itself, spare seats, frames kept for the next tick.
-pub const GAME_SHARE_BYTES: usize = 60;
+pub const GAME_SHARE_BYTES: usize = 68;
 /// Its entries in queues that keep their size: deadlines, outboxes to look at, sends.
 pub const QUEUE_ENTRIES_BYTES: usize = 24;
 /// User memory of an idle player, as the slope over the number of players.

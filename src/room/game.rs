@@ -195,17 +195,14 @@ impl Game {
         }
         let replaced = seat.conn();
         seat.occupancy = Occupancy::Connected(conn);
-        seat.previous_token = Some(Box::new(token));
-        seat.resume_token = new_token;
+        self.seats.replace_token(index, token, new_token);
         self.roster.informed(index);
         Some(Resumed { seat: index, replaced })
     }
 
     /// The client of a resumed seat was heard: it is taken to have its new token, and the one before is good no more.
     pub fn confirm_resume(&mut self, index: SeatIndex) {
-        if let Some(seat) = self.seats.seat_mut(index) {
-            seat.previous_token = None;
-        }
+        self.seats.forget_previous_token(index);
     }
 
     /// What a member is sent first. `resumed`: whether its seat was held; `seen`: the last event it has seen, if it resumed.

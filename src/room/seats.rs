@@ -1,6 +1,6 @@
 //! The seats of a game: who plays, on which connection, or for whom a seat is held.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{ConnId, PlayerId, ResumeToken};
 use crate::limits::{PLAYERS_MAX_MAX, SEAT_BYTES_MAX};
@@ -38,8 +38,6 @@ pub struct Seat {
     pub occupancy: Occupancy,
     /// Gives the seat back.
     pub resume_token: ResumeToken,
-    /// The token before, until the client has shown that it has the new one: a Welcome can be lost on its way.
-    pub previous_token: Option<Box<ResumeToken>>,
     /// User id and display name in one allocation; the first `user_bytes` bytes are the user id. Nothing behind them: the
     /// name is the user id.
     who: Box<str>,
@@ -87,6 +85,9 @@ pub struct Newcomer<'a> {
 pub struct Seats {
     slots: Vec<Slot>,
     free: VecDeque<SeatIndex>,
+    /// The tokens before the present ones, of seats that were resumed and whose client has not been heard since: a Welcome can
+    /// be lost on its way.
+    previous_tokens: BTreeMap<SeatIndex, ResumeToken>,
 }
 
 const _: () = assert!(size_of::<Slot>() <= SEAT_BYTES_MAX);
@@ -143,7 +144,6 @@ impl Seats {
             player: PlayerId(u32::from(generation) << 16 | (u32::from(index.0) + 1)),
             occupancy: Occupancy::Connected(newcomer.conn),
             resume_token: newcomer.resume_token,
-            previous_token: None,
             who: [newcomer.user, if newcomer.name == newcomer.user { "" } else { newcomer.name }]
                 .concat()
                 .into(),
@@ -156,6 +156,7 @@ impl Seats {
     pub fn free(&mut self, index: SeatIndex) -> Option<Seat> {
         let generation = (self.seat(index)?.player.0 >> 16) as u16;
         self.free.push_back(index);
+        self.previous_tokens.remove(&index);
         match std::mem::replace(&mut self.slots[index.slot()], Slot::Free(generation.wrapping_add(1))) {
             Slot::Taken(seat) => Some(seat),
             Slot::Free(_) => None,
@@ -183,8 +184,22 @@ impl Seats {
 
     /// The seat that a token gives back.
     pub fn find_token(&self, token: ResumeToken) -> Option<SeatIndex> {
-        let fits = |seat: &Seat| seat.resume_token == token || seat.previous_token.as_deref() == Some(&token);
-        self.taken().find(|(_, seat)| fits(seat)).map(|(index, _)| index)
+        let present = self.taken().find(|(_, seat)| seat.resume_token == token).map(|(index, _)| index);
+        let previous = || self.previous_tokens.iter().find(|(_, previous)| **previous == token);
+        present.or_else(|| previous().map(|(index, _)| *index))
+    }
+
+    /// Gives a seat another token; the one that named it now, `previous`, stays good until `forget_previous_token`.
+    pub fn replace_token(&mut self, index: SeatIndex, previous: ResumeToken, token: ResumeToken) {
+        if let Some(seat) = self.seat_mut(index) {
+            seat.resume_token = token;
+            self.previous_tokens.insert(index, previous);
+        }
+    }
+
+    /// The client has its present token.
+    pub fn forget_previous_token(&mut self, index: SeatIndex) {
+        self.previous_tokens.remove(&index);
     }
 
     /// Every seat that is taken, in order of index.

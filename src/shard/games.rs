@@ -28,7 +28,8 @@ pub struct HeldSeat {
 /// See the module documentation. Only games in which something changed have a tick to come.
 #[derive(Debug, Default)]
 pub struct Games {
-    slots: Vec<Option<Entry>>,
+    /// Boxed: a table of games that grows would leave behind half its size each time.
+    slots: Vec<Option<Box<Entry>>>,
     free: Vec<u32>,
     by_name: BTreeMap<TopicName, GameIndex>,
     ticks: BinaryHeap<Reverse<(Instant, GameIndex)>>,
@@ -56,7 +57,7 @@ impl Games {
     /// Takes a new game in.
     pub fn insert(&mut self, game: Game) -> GameIndex {
         let name = game.name().clone();
-        let entry = Some(Entry { game, tick_at: None });
+        let entry = Some(Box::new(Entry { game, tick_at: None }));
         let index = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
