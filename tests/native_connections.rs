@@ -192,6 +192,19 @@ fn a_connection_that_closes_is_not_listened_to_for_long() {
 }
 
 #[test]
+fn a_paused_connection_is_read_again_when_it_closes() {
+    let mut world = World::new(Settings::default());
+    let ann = world.join("/play/arena");
+    world.send_raw(ann, &masked_frame(0x8A, b"").repeat(100_000));
+    world.tell_shards(PeerMessage::Drain);
+    world.advance_ms(900);
+    assert!(world.client(ann).paused, "600 KB stop the reading for 2 s");
+    world.advance_ms(200);
+    assert_eq!(world.client(ann).close_frame(), Some((1012, "drain".into())));
+    assert!(!world.client(ann).paused, "or the end of the client would not be seen");
+}
+
+#[test]
 fn players_of_one_game_meet_on_its_shard() {
     let mut world = World::new(Settings { shards: 4, ..Settings::default() });
     let mut players = Vec::new();
