@@ -4,6 +4,7 @@ pub mod frames;
 pub mod game;
 pub mod history;
 pub mod objects;
+pub mod presence;
 pub mod roster;
 pub mod seats;
 pub mod speed;

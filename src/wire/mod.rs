@@ -2,6 +2,8 @@
 
 pub mod encoded;
 pub mod frame;
+pub mod json;
 pub mod native;
+pub mod phoenix;
 pub mod token;
 pub mod upgrade;

@@ -1,0 +1,1 @@
+//! Presence: who is in a topic, and what each of them says about itself.
