@@ -86,12 +86,59 @@ impl fmt::Display for TopicName {
 pub enum Topic {
     /// `game:{name}`, and `/play/{name}`.
     Game(TopicName),
+    /// `room:{name}`: chat.
+    Room(TopicName),
+}
+
+impl Topic {
+    /// Reads a topic as Phoenix clients write it; `None`: there is no such kind, or the name is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(':')?;
+        let kind = match kind {
+            "game" => Self::Game,
+            "room" => Self::Room,
+            _ => return None,
+        };
+        TopicName::parse(name).map(kind)
+    }
+
+    /// The part behind the colon.
+    pub fn name(&self) -> &TopicName {
+        match self {
+            Self::Game(name) | Self::Room(name) => name,
+        }
+    }
 }
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Game(name) => write!(f, "game:{name}"),
+            Self::Room(name) => write!(f, "room:{name}"),
         }
     }
+}
+
+/// A topic that a connection has joined, by number. A number is used again after 65,535 others of the same connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelNumber(pub u16);
+
+/// Where a member of a topic is reached, from whichever shard owns the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The shard that its connection is pinned to.
+    pub shard: ShardId,
+    /// Which of the connection's topics.
+    pub channel: ChannelNumber,
+    /// The connection there.
+    pub conn: ConnId,
+}
+
+/// How far a stream of reliable events has come, or how far a client has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamPosition {
+    /// Names the stream.
+    pub epoch: u64,
+    /// Number of the last event.
+    pub seq: u64,
 }

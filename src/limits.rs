@@ -75,6 +75,34 @@ pub const EVENT_PAYLOAD_BYTES_MAX: usize = 1024;
 /// Events a game keeps for members that resume. Older ones cannot be caught up with.
 pub const EVENTS_KEPT_MAX: usize = 300;
 
+// ── Topics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Topics of one connection. One more: `too many channels joined`.
+pub const CHANNELS_PER_CONNECTION_MAX: usize = 100;
+/// Body of a chat message. Longer: `error`.
+pub const CHAT_BODY_BYTES_MAX: usize = 4 * 1024;
+/// `client_id` of a chat message. Longer: `error`.
+pub const CLIENT_ID_BYTES_MAX: usize = 64;
+/// Messages that a room keeps for members that come, come back, or scroll up. Older ones are forgotten.
+pub const MESSAGES_KEPT_MAX: usize = 300;
+/// Messages of a `room_state`, if they fit into one outbound message.
+pub const ROOM_STATE_MESSAGES: usize = 50;
+/// Messages of one `history` answer, if they fit into one outbound message.
+pub const HISTORY_MESSAGES_MAX: usize = 100;
+/// Chat messages of one user in one room within `CHAT_WINDOW`. More: refused.
+pub const CHAT_MESSAGES_MAX: usize = 10;
+/// See `CHAT_MESSAGES_MAX`.
+pub const CHAT_WINDOW: Duration = Duration::from_secs(60);
+/// `typing: true` ends by itself after this.
+pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a room keeps its messages when its last member has gone.
+pub const ROOM_LINGER: Duration = Duration::from_secs(60);
+/// Rooms without members that a shard keeps. More: the one left longest ago is forgotten.
+pub const ROOMS_LINGERING_MAX: usize = 1_000;
+/// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
+/// that is filled up to a bound leaves it free.
+pub const MESSAGE_HEAD_BYTES_MAX: usize = 1024;
+
 // ── Rates (PROTOCOL section 7) ──────────────────────────────────────────────────────────────────────────────────────
 
 /// Moves, and apart from them object records: per second, and at once.
@@ -89,6 +117,10 @@ pub const BYTES_RATE: (u32, u32) = (64 * 1024, 128 * 1024);
 pub const READING_STOP_MAX: Duration = Duration::from_secs(2);
 /// Over a rate, the client is told at most this often per class.
 pub const RATE_LIMITED_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+/// Joins of topics: per second, and at once (a Phoenix client joins everything anew when it reconnects). Over it: `error`.
+pub const JOIN_RATE: (u32, u32) = (20, 100);
+/// `presence_update`s: per second, and at once.
+pub const PRESENCE_RATE: (u32, u32) = (10, 20);
 /// Attempts over `ABUSE_WINDOW` beyond this many times the rate: close 1008 `abuse`.
 pub const ABUSE_FACTOR: u32 = 20;
 /// See `ABUSE_FACTOR`.
@@ -104,6 +136,10 @@ pub const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 pub const PLAY_PING_AFTER: Duration = Duration::from_secs(5);
 /// `/play`: silence after which it closes.
 pub const PLAY_CLOSE_AFTER: Duration = Duration::from_secs(15);
+/// `/socket`: silence after which every joined topic is warned.
+pub const SOCKET_WARN_AFTER: Duration = Duration::from_secs(60);
+/// `/socket`: silence after which it closes.
+pub const SOCKET_CLOSE_AFTER: Duration = Duration::from_secs(90);
 
 // ── Drain ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,8 +164,12 @@ pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 24;
 pub const CONNECTIONS_RESERVE: u32 = 64;
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 256;
-/// Letters waiting between two shards. Full: a hand-over is refused with 503.
+/// Letters waiting between two shards. Full: a hand-over is refused with 503, a message for a topic or its members waits in the
+/// sender's overflow.
 pub const MAILBOX_LETTERS_MAX: usize = 1024;
+/// Messages that wait behind a full mailbox. More: a request is answered `overload`; members that cannot be told something are
+/// closed 1013 `overload`.
+pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// See `RECEIVE_BUFFERS`.

@@ -144,6 +144,36 @@ labelled! {
 }
 
 labelled! {
+    /// What a rate limit of channels counts, beyond the classes that they share with records.
+    ChannelRateClass {
+        /// `phx_join`.
+        Join = "join",
+        /// `presence_update`.
+        Presence = "presence",
+    }
+}
+
+labelled! {
+    /// Why a `phx_join` was answered with `error`.
+    JoinRefusal {
+        /// No such topic.
+        Unmatched = "unmatched_topic",
+        /// The connection has joined as many topics as it may.
+        TooManyChannels = "too_many_channels",
+        /// No token grants the topic.
+        Unauthorized = "unauthorized",
+        /// Over the rate of joins.
+        RateLimited = "rate_limited",
+        /// The payload is not what it should be.
+        Malformed = "malformed",
+        /// The topic takes no further member.
+        Full = "full",
+        /// The shard of the topic cannot be reached.
+        Overload = "overload",
+    }
+}
+
+labelled! {
     /// Code of a native Error record, from 1 (PROTOCOL 3).
     ErrorCode {
         /// Wrong length, unknown kind, non-finite number.
@@ -180,5 +210,17 @@ labelled! {
         Kicked = "kicked",
         /// Another connection took its place.
         Replaced = "replaced",
+    }
+}
+
+impl LeaveReason {
+    /// The word of `user_disconnected` (PROTOCOL 4).
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::TimedOut => "timeout",
+            Self::Kicked => "kicked",
+            Self::Replaced => "replaced",
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use corelay::ids::{ShardId, TopicName};
 use corelay::reasons::{CloseReason, RefusalReason};
 use corelay::shard::peer::PeerMessage;
-use corelay::shard::placement::shard_of_game;
+use corelay::shard::placement::shard_of;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -241,7 +241,7 @@ fn a_hand_over_under_way_when_the_upgrade_times_out_harms_nobody() {
         unix_us: 1_800_000_000_000_000,
     };
     let elsewhere =
-        |name: &String| TopicName::parse(name).is_some_and(|name| shard_of_game(&name, 2) == ShardId(1));
+        |name: &String| TopicName::parse(name).is_some_and(|name| shard_of(&name, 2) == ShardId(1));
     let game = (0..100).map(|n| format!("game-{n}")).find(elsewhere).expect("one of a hundred");
     let conn = shard.handle_accepted(Admission::Admitted, at(0)).expect("the table has room");
     shard.handle_received(conn, &mut request(&format!("/play/{game}")).into_bytes(), at(4_990));

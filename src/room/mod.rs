@@ -1,10 +1,13 @@
 //! One topic: its members and its state. A room decides and encodes; who is connected where is the shard's business.
 
+pub mod audience;
+pub mod chat;
 pub mod frames;
 pub mod game;
 pub mod history;
 pub mod objects;
 pub mod presence;
+pub mod request;
 pub mod roster;
 pub mod seats;
 pub mod speed;

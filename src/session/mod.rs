@@ -1,9 +1,11 @@
 //! One client: where it is in its life, its limits, and what waits to be sent to it.
 
+pub mod channels;
 pub mod liveness;
 pub mod outbox;
 pub mod rate_limit;
 
+use self::channels::Channels;
 use self::liveness::Silence;
 use self::outbox::Outbox;
 use self::rate_limit::RateLimiter;
@@ -32,6 +34,8 @@ pub struct Session {
     pub deadline: Instant,
     /// `exp` of its token, in unix seconds; `NEVER_EXPIRES`: a guest.
     pub expires_at_s: u32,
+    /// Its topics; `None`: a player that has not sent any text.
+    pub channels: Option<Box<Channels>>,
 }
 
 /// Where a client is in its life. It only moves down this list.
@@ -50,8 +54,10 @@ pub enum Lifecycle {
 /// What an open connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// Records; it has a seat in a game.
+    /// Records, and Phoenix Channels as text; it has a seat in a game.
     Native,
+    /// Phoenix Channels.
+    Phoenix,
     /// Everything comes back.
     Echo,
 }
@@ -105,6 +111,7 @@ impl Session {
             silence: Silence::broken(now),
             deadline: Instant::NEVER,
             expires_at_s: NEVER_EXPIRES,
+            channels: None,
         }
     }
 

@@ -38,6 +38,10 @@ pub struct Rates {
     pub pings: Rate,
     /// Bytes in.
     pub bytes: Rate,
+    /// `phx_join`.
+    pub joins: Rate,
+    /// `presence_update`.
+    pub presence: Rate,
 }
 
 impl Default for Rates {
@@ -48,6 +52,8 @@ impl Default for Rates {
             events: limits::EVENT_RATE.into(),
             pings: limits::PING_RATE.into(),
             bytes: limits::BYTES_RATE.into(),
+            joins: limits::JOIN_RATE.into(),
+            presence: limits::PRESENCE_RATE.into(),
         }
     }
 }
@@ -78,6 +84,41 @@ pub enum Verdict {
     },
     /// The client is closed.
     Abuse,
+}
+
+/// One token bucket, stored as what is missing from it: a new one is all zeros, and full.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bucket {
+    missing: f32,
+    refilled_at_ms: u32,
+    told_at_ms: u32,
+}
+
+impl Bucket {
+    /// Asks for one token; `Err`: there is none, and when there will be one.
+    pub fn admit(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let now_ms = now.as_millis_u32();
+        let back = now_ms.wrapping_sub(self.refilled_at_ms) as f32 * rate.per_s as f32 / 1000.0;
+        self.refilled_at_ms = now_ms;
+        self.missing = (self.missing - back).max(0.0);
+        if self.missing + 1.0 <= rate.burst as f32 {
+            self.missing += 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f32((self.missing + 1.0 - rate.burst as f32) / rate.per_s as f32))
+    }
+
+    /// Whether to tell the client now that it is over the rate: at most once per `RATE_LIMITED_NOTICE_INTERVAL`.
+    pub fn tell(&mut self, now: Instant) -> bool {
+        let now_ms = now.as_millis_u32().max(1);
+        let told_before = self.told_at_ms != 0;
+        let since = now_ms.wrapping_sub(self.told_at_ms);
+        if told_before && u128::from(since) < RATE_LIMITED_NOTICE_INTERVAL.as_millis() {
+            return false;
+        }
+        self.told_at_ms = now_ms;
+        true
+    }
 }
 
 /// A token bucket per class. They start full; a full bucket holds `burst` tokens, and `per_s` come back each second. The
@@ -211,6 +252,17 @@ mod tests {
         assert_eq!(admitted(&mut limiter, RateClass::Move, 100, 500), 30);
         assert_eq!(admitted(&mut limiter, RateClass::Object, 100, 500), 60, "classes are apart");
         assert_eq!(admitted(&mut limiter, RateClass::Move, 100, 10_000), 60);
+    }
+
+    #[test]
+    fn a_single_bucket_says_when_the_next_is_taken_and_tells_once_a_second() {
+        let rate = Rate { per_s: 20, burst: 100 };
+        let mut bucket = Bucket::default();
+        assert!((0..100).all(|_| bucket.admit(rate, ms(0)).is_ok()));
+        let wait = bucket.admit(rate, ms(0)).unwrap_err();
+        assert!((49..=51).contains(&wait.as_millis()), "{wait:?}");
+        assert!(bucket.admit(rate, ms(51)).is_ok() && bucket.admit(rate, ms(52)).is_err());
+        assert_eq!([0, 500, 1001].map(|at| bucket.tell(ms(at))), [true, false, true]);
     }
 
     #[test]

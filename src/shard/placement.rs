@@ -2,8 +2,9 @@
 
 use crate::ids::{ShardId, TopicName};
 
-/// The shard that owns the game `name`. The same in every process with as many shards.
-pub fn shard_of_game(name: &TopicName, shards: u16) -> ShardId {
+/// The shard that owns the topics called `name`, of every kind: a game's chat lives where the game does. The same in every
+/// process with as many shards.
+pub fn shard_of(name: &TopicName, shards: u16) -> ShardId {
     ShardId((fnv1a(name.as_str().as_bytes()) % u64::from(shards)) as u16)
 }
 
@@ -25,7 +26,7 @@ mod tests {
             let mut games = vec![0; usize::from(shards)];
             for number in 0..1000 * u32::from(shards) {
                 let name = TopicName::parse(&format!("game-{number}")).unwrap();
-                games[usize::from(shard_of_game(&name, shards).0)] += 1;
+                games[usize::from(shard_of(&name, shards).0)] += 1;
             }
             assert!(games.iter().all(|count| (850..1150).contains(count)), "{games:?}");
         }

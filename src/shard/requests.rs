@@ -5,7 +5,7 @@ use rand_core::Rng;
 use super::connections::SeatRef;
 use super::games::GameIndex;
 use super::peer::HandOver;
-use super::placement::shard_of_game;
+use super::placement::shard_of;
 use super::{Output, Shard};
 use crate::glob::glob_matches;
 use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
@@ -77,7 +77,7 @@ impl Shard {
     /// Sends the connection to where its game lives, which may be here.
     fn place(&mut self, conn: ConnId, state: HandOver, now: Now) {
         let target = match &state.upgrade.route {
-            Route::Play { game, .. } => shard_of_game(game, self.settings.shards),
+            Route::Play { game, .. } => shard_of(game, self.settings.shards),
             Route::Echo => self.id,
         };
         if target == self.id {

@@ -1,0 +1,118 @@
+//! Who gets a topic's broadcasts: how many members on which shard, and which serializers they speak. A broadcast is encoded
+//! once for each serializer that is present and goes to each shard once, however many members are there.
+
+use crate::ids::ShardId;
+use crate::wire::encoded::Encoded;
+use crate::wire::phoenix::Serializer;
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub struct Audience {
+    /// Shards with at least one member, in order.
+    shards: Vec<(ShardId, u32)>,
+    v1: u32,
+    v2: u32,
+}
+
+/// One message, ready to send, in each serializer that somebody needs.
+#[derive(Clone, Debug, Default)]
+pub struct Copies {
+    v1: Option<Encoded>,
+    v2: Option<Encoded>,
+}
+
+impl Audience {
+    /// A member came.
+    pub fn add(&mut self, shard: ShardId, serializer: Serializer) {
+        *self.of_mut(serializer) += 1;
+        match self.shards.binary_search_by_key(&shard, |(shard, _)| *shard) {
+            Ok(place) => self.shards[place].1 += 1,
+            Err(place) => self.shards.insert(place, (shard, 1)),
+        }
+    }
+
+    /// A member went.
+    pub fn remove(&mut self, shard: ShardId, serializer: Serializer) {
+        *self.of_mut(serializer) -= 1;
+        let Ok(place) = self.shards.binary_search_by_key(&shard, |(shard, _)| *shard) else { return };
+        self.shards[place].1 -= 1;
+        if self.shards[place].1 == 0 {
+            self.shards.remove(place);
+        }
+    }
+
+    /// Number of members.
+    pub fn len(&self) -> u32 {
+        self.v1 + self.v2
+    }
+
+    /// Whether nobody listens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Shards with members, in order.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.iter().map(|(shard, _)| *shard)
+    }
+
+    /// Whether a member speaks `serializer`.
+    pub fn speaks(&self, serializer: Serializer) -> bool {
+        match serializer {
+            Serializer::V1 => self.v1 > 0,
+            Serializer::V2 => self.v2 > 0,
+        }
+    }
+
+    /// A message in every serializer that is spoken here.
+    pub fn encode(&self, mut encode: impl FnMut(Serializer) -> Encoded) -> Copies {
+        let mut copy = |serializer| self.speaks(serializer).then(|| encode(serializer));
+        Copies { v1: copy(Serializer::V1), v2: copy(Serializer::V2) }
+    }
+
+    fn of_mut(&mut self, serializer: Serializer) -> &mut u32 {
+        match serializer {
+            Serializer::V1 => &mut self.v1,
+            Serializer::V2 => &mut self.v2,
+        }
+    }
+}
+
+impl Copies {
+    /// The copy for a member that speaks `serializer`; `None`: nobody did when it was encoded.
+    pub fn of(&self, serializer: Serializer) -> Option<&Encoded> {
+        match serializer {
+            Serializer::V1 => self.v1.as_ref(),
+            Serializer::V2 => self.v2.as_ref(),
+        }
+    }
+
+    /// How many times the message was encoded.
+    pub fn encoded(&self) -> u64 {
+        u64::from(self.v1.is_some()) + u64::from(self.v2.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broadcast_is_encoded_once_per_serializer_that_is_present() {
+        let mut audience = Audience::default();
+        for shard in [1, 0, 1] {
+            audience.add(ShardId(shard), Serializer::V2);
+        }
+        let broadcast = |serializer: Serializer| serializer.broadcast("room:a", "e", "{}");
+        let copies = audience.encode(broadcast);
+        assert!(copies.of(Serializer::V2).is_some() && copies.of(Serializer::V1).is_none());
+        assert_eq!(copies.encoded(), 1);
+        audience.add(ShardId(7), Serializer::V1);
+        assert_eq!(audience.encode(broadcast).encoded(), 2);
+        assert_eq!(audience.shards().collect::<Vec<_>>(), [0, 1, 7].map(ShardId));
+        audience.remove(ShardId(1), Serializer::V2);
+        audience.remove(ShardId(0), Serializer::V2);
+        assert_eq!(audience.shards().collect::<Vec<_>>(), [1, 7].map(ShardId));
+        assert_eq!((audience.len(), audience.is_empty()), (2, false));
+    }
+}

@@ -1,0 +1,152 @@
+//! What a channel asks of a topic, and what the topic answers: the same vocabulary for every kind of topic.
+
+use std::sync::Arc;
+
+use super::audience::Copies;
+use super::presence::Meta;
+use crate::ids::{Address, ResumeToken, StreamPosition};
+use crate::reasons::LeaveReason;
+use crate::wire::phoenix::Serializer;
+
+/// A `phx_join`, checked as far as the topic need not be known for it.
+#[derive(Debug)]
+pub struct Join {
+    /// User id.
+    pub user: Box<str>,
+    /// Display name.
+    pub name: Box<str>,
+    /// May set other players' positions.
+    pub host: bool,
+    /// What the client speaks.
+    pub serializer: Serializer,
+    /// What it says about itself.
+    pub meta: Option<Meta>,
+    /// The seat to take again.
+    pub resume_token: Option<ResumeToken>,
+    /// What it has seen of the topic's events.
+    pub seen: Option<Seen>,
+}
+
+/// How far a client that comes back has followed a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// `{epoch, seq}`.
+    Position(StreamPosition),
+    /// A time in unix milliseconds; `room:` topics only.
+    UnixMs(u64),
+}
+
+/// An event that a client pushed to a topic it is in.
+#[derive(Debug)]
+pub struct Push {
+    /// Raw JSON token; `null`: no reply is wanted.
+    pub reference: Box<str>,
+    /// Name of the event.
+    pub event: Box<str>,
+    /// What it says.
+    pub payload: Payload,
+}
+
+/// Payload of a push.
+#[derive(Debug)]
+pub enum Payload {
+    /// Valid JSON, not looked into.
+    Json(Box<str>),
+    /// Bytes.
+    Binary(Box<[u8]>),
+}
+
+impl Payload {
+    /// The JSON text; binary counts as none.
+    pub fn json(&self) -> &str {
+        match self {
+            Self::Json(text) => text,
+            Self::Binary(_) => "null",
+        }
+    }
+}
+
+/// How a member goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// By `phx_leave`, which is answered.
+    Asked,
+    /// With its connection, or because the same connection joined anew.
+    Left(LeaveReason),
+    /// With its connection, and may come back: a game holds its seat.
+    Lost,
+}
+
+/// What a topic wants done. Effects of one topic are carried out in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// A join is answered `ok`; from here on the member gets broadcasts.
+    Joined {
+        /// Who.
+        to: Address,
+        /// JSON object.
+        response: String,
+    },
+    /// A join is answered `error`.
+    Refused {
+        /// Who.
+        to: Address,
+        /// Label for the metrics.
+        reason: crate::reasons::JoinRefusal,
+        /// JSON object.
+        response: String,
+    },
+    /// A push is answered.
+    Reply {
+        /// Who.
+        to: Address,
+        /// The push's.
+        reference: Box<str>,
+        /// `ok` or `error`.
+        status: &'static str,
+        /// JSON object.
+        response: String,
+    },
+    /// One member is told something.
+    Push {
+        /// Who.
+        to: Address,
+        /// Name of the event.
+        event: &'static str,
+        /// JSON object.
+        payload: Arc<str>,
+    },
+    /// One member is told the whole state of its game.
+    Whole {
+        /// Who.
+        to: Address,
+        /// JSON object for V1, bytes for V2.
+        state: WholeState,
+    },
+    /// Every member is told something, or all but one.
+    Broadcast {
+        /// Encoded.
+        copies: Copies,
+        /// Who is left out.
+        except: Option<Address>,
+    },
+    /// `phx_leave` is answered.
+    Left {
+        /// Who.
+        to: Address,
+    },
+    /// Another connection has taken the member's seat.
+    Replaced {
+        /// Who.
+        to: Address,
+    },
+}
+
+/// The state of a game as one member gets it: `game_update`.
+#[derive(Debug)]
+pub enum WholeState {
+    /// JSON object.
+    Text(Arc<str>),
+    /// Bytes of each message.
+    Binary(Vec<Arc<[u8]>>),
+}
