@@ -36,6 +36,12 @@ pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const ECHO_MESSAGE_FRAGMENTS_MAX: u32 = 1024 * 1024;
 /// Payload of a control frame (RFC 6455 section 5.5). Longer: close 1002.
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+/// `ref` or `join_ref` of a Phoenix message, as JSON: it is kept as long as its channel, and written into every reply. Clients
+/// count, so theirs are a dozen bytes. Longer: the message is malformed.
+pub const REF_BYTES_MAX: usize = 128;
+/// Arrays and objects within each other in one value of a Phoenix message; the message itself does not count. Below the 128
+/// at which `serde_json` gives up, so a room can parse what was let in. Deeper: the message is malformed.
+pub const JSON_DEPTH_MAX: u32 = 64;
 
 // ── Outboxes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
