@@ -75,6 +75,23 @@ pub const EVENT_PAYLOAD_BYTES_MAX: usize = 1024;
 /// Events a game keeps for members that resume. Older ones cannot be caught up with.
 pub const EVENTS_KEPT_MAX: usize = 300;
 
+// ── Presence (PROTOCOL section 4) ───────────────────────────────────────────────────────────────────────────────────
+
+/// What a member says about itself, encoded; what it said over time adds up to at most this too. Longer: refused.
+pub const META_BYTES_MAX: usize = 1024;
+/// Objects and arrays within each other in a meta. More would break members whose parsers stop at 64 or 128. Refused.
+pub const META_NESTING_MAX: usize = 16;
+/// Status of a member, in bytes of UTF-8. Longer: refused.
+pub const STATUS_BYTES_MAX: usize = 32;
+/// Changes of presence are told together, this long after the first: at most 20 diffs per second.
+pub const PRESENCE_WINDOW: Duration = Duration::from_millis(50);
+/// Members of a topic up to which they are told who else is there, when not configured. Above, only how many are.
+pub const PRESENCE_LIST_MAX: u32 = 256;
+/// How many are there is told at most this often.
+pub const PRESENCE_COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// Text of presence, without the head that the room puts around it. More is split.
+pub const PRESENCE_TEXT_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - 1024;
+
 // ── Rates (PROTOCOL section 7) ──────────────────────────────────────────────────────────────────────────────────────
 
 /// Moves, and apart from them object records: per second, and at once.
@@ -197,3 +214,8 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () =
     assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());
+const _: () = assert!(
+    6 * (NAME_BYTES_MAX + USER_ID_BYTES_MAX + STATUS_BYTES_MAX) + META_BYTES_MAX + 256
+        < PRESENCE_TEXT_BYTES_MAX,
+    "one meta, however much of it is escaped, fits"
+);

@@ -1,0 +1,1 @@
+//! Whatever happens, every client's list ends as the true one.
