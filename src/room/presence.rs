@@ -1,5 +1,6 @@
 //! Presence: who is in a topic, and what each of them says about itself.
 
+mod changes;
 mod meta;
 #[cfg(test)]
 mod model_tests;
@@ -10,6 +11,7 @@ use std::iter;
 use std::mem;
 use std::sync::Arc;
 
+use self::changes::{Changes, Listing, Seen};
 pub use self::meta::{Meta, MetaError};
 use self::texts::{Diffs, List, MetaText};
 use crate::limits::{PRESENCE_COUNT_INTERVAL, PRESENCE_WINDOW};
@@ -43,7 +45,7 @@ pub enum Told {
 pub struct Presence {
     list_max: u32,
     epoch: u64,
-    members: BTreeMap<MemberNumber, Box<Member>>,
+    members: Members,
     /// How many members each user has.
     users: BTreeMap<Arc<str>, u32>,
     next_reference: u64,
@@ -52,9 +54,11 @@ pub struct Presence {
     /// When the changes since the last flush are told.
     window_end: Option<Instant>,
     count_not_before: Instant,
-    /// What `state` gives while nothing changes.
+    /// What `state` gives while nothing changes. A flush forgets it: an idle topic keeps no text.
     encoded: Option<Vec<Arc<str>>>,
 }
+
+type Members = BTreeMap<MemberNumber, Box<Member>>;
 
 /// A member without fields and with the status "online" is 88 bytes here, about 25 in `members` and 31 in `users` (nodes are
 /// 55 to 70 % full), and its user id (with 16 bytes for the counts of the `Arc`) and name: 180 bytes for 12 and 8 letters.
@@ -73,39 +77,6 @@ struct Member {
 }
 
 const _: () = assert!(size_of::<Member>() == 88);
-
-/// What is told of the members.
-#[derive(Debug)]
-enum Listing {
-    /// Who they are, and each change.
-    On(Changes),
-    /// How many users they are; `told` is the number that was told last.
-    Off { told: Option<u32> },
-    /// The next flush tells who they are, as a whole.
-    Returning,
-}
-
-/// What has changed since the last flush.
-#[derive(Debug, Default)]
-struct Changes {
-    /// Members by their reference, which is new.
-    joins: BTreeMap<u64, MemberNumber>,
-    /// Metas that somebody may have seen and that are over, by their reference.
-    leaves: BTreeMap<u64, (Arc<str>, Vec<u8>)>,
-}
-
-/// Which references somebody may have seen: those below a bound, because everything that is new is told to everybody in a
-/// flush, or to one member in its state.
-///
-/// Invariant: `by_others_below <= below`.
-#[derive(Debug, Default)]
-struct Seen {
-    below: u64,
-    /// Who was given its state last …
-    last: Option<MemberNumber>,
-    /// … and what members besides that one have seen: who comes and goes before anybody else comes was seen by nobody.
-    by_others_below: u64,
-}
 
 impl Presence {
     /// A topic without members. With more than `list_max` the list stops and only the count is told. `epoch` makes the
@@ -212,7 +183,7 @@ impl Presence {
     }
 
     /// What a member that was just tracked is told: the payload of `presence_state`, then those of `presence_diff`. While
-    /// the list is off, that is only its own entry. Encoded at most once per change.
+    /// the list is off, that is only its own entry. Encoded once for all who ask before the next change or flush.
     pub fn state(&mut self, member: MemberNumber) -> Vec<Arc<str>> {
         if !self.is_listed() {
             let own: Vec<&Member> = self.members.get(&member).map(Box::as_ref).into_iter().collect();
@@ -239,7 +210,8 @@ impl Presence {
             Listing::On(changes) => {
                 let changes = mem::take(changes);
                 self.seen.all(self.next_reference);
-                self.encode_changes(changes).into_iter().map(Told::Diff).collect()
+                self.encoded = None;
+                changes.encode(&self.members, self.epoch).into_iter().map(Told::Diff).collect()
             }
             Listing::Off { told } => {
                 *told = Some(online);
@@ -250,6 +222,7 @@ impl Presence {
                 self.listing = Listing::On(Changes::default());
                 self.seen.all(self.next_reference);
                 let mut texts = self.list().into_iter();
+                self.encoded = None;
                 let state = texts.next().map(Told::State);
                 state.into_iter().chain(texts.map(|diff| Told::Diff(String::from(&*diff)))).collect()
             }
@@ -285,7 +258,7 @@ impl Presence {
     fn changed(&mut self, now: Instant) {
         self.encoded = None;
         let has_news = match &self.listing {
-            Listing::On(changes) => !changes.joins.is_empty() || !changes.leaves.is_empty(),
+            Listing::On(changes) => !changes.is_empty(),
             Listing::Off { told } => *told != Some(self.online()),
             Listing::Returning => true,
         };
@@ -302,35 +275,6 @@ impl Presence {
         }
         self.encoded.clone().unwrap_or_default()
     }
-
-    fn encode_changes(&self, changes: Changes) -> Vec<String> {
-        let joins = changes.joins.values().map(|member| &*self.members[member]);
-        let joins = joins.map(|member| (member.user.clone(), member.reference, Change::Join(member)));
-        let leaves = changes.leaves.into_iter();
-        let leaves = leaves.map(|(reference, (user, meta))| (user, reference, Change::Leave(meta)));
-        let mut changes: Vec<(Arc<str>, u64, Change<'_>)> = joins.chain(leaves).collect();
-        // What belongs to one user stands together, so that it is told in one diff where it can.
-        changes.sort_unstable_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
-
-        let mut diffs = Diffs::default();
-        let mut meta = Vec::new();
-        for (user, _, change) in &changes {
-            match change {
-                Change::Join(member) => {
-                    member.text(self.epoch).write(&mut meta);
-                    diffs.join(user, &meta);
-                }
-                Change::Leave(meta) => diffs.leave(user, meta),
-            }
-        }
-        diffs.finish()
-    }
-}
-
-/// One entry of a diff.
-enum Change<'a> {
-    Join(&'a Member),
-    Leave(Vec<u8>),
 }
 
 impl Member {
@@ -344,50 +288,6 @@ impl Member {
             name: &self.name,
             fields: self.fields.as_deref(),
         }
-    }
-}
-
-impl Listing {
-    /// A member has a new meta.
-    fn joined(&mut self, reference: u64, member: MemberNumber) {
-        if let Self::On(changes) = self {
-            changes.joins.insert(reference, member);
-        }
-    }
-
-    /// The meta of `member` is over. That is news if anybody has `seen` it.
-    fn ended(&mut self, member: &Member, seen: bool, epoch: u64) {
-        let Self::On(changes) = self else { return };
-        changes.joins.remove(&member.reference);
-        if seen {
-            let mut meta = Vec::new();
-            member.text(epoch).write(&mut meta);
-            changes.leaves.insert(member.reference, (member.user.clone(), meta));
-        }
-    }
-}
-
-impl Seen {
-    /// Everybody was told of what is below `next`.
-    fn all(&mut self, next: u64) {
-        *self = Self { below: next, last: None, by_others_below: next };
-    }
-
-    /// `member` was told of what is below `next`.
-    fn state(&mut self, member: MemberNumber, next: u64) {
-        if self.last != Some(member) {
-            self.by_others_below = self.below;
-        }
-        self.last = Some(member);
-        self.below = next;
-    }
-
-    fn by_anybody(&self, reference: u64) -> bool {
-        reference < self.below
-    }
-
-    fn by_others_than(&self, member: MemberNumber, reference: u64) -> bool {
-        reference < if self.last == Some(member) { self.by_others_below } else { self.below }
     }
 }
 
