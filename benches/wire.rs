@@ -1,4 +1,4 @@
-//! Floor 2: from received bytes to a record.
+//! Floor 2: from received bytes to a record or a Phoenix message.
 #![allow(missing_docs, reason = "criterion's macros write public items")]
 
 use std::hint::black_box;
@@ -6,6 +6,7 @@ use std::hint::black_box;
 use corelay::limits::MESSAGE_BYTES_MAX;
 use corelay::wire::frame::{Decoder, Incoming, MessageLimits, Opcode, write_header};
 use corelay::wire::native::{self, Move, kind};
+use corelay::wire::phoenix::Serializer;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zerocopy::IntoBytes;
 
@@ -54,5 +55,15 @@ fn records(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, frames, records);
+/// Head and payload of a chat message are checked; the payload is not parsed.
+fn phoenix(criterion: &mut Criterion) {
+    let push = r#"["3","1742","room:lobby","new_message",{"body":"on my way, wait for me","client_id":"b1946ac92492"}]"#;
+    let mut group = criterion.benchmark_group("phoenix");
+    group.throughput(Throughput::Bytes(push.len() as u64));
+    group.bench_function("scan_a_100_byte_push", |bencher| {
+        bencher.iter(|| Serializer::V2.decode_text(black_box(push)).is_ok());
+    });
+}
+
+criterion_group!(benches, frames, records, phoenix);
 criterion_main!(benches);

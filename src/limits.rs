@@ -36,6 +36,12 @@ pub const ECHO_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const ECHO_MESSAGE_FRAGMENTS_MAX: u32 = 1024 * 1024;
 /// Payload of a control frame (RFC 6455 section 5.5). Longer: close 1002.
 pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
+/// `ref` or `join_ref` of a Phoenix message, as JSON: it is kept as long as its channel, and written into every reply. Clients
+/// count, so theirs are a dozen bytes. Longer: the message is malformed.
+pub const REF_BYTES_MAX: usize = 128;
+/// Arrays and objects within each other in one value of a Phoenix message; the message itself does not count. Below the 128
+/// at which `serde_json` gives up, so a room can parse what was let in. Deeper: the message is malformed.
+pub const JSON_DEPTH_MAX: u32 = 64;
 
 // ── Outboxes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -102,6 +108,23 @@ pub const ROOMS_LINGERING_MAX: usize = 1_000;
 /// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
 /// that is filled up to a bound leaves it free.
 pub const MESSAGE_HEAD_BYTES_MAX: usize = 1024;
+
+// ── Presence (PROTOCOL section 4) ───────────────────────────────────────────────────────────────────────────────────
+
+/// What a member says about itself, encoded; what it said over time adds up to at most this too. Longer: refused.
+pub const META_BYTES_MAX: usize = 1024;
+/// Objects and arrays within each other in a meta. More would break members whose parsers stop at 64 or 128. Refused.
+pub const META_NESTING_MAX: usize = 16;
+/// Status of a member, in bytes of UTF-8. Longer: refused.
+pub const STATUS_BYTES_MAX: usize = 32;
+/// Changes of presence are told together, this long after the first: at most 20 diffs per second.
+pub const PRESENCE_WINDOW: Duration = Duration::from_millis(50);
+/// Members of a topic up to which they are told who else is there, when not configured. Above, only how many are.
+pub const PRESENCE_LIST_MAX: u32 = 256;
+/// How many are there is told at most this often.
+pub const PRESENCE_COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// Text of presence, without the head that the room puts around it. More is split.
+pub const PRESENCE_TEXT_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - 1024;
 
 // ── Rates (PROTOCOL section 7) ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -237,3 +260,8 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () =
     assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());
+const _: () = assert!(
+    6 * (NAME_BYTES_MAX + USER_ID_BYTES_MAX + STATUS_BYTES_MAX) + META_BYTES_MAX + 256
+        < PRESENCE_TEXT_BYTES_MAX,
+    "one meta, however much of it is escaped, fits"
+);

@@ -1,1 +1,187 @@
 //! Phoenix Channels: messages of serializer V2 (text and binary) and V1 (text).
+//!
+//! Heads are read and checked whole; a payload is checked and then carried as it came, for the room that needs it.
+
+use std::borrow::Cow;
+
+use crate::limits::{JSON_DEPTH_MAX, REF_BYTES_MAX};
+
+mod binary;
+mod encode;
+mod scanner;
+mod text;
+
+pub use binary::{write_broadcast_header, write_push_header};
+
+/// How a connection's messages are written: `vsn` of its request chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serializer {
+    /// `vsn` 1.0: JSON objects, both ways without binary.
+    V1,
+    /// `vsn` 2.0: JSON arrays of five, and binary messages.
+    V2,
+}
+
+impl Serializer {
+    /// Reads a text message. The whole of it must be one valid JSON value (RFC 8259), whitespace included.
+    pub fn decode_text(self, text: &str) -> Result<Message<'_>, Malformed> {
+        match self {
+            Self::V1 => text::decode_v1(text),
+            Self::V2 => text::decode_v2(text),
+        }
+    }
+
+    /// Reads a binary message. V1 knows no binary: there it is text under another opcode.
+    pub fn decode_binary(self, bytes: &[u8]) -> Result<Message<'_>, Malformed> {
+        match self {
+            Self::V1 => text::decode_v1(str::from_utf8(bytes).map_err(|_| Malformed::NotText)?),
+            Self::V2 => binary::decode(bytes),
+        }
+    }
+}
+
+/// A message from a client.
+#[derive(Debug, PartialEq)]
+pub struct Message<'a> {
+    /// Names the join that this message belongs to.
+    pub join_ref: Ref<'a>,
+    /// What a reply must carry.
+    pub reference: Ref<'a>,
+    /// Decoded: without quotes and escapes. It may be of any length.
+    pub topic: Cow<'a, str>,
+    /// Decoded like the topic.
+    pub event: Cow<'a, str>,
+    /// For whoever the event is for.
+    pub payload: Payload<'a>,
+}
+
+/// What a message carries.
+#[derive(Debug, PartialEq)]
+pub enum Payload<'a> {
+    /// One valid JSON value as it was written, with no whitespace around it. Any kind of value, by convention an object.
+    Json(&'a str),
+    /// Of a binary message.
+    Binary(&'a [u8]),
+}
+
+/// A reference as the client wrote it: its raw JSON token (`"3"`, `7`, `null`, `{"a":1}`), echoed byte for byte. A reference
+/// of a binary message, which has no JSON, is the token of a string. At most `limits::REF_BYTES_MAX` bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ref<'a>(Cow<'a, str>);
+
+impl<'a> Ref<'a> {
+    /// `token` is one valid JSON value.
+    fn new(token: impl Into<Cow<'a, str>>) -> Result<Self, Malformed> {
+        let token = token.into();
+        if token.len() <= REF_BYTES_MAX { Ok(Self(token)) } else { Err(Malformed::RefTooLong) }
+    }
+
+    /// The JSON token.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        self.0 == "null"
+    }
+
+    /// Whether it is what clients write who have no reference: `null` or `""`.
+    pub fn names_nothing(&self) -> bool {
+        self.is_null() || self.0 == "\"\""
+    }
+}
+
+/// Why a message cannot be read. The texts fit into a close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// See the text.
+    #[error("the message is not valid JSON (RFC 8259)")]
+    Json,
+    /// See the text.
+    #[error("half of a surrogate pair is no character; write \\ud83e\\udd80 or the character itself")]
+    LoneSurrogate,
+    /// See the text.
+    #[error("JSON values nest at most {JSON_DEPTH_MAX} deep")]
+    TooDeep,
+    /// See the text.
+    #[error("a V2 message is a JSON array: [join_ref, ref, topic, event, payload]")]
+    NotAnArray,
+    /// See the text.
+    #[error("a V2 message has five elements: [join_ref, ref, topic, event, payload]")]
+    TooFewElements,
+    /// See the text.
+    #[error("a V1 message is a JSON object with topic, event, payload and ref")]
+    NotAnObject,
+    /// See the text.
+    #[error("a V1 message must have the keys topic, event, payload and ref")]
+    KeyMissing,
+    /// See the text.
+    #[error("the topic must be a JSON string")]
+    TopicNotAString,
+    /// See the text.
+    #[error("the event must be a JSON string")]
+    EventNotAString,
+    /// See the text.
+    #[error("ref and join_ref are at most {REF_BYTES_MAX} bytes of JSON")]
+    RefTooLong,
+    /// See the text.
+    #[error("a V1 message is JSON text in UTF-8, under either opcode")]
+    NotText,
+    /// See the text.
+    #[error("a binary message of a client is of kind 0 (push), not {0}")]
+    Kind(u8),
+    /// See the text.
+    #[error("a binary push starts with five bytes: kind and lengths of join_ref, ref, topic and event")]
+    HeaderTruncated,
+    /// See the text.
+    #[error("the lengths in the binary header say more bytes than the message has")]
+    HeadTruncated,
+    /// See the text.
+    #[error("join_ref, ref, topic and event of a binary message must be UTF-8")]
+    HeadNotUtf8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ref_that_names_nothing_is_null_or_empty() {
+        for (token, is_null, names_nothing) in [
+            ("null", true, true),
+            ("\"\"", false, true),
+            ("\"null\"", false, false),
+            ("\"3\"", false, false),
+            ("0", false, false),
+            ("false", false, false),
+        ] {
+            let reference = Ref::new(token).unwrap();
+            assert_eq!((reference.is_null(), reference.names_nothing()), (is_null, names_nothing), "{token}");
+        }
+    }
+
+    #[test]
+    fn every_reason_fits_into_a_close_frame() {
+        for reason in [
+            Malformed::Json,
+            Malformed::LoneSurrogate,
+            Malformed::TooDeep,
+            Malformed::NotAnArray,
+            Malformed::TooFewElements,
+            Malformed::NotAnObject,
+            Malformed::KeyMissing,
+            Malformed::TopicNotAString,
+            Malformed::EventNotAString,
+            Malformed::RefTooLong,
+            Malformed::NotText,
+            Malformed::Kind(255),
+            Malformed::HeaderTruncated,
+            Malformed::HeadTruncated,
+            Malformed::HeadNotUtf8,
+        ] {
+            let text = reason.to_string();
+            assert!(text.len() <= 123, "{} bytes: {text}", text.len());
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What has changed since everybody was told, and who may know what already.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::texts::Diffs;
+use super::{Member, MemberNumber, Members};
+
+/// What is told of the members.
+#[derive(Debug)]
+pub(super) enum Listing {
+    /// Who they are, and each change.
+    On(Changes),
+    /// How many users they are; `told` is the number that was told last.
+    Off { told: Option<u32> },
+    /// The next flush tells who they are, as a whole.
+    Returning,
+}
+
+/// What has changed since the last flush.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Members by their reference, which is new.
+    joins: BTreeMap<u64, MemberNumber>,
+    /// Metas that somebody may have seen and that are over, by their reference.
+    leaves: BTreeMap<u64, (Arc<str>, Vec<u8>)>,
+}
+
+/// Which references somebody may have seen: those below a bound, because everything that is new is told to everybody in a
+/// flush, or to one member in its state.
+///
+/// Invariant: `by_others_below <= below`.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    below: u64,
+    /// Who was given its state last …
+    last: Option<MemberNumber>,
+    /// … and what members besides that one have seen: who comes and goes before anybody else comes was seen by nobody.
+    by_others_below: u64,
+}
+
+impl Listing {
+    /// A member has a new meta.
+    pub(super) fn joined(&mut self, reference: u64, member: MemberNumber) {
+        if let Self::On(changes) = self {
+            changes.joins.insert(reference, member);
+        }
+    }
+
+    /// The meta of `member` is over. That is news if anybody has `seen` it.
+    pub(super) fn ended(&mut self, member: &Member, seen: bool, epoch: u64) {
+        let Self::On(changes) = self else { return };
+        changes.joins.remove(&member.reference);
+        if seen {
+            let mut meta = Vec::new();
+            member.text(epoch).write(&mut meta);
+            changes.leaves.insert(member.reference, (member.user.clone(), meta));
+        }
+    }
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.joins.is_empty() && self.leaves.is_empty()
+    }
+
+    /// The payloads of `presence_diff` that tell them. `members` are as the changes left them.
+    pub(super) fn encode(self, members: &Members, epoch: u64) -> Vec<String> {
+        let joins = self.joins.values().map(|member| &*members[member]);
+        let joins = joins.map(|member| (member.user.clone(), member.reference, Change::Join(member)));
+        let leaves = self.leaves.into_iter();
+        let leaves = leaves.map(|(reference, (user, meta))| (user, reference, Change::Leave(meta)));
+        let mut changes: Vec<(Arc<str>, u64, Change<'_>)> = joins.chain(leaves).collect();
+        // What belongs to one user stands together, so that it is told in one diff where it can.
+        changes.sort_unstable_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+
+        let mut diffs = Diffs::default();
+        let mut meta = Vec::new();
+        for (user, _, change) in &changes {
+            match change {
+                Change::Join(member) => {
+                    member.text(epoch).write(&mut meta);
+                    diffs.join(user, &meta);
+                }
+                Change::Leave(meta) => diffs.leave(user, meta),
+            }
+        }
+        diffs.finish()
+    }
+}
+
+/// One entry of a diff.
+enum Change<'a> {
+    Join(&'a Member),
+    Leave(Vec<u8>),
+}
+
+impl Seen {
+    /// Everybody was told of what is below `next`.
+    pub(super) fn all(&mut self, next: u64) {
+        *self = Self { below: next, last: None, by_others_below: next };
+    }
+
+    /// `member` was told of what is below `next`.
+    pub(super) fn state(&mut self, member: MemberNumber, next: u64) {
+        if self.last != Some(member) {
+            self.by_others_below = self.below;
+        }
+        self.last = Some(member);
+        self.below = next;
+    }
+
+    pub(super) fn by_anybody(&self, reference: u64) -> bool {
+        reference < self.below
+    }
+
+    pub(super) fn by_others_than(&self, member: MemberNumber, reference: u64) -> bool {
+        reference < if self.last == Some(member) { self.by_others_below } else { self.below }
+    }
+}

@@ -1,0 +1,238 @@
+//! The payloads of `presence_state` and `presence_diff`, written entry by entry and cut before they grow too long.
+
+use std::io::Write;
+use std::mem;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::limits::PRESENCE_TEXT_BYTES_MAX;
+use crate::wire::json::write_string;
+
+/// What a diff has besides its two lists.
+const DIFF_FRAME_BYTES: usize = r#"{"joins":,"leaves":}"#.len();
+/// What an entry of a list has besides its user and metas.
+const ENTRY_FRAME_BYTES: usize = r#","":{"metas":[]}"#.len();
+
+/// `{user: {"metas": […]}, …}`, user by user.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    text: Vec<u8>,
+    /// Whose metas are being written.
+    user: Option<Arc<str>>,
+}
+
+impl List {
+    /// Adds a meta. All metas of a user must come one after the other.
+    pub(super) fn push(&mut self, user: &Arc<str>, meta: &[u8]) {
+        if self.user.as_ref() == Some(user) {
+            self.text.push(b',');
+        } else {
+            self.text.extend_from_slice(if self.user.is_none() { b"{" } else { b"]}," });
+            write_string(&mut self.text, user);
+            self.text.extend_from_slice(br#":{"metas":["#);
+            self.user = Some(user.clone());
+        }
+        self.text.extend_from_slice(meta);
+    }
+
+    /// Whether the list stays within the bound with one more meta.
+    pub(super) fn has_room_for(&self, user: &str, meta: &[u8]) -> bool {
+        self.bytes() + entry_bytes_max(user, meta) <= PRESENCE_TEXT_BYTES_MAX
+    }
+
+    /// The whole list, which is empty again then.
+    pub(super) fn take(&mut self) -> String {
+        let mut text = mem::take(&mut self.text);
+        text.extend_from_slice(if self.user.take().is_none() { b"{}" } else { b"]}}" });
+        String::from_utf8(text).expect("it is made of texts")
+    }
+
+    fn is_empty(&self) -> bool {
+        self.user.is_none()
+    }
+
+    /// Length that it has when it ends here.
+    fn bytes(&self) -> usize {
+        self.text.len() + 3
+    }
+}
+
+/// Joins and leaves, as one diff or several.
+#[derive(Debug, Default)]
+pub(super) struct Diffs {
+    joins: List,
+    leaves: List,
+    full: Vec<String>,
+}
+
+impl Diffs {
+    pub(super) fn join(&mut self, user: &Arc<str>, meta: &[u8]) {
+        self.make_room(user, meta);
+        self.joins.push(user, meta);
+    }
+
+    pub(super) fn leave(&mut self, user: &Arc<str>, meta: &[u8]) {
+        self.make_room(user, meta);
+        self.leaves.push(user, meta);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.joins.is_empty() && self.leaves.is_empty()
+    }
+
+    pub(super) fn finish(mut self) -> Vec<String> {
+        self.cut();
+        self.full
+    }
+
+    fn make_room(&mut self, user: &str, meta: &[u8]) {
+        let bytes = DIFF_FRAME_BYTES + self.joins.bytes() + self.leaves.bytes();
+        if bytes + entry_bytes_max(user, meta) > PRESENCE_TEXT_BYTES_MAX {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        if !self.joins.is_empty() || !self.leaves.is_empty() {
+            let (joins, leaves) = (self.joins.take(), self.leaves.take());
+            self.full.push(format!(r#"{{"joins":{joins},"leaves":{leaves}}}"#));
+        }
+    }
+}
+
+/// Every byte of the user may become an escape of six.
+fn entry_bytes_max(user: &str, meta: &[u8]) -> usize {
+    ENTRY_FRAME_BYTES + 6 * user.len() + meta.len()
+}
+
+/// One meta of a user.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MetaText<'a> {
+    pub(super) epoch: u64,
+    pub(super) reference: u64,
+    /// 0: there is none.
+    pub(super) previous: u64,
+    pub(super) joined_at_s: u64,
+    pub(super) status: &'a str,
+    pub(super) name: &'a str,
+    /// A JSON object with at least one field.
+    pub(super) fields: Option<&'a str>,
+}
+
+impl MetaText<'_> {
+    /// The meta as a JSON object, over whatever was in `buffer`.
+    pub(super) fn write(&self, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        buffer.extend_from_slice(br#"{"phx_ref":"#);
+        write_reference(buffer, self.epoch, self.reference);
+        if self.previous != 0 {
+            buffer.extend_from_slice(br#","phx_ref_prev":"#);
+            write_reference(buffer, self.epoch, self.previous);
+        }
+        write!(buffer, r#","joined_at":{},"status":"#, self.joined_at_s).expect("memory takes it");
+        write_string(buffer, self.status);
+        buffer.extend_from_slice(br#","name":"#);
+        write_string(buffer, self.name);
+        match self.fields {
+            Some(fields) => {
+                buffer.push(b',');
+                buffer.extend_from_slice(&fields.as_bytes()[1..]);
+            }
+            None => buffer.push(b'}'),
+        }
+    }
+}
+
+/// Epoch and number in base64. Leading zero bytes of the number are left out: another length is another number.
+fn write_reference(buffer: &mut Vec<u8>, epoch: u64, reference: u64) {
+    let mut bytes = [0; 16];
+    let number = reference.to_be_bytes();
+    let number = &number[reference.leading_zeros() as usize / 8..];
+    bytes[..8].copy_from_slice(&epoch.to_be_bytes());
+    bytes[8..8 + number.len()].copy_from_slice(number);
+    let mut text = [0; 22];
+    let length = URL_SAFE_NO_PAD.encode_slice(&bytes[..8 + number.len()], &mut text);
+    buffer.push(b'"');
+    buffer.extend_from_slice(&text[..length.expect("16 bytes become 22")]);
+    buffer.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const META: MetaText<'_> = MetaText {
+        epoch: 0x0102_0304_0506_0708,
+        reference: 1,
+        previous: 0,
+        joined_at_s: 1_800_000_000,
+        status: "online",
+        name: "A\"nn",
+        fields: None,
+    };
+
+    fn written(meta: MetaText<'_>) -> String {
+        let mut buffer = b"old".to_vec();
+        meta.write(&mut buffer);
+        String::from_utf8(buffer).unwrap()
+    }
+
+    #[test]
+    fn a_meta_has_its_keys_in_order() {
+        assert_eq!(
+            written(META),
+            r#"{"phx_ref":"AQIDBAUGBwgB","joined_at":1800000000,"status":"online","name":"A\"nn"}"#
+        );
+        assert_eq!(
+            written(MetaText { reference: 256, previous: 1, fields: Some(r#"{"a":1}"#), ..META }),
+            r#"{"phx_ref":"AQIDBAUGBwgBAA","phx_ref_prev":"AQIDBAUGBwgB","joined_at":1800000000,"status":"online","name":"A\"nn","a":1}"#
+        );
+    }
+
+    #[test]
+    fn references_differ() {
+        let mut texts: Vec<String> = Vec::new();
+        for epoch in [0, 1, 256, u64::MAX] {
+            for reference in [1, 2, 255, 256, 257, 65_536, u64::MAX] {
+                texts.push(written(MetaText { epoch, reference, ..META }));
+            }
+        }
+        let count = texts.len();
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), count);
+    }
+
+    #[test]
+    fn a_diff_names_each_user_once_and_always_has_both_lists() {
+        let (ann, bob) = (Arc::from("ann"), Arc::from("b\"ob"));
+        let mut diffs = Diffs::default();
+        assert!(diffs.is_empty());
+        diffs.join(&ann, b"1");
+        diffs.join(&ann, b"2");
+        diffs.join(&bob, b"3");
+        assert!(!diffs.is_empty());
+        assert_eq!(
+            diffs.finish(),
+            [r#"{"joins":{"ann":{"metas":[1,2]},"b\"ob":{"metas":[3]}},"leaves":{}}"#]
+        );
+        assert_eq!(Diffs::default().finish(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_too_long_for_one_diff_becomes_several_below_the_bound() {
+        let mut diffs = Diffs::default();
+        let meta = vec![b'1'; 1000];
+        for index in 0..100 {
+            let user = Arc::from(format!("{index:\u{1}>9}"));
+            diffs.join(&user, &meta);
+            diffs.leave(&user, &meta);
+        }
+        let texts = diffs.finish();
+        assert_eq!(texts.len(), 4);
+        assert!(texts.iter().all(|text| text.len() <= PRESENCE_TEXT_BYTES_MAX));
+        assert!(texts[0].len() > PRESENCE_TEXT_BYTES_MAX - 1200);
+    }
+}
