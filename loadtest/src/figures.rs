@@ -102,15 +102,20 @@ fn grouped(value: f64) -> String {
     text
 }
 
+/// How much a value has grown; unknown if one of the two is.
+pub fn difference(after: &Value, before: &Value) -> Value {
+    Ok(after.clone()? - before.clone()?)
+}
+
 const fn spec(name: &'static str, unit: Unit, about: &'static str) -> Spec {
     Spec { name, unit, about }
 }
 
 /// Figures of `rooms`.
 pub static ROOMS: &[Spec] = &[
-    spec("joined", Unit::Count, "players (and stalled members) that got their Welcome"),
+    spec("joined", Unit::Count, "players (and stalled members) that are in their game"),
     spec("not_joined", Unit::Count, "those that did not"),
-    spec("join_time", Unit::Duration, "from the first connect to the last Welcome"),
+    spec("join_time", Unit::Duration, "from the first connect to the last join"),
     spec("closed", Unit::Count, "players whose connection ended during the run"),
     spec("reach", Unit::Number, "views that were fresh / views expected"),
     spec("views_expected", Unit::Count, "moves of the window × other players of the room"),
@@ -135,11 +140,11 @@ pub static ROOMS: &[Spec] = &[
     spec("frames_per_player_s", Unit::Number, "per player and second"),
     spec("bytes_per_player_s", Unit::Number, "per player and second"),
     spec("keyframe_share", Unit::Number, "Keyframes / tick frames"),
-    spec("rate_limited", Unit::Count, "RateLimited records received"),
-    spec("corrections", Unit::Count, "Correction records received"),
-    spec("errors", Unit::Count, "Error records received"),
-    spec("notices", Unit::Count, "Notice records received"),
-    spec("malformed", Unit::Count, "messages received that are no record of the protocol"),
+    spec("rate_limited", Unit::Count, "RateLimited records (rate_limited messages) received"),
+    spec("corrections", Unit::Count, "Correction records (correction messages) received"),
+    spec("errors", Unit::Count, "Error records (error replies) received"),
+    spec("notices", Unit::Count, "Notice records (warnings before a close) received"),
+    spec("malformed", Unit::Count, "messages received that are none of the protocol"),
     spec("positions_unknown", Unit::Count, "positions received that nobody sent"),
     spec("stalled_closed", Unit::Count, "members that stopped reading and were closed"),
     spec("client.cpu_cores", Unit::Number, "processor time of this load test / window"),
@@ -158,12 +163,13 @@ pub static ROOMS: &[Spec] = &[
 
 /// Figures of `idle`.
 pub static IDLE: &[Spec] = &[
-    spec("joined", Unit::Count, "players that got their Welcome"),
-    spec("not_joined", Unit::Count, "players that did not"),
-    spec("closed", Unit::Count, "players whose connection ended"),
+    spec("joined", Unit::Count, "members that are in their game or topic"),
+    spec("not_joined", Unit::Count, "members that are not"),
+    spec("closed", Unit::Count, "members whose connection ended"),
+    spec("stateless", Unit::Count, "members that joined and got no presence_state"),
     spec("rss_first_bytes", Unit::Bytes, "resident memory of the relay at the first step"),
     spec("rss_last_bytes", Unit::Bytes, "resident memory of the relay at the last step"),
-    spec("slope", Unit::Number, "bytes per player between the first and the last step"),
+    spec("slope", Unit::Number, "bytes per member between the first and the last step"),
 ];
 
 #[cfg(test)]
