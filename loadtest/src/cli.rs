@@ -75,6 +75,28 @@ Examples
       --connections 2000,15000 --assert 'slope<=1500,stateless==0,closed==0'
 ";
 
+const STORM_HELP: &str = "\
+What is measured
+  --clients Phoenix clients connect and join one --topic, one every --over / --clients, whatever
+  the relay does. They stay, and are watched for --hold after the last one has joined.
+
+  latency  From when a client was *meant* to connect to its join reply (join_*), and to the
+           first presence_state after that reply (state_*). At most 512 clients are between
+           connect and join reply at a time; one that therefore begins later has the waiting in
+           its latency, and start_lateness_max tells of it.
+  presence_frames_per_s_max
+           Of each client the most presence_state, presence_diff and presence_count messages
+           in any second (sliding, not clock seconds); of these the largest.
+
+Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
+";
+
+const STORM_EXAMPLE: &str = "
+Example
+  corelay-loadtest storm --clients 5000 --over 10s --topic room:lobby \\
+      --assert 'joined==5000,stateless==0,presence_frames_per_s_max<=20,closed==0'
+";
+
 /// The scenarios.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -84,6 +106,9 @@ pub enum Command {
     /// Players that joined and are silent: memory per player
     #[command(after_long_help = help(IDLE_HELP, crate::figures::IDLE, IDLE_EXAMPLE))]
     Idle(Idle),
+    /// Thousands of Phoenix clients join one topic at once: join latency, presence messages
+    #[command(after_long_help = help(STORM_HELP, crate::figures::STORM, STORM_EXAMPLE))]
+    Storm(Storm),
 }
 
 /// Which relay, and what to do with the result.
@@ -201,6 +226,26 @@ pub struct Idle {
     pub seed: u64,
 }
 
+/// Arguments of `storm`.
+#[derive(Clone, Debug, Args)]
+pub struct Storm {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub common: Common,
+    /// How many join
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub clients: u32,
+    /// Over which time they are spread evenly
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub over: Duration,
+    /// What they join
+    #[arg(long, default_value = "room:lobby", value_parser = topic)]
+    pub topic: String,
+    /// How long they are watched after the last one has joined
+    #[arg(long, default_value = "3s", value_parser = duration)]
+    pub hold: Duration,
+}
+
 fn help(about: &str, specs: &[crate::figures::Spec], example: &str) -> String {
     let figures: String = specs.iter().map(|spec| format!("  {:<26}{}\n", spec.name, spec.about)).collect();
     format!("{about}{figures}{example}\n{EXIT_CODES}")
@@ -260,7 +305,7 @@ mod tests {
     #[test]
     fn a_token_is_given_or_signed_not_both() {
         let parse =
-            |arguments: &[&str]| Cli::try_parse_from([&["corelay-loadtest", "rooms"], arguments].concat());
+            |arguments: &[&str]| Cli::try_parse_from([&["corelay-loadtest", "storm"], arguments].concat());
         assert!(parse(&["--token", "a.b.c"]).is_ok());
         assert!(parse(&["--token-key-file", "key"]).is_ok());
         assert!(parse(&["--token", "a.b.c", "--token-key-file", "key"]).is_err());

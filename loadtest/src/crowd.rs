@@ -83,6 +83,8 @@ pub struct Crowd {
     rearm: Vec<u32>,
     freed: Vec<u32>,
     heartbeats: Heartbeats,
+    /// How much later than the ramp meant it a connection was started, at most.
+    pub start_lateness_ns_max: u64,
     /// What was received so far.
     pub counters: Counters,
     /// Why connections did not join.
@@ -163,6 +165,7 @@ impl Crowd {
             rearm: Vec::new(),
             freed: Vec::new(),
             heartbeats: Heartbeats { begun_ns: clock::now_ns(), turns: 0 },
+            start_lateness_ns_max: 0,
             counters: Counters::default(),
             failures: Told::default(),
             closes: Closes::default(),
@@ -193,6 +196,9 @@ impl Crowd {
         }
         while self.started < limit.min(due) && self.joining < JOINING_MAX {
             let slot = self.started;
+            let intended_ns = f64::from(slot - started_before) / self.plan.ramp_per_s * 1e9;
+            let lateness_ns = (now_ns - begun_ns).saturating_sub(intended_ns as u64);
+            self.start_lateness_ns_max = self.start_lateness_ns_max.max(lateness_ns);
             let stalls = slot >= self.plan.stalled_from;
             self.connections[slot as usize].stage = Stage::Connecting;
             self.started += 1;
@@ -221,6 +227,11 @@ impl Crowd {
     /// Whether there are members that stop reading.
     pub fn has_stalled(&self) -> bool {
         self.plan.stalled_from < self.plan.connections
+    }
+
+    /// How many there can be.
+    pub fn connections(&self) -> u32 {
+        self.plan.connections
     }
 
     /// How many have joined, whether or not they are still there.
