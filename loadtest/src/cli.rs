@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::dialect::DialectName;
+use crate::tokens::Tokens;
+
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110, after_help = EXIT_CODES)]
@@ -35,13 +38,20 @@ What is measured
   player says goodbye. Ctrl-C ends the window at once and reports what was measured; a second
   one ends everything.
 
+  --dialect phoenix: the same players in the same games as Phoenix clients. Each joins
+  game:NAME on /socket/websocket?vsn=2.0.0, moves with binary game_state pushes, reads binary
+  game_update messages, and sends a heartbeat every 30 s. Figures that this dialect does not
+  tell are named as not available.
+
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
 
 const ROOMS_EXAMPLE: &str = "
-Example
+Examples
   corelay-loadtest rooms --rooms 40 --players 50 --hz 20 --duration 30s --seed 1 \\
       --assert 'reach>=0.999,p99<=75ms,closed==0' --json result.json
+  corelay-loadtest rooms --dialect phoenix --rooms 40 --players 50 --assert 'reach>=0.999'
+  corelay-loadtest rooms --token-key-file corelay.key      (a relay with tokens)
 ";
 
 const IDLE_HELP: &str = "\
@@ -51,12 +61,40 @@ What is measured
   read. The slope between the first and the last number is what one idle player costs: its
   connection, its seat and its roster entry.
 
+  --dialect phoenix: the members join topics --topic-prefix0, 1, 2, … on /socket/websocket,
+  --per-topic of them each; none sends anything but its join and heartbeats. The memory is
+  read when everybody has its join reply and presence_state, and --hold is over.
+
 Figures, as in the table and in --assert:
 ";
 
 const IDLE_EXAMPLE: &str = "
-Example
+Examples
   corelay-loadtest idle --connections 2000,15000 --assert 'slope<=320,closed==0'
+  corelay-loadtest idle --dialect phoenix --topic-prefix room:idle- --per-topic 50 \\
+      --connections 2000,15000 --assert 'slope<=1500,stateless==0,closed==0'
+";
+
+const STORM_HELP: &str = "\
+What is measured
+  --clients Phoenix clients connect and join one --topic, one every --over / --clients, whatever
+  the relay does. They stay, and are watched for --hold after the last one has joined.
+
+  latency  From when a client was *meant* to connect to its join reply (join_*), and to the
+           first presence_state after that reply (state_*). At most 512 clients are between
+           connect and join reply at a time; one that therefore begins later has the waiting in
+           its latency, and start_lateness_max tells of it.
+  presence_frames_per_s_max
+           Of each client the most presence_state, presence_diff and presence_count messages
+           in any second (sliding, not clock seconds); of these the largest.
+
+Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
+";
+
+const STORM_EXAMPLE: &str = "
+Example
+  corelay-loadtest storm --clients 5000 --over 10s --topic room:lobby \\
+      --assert 'joined==5000,stateless==0,presence_frames_per_s_max<=20,closed==0'
 ";
 
 /// The scenarios.
@@ -68,6 +106,9 @@ pub enum Command {
     /// Players that joined and are silent: memory per player
     #[command(after_long_help = help(IDLE_HELP, crate::figures::IDLE, IDLE_EXAMPLE))]
     Idle(Idle),
+    /// Thousands of Phoenix clients join one topic at once: join latency, presence messages
+    #[command(after_long_help = help(STORM_HELP, crate::figures::STORM, STORM_EXAMPLE))]
+    Storm(Storm),
 }
 
 /// Which relay, and what to do with the result.
@@ -82,9 +123,12 @@ pub struct Common {
     /// Read processor time and memory of this process from /proc instead, for servers without /metrics
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
-    /// New connections per second while joining
-    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
-    pub ramp: f64,
+    /// The token of all connections; default: none, for a relay in development mode
+    #[arg(long, value_name = "JWT")]
+    pub token: Option<String>,
+    /// Sign a token per connection with this HS256 key: sub load-N, its own topic only, valid for an hour
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_key_file: Option<PathBuf>,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -93,12 +137,34 @@ pub struct Common {
     pub assertions: String,
 }
 
+impl Common {
+    /// What `--token` and `--token-key-file` say.
+    pub fn tokens(&self) -> anyhow::Result<Tokens> {
+        Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())
+    }
+
+    /// As in the JSON's settings: which kind of tokens, not the tokens.
+    pub fn tokens_label(&self) -> &'static str {
+        match (&self.token, &self.token_key_file) {
+            (Some(_), _) => "same",
+            (None, Some(_)) => "signed",
+            (None, None) => "none",
+        }
+    }
+}
+
 /// Arguments of `rooms`.
 #[derive(Clone, Debug, Args)]
 pub struct Rooms {
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub common: Common,
+    /// What the players speak
+    #[arg(long, value_enum, default_value_t = DialectName::Native)]
+    pub dialect: DialectName,
+    /// New connections per second while joining
+    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
+    pub ramp: f64,
     /// Number of rooms
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     pub rooms: u32,
@@ -137,11 +203,20 @@ pub struct Idle {
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub common: Common,
-    /// Numbers of players, rising
+    /// What the members speak
+    #[arg(long, value_enum, default_value_t = DialectName::Native)]
+    pub dialect: DialectName,
+    /// New connections per second while joining
+    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
+    pub ramp: f64,
+    /// Phoenix dialect: the topics are this and a number
+    #[arg(long, default_value = "room:idle-", value_parser = topic)]
+    pub topic_prefix: String,
+    /// Numbers of members, rising
     #[arg(long, default_value = "2000,15000", value_delimiter = ',')]
     pub connections: Vec<u32>,
-    /// Players in each room
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Members of each room or topic
+    #[arg(long, visible_alias = "per-topic", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub players: u32,
     /// Silence before the memory is read
     #[arg(long, default_value = "3s", value_parser = duration)]
@@ -149,6 +224,26 @@ pub struct Idle {
     /// Decides the names of the games
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+}
+
+/// Arguments of `storm`.
+#[derive(Clone, Debug, Args)]
+pub struct Storm {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub common: Common,
+    /// How many join
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub clients: u32,
+    /// Over which time they are spread evenly
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub over: Duration,
+    /// What they join
+    #[arg(long, default_value = "room:lobby", value_parser = topic)]
+    pub topic: String,
+    /// How long they are watched after the last one has joined
+    #[arg(long, default_value = "3s", value_parser = duration)]
+    pub hold: Duration,
 }
 
 fn help(about: &str, specs: &[crate::figures::Spec], example: &str) -> String {
@@ -160,6 +255,17 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 && number <= 1e6 => Ok(number),
         _ => Err("it must be a number above 0, at most 1,000,000".to_owned()),
+    }
+}
+
+/// `room:lobby`: what the relay accepts, and JSON and queries need no escapes for.
+fn topic(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match text.split_once(':') {
+        Some(("game" | "room" | "doc", id)) if (1..=64).contains(&id.len()) && id.bytes().all(plain) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("it must be game:, room: or doc: and 1 to 64 letters, digits, '-', '_', '.'".to_owned()),
     }
 }
 
@@ -186,6 +292,23 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn topics_are_those_of_the_relay() {
+        assert_eq!(topic("room:idle-"), Ok("room:idle-".to_owned()));
+        for bad in ["room:", "lobby", "chat:x", "room:a b", "room:\"", &format!("room:{}", "x".repeat(65))] {
+            assert!(topic(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_given_or_signed_not_both() {
+        let parse =
+            |arguments: &[&str]| Cli::try_parse_from([&["corelay-loadtest", "storm"], arguments].concat());
+        assert!(parse(&["--token", "a.b.c"]).is_ok());
+        assert!(parse(&["--token-key-file", "key"]).is_ok());
+        assert!(parse(&["--token", "a.b.c", "--token-key-file", "key"]).is_err());
     }
 
     #[test]

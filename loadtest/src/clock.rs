@@ -1,4 +1,4 @@
-//! The two clocks: time that passes, and processor time that this process used.
+//! The clocks: time that passes, processor time that this process used, and the date.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -10,6 +10,11 @@ pub fn now_ns() -> u64 {
 /// Nanoseconds of processor time, user and kernel, that all threads of this process have used.
 pub fn own_cpu_ns() -> u64 {
     read(ClockId::ProcessCPUTime)
+}
+
+/// Seconds since 1970, for what expires.
+pub fn unix_s() -> u64 {
+    read(ClockId::Realtime) / 1_000_000_000
 }
 
 fn read(clock: ClockId) -> u64 {

@@ -1,23 +1,26 @@
-//! The connections of one thread: joining, answering pings, handing on what arrives, and what became of each.
+//! The connections of one thread: joining, staying alive, handing on what arrives, and what became of each.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use corelay::wire::frame::Opcode;
-use corelay::wire::native::Position;
 
-use crate::client::{Client, Counters, Heard};
+use crate::client::Client;
 use crate::clock;
+use crate::counters::Counters;
+use crate::dialect::{Dialect, Heard, News};
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
 use crate::handshake::Handshake;
 use crate::told::{Closes, Told};
 use crate::uring::{Completion, Lent, ReceiveEnd, Ring, SEND_BYTES_MAX};
 
-/// Connections between their start and their Welcome, at most: a listener's backlog must hold them.
+/// Connections between their start and their join, at most: a listener's backlog must hold them.
 const JOINING_MAX: u32 = 512;
 /// When nobody has joined for so long, those that are joining are given up.
 const JOIN_TIMEOUT_NS: u64 = 10_000_000_000;
+/// Between two heartbeats of a connection, as phoenix.js does.
+const HEARTBEAT_INTERVAL_NS: u64 = 30_000_000_000;
 /// Control frames that wait for a busy socket, in bytes. Answers to further pings are left out (RFC 6455 section 5.5.3).
 const CONTROLS_BYTES_MAX: usize = SEND_BYTES_MAX;
 /// Socket buffer of a connection that will stop reading: small, so that it fills within seconds.
@@ -25,24 +28,31 @@ const STALLED_RECEIVE_BUFFER_BYTES: usize = 4096;
 
 const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= SEND_BYTES_MAX);
 
-/// Who wants to know where players are.
+/// Who wants to know what arrives.
 pub trait Listener {
-    /// A tick frame with `positions` came to connection `slot`.
-    fn handle_positions(&mut self, slot: u32, positions: &[Position], now_ns: u64);
+    /// Something came to connection `slot`.
+    fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64);
+}
+
+/// Nobody does.
+pub struct Blind;
+
+impl Listener for Blind {
+    fn handle_news(&mut self, _slot: u32, _news: News<'_>, _now_ns: u64) {}
 }
 
 /// What the connections of a crowd are.
 pub struct Plan {
     /// Where to connect.
     pub target: SocketAddr,
-    /// How to join.
+    /// How to upgrade.
     pub handshake: Handshake,
+    /// How to speak, and who each connection is.
+    pub dialect: Box<dyn Dialect>,
     /// How many there can be.
     pub connections: u32,
     /// Connections from this number on stop reading once they have joined.
     pub stalled_from: u32,
-    /// The game of a connection.
-    pub game: Box<dyn Fn(u32) -> String + Send>,
     /// New connections a second.
     pub ramp_per_s: f64,
 }
@@ -72,6 +82,9 @@ pub struct Crowd {
     closing: bool,
     rearm: Vec<u32>,
     freed: Vec<u32>,
+    heartbeats: Heartbeats,
+    /// How much later than the ramp meant it a connection was started, at most.
+    pub start_lateness_ns_max: u64,
     /// What was received so far.
     pub counters: Counters,
     /// Why connections did not join.
@@ -80,8 +93,15 @@ pub struct Crowd {
     pub closes: Closes,
     /// The same for those that stopped reading.
     pub stalled_closes: Closes,
-    /// Texts of Error records.
+    /// Texts of errors.
     pub errors: Told,
+}
+
+/// Whose turn it is to send a heartbeat: round and round, each connection once per `HEARTBEAT_INTERVAL_NS`.
+#[derive(Default)]
+struct Heartbeats {
+    begun_ns: u64,
+    turns: u64,
 }
 
 /// A ramp that is going on.
@@ -111,7 +131,7 @@ struct Connection {
 enum Stage {
     Unstarted,
     Connecting,
-    /// Connected, without Welcome.
+    /// Connected, without what tells that it has joined.
     Joining,
     Joined,
     /// Nothing more is sent; the end of the stream is waited for.
@@ -144,6 +164,8 @@ impl Crowd {
             closing: false,
             rearm: Vec::new(),
             freed: Vec::new(),
+            heartbeats: Heartbeats { begun_ns: clock::now_ns(), turns: 0 },
+            start_lateness_ns_max: 0,
             counters: Counters::default(),
             failures: Told::default(),
             closes: Closes::default(),
@@ -152,8 +174,8 @@ impl Crowd {
         })
     }
 
-    /// Starts connections at the pace of the ramp until `limit` are started; gives up those that get no Welcome. `true`: all
-    /// have joined or failed.
+    /// Starts connections at the pace of the ramp until `limit` are started; gives up those that cannot join. `true`: all have
+    /// joined or failed.
     pub fn ramp(&mut self, limit: u32, now_ns: u64) -> io::Result<bool> {
         let ramp = self.ramp.get_or_insert(Ramp {
             begun_ns: now_ns,
@@ -165,14 +187,18 @@ impl Crowd {
         if ramp.settled != settled {
             (ramp.settled, ramp.progress_ns) = (settled, now_ns);
         }
+        let (begun_ns, started_before) = (ramp.begun_ns, ramp.started_before);
         let stuck = now_ns - ramp.progress_ns > JOIN_TIMEOUT_NS;
-        let due = ((now_ns - ramp.begun_ns) as f64 * 1e-9 * self.plan.ramp_per_s) as u32 + 1;
-        let due = ramp.started_before.saturating_add(due);
+        let due = ((now_ns - begun_ns) as f64 * 1e-9 * self.plan.ramp_per_s) as u32 + 1;
+        let due = started_before.saturating_add(due);
         if stuck {
             self.give_up_joining()?;
         }
         while self.started < limit.min(due) && self.joining < JOINING_MAX {
             let slot = self.started;
+            let intended_ns = f64::from(slot - started_before) / self.plan.ramp_per_s * 1e9;
+            let lateness_ns = (now_ns - begun_ns).saturating_sub(intended_ns as u64);
+            self.start_lateness_ns_max = self.start_lateness_ns_max.max(lateness_ns);
             let stalls = slot >= self.plan.stalled_from;
             self.connections[slot as usize].stage = Stage::Connecting;
             self.started += 1;
@@ -189,11 +215,11 @@ impl Crowd {
     fn give_up_joining(&mut self) -> io::Result<()> {
         for slot in 0..self.started {
             let why = match self.connections[slot as usize].stage {
-                Stage::Connecting => "no connection",
-                Stage::Joining => "no Welcome",
+                Stage::Connecting => "connection",
+                Stage::Joining => self.plan.dialect.sign_of_join(),
                 Stage::Unstarted | Stage::Joined | Stage::Closing | Stage::Ended => continue,
             };
-            self.fail(slot, &format!("{why} within {} s", JOIN_TIMEOUT_NS / 1_000_000_000))?;
+            self.fail(slot, &format!("no {why} within {} s", JOIN_TIMEOUT_NS / 1_000_000_000))?;
         }
         Ok(())
     }
@@ -201,6 +227,11 @@ impl Crowd {
     /// Whether there are members that stop reading.
     pub fn has_stalled(&self) -> bool {
         self.plan.stalled_from < self.plan.connections
+    }
+
+    /// How many there can be.
+    pub fn connections(&self) -> u32 {
+        self.plan.connections
     }
 
     /// How many have joined, whether or not they are still there.
@@ -228,6 +259,7 @@ impl Crowd {
                 Completion::ReceiveEnded(slot, end) => self.handle_receive_ended(slot, end)?,
             }
         }
+        self.send_heartbeats(now_ns)?;
         while let Some(slot) = self.rearm.pop() {
             let connection = &mut self.connections[slot as usize];
             connection.receiving = !connection.stopped;
@@ -236,6 +268,11 @@ impl Crowd {
             }
         }
         Ok(now_ns)
+    }
+
+    /// Appends the frame of a move of a connection that has joined.
+    pub fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
+        self.plan.dialect.write_move(slot, number_in_room, sequence, frames);
     }
 
     /// Sends frames on a connection that has joined.
@@ -309,7 +346,15 @@ impl Crowd {
         }
         let connection = &mut self.connections[slot as usize];
         (connection.stage, connection.sending, connection.receiving) = (Stage::Joining, true, true);
-        self.ring.send(slot, &self.plan.handshake.request(&(self.plan.game)(slot)))?;
+        let dialect = &self.plan.dialect;
+        let request = self.plan.handshake.request(&dialect.path(slot), dialect.subprotocol());
+        if request.len() > SEND_BYTES_MAX {
+            // Nothing was sent or armed: it is as if it had not been connected.
+            (connection.sending, connection.receiving) = (false, false);
+            self.fail(slot, &format!("a request of {} bytes, of at most {SEND_BYTES_MAX}", request.len()))?;
+            return self.ring.close(slot);
+        }
+        self.ring.send(slot, &request)?;
         self.ring.arm_receive(slot)
     }
 
@@ -326,11 +371,17 @@ impl Crowd {
         }
         let connection = &mut self.connections[slot as usize];
         let bytes = self.ring.bytes(&lent);
-        let positions = |positions: &[Position]| listener.handle_positions(slot, positions, now_ns);
+        let mut tell = |news: News<'_>| listener.handle_news(slot, news, now_ns);
+        let Plan { handshake, dialect, .. } = &mut self.plan;
         let heard = match connection.stage {
-            Stage::Joining | Stage::Joined | Stage::Closing => {
-                connection.client.handle_received(bytes, &self.plan.handshake, &mut self.counters, positions)
-            }
+            Stage::Joining | Stage::Joined | Stage::Closing => connection.client.handle_received(
+                slot,
+                bytes,
+                handshake,
+                dialect.as_mut(),
+                &mut self.counters,
+                &mut tell,
+            ),
             Stage::Unstarted | Stage::Connecting | Stage::Ended => Ok(Heard::default()),
         };
         self.ring.give_back(lent);
@@ -341,7 +392,13 @@ impl Crowd {
     }
 
     fn act_on(&mut self, slot: u32, heard: Heard) -> io::Result<()> {
-        if heard.welcome && self.connections[slot as usize].stage == Stage::Joining {
+        if heard.upgraded {
+            let hello = self.plan.dialect.hello(slot);
+            if !hello.is_empty() {
+                self.send_control(slot, &hello)?;
+            }
+        }
+        if heard.joined && self.connections[slot as usize].stage == Stage::Joining {
             self.connections[slot as usize].stage = Stage::Joined;
             self.joining -= 1;
             self.joined += 1;
@@ -355,6 +412,9 @@ impl Crowd {
         if !heard.pongs.is_empty() {
             self.send_control(slot, &heard.pongs)?;
         }
+        if let Some(why) = heard.put_out.filter(|_| heard.close.is_none()) {
+            return self.fail(slot, &why);
+        }
         let Some((code, reason)) = heard.close else { return Ok(()) };
         match self.connections[slot as usize].stage {
             Stage::Joined => {
@@ -366,7 +426,8 @@ impl Crowd {
                 self.leave(slot, Stage::Closing);
                 Ok(())
             }
-            Stage::Joining => self.fail(slot, &format!("closed {code} {reason} before Welcome")),
+            Stage::Joining => self
+                .fail(slot, &format!("closed {code} {reason} before {}", self.plan.dialect.sign_of_join())),
             Stage::Unstarted | Stage::Connecting | Stage::Closing | Stage::Ended => Ok(()),
         }
     }
@@ -389,7 +450,8 @@ impl Crowd {
         match connection.stage {
             Stage::Joining => {
                 let refusal = connection.client.handle_end(&self.plan.handshake);
-                self.fail(slot, &refusal.unwrap_or_else(|| format!("before Welcome: {text}")))?;
+                let sign = self.plan.dialect.sign_of_join();
+                self.fail(slot, &refusal.unwrap_or_else(|| format!("before {sign}: {text}")))?;
             }
             Stage::Joined => {
                 self.count_close(slot, 1006, &text);
@@ -422,7 +484,25 @@ impl Crowd {
         Ok(())
     }
 
-    /// Sends control frames now, or when the socket is free.
+    fn send_heartbeats(&mut self, now_ns: u64) -> io::Result<()> {
+        let connections = u64::from(self.plan.connections);
+        let elapsed_ns = u128::from(now_ns.saturating_sub(self.heartbeats.begun_ns));
+        let due = (elapsed_ns * u128::from(connections) / u128::from(HEARTBEAT_INTERVAL_NS)) as u64;
+        // After a long pause each connection has one turn, not as many as it missed.
+        self.heartbeats.turns = self.heartbeats.turns.max(due.saturating_sub(connections));
+        while self.heartbeats.turns < due {
+            let slot = (self.heartbeats.turns % connections) as u32;
+            self.heartbeats.turns += 1;
+            if self.connections[slot as usize].stage != Stage::Joined {
+                continue;
+            }
+            let Some(heartbeat) = self.plan.dialect.heartbeat(slot) else { continue };
+            self.send_control(slot, &heartbeat)?;
+        }
+        Ok(())
+    }
+
+    /// Sends control frames, a join or a heartbeat now, or when the socket is free.
     fn send_control(&mut self, slot: u32, frames: &[u8]) -> io::Result<()> {
         let connection = &mut self.connections[slot as usize];
         if connection.sending {

@@ -102,15 +102,20 @@ fn grouped(value: f64) -> String {
     text
 }
 
+/// How much a value has grown; unknown if one of the two is.
+pub fn difference(after: &Value, before: &Value) -> Value {
+    Ok(after.clone()? - before.clone()?)
+}
+
 const fn spec(name: &'static str, unit: Unit, about: &'static str) -> Spec {
     Spec { name, unit, about }
 }
 
 /// Figures of `rooms`.
 pub static ROOMS: &[Spec] = &[
-    spec("joined", Unit::Count, "players (and stalled members) that got their Welcome"),
+    spec("joined", Unit::Count, "players (and stalled members) that are in their game"),
     spec("not_joined", Unit::Count, "those that did not"),
-    spec("join_time", Unit::Duration, "from the first connect to the last Welcome"),
+    spec("join_time", Unit::Duration, "from the first connect to the last join"),
     spec("closed", Unit::Count, "players whose connection ended during the run"),
     spec("reach", Unit::Number, "views that were fresh / views expected"),
     spec("views_expected", Unit::Count, "moves of the window × other players of the room"),
@@ -135,11 +140,11 @@ pub static ROOMS: &[Spec] = &[
     spec("frames_per_player_s", Unit::Number, "per player and second"),
     spec("bytes_per_player_s", Unit::Number, "per player and second"),
     spec("keyframe_share", Unit::Number, "Keyframes / tick frames"),
-    spec("rate_limited", Unit::Count, "RateLimited records received"),
-    spec("corrections", Unit::Count, "Correction records received"),
-    spec("errors", Unit::Count, "Error records received"),
-    spec("notices", Unit::Count, "Notice records received"),
-    spec("malformed", Unit::Count, "messages received that are no record of the protocol"),
+    spec("rate_limited", Unit::Count, "RateLimited records (rate_limited messages) received"),
+    spec("corrections", Unit::Count, "Correction records (correction messages) received"),
+    spec("errors", Unit::Count, "Error records (error replies) received"),
+    spec("notices", Unit::Count, "Notice records (warnings before a close) received"),
+    spec("malformed", Unit::Count, "messages received that are none of the protocol"),
     spec("positions_unknown", Unit::Count, "positions received that nobody sent"),
     spec("stalled_closed", Unit::Count, "members that stopped reading and were closed"),
     spec("client.cpu_cores", Unit::Number, "processor time of this load test / window"),
@@ -158,12 +163,49 @@ pub static ROOMS: &[Spec] = &[
 
 /// Figures of `idle`.
 pub static IDLE: &[Spec] = &[
-    spec("joined", Unit::Count, "players that got their Welcome"),
-    spec("not_joined", Unit::Count, "players that did not"),
-    spec("closed", Unit::Count, "players whose connection ended"),
+    spec("joined", Unit::Count, "members that are in their game or topic"),
+    spec("not_joined", Unit::Count, "members that are not"),
+    spec("closed", Unit::Count, "members whose connection ended"),
+    spec("stateless", Unit::Count, "members that joined and got no presence_state"),
     spec("rss_first_bytes", Unit::Bytes, "resident memory of the relay at the first step"),
     spec("rss_last_bytes", Unit::Bytes, "resident memory of the relay at the last step"),
-    spec("slope", Unit::Number, "bytes per player between the first and the last step"),
+    spec("slope", Unit::Number, "bytes per member between the first and the last step"),
+];
+
+/// Figures of `storm`.
+pub static STORM: &[Spec] = &[
+    spec("joined", Unit::Count, "clients whose join was answered with ok"),
+    spec("not_joined", Unit::Count, "clients whose join was not"),
+    spec("closed", Unit::Count, "clients that joined and whose connection ended"),
+    spec("states", Unit::Count, "clients that got a presence_state after their join reply"),
+    spec("stateless", Unit::Count, "joined - states"),
+    spec("presence_frames_per_s_max", Unit::Count, "most presence_* messages of one client in any second"),
+    spec("join_time", Unit::Duration, "from the first client's time to the last join reply"),
+    spec("joins_per_s", Unit::Number, "joined / join_time"),
+    spec("join_p50", Unit::Duration, "from when a client was meant to connect to its join reply"),
+    spec("join_p99", Unit::Duration, "99 % of the joins were answered within"),
+    spec("join_max", Unit::Duration, "the slowest join"),
+    spec("state_p50", Unit::Duration, "from when a client was meant to connect to its state"),
+    spec("state_p99", Unit::Duration, "99 % of the states arrived within"),
+    spec("state_max", Unit::Duration, "the slowest state"),
+    spec("start_lateness_max", Unit::Duration, "the latest connect, after its time"),
+    spec("presence_states", Unit::Count, "presence_state messages received"),
+    spec("presence_diffs", Unit::Count, "presence_diff messages received"),
+    spec("presence_counts", Unit::Count, "presence_count messages received"),
+    spec("window", Unit::Duration, "from the first connect to the end of --hold"),
+    spec("frames_received", Unit::Count, "WebSocket messages received, all of them"),
+    spec("bytes_received", Unit::Count, "bytes received"),
+    spec("frames_per_client", Unit::Number, "frames_received / joined"),
+    spec("bytes_per_client", Unit::Number, "bytes_received / joined"),
+    spec("rate_limited", Unit::Count, "rate_limited messages received"),
+    spec("errors", Unit::Count, "error replies received, besides those to joins"),
+    spec("notices", Unit::Count, "disconnect_warning and server_draining messages received"),
+    spec("malformed", Unit::Count, "messages received that are none of the protocol"),
+    spec("client.cpu_cores", Unit::Number, "processor time of this load test / window"),
+    spec("server.cpu_cores", Unit::Number, "processor time of the relay / window"),
+    spec("server.cpu_us_per_client", Unit::Number, "µs of it per client that joined"),
+    spec("server.rss_bytes", Unit::Bytes, "resident memory of the relay at the end"),
+    spec("server.rss_growth_bytes", Unit::Bytes, "and how much it grew"),
 ];
 
 #[cfg(test)]
@@ -172,7 +214,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_in_the_json_too() {
-        for specs in [ROOMS, IDLE] {
+        for specs in [ROOMS, IDLE, STORM] {
             let paths: std::collections::BTreeSet<_> = specs.iter().map(Spec::json_path).collect();
             assert_eq!(paths.len(), specs.len());
         }

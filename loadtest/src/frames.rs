@@ -2,11 +2,7 @@
 
 use corelay::limits::CONTROL_PAYLOAD_BYTES_MAX;
 use corelay::wire::frame::Opcode;
-use corelay::wire::native::{Move, kind};
-use zerocopy::IntoBytes;
 
-/// Bytes of a Move as it is sent: 2 of header, 4 of mask, the record.
-pub const MOVE_FRAME_BYTES: usize = 6 + size_of::<Move>();
 /// Bytes of the longest control frame a client sends.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 6 + CONTROL_PAYLOAD_BYTES_MAX;
 /// Longest message that is accepted from a server.
@@ -15,9 +11,9 @@ const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 /// One message from the server. It borrows from the received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// A binary message: a record.
+    /// A binary message.
     Binary(&'a [u8]),
-    /// Text, which this client has not asked for.
+    /// Text, which may be no UTF-8.
     Text(&'a [u8]),
     /// To be answered with the same payload.
     Ping(&'a [u8]),
@@ -156,33 +152,32 @@ impl Header {
     }
 }
 
-/// A Move as it goes on the wire: the position carries who sent it (`x`) and which move it is (`y`).
-///
-/// Both are whole numbers below 2^24, which an `f32` holds exactly.
-pub fn move_frame(player: u32, sequence: u32, mask: u32) -> [u8; MOVE_FRAME_BYTES] {
-    let record = Move {
-        kind: kind::MOVE,
-        flags: 0,
-        input_seq: (sequence as u16).into(),
-        x: (player as f32).into(),
-        y: (sequence as f32).into(),
-    };
-    let mut frame = [0; MOVE_FRAME_BYTES];
-    frame[0] = 0x80 | Opcode::Binary as u8;
-    frame[1] = 0x80 | size_of::<Move>() as u8;
-    frame[2..6].copy_from_slice(&mask.to_ne_bytes());
-    frame[6..].copy_from_slice(record.as_bytes());
-    apply_mask(&mut frame[6..], mask.to_ne_bytes());
-    frame
+/// Appends one masked frame, whose payload is `parts` in a row.
+pub fn write_masked(frames: &mut Vec<u8>, opcode: Opcode, mask: u32, parts: &[&[u8]]) {
+    let payload_bytes: usize = parts.iter().map(|part| part.len()).sum();
+    frames.push(0x80 | opcode as u8);
+    match payload_bytes {
+        0..=125 => frames.push(0x80 | payload_bytes as u8),
+        126..=0xFFFF => {
+            frames.push(0x80 | 126);
+            frames.extend_from_slice(&(payload_bytes as u16).to_be_bytes());
+        }
+        _ => {
+            frames.push(0x80 | 127);
+            frames.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
+        }
+    }
+    frames.extend_from_slice(&mask.to_ne_bytes());
+    let payload_at = frames.len();
+    parts.iter().for_each(|part| frames.extend_from_slice(part));
+    apply_mask(&mut frames[payload_at..], mask.to_ne_bytes());
 }
 
 /// A masked control frame: a pong, a close.
 pub fn control_frame(opcode: Opcode, payload: &[u8], mask: u32) -> Vec<u8> {
     debug_assert!(payload.len() <= CONTROL_PAYLOAD_BYTES_MAX, "RFC 6455 section 5.5");
-    let mut frame = vec![0x80 | opcode as u8, 0x80 | payload.len() as u8];
-    frame.extend_from_slice(&mask.to_ne_bytes());
-    frame.extend_from_slice(payload);
-    apply_mask(&mut frame[6..], mask.to_ne_bytes());
+    let mut frame = Vec::with_capacity(6 + payload.len());
+    write_masked(&mut frame, opcode, mask, &[payload]);
     frame
 }
 
@@ -190,6 +185,20 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
         *byte ^= mask;
     }
+}
+
+/// The payload of one frame that a client sent.
+#[cfg(test)]
+pub fn unmasked(frame: &[u8]) -> Vec<u8> {
+    let header_bytes = match frame[1] & 0x7F {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    let (mask, payload) = frame[header_bytes..].split_at(4);
+    let mut payload = payload.to_vec();
+    apply_mask(&mut payload, mask.try_into().unwrap());
+    payload
 }
 
 #[cfg(test)]
@@ -262,22 +271,20 @@ mod tests {
     }
 
     #[test]
-    fn a_move_is_one_masked_frame_that_the_relay_can_read() {
-        let mut frame = move_frame(49, 1_000_001, 0xDEAD_BEEF);
-        assert_eq!(frame[..2], [0x82, 0x8C]);
-        let mask = frame[2..6].try_into().unwrap();
-        apply_mask(&mut frame[6..], mask);
-        let record = corelay::wire::native::decode(&frame[6..]).unwrap();
-        let corelay::wire::native::Record::Move(record) = record else { panic!("{record:?}") };
-        assert_eq!((record.x.get(), record.y.get()), (49.0, 1_000_001.0));
-        assert_eq!(record.input_seq.get(), 1_000_001_u32 as u16);
+    fn a_masked_frame_is_read_back_whatever_its_length() {
+        for length in [0, 1, 125, 126, 300, 0xFFFF, 0x1_0000] {
+            let payload: Vec<u8> = (0..length).map(|i| i as u8).collect();
+            let (first, second) = payload.split_at(length / 3);
+            let mut frame = Vec::new();
+            write_masked(&mut frame, Opcode::Binary, 0xDEAD_BEEF, &[first, &[], second]);
+            assert_eq!((frame[0], frame[1] & 0x80), (0x82, 0x80));
+            assert_eq!(unmasked(&frame), payload);
+        }
     }
 
     #[test]
     fn a_control_frame_is_masked() {
-        let mut frame = control_frame(Opcode::Pong, b"hello", 0x0102_0304);
-        let mask = frame[2..6].try_into().unwrap();
-        apply_mask(&mut frame[6..], mask);
-        assert_eq!((&frame[..2], &frame[6..]), (&[0x8A, 0x85][..], &b"hello"[..]));
+        let frame = control_frame(Opcode::Pong, b"hello", 0x0102_0304);
+        assert_eq!((&frame[..2], unmasked(&frame)), (&[0x8A, 0x85][..], b"hello".to_vec()));
     }
 }

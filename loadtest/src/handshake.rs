@@ -31,11 +31,12 @@ impl Handshake {
         Self { host, accept_key: derive_accept_key(KEY.as_bytes()) }
     }
 
-    /// The request that joins `game`.
-    pub fn request(&self, game: &str) -> Vec<u8> {
+    /// The request for `path`, which offers `subprotocol`.
+    pub fn request(&self, path: &str, subprotocol: Option<&str>) -> Vec<u8> {
+        let offer = subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
         format!(
-            "GET /play/{game} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: corelay.v1\r\n\r\n",
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n",
             self.host
         )
         .into_bytes()
@@ -94,9 +95,11 @@ mod tests {
 
     #[test]
     fn the_request_is_one_that_the_rfc_wants() {
-        let request = String::from_utf8(handshake().request("load-1-0")).unwrap();
-        assert!(request.starts_with("GET /play/load-1-0 HTTP/1.1\r\nHost: 127.0.0.1:4000\r\n"));
-        assert!(request.ends_with("\r\n\r\n"));
+        let request =
+            |subprotocol| String::from_utf8(handshake().request("/play/a?b=c", subprotocol)).unwrap();
+        assert!(request(None).starts_with("GET /play/a?b=c HTTP/1.1\r\nHost: 127.0.0.1:4000\r\n"));
+        assert!(request(None).ends_with(&format!("Sec-WebSocket-Key: {KEY}\r\n\r\n")));
+        assert!(request(Some("corelay.v1")).ends_with("\r\nSec-WebSocket-Protocol: corelay.v1\r\n\r\n"));
     }
 
     #[test]

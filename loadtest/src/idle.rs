@@ -1,19 +1,18 @@
-//! `idle`: players that join, move once and are silent; what one of them costs the relay in memory.
+//! `idle`: members that join and are silent; what one of them costs the relay in memory.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use corelay::wire::native::Position;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, json};
 
 use crate::assertions;
 use crate::cli::Idle;
 use crate::clock;
-use crate::crowd::{Crowd, Listener, Plan, Pushed};
+use crate::crowd::{Blind, Crowd, Listener, Plan, Pushed};
+use crate::dialect::{DialectName, Members, News, Presence};
 use crate::figures::{self, IDLE};
-use crate::frames::move_frame;
 use crate::handshake::Handshake;
 use crate::limits::{explain_ring_error, make_room};
 use crate::report::Report;
@@ -27,14 +26,25 @@ const MOVES_SPREAD_NS: u64 = 1_000_000_000;
 /// Completions after which a wait ends before its time.
 const WANT: usize = 64;
 
-/// Nobody looks at positions here.
-struct Blind;
+/// How long members wait for their `presence_state`, after the last has joined.
+const STATES_NS: u64 = 10_000_000_000;
 
-impl Listener for Blind {
-    fn handle_positions(&mut self, _slot: u32, _positions: &[Position], _now_ns: u64) {}
+/// Who has been told who else is there.
+struct Informed {
+    slots: Vec<bool>,
+    count: u32,
 }
 
-/// Memory at one number of players.
+impl Listener for Informed {
+    fn handle_news(&mut self, slot: u32, news: News<'_>, _now_ns: u64) {
+        if let News::Presence(Presence::State) = news {
+            self.count += u32::from(!self.slots[slot as usize]);
+            self.slots[slot as usize] = true;
+        }
+    }
+}
+
+/// Memory at one number of members.
 struct Step {
     open: u32,
     rss_bytes: f64,
@@ -50,17 +60,23 @@ pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     let Some(&most) = arguments.connections.last().filter(|_| rising) else {
         bail!("--connections: at least two rising numbers are needed, as in 2000,15000");
     };
+    let tokens = arguments.common.tokens()?;
     make_room(most, 1, target.address)?;
 
-    let &Idle { seed, players, .. } = arguments;
+    let &Idle { seed, players, dialect, .. } = arguments;
+    let topic_of = |slot: u32| match dialect {
+        DialectName::Native => format!("game:idle-{seed}-{}", slot / players),
+        DialectName::Phoenix => format!("{}{}", arguments.topic_prefix, slot / players),
+    };
     let plan = Plan {
         target: target.address,
         handshake: Handshake::new(target.authority),
         connections: most,
         stalled_from: most,
-        game: Box::new(move |slot| format!("idle-{seed}-{}", slot / players)),
-        ramp_per_s: arguments.common.ramp,
+        dialect: dialect.dialect(Members::new(most, tokens, topic_of, |slot| slot)),
+        ramp_per_s: arguments.ramp,
     };
+    let mut informed = Informed { slots: vec![false; most as usize], count: 0 };
     let mut crowd = Crowd::new(plan).map_err(explain_ring_error)?;
     let mut steps = Vec::new();
     let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {elapsed}")
@@ -69,13 +85,16 @@ pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     let mut first = 0;
     for &connections in &arguments.connections {
         bar.set_prefix("joining");
-        if !join(&mut crowd, connections, interrupted, &bar)? {
+        if !join(&mut crowd, &mut informed, connections, interrupted, &bar)? {
             break;
         }
         bar.set_prefix("idle   ");
-        move_once(&mut crowd, first..connections, players)?;
+        match dialect {
+            DialectName::Native => move_once(&mut crowd, first..connections, players)?,
+            DialectName::Phoenix => await_states(&mut crowd, &mut informed, interrupted)?,
+        }
         first = connections;
-        if !hold(&mut crowd, arguments.hold, interrupted)? {
+        if !hold(&mut crowd, &mut informed, arguments.hold, interrupted)? {
             break;
         }
         let rss_bytes =
@@ -88,12 +107,14 @@ pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     while !crowd.is_over() && clock::now_ns() < deadline_ns {
         crowd.turn(WANT, Duration::from_millis(10), &mut Blind)?;
     }
-    report(arguments, &server, crowd, &steps)?.finish(&assertions, arguments.common.json.as_deref())
+    report(arguments, &server, crowd, &informed, &steps)?
+        .finish(&assertions, arguments.common.json.as_deref())
 }
 
 /// `false`: interrupted.
 fn join(
     crowd: &mut Crowd,
+    informed: &mut Informed,
     connections: u32,
     interrupted: &AtomicBool,
     bar: &ProgressBar,
@@ -103,7 +124,7 @@ fn join(
         if interrupted.load(Relaxed) {
             return Ok(false);
         }
-        now_ns = crowd.turn(WANT, Duration::from_millis(1), &mut Blind)?;
+        now_ns = crowd.turn(WANT, Duration::from_millis(1), informed)?;
         bar.set_position(u64::from(crowd.joined()));
     }
     Ok(true)
@@ -112,7 +133,7 @@ fn join(
 fn move_once(crowd: &mut Crowd, slots: std::ops::Range<u32>, players: u32) -> anyhow::Result<()> {
     let begun_ns = clock::now_ns();
     let count = u64::from(slots.end - slots.start).max(1);
-    let (mut slots, mut sent) = (slots, 0);
+    let (mut slots, mut sent, mut frame) = (slots, 0, Vec::new());
     loop {
         let due =
             (u128::from(clock::now_ns() - begun_ns) * u128::from(count) / u128::from(MOVES_SPREAD_NS)) as u64;
@@ -120,25 +141,47 @@ fn move_once(crowd: &mut Crowd, slots: std::ops::Range<u32>, players: u32) -> an
             let Some(slot) = slots.next() else { return Ok(()) };
             sent += 1;
             // Fresh connections are not busy; one that is gone has no seat to pay for.
-            let _: Pushed = crowd.try_send(slot, &move_frame(slot % players, 1, slot))?;
+            frame.clear();
+            crowd.write_move(slot, slot % players, 1, &mut frame);
+            let _: Pushed = crowd.try_send(slot, &frame)?;
         }
         crowd.turn(WANT, Duration::from_millis(1), &mut Blind)?;
     }
 }
 
+/// Until every member has its state; who has none after a while is in the figures.
+fn await_states(crowd: &mut Crowd, informed: &mut Informed, interrupted: &AtomicBool) -> anyhow::Result<()> {
+    let deadline_ns = clock::now_ns() + STATES_NS;
+    while informed.count < crowd.joined() && clock::now_ns() < deadline_ns && !interrupted.load(Relaxed) {
+        crowd.turn(WANT, Duration::from_millis(10), informed)?;
+    }
+    Ok(())
+}
+
 /// `false`: interrupted.
-fn hold(crowd: &mut Crowd, length: Duration, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+fn hold(
+    crowd: &mut Crowd,
+    informed: &mut Informed,
+    length: Duration,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<bool> {
     let end_ns = clock::now_ns() + length.as_nanos() as u64;
     while clock::now_ns() < end_ns {
         if interrupted.load(Relaxed) {
             return Ok(false);
         }
-        crowd.turn(WANT, Duration::from_millis(50), &mut Blind)?;
+        crowd.turn(WANT, Duration::from_millis(50), informed)?;
     }
     Ok(true)
 }
 
-fn report(arguments: &Idle, server: &Server, crowd: Crowd, steps: &[Step]) -> anyhow::Result<Report> {
+fn report(
+    arguments: &Idle,
+    server: &Server,
+    crowd: Crowd,
+    informed: &Informed,
+    steps: &[Step],
+) -> anyhow::Result<Report> {
     let Some((first, last)) = steps.first().zip(steps.last()) else {
         let causes = crowd.failures.lines().map(|(text, count)| format!("\n  {count} × {text}"));
         bail!("interrupted before the first number of connections was reached{}", causes.collect::<String>());
@@ -147,21 +190,34 @@ fn report(arguments: &Idle, server: &Server, crowd: Crowd, steps: &[Step]) -> an
     let slope = if players > 0.0 {
         Ok((last.rss_bytes - first.rss_bytes) / players)
     } else {
-        Err("there were no more players at the last step than at the first".to_owned())
+        Err("there were no more members at the last step than at the first".to_owned())
+    };
+    let dialect = arguments.dialect;
+    let stateless = if dialect.tells_presence() {
+        Ok(f64::from(crowd.joined().saturating_sub(informed.count)))
+    } else {
+        Err(format!("not told in the {} dialect", dialect.as_str()))
     };
     let mut details = Map::new();
     let step = |step: &Step| json!({ "connections": step.open, "rss_bytes": step.rss_bytes });
     details.insert("steps".into(), steps.iter().map(step).collect());
     let texts: Vec<_> = steps
         .iter()
-        .map(|step| format!("{} players: {:.0} KiB", step.open, step.rss_bytes / 1024.0))
+        .map(|step| format!("{} members: {:.0} KiB", step.open, step.rss_bytes / 1024.0))
         .collect();
     Ok(Report {
         command: "idle",
-        title: format!("{}: idle players, resident memory: {}", arguments.common.url, texts.join(", ")),
+        title: format!(
+            "{}: idle, {} dialect, resident memory: {}",
+            arguments.common.url,
+            dialect.as_str(),
+            texts.join(", ")
+        ),
         settings: json!({
             "url": arguments.common.url, "connections": arguments.connections, "players": arguments.players,
-            "hold_s": arguments.hold.as_secs_f64(), "seed": arguments.seed, "ramp": arguments.common.ramp,
+            "hold_s": arguments.hold.as_secs_f64(), "seed": arguments.seed, "ramp": arguments.ramp,
+            "dialect": dialect.as_str(), "topic_prefix": dialect.tells_presence().then_some(&arguments.topic_prefix),
+            "tokens": arguments.common.tokens_label(),
         }),
         complete: steps.len() == arguments.connections.len(),
         figures: figures::fill(
@@ -170,6 +226,7 @@ fn report(arguments: &Idle, server: &Server, crowd: Crowd, steps: &[Step]) -> an
                 ("joined", Ok(f64::from(crowd.joined()))),
                 ("not_joined", Ok(crowd.failures.total() as f64)),
                 ("closed", Ok(crowd.closes.total() as f64)),
+                ("stateless", stateless),
                 ("rss_first_bytes", Ok(first.rss_bytes)),
                 ("rss_last_bytes", Ok(last.rss_bytes)),
                 ("slope", slope),

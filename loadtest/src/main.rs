@@ -1,8 +1,8 @@
 //! Load test for corelay: io_uring clients, an open loop, latency from the intended send time.
 //!
-//! Bottom up: bytes (`handshake`, `frames`, `client`); what is measured (`schedule`, `views`, `told`, `figures`, `assertions`);
-//! the kernel (`clock`, `ring`, `server`, `limits`); the connections of a thread (`crowd`); the scenarios (`play`,
-//! `rooms` and its `summary`; `idle`) and their `report`.
+//! Bottom up: bytes (`handshake`, `frames`; `tokens` and the `dialect`s; `client`); what is measured (`counters`, `schedule`,
+//! `views`, `told`, `figures`, `assertions`); the kernel (`clock`, `uring`, `server`, `limits`); the connections of a thread
+//! (`crowd`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`) and their `report`.
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
@@ -10,7 +10,9 @@ mod assertions;
 mod cli;
 mod client;
 mod clock;
+mod counters;
 mod crowd;
+mod dialect;
 mod figures;
 mod frames;
 mod handshake;
@@ -21,8 +23,10 @@ mod report;
 mod rooms;
 mod schedule;
 mod server;
+mod storm;
 mod summary;
 mod target;
+mod tokens;
 mod told;
 mod uring;
 mod views;
@@ -64,5 +68,6 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
     match &cli.command {
         Command::Rooms(arguments) => rooms::run(arguments, &interrupted),
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
+        Command::Storm(arguments) => storm::run(arguments, &interrupted),
     }
 }

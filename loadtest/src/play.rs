@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::client::Counters;
 use crate::clock;
+use crate::counters::Counters;
 use crate::crowd::{Crowd, Listener, Plan, Pushed};
-use crate::frames::{MOVE_FRAME_BYTES, move_frame};
+use crate::dialect::{MOVE_FRAME_BYTES_MAX, News};
 use crate::limits::explain_ring_error;
-use crate::schedule::{Schedule, random};
+use crate::schedule::Schedule;
 use crate::told::{Closes, Told};
 use crate::uring::SEND_BYTES_MAX;
 use crate::views::{Tally, Timing, Views, microseconds};
@@ -28,8 +28,8 @@ const STALLED_SIGN_OF_LIFE_NS: u64 = 2_000_000_000;
 const STALLED_READ_NS: u64 = 500_000_000;
 /// How long goodbyes may take.
 const GOODBYE_NS: u64 = 2_000_000_000;
-/// Moves in one send.
-const MOVES_PER_SEND_MAX: u32 = (SEND_BYTES_MAX / MOVE_FRAME_BYTES) as u32;
+/// When so many bytes of moves are written, no further one goes into the same send.
+const MOVES_BYTES_ENOUGH: usize = SEND_BYTES_MAX - MOVE_FRAME_BYTES_MAX;
 
 /// What all threads of a run, and the one that watches them, share.
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ pub struct Outcome {
     pub closes: Closes,
     /// How stalled members were closed.
     pub stalled_closes: Closes,
-    /// Texts of Error records.
+    /// Texts of errors.
     pub errors: Told,
 }
 
@@ -126,8 +126,11 @@ impl Outcome {
 }
 
 impl Listener for Views {
-    fn handle_positions(&mut self, slot: u32, positions: &[corelay::wire::native::Position], now_ns: u64) {
-        Views::handle_positions(self, slot, positions, now_ns);
+    fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64) {
+        match news {
+            News::Positions(positions) => self.handle_positions(slot, positions, now_ns),
+            News::Joined | News::Presence(_) => {}
+        }
     }
 }
 
@@ -138,6 +141,7 @@ pub fn play(part: Part, shared: &Shared) -> anyhow::Result<Outcome> {
     let crowd = Crowd::new(part.crowd).map_err(explain_ring_error)?;
     let mut player = Player {
         waiting: vec![0; part.schedule.phases_ns().len()],
+        frames: Vec::with_capacity(SEND_BYTES_MAX),
         crowd,
         views,
         schedule: part.schedule,
@@ -169,6 +173,8 @@ struct Player {
     sends: Sends,
     /// Last sequence that is due, for players whose socket was busy.
     waiting: Vec<u32>,
+    /// Moves that are being sent.
+    frames: Vec<u8>,
     start_ns: u64,
     window_ns: Range<u64>,
     connections: u32,
@@ -263,15 +269,14 @@ impl Player {
     /// Sends what `player` has not sent of its moves up to `sequence`, now or when its socket is free.
     fn send_moves(&mut self, player: u32, sequence: u32, now_ns: u64) -> anyhow::Result<()> {
         let first = self.views.sent(player) + 1;
-        let last = sequence.min(self.views.sent(player) + MOVES_PER_SEND_MAX);
-        let mut frames = [0; SEND_BYTES_MAX];
+        let mut last = first - 1;
         let number_in_room = player % self.players_per_room;
-        for (frame, sequence) in frames.chunks_exact_mut(MOVE_FRAME_BYTES).zip(first..=last) {
-            let mask = random(u64::from(sequence), player) as u32;
-            frame.copy_from_slice(&move_frame(number_in_room, sequence, mask));
+        self.frames.clear();
+        while last < sequence && self.frames.len() <= MOVES_BYTES_ENOUGH {
+            last += 1;
+            self.crowd.write_move(player, number_in_room, last, &mut self.frames);
         }
-        let bytes = (last + 1 - first) as usize * MOVE_FRAME_BYTES;
-        match self.crowd.try_send(player, &frames[..bytes])? {
+        match self.crowd.try_send(player, &self.frames)? {
             Pushed::Sent => {
                 (first..=last).for_each(|sequence| self.count_sent(player, sequence, now_ns));
                 self.views.handle_sent(player, last);

@@ -29,11 +29,11 @@ pub struct Report {
     pub cpu_source: Option<&'static str>,
     /// Why connections did not join.
     pub failures: Told,
-    /// How players were closed.
+    /// How members were closed.
     pub closes: Closes,
     /// How stalled members were closed.
     pub stalled_closes: Closes,
-    /// Texts of Error records.
+    /// Texts of errors.
     pub errors: Told,
     /// What a reader of the figures must know.
     pub warnings: Vec<String>,
@@ -79,7 +79,7 @@ impl Report {
             }
         }
         for (text, count) in self.errors.lines() {
-            writeln!(out, "Error record: {count} × {text}")?;
+            writeln!(out, "error told: {count} × {text}")?;
         }
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
@@ -204,6 +204,7 @@ mod tests {
                     ("joined", Ok(2000.0)),
                     ("not_joined", Ok(1.0)),
                     ("closed", Ok(0.0)),
+                    ("stateless", Ok(0.0)),
                     ("rss_first_bytes", Err("connection refused".into())),
                     ("rss_last_bytes", Err("connection refused".into())),
                     ("slope", Ok(301.5)),

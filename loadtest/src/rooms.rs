@@ -12,6 +12,7 @@ use crate::assertions;
 use crate::cli::Rooms;
 use crate::clock;
 use crate::crowd::Plan;
+use crate::dialect::Members;
 use crate::figures::ROOMS;
 use crate::handshake::Handshake;
 use crate::limits::make_room;
@@ -21,6 +22,7 @@ use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::summary::{self, Window};
 use crate::target::Target;
+use crate::tokens::Tokens;
 
 /// How often the bar moves and signals are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -39,12 +41,13 @@ pub fn run(arguments: &Rooms, interrupted: &Arc<AtomicBool>) -> anyhow::Result<b
     let Some(players) = arguments.rooms.checked_mul(arguments.players) else {
         bail!("--rooms {} --players {}: more players than can be counted", arguments.rooms, arguments.players)
     };
+    let tokens = arguments.common.tokens()?;
     let threads = arguments.threads.min(arguments.rooms);
     make_room(players.saturating_add(arguments.stalled), threads, target.address)?;
 
     let shared = Shared::default();
     let (outcome, window) = std::thread::scope(|scope| {
-        let threads = parts(arguments, threads, &target)
+        let threads = parts(arguments, threads, &target, &tokens)
             .into_iter()
             .map(|part| spawn(scope, part, &shared))
             .collect::<std::io::Result<Threads<'_>>>()?;
@@ -81,23 +84,32 @@ fn spawn<'scope>(
 }
 
 /// Shares the rooms out among the threads.
-fn parts(arguments: &Rooms, threads: u32, target: &Target) -> Vec<Part> {
+fn parts(arguments: &Rooms, threads: u32, target: &Target, tokens: &Tokens) -> Vec<Part> {
     let &Rooms { rooms, players, hz, seed, warmup, grace, .. } = arguments;
     let part = |thread: u32| {
         let first_room = rooms * thread / threads;
         let end_room = rooms * (thread + 1) / threads;
         let own_players = (end_room - first_room) * players;
         let stalled = if thread == 0 { arguments.stalled } else { 0 };
-        let room_of =
-            move |slot: u32| if slot < own_players { first_room + slot / players } else { first_room };
+        let room_of = |slot: u32| if slot < own_players { first_room + slot / players } else { first_room };
+        // The stalled members are numbered after all players.
+        let number_of = |slot: u32| {
+            if slot < own_players {
+                first_room * players + slot
+            } else {
+                rooms * players + slot - own_players
+            }
+        };
+        let topic_of = |slot: u32| format!("game:load-{seed}-{}", room_of(slot));
+        let members = Members::new(own_players + stalled, tokens.clone(), topic_of, number_of);
         Part {
             crowd: Plan {
                 target: target.address,
                 handshake: Handshake::new(target.authority.clone()),
                 connections: own_players + stalled,
                 stalled_from: own_players,
-                game: Box::new(move |slot| format!("load-{seed}-{}", room_of(slot))),
-                ramp_per_s: arguments.common.ramp / f64::from(threads),
+                dialect: arguments.dialect.dialect(members),
+                ramp_per_s: arguments.ramp / f64::from(threads),
             },
             schedule: Schedule::new(first_room * players..end_room * players, hz, seed),
             players_per_room: players,

@@ -3,13 +3,14 @@
 use serde_json::{Map, json};
 
 use crate::cli::Rooms;
-use crate::figures::{self, Figure, ROOMS, Value};
+use crate::dialect::DialectName;
+use crate::figures::{self, Figure, ROOMS, Value, difference};
 use crate::play::Outcome;
 use crate::report::Report;
 use crate::server::{Sample, Server};
 
 /// Share of its threads' time from which the load test is taken to be saturated.
-const SATURATED: f64 = 0.85;
+pub const SATURATED: f64 = 0.85;
 /// Share of late moves from which latencies say more about this process than about the relay.
 const LATE_SHARE_MAX: f64 = 0.01;
 
@@ -36,17 +37,22 @@ pub fn report(arguments: &Rooms, threads: u32, server: &Server, outcome: Outcome
     Report {
         command: "rooms",
         title: format!(
-            "{}: {} rooms of {} players at {} Hz, {seconds:.1} s measured{complete}",
-            arguments.common.url, arguments.rooms, arguments.players, arguments.hz
+            "{}: {} rooms of {} players at {} Hz, {} dialect, {seconds:.1} s measured{complete}",
+            arguments.common.url,
+            arguments.rooms,
+            arguments.players,
+            arguments.hz,
+            arguments.dialect.as_str()
         ),
         settings: json!({
             "url": arguments.common.url, "rooms": arguments.rooms, "players": arguments.players, "hz": arguments.hz,
             "duration_s": arguments.duration.as_secs_f64(), "warmup_s": arguments.warmup.as_secs_f64(),
             "grace_s": arguments.grace.as_secs_f64(), "seed": arguments.seed, "threads": threads,
-            "stalled": arguments.stalled, "ramp": arguments.common.ramp,
+            "stalled": arguments.stalled, "ramp": arguments.ramp, "dialect": arguments.dialect.as_str(),
+            "tokens": arguments.common.tokens_label(),
         }),
         complete: window.complete,
-        figures: figures(arguments.stalled, &outcome, window),
+        figures: figures(arguments.dialect, arguments.stalled, &outcome, window),
         warnings: warnings(threads, &outcome, window),
         cpu_source: cpu_s(window).is_ok().then(|| server.cpu_source()),
         failures: outcome.failures,
@@ -57,7 +63,7 @@ pub fn report(arguments: &Rooms, threads: u32, server: &Server, outcome: Outcome
     }
 }
 
-fn figures(stalled: u32, outcome: &Outcome, window: &Window) -> Vec<Figure> {
+fn figures(dialect: DialectName, stalled: u32, outcome: &Outcome, window: &Window) -> Vec<Figure> {
     let seconds = window.length_ns as f64 / 1e9;
     let frames = outcome.window.frames as f64;
     let per_frame =
@@ -75,6 +81,11 @@ fn figures(stalled: u32, outcome: &Outcome, window: &Window) -> Vec<Figure> {
     let growth = |name: &str| window.after.growth(&window.before, name);
     let own_cpu_us = window.own_cpu_ns as f64 / 1e3;
     let received = outcome.window;
+    let keyframe_share = if dialect.tells_keyframes() {
+        share(received.keyframes, received.tick_frames)
+    } else {
+        Err(format!("not told in the {} dialect", dialect.as_str()))
+    };
 
     figures::fill(
         ROOMS,
@@ -105,7 +116,7 @@ fn figures(stalled: u32, outcome: &Outcome, window: &Window) -> Vec<Figure> {
             ("bytes_received", count(received.bytes)),
             ("frames_per_player_s", Ok(frames / players / seconds)),
             ("bytes_per_player_s", Ok(received.bytes as f64 / players / seconds)),
-            ("keyframe_share", share(received.keyframes, received.keyframes + received.deltas)),
+            ("keyframe_share", keyframe_share),
             ("rate_limited", count(received.rate_limited)),
             ("corrections", count(received.corrections)),
             ("errors", count(received.errors)),
@@ -152,10 +163,6 @@ fn cpu_s(window: &Window) -> Value {
     difference(&window.after.cpu_s, &window.before.cpu_s)
 }
 
-fn difference(after: &Value, before: &Value) -> Value {
-    Ok(after.clone()? - before.clone()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,11 +175,23 @@ mod tests {
 
     #[test]
     fn every_figure_is_there_and_what_was_not_measured_says_why() {
-        let figures = figures(0, &Outcome::default(), &window(0));
+        let figures = figures(DialectName::Native, 0, &Outcome::default(), &window(0));
         let value = |name: &str| &figures.iter().find(|figure| figure.spec.name == name).unwrap().value;
         assert_eq!(value("moves"), &Ok(0.0));
         assert!(value("reach").is_err() && value("p99.9").is_err());
         assert!(value("server.cpu_us_per_frame").as_ref().unwrap_err().contains("127.0.0.1:1"));
+    }
+
+    #[test]
+    fn what_a_dialect_does_not_tell_says_so() {
+        let mut outcome = Outcome::default();
+        (outcome.window.tick_frames, outcome.window.keyframes) = (4, 1);
+        let keyframe_share = |dialect| {
+            let figures = figures(dialect, 0, &outcome, &window(0));
+            figures.into_iter().find(|figure| figure.spec.name == "keyframe_share").unwrap().value
+        };
+        assert_eq!(keyframe_share(DialectName::Native), Ok(0.25));
+        assert_eq!(keyframe_share(DialectName::Phoenix), Err("not told in the phoenix dialect".into()));
     }
 
     #[test]

@@ -9,18 +9,36 @@ use tungstenite::{Message, WebSocket};
 use zerocopy::IntoBytes;
 
 use super::*;
-use crate::frames::move_frame;
+use crate::dialect::{DialectName, Members};
+use crate::tokens::Tokens;
 
 struct Seen(Vec<u32>);
 
 impl Listener for Seen {
-    fn handle_positions(&mut self, slot: u32, _positions: &[Position], _now_ns: u64) {
-        self.0.push(slot);
+    fn handle_news(&mut self, slot: u32, news: News<'_>, _now_ns: u64) {
+        if let News::Positions(_) | News::Presence(_) = news {
+            self.0.push(slot);
+        }
     }
 }
 
-/// Serves connection after connection with `serve`, each on a thread, and joins nothing: tests end before they do.
+fn move_frame(crowd: &Crowd, slot: u32) -> Vec<u8> {
+    let mut frame = Vec::new();
+    crowd.write_move(slot, slot, 1, &mut frame);
+    frame
+}
+
 fn crowd(
+    connections: u32,
+    stalled_from: u32,
+    serve: impl Fn(usize, TcpStream) + Copy + Send + 'static,
+) -> Crowd {
+    crowd_of(DialectName::Native, connections, stalled_from, serve)
+}
+
+/// Serves connection after connection with `serve`, each on a thread, and joins nothing: tests end before they do.
+fn crowd_of(
+    dialect: DialectName,
     connections: u32,
     stalled_from: u32,
     serve: impl Fn(usize, TcpStream) + Copy + Send + 'static,
@@ -33,8 +51,9 @@ fn crowd(
         }
     });
     let handshake = Handshake::new(target.to_string());
-    let game = Box::new(|slot| format!("game-{slot}"));
-    Crowd::new(Plan { target, handshake, connections, stalled_from, game, ramp_per_s: 1e6 }).unwrap()
+    let members = Members::new(connections, Tokens::None, |slot| format!("game:{slot}"), |slot| slot);
+    let dialect = dialect.dialect(members);
+    Crowd::new(Plan { target, handshake, dialect, connections, stalled_from, ramp_per_s: 1e6 }).unwrap()
 }
 
 fn upgrade(stream: TcpStream) -> WebSocket<TcpStream> {
@@ -86,7 +105,7 @@ fn players_join_move_answer_pings_and_say_goodbye() {
     // The pong may be on its way: then the move must wait.
     for slot in 0..3 {
         turn_until(&mut crowd, &mut seen, |crowd, _| {
-            crowd.try_send(slot, &move_frame(slot, 1, 7)).unwrap() == Pushed::Sent
+            crowd.try_send(slot, &move_frame(crowd, slot)).unwrap() == Pushed::Sent
         });
     }
     turn_until(&mut crowd, &mut seen, |_, seen| seen.0.len() == 3);
@@ -158,4 +177,50 @@ fn a_stalled_member_reads_nothing_until_the_end_and_its_close_is_found_then() {
     assert_eq!(seen.0, [1]);
     assert_eq!(crowd.stalled_closes.lines().next(), Some((1013, "slow", 1)));
     assert_eq!(crowd.closes.total(), 0);
+}
+
+#[test]
+fn phoenix_players_join_after_the_upgrade_and_move_under_the_id_they_were_given() {
+    let mut crowd = crowd_of(DialectName::Phoenix, 2, 2, |_, stream| {
+        let mut socket = tungstenite::accept(stream).unwrap();
+        let join = socket.read().unwrap().into_text().unwrap();
+        let topic = join.split('"').nth(5).unwrap().to_owned();
+        assert_eq!(join.as_str(), format!(r#"["1","1","{topic}","phx_join",{{}}]"#));
+        let reply = format!(
+            r#"["1","1","{topic}","phx_reply",{{"status":"ok","response":{{"player_id":77,"tick_hz":20}}}}]"#
+        );
+        socket.send(Message::text(reply)).unwrap();
+        let state = format!(r#"["1",null,"{topic}","presence_state",{{}}]"#);
+        socket.send(Message::text(state)).unwrap();
+        let moved = socket.read().unwrap().into_data();
+        assert_eq!(&moved[..14], format!("\0\x01\x01\x06\x0a12{topic}{}", "g").as_bytes());
+        assert_eq!(&moved[moved.len() - 12..moved.len() - 8], 77_u32.to_be_bytes());
+        while socket.read().is_ok() {}
+    });
+    let mut seen = Seen(Vec::new());
+    join(&mut crowd, 2, &mut seen);
+    for slot in 0..2 {
+        turn_until(&mut crowd, &mut seen, |crowd, _| {
+            crowd.try_send(slot, &move_frame(crowd, slot)).unwrap() == Pushed::Sent
+        });
+    }
+    turn_until(&mut crowd, &mut seen, |_, seen| seen.0.len() == 2);
+    crowd.close().unwrap();
+    turn_until(&mut crowd, &mut seen, |crowd, _| crowd.is_over());
+    assert_eq!((crowd.closes.total(), crowd.failures.total(), crowd.counters.malformed), (0, 0, 0));
+}
+
+#[test]
+fn a_refused_join_is_no_join_and_is_told_with_its_reason() {
+    let mut crowd = crowd_of(DialectName::Phoenix, 1, 1, |_, stream| {
+        let mut socket = tungstenite::accept(stream).unwrap();
+        socket.read().unwrap();
+        let reply =
+            r#"["1","1","game:0","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]"#;
+        socket.send(Message::text(reply)).unwrap();
+        while socket.read().is_ok() {}
+    });
+    join(&mut crowd, 1, &mut Seen(Vec::new()));
+    let failures: Vec<_> = crowd.failures.lines().collect();
+    assert_eq!((crowd.joined(), &failures[..]), (0, &[("join refused: unauthorized", 1)][..]));
 }

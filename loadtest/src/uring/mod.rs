@@ -19,8 +19,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub use buffers::Lent;
 use buffers::{BufferRing, GROUP};
 
-/// Bytes that can be sent at once on one connection: a request, a few moves.
-pub const SEND_BYTES_MAX: usize = 316;
+/// Bytes that can be sent at once on one connection: a request with a token, a few moves.
+pub const SEND_BYTES_MAX: usize = 1084;
 const SUBMISSION_ENTRIES: u32 = 4096;
 const COMPLETION_ENTRIES: u32 = 64 * 1024;
 /// How long `Drop` waits for the kernel before it gives the memory up.

@@ -1,0 +1,64 @@
+//! How much of what the relay sent.
+
+/// What the relay sent. Grows only; differences are taken between two copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// WebSocket messages, control frames included.
+    pub frames: u64,
+    /// Bytes of everything after the connect.
+    pub bytes: u64,
+    /// Delta and Keyframe records; in the Phoenix dialect `game_update` messages.
+    pub tick_frames: u64,
+    /// Keyframe records among them. The Phoenix dialect does not tell which of its updates are whole.
+    pub keyframes: u64,
+    /// RateLimited records, `rate_limited` messages.
+    pub rate_limited: u64,
+    /// Correction records, `correction` messages.
+    pub corrections: u64,
+    /// Error records, replies with status `error`.
+    pub errors: u64,
+    /// Notice records; `disconnect_warning` and `server_draining` messages.
+    pub notices: u64,
+    /// Messages that are none of the protocol.
+    pub malformed: u64,
+}
+
+impl Counters {
+    /// What was added since `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        self.combine(earlier, u64::wrapping_sub)
+    }
+
+    /// The sum of two threads' numbers.
+    pub fn plus(self, other: Self) -> Self {
+        self.combine(other, u64::wrapping_add)
+    }
+
+    fn combine(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            frames: with(self.frames, other.frames),
+            bytes: with(self.bytes, other.bytes),
+            tick_frames: with(self.tick_frames, other.tick_frames),
+            keyframes: with(self.keyframes, other.keyframes),
+            rate_limited: with(self.rate_limited, other.rate_limited),
+            corrections: with(self.corrections, other.corrections),
+            errors: with(self.errors, other.errors),
+            notices: with(self.notices, other.notices),
+            malformed: with(self.malformed, other.malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_window_are_differences() {
+        let before = Counters { frames: 3, notices: 1, ..Counters::default() };
+        let after = Counters { frames: 10, notices: 1, bytes: 5, ..Counters::default() };
+        let window = after.since(before);
+        assert_eq!(window, Counters { frames: 7, bytes: 5, ..Counters::default() });
+        assert_eq!(window.plus(before), after);
+    }
+}

@@ -1,0 +1,150 @@
+//! The native dialect: fixed-size binary records on `/play/{game}`.
+
+use corelay::wire::frame::Opcode;
+use corelay::wire::native::{DeltaHeader, ErrorHeader, KeyframeHeader, Move, Position, Welcome, kind};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{Dialect, Heard, Members, News};
+use crate::counters::Counters;
+use crate::frames::{Message, write_masked};
+use crate::schedule::random;
+
+/// See the module documentation.
+pub struct Native {
+    members: Members,
+}
+
+impl Native {
+    /// Players of the games `game:…` of `members`.
+    pub fn new(members: Members) -> Self {
+        Self { members }
+    }
+}
+
+impl Dialect for Native {
+    fn path(&self, slot: u32) -> String {
+        let topic = self.members.topic(slot);
+        let game = topic.strip_prefix("game:").unwrap_or(topic);
+        match self.members.token(slot) {
+            Some(token) => format!("/play/{game}?token={token}"),
+            None => format!("/play/{game}"),
+        }
+    }
+
+    fn subprotocol(&self) -> Option<&'static str> {
+        Some("corelay.v1")
+    }
+
+    fn sign_of_join(&self) -> &'static str {
+        "Welcome"
+    }
+
+    fn hello(&self, _slot: u32) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn heartbeat(&self, _slot: u32) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
+        let record = Move {
+            kind: kind::MOVE,
+            flags: 0,
+            input_seq: (sequence as u16).into(),
+            x: (number_in_room as f32).into(),
+            y: (sequence as f32).into(),
+        };
+        let mask = random(u64::from(sequence), slot) as u32;
+        write_masked(frames, Opcode::Binary, mask, &[record.as_bytes()]);
+    }
+
+    fn hear(
+        &mut self,
+        _slot: u32,
+        message: &Message<'_>,
+        counters: &mut Counters,
+        heard: &mut Heard,
+        tell: &mut dyn FnMut(News<'_>),
+    ) {
+        let Message::Binary(record) = *message else {
+            counters.malformed += 1;
+            return;
+        };
+        match tick_frame(record) {
+            Some(positions) => {
+                counters.tick_frames += 1;
+                counters.keyframes += u64::from(record[0] == kind::KEYFRAME);
+                tell(News::Positions(positions));
+            }
+            None => hear_record(record, counters, heard, tell),
+        }
+    }
+}
+
+/// The positions of a Delta or Keyframe; `None`: another record.
+fn tick_frame(record: &[u8]) -> Option<&[Position]> {
+    let (rest, count) = match *record.first()? {
+        kind::DELTA => {
+            let (header, rest) = DeltaHeader::ref_from_prefix(record).ok()?;
+            (rest, header.position_count.get())
+        }
+        kind::KEYFRAME => {
+            let (header, rest) = KeyframeHeader::ref_from_prefix(record).ok()?;
+            (rest, header.position_count.get())
+        }
+        _ => return None,
+    };
+    let (positions, _) = <[Position]>::ref_from_prefix_with_elems(rest, count as usize).ok()?;
+    Some(positions)
+}
+
+#[cold]
+fn hear_record(record: &[u8], counters: &mut Counters, heard: &mut Heard, tell: &mut dyn FnMut(News<'_>)) {
+    let Some(&kind) = record.first() else {
+        counters.malformed += 1;
+        return;
+    };
+    match kind {
+        kind::WELCOME if record.len() == size_of::<Welcome>() => {
+            heard.joined = true;
+            tell(News::Joined);
+        }
+        kind::ROSTER | kind::EVENT_OUT | kind::PONG => {}
+        kind::RATE_LIMITED => counters.rate_limited += 1,
+        kind::CORRECTION => counters.corrections += 1,
+        kind::NOTICE => counters.notices += 1,
+        kind::ERROR => {
+            counters.errors += 1;
+            let text = record.get(size_of::<ErrorHeader>()..).unwrap_or_default();
+            heard.errors.push(String::from_utf8_lossy(text).into_owned());
+        }
+        _ => counters.malformed += 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::Tokens;
+
+    #[test]
+    fn the_token_is_in_the_query() {
+        let path = |tokens| Native::new(Members::new(1, tokens, |_| "game:a-1".into(), |_| 0)).path(0);
+        assert_eq!(path(Tokens::None), "/play/a-1");
+        assert_eq!(path(Tokens::Same("e.y.J".into())), "/play/a-1?token=e.y.J");
+    }
+
+    #[test]
+    fn a_move_is_one_masked_frame_that_the_relay_can_read() {
+        let native = Native::new(Members::new(1, Tokens::None, |_| "game:a".into(), |_| 0));
+        let mut frame = Vec::new();
+        native.write_move(0, 49, 1_000_001, &mut frame);
+        assert_eq!(frame[..2], [0x82, 0x8C]);
+        let record = crate::frames::unmasked(&frame);
+        let record = corelay::wire::native::decode(&record).unwrap();
+        let corelay::wire::native::Record::Move(record) = record else { panic!("{record:?}") };
+        assert_eq!((record.x.get(), record.y.get()), (49.0, 1_000_001.0));
+        assert_eq!(record.input_seq.get(), 1_000_001_u32 as u16);
+    }
+}

@@ -1,0 +1,215 @@
+//! The Phoenix dialect: each connection joins one topic on `/socket/websocket`; games are moved in by binary pushes.
+
+mod message;
+
+use std::io::Write;
+
+use corelay::wire::frame::Opcode;
+use corelay::wire::native::{Object, Position};
+use zerocopy::FromBytes;
+
+use super::{Dialect, Heard, MOVE_FRAME_BYTES_MAX, Members, News, Presence};
+use crate::counters::Counters;
+use crate::frames::{Message, write_masked};
+use crate::schedule::random;
+use message::{Binary, JoinResponse, Reply, Text};
+
+/// `join_ref` and `ref` of every join; a connection joins once.
+const JOIN_REF: &str = "1";
+/// Moves have the refs from here on.
+const MOVE_REF_FIRST: u32 = 2;
+const MOVE_EVENT: &[u8] = b"game_state";
+const UPDATE_EVENT: &[u8] = b"game_update";
+/// A u32 has at most so many digits.
+const REF_BYTES_MAX: usize = 10;
+/// `n`, `m`, one position, no object.
+const MOVE_DATA_BYTES: usize = 8 + size_of::<Position>();
+/// Longest topic: kind, colon and 64 bytes.
+const TOPIC_BYTES_MAX: usize = 5 + 64;
+/// What is told of a refusal, at most.
+const REASON_CHARS_MAX: usize = 120;
+
+const _: () = assert!(
+    6 + 5 + JOIN_REF.len() + REF_BYTES_MAX + TOPIC_BYTES_MAX + MOVE_EVENT.len() + MOVE_DATA_BYTES
+        <= MOVE_FRAME_BYTES_MAX
+);
+
+/// See the module documentation.
+pub struct Phoenix {
+    members: Members,
+    /// Ids under which the members of games move, from their join replies.
+    player_ids: Vec<u32>,
+}
+
+impl Phoenix {
+    /// Members of any topics.
+    pub fn new(members: Members) -> Self {
+        Self { player_ids: vec![0; members.len()], members }
+    }
+
+    fn hear_binary(&self, slot: u32, bytes: &[u8], counters: &mut Counters, tell: &mut dyn FnMut(News<'_>)) {
+        let update = Binary::parse(bytes)
+            .filter(|binary| binary.topic == self.members.topic(slot).as_bytes())
+            .filter(|binary| binary.event == UPDATE_EVENT)
+            .and_then(|binary| positions(binary.data));
+        let Some(positions) = update else {
+            counters.malformed += 1;
+            return;
+        };
+        counters.tick_frames += 1;
+        tell(News::Positions(positions));
+    }
+
+    fn hear_text(
+        &mut self,
+        slot: u32,
+        text: &[u8],
+        counters: &mut Counters,
+        heard: &mut Heard,
+        tell: &mut dyn FnMut(News<'_>),
+    ) {
+        let Some(Text(join_ref, reference, topic, event, payload)) = Text::parse(text) else {
+            counters.malformed += 1;
+            return;
+        };
+        let of_own_join = topic == self.members.topic(slot) && join_ref.is_none_or(|own| own == JOIN_REF);
+        if !of_own_join {
+            // Answers to heartbeats.
+            counters.malformed += u64::from(topic != "phoenix");
+            return;
+        }
+        match event {
+            "presence_state" => tell(News::Presence(Presence::State)),
+            "presence_diff" => tell(News::Presence(Presence::Diff)),
+            "presence_count" => tell(News::Presence(Presence::Count)),
+            "phx_reply" => {
+                let Ok(reply) = serde_json::from_str::<Reply<'_>>(payload.get()) else {
+                    counters.malformed += 1;
+                    return;
+                };
+                if reference == Some(JOIN_REF) {
+                    self.hear_join_reply(slot, &reply, heard, tell);
+                } else if reply.status != "ok" {
+                    counters.errors += 1;
+                    heard.errors.push(reason(reply.response.get()));
+                }
+            }
+            "phx_close" | "phx_error" => heard.put_out = Some(format!("{event} {}", reason(payload.get()))),
+            "rate_limited" => counters.rate_limited += 1,
+            "correction" => counters.corrections += 1,
+            "disconnect_warning" | "server_draining" => counters.notices += 1,
+            _ => {}
+        }
+    }
+
+    fn hear_join_reply(
+        &mut self,
+        slot: u32,
+        reply: &Reply<'_>,
+        heard: &mut Heard,
+        tell: &mut dyn FnMut(News<'_>),
+    ) {
+        if reply.status != "ok" {
+            heard.put_out = Some(format!("join refused: {}", reason(reply.response.get())));
+            return;
+        }
+        let response: JoinResponse = serde_json::from_str(reply.response.get()).unwrap_or_default();
+        let is_game = self.members.topic(slot).starts_with("game:");
+        match response.player_id {
+            Some(player_id) => self.player_ids[slot as usize] = player_id,
+            None if is_game => {
+                heard.put_out = Some("the join reply has no player_id".to_owned());
+                return;
+            }
+            None => {}
+        }
+        heard.joined = true;
+        tell(News::Joined);
+    }
+}
+
+impl Dialect for Phoenix {
+    fn path(&self, slot: u32) -> String {
+        match self.members.token(slot) {
+            Some(token) => format!("/socket/websocket?token={token}&vsn=2.0.0"),
+            None => "/socket/websocket?vsn=2.0.0".to_owned(),
+        }
+    }
+
+    /// As phoenix.js without `authToken`.
+    fn subprotocol(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn sign_of_join(&self) -> &'static str {
+        "join reply"
+    }
+
+    fn hello(&self, slot: u32) -> Vec<u8> {
+        let topic = self.members.topic(slot);
+        text_frame(&format!(r#"["{JOIN_REF}","{JOIN_REF}","{topic}","phx_join",{{}}]"#), slot)
+    }
+
+    fn heartbeat(&self, slot: u32) -> Option<Vec<u8>> {
+        Some(text_frame(r#"[null,"0","phoenix","heartbeat",{}]"#, slot))
+    }
+
+    fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
+        let topic = self.members.topic(slot).as_bytes();
+        let mut digits = [0; REF_BYTES_MAX];
+        let mut unwritten = &mut digits[..];
+        write!(unwritten, "{}", sequence.saturating_add(MOVE_REF_FIRST - 1)).expect("a u32 fits");
+        let digits_bytes = REF_BYTES_MAX - unwritten.len();
+        let reference = &digits[..digits_bytes];
+
+        let lengths =
+            [JOIN_REF.len(), reference.len(), topic.len(), MOVE_EVENT.len()].map(|bytes| bytes as u8);
+        let mut data = [0; MOVE_DATA_BYTES];
+        data[..4].copy_from_slice(&1_u32.to_be_bytes());
+        data[8..12].copy_from_slice(&self.player_ids[slot as usize].to_be_bytes());
+        data[12..16].copy_from_slice(&(number_in_room as f32).to_be_bytes());
+        data[16..].copy_from_slice(&(sequence as f32).to_be_bytes());
+        let mask = random(u64::from(sequence), slot) as u32;
+        let parts = [&[0], &lengths[..], JOIN_REF.as_bytes(), reference, topic, MOVE_EVENT, &data];
+        write_masked(frames, Opcode::Binary, mask, &parts);
+    }
+
+    fn hear(
+        &mut self,
+        slot: u32,
+        message: &Message<'_>,
+        counters: &mut Counters,
+        heard: &mut Heard,
+        tell: &mut dyn FnMut(News<'_>),
+    ) {
+        match message {
+            Message::Binary(bytes) => self.hear_binary(slot, bytes, counters, tell),
+            Message::Text(text) => self.hear_text(slot, text, counters, heard, tell),
+            // The connection deals with these itself.
+            Message::Ping(_) | Message::Pong | Message::Close(..) => {}
+        }
+    }
+}
+
+fn text_frame(text: &str, slot: u32) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_masked(&mut frame, Opcode::Text, random(0, slot) as u32, &[text.as_bytes()]);
+    frame
+}
+
+/// `<<n u32, m u32, n × position, m × object>>`, exactly.
+fn positions(data: &[u8]) -> Option<&[Position]> {
+    let (head, rest) = data.split_at_checked(8)?;
+    let count = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
+    let (positions, objects) = <[Position]>::ref_from_prefix_with_elems(rest, count(0)).ok()?;
+    (objects.len() == count(4) * size_of::<Object>()).then_some(positions)
+}
+
+/// The `reason` of a payload, or the payload.
+fn reason(payload: &str) -> String {
+    let response: JoinResponse = serde_json::from_str(payload).unwrap_or_default();
+    response.reason.unwrap_or_else(|| payload.to_owned()).chars().take(REASON_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Recorded bytes of a whole connection, in every split; and what is sent.
+
+use std::fmt::Write;
+
+use tungstenite::handshake::derive_accept_key;
+
+use super::*;
+use crate::client::Client;
+use crate::frames::{control_frame, unmasked};
+use crate::handshake::Handshake;
+use crate::tokens::Tokens;
+
+const TOPIC: &str = "game:load-1-0";
+const JOIN_REPLY: &str = r#"["1","1","game:load-1-0","phx_reply",{"status":"ok","response":{"epoch":"7","seq":0,"user_id":"guest-1","player_id":41,"tick_hz":20}}]"#;
+
+fn phoenix() -> Phoenix {
+    Phoenix::new(Members::new(1, Tokens::None, |_| TOPIC.into(), |slot| slot))
+}
+
+fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    if payload.len() <= 125 {
+        frame.push(payload.len() as u8);
+    } else {
+        frame.push(126);
+        frame.extend((payload.len() as u16).to_be_bytes());
+    }
+    frame.extend(payload);
+    frame
+}
+
+fn text(text: &str) -> Vec<u8> {
+    server_frame(0x81, text.as_bytes())
+}
+
+/// `head`, the topic, `game_update`, and positions of the players 41, 42, … at (number in room, sequence).
+fn update(head: &[u8], moves: &[(u32, u32)], objects: u32) -> Vec<u8> {
+    let mut payload = [head, TOPIC.as_bytes(), b"game_update"].concat();
+    payload.extend((moves.len() as u32).to_be_bytes());
+    payload.extend(objects.to_be_bytes());
+    for &(number, sequence) in moves {
+        payload.extend((41 + number).to_be_bytes());
+        payload.extend((number as f32).to_be_bytes());
+        payload.extend((sequence as f32).to_be_bytes());
+    }
+    payload.extend(vec![0; objects as usize * 16]);
+    server_frame(0x82, &payload)
+}
+
+/// Everything that was heard and told of `bytes` in pieces, as text, and the counters.
+fn hear_in_pieces(bytes: &[u8], mut piece_bytes: impl FnMut() -> usize) -> (String, Counters) {
+    let (mut client, mut phoenix, mut counters) = (Client::default(), phoenix(), Counters::default());
+    let handshake = Handshake::new("relay".into());
+    let mut log = String::new();
+    let (mut all, mut rest) = (Heard::default(), bytes);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(piece_bytes().clamp(1, rest.len()));
+        rest = after;
+        let mut tell = |news: News<'_>| match news {
+            News::Positions(positions) => {
+                let moves = positions.iter().map(|position| {
+                    (position.player_id.get(), position.x.get() as u32, position.y.get() as u32)
+                });
+                writeln!(log, "{:?}", moves.collect::<Vec<_>>()).unwrap();
+            }
+            News::Joined | News::Presence(_) => writeln!(log, "{news:?}").unwrap(),
+        };
+        let heard = client.handle_received(0, piece, &handshake, &mut phoenix, &mut counters, &mut tell);
+        let heard = heard.unwrap();
+        all.upgraded |= heard.upgraded;
+        all.joined |= heard.joined;
+        all.put_out = all.put_out.or(heard.put_out);
+        all.pongs.extend(heard.pongs);
+        all.close = all.close.or(heard.close);
+        all.errors.extend(heard.errors);
+    }
+    writeln!(log, "{all:?}").unwrap();
+    (log, counters)
+}
+
+fn hear(bytes: &[u8]) -> (Heard, Counters) {
+    let mut decoder = crate::frames::Decoder::default();
+    let (mut heard, mut counters) = (Heard::default(), Counters::default());
+    let mut phoenix = phoenix();
+    decoder
+        .receive(bytes, |message| phoenix.hear(0, &message, &mut counters, &mut heard, &mut |_| {}))
+        .unwrap();
+    (heard, counters)
+}
+
+#[test]
+fn a_connection_is_read_from_the_upgrade_to_the_close_in_any_pieces() {
+    let request = String::from_utf8(Handshake::new("relay".into()).request("/", None)).unwrap();
+    let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+    let accept = derive_accept_key(key.as_bytes());
+    let mut bytes =
+        format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes();
+    bytes.extend(text(JOIN_REPLY));
+    bytes.extend(text(
+        r#"["1",null,"game:load-1-0","presence_state",{"guest-1":{"metas":[{"phx_ref":"F1"}]}}]"#,
+    ));
+    // Push: kind, lengths of join_ref, topic, event, then join_ref.
+    bytes.extend(update(b"\x00\x01\x0d\x0b1", &[(0, 1), (1, 2)], 1));
+    bytes.extend(text(
+        r#"[null,null,"game:load-1-0","presence_diff",{"joins":{"guest-2":{"metas":[]}},"leaves":{}}]"#,
+    ));
+    bytes.extend(text(
+        r#"[null,null,"game:load-1-0","user_joined",{"user":{"id":"guest-2"},"online_count":2}]"#,
+    ));
+    bytes.extend(text(r#"[null,null,"game:load-1-0","presence_count",{"online":300}]"#));
+    bytes.extend([0x89, 2, b'h', b'i']);
+    // Broadcast: kind, lengths of topic and event.
+    bytes.extend(update(b"\x02\x0d\x0b", &(0..40).map(|number| (number, 9)).collect::<Vec<_>>(), 0));
+    bytes.extend(text(r#"[null,"0","phoenix","phx_reply",{"status":"ok","response":{}}]"#));
+    bytes.extend(text(
+        r#"["1",null,"game:load-1-0","rate_limited",{"class":"move","message":"slower","retry_after":900}]"#,
+    ));
+    bytes.extend(text(
+        r#"["1",null,"game:load-1-0","correction",{"reason":1,"x":1.0,"y":2.0,"input_seq":0}]"#,
+    ));
+    bytes.extend(text(r#"["1",null,"game:load-1-0","server_draining",{"timeout":30000}]"#));
+    bytes.extend(text(
+        r#"["1","7","game:load-1-0","phx_reply",{"status":"error","response":{"reason":"malformed"}}]"#,
+    ));
+    bytes.extend(b"\x88\x07\x03\xF4drain");
+
+    let (whole, counters) = hear_in_pieces(&bytes, || usize::MAX);
+    let lines: Vec<_> = whole.lines().collect();
+    assert_eq!(lines[..3], ["Joined", "Presence(State)", "[(41, 0, 1), (42, 1, 2)]"]);
+    assert_eq!(lines[3..5], ["Presence(Diff)", "Presence(Count)"]);
+    assert!(lines[5].ends_with("(80, 39, 9)]"), "{}", lines[5]);
+    let heard = Heard {
+        upgraded: true,
+        joined: true,
+        put_out: None,
+        pongs: control_frame(Opcode::Pong, b"hi", 0x5EED_5EED),
+        close: Some((1012, "drain".into())),
+        errors: vec!["malformed".into()],
+    };
+    assert_eq!(lines[6..], [format!("{heard:?}")]);
+    let expected = Counters {
+        frames: 14,
+        bytes: bytes.len() as u64,
+        tick_frames: 2,
+        rate_limited: 1,
+        corrections: 1,
+        errors: 1,
+        notices: 1,
+        ..Counters::default()
+    };
+    assert_eq!(counters, expected);
+    for seed in 0..200 {
+        let mut number = 0;
+        let pieces = hear_in_pieces(&bytes, || {
+            number += 1;
+            random(seed, number) as usize % [2, 30, 700][seed as usize % 3]
+        });
+        assert_eq!(pieces, (whole.clone(), counters), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_no_update_of_the_own_game_is_malformed() {
+    let good = update(b"\x02\x0d\x0b", &[(0, 1)], 0);
+    assert_eq!(hear(&good).1.malformed, 0);
+    let topic_at = 2 + 3;
+    for (at, byte) in
+        [(2, 1), (3, 0x0c), (topic_at, b'G'), (topic_at + 13, b'G'), (topic_at + 27, 2), (topic_at + 31, 1)]
+    {
+        let mut bad = good.clone();
+        bad[at] = byte;
+        let (_, counters) = hear(&bad);
+        assert_eq!((counters.malformed, counters.tick_frames), (1, 0), "byte {at}");
+    }
+    for bad in [
+        "",
+        "[]",
+        r#"[null,null,"game:load-1-0","x"]"#,
+        r#"[null,null,"game:other","x",{}]"#,
+        r#"["2",null,"game:load-1-0","x",{}]"#,
+    ] {
+        assert_eq!(hear(&text(bad)).1.malformed, 1, "{bad}");
+    }
+    let bad_reply = text(r#"["1","1","game:load-1-0","phx_reply",{}]"#);
+    assert_eq!((hear(&bad_reply).0.joined, hear(&bad_reply).1.malformed), (false, 1));
+}
+
+#[test]
+fn who_is_refused_or_put_out_is_told_why() {
+    let put_out = |message: &str| hear(&text(message)).0.put_out.unwrap();
+    let refused =
+        r#"["1","1","game:load-1-0","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]"#;
+    assert_eq!(put_out(refused), "join refused: unauthorized");
+    let unmatched = r#"[null,"1","game:load-1-0","phx_reply",{"status":"error","response":{"errors":1}}]"#;
+    assert_eq!(put_out(unmatched), r#"join refused: {"errors":1}"#);
+    let no_id = r#"["1","1","game:load-1-0","phx_reply",{"status":"ok","response":{}}]"#;
+    assert_eq!(put_out(no_id), "the join reply has no player_id");
+    assert_eq!(put_out(r#"["1","1","game:load-1-0","phx_close",{}]"#), "phx_close {}");
+    let crash = r#"["1","1","game:load-1-0","phx_error",{"reason":"channel_crash"}]"#;
+    assert_eq!(put_out(crash), "phx_error channel_crash");
+}
+
+#[test]
+fn a_move_is_the_binary_push_of_the_protocol_page() {
+    let mut phoenix = phoenix();
+    let (mut heard, mut counters) = (Heard::default(), Counters::default());
+    phoenix.hear(0, &Message::Text(JOIN_REPLY.as_bytes()), &mut counters, &mut heard, &mut |_| {});
+    assert!(heard.joined);
+    let mut frames = Vec::new();
+    phoenix.write_move(0, 3, 1234, &mut frames);
+    let expected = [
+        &b"\x00\x01\x04\x0d\x0a1\x31\x32\x33\x35game:load-1-0game_state"[..],
+        &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 41],
+        &3.0_f32.to_be_bytes(),
+        &1234.0_f32.to_be_bytes(),
+    ];
+    assert_eq!(frames[0], 0x82);
+    assert_eq!(unmasked(&frames), expected.concat());
+
+    let longest = format!("game:{}", "x".repeat(64));
+    let phoenix = Phoenix::new(Members::new(1, Tokens::None, |_| longest.clone(), |slot| slot));
+    frames.clear();
+    phoenix.write_move(0, u32::MAX, u32::MAX, &mut frames);
+    assert!(frames.len() <= MOVE_FRAME_BYTES_MAX, "{}", frames.len());
+}
+
+#[test]
+fn join_and_heartbeat_are_those_of_phoenix_js() {
+    let phoenix = phoenix();
+    assert_eq!(phoenix.path(0), "/socket/websocket?vsn=2.0.0");
+    assert_eq!(unmasked(&phoenix.hello(0)), br#"["1","1","game:load-1-0","phx_join",{}]"#);
+    assert_eq!(unmasked(&phoenix.heartbeat(0).unwrap()), br#"[null,"0","phoenix","heartbeat",{}]"#);
+    let members = Members::new(1, Tokens::Same("e.y.J".into()), |_| TOPIC.into(), |slot| slot);
+    assert_eq!(Phoenix::new(members).path(0), "/socket/websocket?token=e.y.J&vsn=2.0.0");
+}
