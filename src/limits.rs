@@ -19,6 +19,14 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const USER_ID_BYTES_MAX: usize = 128;
 /// Secret that signs tokens with HS256: as long as its hash (RFC 7518 section 3.2). Shorter: not accepted at start.
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
+/// Keys of tokens at once. A token that names none costs a signature check for each.
+pub const TOKEN_KEYS_MAX: usize = 16;
+/// `kid` of a key.
+pub const KEY_ID_BYTES_MAX: usize = 64;
+/// What the admin pages want from operators. Shorter could be guessed: not accepted at start.
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+/// How long the answer to a kick waits for the shards, whose loops turn far more often.
+pub const KICK_WAIT: Duration = Duration::from_secs(2);
 /// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
 pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
 

@@ -245,7 +245,7 @@ const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 fn world_with_tokens() -> World {
     let verifier = Verifier::new(Algorithm::Hs256, SECRET).expect("a good secret");
-    World::new(Settings { verifier: Some(verifier), ..Settings::default() })
+    World::new(Settings { verifier: Some(verifier.into()), ..Settings::default() })
 }
 
 fn token_for(user: &str, change: impl FnOnce(&mut Claims)) -> String {

@@ -1,6 +1,7 @@
 //! Checks what only the whole configuration can tell, and turns it into what the shards need.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::ConfigError;
 use super::keys::Draft;
@@ -32,7 +33,7 @@ pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<C
             development,
             echo: draft.enable_echo,
         },
-        verifier,
+        verifier: verifier.map(Arc::new),
         games: draft.games,
         rates: draft.rates,
         liveness: draft.liveness,

@@ -54,6 +54,12 @@ impl Games {
         self.by_name.get(name).copied()
     }
 
+    /// Every game, in order of index.
+    pub fn iter(&self) -> impl Iterator<Item = (GameIndex, &Game)> {
+        let entries = self.slots.iter().enumerate();
+        entries.filter_map(|(slot, entry)| Some((GameIndex(slot as u32), &entry.as_ref()?.game)))
+    }
+
     /// Takes a new game in.
     pub fn insert(&mut self, game: Game) -> GameIndex {
         let name = game.name().clone();

@@ -8,6 +8,7 @@ mod connections;
 mod deadlines;
 mod drain;
 mod games;
+mod kick;
 pub mod peer;
 pub mod placement;
 mod play;
@@ -40,6 +41,7 @@ use crate::session::{Dialect, Lifecycle, Session};
 use crate::time::{Instant, Now};
 pub use crate::wire::encoded::Frames;
 use crate::wire::encoded::{Encoded, FramePool};
+use crate::wire::token::Verifier;
 
 /// What the rim must do.
 #[derive(Debug)]
@@ -115,6 +117,8 @@ pub enum Admission {
 pub struct Shard {
     id: ShardId,
     settings: Arc<Settings>,
+    /// Checks tokens; `None`: development mode.
+    verifier: Option<Arc<Verifier>>,
     metrics: Arc<ShardMetrics>,
     random: ChaCha12Rng,
     connections: Connections,
@@ -144,6 +148,7 @@ impl Shard {
         let slots = settings.connections_per_shard_max + 2 * limits::CONNECTIONS_RESERVE;
         Self {
             id,
+            verifier: settings.verifier.clone(),
             settings,
             metrics,
             random: ChaCha12Rng::from_seed(seed),
@@ -238,6 +243,8 @@ impl Shard {
     pub fn handle_peer(&mut self, message: PeerMessage, now: Now) {
         match message {
             PeerMessage::Drain => self.start_drain(now),
+            PeerMessage::Keys(verifier) => self.verifier = Some(verifier),
+            PeerMessage::Kick { user, tally } => tally.answer(self.kick(&user, now)),
         }
         self.close_overflowed(now);
     }

@@ -47,7 +47,7 @@ impl Shard {
     /// Whether the request may go on, and as whom.
     fn admit(&self, request: &Upgrade, now: Now) -> Result<Option<Claims>, Refusal> {
         self.refuse_while_draining()?;
-        let Some(verifier) = &self.settings.verifier else { return Ok(None) };
+        let Some(verifier) = &self.verifier else { return Ok(None) };
         let game = match &request.route {
             Route::Play { game, .. } => game,
             Route::Echo => return Ok(None),
@@ -245,7 +245,7 @@ impl Shard {
         if let Some(connection) = self.connections.find(conn) {
             connection.seat = Some(seat);
         }
-        let development = self.settings.verifier.is_none();
+        let development = self.verifier.is_none();
         let Some(game) = self.games.game(seat.game) else { return Vec::new() };
         let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, now) else {
             return Vec::new();

@@ -1,5 +1,6 @@
 //! What an operator can set, as the core wants it: checked, resolved, immutable, shared by all shards.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
@@ -18,8 +19,8 @@ pub struct Settings {
     pub connections_per_shard_max: u32,
     /// Which requests are upgraded.
     pub upgrade: UpgradeRules,
-    /// `None`: development mode, everybody is a guest.
-    pub verifier: Option<Verifier>,
+    /// The keys at the start, which `PeerMessage::Keys` replaces; `None`: development mode, everybody is a guest.
+    pub verifier: Option<Arc<Verifier>>,
     /// Rules by game name pattern (a `*` stands for any run of characters); the first that fits wins.
     pub games: Vec<GameRules>,
     /// Rate limits of a player.

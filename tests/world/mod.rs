@@ -122,9 +122,9 @@ impl World {
         self.run();
     }
 
-    pub fn tell_shards(&mut self, message: PeerMessage) {
+    pub fn tell_shards(&mut self, message: &PeerMessage) {
         for shard in &mut self.shards {
-            shard.handle_peer(message, self.now);
+            shard.handle_peer(message.clone(), self.now);
         }
         self.run();
     }

@@ -60,6 +60,42 @@ impl FromStr for Algorithm {
     }
 }
 
+/// A set of algorithms: those of all keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Algorithms(u8);
+
+impl Algorithms {
+    /// Takes one in.
+    pub fn insert(&mut self, algorithm: Algorithm) {
+        self.0 |= 1 << algorithm as u8;
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(self, algorithm: Algorithm) -> bool {
+        self.0 & 1 << algorithm as u8 != 0
+    }
+}
+
+impl From<Algorithm> for Algorithms {
+    fn from(algorithm: Algorithm) -> Self {
+        let mut algorithms = Self::default();
+        algorithms.insert(algorithm);
+        algorithms
+    }
+}
+
+impl fmt::Display for Algorithms {
+    /// `HS256 or ES256`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = Algorithm::ALL.into_iter().filter(|algorithm| self.contains(*algorithm));
+        for (index, algorithm) in members.enumerate() {
+            f.write_str(if index == 0 { "" } else { " or " })?;
+            f.write_str(algorithm.name())?;
+        }
+        Ok(())
+    }
+}
+
 /// Not the name of an `Algorithm`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no algorithm for tokens; HS256, RS256, ES256 and EdDSA are")]

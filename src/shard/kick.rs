@@ -1,0 +1,49 @@
+//! Removing a user: an operator's order, carried out on every shard.
+
+use super::Shard;
+use super::connections::SeatRef;
+use super::games::GameIndex;
+use crate::ids::ConnId;
+use crate::reasons::{CloseReason, LeaveReason};
+use crate::room::seats::SeatIndex;
+use crate::time::Now;
+
+/// A seat of the user, and its connection; `None`: the seat is held.
+type Found = (GameIndex, SeatIndex, Option<ConnId>);
+
+impl Shard {
+    /// Closes every connection of `user` on this shard, frees its held seats, and returns how many connections it closed. It may
+    /// come back, as long as it has a token.
+    pub(super) fn kick(&mut self, user: &str, now: Now) -> u32 {
+        self.kick_players(user, now)
+    }
+
+    /// Those that play in the native dialect.
+    fn kick_players(&mut self, user: &str, now: Now) -> u32 {
+        let mut disconnected = 0;
+        for (game, seat, conn) in self.seats_of(user) {
+            match conn {
+                Some(conn) => {
+                    self.close(conn, CloseReason::Kicked, now);
+                    disconnected += 1;
+                }
+                None => {
+                    self.metrics.seats_held.subtract(1);
+                    self.held_rates.remove(&(game, seat));
+                    let seat = SeatRef { game, seat, host: false, resume_unconfirmed: false };
+                    self.free_seat(seat, LeaveReason::Kicked, now);
+                }
+            }
+        }
+        disconnected
+    }
+
+    /// In all games. It looks at every seat of the shard: kicks are rare, and an index of users would cost every player memory.
+    fn seats_of(&self, user: &str) -> Vec<Found> {
+        let seats = self.games.iter().flat_map(|(game, entry)| {
+            let taken = entry.seats().taken().filter(|(_, seat)| seat.user() == user);
+            taken.map(move |(index, seat)| (game, index, seat.conn()))
+        });
+        seats.collect()
+    }
+}

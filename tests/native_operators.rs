@@ -1,0 +1,105 @@
+//! What an operator does to players: users are kicked, and keys change under those who play.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
+
+mod world;
+
+use std::sync::Arc;
+
+use corelay::reasons::LeaveReason;
+use corelay::shard::peer::{KickTally, PeerMessage};
+use corelay::shard::settings::Settings;
+use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
+use world::client::{ClientId, Record};
+use world::{STARTED_AT_S, World};
+
+const OLD_SECRET: &[u8] = b"the old secret of thirty-two bytes";
+const NEW_SECRET: &[u8] = b"the new secret of thirty-two bytes";
+
+fn verifier(secret: &[u8]) -> Arc<Verifier> {
+    Verifier::new(Algorithm::Hs256, secret).expect("a good secret").into()
+}
+
+fn world_with_tokens(shards: u16) -> World {
+    World::new(Settings { shards, verifier: Some(verifier(OLD_SECRET)), ..Settings::default() })
+}
+
+fn token_for(user: &str, secret: &[u8]) -> String {
+    let claims = Claims {
+        user: user.into(),
+        expires_at_s: STARTED_AT_S + 3600,
+        name: None,
+        topics: [TopicPattern::new("*")].into(),
+        host: false,
+    };
+    token::sign(Algorithm::Hs256, secret, &claims).expect("claims can be signed")
+}
+
+fn join(world: &mut World, game: &str, user: &str) -> ClientId {
+    world.join(&format!("/play/{game}?token={}", token_for(user, OLD_SECRET)))
+}
+
+/// The tally of a kick that every shard was told of.
+fn kick(world: &mut World, user: &str) -> (u32, u32) {
+    let tally = Arc::new(KickTally::default());
+    world.tell_shards(&PeerMessage::Kick { user: user.into(), tally: tally.clone() });
+    (tally.answers(), tally.disconnected())
+}
+
+/// The players that left, with the reason, of all rosters that came.
+fn left(world: &mut World, client: ClientId) -> Vec<(u32, u8)> {
+    let records = world.client(client).records();
+    let left = |record| if let Record::Roster { left, .. } = record { left } else { Vec::new() };
+    records.into_iter().flat_map(left).collect()
+}
+
+#[test]
+fn a_kicked_user_is_closed_in_every_game_of_every_shard() {
+    let mut world = world_with_tokens(2);
+    // Names enough to fall on both shards.
+    let games = ["a", "b", "c", "d", "e", "f"];
+    let anns: Vec<ClientId> = games.map(|game| join(&mut world, game, "ann")).into();
+    let bob = join(&mut world, "a", "bob");
+    let shards: Vec<u64> = world.metrics.iter().map(|metrics| metrics.games.value()).collect();
+    assert!(shards.iter().all(|games| *games > 0), "{shards:?}");
+    world.advance_ms(100);
+    left(&mut world, bob);
+
+    assert_eq!(kick(&mut world, "ann"), (2, 6));
+    for ann in anns {
+        assert_eq!(world.client(ann).close_frame(), Some((1001, "kicked".into())));
+    }
+    world.advance_ms(100);
+    assert_eq!(left(&mut world, bob), [(1, LeaveReason::Kicked.index() as u8)]);
+    assert_eq!(world.count(|metrics| metrics.seats.value()), 1, "her seats are free");
+    assert_eq!(kick(&mut world, "ann"), (2, 0));
+    join(&mut world, "a", "ann");
+}
+
+#[test]
+fn a_held_seat_is_freed_by_a_kick() {
+    let mut world = world_with_tokens(1);
+    let ann = join(&mut world, "a", "ann");
+    let bob = join(&mut world, "a", "bob");
+    world.hang_up(ann);
+    world.advance_ms(100);
+    left(&mut world, bob);
+    assert_eq!(world.count(|metrics| metrics.seats_held.value()), 1);
+    assert_eq!(kick(&mut world, "ann"), (1, 0), "no connection of hers was open");
+    assert_eq!(world.count(|metrics| metrics.seats_held.value()), 0);
+    world.advance_ms(100);
+    assert_eq!(left(&mut world, bob), [(1, LeaveReason::Kicked.index() as u8)]);
+}
+
+#[test]
+fn new_keys_count_for_joins_from_then_on() {
+    let mut world = world_with_tokens(2);
+    let ann = join(&mut world, "a", "ann");
+    world.tell_shards(&PeerMessage::Keys(verifier(NEW_SECRET)));
+    let with_old = world.request(&format!("/play/a?token={}", token_for("bob", OLD_SECRET)));
+    let (status, text) = world.client(with_old).response();
+    assert!(status == 403 && text.contains("signature"), "{text}");
+    world.join(&format!("/play/a?token={}", token_for("bob", NEW_SECRET)));
+    world.advance_ms(100);
+    let records = world.client(ann).records();
+    assert!(matches!(records[..], [Record::Roster { .. }, ..]), "who plays goes on: {records:?}");
+}
