@@ -132,7 +132,7 @@ pub const PRESENCE_LIST_MAX: u32 = 256;
 /// How many are there is told at most this often.
 pub const PRESENCE_COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Text of presence, without the head that the room puts around it. More is split.
-pub const PRESENCE_TEXT_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - 1024;
+pub const PRESENCE_TEXT_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX;
 
 // ── Rates (PROTOCOL section 7) ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use super::frames::{self, Contents, First, Positions};
+use super::game_channels::GameChannels;
 use super::history::{History, Missed};
 use super::objects::Objects;
 use super::roster::{self, RosterChanges};
@@ -72,24 +73,38 @@ impl Default for GameRules {
 #[derive(Debug)]
 pub struct Game {
     name: TopicName,
-    rules: GameRules,
-    clock: TickClock,
-    epoch: u64,
-    events: History<PastEvent>,
-    seats: Seats,
-    positions: Positions,
+    pub(super) rules: GameRules,
+    pub(super) clock: TickClock,
+    pub(super) epoch: u64,
+    pub(super) events: History<PastEvent>,
+    pub(super) seats: Seats,
+    pub(super) positions: Positions,
     /// Distances covered lately, by seat; only where the game has a maximum speed.
     speeds: Vec<SpeedWindow>,
-    objects: Objects,
-    gone_players: Vec<u32>,
+    pub(super) objects: Objects,
+    pub(super) gone_players: Vec<u32>,
     roster: RosterChanges,
+    /// Only while somebody plays in a Phoenix channel.
+    pub(super) channels: Option<Box<GameChannels>>,
 }
 
+/// An event that happened.
 #[derive(Debug)]
-struct PastEvent {
-    sender: PlayerId,
-    scope: Scope,
-    encoded: Encoded,
+pub(super) struct PastEvent {
+    pub(super) sender: PlayerId,
+    pub(super) scope: Scope,
+    pub(super) format: PayloadFormat,
+    /// The native record.
+    pub(super) encoded: Encoded,
+}
+
+/// What the payload of an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadFormat {
+    /// Bytes that only the players understand.
+    Bytes,
+    /// JSON, from a Phoenix client.
+    Json,
 }
 
 /// What became of a Move.
@@ -114,8 +129,8 @@ pub enum Moved {
 pub struct Resumed {
     /// The seat.
     pub seat: SeatIndex,
-    /// The connection that had it until now.
-    pub replaced: Option<ConnId>,
+    /// Who had it until now.
+    pub before: Occupancy,
 }
 
 /// The first frames of a member, in the order they are sent.
@@ -142,6 +157,7 @@ impl Game {
             objects: Objects::default(),
             gone_players: Vec::new(),
             roster: RosterChanges::default(),
+            channels: None,
         }
     }
 
@@ -168,36 +184,42 @@ impl Game {
     // ── Coming and going ────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Seats a newcomer; `None`: every seat is taken.
-    pub fn join(&mut self, newcomer: &Newcomer<'_>) -> Option<SeatIndex> {
+    pub fn join(&mut self, newcomer: &Newcomer<'_>, now: Instant) -> Option<SeatIndex> {
         if self.seats.len() >= self.rules.players_max as usize {
             return None;
         }
         let seat = self.seats.take(newcomer);
         self.positions.grow(self.seats.slots());
         self.roster.joined(self.player(seat)?);
-        self.roster.informed(seat);
+        if newcomer.occupancy.is_native() {
+            self.roster.informed(seat);
+            self.tell_channels_joined(seat, now);
+        }
         Some(seat)
     }
 
-    /// Gives the seat that `token` names to connection `conn`, under `new_token`; `None`: there is no such seat, or it is
-    /// another user's (`user`: whose token the client showed; `None` in development mode, where every guest is new).
+    /// Gives the seat that `token` names to `occupant`, under `new_token`; `None`: there is no such seat, or it is another
+    /// user's (`user`: whose token the client showed; `None` in development mode, where every guest is new).
     pub fn resume(
         &mut self,
         token: ResumeToken,
         user: Option<&str>,
-        conn: ConnId,
+        occupant: Occupancy,
         new_token: ResumeToken,
+        now: Instant,
     ) -> Option<Resumed> {
         let index = self.seats.find_token(token)?;
         let seat = self.seats.seat_mut(index)?;
         if user.is_some_and(|user| user != seat.user()) {
             return None;
         }
-        let replaced = seat.conn();
-        seat.occupancy = Occupancy::Connected(conn);
+        let before = std::mem::replace(&mut seat.occupancy, occupant);
         self.seats.replace_token(index, token, new_token);
-        self.roster.informed(index);
-        Some(Resumed { seat: index, replaced })
+        if occupant.is_native() {
+            self.roster.informed(index);
+        }
+        self.tell_channels_resumed(index, before, now);
+        Some(Resumed { seat: index, before })
     }
 
     /// The client of a resumed seat was heard: it is taken to have its new token, and the one before is good no more.
@@ -252,15 +274,17 @@ impl Game {
     }
 
     /// Holds the seat of a lost connection until `until`.
-    pub fn hold(&mut self, index: SeatIndex, until: Instant) {
+    pub fn hold(&mut self, index: SeatIndex, until: Instant, now: Instant) {
         if let Some(seat) = self.seats.seat_mut(index) {
-            seat.occupancy = Occupancy::HeldUntil(until);
+            let before = std::mem::replace(&mut seat.occupancy, Occupancy::HeldUntil(until));
+            self.tell_channels_held(index, before, now);
         }
     }
 
     /// Frees a seat, with its position and objects.
-    pub fn leave(&mut self, index: SeatIndex, reason: LeaveReason) {
+    pub fn leave(&mut self, index: SeatIndex, reason: LeaveReason, now: Instant) {
         let Some(seat) = self.seats.free(index) else { return };
+        self.tell_channels_left(&seat, reason, now);
         if let Some(player) = self.positions.remove(index.slot()) {
             self.gone_players.push(player.0);
         }
@@ -346,8 +370,16 @@ impl Game {
         self.objects.remove(player.0, object_id).map_err(|code| object_error(code, object_id))
     }
 
-    /// A player sends an event: the record for its receivers, or `None` when the target does not exist.
-    pub fn event(&mut self, index: SeatIndex, scope: Scope, code: u16, payload: &[u8]) -> Option<Encoded> {
+    /// A player sends an event: the record for its native receivers, or `None` when the target does not exist. Channels are
+    /// told by effects.
+    pub fn event(
+        &mut self,
+        index: SeatIndex,
+        scope: Scope,
+        code: u16,
+        format: PayloadFormat,
+        payload: &[u8],
+    ) -> Option<Encoded> {
         let sender = self.player(index)?;
         let scope_byte = match scope {
             Scope::Others => 0,
@@ -368,9 +400,11 @@ impl Game {
             let mut record = Vec::with_capacity(size_of::<EventOutHeader>() + payload.len());
             record.extend_from_slice(header.as_bytes());
             record.extend_from_slice(payload);
-            PastEvent { sender, scope, encoded: Encoded::message(Opcode::Binary, &record) }
+            PastEvent { sender, scope, format, encoded: Encoded::message(Opcode::Binary, &record) }
         });
-        Some(event.encoded.clone())
+        let encoded = event.encoded.clone();
+        self.tell_channels_event(index);
+        Some(encoded)
     }
 
     /// Connections that get an event of `sender`.
@@ -438,7 +472,7 @@ impl Game {
         }
     }
 
-    fn player(&self, index: SeatIndex) -> Option<PlayerId> {
+    pub(super) fn player(&self, index: SeatIndex) -> Option<PlayerId> {
         self.seats.seat(index).map(|seat| seat.player)
     }
 
@@ -449,7 +483,7 @@ impl Game {
     }
 }
 
-fn receives(scope: Scope, sender: PlayerId, receiver: PlayerId) -> bool {
+pub(super) fn receives(scope: Scope, sender: PlayerId, receiver: PlayerId) -> bool {
     match scope {
         Scope::Others => receiver != sender,
         Scope::All => true,

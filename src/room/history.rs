@@ -44,6 +44,11 @@ impl<T> History<T> {
         self.kept.back().expect("it was just pushed")
     }
 
+    /// The kept events, oldest first.
+    pub fn kept(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.kept.iter()
+    }
+
     /// What came after `seen`.
     pub fn since(&self, seen: u64) -> Missed<impl Iterator<Item = &T>> {
         if seen > self.seq {

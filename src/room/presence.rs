@@ -6,7 +6,7 @@ mod meta;
 mod model_tests;
 mod texts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::mem;
 use std::sync::Arc;
@@ -56,6 +56,19 @@ pub struct Presence {
     count_not_before: Instant,
     /// What `state` gives while nothing changes. A flush forgets it: an idle topic keeps no text.
     encoded: Option<Vec<Arc<str>>>,
+}
+
+/// One user of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User<'a> {
+    /// User id.
+    pub id: &'a str,
+    /// Display name.
+    pub name: &'a str,
+    /// Status.
+    pub status: &'a str,
+    /// When it came, in unix seconds.
+    pub joined_at_s: u64,
 }
 
 type Members = BTreeMap<MemberNumber, Box<Member>>;
@@ -191,6 +204,16 @@ impl Presence {
         }
         self.seen.state(member, self.next_reference);
         self.list()
+    }
+
+    /// Every user that is here, once: what it said first.
+    pub fn users(&self) -> impl Iterator<Item = User<'_>> {
+        let mut told = BTreeSet::new();
+        self.members.values().filter_map(move |member| {
+            let status = member.status.as_deref().unwrap_or(ONLINE);
+            let user = User { id: &member.user, name: &member.name, status, joined_at_s: member.joined_at_s };
+            told.insert(&*member.user).then_some(user)
+        })
     }
 
     /// When `flush` has something to say.

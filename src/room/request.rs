@@ -142,11 +142,27 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The one member that it is for; `None`: all.
+    pub fn to(&self) -> Option<Address> {
+        match self {
+            Self::Joined { to, .. }
+            | Self::Refused { to, .. }
+            | Self::Reply { to, .. }
+            | Self::Push { to, .. }
+            | Self::Whole { to, .. }
+            | Self::Left { to }
+            | Self::Replaced { to } => Some(*to),
+            Self::Broadcast { .. } => None,
+        }
+    }
+}
+
 /// The state of a game as one member gets it: `game_update`.
 #[derive(Debug)]
 pub enum WholeState {
     /// JSON object.
-    Text(Arc<str>),
+    Text(Vec<Arc<str>>),
     /// Bytes of each message.
     Binary(Vec<Arc<[u8]>>),
 }

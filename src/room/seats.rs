@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ids::{ConnId, PlayerId, ResumeToken};
-use crate::limits::{PLAYERS_MAX_MAX, SEAT_BYTES_MAX};
+use crate::ids::{Address, ConnId, PlayerId, ResumeToken};
+use crate::limits::{PLAYERS_MAX_MAX, SEAT_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::time::Instant;
 
 /// Place of a seat in its game's arrays. Reused; a `PlayerId` is not.
@@ -23,10 +23,19 @@ impl SeatIndex {
 /// Whether a seat's player is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupancy {
-    /// On this connection.
+    /// On this connection of the game's shard, in the native dialect.
     Connected(ConnId),
+    /// In a Phoenix channel, on any shard.
+    Channel(Address),
     /// No: the seat is given up then.
     HeldUntil(Instant),
+}
+
+impl Occupancy {
+    /// Whether the player speaks the native dialect.
+    pub fn is_native(&self) -> bool {
+        matches!(self, Self::Connected(_))
+    }
 }
 
 /// A player's seat.
@@ -38,46 +47,63 @@ pub struct Seat {
     pub occupancy: Occupancy,
     /// Gives the seat back.
     pub resume_token: ResumeToken,
-    /// User id and display name in one allocation; the first `user_bytes` bytes are the user id. Nothing behind them: the
-    /// name is the user id.
+    /// When it was taken, in unix seconds; lasts until 2106.
+    pub joined_at_s: u32,
+    /// User id and display name in one allocation, and before them a byte: the length of the user id, less one. Nothing
+    /// behind the user id: the name is the same.
     who: Box<str>,
-    user_bytes: u8,
 }
 
+const _: () = assert!(USER_ID_BYTES_MAX <= 128, "its length less one is an ASCII character");
+
 impl Seat {
-    /// The player's connection; `None`: the seat is held.
+    /// The player's connection; `None`: it plays in a channel, or the seat is held.
     pub fn conn(&self) -> Option<ConnId> {
         match self.occupancy {
             Occupancy::Connected(conn) => Some(conn),
-            Occupancy::HeldUntil(_) => None,
+            Occupancy::Channel(_) | Occupancy::HeldUntil(_) => None,
+        }
+    }
+
+    /// The player's channel; `None`: it plays in the native dialect, or the seat is held.
+    pub fn channel(&self) -> Option<Address> {
+        match self.occupancy {
+            Occupancy::Channel(address) => Some(address),
+            Occupancy::Connected(_) | Occupancy::HeldUntil(_) => None,
         }
     }
 
     /// User id.
     pub fn user(&self) -> &str {
-        &self.who[..usize::from(self.user_bytes)]
+        &self.who[1..self.name_starts()]
     }
 
     /// Display name.
     pub fn name(&self) -> &str {
-        match &self.who[usize::from(self.user_bytes)..] {
+        match &self.who[self.name_starts()..] {
             "" => self.user(),
             name => name,
         }
+    }
+
+    fn name_starts(&self) -> usize {
+        usize::from(self.who.as_bytes()[0]) + 2
     }
 }
 
 /// Who wants a seat.
 #[derive(Clone, Copy, Debug)]
 pub struct Newcomer<'a> {
-    /// On which connection.
-    pub conn: ConnId,
-    /// User id, below 256 bytes.
+    /// Where it is.
+    pub occupancy: Occupancy,
+    /// User id, 1 to `limits::USER_ID_BYTES_MAX` bytes.
     pub user: &'a str,
     /// Display name.
     pub name: &'a str,
     /// What will give the seat back.
     pub resume_token: ResumeToken,
+    /// In unix seconds.
+    pub joined_at_s: u64,
 }
 
 /// A table whose slots are reused, oldest first, each time under another player id.
@@ -126,7 +152,8 @@ impl Seats {
 
     /// Seats a newcomer under a new player id.
     pub fn take(&mut self, newcomer: &Newcomer<'_>) -> SeatIndex {
-        debug_assert!(newcomer.user.len() < 256);
+        let user_bytes = newcomer.user.len().clamp(1, USER_ID_BYTES_MAX);
+        debug_assert_eq!(user_bytes, newcomer.user.len());
         let index = self.free.pop_front().unwrap_or_else(|| {
             if self.slots.len() == self.slots.capacity() {
                 // By an eighth, not to double: most games stay at one size, and the rest would be empty seats.
@@ -142,12 +169,16 @@ impl Seats {
         };
         *slot = Slot::Taken(Seat {
             player: PlayerId(u32::from(generation) << 16 | (u32::from(index.0) + 1)),
-            occupancy: Occupancy::Connected(newcomer.conn),
+            occupancy: newcomer.occupancy,
             resume_token: newcomer.resume_token,
-            who: [newcomer.user, if newcomer.name == newcomer.user { "" } else { newcomer.name }]
-                .concat()
-                .into(),
-            user_bytes: newcomer.user.len() as u8,
+            joined_at_s: u32::try_from(newcomer.joined_at_s).unwrap_or(u32::MAX),
+            who: [
+                char::from(user_bytes as u8 - 1).encode_utf8(&mut [0; 4]),
+                newcomer.user,
+                if newcomer.name == newcomer.user { "" } else { newcomer.name },
+            ]
+            .concat()
+            .into(),
         });
         index
     }
@@ -222,10 +253,11 @@ mod tests {
 
     fn newcomer(user: &str) -> Newcomer<'_> {
         Newcomer {
-            conn: ConnId { slot: 0, generation: 0 },
+            occupancy: Occupancy::Connected(ConnId { slot: 0, generation: 0 }),
             user,
             name: "Ann",
             resume_token: ResumeToken([user.len() as u8; 16]),
+            joined_at_s: 0,
         }
     }
 

@@ -3,9 +3,11 @@
 //! Whoever drives it calls, in any order: `handle_*` for what happened, then `poll_output` until it is `None`, then
 //! sleeps until `poll_timeout`.
 
+mod channels;
 mod closing;
 mod connections;
 mod deadlines;
+mod deliveries;
 mod drain;
 mod games;
 mod kick;
@@ -13,9 +15,12 @@ pub mod peer;
 pub mod placement;
 mod play;
 mod requests;
+mod rooms;
 pub mod settings;
+mod subscribers;
 mod ticks;
 mod timers;
+mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +34,9 @@ use self::deadlines::Deadlines;
 use self::drain::Drain;
 use self::games::{GameIndex, Games};
 use self::peer::{HandOver, PeerMessage};
+use self::rooms::Rooms;
 use self::settings::Settings;
+use self::subscribers::Subscribers;
 use crate::ids::{ConnId, ShardId};
 use crate::limits;
 use crate::metrics::ShardMetrics;
@@ -76,7 +83,8 @@ pub enum Output {
         /// What the target must know.
         state: Box<HandOver>,
     },
-    /// Give a message to another shard.
+    /// Give a message to another shard. Those for one shard arrive in order. Answer with `handle_forward_refused` if too many
+    /// wait already; `PeerMessage::must_arrive` says which wait all the same.
     Forward {
         /// Receiver.
         target: ShardId,
@@ -127,6 +135,9 @@ pub struct Shard {
     /// Request heads of which a part has come.
     heads: BTreeMap<ConnId, Vec<u8>>,
     games: Games,
+    rooms: Rooms,
+    /// Who on this shard is in which topic of any shard.
+    subscribers: Subscribers,
     /// What the players of held seats may still do: a reconnect does not fill their buckets.
     held_rates: BTreeMap<(GameIndex, SeatIndex), RateLimiter>,
     deadlines: Deadlines,
@@ -156,6 +167,8 @@ impl Shard {
             heads: BTreeMap::new(),
             open: 0,
             games: Games::default(),
+            rooms: Rooms::default(),
+            subscribers: Subscribers::default(),
             held_rates: BTreeMap::new(),
             deadlines: Deadlines::default(),
             pool: FramePool::default(),
@@ -249,9 +262,17 @@ impl Shard {
         self.close_overflowed(now);
     }
 
+    /// An `Output::Forward` that could not be taken.
+    pub fn handle_forward_refused(&mut self, target: ShardId, message: PeerMessage, now: Now) {
+        self.forward_refused(target, message, now);
+        self.close_overflowed(now);
+    }
+
     /// Does what has become due: ticks, liveness, ends of seats, drain.
     pub fn handle_timeout(&mut self, now: Now) {
         self.run_ticks(now);
+        self.run_rooms(now);
+        self.run_game_channels(now);
         self.give_up_seats(now);
         self.check_connections(now);
         self.go_on_draining(now);
@@ -278,7 +299,7 @@ impl Shard {
     /// When `handle_timeout` is due next; `None`: when something has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
-        self.games.next().into_iter().chain(self.deadlines.next()).chain(drain).min()
+        self.games.next().into_iter().chain(self.rooms.next()).chain(self.deadlines.next()).chain(drain).min()
     }
 
     // ── What the parts share ────────────────────────────────────────────────────────────────────────────────────────
@@ -288,7 +309,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &mut connection.session;
         let bytes_max = match session.lifecycle {
-            Lifecycle::Open(Dialect::Native) => self.settings.outbox_bytes_max,
+            Lifecycle::Open(Dialect::Native | Dialect::Phoenix) => self.settings.outbox_bytes_max,
             Lifecycle::Open(Dialect::Echo) => limits::ECHO_OUTBOX_BYTES_MAX,
             Lifecycle::Upgrading | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
         };

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::ids::{Address, Topic};
+use crate::room::audience::Copies;
+use crate::room::request::{Departure, Effect, Join, Push};
 use crate::wire::token::{Claims, Verifier};
 use crate::wire::upgrade::Upgrade;
 
 /// From another shard, or from the service thread.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum PeerMessage {
     /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process ends at its deadline instead.
     Drain,
@@ -19,6 +22,81 @@ pub enum PeerMessage {
         user: Arc<str>,
         /// Where each shard answers.
         tally: Arc<KickTally>,
+    },
+    /// A channel asks something of a topic of the receiving shard. It is not lost: refused, the sender answers the client.
+    Request(Box<TopicRequest>),
+    /// A topic tells its members on the receiving shard something. It is not lost: refused, the sender gives the members up.
+    Deliver(Box<Delivery>),
+}
+
+impl PeerMessage {
+    /// Whether it waits however much waits already: there is at most one of these per channel, and without it a member would
+    /// stay for ever.
+    pub fn must_arrive(&self) -> bool {
+        match self {
+            Self::Request(request) => matches!(request.action, Action::Leave(_)),
+            Self::Deliver(delivery) => matches!(delivery.what, Delivered::GivenUp { .. }),
+            Self::Drain | Self::Keys(_) | Self::Kick { .. } => false,
+        }
+    }
+}
+
+/// From a channel to its topic. Those of one channel arrive in order.
+#[derive(Debug)]
+pub struct TopicRequest {
+    /// The topic.
+    pub topic: Arc<Topic>,
+    /// The channel.
+    pub from: Address,
+    /// What it wants.
+    pub action: Action,
+}
+
+/// What a channel wants of a topic.
+#[derive(Debug)]
+pub enum Action {
+    /// To join.
+    Join(Box<Join>),
+    /// To push an event.
+    Push(Push),
+    /// To leave.
+    Leave(Departure),
+    /// The whole state of a game: some member of the shard was not sent the last frame.
+    WantWhole,
+}
+
+/// From a topic to its members on one shard. Those of one topic arrive in order.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The topic.
+    pub topic: Arc<Topic>,
+    /// What it tells.
+    pub what: Delivered,
+}
+
+/// What a topic tells.
+#[derive(Debug)]
+pub enum Delivered {
+    /// One member, by an effect that names it.
+    One(Effect),
+    /// Every member, or all but one.
+    All {
+        /// Encoded.
+        copies: Copies,
+        /// Who is left out.
+        except: Option<Address>,
+    },
+    /// The frame of a tick, to every member that has taken the frame before.
+    Frame {
+        /// What changed; `None`: nothing.
+        delta: Option<Copies>,
+        /// Everything, for members that were not sent the frame before.
+        whole: Option<Copies>,
+    },
+    /// Members could not be told something: they are no members any more. `None`: all of them.
+    GivenUp {
+        /// The member.
+        channel: Option<Address>,
     },
 }
 

@@ -4,17 +4,21 @@ use rand_core::Rng;
 
 use super::connections::SeatRef;
 use super::games::GameIndex;
-use super::peer::HandOver;
+use super::peer::{Delivered, HandOver};
 use super::placement::shard_of;
 use super::{Output, Shard};
 use crate::glob::glob_matches;
 use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
 use crate::reasons::{CloseReason, RefusalReason};
-use crate::room::game::{Game, GameRules};
-use crate::room::seats::{Newcomer, SeatIndex};
+use crate::room::game::{Game, GameRules, Resumed};
+use crate::room::request::Effect;
+use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
+use crate::session::channels::Channels;
+use crate::session::rate_limit::RateLimiter;
 use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
+use crate::wire::phoenix::Serializer;
 use crate::wire::token::Claims;
 use crate::wire::upgrade::{self, Refusal, Route, Upgrade};
 
@@ -49,7 +53,10 @@ impl Shard {
         self.refuse_while_draining()?;
         let Some(verifier) = &self.verifier else { return Ok(None) };
         let game = match &request.route {
-            Route::Play { game, .. } => game,
+            Route::Play { game, .. } => Some(game),
+            // Its joins may bring tokens of their own.
+            Route::Socket { .. } if request.token.is_none() => return Ok(None),
+            Route::Socket { .. } => None,
             Route::Echo => return Ok(None),
         };
         let Some(token) = &request.token else {
@@ -59,8 +66,8 @@ impl Shard {
         let claims = verifier
             .verify(token, now.unix_s())
             .map_err(|error| Refusal::new(RefusalReason::Token, error.to_string()))?;
-        let topic = Topic::Game(game.clone());
-        if !claims.allows(&topic) {
+        let topic = game.map(|game| Topic::Game(game.clone()));
+        if let Some(topic) = topic.filter(|topic| !claims.allows(topic)) {
             let text = format!("the token's topics do not include {topic}");
             return Err(Refusal::new(RefusalReason::Token, text));
         }
@@ -78,7 +85,8 @@ impl Shard {
     fn place(&mut self, conn: ConnId, state: HandOver, now: Now) {
         let target = match &state.upgrade.route {
             Route::Play { game, .. } => shard_of(game, self.settings.shards),
-            Route::Echo => self.id,
+            // Its topics may live anywhere.
+            Route::Socket { .. } | Route::Echo => self.id,
         };
         if target == self.id {
             self.seat_player(conn, state, now);
@@ -127,6 +135,11 @@ impl Shard {
                     self.push_exempt(conn, frame);
                 }
                 Dialect::Native
+            }
+            Route::Socket { serializer, name } => {
+                self.push_exempt(conn, Encoded::raw(upgrade.response()));
+                self.open_channels(conn, *serializer, name.as_deref(), claims.clone());
+                Dialect::Phoenix
             }
             Route::Echo => {
                 self.push_exempt(conn, Encoded::raw(upgrade.response()));
@@ -182,17 +195,20 @@ impl Shard {
         let (user, name_text) = match claims {
             Some(claims) => (&*claims.user, claims.name.as_deref().or(wished_name.as_deref())),
             None => {
-                // Guests are numbered per shard, and every shard has its own share of the numbers.
-                self.guests += 1;
-                let number = (self.guests - 1) * u64::from(self.settings.shards) + u64::from(self.id.0) + 1;
-                guest = format!("guest-{number}");
+                guest = self.next_guest();
                 (&*guest, wished_name.as_deref())
             }
         };
-        let newcomer = Newcomer { conn, user, name: name_text.unwrap_or(user), resume_token: new_token };
+        let newcomer = Newcomer {
+            occupancy: Occupancy::Connected(conn),
+            user,
+            name: name_text.unwrap_or(user),
+            resume_token: new_token,
+            joined_at_s: now.unix_s(),
+        };
         let game = self.games.find(name).unwrap_or_else(|| self.new_game(name, now));
         let Some(entry) = self.games.game(game) else { return Ok(Vec::new()) };
-        let Some(seat) = entry.join(&newcomer) else {
+        let Some(seat) = entry.join(&newcomer, now.instant) else {
             let text = format!("game {name} has all its {} seats taken", entry.rules().players_max);
             return Err(Refusal::new(RefusalReason::Full, text));
         };
@@ -213,9 +229,25 @@ impl Shard {
     ) -> Option<(GameIndex, SeatIndex)> {
         let index = self.games.find(name)?;
         let user = claims.map(|claims| &*claims.user);
-        let resumed = self.games.game(index)?.resume(token, user, conn, new_token)?;
-        let rates = match resumed.replaced {
-            Some(old) => {
+        let occupant = Occupancy::Connected(conn);
+        let resumed = self.games.game(index)?.resume(token, user, occupant, new_token, now.instant)?;
+        let rates = self.leave_to_successor(index, &resumed, now);
+        if let (Some(rates), Some(connection)) = (rates, self.connections.find(conn)) {
+            connection.session.rates = rates;
+        }
+        self.game_channels_changed(index, Vec::new(), now);
+        Some((index, resumed.seat))
+    }
+
+    /// Ends the hold of whoever had a seat that was taken again, and returns what that player may still do.
+    pub(super) fn leave_to_successor(
+        &mut self,
+        index: GameIndex,
+        resumed: &Resumed,
+        now: Now,
+    ) -> Option<RateLimiter> {
+        match resumed.before {
+            Occupancy::Connected(old) => {
                 let rates = self.connections.find(old).map(|connection| {
                     connection.seat = None;
                     std::mem::take(&mut connection.session.rates)
@@ -223,15 +255,43 @@ impl Shard {
                 self.close(old, CloseReason::Replaced, now);
                 rates
             }
-            None => {
+            Occupancy::Channel(old) => {
+                let name = self.games.game(index)?.name().clone();
+                let topic = self.subscribers.shared(Topic::Game(name));
+                self.deliver(old.shard, &topic, Delivered::One(Effect::Replaced { to: old }), now);
+                None
+            }
+            Occupancy::HeldUntil(_) => {
                 self.metrics.seats_held.subtract(1);
                 self.held_rates.remove(&(index, resumed.seat))
             }
-        };
-        if let (Some(rates), Some(connection)) = (rates, self.connections.find(conn)) {
-            connection.session.rates = rates;
         }
-        Some((index, resumed.seat))
+    }
+
+    /// Guests are numbered per shard, and every shard has its own share of the numbers.
+    fn next_guest(&mut self) -> String {
+        self.guests += 1;
+        let number = (self.guests - 1) * u64::from(self.settings.shards) + u64::from(self.id.0) + 1;
+        format!("guest-{number}")
+    }
+
+    fn open_channels(
+        &mut self,
+        conn: ConnId,
+        serializer: Serializer,
+        wished_name: Option<&str>,
+        claims: Option<Claims>,
+    ) {
+        let user = match &claims {
+            Some(claims) => claims.user.clone(),
+            None => self.next_guest().into(),
+        };
+        let name = claims.as_ref().and_then(|claims| claims.name.as_deref()).or(wished_name);
+        let name = name.unwrap_or(&user).into();
+        let channels = Channels::new(serializer, user, name, claims.map(Box::new));
+        if let Some(connection) = self.connections.find(conn) {
+            connection.session.channels = Some(Box::new(channels));
+        }
     }
 
     fn greet(
@@ -255,7 +315,7 @@ impl Shard {
         greeting.frames
     }
 
-    fn new_game(&mut self, name: &TopicName, now: Now) -> GameIndex {
+    pub(super) fn new_game(&mut self, name: &TopicName, now: Now) -> GameIndex {
         let fits = |rules: &&GameRules| glob_matches(&rules.pattern, name.as_str());
         let rules = self.settings.games.iter().find(fits).cloned().unwrap_or_default();
         // Ticks of games that start together are spread over the interval: so are their sends.
@@ -266,7 +326,7 @@ impl Shard {
         index
     }
 
-    fn new_resume_token(&mut self) -> ResumeToken {
+    pub(super) fn new_resume_token(&mut self) -> ResumeToken {
         let mut token = [0; 16];
         self.random.fill_bytes(&mut token);
         ResumeToken(token)

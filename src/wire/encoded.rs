@@ -35,6 +35,16 @@ impl Encoded {
         &self.0.bytes
     }
 
+    /// The payload, where the bytes are one message.
+    pub fn payload(&self) -> &[u8] {
+        let header = match self.0.bytes.get(1) {
+            Some(126) => 4,
+            Some(127) => 10,
+            Some(_) | None => 2,
+        };
+        self.0.bytes.get(header..).unwrap_or_default()
+    }
+
     /// How many WebSocket messages the bytes are.
     pub fn frames(&self) -> u32 {
         self.0.frames

@@ -27,6 +27,13 @@ pub fn write_string(buffer: &mut Vec<u8>, text: &str) {
     buffer.push(b'"');
 }
 
+/// `text` as a JSON string, quotes included.
+pub fn quoted(text: &str) -> String {
+    let mut buffer = Vec::with_capacity(text.len() + 2);
+    write_string(&mut buffer, text);
+    String::from_utf8(buffer).expect("what is escaped stays UTF-8")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +44,7 @@ mod tests {
             let mut buffer = Vec::new();
             write_string(&mut buffer, text);
             assert_eq!(serde_json::from_slice::<String>(&buffer).unwrap(), text);
+            assert_eq!(quoted(text).as_bytes(), buffer);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod encoded;
 pub mod frame;
+pub mod game_state;
+pub mod join;
 pub mod json;
 pub mod native;
 pub mod phoenix;

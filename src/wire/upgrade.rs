@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crate::ids::{ResumeToken, TopicName};
 use crate::limits::NAME_BYTES_MAX;
 use crate::reasons::RefusalReason;
+use crate::wire::phoenix::Serializer;
 use head::Head;
 use query::Query;
 pub use refusal::Refusal;
@@ -40,6 +41,13 @@ pub enum Route {
         resume: Option<ResumeToken>,
         /// `seq=`: last event seen.
         seq: Option<u64>,
+    },
+    /// `/socket/websocket`: Phoenix Channels.
+    Socket {
+        /// `vsn=`.
+        serializer: Serializer,
+        /// `name=`: display name.
+        name: Option<Box<str>>,
     },
     /// `/echo`.
     Echo,
@@ -77,13 +85,16 @@ pub fn parse(received: &[u8], rules: &UpgradeRules) -> Result<Option<(Upgrade, u
     let query = Query::parse(query).map_err(bad_request)?;
     let route = match endpoint {
         Endpoint::Play(game) => play(game, &query)?,
+        Endpoint::Socket => Route::Socket { serializer: serializer(&query)?, name: name(&query)? },
         Endpoint::Echo => Route::Echo,
     };
-    let offers_corelay = head.list("Sec-WebSocket-Protocol").any(|offered| offered == SUBPROTOCOL);
-    let subprotocol = match route {
-        Route::Play { .. } if offers_corelay => Some(SUBPROTOCOL),
-        Route::Play { .. } | Route::Echo => None,
+    let spoken = match route {
+        Route::Play { .. } => Some(SUBPROTOCOL),
+        Route::Socket { .. } => Some(PHOENIX_SUBPROTOCOL),
+        Route::Echo => None,
     };
+    let subprotocol =
+        spoken.filter(|spoken| head.list("Sec-WebSocket-Protocol").any(|offered| offered == *spoken));
     let token = match token_in_subprotocols(&head)? {
         Some(token) => Some(token),
         None => query.first("token").map(Box::from),
@@ -111,11 +122,14 @@ impl Upgrade {
 
 /// The subprotocol of the native dialect.
 const SUBPROTOCOL: &str = "corelay.v1";
+/// The subprotocol of Phoenix Channels.
+const PHOENIX_SUBPROTOCOL: &str = "phoenix";
 /// Subprotocols that start so carry a token (phoenix.js 1.8 `authToken`).
 const TOKEN_SUBPROTOCOL_PREFIX: &str = "base64url.bearer.phx.";
 
 enum Endpoint<'a> {
     Play(&'a str),
+    Socket,
     Echo,
 }
 
@@ -128,10 +142,14 @@ fn find_endpoint<'a>(path: &'a str, rules: &UpgradeRules) -> Result<Endpoint<'a>
     }
     match path {
         "/echo" if rules.echo => Ok(Endpoint::Echo),
-        "/socket/websocket" | "/socket/longpoll" => {
-            refuse(RefusalReason::NotFound, "Phoenix Channels is not spoken yet; games are at /play/{game}")
+        "/socket/websocket" => Ok(Endpoint::Socket),
+        "/socket/longpoll" => {
+            refuse(RefusalReason::NotFound, "long polling is not spoken; Phoenix Channels is at /socket/websocket")
         }
-        _ => refuse(RefusalReason::NotFound, "nothing is here; games are at /play/{game}"),
+        _ => refuse(
+            RefusalReason::NotFound,
+            "nothing is here; games are at /play/{game}, Phoenix Channels at /socket/websocket",
+        ),
     }
 }
 
@@ -177,13 +195,6 @@ fn play(game: &str, query: &Query) -> Result<Route, Refusal> {
     let Some(game) = game else {
         return Err(bad_request("a game's name is 1 to 64 characters of `A-Z a-z 0-9 _ - .`"));
     };
-    let name = query.first("name");
-    if name.is_some_and(|name| name.contains(char::is_control)) {
-        return Err(bad_request("`name` holds a control character; it is shown to other players"));
-    }
-    if name.is_some_and(|name| name.len() > NAME_BYTES_MAX) {
-        return Err(bad_request(format!("`name` is longer than {NAME_BYTES_MAX} bytes of UTF-8")));
-    }
     let resume = query.first("resume").map(|text| {
         ResumeToken::from_hex(text)
             .ok_or_else(|| bad_request("`resume` must be the 32 lower-case hex digits of a resume token"))
@@ -193,7 +204,29 @@ fn play(game: &str, query: &Query) -> Result<Route, Refusal> {
         let seq = if digits_only { text.parse().ok() } else { None };
         seq.ok_or_else(|| bad_request("`seq` must be a decimal number below 2^64"))
     });
-    Ok(Route::Play { game, name: name.map(Box::from), resume: resume.transpose()?, seq: seq.transpose()? })
+    Ok(Route::Play { game, name: name(query)?, resume: resume.transpose()?, seq: seq.transpose()? })
+}
+
+fn name(query: &Query) -> Result<Option<Box<str>>, Refusal> {
+    let name = query.first("name");
+    if name.is_some_and(|name| name.contains(char::is_control)) {
+        return Err(bad_request("`name` holds a control character; it is shown to other players"));
+    }
+    if name.is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+        return Err(bad_request(format!("`name` is longer than {NAME_BYTES_MAX} bytes of UTF-8")));
+    }
+    Ok(name.map(Box::from))
+}
+
+/// `vsn`: `~> 2.0.0` or `~> 1.0.0` as Phoenix reads it, so the last number may be any; without it 1.0.0.
+fn serializer(query: &Query) -> Result<Serializer, Refusal> {
+    let version = query.first("vsn").unwrap_or("1.0.0");
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match version.split('.').collect::<Vec<_>>()[..] {
+        ["2", "0", patch] if is_number(patch) => Ok(Serializer::V2),
+        ["1", "0", patch] if is_number(patch) => Ok(Serializer::V1),
+        _ => refuse(RefusalReason::Version, "`vsn` must be 2.0.0 or 1.0.0"),
+    }
 }
 
 fn token_in_subprotocols(head: &Head<'_>) -> Result<Option<Box<str>>, Refusal> {
@@ -276,6 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_request_names_its_serializer() {
+        for (query, serializer) in [
+            ("?vsn=2.0.0", Serializer::V2),
+            ("?token=a%20b&vsn=2.0.7", Serializer::V2),
+            ("?vsn=1.0.0", Serializer::V1),
+            ("?vsn=", Serializer::V1),
+            ("", Serializer::V1),
+        ] {
+            let upgrade = get(&format!("/socket/websocket{query}"), "Sec-WebSocket-Protocol: phoenix\r\n").unwrap();
+            assert_eq!(upgrade.route, Route::Socket { serializer, name: None }, "{query}");
+            assert_eq!(upgrade.subprotocol, Some("phoenix"));
+        }
+        for version in ["3.0.0", "2.1.0", "2.0", "2.0.x", "1.1.0", "2.0.0.0"] {
+            let refused = get(&format!("/socket/websocket?vsn={version}"), "");
+            assert_refused(refused, RefusalReason::Version, "`vsn`");
+        }
+        assert_refused(get("/socket/websocket?name=%07", ""), RefusalReason::BadRequest, "`name`");
+    }
+
+    #[test]
     fn empty_parameters_are_absent() {
         let upgrade = get("/play/arena?token=&name=&resume=&seq=", "").unwrap();
         let game = TopicName::parse("arena").unwrap();
@@ -345,9 +398,7 @@ mod tests {
         for path in ["/", "/play", "/Play/a", "/echo/", "/metrics"] {
             assert_refused(get(path, ""), RefusalReason::NotFound, "/play/{game}");
         }
-        for path in ["/socket/websocket?vsn=2.0.0", "/socket/longpoll"] {
-            assert_refused(get(path, ""), RefusalReason::NotFound, "not spoken yet");
-        }
+        assert_refused(get("/socket/longpoll", ""), RefusalReason::NotFound, "long polling");
         for target in ["http://relay.example/play/a", "*", "relay.example:80"] {
             assert_refused(get(target, ""), RefusalReason::BadRequest, "not a path");
         }

@@ -8,13 +8,17 @@ use serde_json::value::RawValue;
 use crate::limits::{META_BYTES_MAX, META_NESTING_MAX, STATUS_BYTES_MAX};
 
 /// Keys that the relay writes itself; what a client says there is ignored.
-const OWN_KEYS: [&str; 4] = ["phx_ref", "phx_ref_prev", "joined_at", "name"];
+const OWN_KEYS: [&str; 5] = ["phx_ref", "phx_ref_prev", "joined_at", "name", PLAYER_ID];
+/// In games: which player it is.
+const PLAYER_ID: &str = "player_id";
+/// What the relay's own field may add to the client's.
+const PLAYER_ID_BYTES: usize = r#","player_id":4294967295"#.len();
 
 /// The fields of a meta that are the client's, by name. Their values stay as the client wrote them.
 type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// What a member says about itself, checked: the `meta` of a `phx_join`, or the payload of a `presence_update`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Meta {
     status: Option<Box<str>>,
     fields: Fields,
@@ -65,6 +69,13 @@ impl Meta {
         Ok(Self { status: status.transpose()?, fields })
     }
 
+    /// The same, and which player of a game it is.
+    pub fn of_player(mut self, player_id: u32) -> Self {
+        let number = RawValue::from_string(player_id.to_string()).expect("a number is JSON");
+        self.fields.insert(PLAYER_ID.into(), number);
+        self
+    }
+
     /// The status, if it is named.
     pub(super) fn status(&self) -> Option<&str> {
         self.status.as_deref()
@@ -86,7 +97,7 @@ impl Meta {
             return Ok(None);
         }
         let merged = serde_json::to_string(&fields).expect("texts and raw values can be written");
-        if merged.len() > META_BYTES_MAX {
+        if merged.len() > META_BYTES_MAX + PLAYER_ID_BYTES {
             return Err(MetaError::TooLong { bytes: merged.len() });
         }
         Ok(Some(merged.into()))

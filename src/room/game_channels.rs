@@ -1,0 +1,544 @@
+//! The players of a game that speak Phoenix Channels, and what they are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use zerocopy::FromBytes;
+
+use super::audience::{Audience, Copies};
+use super::game::{Game, Moved, PastEvent, PayloadFormat, receives};
+use super::game_update::Update;
+use super::presence::{MemberNumber, Meta, Presence};
+use super::recovery::{self, CatchUp};
+use super::request::{Effect, Join, Payload, Push, Seen, WholeState};
+use super::seats::{Occupancy, Seat, SeatIndex};
+use super::telling::{
+    broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence, reason, recovery_request,
+    reply, unknown_event, update_presence,
+};
+use crate::ids::{Address, PlayerId, ShardId};
+use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
+use crate::reasons::LeaveReason;
+use crate::time::{Instant, Now};
+use crate::wire::encoded::{Encoded, FramePool};
+use crate::wire::game_state;
+use crate::wire::json::quoted;
+use crate::wire::native::{EventOutHeader, Move, Position, Scope, kind};
+use crate::wire::phoenix::Serializer;
+
+/// See the module documentation. It comes with the first channel and goes with the last; presence then starts anew.
+#[derive(Debug)]
+pub struct GameChannels {
+    topic: Box<str>,
+    audience: Audience,
+    members: BTreeMap<Address, Member>,
+    presence: Presence,
+    /// Shards with a member that was not sent the last frame.
+    stale_shards: BTreeSet<ShardId>,
+    /// What came of changes that others made; to be carried out.
+    effects: Vec<Effect>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    seat: SeatIndex,
+    serializer: Serializer,
+    host: bool,
+}
+
+/// With what the presence of a game begins, if the channel is its first.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPresence {
+    /// See `Presence`.
+    pub list_max: u32,
+    /// Must never have been used.
+    pub epoch: u64,
+}
+
+/// The frame of a tick for channels.
+#[derive(Debug)]
+pub struct ChannelFrame {
+    /// What changed, if something did.
+    pub delta: Option<Copies>,
+    /// Everything, for shards with a member that was not sent the frame before.
+    pub whole: Option<(Copies, BTreeSet<ShardId>)>,
+}
+
+/// A push of a player, as the game understands it.
+#[derive(Debug)]
+pub enum Played {
+    /// Something changed that the next tick tells.
+    Changed,
+    /// An event for native players went out as well: its scope, and its record.
+    Event(Scope, Encoded),
+    /// Nothing that others see.
+    Nothing,
+}
+
+impl Game {
+    /// The players in channels, while there are any.
+    pub fn channels(&self) -> Option<&GameChannels> {
+        self.channels.as_deref()
+    }
+
+    /// The seat of a channel.
+    pub fn seat_of_channel(&self, address: Address) -> Option<SeatIndex> {
+        Some(self.channels.as_ref()?.members.get(&address)?.seat)
+    }
+
+    /// A player has taken `seat` in the channel `from`: it is told everything.
+    pub fn open_channel(
+        &mut self,
+        from: Address,
+        seat: SeatIndex,
+        join: &Join,
+        resumed: bool,
+        presence: NewPresence,
+        now: Now,
+    ) -> Vec<Effect> {
+        let Some(player) = self.player(seat) else { return Vec::new() };
+        let mut channels = match self.channels.take() {
+            Some(channels) => channels,
+            None => self.new_channels(seat, presence, now.instant),
+        };
+        let mut effects =
+            vec![Effect::Joined { to: from, response: self.join_response(seat, &join.user, resumed) }];
+        channels.audience.add(from.shard, join.serializer);
+        channels.members.insert(from, Member { seat, serializer: join.serializer, host: join.host });
+        let number = MemberNumber(player.0);
+        let joined_at_s = self.seats.seat(seat).map_or(0, |seat| seat.joined_at_s);
+        let meta = join.meta.clone().unwrap_or_default().of_player(player.0);
+        // The name is the seat's: a player that comes back keeps it.
+        let name = self.seats.seat(seat).map_or("", Seat::name);
+        channels.presence.track(number, &join.user, name, Some(&meta), joined_at_s.into(), now.instant);
+        push_presence(&mut channels.presence, number, from, &mut effects);
+        if !resumed {
+            let (topic, audience) = (&channels.topic, &channels.audience);
+            broadcast_joined(&channels.presence, topic, audience, (&join.user, name), Some(from), &mut effects);
+        }
+        self.channels = Some(channels);
+        if let Some(seen) = join.seen {
+            effects.push(self.catch_up(from, player, seen));
+        }
+        effects.push(Effect::Whole { to: from, state: self.whole_state(join.serializer) });
+        effects
+    }
+
+    /// The member's connection holds no channel of this game any more. What becomes of its seat is decided apart.
+    pub fn close_channel(&mut self, address: Address) -> Option<SeatIndex> {
+        let channels = self.channels.as_mut()?;
+        let member = channels.members.remove(&address)?;
+        channels.audience.remove(address.shard, member.serializer);
+        if channels.members.is_empty() {
+            self.channels = None;
+        }
+        Some(member.seat)
+    }
+
+    /// A member pushed an event.
+    pub fn push_from_channel(
+        &mut self,
+        from: Address,
+        push: &Push,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Played {
+        let Some(member) = self.channels.as_ref().and_then(|channels| channels.members.get(&from)).copied()
+        else {
+            return Played::Nothing;
+        };
+        let payload = push.payload.json();
+        let answer = match &*push.event {
+            "game_state" => match &push.payload {
+                Payload::Binary(bytes) => {
+                    match self.apply_state(from, member, bytes, now.instant, effects) {
+                        Ok(()) => return Played::Changed,
+                        Err(text) => Err(reason(&text)),
+                    }
+                }
+                Payload::Json(_) => {
+                    Err(reason("game_state is a binary push; move {x, y} is its JSON form"))
+                }
+            },
+            "move" => match serde_json::from_str::<MovePayload>(payload) {
+                Ok(step) if step.x.is_finite() && step.y.is_finite() => {
+                    let record = Move {
+                        kind: kind::MOVE,
+                        flags: 0,
+                        input_seq: step.input_seq.unwrap_or_default().into(),
+                        x: step.x.into(),
+                        y: step.y.into(),
+                    };
+                    self.move_in_channel(from, member.seat, &record, now.instant, effects);
+                    return Played::Changed;
+                }
+                _ => Err(reason("move takes {x: number, y: number, input_seq?: 0 to 65535}")),
+            },
+            "game_event" => match self.event_from_channel(member, payload) {
+                Ok((seq, scope, record)) => {
+                    reply(from, push, Ok(format!(r#"{{"seq":{seq}}}"#)), effects);
+                    return Played::Event(scope, record);
+                }
+                Err(text) => Err(reason(&text)),
+            },
+            "presence_update" => match (self.player(member.seat), &mut self.channels) {
+                (Some(player), Some(channels)) => {
+                    update_presence(&mut channels.presence, MemberNumber(player.0), payload, now.instant)
+                }
+                _ => Ok("{}".into()),
+            },
+            "heartbeat" => Ok(format!(r#"{{"timestamp":{}}}"#, now.unix_us / 1000)),
+            "reconnect" => match (recovery_request(payload), self.player(member.seat)) {
+                (Some(seen), Some(player)) => {
+                    let answer = self.catch_up(from, player, seen);
+                    let lost = matches!(&answer, Effect::Push { payload, .. } if payload.contains(r#""recovered":false"#));
+                    effects.push(answer);
+                    if lost {
+                        effects.push(Effect::Whole { to: from, state: self.whole_state(member.serializer) });
+                    }
+                    return Played::Nothing;
+                }
+                _ => Err(reason("last_seen must be {epoch, seq}")),
+            },
+            event => Err(unknown_event(
+                event,
+                "game_state, move, game_event, presence_update, heartbeat and reconnect",
+            )),
+        };
+        reply(from, push, answer, effects);
+        Played::Nothing
+    }
+
+    /// A shard has a member that was not sent the last frame.
+    pub fn want_whole(&mut self, shard: ShardId) {
+        if let Some(channels) = &mut self.channels {
+            channels.stale_shards.insert(shard);
+        }
+    }
+
+    /// What channels are told at this tick; `None`: nothing. What is gone goes into the effects.
+    pub fn channel_frame(&mut self, pool: &mut FramePool) -> Option<ChannelFrame> {
+        self.tell_channels_gone();
+        let stale = std::mem::take(&mut self.channels.as_mut()?.stale_shards);
+        let channels = self.channels.as_ref()?;
+        let changed = self.positions.moved_count() + self.objects.changed().len() > 0;
+        let mut encode = |update: &Update<'_>| {
+            channels.audience.encode(|serializer| update.broadcasts(serializer, &channels.topic, pool))
+        };
+        let moved =
+            || Update { positions: self.positions.moved().collect(), objects: self.objects.changed().collect() };
+        let delta = changed.then(|| encode(&moved()));
+        let whole = (!stale.is_empty()).then(|| (encode(&self.everything()), stale));
+        (delta.is_some() || whole.is_some()).then_some(ChannelFrame { delta, whole })
+    }
+
+    /// News of presence, if they are due, and what came of changes that others made.
+    pub fn take_channel_effects(&mut self, now: Instant) -> Vec<Effect> {
+        let Some(channels) = &mut self.channels else { return Vec::new() };
+        let mut effects = std::mem::take(&mut channels.effects);
+        let (topic, audience) = (&channels.topic, &channels.audience);
+        broadcast_presence(&mut channels.presence, topic, audience, now, &mut effects);
+        effects
+    }
+
+    // ── What others do ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// A native player took a seat.
+    pub(super) fn tell_channels_joined(&mut self, index: SeatIndex, now: Instant) {
+        let Some(channels) = &mut self.channels else { return };
+        let Some(seat) = self.seats.seat(index) else { return };
+        track(&mut channels.presence, seat, now);
+        let who = (seat.user(), seat.name());
+        broadcast_joined(&channels.presence, &channels.topic, &channels.audience, who, None, &mut channels.effects);
+    }
+
+    /// A seat was taken again, from whoever had it before.
+    pub(super) fn tell_channels_resumed(&mut self, index: SeatIndex, before: Occupancy, now: Instant) {
+        if let Occupancy::Channel(address) = before {
+            self.close_channel(address);
+        }
+        let Some(player) = self.player(index) else { return };
+        let Some(channels) = &mut self.channels else { return };
+        channels.presence.set_status(MemberNumber(player.0), "online", now);
+    }
+
+    /// A seat is held for a player that was lost.
+    pub(super) fn tell_channels_held(&mut self, index: SeatIndex, before: Occupancy, now: Instant) {
+        if let Occupancy::Channel(address) = before {
+            self.close_channel(address);
+        }
+        let Some(player) = self.player(index) else { return };
+        let Some(channels) = &mut self.channels else { return };
+        channels.presence.set_status(MemberNumber(player.0), "away", now);
+    }
+
+    /// A seat was freed.
+    pub(super) fn tell_channels_left(&mut self, seat: &Seat, left: LeaveReason, now: Instant) {
+        if let Occupancy::Channel(address) = seat.occupancy {
+            self.close_channel(address);
+        }
+        let Some(channels) = &mut self.channels else { return };
+        channels.presence.untrack(MemberNumber(seat.player.0), now);
+        let (topic, audience) = (&channels.topic, &channels.audience);
+        broadcast_left(&channels.presence, topic, audience, seat.user(), left, &mut channels.effects);
+    }
+
+    /// The last event, for those that it is meant for.
+    pub(super) fn tell_channels_event(&mut self, sender: SeatIndex) {
+        let sender = self.seats.seat(sender).and_then(Seat::channel);
+        let Some(channels) = &mut self.channels else { return };
+        let Some(event) = self.events.kept().next_back() else { return };
+        let payload = event_payload(event, self.events.seq());
+        match event.scope {
+            Scope::Others | Scope::All => {
+                let except = sender.filter(|_| event.scope == Scope::Others);
+                let (topic, audience) = (&channels.topic, &channels.audience);
+                broadcast(topic, audience, "game_event", &payload, except, &mut channels.effects);
+            }
+            Scope::Only(target) => {
+                let seat = self.seats.find(PlayerId(target)).map(|(_, seat)| seat);
+                if let Some(to) = seat.and_then(Seat::channel) {
+                    channels.effects.push(Effect::Push { to, event: "game_event", payload: payload.into() });
+                }
+            }
+        }
+    }
+
+    /// Positions and objects that are gone since the last tick: reliable, since a frame may be skipped.
+    fn tell_channels_gone(&mut self) {
+        let Some(channels) = &mut self.channels else { return };
+        let objects: Vec<u32> = self.objects.gone().collect();
+        let players = &self.gone_players;
+        for (event, ids) in [("players_removed", players), ("objects_removed", &objects)] {
+            // 11 letters an id.
+            for ids in ids.chunks(5_000) {
+                let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+                let payload = format!(r#"{{"ids":[{}]}}"#, ids.join(","));
+                broadcast(&channels.topic, &channels.audience, event, &payload, None, &mut channels.effects);
+            }
+        }
+    }
+
+    // ── Parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Everybody but the newcomer is tracked at once: from here on changes follow.
+    fn new_channels(&self, newcomer: SeatIndex, presence: NewPresence, now: Instant) -> Box<GameChannels> {
+        let mut presence = Presence::new(presence.list_max, presence.epoch);
+        for (_, seat) in self.seats.taken().filter(|(index, _)| *index != newcomer) {
+            track(&mut presence, seat, now);
+        }
+        Box::new(GameChannels {
+            topic: format!("game:{}", self.name()).into(),
+            audience: Audience::default(),
+            members: BTreeMap::new(),
+            presence,
+            stale_shards: BTreeSet::new(),
+            effects: Vec::new(),
+        })
+    }
+
+    fn join_response(&self, index: SeatIndex, user: &str, resumed: bool) -> String {
+        let Some(seat) = self.seats.seat(index) else { return "{}".into() };
+        let bounds = &self.rules.bounds;
+        // JSON has no infinity.
+        let max_speed = Some(self.rules.max_speed).filter(|speed| speed.is_finite());
+        let max_speed = max_speed.map_or("null".into(), |speed| speed.to_string());
+        format!(
+            r#"{{"epoch":"{}","seq":{},"user_id":{},"player_id":{},"tick_hz":{},"resume_token":"{}","resumed":{resumed},"bounds":{{"min_x":{},"min_y":{},"max_x":{},"max_y":{}}},"max_speed":{max_speed}}}"#,
+            self.epoch,
+            self.events.seq(),
+            quoted(user),
+            seat.player.0,
+            self.rules.tick_hz,
+            seat.resume_token,
+            bounds.min_x,
+            bounds.min_y,
+            bounds.max_x,
+            bounds.max_y,
+        )
+    }
+
+    fn everything(&self) -> Update<'_> {
+        Update { positions: self.positions.all().collect(), objects: self.objects.all().collect() }
+    }
+
+    fn whole_state(&self, serializer: Serializer) -> WholeState {
+        match serializer {
+            Serializer::V1 => WholeState::Text(self.everything().json()),
+            Serializer::V2 => WholeState::Binary(self.everything().binary()),
+        }
+    }
+
+    fn catch_up(&self, to: Address, player: PlayerId, seen: Seen) -> Effect {
+        let payload = match seen {
+            // A time says nothing about a game's stream; the state that follows is whole anyway.
+            Seen::UnixMs(_) => recovery::lost("epoch", self.epoch, self.events.seq()),
+            Seen::Position(position) => {
+                // Numbers are consecutive among the kept events.
+                let mut seq = position.seq;
+                let answer = recovery::catch_up(&self.events, self.epoch, position, |events, event| {
+                    seq += 1;
+                    if receives(event.scope, event.sender, player) {
+                        recovery::write_event(events, "game_event", seq, &event_payload(event, seq));
+                    }
+                });
+                match answer {
+                    CatchUp::Recovered(payload) | CatchUp::Lost(payload) => payload,
+                }
+            }
+        };
+        Effect::Push { to, event: "catch_up", payload: payload.into() }
+    }
+
+    fn apply_state(
+        &mut self,
+        from: Address,
+        member: Member,
+        bytes: &[u8],
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), String> {
+        let state = game_state::decode(bytes).map_err(|error| error.to_string())?;
+        let Some(player) = self.player(member.seat) else { return Ok(()) };
+        let own = |position: &&Position| position.player_id.get() == player.0;
+        let others: Vec<Position> =
+            state.positions.iter().filter(|position| !own(position)).copied().collect();
+        if !others.is_empty() && !member.host {
+            return Err("positions of other players need a token with \"host\": true".into());
+        }
+        self.host_moves(&others).map_err(|(_, text)| text)?;
+        for position in state.positions.iter().filter(own) {
+            let record = Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
+            self.move_in_channel(from, member.seat, &record, now, effects);
+        }
+        for object in state.objects {
+            self.put_object(member.seat, object).map_err(|(_, text)| text)?;
+        }
+        Ok(())
+    }
+
+    fn move_in_channel(
+        &mut self,
+        from: Address,
+        seat: SeatIndex,
+        record: &Move,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.move_player(seat, record, now) {
+            Moved::Applied => {}
+            Moved::Refused { reason, x, y } => {
+                let (word, input_seq) = (reason.label(), record.input_seq.get());
+                let payload = format!(r#"{{"reason":"{word}","x":{x},"y":{y},"input_seq":{input_seq}}}"#);
+                effects.push(Effect::Push { to: from, event: "correction", payload: payload.into() });
+            }
+        }
+    }
+
+    fn event_from_channel(
+        &mut self,
+        member: Member,
+        payload: &str,
+    ) -> Result<(u64, Scope, Encoded), String> {
+        let wrong = |_| {
+            "game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}".to_owned()
+        };
+        let event: EventPayload<'_> = serde_json::from_str(payload).map_err(wrong)?;
+        let scope = match &event.to {
+            None => Scope::Others,
+            Some(Target::Word(Word::Others)) => Scope::Others,
+            Some(Target::Word(Word::All)) => Scope::All,
+            Some(Target::Player(player)) => Scope::Only(*player),
+        };
+        let payload = event.payload.map_or("null", RawValue::get);
+        if payload.len() > EVENT_PAYLOAD_BYTES_MAX {
+            return Err(format!(
+                "the payload has {} bytes of JSON, at most {EVENT_PAYLOAD_BYTES_MAX} are allowed",
+                payload.len()
+            ));
+        }
+        let sent = self.event(member.seat, scope, event.code, PayloadFormat::Json, payload.as_bytes());
+        match (sent, scope) {
+            (Some(record), scope) => Ok((self.events.seq(), scope, record)),
+            (None, Scope::Only(target)) => Err(format!("player {target} is not in this game")),
+            (None, Scope::Others | Scope::All) => Err("the sender is not in this game".into()),
+        }
+    }
+}
+
+impl GameChannels {
+    /// Who gets the game's broadcasts.
+    pub fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// Number of channels.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// When `take_channel_effects` has something to say by itself.
+    pub fn due(&self) -> Option<Instant> {
+        self.presence.due()
+    }
+}
+
+#[derive(Deserialize)]
+struct MovePayload {
+    x: f32,
+    y: f32,
+    input_seq: Option<u16>,
+}
+
+#[derive(Deserialize)]
+struct EventPayload<'a> {
+    code: u16,
+    to: Option<Target>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Target {
+    Word(Word),
+    Player(u32),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Others,
+    All,
+}
+
+fn track(presence: &mut Presence, seat: &Seat, now: Instant) {
+    let number = MemberNumber(seat.player.0);
+    let meta = Meta::default().of_player(seat.player.0);
+    presence.track(number, seat.user(), seat.name(), Some(&meta), seat.joined_at_s.into(), now);
+    if matches!(seat.occupancy, Occupancy::HeldUntil(_)) {
+        presence.set_status(number, "away", now);
+    }
+}
+
+/// `{code, sender, seq, payload}`; bytes of native players as base64 in `payload_b64`.
+fn event_payload(event: &PastEvent, seq: u64) -> String {
+    let record = event.encoded.payload();
+    let Ok((header, payload)) = EventOutHeader::ref_from_prefix(record) else { return "{}".into() };
+    let (code, sender) = (header.code.get(), event.sender.0);
+    let payload = match event.format {
+        PayloadFormat::Json => format!(r#""payload":{}"#, String::from_utf8_lossy(payload)),
+        PayloadFormat::Bytes => {
+            format!(r#""payload_b64":"{}""#, STANDARD.encode(payload))
+        }
+    };
+    format!(r#"{{"code":{code},"sender":{sender},"seq":{seq},{payload}}}"#)
+}

@@ -1,0 +1,159 @@
+//! `game_update`: the state of a game as Phoenix clients get it, in as many messages as it needs.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use zerocopy::IntoBytes;
+
+use crate::limits::{MESSAGE_HEAD_BYTES_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
+use crate::wire::encoded::{Encoded, FramePool};
+use crate::wire::frame::{self, Opcode};
+use crate::wire::game_state::HEADER_BYTES;
+use crate::wire::native::{Object, Position};
+use crate::wire::phoenix::{self, Serializer};
+
+/// Name of the event.
+pub const EVENT: &str = "game_update";
+
+/// Bytes of positions and objects in one message.
+const BODY_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX - HEADER_BYTES;
+/// Players or objects in one message of JSON: each takes at most 120 letters (an `f32` has up to 48).
+const JSON_ITEMS_MAX: usize = BODY_BYTES_MAX / 120;
+
+/// Positions and objects to tell, in the order in which they are told.
+#[derive(Debug)]
+pub struct Update<'a> {
+    /// Where players are.
+    pub positions: Vec<&'a Position>,
+    /// Objects.
+    pub objects: Vec<&'a Object>,
+}
+
+impl<'a> Update<'a> {
+    /// The binary payloads: counts, positions, objects.
+    pub fn binary(&self) -> Vec<Arc<[u8]>> {
+        let fill = |part: Self| {
+            let mut payload = Vec::with_capacity(part.binary_bytes());
+            part.write_binary(&mut payload);
+            payload.into()
+        };
+        self.parts(BODY_BYTES_MAX / size_of::<Object>()).map(fill).collect()
+    }
+
+    /// The JSON payloads, for clients of serializer V1, which has no binary messages:
+    /// `{"players":[[id,x,y],…],"objects":[[id,type,flags,x,y],…]}`.
+    pub fn json(&self) -> Vec<Arc<str>> {
+        self.parts(JSON_ITEMS_MAX).map(|part| part.to_json().into()).collect()
+    }
+
+    /// As broadcasts in the topic, ready to send.
+    pub fn broadcasts(&self, serializer: Serializer, topic: &str, pool: &mut FramePool) -> Encoded {
+        match serializer {
+            Serializer::V1 => pool.messages(|buffer| {
+                let payloads = self.json();
+                for payload in &payloads {
+                    buffer.extend_from_slice(serializer.broadcast(topic, EVENT, payload).bytes());
+                }
+                payloads.len() as u32
+            }),
+            Serializer::V2 => pool.messages(|buffer| {
+                let mut head = Vec::new();
+                phoenix::write_broadcast_header(&mut head, topic, EVENT);
+                let mut messages = 0;
+                for part in self.parts(BODY_BYTES_MAX / size_of::<Object>()) {
+                    frame::write_header(buffer, Opcode::Binary, head.len() + part.binary_bytes());
+                    buffer.extend_from_slice(&head);
+                    part.write_binary(buffer);
+                    messages += 1;
+                }
+                messages
+            }),
+        }
+    }
+
+    /// Parts of at most `items` positions and objects together; at least one part.
+    fn parts(&self, items: usize) -> impl Iterator<Item = Self> {
+        let count = (self.positions.len() + self.objects.len()).div_ceil(items).max(1);
+        (0..count).map(move |part| {
+            let (first, end) = (part * items, (part + 1) * items);
+            let players = self.positions.len();
+            let slice = |start: usize, end: usize, length: usize| start.min(length)..end.min(length);
+            let objects = self.objects.len();
+            let objects_range =
+                slice(first.saturating_sub(players), end.saturating_sub(players), objects);
+            Self {
+                positions: self.positions[slice(first, end, players)].to_vec(),
+                objects: self.objects[objects_range].to_vec(),
+            }
+        })
+    }
+
+    fn binary_bytes(&self) -> usize {
+        HEADER_BYTES
+            + self.positions.len() * size_of::<Position>()
+            + self.objects.len() * size_of::<Object>()
+    }
+
+    fn write_binary(&self, buffer: &mut Vec<u8>) {
+        buffer.extend_from_slice(&(self.positions.len() as u32).to_be_bytes());
+        buffer.extend_from_slice(&(self.objects.len() as u32).to_be_bytes());
+        self.positions.iter().for_each(|position| buffer.extend_from_slice(position.as_bytes()));
+        self.objects.iter().for_each(|object| buffer.extend_from_slice(object.as_bytes()));
+    }
+
+    fn to_json(&self) -> String {
+        let mut text = String::from(r#"{"players":["#);
+        for (index, position) in self.positions.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            let (id, x, y) = (position.player_id.get(), position.x.get(), position.y.get());
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{separator}[{id},{x},{y}]");
+        }
+        text.push_str(r#"],"objects":["#);
+        for (index, object) in self.objects.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            let (id, kind, flags) = (object.object_id.get(), object.kind.get(), object.flags.get());
+            let _ = write!(text, "{separator}[{id},{kind},{flags},{},{}]", object.x.get(), object.y.get());
+        }
+        text.push_str("]}");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::game_state;
+
+    fn positions(count: u32) -> Vec<Position> {
+        (1..=count).map(|id| Position { player_id: id.into(), x: 1.5.into(), y: f32::MIN.into() }).collect()
+    }
+
+    #[test]
+    fn a_long_state_is_several_messages_that_each_fit() {
+        let many = positions(10_000);
+        let update = Update { positions: many.iter().collect(), objects: Vec::new() };
+        let parts = update.binary();
+        assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX));
+        let ids = parts.iter().flat_map(|part| {
+            game_state::decode(part).unwrap().positions.iter().map(|position| position.player_id.get()).collect::<Vec<_>>()
+        });
+        assert!(ids.eq(1..=10_000));
+        assert!(update.json().iter().all(|part| part.len() < OUTBOUND_MESSAGE_BYTES_MAX));
+        let encoded = update.broadcasts(Serializer::V2, "game:a", &mut FramePool::default());
+        assert_eq!(encoded.frames() as usize, parts.len());
+    }
+
+    #[test]
+    fn an_empty_state_is_told_as_well() {
+        let update = Update { positions: Vec::new(), objects: Vec::new() };
+        assert_eq!(update.binary(), [Arc::from([0u8; 8])]);
+        assert_eq!(update.json(), [Arc::from(r#"{"players":[],"objects":[]}"#)]);
+        let one = positions(1);
+        let update = Update { positions: one.iter().collect(), objects: Vec::new() };
+        let text: serde_json::Value = serde_json::from_str(&update.json()[0]).unwrap();
+        assert_eq!(text["players"][0][1], 1.5);
+        let encoded = update.broadcasts(Serializer::V2, "game:a", &mut FramePool::default());
+        assert_eq!(encoded.bytes()[..21], *b"\x82\x28\x02\x06\x0bgame:agame_upda"[..21].as_ref());
+    }
+}

@@ -1,0 +1,99 @@
+//! The members of topics that are connected to this shard, whichever shard owns the topic: who gets what a topic tells.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::ids::{ChannelNumber, ConnId, Topic};
+use crate::wire::phoenix::Serializer;
+
+/// A joined channel of this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Which of the connection's channels.
+    pub channel: ChannelNumber,
+    /// What it speaks.
+    pub serializer: Serializer,
+    /// It was not sent the last frame of its game: the next one must be whole.
+    pub stale: bool,
+}
+
+impl Subscriber {
+    fn key(&self) -> (ConnId, ChannelNumber) {
+        (self.conn, self.channel)
+    }
+}
+
+/// By topic; each topic's subscribers in order of connection and channel.
+#[derive(Debug, Default)]
+pub struct Subscribers(BTreeMap<Arc<Topic>, Vec<Subscriber>>);
+
+impl Subscribers {
+    /// The topic's shared name: channels of a shard hold the same one.
+    pub fn shared(&self, topic: Topic) -> Arc<Topic> {
+        match self.0.get_key_value(&topic) {
+            Some((shared, _)) => shared.clone(),
+            None => Arc::new(topic),
+        }
+    }
+
+    /// A channel has joined.
+    pub fn insert(&mut self, topic: &Arc<Topic>, subscriber: Subscriber) {
+        let subscribers = self.0.entry(topic.clone()).or_insert_with(|| Vec::with_capacity(1));
+        match subscribers.binary_search_by_key(&subscriber.key(), Subscriber::key) {
+            Ok(place) => subscribers[place] = subscriber,
+            Err(place) => subscribers.insert(place, subscriber),
+        }
+    }
+
+    /// A channel has gone; one that has not joined is none of the subscribers.
+    pub fn remove(&mut self, topic: &Topic, conn: ConnId, channel: ChannelNumber) {
+        let Some(subscribers) = self.0.get_mut(topic) else { return };
+        if let Ok(place) = subscribers.binary_search_by_key(&(conn, channel), Subscriber::key) {
+            subscribers.remove(place);
+        }
+        if subscribers.is_empty() {
+            self.0.remove(topic);
+        }
+    }
+
+    /// The topic's subscribers, taken out while they are told something: put them back.
+    pub fn take(&mut self, topic: &Topic) -> Vec<Subscriber> {
+        self.0.get_mut(topic).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Puts back what was taken.
+    pub fn put_back(&mut self, topic: &Topic, subscribers: Vec<Subscriber>) {
+        if let Some(place) = self.0.get_mut(topic) {
+            *place = subscribers;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscriber(slot: u32, channel: u16) -> Subscriber {
+        let conn = ConnId { slot, generation: 0 };
+        Subscriber { conn, channel: ChannelNumber(channel), serializer: Serializer::V2, stale: false }
+    }
+
+    #[test]
+    fn subscribers_come_in_order_and_a_topic_without_any_is_forgotten() {
+        let mut subscribers = Subscribers::default();
+        let topic = subscribers.shared(Topic::parse("room:a").unwrap());
+        for (slot, channel) in [(2, 1), (1, 7), (1, 2)] {
+            subscribers.insert(&topic, subscriber(slot, channel));
+        }
+        assert!(Arc::ptr_eq(&topic, &subscribers.shared(Topic::parse("room:a").unwrap())));
+        let taken = subscribers.take(&topic);
+        assert_eq!(taken, [subscriber(1, 2), subscriber(1, 7), subscriber(2, 1)]);
+        subscribers.put_back(&topic, taken);
+        for (slot, channel) in [(2, 1), (1, 7), (3, 3), (1, 2)] {
+            subscribers.remove(&topic, ConnId { slot, generation: 0 }, ChannelNumber(channel));
+        }
+        assert!(subscribers.0.is_empty());
+    }
+}

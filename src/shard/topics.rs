@@ -1,0 +1,322 @@
+//! What channels ask of the topics of this shard, and what the topics tell: one message per shard, not per member.
+
+use std::sync::Arc;
+
+use rand_core::Rng;
+
+use super::connections::SeatRef;
+use super::games::GameIndex;
+use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
+use super::placement::shard_of;
+use super::{Output, Shard};
+use crate::ids::{Address, ShardId, Topic, TopicName};
+use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::room::chat::Chat;
+use crate::room::game_channels::{NewPresence, Played};
+use crate::room::request::{Departure, Effect, Join};
+use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
+use crate::session::rate_limit::RateLimiter;
+use crate::time::Now;
+
+impl Shard {
+    /// Gives a request to the shard that owns its topic, which may be this one.
+    pub(super) fn request(&mut self, request: TopicRequest, now: Now) {
+        let target = shard_of(request.topic.name(), self.settings.shards);
+        if target == self.id {
+            self.handle_request(request, now);
+        } else {
+            self.outputs.push_back(Output::Forward { target, message: PeerMessage::Request(Box::new(request)) });
+        }
+    }
+
+    /// A request for a topic of this shard.
+    pub(super) fn handle_request(&mut self, request: TopicRequest, now: Now) {
+        let TopicRequest { topic, from, action } = request;
+        match &*topic {
+            Topic::Room(_) => self.request_of_room(&topic, from, action, now),
+            Topic::Game(name) => self.request_of_game(&topic, name, from, action, now),
+        }
+    }
+
+    // ── Rooms ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn request_of_room(&mut self, topic: &Arc<Topic>, from: Address, action: Action, now: Now) {
+        let mut effects = Vec::new();
+        match action {
+            Action::Join(join) => {
+                let (random, list_max) = (&mut self.random, self.settings.presence_list_max);
+                let new = || Chat::new(topic, random.next_u64(), list_max);
+                self.rooms.find_or_insert(topic, new).join(from, *join, now, &mut effects);
+            }
+            Action::Push(push) => {
+                let Some(chat) = self.rooms.find(topic) else { return };
+                chat.push(from, &push, now, &mut effects);
+            }
+            Action::Leave(departure) => match self.rooms.find(topic) {
+                Some(chat) => chat.leave(from, departure, now, &mut effects),
+                None if departure == Departure::Asked => effects.push(Effect::Left { to: from }),
+                None => {}
+            },
+            // Rooms have no state frames.
+            Action::WantWhole => {}
+        }
+        self.room_changed(topic, effects, now);
+    }
+
+    fn room_changed(&mut self, topic: &Arc<Topic>, effects: Vec<Effect>, now: Now) {
+        let shards = self.rooms.find(topic).map(|chat| chat.audience().shards().collect()).unwrap_or_default();
+        self.rooms.changed(topic, now.instant);
+        self.metrics.rooms.set(self.rooms.len() as u64);
+        self.perform_effects(topic, shards, effects, now);
+    }
+
+    /// Does what is due in rooms.
+    pub(super) fn run_rooms(&mut self, now: Now) {
+        while let Some(topic) = self.rooms.due(now.instant) {
+            let mut effects = Vec::new();
+            if let Some(chat) = self.rooms.find(&topic) {
+                chat.handle_timeout(now.instant, &mut effects);
+            }
+            self.room_changed(&topic, effects, now);
+        }
+        self.rooms.forget_empty(now.instant);
+        self.metrics.rooms.set(self.rooms.len() as u64);
+    }
+
+    // ── Games ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    fn request_of_game(
+        &mut self,
+        topic: &Arc<Topic>,
+        name: &TopicName,
+        from: Address,
+        action: Action,
+        now: Now,
+    ) {
+        match action {
+            Action::Join(join) => self.join_game(topic, name, from, *join, now),
+            Action::Push(push) => {
+                let Some(index) = self.games.find(name) else { return };
+                let Some(game) = self.games.game(index) else { return };
+                let seat = game.seat_of_channel(from);
+                let mut effects = Vec::new();
+                match game.push_from_channel(from, &push, now, &mut effects) {
+                    Played::Changed => {
+                        self.metrics.moves.increment();
+                        self.games.changed(index, now.instant);
+                    }
+                    Played::Event(scope, record) => {
+                        self.metrics.events_in.increment();
+                        if let Some(seat) = seat {
+                            self.send_event(index, seat, scope, &record);
+                        }
+                    }
+                    Played::Nothing => {}
+                }
+                self.game_channels_changed(index, effects, now);
+            }
+            Action::Leave(departure) => {
+                if departure == Departure::Asked {
+                    self.deliver(from.shard, topic, Delivered::One(Effect::Left { to: from }), now);
+                }
+                let Some(index) = self.games.find(name) else { return };
+                let Some(game) = self.games.game(index) else { return };
+                let Some(seat) = game.seat_of_channel(from) else { return };
+                let seat = SeatRef { game: index, seat, host: false, resume_unconfirmed: false };
+                match departure {
+                    Departure::Asked => self.free_seat(seat, LeaveReason::Left, now),
+                    Departure::Left(reason) => self.free_seat(seat, reason, now),
+                    Departure::Lost => self.hold_or_free(seat, RateLimiter::default(), now),
+                }
+                self.game_channels_changed(index, Vec::new(), now);
+            }
+            Action::WantWhole => {
+                let Some(index) = self.games.find(name) else { return };
+                if let Some(game) = self.games.game(index) {
+                    game.want_whole(from.shard);
+                }
+                self.games.changed(index, now.instant);
+            }
+        }
+    }
+
+    fn join_game(&mut self, topic: &Arc<Topic>, name: &TopicName, from: Address, join: Join, now: Now) {
+        let new_token = self.new_resume_token();
+        let occupant = Occupancy::Channel(from);
+        let resumed = join.resume_token.and_then(|token| {
+            let index = self.games.find(name)?;
+            let user = self.verifier.is_some().then_some(&*join.user);
+            let resumed = self.games.game(index)?.resume(token, user, occupant, new_token, now.instant)?;
+            Some((index, resumed))
+        });
+        let (index, seat, join, resumed) = match resumed {
+            Some((index, resumed)) => {
+                self.metrics.resumes.increment();
+                let _rates = self.leave_to_successor(index, &resumed, now);
+                let user = self.games.game(index).and_then(|game| game.seats().seat(resumed.seat));
+                // In development mode every connection is another guest; the seat knows whose it is.
+                let user = user.map_or_else(|| join.user.clone(), |seat| seat.user().into());
+                (index, resumed.seat, Join { user, ..join }, true)
+            }
+            None => {
+                let index = match self.games.find(name) {
+                    Some(index) => index,
+                    None => self.new_game(name, now),
+                };
+                let newcomer = Newcomer {
+                    occupancy: occupant,
+                    user: &join.user,
+                    name: &join.name,
+                    resume_token: new_token,
+                    joined_at_s: now.unix_s(),
+                };
+                let Some(game) = self.games.game(index) else { return };
+                let Some(seat) = game.join(&newcomer, now.instant) else {
+                    let text = format!("game {name} has all its {} seats taken", game.rules().players_max);
+                    let refused = Effect::Refused {
+                        to: from,
+                        reason: JoinRefusal::Full,
+                        response: format!(r#"{{"reason":"{text}"}}"#),
+                    };
+                    return self.deliver(from.shard, topic, Delivered::One(refused), now);
+                };
+                self.metrics.seats.add(1);
+                (index, seat, join, false)
+            }
+        };
+        let presence =
+            NewPresence { list_max: self.settings.presence_list_max, epoch: self.random.next_u64() };
+        let Some(game) = self.games.game(index) else { return };
+        let effects = game.open_channel(from, seat, &join, resumed, presence, now);
+        // The client has its token with the reply, on a connection that it has been heard on.
+        game.confirm_resume(seat);
+        self.games.changed(index, now.instant);
+        self.game_channels_changed(index, effects, now);
+    }
+
+    /// Something has happened among the channels of a game: `effects`, then what others caused.
+    pub(super) fn game_channels_changed(&mut self, index: GameIndex, mut effects: Vec<Effect>, now: Now) {
+        let Some(game) = self.games.game(index) else { return };
+        effects.extend(game.take_channel_effects(now.instant));
+        let topic = self.subscribers.shared(Topic::Game(game.name().clone()));
+        let shards = game.channels().map(|channels| channels.audience().shards().collect()).unwrap_or_default();
+        if let Some(due) = game.channels().and_then(|channels| channels.due()) {
+            self.games.channels_due(index, due);
+        }
+        self.perform_effects(&topic, shards, effects, now);
+    }
+
+    /// Tells channels what is due by itself: presence.
+    pub(super) fn run_game_channels(&mut self, now: Now) {
+        while let Some(index) = self.games.due_channels(now.instant) {
+            self.game_channels_changed(index, Vec::new(), now);
+        }
+    }
+
+    /// The frame of a tick: one message for each shard with members.
+    pub(super) fn tell_state_to_channels(&mut self, index: GameIndex, now: Now) {
+        let Some(game) = self.games.game(index) else { return };
+        if game.channels().is_none() {
+            return;
+        }
+        let frame = game.channel_frame(&mut self.pool);
+        self.game_channels_changed(index, Vec::new(), now);
+        let Some(frame) = frame else { return };
+        let Some(game) = self.games.game(index) else { return };
+        let encoded = frame.delta.as_ref().map_or(0, |copies| copies.encoded())
+            + frame.whole.as_ref().map_or(0, |(copies, _)| copies.encoded());
+        self.metrics.frames_encoded.add(encoded);
+        let shards: Vec<ShardId> =
+            game.channels().map(|channels| channels.audience().shards().collect()).unwrap_or_default();
+        let topic = self.subscribers.shared(Topic::Game(game.name().clone()));
+        for shard in shards {
+            let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&shard));
+            let whole = whole.map(|(copies, _)| copies.clone());
+            if frame.delta.is_some() || whole.is_some() {
+                self.deliver(shard, &topic, Delivered::Frame { delta: frame.delta.clone(), whole }, now);
+            }
+        }
+    }
+
+    /// An event for the native players that it is meant for.
+    pub(super) fn send_event(
+        &mut self,
+        index: GameIndex,
+        sender: SeatIndex,
+        scope: crate::wire::native::Scope,
+        record: &crate::wire::encoded::Encoded,
+    ) {
+        let Some(game) = self.games.game(index) else { return };
+        let receivers: Vec<crate::ids::ConnId> = game.receivers(sender, scope).collect();
+        self.metrics.events_out.add(receivers.len() as u64);
+        for receiver in receivers {
+            self.push(receiver, record.clone());
+        }
+    }
+
+    // ── What topics tell ────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Carries out what a topic decided. `shards`: those with members.
+    fn perform_effects(&mut self, topic: &Arc<Topic>, shards: Vec<ShardId>, effects: Vec<Effect>, now: Now) {
+        for effect in effects {
+            match effect {
+                Effect::Broadcast { copies, except } => {
+                    self.metrics.broadcasts_encoded.add(copies.encoded());
+                    for shard in &shards {
+                        let what = Delivered::All { copies: copies.clone(), except };
+                        self.deliver(*shard, topic, what, now);
+                    }
+                }
+                Effect::Joined { to, .. }
+                | Effect::Refused { to, .. }
+                | Effect::Reply { to, .. }
+                | Effect::Push { to, .. }
+                | Effect::Whole { to, .. }
+                | Effect::Left { to }
+                | Effect::Replaced { to } => self.deliver(to.shard, topic, Delivered::One(effect), now),
+            }
+        }
+    }
+
+    /// Tells the members on `target`, which may be this shard.
+    pub(super) fn deliver(&mut self, target: ShardId, topic: &Arc<Topic>, what: Delivered, now: Now) {
+        let delivery = Delivery { topic: topic.clone(), what };
+        if target == self.id {
+            self.handle_delivery(delivery, now);
+        } else {
+            let message = PeerMessage::Deliver(Box::new(delivery));
+            self.outputs.push_back(Output::Forward { target, message });
+        }
+    }
+
+    /// Another shard's mailbox is full, and as much waits behind it as may: the message is not on its way.
+    pub(super) fn forward_refused(&mut self, target: ShardId, message: PeerMessage, now: Now) {
+        self.metrics.forwards_refused.increment();
+        match message {
+            PeerMessage::Request(request) => self.answer_refused_request(*request, now),
+            PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),
+            // Nobody forwards these.
+            PeerMessage::Drain | PeerMessage::Keys(_) | PeerMessage::Kick { .. } => {}
+        }
+    }
+
+    /// Members on `target` cannot be told something: they are closed, and may come back and catch up.
+    fn give_up_members(&mut self, target: ShardId, delivery: Delivery, now: Now) {
+        let Delivery { topic, what } = delivery;
+        let channel = match what {
+            Delivered::One(effect) => effect.to(),
+            Delivered::All { .. } => None,
+            // A frame that is skipped is followed by a whole one.
+            Delivered::Frame { .. } => {
+                let from = Address {
+                    shard: target,
+                    channel: crate::ids::ChannelNumber(0),
+                    conn: crate::ids::ConnId { slot: 0, generation: 0 },
+                };
+                return self.handle_request(TopicRequest { topic, from, action: Action::WantWhole }, now);
+            }
+            Delivered::GivenUp { .. } => return,
+        };
+        self.deliver(target, &topic, Delivered::GivenUp { channel }, now);
+    }
+}

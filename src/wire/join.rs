@@ -1,0 +1,108 @@
+//! Payload of `phx_join` (PROTOCOL 4): `{token?, name?, meta?, resume?, last_seen?, resume_token?}`.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::ids::ResumeToken;
+use crate::limits::NAME_BYTES_MAX;
+
+/// What a client says when it joins. Keys that the relay does not know are the client's own business.
+#[derive(Debug, Default)]
+pub struct JoinPayload<'a> {
+    /// Grants the topic, and says who joins it.
+    pub token: Option<String>,
+    /// Display name.
+    pub name: Option<String>,
+    /// What it says about itself: JSON, not looked into.
+    pub meta: Option<&'a str>,
+    /// How far it has followed the topic: `resume`, else `last_seen`.
+    pub seen: Option<Value>,
+    /// The seat to take again.
+    pub resume_token: Option<ResumeToken>,
+}
+
+/// What is wrong with the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A key has the wrong type.
+    #[error("the payload of phx_join is an object {{token?, name?, meta?, resume?, last_seen?, resume_token?}}, and one of these has the wrong type")]
+    Shape,
+    /// A name that cannot be shown.
+    #[error("name must be a text of at most {NAME_BYTES_MAX} bytes without control characters")]
+    Name,
+    /// Not one of the relay's.
+    #[error("resume_token must be the 32 lower-case hex digits of a resume token")]
+    ResumeToken,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Raw<'a> {
+    token: Option<String>,
+    name: Option<String>,
+    #[serde(borrow)]
+    meta: Option<&'a RawValue>,
+    resume: Option<Value>,
+    last_seen: Option<Value>,
+    resume_token: Option<String>,
+}
+
+impl<'a> JoinPayload<'a> {
+    /// Reads valid JSON. What is no object says nothing: Phoenix clients may join with any value.
+    ///
+    /// # Errors
+    /// A key of the protocol has a value that it cannot have.
+    pub fn parse(json: &'a str) -> Result<Self, Malformed> {
+        if !json.trim_start().starts_with('{') {
+            return Ok(Self::default());
+        }
+        let raw: Raw<'a> = serde_json::from_str(json).map_err(|_| Malformed::Shape)?;
+        let name = raw.name.filter(|name| !name.is_empty());
+        if name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX || name.contains(char::is_control)) {
+            return Err(Malformed::Name);
+        }
+        let resume_token = raw.resume_token.filter(|token| !token.is_empty());
+        let resume_token = resume_token.map(|token| ResumeToken::from_hex(&token).ok_or(Malformed::ResumeToken));
+        Ok(Self {
+            token: raw.token.filter(|token| !token.is_empty()),
+            name,
+            meta: raw.meta.map(RawValue::get).filter(|meta| *meta != "null"),
+            seen: raw.resume.or(raw.last_seen).filter(|seen| !seen.is_null()),
+            resume_token: resume_token.transpose()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_read() {
+        let json = r#"{"token":"t","name":"Ann","meta":{"a": 1},"resume":{"epoch":"7","seq":3},"last_seen":5,
+            "resume_token":"00112233445566778899aabbccddeeff","user":"x"}"#;
+        let payload = JoinPayload::parse(json).unwrap();
+        assert_eq!((payload.token.as_deref(), payload.name.as_deref()), (Some("t"), Some("Ann")));
+        assert_eq!(payload.meta, Some(r#"{"a": 1}"#));
+        assert_eq!(payload.seen.unwrap()["seq"], 3);
+        assert!(payload.resume_token.is_some());
+        for nothing in ["{}", "null", "7", "[]", r#"{"token":null,"name":"","meta":null}"#] {
+            let payload = JoinPayload::parse(nothing).unwrap();
+            assert!(payload.token.is_none() && payload.name.is_none() && payload.meta.is_none(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(65));
+        for (json, malformed) in [
+            (r#"{"token":7}"#, Malformed::Shape),
+            (r#"{"name":"a\u0007"}"#, Malformed::Name),
+            (&*long, Malformed::Name),
+            (r#"{"resume_token":"ff"}"#, Malformed::ResumeToken),
+        ] {
+            assert_eq!(JoinPayload::parse(json).unwrap_err(), malformed, "{json}");
+        }
+    }
+}
