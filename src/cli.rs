@@ -1,7 +1,9 @@
 //! The command line: what the flags are, and what each command does.
 
+mod example;
+
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -14,7 +16,7 @@ use crate::config::value::Value;
 use crate::machine::Machine;
 use crate::server::{self, Ended};
 use crate::uring::Clock;
-use crate::wire::token::{self, Claims, TopicPattern};
+use crate::wire::token::{self, Claims, TopicPattern, Verifier};
 use crate::{doctor, limits, logs};
 
 /// Exit code of a run that failed.
@@ -53,7 +55,7 @@ Examples:
 
 Configuration, later wins: built-in defaults, corelay.toml (or --config), environment, flags.
   Every key of corelay.toml is also a variable: rates.move_per_s is CORELAY_RATES_MOVE_PER_S,
-  except the [[game]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
+  except the [[game]] and [[key]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
   RUST_LOG=debug logs more.
 
   # corelay.toml
@@ -66,16 +68,17 @@ Configuration, later wins: built-in defaults, corelay.toml (or --config), enviro
   max_speed = 12
 
 Signals: SIGTERM or SIGINT drains (players are told, then closed; at most 30 s); a second one leaves at once.
+  SIGHUP reads the keys of the tokens again.
 
 Exit codes: 0 ended as told, 1 could not start or go on, 2 wrong command line or configuration,
   130 and 143 left at once after a second SIGINT or SIGTERM.";
 
 const TOKEN_AFTER_HELP: &str = "\
-The token alone goes to standard output:
+The token alone goes to standard output, examples of its use to standard error:
   TOKEN=$(corelay token --sub ann --topics 'game:*' --jwt-key-file corelay.key)
   ws://127.0.0.1:4000/play/arena-1?token=$TOKEN
 
-With RS256, ES256 or EdDSA the relay has the public key; give the private one here.";
+With RS256, ES256 or EdDSA the relay has the public key; give the private one here (and --kid, if it has a name).";
 
 /// The flags of the relay. Their values are checked where the values of the file are: in the table of keys.
 #[derive(Debug, Default, Args)]
@@ -83,7 +86,7 @@ struct ServeArguments {
     /// Where players connect [default: 127.0.0.1:4000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where /livez, /readyz, /version and /metrics are; loopback only, unless --insecure [default: 127.0.0.1:4001]
+    /// Where the admin pages are; beyond loopback they need a token (admin_token_file) [default: 127.0.0.1:4001]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
     /// Threads that carry connections, each with its own ring; more than CPUs is allowed [default: one per CPU]
@@ -92,7 +95,7 @@ struct ServeArguments {
     /// Connections of the whole relay, divided evenly over the shards [default: as many as RLIMIT_NOFILE allows]
     #[arg(long, value_name = "N")]
     connections_max: Option<String>,
-    /// Listen on public addresses without a key, and serve the admin pages there
+    /// Listen on public addresses without a key
     #[arg(long)]
     insecure: bool,
     /// Serve /echo, for WebSocket conformance suites
@@ -133,6 +136,9 @@ struct TokenArguments {
     /// Let the user set other players' positions in its games
     #[arg(long)]
     host: bool,
+    /// Which key signs, when there are several
+    #[arg(long, value_name = "KID")]
+    kid: Option<String>,
     /// How long the token is valid: 90s, 15m, 1h, 7d
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_seconds)]
     ttl: u64,
@@ -155,7 +161,8 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
-    let loaded = load(arguments)?;
+    let (file, flags) = (arguments.shared.config.clone(), arguments.assignments());
+    let loaded = config::load(file.as_deref(), environment(), flags.clone())?;
     let log_format = loaded.draft.log_format;
     let machine = Machine::prepare();
     let config = loaded.resolve(machine.cpus.len(), machine.descriptors)?;
@@ -171,7 +178,7 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
         tracing::warn!("development mode: no key is configured, everybody is a guest and may join any game");
     }
     // From here on failures go to the log, in its format.
-    Ok(match server::run(config, &machine) {
+    Ok(match server::run(config, &machine, Box::new(move || read_keys(file.as_deref(), &flags))) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted(signal)) => ExitCode::from(signal.exit_code()),
         Err(error) => {
@@ -179,6 +186,11 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
             ExitCode::from(EXIT_FAILED)
         }
     })
+}
+
+/// The keys as they are configured now.
+fn read_keys(file: Option<&Path>, flags: &[Assignment]) -> anyhow::Result<Option<Verifier>> {
+    Ok(config::load(file, environment(), flags.to_vec())?.verifier()?)
 }
 
 fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
@@ -190,12 +202,10 @@ fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
 }
 
 fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
-    let TokenArguments { sub, topics, name, host, ttl, shared } = arguments;
-    let file = shared.config.clone();
+    let TokenArguments { sub, topics, name, host, kid, ttl, shared } = arguments;
+    let (file, key_file) = (shared.config.clone(), shared.jwt_key_file.clone());
     let loaded = config::load(file.as_deref(), environment(), shared.assignments())?;
-    let algorithm = loaded.draft.jwt_algorithm;
-    let Some(key_file) = loaded.draft.jwt_key_file else { return Err(Failure::no_key()) };
-    let key = config::read_key(&key_file)?;
+    let key = loaded.signing_key(kid.as_deref(), key_file.as_deref().map(Path::new))?;
 
     check_length("--sub", &sub, 1, limits::USER_ID_BYTES_MAX)?;
     check_length("--name", name.as_deref().unwrap_or("-"), 1, limits::NAME_BYTES_MAX)?;
@@ -206,16 +216,12 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
         topics: topics.iter().map(|pattern| TopicPattern::new(pattern.as_str())).collect(),
         host,
     };
-    let token = token::sign(algorithm, &key, &claims)
-        .map_err(|source| ConfigError::KeyUnusable { path: key_file, source })?;
+    let token = token::sign_as(key.kid.as_deref(), key.algorithm, &key.bytes, &claims)
+        .map_err(|source| ConfigError::KeyUnusable { place: key.place, source })?;
     writeln!(io::stdout(), "{token}").context("cannot write the token")?;
-    let hint = format!(
-        "valid for {ttl} s; use it as ws://{}/play/GAME?token=… with a game that fits {}",
-        loaded.draft.listen,
-        topics.join(" or ")
-    );
-    // A hint that nobody sees is no failure.
-    let _ = writeln!(io::stderr(), "{hint}");
+    let examples = example::examples(loaded.draft.listen, &token, &claims.topics);
+    // Examples that nobody sees are no failure.
+    let _ = write!(io::stderr(), "valid for {ttl} s, for {}\n{examples}", topics.join(" and "));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -284,20 +290,6 @@ struct Failure {
 }
 
 impl Failure {
-    fn no_key() -> Self {
-        Self {
-            code: EXIT_USAGE,
-            error: anyhow::anyhow!(
-                "no key is configured: the relay then runs in development mode, where no token is needed"
-            ),
-            remedy: Some(
-                "make a key (`openssl rand -hex 32 > corelay.key`), start the relay with --jwt-key-file corelay.key, \
-                 and give the same flag here"
-                    .into(),
-            ),
-        }
-    }
-
     /// One line for what is wrong, one for each cause, one for what to do.
     fn print(&self) {
         let mut text = format!("error: {}\n", lines(&self.error).join("\n  cause: "));

@@ -6,8 +6,8 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
@@ -75,6 +75,10 @@ pub struct ServiceSender {
     doorbells: Arc<[Doorbell]>,
     wakes: Box<[Arc<OwnedFd>]>,
 }
+
+/// The service thread's end, for everybody outside the shards: the main thread, the signals, the admin pages.
+#[derive(Clone)]
+pub struct SharedSender(Arc<Mutex<ServiceSender>>);
 
 /// Whether somebody has rung and the shard has not answered yet. A cache line each: every shard writes to every other's.
 #[derive(Default)]
@@ -189,6 +193,26 @@ impl ServiceSender {
     }
 }
 
+impl SharedSender {
+    /// Shares it.
+    pub fn new(sender: ServiceSender) -> Self {
+        Self(Arc::new(Mutex::new(sender)))
+    }
+
+    /// Gives a message to every shard and wakes it. Returns those that could not take it.
+    pub fn send_all(&self, message: &PeerMessage) -> Vec<ShardId> {
+        // Whoever panicked with the lock has at worst posted to some shards and not to others.
+        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = (0..sender.outboxes.len()).map(|shard| ShardId(shard as u16));
+        shards.filter(|shard| matches!(sender.send(*shard, message.clone()), Posted::Refused(_))).collect()
+    }
+
+    /// Number of shards.
+    pub fn shards(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).outboxes.len()
+    }
+}
+
 fn push(outbox: &mut Producer<Letter>, letter: Letter) -> Posted {
     if outbox.is_abandoned() {
         return Posted::Refused(letter);
@@ -256,5 +280,16 @@ mod tests {
         assert!(matches!(endpoints[0].take(), Some(Letter::Peer(PeerMessage::Drain))));
         drop(endpoints);
         assert!(matches!(service.send(ShardId(0), PeerMessage::Drain), Posted::Refused(_)));
+    }
+
+    #[test]
+    fn everybody_is_told_who_can_be() {
+        let (mut endpoints, service) = mesh(3).unwrap();
+        let sender = SharedSender::new(service);
+        drop(endpoints.remove(1));
+        assert_eq!(sender.send_all(&PeerMessage::Drain), [ShardId(1)]);
+        for endpoint in &mut endpoints {
+            assert!(matches!(endpoint.take(), Some(Letter::Peer(PeerMessage::Drain))));
+        }
     }
 }

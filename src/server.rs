@@ -13,18 +13,21 @@ use anyhow::{Context, anyhow, bail};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin::access::Access;
 use crate::admin::{self, About, Admin, Phase, PhaseCell};
 use crate::config::Config;
+use crate::config::secrets::AdminToken;
 use crate::ids::ShardId;
 use crate::limits::{DRAIN_DEADLINE, RECEIVE_BUFFERS};
 use crate::machine::{self, Machine};
-use crate::mailbox::{self, Endpoint, Posted, ServiceSender};
+use crate::mailbox::{self, Endpoint, SharedSender};
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
 use crate::shard::peer::PeerMessage;
 use crate::shard::settings::Settings;
 use crate::time::Instant;
 use crate::uring::{self, Addresses, Clock, ListenOptions, Listener, Loop, LoopSettings, Probe};
+use crate::wire::token::{Verifier, VerifyingKey};
 
 /// How often the main thread looks whether the loops have begun to turn.
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -59,6 +62,9 @@ impl Signal {
     }
 }
 
+/// Reads the keys of the tokens again; `None`: none is configured.
+pub type ReadKeys = Box<dyn Fn() -> anyhow::Result<Option<Verifier>> + Send>;
+
 /// What the other threads tell the main thread.
 enum Event {
     /// A shard's ring exists; its loop waits for the others'.
@@ -72,7 +78,7 @@ enum Event {
 }
 
 /// Runs until told to end. An error means that the relay could not start or could not go on.
-pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
+pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Result<Ended> {
     // In huge pages a table that is touched entry by entry takes 2 MiB at a time, and what a burst of joins needed is never
     // given back: at 2,000 players one shard's process held 31 MiB with them and 22 MiB without.
     if let Err(errno) = rustix::thread::disable_transparent_huge_pages(true) {
@@ -92,6 +98,8 @@ pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
     tracing::info!(kernel = machine.kernel, "{probe}");
 
+    let (endpoints, sender) = mailbox::mesh(shards)?;
+    let sender = SharedSender::new(sender);
     let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
     let phase = Arc::new(PhaseCell::default());
     let (events, inbox) = mpsc::channel();
@@ -104,10 +112,12 @@ pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
             started_at_unix_s: clock.now().unix_us as f64 / 1e6,
         },
         clock: Arc::new(move || clock.now().instant),
+        access: Access::new(config.admin_token.as_ref().map(AdminToken::as_bytes)),
+        sender: sender.clone(),
     };
-    spawn_service(admin_listener, pages, events.clone())?;
+    let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), sender: sender.clone() };
+    spawn_service(admin_listener, pages, keys, events.clone())?;
 
-    let (endpoints, sender) = mailbox::mesh(shards)?;
     let loop_settings = LoopSettings {
         connections: config.capacity.table_entries,
         connections_per_address: config.connections_per_address,
@@ -211,9 +221,14 @@ fn run_shard(start: ShardStart, events: &Sender<Event>) -> anyhow::Result<()> {
 }
 
 /// The service thread: the admin pages and the signals.
-fn spawn_service(listener: TcpListener, pages: Admin, events: Sender<Event>) -> anyhow::Result<()> {
+fn spawn_service(
+    listener: TcpListener,
+    pages: Admin,
+    keys: Keys,
+    events: Sender<Event>,
+) -> anyhow::Result<()> {
     let body = move || {
-        let serve = || tokio_uring::start(run_service(listener, pages, events.clone()));
+        let serve = || tokio_uring::start(run_service(listener, pages, keys, events.clone()));
         let outcome = panic::catch_unwind(AssertUnwindSafe(serve));
         let error = match outcome {
             Ok(Ok(())) => anyhow!("it stopped"),
@@ -226,7 +241,13 @@ fn spawn_service(listener: TcpListener, pages: Admin, events: Sender<Event>) -> 
     Ok(())
 }
 
-async fn run_service(listener: TcpListener, pages: Admin, events: Sender<Event>) -> anyhow::Result<()> {
+async fn run_service(
+    listener: TcpListener,
+    pages: Admin,
+    keys: Keys,
+    events: Sender<Event>,
+) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     tokio_uring::spawn(async move {
@@ -240,8 +261,52 @@ async fn run_service(listener: TcpListener, pages: Admin, events: Sender<Event>)
             }
         }
     });
+    tokio_uring::spawn(async move {
+        while hangup.recv().await.is_some() {
+            keys.renew();
+        }
+    });
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
     admin::serve(listener, pages).await.context("the admin listener failed")
+}
+
+/// The keys of the tokens, which SIGHUP reads again.
+struct Keys {
+    read: ReadKeys,
+    /// Tokens are needed. Whether they are is settled at the start: a relay that people play on as guests does not lock them
+    /// out, and one with a key does not open its doors because a line is missing in a file.
+    needed: bool,
+    sender: SharedSender,
+}
+
+impl Keys {
+    /// Gives every shard the keys as they are configured now. If they cannot be used, the old ones stay.
+    fn renew(&self) {
+        if !self.needed {
+            tracing::warn!(
+                "SIGHUP: in development mode there are no keys to read again; to begin with tokens, restart"
+            );
+            return;
+        }
+        let verifier = match (self.read)() {
+            Ok(Some(verifier)) => Arc::new(verifier),
+            Ok(None) => {
+                tracing::error!(
+                    "SIGHUP: no key is configured any more; the old keys stay (for development mode, restart)"
+                );
+                return;
+            }
+            Err(error) => {
+                tracing::error!("SIGHUP: the new keys cannot be used, the old ones stay: {error:#}");
+                return;
+            }
+        };
+        let kids: Vec<&str> = verifier.keys().iter().filter_map(VerifyingKey::kid).collect();
+        for shard in self.sender.send_all(&PeerMessage::Keys(verifier.clone())) {
+            tracing::error!(shard = shard.0, "SIGHUP: the shard keeps the old keys: its mailbox is full");
+        }
+        tracing::info!(keys = verifier.keys().len(), kids = kids.join(", "), "keys read again");
+    }
 }
 
 /// The main thread's view of a run.
@@ -249,7 +314,7 @@ struct Supervisor {
     clock: Clock,
     inbox: Receiver<Event>,
     phase: Arc<PhaseCell>,
-    sender: ServiceSender,
+    sender: SharedSender,
     metrics: Vec<Arc<ShardMetrics>>,
     running: u16,
 }
@@ -334,13 +399,8 @@ impl Supervisor {
             "draining; a second signal ends the process at once"
         );
         self.phase.enter(Phase::Draining);
-        for shard in (0..self.running).map(ShardId) {
-            match self.sender.send(shard, PeerMessage::Drain) {
-                Posted::Queued => {}
-                Posted::Refused(_) => {
-                    tracing::warn!(shard = shard.0, "cannot tell the shard to drain: its mailbox is full");
-                }
-            }
+        for shard in self.sender.send_all(&PeerMessage::Drain) {
+            tracing::warn!(shard = shard.0, "cannot tell the shard to drain: its mailbox is full");
         }
     }
 
@@ -371,6 +431,8 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mailbox::Letter;
+    use crate::wire::token::Algorithm;
 
     /// What the main thread makes of these events, in a process of one shard that is ready.
     fn watch(events: impl IntoIterator<Item = Event>) -> Result<Ended, String> {
@@ -382,7 +444,7 @@ mod tests {
             clock: Clock::start(),
             inbox,
             phase: Arc::default(),
-            sender: service_sender,
+            sender: SharedSender::new(service_sender),
             metrics: vec![Arc::default()],
             running: 1,
         };
@@ -414,6 +476,27 @@ mod tests {
         assert_eq!(while_draining, Err("shard 0 cannot go on: no memory".into()));
         let service = watch([Event::ServiceEnded(anyhow!("it stopped"))]);
         assert!(service.is_err_and(|error| error.ends_with("cannot go on: it stopped")));
+    }
+
+    /// What shard 0 is given when the keys are read again with this result.
+    fn renewed(needed: bool, read: fn() -> anyhow::Result<Option<Verifier>>) -> Option<usize> {
+        let (mut endpoints, sender) = mailbox::mesh(1).unwrap();
+        Keys { read: Box::new(read), needed, sender: SharedSender::new(sender) }.renew();
+        match endpoints[0].take()? {
+            Letter::Peer(PeerMessage::Keys(verifier)) => Some(verifier.keys().len()),
+            letter @ (Letter::Peer(_) | Letter::Connection { .. } | Letter::Withdrawn { .. }) => {
+                panic!("{letter:?}")
+            }
+        }
+    }
+
+    #[test]
+    fn bad_keys_do_not_replace_good_ones() {
+        let good = || Ok(Some(Verifier::new(Algorithm::Hs256, &[b'k'; 32])?));
+        assert_eq!(renewed(true, good), Some(1));
+        assert_eq!(renewed(true, || bail!("no such file")), None);
+        assert_eq!(renewed(true, || Ok(None)), None, "doors are not opened by a missing line");
+        assert_eq!(renewed(false, good), None, "guests are not locked out");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corelay::ids::{Topic, TopicName};
-use corelay::wire::token::{Algorithm, Verifier};
+use corelay::wire::token::{Algorithm, Verifier, VerifyingKey};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A folder of its own for each test: no `corelay.toml` of somebody else is read.
@@ -113,7 +113,7 @@ impl Relay {
 
     fn fetch(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address("admin")).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -240,7 +240,15 @@ fn a_minted_token_is_one_that_the_relay_accepts() {
     assert!(allows("arena-7") && allows("lobby") && !allows("garden"));
 
     let hint = text(&output.stderr);
-    assert!(hint.contains("/play/GAME?token="), "{hint}");
+    for part in [
+        "curl -i -N",
+        &format!("'http://127.0.0.1:4000/play/arena-1?token={}'", token.trim()),
+        "new WebSocket(\"ws://127.0.0.1:4000/play/arena-1?token=",
+        &format!("new Socket(\"ws://127.0.0.1:4000/socket\", {{ authToken: \"{}\" }})", token.trim()),
+        "channel(\"game:arena-1\")",
+    ] {
+        assert!(hint.contains(part), "{part} is missing in\n{hint}");
+    }
 }
 
 #[test]
@@ -265,6 +273,71 @@ fn a_private_key_signs_what_its_public_key_verifies() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         Verifier::new(algorithm, &public).unwrap().verify(text(&output.stdout).trim(), now).unwrap();
     }
+}
+
+#[test]
+fn one_of_several_keys_is_chosen_by_its_kid() {
+    let folder = Folder::new("token-kid");
+    let (old, new) = ("old-0123456789abcdef0123456789abcdef", "new-0123456789abcdef0123456789abcdef");
+    folder.write("new.key", new);
+    folder.write(
+        "corelay.toml",
+        "[[key]]\nkid = '2026-01'\nenv = 'CORELAY_OLD_KEY'\n[[key]]\nkid = '2026-02'\nfile = 'new.key'\n",
+    );
+    let mint = |kid: &[&str]| {
+        let mut command = folder.corelay(&["token", "--sub", "ann"]);
+        let output = command.args(kid).env("CORELAY_OLD_KEY", old).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for (kid, key) in [("2026-01", old), ("2026-02", new)] {
+        let (code, token, error) = mint(&["--kid", kid]);
+        assert_eq!(code, 0, "{error}");
+        assert!(!error.contains("names no key"), "the variable is one that a table names: {error}");
+        let key = VerifyingKey::new(Some(kid.into()), Algorithm::Hs256, key.as_bytes()).unwrap();
+        Verifier::of(vec![key]).unwrap().verify(token.trim(), now).unwrap();
+    }
+    let (code, _, error) = mint(&[]);
+    let expected = "error: no key is called nothing; --kid may be \"2026-01\", \"2026-02\"\n";
+    assert_eq!((code, error.as_str()), (2, expected));
+    let (code, error) = folder.failure(&[]);
+    let expected = "error: the key \"2026-01\" is read from the environment variable CORELAY_OLD_KEY, which is not set\n";
+    assert_eq!((code, error.as_str()), (2, expected));
+}
+
+#[test]
+fn a_secret_in_a_variable_is_a_key_and_is_not_shown() {
+    let folder = Folder::new("key-variable");
+    let mut command = folder.corelay(&["token", "--sub", "ann"]);
+    let output = command.env("CORELAY_JWT_KEY", "too-short-to-be-a-key").output().unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.starts_with("error: the key in `jwt_key` cannot be used\n  cause: a secret"), "{error}");
+    assert!(!error.contains("too-short"), "{error}");
+    let mut command = folder.corelay(&["token", "--sub", "ann"]);
+    assert!(command.env("CORELAY_JWT_KEY", "k".repeat(32)).output().unwrap().status.success());
+}
+
+#[test]
+fn admin_pages_beyond_loopback_need_a_token() {
+    let folder = Folder::new("admin-token");
+    for arguments in [&["--admin", "0.0.0.0:0"][..], &["--admin", "0.0.0.0:0", "--insecure"]] {
+        let (code, error) = folder.failure(arguments);
+        assert!(
+            code == 2
+                && error.contains("refusing to serve the admin pages on 0.0.0.0:0")
+                && error.contains("\n  try: make one"),
+            "{error}"
+        );
+    }
+    folder.write("admin.token", "short\n");
+    let mut command = folder.corelay(&["--admin", "0.0.0.0:0"]);
+    let output = command.env("CORELAY_ADMIN_TOKEN_FILE", "admin.token").output().unwrap();
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("the admin token in admin.token has 5 bytes; it must have at least 16"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! What operators look at: `/livez`, `/readyz`, `/version`, `/metrics`, over plain HTTP on an address of its own.
+//! What operators use: `/livez`, `/readyz`, `/version`, `/metrics`, and an order to kick a user, over plain HTTP on an address
+//! of its own.
 //!
-//! It only reads what the shards publish in their metrics, so nothing a visitor does here can slow a game down. There is no
-//! access control yet, hence it is served on loopback addresses unless the relay is told `--insecure`.
+//! The pages only read what the shards publish in their metrics, so nothing a visitor does here can slow a game down. `access`
+//! says who may visit.
 
+pub mod access;
+mod kick;
 pub mod metrics;
 mod process;
 
@@ -15,13 +18,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
+use crate::mailbox::SharedSender;
 use crate::metrics::ShardMetrics;
 use crate::time::Instant;
+use access::Access;
 use metrics::RelayCollector;
 
 /// A shard whose loop has not turned for this long counts as dead.
@@ -80,6 +86,10 @@ pub struct Admin {
     pub about: About,
     /// The clock that the shards' loops are told.
     pub clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+    /// Who may see them.
+    pub access: Access,
+    /// To give the shards orders.
+    pub sender: SharedSender,
 }
 
 /// Answers until the listener fails. Runs inside any tokio runtime.
@@ -97,24 +107,29 @@ type Shared = State<Arc<Pages>>;
 fn router(admin: Admin) -> Router {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(RelayCollector::new(&admin)));
+    let access = admin.access.clone();
     Router::new()
-        .route("/", get(index))
+        .route("/help", get(help))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .route("/metrics", get(prometheus))
+        .route("/users/{id}/disconnect", post(kick::disconnect))
+        // Behind every route, and behind those that do not exist.
+        .layer(middleware::from_fn_with_state(access, access::check))
         .with_state(Arc::new(Pages { admin, registry }))
 }
 
-async fn index() -> &'static str {
+async fn help() -> &'static str {
     concat!(
         "corelay ",
         env!("CARGO_PKG_VERSION"),
         "\n\n\
-         /livez    200 while every shard's loop turns, else 503 and which one does not\n\
-         /readyz   200 while players may come, 503 while starting or draining\n\
-         /version  version, kernel, number of shards (JSON)\n\
-         /metrics  for Prometheus (OpenMetrics text)\n"
+         GET  /livez                  200 while every shard's loop turns, else 503 and which one does not\n\
+         GET  /readyz                 200 while players may come, 503 while starting or draining\n\
+         GET  /version                version, kernel, number of shards (JSON)\n\
+         GET  /metrics                for Prometheus (OpenMetrics text)\n\
+         POST /users/{id}/disconnect  close every connection of a user and free its seats (JSON)\n"
     )
 }
 
@@ -171,25 +186,31 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::mailbox::{self, Endpoint, Letter};
+    use crate::shard::peer::PeerMessage;
 
     struct Fixture {
         address: std::net::SocketAddr,
         shards: Vec<Arc<ShardMetrics>>,
         phase: Arc<PhaseCell>,
         now_us: Arc<AtomicU64>,
+        endpoints: Vec<Endpoint>,
     }
 
     /// Serves the pages on the runtime they live in, on a thread that ends with the test process.
-    fn serve_pages() -> Fixture {
+    fn serve_pages(access: Access) -> Fixture {
         let shards: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
         let phase = Arc::new(PhaseCell::default());
         let now_us = Arc::new(AtomicU64::new(1));
         let clock_us = now_us.clone();
+        let (endpoints, sender) = mailbox::mesh(2).unwrap();
         let admin = Admin {
             shards: shards.clone(),
             phase: phase.clone(),
             about: About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 1.5e9 },
             clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
+            access,
+            sender: SharedSender::new(sender),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -197,23 +218,29 @@ mod tests {
         std::thread::spawn(move || {
             tokio_uring::start(async move { serve(TcpListener::from_std(listener).unwrap(), admin).await })
         });
-        Fixture { address, shards, phase, now_us }
+        Fixture { address, shards, phase, now_us, endpoints }
     }
 
     impl Fixture {
         fn fetch(&self, path: &str) -> (u16, String) {
+            let (status, _, body) = self.ask(&format!("GET {path}"), "Host: localhost");
+            (status, body)
+        }
+
+        /// Status, head and body.
+        fn ask(&self, request: &str, header: &str) -> (u16, String, String) {
             let mut stream = std::net::TcpStream::connect(self.address).unwrap();
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+            write!(stream, "{request} HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n").unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-            (head.split(' ').nth(1).unwrap().parse().unwrap(), body.into())
+            (head.split(' ').nth(1).unwrap().parse().unwrap(), head.into(), body.into())
         }
     }
 
     #[test]
     fn readiness_follows_the_phase() {
-        let fixture = serve_pages();
+        let fixture = serve_pages(Access::Loopback);
         assert_eq!(fixture.fetch("/readyz"), (503, "starting\n".into()));
         fixture.phase.enter(Phase::Ready);
         assert_eq!(fixture.fetch("/readyz"), (200, "ok\n".into()));
@@ -223,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_stands_still_is_named() {
-        let fixture = serve_pages();
+        let fixture = serve_pages(Access::Loopback);
         fixture.phase.enter(Phase::Ready);
         fixture.now_us.store(6_000_000, Ordering::Relaxed);
         fixture.shards[0].loop_turned_at_us.set(1_000_000);
@@ -238,19 +265,68 @@ mod tests {
 
     #[test]
     fn the_pages_say_what_runs() {
-        let fixture = serve_pages();
+        let fixture = serve_pages(Access::Loopback);
         let (status, body) = fixture.fetch("/version");
         let version: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
             (status, version),
             (200, serde_json::json!({"version": "1.2.3", "kernel": "6.18", "shards": 2}))
         );
-        let (status, body) = fixture.fetch("/");
+        let (status, body) = fixture.fetch("/help");
         assert!(status == 200 && body.contains("/metrics"), "{body}");
         assert_eq!(fixture.fetch("/nowhere").0, 404);
         fixture.shards[1].frames_in.add(7);
         let (status, body) = fixture.fetch("/metrics");
         assert_eq!(status, 200);
         assert!(body.contains("corelay_frames_in_total{shard=\"1\"} 7\n"), "{body}");
+    }
+
+    #[test]
+    fn a_kick_is_answered_by_every_shard() {
+        let mut fixture = serve_pages(Access::Loopback);
+        let endpoints = std::mem::take(&mut fixture.endpoints);
+        let shards = std::thread::spawn(move || {
+            for (mut endpoint, closed) in endpoints.into_iter().zip(1..) {
+                let mut count = [0; 8];
+                rustix::io::read(endpoint.wake(), &mut count).unwrap();
+                let Some(Letter::Peer(PeerMessage::Kick { user, tally })) = endpoint.take() else {
+                    panic!("no kick")
+                };
+                assert_eq!(&*user, "ann/1 ü");
+                tally.answer(closed);
+            }
+        });
+        let (status, head, body) = fixture.ask("POST /users/ann%2F1%20%C3%BC/disconnect", "Host: localhost");
+        assert_eq!((status, body.as_str()), (200, "{\"disconnected\":3,\"user\":\"ann/1 ü\"}\n"), "{head}");
+        shards.join().unwrap();
+        let (status, _, body) = fixture.ask("POST /users/ann/disconnect", "Host: localhost");
+        assert_eq!(status, 202, "the shards are gone");
+        assert!(body.contains("asked 0 of 2 shards"), "{body}");
+        for wrong in ["POST /users/%ff/disconnect", &format!("POST /users/{}/disconnect", "x".repeat(129))] {
+            assert_eq!(fixture.ask(wrong, "Host: localhost").0, 400, "{wrong}");
+        }
+        assert_eq!(fixture.fetch("/users/ann/disconnect").0, 405);
+    }
+
+    #[test]
+    fn a_shard_that_does_not_answer_is_not_waited_for_long() {
+        let fixture = serve_pages(Access::Loopback);
+        let (status, _, body) = fixture.ask("POST /users/ann/disconnect", "Host: localhost");
+        assert_eq!(status, 202);
+        assert!(body.contains("asked 2 of 2 shards, 0 have answered"), "{body}");
+    }
+
+    #[test]
+    fn nothing_but_health_is_open_behind_a_token() {
+        let fixture = serve_pages(Access::new(Some(b"0123456789abcdef")));
+        fixture.phase.enter(Phase::Ready);
+        assert_eq!(fixture.fetch("/readyz").0, 200);
+        for request in ["GET /metrics", "GET /help", "GET /nowhere", "POST /users/ann/disconnect"] {
+            let (status, head, _) = fixture.ask(request, "Host: relay");
+            assert!(status == 401 && head.contains("www-authenticate: Bearer realm="), "{request}: {head}");
+        }
+        let shown = "Host: relay\r\nAuthorization: Bearer 0123456789abcdef";
+        assert_eq!(fixture.ask("GET /metrics", shown).0, 200);
+        assert_eq!(fixture.ask("GET /nowhere", shown).0, 404);
     }
 }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::secrets::Place;
 use super::source::Origin;
-use crate::wire::token::KeyError;
+use crate::limits::ADMIN_TOKEN_BYTES_MIN;
+use crate::wire::token::{KeyError, VerifierError};
 
 /// One line says what is wrong; `remedy` says what to do.
 #[derive(Debug, Error)]
@@ -65,7 +67,7 @@ pub enum ConfigError {
         listen: SocketAddr,
     },
     /// The admin pages where strangers could reach them.
-    #[error("refusing to serve the admin pages on {admin}: they have no access control yet")]
+    #[error("refusing to serve the admin pages on {admin} without a token: anybody could kick players there")]
     PublicAdmin {
         /// The address.
         admin: SocketAddr,
@@ -78,13 +80,54 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// The key file does not hold a usable key.
-    #[error("the key in {} cannot be used", path.display())]
+    /// A variable that a `[[key]]` table names.
+    #[error("the key \"{kid}\" is read from the environment variable {variable}, which is not set")]
+    KeyNotSet {
+        /// Name of the key.
+        kid: Box<str>,
+        /// The variable.
+        variable: String,
+    },
+    /// What should be a key is none.
+    #[error("the key in {place} cannot be used")]
     KeyUnusable {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: Place,
         /// What is wrong with it, and what would be right.
         source: KeyError,
+    },
+    /// The keys are good, but not together.
+    #[error("the keys of the tokens cannot be used together")]
+    Keys(#[from] VerifierError),
+    /// No key to sign with: none at all is the same as development mode.
+    #[error("no key is configured: the relay then runs in development mode, where no token is needed")]
+    NoKey,
+    /// Which of the keys is to sign?
+    #[error("no key is called {asked}; --kid may be {}", kids.join(", "))]
+    WhichKey {
+        /// What was asked for, in quotes; or "nothing".
+        asked: String,
+        /// Names of all keys, in quotes.
+        kids: Vec<String>,
+    },
+    /// The file of the admin token cannot be read.
+    #[error("cannot read the admin token from {}", path.display())]
+    AdminTokenUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It could be guessed, or never be sent.
+    #[error(
+        "the admin token in {place} has {bytes} bytes; it must have at least {ADMIN_TOKEN_BYTES_MIN}, \
+         all of them printable ASCII without spaces"
+    )]
+    AdminTokenUnusable {
+        /// Where it is.
+        place: Place,
+        /// Its length.
+        bytes: usize,
     },
     /// More connections than descriptor tables can hold.
     #[error(
@@ -130,10 +173,18 @@ impl ConfigError {
                     .into(),
             ),
             Self::PublicAdmin { .. } => Some(
-                "use a loopback address (--admin 127.0.0.1:4001) and reach it through a tunnel or a sidecar; \
-                 or say --insecure if everybody on this network is trusted"
+                "make one (`openssl rand -hex 32 > admin.token`), name it as `admin_token_file` (CORELAY_ADMIN_TOKEN_FILE=admin.token), \
+                 and send it as `Authorization: Bearer …`; or use a loopback address: --admin 127.0.0.1:4001"
                     .into(),
             ),
+            Self::NoKey => Some(
+                "make a key (`openssl rand -hex 32 > corelay.key`), start the relay with --jwt-key-file corelay.key, \
+                 and give the same flag here"
+                    .into(),
+            ),
+            Self::AdminTokenUnusable { .. } | Self::AdminTokenUnreadable { .. } => {
+                Some("`openssl rand -hex 32 > admin.token` makes a good one".into())
+            }
             Self::KeyUnreadable { .. } => {
                 Some("check the path and that the relay's user may read it; `openssl rand -hex 32 > corelay.key` makes one".into())
             }
@@ -152,6 +203,9 @@ impl ConfigError {
             | Self::UnknownKey { .. }
             | Self::Value { .. }
             | Self::Conflict { .. }
+            | Self::KeyNotSet { .. }
+            | Self::Keys(_)
+            | Self::WhichKey { .. }
             | Self::KeyUnusable { .. } => None,
         }
     }

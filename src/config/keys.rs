@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::secrets::{KeyTable, Secret};
 use super::source::{Assignment, ENVIRONMENT_PREFIX, Origin};
 use super::value::{
-    Expected, PATTERN_EXPECTED, Value, address, boolean, coordinate, milliseconds, number, origins, path,
-    pattern, seconds, speed, word,
+    Expected, KEY_ID_EXPECTED, PATTERN_EXPECTED, Value, address, boolean, coordinate, key_id, milliseconds,
+    number, origins, path, pattern, seconds, secret, speed, variable, word,
 };
 use crate::limits;
 use crate::room::game::GameRules;
@@ -19,6 +20,11 @@ use crate::wire::token::Algorithm;
 
 /// Name of the array of tables that sets game rules.
 pub const GAME_TABLE: &str = "game";
+
+/// Name of the array of tables that names keys of tokens.
+pub const KEY_TABLE: &str = "key";
+/// Keys whose values are never shown.
+const SECRET_KEYS: [&str; 2] = ["admin_token", "jwt_key"];
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,10 +57,18 @@ pub struct Draft {
     pub enable_echo: bool,
     /// Origins allowed instead of the request's own host.
     pub allowed_origins: Vec<Box<str>>,
-    /// `None`: development mode.
+    /// What the admin pages want; or its file.
+    pub admin_token: Option<Secret>,
+    /// See `admin_token`.
+    pub admin_token_file: Option<PathBuf>,
+    /// The key without a name; or its file. Neither, and no `[[key]]`: development mode.
+    pub jwt_key: Option<Secret>,
+    /// See `jwt_key`.
     pub jwt_key_file: Option<PathBuf>,
-    /// Of all tokens.
+    /// Of `jwt_key`, and of each `[[key]]` that does not say another.
     pub jwt_algorithm: Algorithm,
+    /// Keys with names.
+    pub keys: Vec<KeyTable>,
     /// Bound of a connection's reliable lane.
     pub outbox_bytes_max: u32,
     /// Inbound message limit.
@@ -86,8 +100,12 @@ impl Default for Draft {
             insecure: false,
             enable_echo: false,
             allowed_origins: Vec::new(),
+            admin_token: None,
+            admin_token_file: None,
+            jwt_key: None,
             jwt_key_file: None,
             jwt_algorithm: Algorithm::Hs256,
+            keys: Vec::new(),
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
             message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
             upgrade_timeout: limits::UPGRADE_TIMEOUT,
@@ -125,8 +143,11 @@ const KEYS: &[Key<Draft>] = &[
     key("insecure", |draft, value| put(&mut draft.insecure, boolean(value))),
     key("enable_echo", |draft, value| put(&mut draft.enable_echo, boolean(value))),
     key("allowed_origins", |draft, value| put(&mut draft.allowed_origins, origins(value))),
+    key("admin_token", |draft, value| put(&mut draft.admin_token, secret(value).map(Some))),
+    key("admin_token_file", |draft, value| put(&mut draft.admin_token_file, path(value).map(Some))),
+    key("jwt_key", |draft, value| put(&mut draft.jwt_key, secret(value).map(Some))),
     key("jwt_key_file", |draft, value| put(&mut draft.jwt_key_file, path(value).map(Some))),
-    key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, word(value, &Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm))))),
+    key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, algorithm(value))),
     key("outbox_bytes_max", |draft, value| put(&mut draft.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864))),
     key("message_bytes_max", |draft, value| put(&mut draft.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216))),
     key("upgrade_timeout_ms", |draft, value| put(&mut draft.upgrade_timeout, milliseconds(value, 100..=60_000))),
@@ -161,6 +182,14 @@ const GAME_KEYS: &[Key<GameRules>] = &[
     key("game.seat_hold_s", |game, value| put(&mut game.seat_hold, seconds(value, 0..=limits::SEAT_HOLD_MAX.as_secs() as u32))),
 ];
 
+#[rustfmt::skip]
+const KEY_KEYS: &[Key<KeyTable>] = &[
+    key("key.kid", |table, value| put(&mut table.kid, key_id(value))),
+    key("key.algorithm", |table, value| put(&mut table.algorithm, algorithm(value).map(Some))),
+    key("key.file", |table, value| put(&mut table.file, path(value).map(Some))),
+    key("key.env", |table, value| put(&mut table.env, variable(value).map(Some))),
+];
+
 /// A whole state and its roster fit.
 const OUTBOX_BYTES_MIN: u32 = 131_072;
 const _: () = assert!(OUTBOX_BYTES_MIN as usize > 2 * limits::OUTBOUND_MESSAGE_BYTES_MAX);
@@ -172,7 +201,8 @@ const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
 /// Names of all keys, with their table.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().map(|key| key.name).chain(GAME_KEYS.iter().map(|key| key.name))
+    let tables = GAME_KEYS.iter().map(|key| key.name).chain(KEY_KEYS.iter().map(|key| key.name));
+    KEYS.iter().map(|key| key.name).chain(tables)
 }
 
 /// `drain`, `liveness`, `rates`.
@@ -204,8 +234,8 @@ fn distance_max(name: &str) -> usize {
 
 /// Puts one value where its key says.
 pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
-    if assignment.key == GAME_TABLE {
-        return Err(wrong_value(assignment, "an array of tables: [[game]]".into()));
+    if [GAME_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
+        return Err(wrong_value(assignment, format!("an array of tables: [[{}]]", assignment.key)));
     }
     if is_section(&assignment.key) {
         return Err(wrong_value(assignment, format!("a table: [{}]", assignment.key)));
@@ -213,8 +243,43 @@ pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigEr
     set(KEYS, draft, assignment)
 }
 
+/// Adds one table of an array of tables, which stands where `Origin` says.
+pub type AddTable = fn(&mut Draft, &[Assignment], Origin) -> Result<(), ConfigError>;
+
+/// What adds a table of the array called `name`; `None`: there is no such array.
+pub fn table_array(name: &str) -> Option<AddTable> {
+    match name {
+        GAME_TABLE => Some(assign_game),
+        KEY_TABLE => Some(assign_key),
+        _ => None,
+    }
+}
+
+/// Adds one `[[key]]` table.
+fn assign_key(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
+    let mut key = KeyTable::default();
+    for assignment in assignments {
+        set(KEY_KEYS, &mut key, assignment)?;
+    }
+    if key.kid.is_empty() {
+        return Err(ConfigError::Value {
+            key: "key.kid".into(),
+            found: "missing".into(),
+            origin: table,
+            expected: format!("there, and {KEY_ID_EXPECTED}"),
+        });
+    }
+    if key.file.is_some() == key.env.is_some() {
+        let kid = &key.kid;
+        let what = format!("key \"{kid}\" ({table}): it is read from `file` or from `env`, one of them");
+        return Err(ConfigError::Conflict { what });
+    }
+    draft.keys.push(key);
+    Ok(())
+}
+
 /// Adds one `[[game]]` table.
-pub fn assign_game(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
+fn assign_game(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
     let mut game = GameRules { pattern: "".into(), ..GameRules::default() };
     for assignment in assignments {
         set(GAME_KEYS, &mut game, assignment)?;
@@ -256,15 +321,19 @@ fn set<T>(keys: &[Key<T>], target: &mut T, assignment: &Assignment) -> Result<()
 fn wrong_value(assignment: &Assignment, expected: Expected) -> ConfigError {
     ConfigError::Value {
         key: shown(&assignment.key).into(),
-        found: assignment.value.to_string(),
+        found: if SECRET_KEYS.contains(&assignment.key.as_str()) {
+            "not what it should be".into()
+        } else {
+            assignment.value.to_string()
+        },
         origin: assignment.origin.clone(),
         expected,
     }
 }
 
-/// A game's key is shown as it is written: without its table.
+/// The key of a game, or of a key, is shown as it is written: without its table.
 fn shown(key: &str) -> &str {
-    key.strip_prefix("game.").unwrap_or(key)
+    key.strip_prefix("game.").or_else(|| key.strip_prefix("key.")).unwrap_or(key)
 }
 
 /// What an unknown key was probably meant to be: the same word in another table, else the nearest by edit distance.
@@ -273,7 +342,9 @@ fn hint(unknown: &str) -> String {
     if let Some(known) = names().find(|known| leaf(known) == leaf(unknown)) {
         return match known.split_once('.') {
             None => format!("; `{known}` stands at the top of the file, before the first [table]"),
-            Some((GAME_TABLE, key)) => format!("; `{key}` belongs in a [[game]] table"),
+            Some((table @ (GAME_TABLE | KEY_TABLE), key)) => {
+                format!("; `{key}` belongs in a [[{table}]] table")
+            }
             Some((section, key)) => format!("; `{key}` belongs in [{section}]"),
         };
     }
@@ -290,6 +361,10 @@ fn hint(unknown: &str) -> String {
 fn put<T>(target: &mut T, value: Result<T, Expected>) -> Result<(), Expected> {
     *target = value?;
     Ok(())
+}
+
+fn algorithm(value: &Value) -> Result<Algorithm, Expected> {
+    word(value, &Algorithm::ALL.map(|algorithm| (algorithm.name(), algorithm)))
 }
 
 fn bounds(game: &mut GameRules, value: &Value) -> Result<(), Expected> {
@@ -422,6 +497,48 @@ mod tests {
             refusal("shards = 1\nshards = 2")
                 .starts_with("corelay.toml line 2 is not valid TOML: duplicate key")
         );
+    }
+
+    #[test]
+    fn keys_are_tables_and_their_secrets_are_not_shown() {
+        let draft = parse(
+            "jwt_key = 'hidden away'\n[[key]]\nkid = 'a'\nfile = '/a.pem'\nalgorithm = 'EdDSA'\n[[key]]\nkid = 'b'\nenv = 'B'",
+        )
+        .unwrap();
+        let [a, b] = draft.keys.as_slice() else { panic!("two keys") };
+        assert_eq!(
+            (&*a.kid, a.algorithm, a.file.as_deref()),
+            ("a", Some(Algorithm::EdDsa), Some(Path::new("/a.pem")))
+        );
+        assert_eq!((&*b.kid, b.algorithm, b.env.as_deref()), ("b", None, Some("B")));
+        assert!(!format!("{draft:?}").contains("hidden away"));
+        let cases = [
+            (
+                "jwt_key = ['hidden']",
+                "`jwt_key` is not what it should be (corelay.toml line 1); it must be a text that is not empty",
+            ),
+            (
+                "[[key]]\nfile = 'a'",
+                "`key.kid` is missing (corelay.toml line 1); it must be there, and 1 to 64 bytes without control characters",
+            ),
+            (
+                "[[key]]\nkid = 'a'",
+                "key \"a\" (corelay.toml line 1): it is read from `file` or from `env`, one of them",
+            ),
+            (
+                "[[key]]\nkid = 'a'\nfile = 'x'\nenv = 'y'",
+                "key \"a\" (corelay.toml line 1): it is read from `file` or from `env`, one of them",
+            ),
+            (
+                "[key]\nkid = 'a'",
+                "`key` is a table (corelay.toml line 1); it must be an array of tables: [[key]]",
+            ),
+            ("[[keys]]\nkid = 'a'", "unknown key `keys` (corelay.toml line 1); did you mean `key`?"),
+            ("kid = 'a'", "unknown key `kid` (corelay.toml line 1); `kid` belongs in a [[key]] table"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(refusal(text), expected);
+        }
     }
 
     #[test]

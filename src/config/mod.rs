@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod error;
 pub mod keys;
 mod resolve;
+pub mod secrets;
 pub mod source;
 pub mod value;
 
@@ -14,13 +15,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::shard::settings::Settings;
+use crate::wire::token::Verifier;
 use capacity::Capacity;
 use error::ConfigError;
 use keys::Draft;
+use secrets::{AdminToken, SigningKey};
 use source::Assignment;
 
 pub use keys::LogFormat;
-pub use resolve::read_key;
 
 /// The file that is read when no other is named.
 pub const DEFAULT_FILE: &str = "corelay.toml";
@@ -32,6 +34,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators look.
     pub admin: SocketAddr,
+    /// What operators must show; `None`: nothing, on a loopback address.
+    pub admin_token: Option<AdminToken>,
     /// Size of each shard's descriptor table.
     pub capacity: Capacity,
     /// Connections one address may hold; `None`: any number.
@@ -72,7 +76,12 @@ pub fn load(
         source::assign_file(&mut loaded.draft, path, &text)?;
         loaded.file = Some(path.into());
     }
-    let (assignments, unknown) = source::read_environment(environment);
+    let variables: Vec<(String, String)> = environment.collect();
+    secrets::look_up(&mut loaded.draft.keys, &variables);
+    // What a [[key]] table names is that key, and no other setting.
+    let is_key = |name: &str| loaded.draft.keys.iter().any(|key| key.env.as_deref() == Some(name));
+    let settings = variables.into_iter().filter(|(name, _)| !is_key(name));
+    let (assignments, unknown) = source::read_environment(settings);
     loaded.warnings = unknown;
     for assignment in assignments.into_iter().chain(flags) {
         keys::assign(&mut loaded.draft, &assignment)?;
@@ -81,6 +90,16 @@ pub fn load(
 }
 
 impl Loaded {
+    /// Reads the keys of the tokens; `None`: development mode. What SIGHUP does again.
+    pub fn verifier(&self) -> Result<Option<Verifier>, ConfigError> {
+        secrets::verifier(&self.draft)
+    }
+
+    /// The key that signs: the one called `kid`, or the only one, or what is in `file`.
+    pub fn signing_key(&self, kid: Option<&str>, file: Option<&Path>) -> Result<SigningKey, ConfigError> {
+        secrets::signing_key(&self.draft, kid, file)
+    }
+
     /// Checks what only the whole can tell, reads the key file, and plans the descriptor tables. `cpus` is the number of CPUs
     /// the process may use, `descriptors` its `RLIMIT_NOFILE`.
     pub fn resolve(self, cpus: usize, descriptors: u64) -> Result<Config, ConfigError> {

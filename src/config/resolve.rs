@@ -1,14 +1,12 @@
 //! Checks what only the whole configuration can tell, and turns it into what the shards need.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::error::ConfigError;
 use super::keys::Draft;
-use super::{Config, Loaded, capacity};
+use super::{Config, Loaded, capacity, secrets};
 use crate::limits;
 use crate::shard::settings::Settings;
-use crate::wire::token::{Algorithm, Verifier};
 use crate::wire::upgrade::UpgradeRules;
 
 /// See `Loaded::resolve`.
@@ -18,10 +16,11 @@ pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<C
     check_liveness(&draft)?;
     warnings.extend(unreachable_games(&draft));
 
-    let verifier = match &draft.jwt_key_file {
-        Some(path) => Some(read_verifier(path, draft.jwt_algorithm)?),
-        None => None,
-    };
+    let admin_token = secrets::admin_token(&draft)?;
+    if admin_token.is_none() && !draft.admin.ip().is_loopback() {
+        return Err(ConfigError::PublicAdmin { admin: draft.admin });
+    }
+    let verifier = secrets::verifier(&draft)?;
     let development = verifier.is_none();
     let shards = draft.shards.unwrap_or_else(|| default_shards(cpus));
     let capacity = capacity::plan(draft.connections_max, shards, descriptors)?;
@@ -45,6 +44,7 @@ pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<C
     Ok(Config {
         listen: draft.listen,
         admin: draft.admin,
+        admin_token,
         capacity,
         connections_per_address: draft.connections_per_address,
         send_buffer_bytes: draft.send_buffer_bytes,
@@ -54,27 +54,14 @@ pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<C
     })
 }
 
-/// The bytes of a key file. Whoever uses them says whether they are a key.
-pub fn read_key(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(path).map_err(|source| ConfigError::KeyUnreadable { path: path.into(), source })
-}
-
-fn read_verifier(path: &Path, algorithm: Algorithm) -> Result<Verifier, ConfigError> {
-    let key = read_key(path)?;
-    Verifier::new(algorithm, &key).map_err(|source| ConfigError::KeyUnusable { path: path.into(), source })
-}
-
 fn default_shards(cpus: usize) -> u16 {
     u16::try_from(cpus).unwrap_or(u16::MAX).clamp(1, limits::SHARDS_MAX)
 }
 
 fn check_addresses(draft: &Draft) -> Result<(), ConfigError> {
     let (listen, admin) = (draft.listen, draft.admin);
-    if !draft.insecure && draft.jwt_key_file.is_none() && !listen.ip().is_loopback() {
+    if !draft.insecure && !secrets::has_key(draft) && !listen.ip().is_loopback() {
         return Err(ConfigError::PublicWithoutKey { listen });
-    }
-    if !draft.insecure && !admin.ip().is_loopback() {
-        return Err(ConfigError::PublicAdmin { admin });
     }
     if listen == admin && listen.port() != 0 {
         return Err(ConfigError::Conflict {
@@ -117,6 +104,8 @@ fn unreachable_games(draft: &Draft) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::source::assign_file;
     use super::*;
 
@@ -155,9 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_pages_stay_on_loopback() {
-        assert!(matches!(resolve_text("admin = '[::]:4001'"), Err(ConfigError::PublicAdmin { .. })));
-        assert!(resolve_text("admin = '[::]:4001'\ninsecure = true").is_ok());
+    fn the_admin_pages_stay_on_loopback_without_a_token() {
+        for public in ["admin = '[::]:4001'", "admin = '[::]:4001'\ninsecure = true"] {
+            let error = resolve_text(public).unwrap_err();
+            assert!(matches!(error, ConfigError::PublicAdmin { .. }));
+            assert!(error.remedy().unwrap().contains("admin_token_file"));
+        }
+        let with_token = resolve_text("admin = '[::]:4001'\nadmin_token = 'sixteen-letters!'").unwrap();
+        assert!(with_token.admin_token.is_some());
         assert!(resolve_text("admin = '127.0.0.1:4000'").is_err(), "the same port twice");
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
-use super::keys::{self, Draft, GAME_TABLE};
+use super::keys::{self, Draft};
 use super::value::Value;
 
 /// Prefix of the variables that set keys: `rates.move_per_s` is `CORELAY_RATES_MOVE_PER_S`.
@@ -46,7 +46,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Applies a whole file, its `[[game]]` tables included.
+/// Applies a whole file, its arrays of tables included.
 pub fn assign_file(draft: &mut Draft, path: &Path, text: &str) -> Result<(), ConfigError> {
     let origin = |position: usize| Origin::File(path.into(), line_of(text, position));
     let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
@@ -55,12 +55,13 @@ pub fn assign_file(draft: &mut Draft, path: &Path, text: &str) -> Result<(), Con
     })?;
     for (key, value) in in_order(table.get_ref()) {
         let (name, value) = (key.get_ref().as_ref(), value.get_ref());
-        if let Some(games) = value.as_array().filter(|_| name == GAME_TABLE)
-            && games.iter().all(|game| game.get_ref().is_table())
+        if let Some(add) = keys::table_array(name)
+            && let Some(tables) = value.as_array()
+            && tables.iter().all(|table| table.get_ref().is_table())
         {
-            for game in games {
-                let assignments = game.get_ref().as_table().map(|game| read_table(GAME_TABLE, game, origin));
-                keys::assign_game(draft, &assignments.unwrap_or_default(), origin(game.span().start))?;
+            for table in tables {
+                let assignments = table.get_ref().as_table().map(|table| read_table(name, table, origin));
+                add(draft, &assignments.unwrap_or_default(), origin(table.span().start))?;
             }
         } else if let Some(section) = value.as_table().filter(|_| keys::is_section(name)) {
             for assignment in read_table(name, section, origin) {

@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::secrets::Secret;
 use crate::ids::TopicName;
+use crate::limits::KEY_ID_BYTES_MAX;
 
 /// What would have been right.
 pub(super) type Expected = String;
@@ -117,6 +119,27 @@ pub(super) fn address(value: &Value) -> Result<SocketAddr, Expected> {
 
 pub(super) fn path(value: &Value) -> Result<PathBuf, Expected> {
     text(value).filter(|text| !text.is_empty()).map(PathBuf::from).ok_or_else(|| "the path of a file".into())
+}
+
+pub(super) fn secret(value: &Value) -> Result<Secret, Expected> {
+    text(value)
+        .filter(|text| !text.is_empty())
+        .map(Secret::new)
+        .ok_or_else(|| "a text that is not empty".into())
+}
+
+/// What the name of a key must be.
+pub(super) const KEY_ID_EXPECTED: &str = "1 to 64 bytes without control characters";
+const _: () = assert!(KEY_ID_BYTES_MAX == 64, "the text above says so");
+
+pub(super) fn key_id(value: &Value) -> Result<Box<str>, Expected> {
+    let fits = |text: &&str| (1..=KEY_ID_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    text(value).filter(fits).map(Box::from).ok_or_else(|| KEY_ID_EXPECTED.into())
+}
+
+pub(super) fn variable(value: &Value) -> Result<String, Expected> {
+    let fits = |text: &&str| !text.is_empty() && !text.contains(['=', '\0']);
+    text(value).filter(fits).map(Into::into).ok_or_else(|| "the name of an environment variable".into())
 }
 
 pub(super) fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Expected> {

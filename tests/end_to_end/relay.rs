@@ -75,15 +75,23 @@ pub struct Setup {
     /// Content of `corelay.toml`.
     pub toml: String,
     pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    /// Files beside `corelay.toml`: name and content.
+    pub files: Vec<(&'static str, String)>,
+    /// An error that the test provokes: lines of the log that have this text are fine.
+    pub expected_error: Option<&'static str>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
             shell_prefix: "",
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             arguments: vec!["--shards".into(), "1".into()],
             toml: String::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            files: Vec::new(),
+            expected_error: None,
         }
     }
 }
@@ -104,7 +112,8 @@ pub struct Relay {
     log: Arc<Log>,
     pub listen: SocketAddr,
     admin: SocketAddr,
-    _place: Place,
+    pub place: Place,
+    expected_error: Option<&'static str>,
 }
 
 #[derive(Default)]
@@ -130,7 +139,11 @@ impl Relay {
         let place = Place::new();
         let config = place.file("corelay.toml", &setup.toml);
         let mut command = corelay(&place, setup.shell_prefix);
-        command.args(["--config", &config, "--listen", &setup.listen.to_string(), "--admin", "127.0.0.1:0"]);
+        for (name, content) in &setup.files {
+            place.file(name, content);
+        }
+        command.args(["--config", &config, "--listen", &setup.listen.to_string()]);
+        command.args(["--admin", &setup.admin.to_string()]);
         command.args(["--log-format", "json"]).args(setup.arguments);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
 
@@ -145,7 +158,9 @@ impl Relay {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let child = Arc::new(Mutex::new(child));
         let test = watch(child.clone());
-        let mut relay = Self { child, _test: test, log, listen: nowhere, admin: nowhere, _place: place };
+        let expected_error = setup.expected_error;
+        let mut relay =
+            Self { child, _test: test, log, listen: nowhere, admin: nowhere, place, expected_error };
         let ready = relay.await_log("\"message\":\"ready\"");
         let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
         let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
@@ -156,9 +171,14 @@ impl Relay {
 
     /// Asks for an admin page: status and body.
     pub fn fetch(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
+        self.ask_admin(&format!("GET {path}"), "Host: localhost")
+    }
+
+    /// Any request to the admin pages, with these header lines: status and body.
+    pub fn ask_admin(&self, request: &str, headers: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin.port())).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "{request} HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -272,7 +292,9 @@ impl Drop for Relay {
             return;
         }
         // Whatever a test does to it, the relay keeps its own promises.
-        assert!(!log.contains("\"level\":\"ERROR\""), "errors in the log:\n{log}");
+        let expected = |line: &str| self.expected_error.is_some_and(|text| line.contains(text));
+        let errors = log.lines().filter(|line| line.contains("\"level\":\"ERROR\"") && !expected(line));
+        assert_eq!(errors.count(), 0, "errors in the log:\n{log}");
         for promise in ["corelay_completion_overflows_total", "corelay_receives_lost_total"] {
             assert_eq!(sum(&metrics, promise, &[]), 0.0, "{promise}");
         }
