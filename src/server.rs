@@ -103,6 +103,7 @@ pub fn run(config: Config, machine: &Machine) -> anyhow::Result<Ended> {
             kernel: machine.kernel.clone(),
             started_at_unix_s: clock.now().unix_us as f64 / 1e6,
         },
+        relay: listen,
         clock: Arc::new(move || clock.now().instant),
     };
     spawn_service(admin_listener, pages, events.clone())?;

@@ -1,13 +1,16 @@
-//! What operators look at: `/livez`, `/readyz`, `/version`, `/metrics`, over plain HTTP on an address of its own.
+//! What operators look at: `/livez`, `/readyz`, `/version`, `/metrics`, and a playground at `/`, over plain HTTP on an address
+//! of its own.
 //!
 //! It only reads what the shards publish in their metrics, so nothing a visitor does here can slow a game down. There is no
 //! access control yet, hence it is served on loopback addresses unless the relay is told `--insecure`.
 
 pub mod metrics;
+mod playground;
 mod process;
 
 use std::fmt::Write;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -78,6 +81,8 @@ pub struct Admin {
     pub phase: Arc<PhaseCell>,
     /// What the process is.
     pub about: About,
+    /// Where players connect.
+    pub relay: SocketAddr,
     /// The clock that the shards' loops are told.
     pub clock: Arc<dyn Fn() -> Instant + Send + Sync>,
 }
@@ -98,24 +103,12 @@ fn router(admin: Admin) -> Router {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(RelayCollector::new(&admin)));
     Router::new()
-        .route("/", get(index))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .route("/metrics", get(prometheus))
+        .merge(playground::router())
         .with_state(Arc::new(Pages { admin, registry }))
-}
-
-async fn index() -> &'static str {
-    concat!(
-        "corelay ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\n\
-         /livez    200 while every shard's loop turns, else 503 and which one does not\n\
-         /readyz   200 while players may come, 503 while starting or draining\n\
-         /version  version, kernel, number of shards (JSON)\n\
-         /metrics  for Prometheus (OpenMetrics text)\n"
-    )
 }
 
 async fn livez(State(pages): Shared) -> Response {
@@ -189,6 +182,7 @@ mod tests {
             shards: shards.clone(),
             phase: phase.clone(),
             about: About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 1.5e9 },
+            relay: ([127, 0, 0, 1], 4000).into(),
             clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -245,6 +239,8 @@ mod tests {
             (status, version),
             (200, serde_json::json!({"version": "1.2.3", "kernel": "6.18", "shards": 2}))
         );
+        let relay = fixture.fetch("/playground.json");
+        assert_eq!(relay, (200, "{\"relay\":\"127.0.0.1:4000\",\"version\":\"1.2.3\"}\n".into()));
         let (status, body) = fixture.fetch("/");
         assert!(status == 200 && body.contains("/metrics"), "{body}");
         assert_eq!(fixture.fetch("/nowhere").0, 404);
