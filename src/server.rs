@@ -111,6 +111,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
             kernel: machine.kernel.clone(),
             started_at_unix_s: clock.now().unix_us as f64 / 1e6,
         },
+        relay: listen,
         clock: Arc::new(move || clock.now().instant),
         access: Access::new(config.admin_token.as_ref().map(AdminToken::as_bytes)),
         sender: sender.clone(),

@@ -1,5 +1,5 @@
-//! What operators use: `/livez`, `/readyz`, `/version`, `/metrics`, and an order to kick a user, over plain HTTP on an address
-//! of its own.
+//! What operators use: `/livez`, `/readyz`, `/version`, `/metrics`, an order to kick a user, and a playground at `/`, over plain
+//! HTTP on an address of its own.
 //!
 //! The pages only read what the shards publish in their metrics, so nothing a visitor does here can slow a game down. `access`
 //! says who may visit.
@@ -7,10 +7,12 @@
 pub mod access;
 mod kick;
 pub mod metrics;
+mod playground;
 mod process;
 
 use std::fmt::Write;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -84,6 +86,8 @@ pub struct Admin {
     pub phase: Arc<PhaseCell>,
     /// What the process is.
     pub about: About,
+    /// Where players connect.
+    pub relay: SocketAddr,
     /// The clock that the shards' loops are told.
     pub clock: Arc<dyn Fn() -> Instant + Send + Sync>,
     /// Who may see them.
@@ -115,6 +119,7 @@ fn router(admin: Admin) -> Router {
         .route("/version", get(version))
         .route("/metrics", get(prometheus))
         .route("/users/{id}/disconnect", post(kick::disconnect))
+        .merge(playground::router())
         // Behind every route, and behind those that do not exist.
         .layer(middleware::from_fn_with_state(access, access::check))
         .with_state(Arc::new(Pages { admin, registry }))
@@ -125,6 +130,7 @@ async fn help() -> &'static str {
         "corelay ",
         env!("CARGO_PKG_VERSION"),
         "\n\n\
+         GET  /                       a playground: join a game in the browser\n\
          GET  /livez                  200 while every shard's loop turns, else 503 and which one does not\n\
          GET  /readyz                 200 while players may come, 503 while starting or draining\n\
          GET  /version                version, kernel, number of shards (JSON)\n\
@@ -208,6 +214,7 @@ mod tests {
             shards: shards.clone(),
             phase: phase.clone(),
             about: About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 1.5e9 },
+            relay: ([127, 0, 0, 1], 4000).into(),
             clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
             access,
             sender: SharedSender::new(sender),
@@ -273,6 +280,10 @@ mod tests {
             (200, serde_json::json!({"version": "1.2.3", "kernel": "6.18", "shards": 2}))
         );
         let (status, body) = fixture.fetch("/help");
+        assert!(status == 200 && body.contains("/users/{id}/disconnect"), "{body}");
+        let relay = fixture.fetch("/playground.json");
+        assert_eq!(relay, (200, "{\"relay\":\"127.0.0.1:4000\",\"version\":\"1.2.3\"}\n".into()));
+        let (status, body) = fixture.fetch("/");
         assert!(status == 200 && body.contains("/metrics"), "{body}");
         assert_eq!(fixture.fetch("/nowhere").0, 404);
         fixture.shards[1].frames_in.add(7);

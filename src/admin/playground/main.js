@@ -1,0 +1,386 @@
+// The playground: joins one game, in either dialect, and shows all that the relay says about it.
+
+import { NativeGame } from "./corelay.mjs";
+import { Rate, Sparkline, meteredWebSocket } from "./meter.js";
+import { Log, Roster } from "./panels.js";
+import { PhoenixGame } from "./phoenix-game.js";
+import { Pilot } from "./pilot.js";
+import { aboutRelay, refusals, relayUrl, whyRefused } from "./relay.js";
+import { Stage } from "./stage.js";
+import { closeText, troubleOf } from "./words.js";
+import { World } from "./world.js";
+
+const WAVE_CODE = 1;
+const OBJECTS_PER_PLAYER = 8;
+const METERS_INTERVAL_MS = 1000;
+const ROSTER_INTERVAL_MS = 200;
+const TYPING_MS = 3000;
+const NAMES = ["Ada", "Björn", "Chidi", "Dana", "Emre", "Fen", "Goro", "Hana", "Ines", "Jun", "Kofi", "Lena", "Mila", "Noor"];
+
+const element = (id) => document.getElementById(id);
+const form = element("join");
+const dialectOf = () => document.querySelector("input[name=dialect]:checked").value;
+
+const world = new World();
+const stage = new Stage(element("stage"));
+const roster = new Roster();
+const log = new Log();
+const pilot = new Pilot(element("stage"), (x, y) => stage.toWorld(x, y), () => wave("👋"));
+const traffic = { in: 0, out: 0 };
+const rates = { in: new Rate(), out: new Rate(), frames: new Rate() };
+const sparklines = Object.fromEntries(["latency", "bytes-in", "bytes-out", "frames"].map((id) => [id, new Sparkline(element(`${id}-spark`))]));
+
+let about = null; // what /playground.json says
+let game = null; // NativeGame or PhoenixGame while joined or joining
+let me = null; // {playerId, tickHz, bounds, maxSpeed} while joined
+let players = new Map();
+let latency = null;
+let framesSeen = 0;
+let objectsPut = 0;
+let bannerUntil = null;
+
+// ------------------------------------------------------------------------------------------------------------- joining
+
+async function begin() {
+  const dialect = dialectOf();
+  const options = {
+    relay: form.relay.value.trim(),
+    game: form.elements.game.value.trim(),
+    name: form.elements.name.value.trim(),
+    token: form.token.value.trim(),
+    WebSocket: meteredWebSocket(traffic),
+  };
+  element("trouble").hidden = true;
+  const nameIsGood = form.elements.game.checkValidity();
+  element("game-problem").hidden = nameIsGood;
+  form.elements.game.setAttribute("aria-invalid", String(!nameIsGood));
+  if (!nameIsGood) return form.elements.game.focus();
+  if (!/^wss?:\/\/[^/]+\/?$/.test(options.relay) || !URL.canParse(options.relay)) return showTrouble({ kind: "address" });
+  for (const [key, value] of Object.entries({ game: options.game, dialect })) localStorage.setItem(key, value);
+  sessionStorage.setItem("name", options.name);
+
+  showState("joining", "Joining…");
+  const refusedBefore = await refusals();
+  if (game) return;
+  const Dialect = dialect === "native" ? NativeGame : PhoenixGame;
+  let current;
+  // What a connection says that was given up meanwhile is of no interest.
+  const whileCurrent = (handle) => (details, more) => current === undefined || current === game ? handle(details, more) : undefined;
+  const handlers = Object.fromEntries(Object.entries(handlersFor(options, dialect, refusedBefore)).map(([kind, handle]) => [kind, whileCurrent(handle)]));
+  current = new Dialect(options, handlers);
+  game = current;
+}
+
+function handlersFor(options, dialect, refusedBefore) {
+  return {
+    connecting: () => showState("joining", me ? "Reconnecting…" : "Joining…"),
+    joined: (welcome) => joined(welcome, options, dialect),
+    frame(frame) {
+      if (!frame.silent) framesSeen += 1;
+      world.apply(frame, performance.now());
+    },
+    roster: showRoster,
+    event: showEvent,
+    correction({ reason, x, y }) {
+      pilot.correct(x, y);
+      log.add("correction", `${reason}: the relay holds you at ${x.toFixed(1)}, ${y.toFixed(1)}`);
+    },
+    limited: ({ what, retryAfterMs }) => log.add("notice", `rate limit for ${what} reached; again in ${Math.ceil(retryAfterMs)} ms`),
+    notice: ({ reason, timeoutMs }) =>
+      log.add("notice", reason === "drain" ? `the relay drains: closed within ${timeoutMs / 1000} s` : `${reason}: closed after ${timeoutMs / 1000} s`),
+    refused: ({ code, text }) => log.add("error", text ? `${code}: ${text}` : code),
+    lost: (reason) => log.add("notice", `events were missed and are gone (${reason})`),
+    latency: (ms) => (latency = ms),
+    closed: (close) => closed(close, refusedBefore),
+  };
+}
+
+function joined(welcome, options, dialect) {
+  me = welcome;
+  // The first frame brings back what a resumed seat has; positions of another life would be wrong.
+  world.clear();
+  world.start(welcome.tickHz);
+  stage.start(welcome.bounds);
+  pilot.stop();
+  waitForPlace = { until: performance.now() + (welcome.resumed ? 1000 : 0) };
+  bannerUntil = null;
+  element("banner").hidden = true;
+  form.hidden = true;
+  element("hint").hidden = false;
+  element("leave").hidden = false;
+  const second = new URLSearchParams({ game: options.game, relay: options.relay, dialect });
+  element("second").href = `/?${second}`;
+  element("second").hidden = false;
+  enableSending(true);
+  document.title = `${options.game} · corelay playground`;
+  element("tick-rate").value = String(welcome.tickHz);
+  showState("joined", `${options.game}, ${dialect === "native" ? "native" : "Phoenix"}`);
+  const how = welcome.resumed ? "seat resumed" : "joined";
+  log.add("relay", `${how} as player ${welcome.playerId}, ${welcome.tickHz} Hz${welcome.development ? ", development mode" : ""}`);
+  game?.ping();
+  element("stage").focus({ preventScroll: true });
+}
+
+async function closed(close, refusedBefore) {
+  pilot.stop();
+  enableSending(false);
+  latency = null;
+  if (close.asked) return;
+  if (close.everJoined || close.code !== 1006) log.add(close.denied ? "error" : "close", close.denied ?? closeText(close));
+  if (close.retryInMs !== null) {
+    showState("waiting", "Connection lost");
+    bannerUntil = performance.now() + close.retryInMs;
+    element("banner").hidden = false;
+    return showBanner();
+  }
+  game = null;
+  end();
+  if (close.denied) return showTrouble({ kind: "denied", reason: close.denied });
+  if (close.everJoined || close.code !== 1006) return showTrouble({ kind: "closed", ...close });
+  showState("idle", "Looking for the cause…");
+  const isOwn = about && new URL(form.relay.value).host === new URL(relayUrl(about.relay, location)).host;
+  const finding = isOwn ? await whyRefused(refusedBefore) : { kind: "unreachable" };
+  // Somebody may have joined again while the relay was asked.
+  if (game === null) showTrouble({ ...finding, own: about?.relay });
+}
+
+/** Back to the form. */
+function end() {
+  me = null;
+  players = new Map();
+  world.clear();
+  roster.show(players);
+  form.hidden = false;
+  for (const id of ["hint", "leave", "second", "banner"]) element(id).hidden = true;
+  for (const id of ["latency", "bytes-in", "bytes-out", "frames", "tick-rate", "players"]) element(id).value = "–";
+  for (const sparkline of Object.values(sparklines)) sparkline.clear();
+  document.title = "corelay playground";
+  bannerUntil = null;
+  showState("idle", "Not connected");
+}
+
+function leave() {
+  const given = game;
+  game = null;
+  given?.close();
+  pilot.stop();
+  enableSending(false);
+  end();
+}
+
+function showTrouble(finding) {
+  const [title, text, remedy] = troubleOf(finding, { relay: form.relay.value, origin: location.origin });
+  element("trouble-title").textContent = title;
+  element("trouble-text").textContent = text;
+  element("trouble-remedy").textContent = remedy;
+  element("trouble").hidden = false;
+  element("more").open = true;
+  showState("failed", title);
+  log.add("error", `${title}. ${text}`);
+}
+
+function showState(state, text) {
+  element("status").dataset.state = state;
+  element("status-text").textContent = text;
+}
+
+function showBanner() {
+  const seconds = Math.max(0, (bannerUntil - performance.now()) / 1000);
+  element("banner").textContent =
+    seconds > 0 ? `Connection lost. Back in ${seconds.toFixed(0)} s; your seat is held for a while.` : "Connection lost. Trying again…";
+}
+
+// --------------------------------------------------------------------------------------------------------------- others
+
+function showRoster(now, { whole, joined: came, left }) {
+  const before = players;
+  players = now;
+  roster.show(now, me?.playerId);
+  showScopes();
+  for (const id of came) if (!whole && id !== me?.playerId && !before.has(id)) log.add("join", now.get(id).name);
+  for (const { id, name, reason } of left) log.add("leave", `${name ?? `player ${id}`}: ${reason}`);
+}
+
+function showEvent({ code, sender, seq, payload, missed }) {
+  const text = textOf(payload);
+  stage.flash(sender, text);
+  log.add("event", `${nameOf(sender)}: ${text || "(empty)"} (code ${code}, seq ${seq}${missed ? ", missed while away" : ""})`);
+}
+
+function nameOf(id) {
+  return players.get(id)?.name || `player ${id}`;
+}
+
+/** Payloads are bytes of whoever sent them: JSON {text}, other JSON, text, or nothing readable. */
+function textOf(payload) {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(payload);
+    try {
+      return JSON.parse(text)?.text ?? text;
+    } catch {
+      return text;
+    }
+  } catch {
+    return Array.from(payload.slice(0, 16), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  }
+}
+
+function showScopes() {
+  const scope = element("scope");
+  const wanted = [["all", "everyone"], ["others", "everyone else"]];
+  for (const [id, { name }] of players) if (id !== me?.playerId) wanted.push([String(id), `only ${name}`]);
+  const chosen = scope.value;
+  scope.replaceChildren(...wanted.map(([value, text]) => new Option(text, value, false, value === chosen)));
+}
+
+// -------------------------------------------------------------------------------------------------------------- sending
+
+let typingTimer = null;
+
+function enableSending(enabled) {
+  for (const control of element("send").elements) control.disabled = !enabled;
+  // The native roster has no status to set.
+  element("presence").disabled = !enabled || dialectOf() === "native";
+  element("presence").value = "online";
+  if (!enabled) typed(false);
+}
+
+function wave(text) {
+  const to = element("scope").value || "all";
+  game?.event(WAVE_CODE, new TextEncoder().encode(JSON.stringify({ text })), /^\d+$/.test(to) ? Number(to) : to);
+}
+
+function typed(isTyping) {
+  const wasTyping = typingTimer !== null;
+  clearTimeout(typingTimer);
+  typingTimer = isTyping ? setTimeout(() => typed(false), TYPING_MS) : null;
+  if (isTyping !== wasTyping) game?.setStatus?.(isTyping ? "typing" : element("presence").value);
+}
+
+function putObject() {
+  if (!pilot.position) return;
+  const slot = objectsPut++ % OBJECTS_PER_PLAYER;
+  // Ids are the game's, not the player's: the own id in front keeps tabs apart.
+  game?.putObject({ id: me.playerId * 256 + slot, type: slot, ...pilot.position });
+}
+
+// ------------------------------------------------------------------------------------------------------------- the loop
+
+let waitForPlace = null; // a resumed player stands where the relay says
+let turnedAt = performance.now();
+
+function turn(now) {
+  const seconds = (now - turnedAt) / 1000;
+  turnedAt = now;
+  if (me && waitForPlace) takePlace(now);
+  pilot.step(now, seconds, (x, y) => game?.move(x, y));
+  stage.draw(now, drawn(now), world.objects);
+  if (bannerUntil !== null) showBanner();
+  requestAnimationFrame(turn);
+}
+
+function takePlace(now) {
+  const held = world.latestOf(me.playerId);
+  if (!held && now < waitForPlace.until) return;
+  waitForPlace = null;
+  const spread = () => (Math.random() - 0.5) * stage.span * 0.5;
+  const { x, y } = stage.middle;
+  const speed = Math.min(stage.span * 0.4, 0.9 * (me.maxSpeed || Infinity));
+  pilot.start(held ?? { x: x + spread(), y: y + spread() }, { tickHz: me.tickHz, bounds: me.bounds, speed });
+}
+
+/** Everybody as the map shows them. */
+function drawn(now) {
+  const shown = [];
+  for (const id of world.players.keys()) {
+    if (id === me?.playerId && pilot.position) continue;
+    shown.push({ id, name: nameOf(id), away: players.get(id)?.status === "away", me: false, ...pick(world.positionOf(id, now)) });
+  }
+  if (me && pilot.position)
+    shown.push({ id: me.playerId, name: nameOf(me.playerId), me: true, relay: world.latestOf(me.playerId), ...pilot.position });
+  return shown;
+}
+
+function pick({ x, y }) {
+  return { x, y };
+}
+
+function measure() {
+  const [bytesIn, bytesOut, frames] = [rates.in.take(traffic.in), rates.out.take(traffic.out), rates.frames.take(framesSeen)];
+  if (!me) return;
+  showBytes("bytes-in", bytesIn);
+  showBytes("bytes-out", bytesOut);
+  element("frames").value = frames.toFixed(frames < 9.95 ? 1 : 0);
+  element("players").value = String(players.size);
+  sparklines["bytes-in"].push(bytesIn);
+  sparklines["bytes-out"].push(bytesOut);
+  sparklines.frames.push(frames);
+  if (latency !== null) {
+    element("latency").value = latency.toFixed(latency < 9.95 ? 1 : 0);
+    sparklines.latency.push(latency);
+  }
+  game?.ping();
+}
+
+function showBytes(id, bytesPerSecond) {
+  const inKilobytes = bytesPerSecond >= 1000;
+  element(id).value = inKilobytes ? (bytesPerSecond / 1000).toFixed(1) : bytesPerSecond.toFixed(0);
+  element(`${id}-unit`).textContent = inKilobytes ? "kB/s" : "B/s";
+}
+
+// ---------------------------------------------------------------------------------------------------------------- start
+
+function listen() {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!game) begin();
+  });
+  element("leave").addEventListener("click", () => {
+    leave();
+    log.add("relay", "left");
+  });
+  element("dialects").addEventListener("change", () => {
+    if (!game) return;
+    leave();
+    begin();
+  });
+  element("send").addEventListener("submit", (event) => {
+    event.preventDefault();
+    wave(element("message").value || "hello");
+    element("message").value = "";
+    typed(false);
+  });
+  element("message").addEventListener("input", () => typed(true));
+  element("presence").addEventListener("change", ({ target }) => game?.setStatus?.(target.value));
+  element("drop").addEventListener("click", putObject);
+  element("stage").addEventListener("pointerdown", () => (element("hint").hidden = true));
+}
+
+async function start() {
+  const wanted = new URLSearchParams(location.search);
+  const remembered = (key) => wanted.get(key) ?? localStorage.getItem(key);
+  form.elements.game.value = remembered("game") ?? "playground";
+  form.elements.name.value = wanted.get("name") ?? sessionStorage.getItem("name") ?? NAMES[Math.floor(Math.random() * NAMES.length)];
+  const dialect = document.querySelector(`input[name=dialect][value="${remembered("dialect") === "phoenix" ? "phoenix" : "native"}"]`);
+  dialect.checked = true;
+  showScopes();
+  listen();
+  setInterval(measure, METERS_INTERVAL_MS);
+  setInterval(() => roster.showPositions((id) => (id === me?.playerId && pilot.position) || world.latestOf(id)), ROSTER_INTERVAL_MS);
+  requestAnimationFrame(turn);
+  about = await aboutRelay();
+  if (about) element("version").textContent = `corelay ${about.version}`;
+  // A relay that was remembered may be another page's; only an address of the link is taken as it is.
+  form.relay.value = wanted.get("relay") ?? (about ? relayUrl(about.relay, location) : `ws://${location.hostname}:4000`);
+}
+
+/** For tests and the curious: copies of what the page knows. */
+window.playground = Object.freeze({
+  state: () => element("status").dataset.state,
+  me: () => me && { playerId: me.playerId, resumed: me.resumed, epoch: me.epoch },
+  players: () => drawn(performance.now()).map(({ id, name, x, y, me: own }) => ({ id, name, x, y, me: own })),
+  roster: () => [...players].map(([id, { name, status = "online" }]) => ({ id, name, status })),
+  toWorld: (clientX, clientY) => stage.toWorld(clientX, clientY),
+});
+
+start();

@@ -1,0 +1,336 @@
+// The playground in Chromium, against a relay of its own. Run by scripts/playground.
+//
+//   CORELAY    the binary (target/debug/corelay)
+//   CHROMIUM   the browser (/usr/bin/chromium)
+//   DIALECTS   which to try, with commas between (native,phoenix)
+//   ARTIFACTS  where screenshots go (target/playground)
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join as pathOf } from "node:path";
+import { createInterface } from "node:readline";
+
+import { chromium } from "playwright-core";
+
+const BINARY = process.env.CORELAY ?? "target/debug/corelay";
+const ARTIFACTS = process.env.ARTIFACTS ?? "target/playground";
+const DIALECTS = (process.env.DIALECTS ?? "native,phoenix").split(",");
+const WAIT_MS = 8000;
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 360, height: 740 };
+
+// ------------------------------------------------------------------------------------------------------------ the tests
+
+const tests = {
+  async "two pages see each other move"({ relay, open, dialect }) {
+    const [ann, ben] = [await open({ name: "Ann" }), await open({ name: "Ben" })];
+    await join(ann, dialect, "arena");
+    await join(ben, dialect, "arena");
+    for (const page of [ann, ben]) await becomes(page, "both names in the roster", () => rosterNames(page), (names) => String(names) === "Ann,Ben");
+
+    // Ann is dragged to the lower right quarter of her map.
+    const box = await ann.locator("#stage").boundingBox();
+    await ann.mouse.move(box.x + box.width * 0.5, box.y + box.height * 0.5);
+    const before = await becomes(ben, "Ann on Ben's map", () => playerOf(ben, "Ann"), Boolean);
+    await ann.mouse.down();
+    await ann.mouse.move(box.x + box.width * 0.6, box.y + box.height * 0.85, { steps: 5 });
+    await ann.mouse.up();
+    const goal = await target(ann, 0.6, 0.85);
+    const away = (player) => Math.hypot(player.x - goal.x, player.y - goal.y);
+    const between = await becomes(ben, "Ann on her way", () => playerOf(ben, "Ann"), (player) => away(player) < 0.8 * away(before));
+    const arrived = await becomes(ben, "Ann where she was dragged to", () => playerOf(ben, "Ann"), (player) => away(player) < 1);
+    assert(away(arrived) <= away(between), "she approaches");
+    assert(between.x !== before.x || between.y !== before.y);
+
+    // Ben walks up by the keyboard.
+    await ben.locator("#stage").focus();
+    const start = await becomes(ann, "Ben on Ann's map", () => playerOf(ann, "Ben"), Boolean);
+    await ben.keyboard.down("w");
+    await becomes(ann, "Ben further up", () => playerOf(ann, "Ben"), ({ y }) => y < start.y - 5);
+    await ben.keyboard.up("w");
+    await screenshots(ann, `${dialect}`);
+    assert.equal((await relay.page(ann, "/readyz")).status, 200);
+  },
+
+  async "an event flashes on the other page and is in both logs"({ open, dialect }) {
+    const [ann, ben] = [await open({ name: "Ann" }), await open({ name: "Ben" })];
+    await join(ann, dialect, "events");
+    await join(ben, dialect, "events");
+    await becomes(ann, "a join in the log", () => logOf(ann, "join"), (entries) => entries.includes("Ben"));
+    await ann.fill("#message", "good evening");
+    await ann.getByRole("button", { name: "Send event" }).click();
+    for (const page of [ann, ben]) await becomes(page, "the event", () => logOf(page, "event"), (entries) => entries.some((text) => text.startsWith("Ann: good evening")));
+    await ben.locator("#stage").focus();
+    await ben.keyboard.press("Space");
+    await becomes(ann, "a wave", () => logOf(ann, "event"), (entries) => entries.some((text) => text.startsWith("Ben: 👋")));
+    await becomes(ann, "a latency", () => ann.locator("#latency").innerText(), (text) => Number(text) < 1000);
+    await ben.getByRole("button", { name: "Leave" }).click();
+    await becomes(ann, "a leave in the log", () => logOf(ann, "leave"), (entries) => entries.includes("Ben: left"));
+    await becomes(ann, "Ann alone", () => rosterNames(ann), (names) => String(names) === "Ann");
+  },
+
+  async "a lost connection comes back to its seat and to what it missed"({ relay, open, dialect }) {
+    const wire = await cuttable(relay.port);
+    try {
+      const [ann, ben] = [await open({ name: "Ann", relay: `ws://127.0.0.1:${wire.port}` }), await open({ name: "Ben" })];
+      await join(ann, dialect, "lost");
+      await join(ben, dialect, "lost");
+      await becomes(ann, "Ann's own place", () => playerOf(ben, "Ann"), Boolean);
+      const before = await ann.evaluate(() => playground.me());
+      wire.cut();
+      await becomes(ann, "the loss noticed", () => stateOf(ann), (state) => state === "waiting");
+      await ben.fill("#message", "while you were away");
+      await ben.getByRole("button", { name: "Send event" }).click();
+      await becomes(ben, "the event", () => logOf(ben, "event"), (entries) => entries.length === 1);
+      wire.mend();
+      await becomes(ann, "Ann back", () => stateOf(ann), (state) => state === "joined");
+      const after = await ann.evaluate(() => playground.me());
+      assert.deepEqual(after, { ...before, resumed: true });
+      await becomes(ann, "the missed event", () => logOf(ann, "event"), ([text]) => text?.includes("while you were away"));
+      assert.deepEqual(await rosterNames(ben), ["Ann", "Ben"]);
+    } finally {
+      wire.close();
+    }
+  },
+};
+
+const testsOfThePage = {
+  async "a relay that is not there is named, with what to do"({ open }) {
+    const page = await open({ name: "Ann", relay: "ws://127.0.0.1:1", expectFailures: true });
+    await page.getByRole("button", { name: "Join" }).click();
+    await becomes(page, "the trouble", () => page.locator("#trouble").innerText(), (text) => /Nothing answers there/.test(text) && /127\.0\.0\.1:1/.test(text));
+    await screenshots(page, "unreachable");
+    await page.fill("#relay", "127.0.0.1");
+    await page.getByRole("button", { name: "Join" }).click();
+    await becomes(page, "the address named", () => page.locator("#trouble-title").innerText(), (text) => text === "“127.0.0.1” is no relay address");
+    await page.fill("#game", "no such name!");
+    await page.getByRole("button", { name: "Join" }).click();
+    assert.equal(await page.locator("#game").getAttribute("aria-invalid"), "true");
+  },
+
+  async "a relay with a key says what it wants: an origin, then a token"({ open }) {
+    const folder = mkdtempSync(pathOf(tmpdir(), "corelay-playground-"));
+    const key = pathOf(folder, "corelay.key");
+    writeFileSync(key, "a key of at least thirty-two bytes, for tests");
+    const relays = [];
+    const press = async (page, title) => {
+      await page.getByRole("button", { name: "Join" }).click();
+      await becomes(page, title, () => page.locator("#trouble-title").innerText(), (text) => text === title);
+    };
+    try {
+      // Outside development mode a page of the admin listener is just another origin.
+      relays.push(await Relay.start({ CORELAY_JWT_KEY_FILE: key }));
+      const stranger = await open({ name: "Ann", origin: relays[0].url, expectFailures: true });
+      await press(stranger, "The relay refuses this page's origin");
+      assert.match(await stranger.locator("#trouble-remedy").innerText(), new RegExp(`allowed_origins = \\["${relays[0].url}"\\]`));
+
+      relays.push(await Relay.start({ CORELAY_JWT_KEY_FILE: key, CORELAY_ALLOWED_ORIGINS: "*" }));
+      const page = await open({ name: "Ann", origin: relays[1].url, expectFailures: true });
+      await press(page, "The relay wants a token");
+      await page.fill("#token", mint(key));
+      await page.getByRole("button", { name: "Join" }).click();
+      await becomes(page, "joined", () => stateOf(page), (state) => state === "joined");
+      await becomes(page, "the token's name", () => rosterNames(page), (names) => String(names) === "Ann of the token");
+    } finally {
+      for (const relay of relays) await relay.stop();
+      rmSync(folder, { recursive: true });
+    }
+  },
+
+  async "phones have no sideways scrolling, and everything has a name"({ open }) {
+    const page = await open({ name: "Ann" });
+    await page.setViewportSize(PHONE);
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.equal(await overflow(), 0, "before joining");
+    await join(page, "native", "phone");
+    assert.equal(await overflow(), 0, "after joining");
+    const nameless = await page.evaluate(() =>
+      [...document.querySelectorAll("input, select, button, a[href]")]
+        .filter((control) => !control.labels?.length && !control.innerText.trim() && !control.ariaLabel)
+        .map((control) => control.outerHTML));
+    assert.deepEqual(nameless, []);
+  },
+
+  async "nothing but this server's own files is loaded"({ relay, open }) {
+    const page = await open({ name: "Ann" });
+    const { headers } = await relay.page(page, "/");
+    assert.match(headers["content-security-policy"], /default-src 'none'/);
+    assert.equal(headers["x-content-type-options"], "nosniff");
+    const again = await page.request.get(`${relay.url}/`, { headers: { "If-None-Match": headers.etag } });
+    assert.equal(again.status(), 304);
+    // The policy stops the request before it leaves; Chromium logs that as an error.
+    const blocked = await page.evaluate(() => fetch("https://example.invalid/").then(() => "sent", (error) => error.name));
+    assert.equal(blocked, "TypeError");
+  },
+};
+
+// ---------------------------------------------------------------------------------------------------- what they look at
+
+async function join(page, dialect, game) {
+  await page.locator(`label:has(input[value=${dialect}])`).click();
+  await page.fill("#game", game);
+  await page.getByRole("button", { name: "Join" }).click();
+  await becomes(page, `joined ${game}`, () => stateOf(page), (state) => state === "joined");
+}
+
+const stateOf = (page) => page.evaluate(() => playground.state());
+const rosterNames = (page) => page.evaluate(() => playground.roster().map(({ name }) => name).sort());
+const playerOf = (page, name) => page.evaluate((wanted) => playground.players().find((player) => player.name === wanted), name);
+const logOf = (page, kind) => page.locator(`#log [data-kind="${kind}"] span`).allInnerTexts();
+
+/** World coordinates of a place on the map, given as parts of its width and height. */
+const target = (page, partX, partY) =>
+  page.evaluate(([x, y]) => {
+    const box = document.getElementById("stage").getBoundingClientRect();
+    return playground.toWorld(box.left + box.width * x, box.top + box.height * y);
+  }, [partX, partY]);
+
+/** Waits until `isGood(await look())`, and gives what was seen. */
+async function becomes(page, what, look, isGood) {
+  const deadline = Date.now() + WAIT_MS;
+  let seen;
+  while (Date.now() < deadline) {
+    seen = await look();
+    if (isGood(seen)) return seen;
+    await new Promise((done) => setTimeout(done, 40));
+  }
+  const trouble = await page.locator("#trouble, #log").allInnerTexts();
+  throw new Error(`not within ${WAIT_MS} ms: ${what}; last seen ${JSON.stringify(seen)}; the page says ${JSON.stringify(trouble)}`);
+}
+
+async function screenshots(page, name) {
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    for (const [size, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
+      await page.setViewportSize(viewport);
+      await page.waitForTimeout(250);
+      await page.screenshot({ path: `${ARTIFACTS}/${name}-${colorScheme}-${size}.png`, fullPage: size === "phone" });
+    }
+  }
+  await page.setViewportSize(DESKTOP);
+}
+
+// ------------------------------------------------------------------------------------------------- relays and wires
+
+class Relay {
+  static async start(environment = {}) {
+    const relay = new Relay();
+    const flags = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "1", "--log-format", "json"];
+    relay.process = spawn(BINARY, flags, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...environment } });
+    relay.ended = new Promise((done) => relay.process.once("exit", done));
+    const log = [];
+    for await (const line of createInterface({ input: relay.process.stderr })) {
+      log.push(line);
+      const ready = /"message":"ready"/.test(line);
+      if (!ready) continue;
+      const field = (name) => new RegExp(`"${name}":"([^"]+)"`).exec(line)[1];
+      relay.port = Number(field("listen").split(":").pop());
+      relay.url = `http://${field("admin")}`;
+      relay.process.stderr.resume();
+      return relay;
+    }
+    throw new Error(`${BINARY} did not start:\n${log.join("\n")}`);
+  }
+
+  async page(page, path) {
+    const answer = await page.request.get(this.url + path);
+    return { status: answer.status(), headers: answer.headers() };
+  }
+
+  async stop() {
+    this.process.kill("SIGTERM");
+    await this.ended;
+  }
+}
+
+function mint(keyFile) {
+  const words = ["token", "--sub", "ann", "--name", "Ann of the token", "--topics", "game:*", "--jwt-key-file", keyFile];
+  return execFileSync(BINARY, words, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).match(/eyJ\S+/)[0];
+}
+
+/** A TCP port in front of another one, whose connections can be lost without a goodbye. */
+async function cuttable(port) {
+  const pairs = new Set();
+  let isCut = false;
+  const server = net.createServer((near) => {
+    if (isCut) return near.resetAndDestroy();
+    const far = net.connect(port, "127.0.0.1");
+    for (const end of [near, far]) end.on("error", () => {});
+    near.pipe(far).pipe(near);
+    pairs.add([near, far]);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const cut = () => {
+    isCut = true;
+    for (const pair of pairs) for (const end of pair) end.resetAndDestroy();
+    pairs.clear();
+  };
+  return { port: server.address().port, cut, mend: () => (isCut = false), close: () => (cut(), server.close()) };
+}
+
+// ---------------------------------------------------------------------------------------------------------- running
+
+async function runTest(browser, relay, dialect, test) {
+  const contexts = [];
+  const faults = [];
+  const open = async ({ name, relay: address, origin = relay.url, expectFailures = false }) => {
+    const context = await browser.newContext({ viewport: DESKTOP, colorScheme: "light" });
+    contexts.push(context);
+    const page = await context.newPage();
+    // Chromium logs each failed WebSocket as an error by itself, and a relay that refuses is what those tests are about.
+    const isExpected = (text) => expectFailures || /WebSocket connection to/.test(text) || /example\.invalid/.test(text);
+    page.on("console", (message) => message.type() === "error" && !isExpected(message.text()) && faults.push(`console: ${message.text()}`));
+    page.on("pageerror", (error) => faults.push(`page: ${error.stack}`));
+    page.on("request", (request) => {
+      const isOwn = request.url().startsWith(`${origin}/`) || request.url().startsWith("data:");
+      if (!isOwn && !/example\.invalid/.test(request.url())) faults.push(`request to ${request.url()}`);
+    });
+    const parameters = new URLSearchParams({ name, ...(address && { relay: address }) });
+    await page.goto(`${origin}/?${parameters}`);
+    await becomes(page, "the relay's address", () => page.inputValue("#relay"), Boolean);
+    return page;
+  };
+  try {
+    await test({ relay, open, dialect });
+    assert.deepEqual(faults, []);
+  } catch (error) {
+    for (const [index, context] of contexts.entries())
+      for (const page of context.pages()) await page.screenshot({ path: `${ARTIFACTS}/failed-${index}.png` }).catch(() => {});
+    throw faults.length > 0 ? new Error(`${error.message}\n${faults.join("\n")}`) : error;
+  } finally {
+    for (const context of contexts) await context.close();
+  }
+}
+
+async function main() {
+  mkdirSync(ARTIFACTS, { recursive: true });
+  const relay = await Relay.start();
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  const cases = Object.entries(testsOfThePage).map(([name, test]) => ({ name, test, dialect: "native" }));
+  for (const dialect of DIALECTS) for (const [name, test] of Object.entries(tests)) cases.push({ name: `${dialect}: ${name}`, test, dialect });
+  let failed = 0;
+  try {
+    for (const { name, test, dialect } of cases) {
+      try {
+        await runTest(browser, relay, dialect, test);
+        console.log(`ok     ${name}`);
+      } catch (error) {
+        failed += 1;
+        console.log(`FAILED ${name}\n${error.stack ?? error}\n`);
+      }
+    }
+  } finally {
+    await browser.close();
+    await relay.stop();
+  }
+  console.log(`${cases.length - failed} passed, ${failed} failed`);
+  process.exitCode = failed === 0 ? 0 : 1;
+}
+
+await main();
