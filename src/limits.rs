@@ -129,6 +129,8 @@ pub const STATUS_BYTES_MAX: usize = 32;
 pub const PRESENCE_WINDOW: Duration = Duration::from_millis(50);
 /// Members of a topic up to which they are told who else is there, when not configured. Above, only how many are.
 pub const PRESENCE_LIST_MAX: u32 = 256;
+/// Highest `presence.list_max` that can be configured: a crowd's every join costs as many messages as it has members.
+pub const PRESENCE_LIST_MAX_MAX: u32 = 10_000;
 /// How many are there is told at most this often.
 pub const PRESENCE_COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Text of presence, without the head that the room puts around it. More is split.
@@ -234,7 +236,7 @@ pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 // The structs assert their part where they are declared; `tests/allocations.rs` counts the whole.
 
 /// Its place in the shard's table of connections.
-pub const CONNECTION_BYTES_MAX: usize = 120;
+pub const CONNECTION_BYTES_MAX: usize = 128;
 /// Its place in the ring's table of sockets.
 pub const SOCKET_BYTES_MAX: usize = 16;
 /// Its seat.
@@ -244,7 +246,7 @@ pub const POSITION_BYTES: usize = 12;
 /// User id and name, with the rounding of the allocator.
 pub const NAMES_BYTES: usize = 24;
 /// Its share of a game of 50: the game itself, spare seats, frames kept for the next tick.
-pub const GAME_SHARE_BYTES: usize = 68;
+pub const GAME_SHARE_BYTES: usize = 60;
 /// Its entries in queues that keep their size: deadlines, outboxes to look at, sends.
 pub const QUEUE_ENTRIES_BYTES: usize = 24;
 /// User memory of an idle player, as the slope over the number of players.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass, RefusalReason};
+use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 
 /// A number that only grows. One thread writes it, so an increment is a load and a store, not a locked instruction.
 #[derive(Debug, Default)]
@@ -147,6 +147,27 @@ pub struct ShardMetrics {
     pub errors: [Counter; ErrorCode::COUNT],
     /// Correction records sent.
     pub corrections: [Counter; CorrectionReason::COUNT],
+
+    /// Topics joined by connections of this shard, or being joined or left.
+    pub channels: Gauge,
+    /// Chat rooms of this shard.
+    pub rooms: Gauge,
+    /// Joins of topics that were answered `ok`.
+    pub joins: Counter,
+    /// Joins that were answered `error`.
+    pub joins_refused: [Counter; JoinRefusal::COUNT],
+    /// Phoenix messages received.
+    pub messages_in: Counter,
+    /// Phoenix messages dropped because their channel had gone meanwhile.
+    pub messages_stale: Counter,
+    /// Phoenix messages whose head could not be read.
+    pub messages_malformed: Counter,
+    /// Broadcasts of topics encoded: once per message and serializer that somebody speaks.
+    pub broadcasts_encoded: Counter,
+    /// Broadcasts queued for members on this shard.
+    pub broadcasts_out: Counter,
+    /// Messages to other shards that were not taken because too many wait.
+    pub forwards_refused: Counter,
 
     /// Bytes waiting in reliable lanes, as their bound counts them: `limits::OUTBOX_FRAME_BYTES` more for each frame.
     pub outbox_bytes: Gauge,

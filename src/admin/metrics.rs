@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::{About, Admin, process};
 use crate::metrics::{Counter, DurationHistogram, Gauge, ShardMetrics};
-use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass, RefusalReason};
+use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 use crate::time::Instant;
 
 /// Of the text that the encoder writes.
@@ -74,6 +74,17 @@ const ROWS: &[Row] = &[
     row("corelay_rate_limited", "Records over a rate limit; of the class bytes: receives over the budget", V(|m| &m.rate_limited, |index| label("class", RateClass::ALL[index].label()))),
     row("corelay_errors", "Error records sent", V(|m| &m.errors, |index| label("code", ErrorCode::ALL[index].label()))),
     row("corelay_corrections", "Correction records sent", V(|m| &m.corrections, |index| label("reason", CorrectionReason::ALL[index].label()))),
+
+    row("corelay_channels", "Topics joined by connections, or being joined or left", G(|m| &m.channels)),
+    row("corelay_rooms", "Chat rooms", G(|m| &m.rooms)),
+    row("corelay_joins", "Joins of topics that were answered ok", C(|m| &m.joins)),
+    row("corelay_joins_refused", "Joins of topics that were answered error", V(|m| &m.joins_refused, |index| label("reason", JoinRefusal::ALL[index].label()))),
+    row("corelay_messages_in", "Phoenix messages received", C(|m| &m.messages_in)),
+    row("corelay_messages_stale", "Phoenix messages dropped because their channel had gone meanwhile", C(|m| &m.messages_stale)),
+    row("corelay_messages_malformed", "Phoenix messages whose head could not be read", C(|m| &m.messages_malformed)),
+    row("corelay_broadcasts_encoded", "Broadcasts of topics encoded: once per message and serializer", C(|m| &m.broadcasts_encoded)),
+    row("corelay_broadcasts_out", "Broadcasts of topics queued for members", C(|m| &m.broadcasts_out)),
+    row("corelay_forwards_refused", "Messages between shards that were not taken because too many wait", C(|m| &m.forwards_refused)),
 
     row("corelay_outbox_bytes", "Bytes that wait in reliable lanes, with what each frame costs beyond its own", G(|m| &m.outbox_bytes)),
     row("corelay_tick_lateness_seconds", "From the time a tick was due to the time it ran", H(|m| &m.tick_lateness)),

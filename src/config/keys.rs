@@ -83,6 +83,8 @@ pub struct Draft {
     pub drain_batch: u32,
     /// Silence.
     pub liveness: Liveness,
+    /// Members of a topic that are listed.
+    pub presence_list_max: u32,
     /// Rate limits of a player.
     pub rates: Rates,
     /// In order; the first that fits wins.
@@ -113,6 +115,7 @@ impl Default for Draft {
             send_buffer_bytes: limits::SEND_BUFFER_BYTES as u32,
             drain_batch: limits::DRAIN_BATCH,
             liveness: Liveness::default(),
+            presence_list_max: limits::PRESENCE_LIST_MAX,
             rates: Rates::default(),
             games: Vec::new(),
         }
@@ -156,6 +159,9 @@ const KEYS: &[Key<Draft>] = &[
     key("drain.batch", |draft, value| put(&mut draft.drain_batch, number(value, 1..=10_000_000))),
     key("liveness.ping_after_ms", |draft, value| put(&mut draft.liveness.ping_after, milliseconds(value, SILENCE_MS))),
     key("liveness.close_after_ms", |draft, value| put(&mut draft.liveness.close_after, milliseconds(value, SILENCE_MS))),
+    key("liveness.socket_warn_after_ms", |draft, value| put(&mut draft.liveness.socket_warn_after, milliseconds(value, SILENCE_MS))),
+    key("liveness.socket_close_after_ms", |draft, value| put(&mut draft.liveness.socket_close_after, milliseconds(value, SILENCE_MS))),
+    key("presence.list_max", |draft, value| put(&mut draft.presence_list_max, number(value, 0..=limits::PRESENCE_LIST_MAX_MAX))),
     key("rates.move_per_s", |draft, value| put(&mut draft.rates.moves.per_s, number(value, RATE))),
     key("rates.move_burst", |draft, value| put(&mut draft.rates.moves.burst, number(value, RATE))),
     key("rates.object_per_s", |draft, value| put(&mut draft.rates.objects.per_s, number(value, RATE))),
@@ -164,6 +170,10 @@ const KEYS: &[Key<Draft>] = &[
     key("rates.event_burst", |draft, value| put(&mut draft.rates.events.burst, number(value, RATE))),
     key("rates.ping_per_s", |draft, value| put(&mut draft.rates.pings.per_s, number(value, RATE))),
     key("rates.ping_burst", |draft, value| put(&mut draft.rates.pings.burst, number(value, RATE))),
+    key("rates.join_per_s", |draft, value| put(&mut draft.rates.joins.per_s, number(value, RATE))),
+    key("rates.join_burst", |draft, value| put(&mut draft.rates.joins.burst, number(value, RATE))),
+    key("rates.presence_per_s", |draft, value| put(&mut draft.rates.presence.per_s, number(value, RATE))),
+    key("rates.presence_burst", |draft, value| put(&mut draft.rates.presence.burst, number(value, RATE))),
     key("rates.bytes_per_s", |draft, value| put(&mut draft.rates.bytes.per_s, number(value, BYTE_RATE))),
     key("rates.bytes_burst", |draft, value| put(&mut draft.rates.bytes.burst, number(value, BYTE_RATE))),
 ];

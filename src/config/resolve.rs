@@ -36,6 +36,7 @@ pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<C
         games: draft.games,
         rates: draft.rates,
         liveness: draft.liveness,
+        presence_list_max: draft.presence_list_max,
         message_bytes_max: draft.message_bytes_max as usize,
         outbox_bytes_max: draft.outbox_bytes_max as usize,
         upgrade_timeout: draft.upgrade_timeout,
@@ -78,6 +79,17 @@ fn check_liveness(draft: &Draft) -> Result<(), ConfigError> {
             what: format!(
                 "`liveness.ping_after_ms` = {} must be less than `liveness.close_after_ms` = {}: a client needs time to answer",
                 ping.as_millis(),
+                close.as_millis()
+            ),
+        });
+    }
+    let (warn, close) = (draft.liveness.socket_warn_after, draft.liveness.socket_close_after);
+    if warn >= close {
+        return Err(ConfigError::Conflict {
+            what: format!(
+                "`liveness.socket_warn_after_ms` = {} must be less than `liveness.socket_close_after_ms` = {}: a client needs \
+                 time to answer",
+                warn.as_millis(),
                 close.as_millis()
             ),
         });

@@ -12,8 +12,8 @@ use super::presence::{MemberNumber, Presence, User};
 use super::recovery::{self, CatchUp};
 use super::request::{Departure, Effect, Join, Push, Seen};
 use super::telling::{
-    broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence, reason, recovery_request, reply,
-    unknown_event, update_presence,
+    broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence, reason, recovery_request,
+    reply, unknown_event, update_presence,
 };
 use crate::ids::{Address, StreamPosition, Topic};
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
@@ -80,11 +80,6 @@ impl Chat {
     /// Whether somebody may come back for its messages.
     pub fn has_messages(&self) -> bool {
         self.messages.seq() > 0
-    }
-
-    /// Members of `user`.
-    pub fn members_of<'a>(&'a self, user: &'a str) -> impl Iterator<Item = Address> + 'a {
-        self.members.iter().filter(move |(_, member)| *member.user == *user).map(|(address, _)| *address)
     }
 
     /// A channel joins.

@@ -117,7 +117,14 @@ impl Game {
         push_presence(&mut channels.presence, number, from, &mut effects);
         if !resumed {
             let (topic, audience) = (&channels.topic, &channels.audience);
-            broadcast_joined(&channels.presence, topic, audience, (&join.user, name), Some(from), &mut effects);
+            broadcast_joined(
+                &channels.presence,
+                topic,
+                audience,
+                (&join.user, name),
+                Some(from),
+                &mut effects,
+            );
         }
         self.channels = Some(channels);
         if let Some(seen) = join.seen {
@@ -153,15 +160,11 @@ impl Game {
         let payload = push.payload.json();
         let answer = match &*push.event {
             "game_state" => match &push.payload {
-                Payload::Binary(bytes) => {
-                    match self.apply_state(from, member, bytes, now.instant, effects) {
-                        Ok(()) => return Played::Changed,
-                        Err(text) => Err(reason(&text)),
-                    }
-                }
-                Payload::Json(_) => {
-                    Err(reason("game_state is a binary push; move {x, y} is its JSON form"))
-                }
+                Payload::Binary(bytes) => match self.apply_state(from, member, bytes, now.instant, effects) {
+                    Ok(()) => return Played::Changed,
+                    Err(text) => Err(reason(&text)),
+                },
+                Payload::Json(_) => Err(reason("game_state is a binary push; move {x, y} is its JSON form")),
             },
             "move" => match serde_json::from_str::<MovePayload>(payload) {
                 Ok(step) if step.x.is_finite() && step.y.is_finite() => {
@@ -228,8 +231,10 @@ impl Game {
         let mut encode = |update: &Update<'_>| {
             channels.audience.encode(|serializer| update.broadcasts(serializer, &channels.topic, pool))
         };
-        let moved =
-            || Update { positions: self.positions.moved().collect(), objects: self.objects.changed().collect() };
+        let moved = || Update {
+            positions: self.positions.moved().collect(),
+            objects: self.objects.changed().collect(),
+        };
         let delta = changed.then(|| encode(&moved()));
         let whole = (!stale.is_empty()).then(|| (encode(&self.everything()), stale));
         (delta.is_some() || whole.is_some()).then_some(ChannelFrame { delta, whole })
@@ -252,7 +257,14 @@ impl Game {
         let Some(seat) = self.seats.seat(index) else { return };
         track(&mut channels.presence, seat, now);
         let who = (seat.user(), seat.name());
-        broadcast_joined(&channels.presence, &channels.topic, &channels.audience, who, None, &mut channels.effects);
+        broadcast_joined(
+            &channels.presence,
+            &channels.topic,
+            &channels.audience,
+            who,
+            None,
+            &mut channels.effects,
+        );
     }
 
     /// A seat was taken again, from whoever had it before.
@@ -373,23 +385,21 @@ impl Game {
     }
 
     fn catch_up(&self, to: Address, player: PlayerId, seen: Seen) -> Effect {
-        let payload = match seen {
+        let answer = match seen {
             // A time says nothing about a game's stream; the state that follows is whole anyway.
             Seen::UnixMs(_) => recovery::lost("epoch", self.epoch, self.events.seq()),
             Seen::Position(position) => {
                 // Numbers are consecutive among the kept events.
                 let mut seq = position.seq;
-                let answer = recovery::catch_up(&self.events, self.epoch, position, |events, event| {
+                recovery::catch_up(&self.events, self.epoch, position, |events, event| {
                     seq += 1;
                     if receives(event.scope, event.sender, player) {
                         recovery::write_event(events, "game_event", seq, &event_payload(event, seq));
                     }
-                });
-                match answer {
-                    CatchUp::Recovered(payload) | CatchUp::Lost(payload) => payload,
-                }
+                })
             }
         };
+        let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
         Effect::Push { to, event: "catch_up", payload: payload.into() }
     }
 
@@ -406,18 +416,19 @@ impl Game {
         let own = |position: &&Position| position.player_id.get() == player.0;
         let others: Vec<Position> =
             state.positions.iter().filter(|position| !own(position)).copied().collect();
-        if !others.is_empty() && !member.host {
-            return Err("positions of other players need a token with \"host\": true".into());
-        }
-        self.host_moves(&others).map_err(|(_, text)| text)?;
         for position in state.positions.iter().filter(own) {
-            let record = Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
+            let record =
+                Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
             self.move_in_channel(from, member.seat, &record, now, effects);
         }
         for object in state.objects {
             self.put_object(member.seat, object).map_err(|(_, text)| text)?;
         }
-        Ok(())
+        match (others.is_empty(), member.host) {
+            (true, _) => Ok(()),
+            (false, true) => self.host_moves(&others).map_err(|(_, text)| text),
+            (false, false) => Err("positions of other players need a token with \"host\": true".into()),
+        }
     }
 
     fn move_in_channel(
@@ -438,13 +449,10 @@ impl Game {
         }
     }
 
-    fn event_from_channel(
-        &mut self,
-        member: Member,
-        payload: &str,
-    ) -> Result<(u64, Scope, Encoded), String> {
+    fn event_from_channel(&mut self, member: Member, payload: &str) -> Result<(u64, Scope, Encoded), String> {
         let wrong = |_| {
-            "game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}".to_owned()
+            "game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}"
+                .to_owned()
         };
         let event: EventPayload<'_> = serde_json::from_str(payload).map_err(wrong)?;
         let scope = match &event.to {

@@ -79,8 +79,7 @@ impl<'a> Update<'a> {
             let players = self.positions.len();
             let slice = |start: usize, end: usize, length: usize| start.min(length)..end.min(length);
             let objects = self.objects.len();
-            let objects_range =
-                slice(first.saturating_sub(players), end.saturating_sub(players), objects);
+            let objects_range = slice(first.saturating_sub(players), end.saturating_sub(players), objects);
             Self {
                 positions: self.positions[slice(first, end, players)].to_vec(),
                 objects: self.objects[objects_range].to_vec(),
@@ -89,9 +88,7 @@ impl<'a> Update<'a> {
     }
 
     fn binary_bytes(&self) -> usize {
-        HEADER_BYTES
-            + self.positions.len() * size_of::<Position>()
-            + self.objects.len() * size_of::<Object>()
+        HEADER_BYTES + self.positions.len() * size_of::<Position>() + self.objects.len() * size_of::<Object>()
     }
 
     fn write_binary(&self, buffer: &mut Vec<u8>) {
@@ -134,9 +131,17 @@ mod tests {
         let many = positions(10_000);
         let update = Update { positions: many.iter().collect(), objects: Vec::new() };
         let parts = update.binary();
-        assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX));
+        assert!(
+            parts.len() > 1
+                && parts.iter().all(|part| part.len() <= OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX)
+        );
         let ids = parts.iter().flat_map(|part| {
-            game_state::decode(part).unwrap().positions.iter().map(|position| position.player_id.get()).collect::<Vec<_>>()
+            game_state::decode(part)
+                .unwrap()
+                .positions
+                .iter()
+                .map(|position| position.player_id.get())
+                .collect::<Vec<_>>()
         });
         assert!(ids.eq(1..=10_000));
         assert!(update.json().iter().all(|part| part.len() < OUTBOUND_MESSAGE_BYTES_MAX));

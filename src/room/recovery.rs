@@ -55,6 +55,7 @@ pub fn recovered(events: &str, epoch: u64, seq: u64) -> String {
     format!(r#"{{"events":[{events}],"recovered":true,"epoch":"{epoch}","seq":{seq}}}"#)
 }
 
+/// The answer that nothing can be caught up with.
 pub fn lost(reason: &str, epoch: u64, seq: u64) -> CatchUp {
     let payload =
         format!(r#"{{"events":[],"recovered":false,"reason":"{reason}","epoch":"{epoch}","seq":{seq}}}"#);
@@ -89,7 +90,10 @@ mod tests {
         assert_eq!(answer(&history, 7, 2), CatchUp::Recovered(recovered.into()));
         for (epoch, seq, reason) in [(8, 2, "epoch"), (7, 1, "too_old"), (7, 6, "ahead")] {
             let CatchUp::Lost(text) = answer(&history, epoch, seq) else { panic!("{reason}") };
-            assert!(text.contains(&format!(r#""recovered":false,"reason":"{reason}","epoch":"7","seq":5"#)), "{text}");
+            assert!(
+                text.contains(&format!(r#""recovered":false,"reason":"{reason}","epoch":"7","seq":5"#)),
+                "{text}"
+            );
         }
     }
 
@@ -100,6 +104,8 @@ mod tests {
         let long = |events: &mut String, seq: &u64| write_event(events, "e", *seq, &"9".repeat(4096));
         let seen = |seq| StreamPosition { epoch: 7, seq };
         assert!(matches!(catch_up(&history, 7, seen(10), long), CatchUp::Recovered(_)));
-        assert!(matches!(catch_up(&history, 7, seen(0), long), CatchUp::Lost(text) if text.contains("too_old")));
+        assert!(
+            matches!(catch_up(&history, 7, seen(0), long), CatchUp::Lost(text) if text.contains("too_old"))
+        );
     }
 }

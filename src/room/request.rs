@@ -9,7 +9,7 @@ use crate::reasons::LeaveReason;
 use crate::wire::phoenix::Serializer;
 
 /// A `phx_join`, checked as far as the topic need not be known for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Join {
     /// User id.
     pub user: Box<str>,
@@ -37,7 +37,7 @@ pub enum Seen {
 }
 
 /// An event that a client pushed to a topic it is in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Push {
     /// Raw JSON token; `null`: no reply is wanted.
     pub reference: Box<str>,
@@ -48,7 +48,7 @@ pub struct Push {
 }
 
 /// Payload of a push.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Payload {
     /// Valid JSON, not looked into.
     Json(Box<str>),
@@ -78,7 +78,7 @@ pub enum Departure {
 }
 
 /// What a topic wants done. Effects of one topic are carried out in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Effect {
     /// A join is answered `ok`; from here on the member gets broadcasts.
     Joined {
@@ -159,7 +159,7 @@ impl Effect {
 }
 
 /// The state of a game as one member gets it: `game_update`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum WholeState {
     /// JSON object.
     Text(Vec<Arc<str>>),

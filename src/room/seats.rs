@@ -173,7 +173,7 @@ impl Seats {
             resume_token: newcomer.resume_token,
             joined_at_s: u32::try_from(newcomer.joined_at_s).unwrap_or(u32::MAX),
             who: [
-                char::from(user_bytes as u8 - 1).encode_utf8(&mut [0; 4]),
+                &*char::from(user_bytes as u8 - 1).encode_utf8(&mut [0; 4]),
                 newcomer.user,
                 if newcomer.name == newcomer.user { "" } else { newcomer.name },
             ]

@@ -75,6 +75,11 @@ pub(super) fn push_presence(
     for (payload, event) in presence.state(number).into_iter().zip(events) {
         effects.push(Effect::Push { to, event, payload });
     }
+    if !presence.is_listed() {
+        // The others are told when the number changes.
+        let payload = format!(r#"{{"online":{}}}"#, presence.online());
+        effects.push(Effect::Push { to, event: "presence_count", payload: payload.into() });
+    }
 }
 
 /// What everybody is told of presence, if it is due.

@@ -6,25 +6,52 @@ use std::time::Duration;
 use crate::limits;
 use crate::time::Instant;
 
-/// How long a `/play` connection may be silent.
+/// How long clients may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
-    /// Then the relay pings.
+    /// Then the relay pings a client on `/play`.
     pub ping_after: Duration,
-    /// Then it closes with 1001 `idle`.
+    /// Then it closes it with 1001 `idle`.
+    pub close_after: Duration,
+    /// Then the relay warns a client on `/socket`.
+    pub socket_warn_after: Duration,
+    /// Then it closes it with 1001 `idle`.
+    pub socket_close_after: Duration,
+}
+
+/// How long one kind of client may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Then it is pinged; `None`: its library would not tell us of the pong before it warns.
+    ping_after: Option<Duration>,
+    /// Then it is warned.
+    pub warn_after: Duration,
+    /// Then it is closed.
     pub close_after: Duration,
 }
 
 impl Default for Liveness {
     fn default() -> Self {
-        Self { ping_after: limits::PLAY_PING_AFTER, close_after: limits::PLAY_CLOSE_AFTER }
+        Self {
+            ping_after: limits::PLAY_PING_AFTER,
+            close_after: limits::PLAY_CLOSE_AFTER,
+            socket_warn_after: limits::SOCKET_WARN_AFTER,
+            socket_close_after: limits::SOCKET_CLOSE_AFTER,
+        }
     }
 }
 
 impl Liveness {
-    /// Silence after which the client is warned that a ping was not answered: half-way from the ping to the close.
-    pub fn warn_after(&self) -> Duration {
-        self.ping_after + self.close_after.saturating_sub(self.ping_after) / 2
+    /// With players, who are warned half-way from the ping to the close.
+    pub fn with_players(&self) -> Patience {
+        let warn_after = self.ping_after + self.close_after.saturating_sub(self.ping_after) / 2;
+        Patience { ping_after: Some(self.ping_after), warn_after, close_after: self.close_after }
+    }
+
+    /// With Phoenix clients, who send heartbeats.
+    pub fn with_sockets(&self) -> Patience {
+        let (warn_after, close_after) = (self.socket_warn_after, self.socket_close_after);
+        Patience { ping_after: None, warn_after, close_after }
     }
 }
 
@@ -55,12 +82,12 @@ impl Silence {
     }
 
     /// What is to be done now: each step once per silence.
-    pub fn step(&mut self, liveness: &Liveness, now: Instant) -> Step {
+    pub fn step(&mut self, patience: &Patience, now: Instant) -> Step {
         let silent = self.lasts(now);
         let reached = match silent {
-            _ if silent >= liveness.close_after => Step::Close,
-            _ if silent >= liveness.warn_after() => Step::Warn,
-            _ if silent >= liveness.ping_after => Step::Ping,
+            _ if silent >= patience.close_after => Step::Close,
+            _ if silent >= patience.warn_after => Step::Warn,
+            _ if patience.ping_after.is_some_and(|ping_after| silent >= ping_after) => Step::Ping,
             _ => Step::Wait,
         };
         if reached <= self.done {
@@ -71,11 +98,11 @@ impl Silence {
     }
 
     /// When `step` has something to say next, if the client stays silent.
-    pub fn next_step_at(&self, liveness: &Liveness, now: Instant) -> Instant {
+    pub fn next_step_at(&self, patience: &Patience, now: Instant) -> Instant {
         let after = match self.done {
-            Step::Wait => liveness.ping_after,
-            Step::Ping => liveness.warn_after(),
-            Step::Warn | Step::Close => liveness.close_after,
+            Step::Wait => patience.ping_after.unwrap_or(patience.warn_after),
+            Step::Ping => patience.warn_after,
+            Step::Warn | Step::Close => patience.close_after,
         };
         // Rounded up: a look in the last fraction of a millisecond would find nothing to do.
         now + after.saturating_sub(self.lasts(now)) + Duration::from_millis(1)
@@ -96,7 +123,7 @@ mod tests {
 
     #[test]
     fn each_step_is_taken_once_per_silence() {
-        let liveness = Liveness::default();
+        let liveness = Liveness::default().with_players();
         let mut silence = Silence::broken(s(100));
         let steps: Vec<_> = (100..=116).map(|at| silence.step(&liveness, s(at))).collect();
         assert_eq!(
@@ -106,5 +133,14 @@ mod tests {
         let mut silence = Silence::broken(s(200));
         assert_eq!(silence.step(&liveness, s(204)), Step::Wait);
         assert_eq!(silence.next_step_at(&liveness, s(204)), s(205) + Duration::from_millis(1));
+
+        let patience = Liveness::default().with_sockets();
+        let mut silence = Silence::broken(s(300));
+        assert_eq!(silence.next_step_at(&patience, s(300)), s(360) + Duration::from_millis(1));
+        let steps: Vec<_> = (300..=391).map(|at| silence.step(&patience, s(at))).collect();
+        assert_eq!(
+            steps.iter().enumerate().filter(|(_, step)| **step != Step::Wait).collect::<Vec<_>>(),
+            [(60, &Step::Warn), (90, &Step::Close)]
+        );
     }
 }

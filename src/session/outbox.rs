@@ -110,6 +110,11 @@ impl Outbox {
         if self.stale || self.state.is_some() { Wanted::Keyframe } else { Wanted::Delta }
     }
 
+    /// Whether a state frame would be sent next: none waits, and none is in flight.
+    pub fn has_place_for_state(&self) -> bool {
+        self.in_flight != InFlight::State && self.state.is_none()
+    }
+
     /// Whether a state frame was skipped and none has been put since.
     pub fn is_stale(&self) -> bool {
         self.stale

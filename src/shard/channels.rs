@@ -45,12 +45,7 @@ impl Shard {
         self.channels(conn).map_or(Serializer::V2, |channels| channels.serializer)
     }
 
-    fn handle_decoded(
-        &mut self,
-        conn: ConnId,
-        decoded: Result<Message<'_>, Malformed>,
-        now: Now,
-    ) -> Next {
+    fn handle_decoded(&mut self, conn: ConnId, decoded: Result<Message<'_>, Malformed>, now: Now) -> Next {
         match decoded {
             Ok(message) => self.handle_phoenix(conn, &message, now),
             Err(malformed) => self.handle_malformed_message(conn, malformed, now),
@@ -136,7 +131,9 @@ impl Shard {
         let seen = match &payload.seen {
             None => None,
             Some(value) => Some(Seen::read(value).ok_or_else(|| {
-                malformed("resume is {epoch: \"…\", seq: number}; last_seen may be a time in unix milliseconds")
+                malformed(
+                    "resume is {epoch: \"…\", seq: number}; last_seen may be a time in unix milliseconds",
+                )
             })?),
         };
         let topic = self.subscribers.shared(topic);
@@ -152,7 +149,12 @@ impl Shard {
             session.expires_at_s = identity.expires_at_s;
             self.schedule_check(conn, now);
         }
+        let in_key_mode = self.verifier.is_some();
         let Some(channels) = self.channels(conn) else { return Ok(()) };
+        if in_key_mode && channels.claims.is_none() && !plays {
+            // It is whom its joins show; an operator finds it under this name.
+            channels.user.clone_from(&identity.user);
+        }
         let name = identity.name.or_else(|| payload.name.map(Box::from));
         let join = Join {
             name: name.unwrap_or_else(|| match channels.user == identity.user {
@@ -235,7 +237,13 @@ impl Shard {
 
     // ── Pushing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn push_to_topic(&mut self, conn: ConnId, number: ChannelNumber, message: &Message<'_>, now: Now) -> Next {
+    fn push_to_topic(
+        &mut self,
+        conn: ConnId,
+        number: ChannelNumber,
+        message: &Message<'_>,
+        now: Now,
+    ) -> Next {
         let (class, cost) = match (&*message.event, &message.payload) {
             ("game_state", phoenix::Payload::Binary(bytes)) => match counts(bytes) {
                 (0, objects) => (RateClass::Object, objects.max(1)),
@@ -248,7 +256,8 @@ impl Shard {
             },
             ("game_state" | "move", _) => (RateClass::Move, 1),
             ("presence_update", _) => {
-                if let Some(next) = self.charge_presence_update(conn, number, message.reference.as_str(), now) {
+                if let Some(next) = self.charge_presence_update(conn, number, message.reference.as_str(), now)
+                {
                     return next;
                 }
                 (RateClass::Event, 0)
@@ -271,11 +280,8 @@ impl Shard {
             phoenix::Payload::Json(text) => Payload::Json((*text).into()),
             phoenix::Payload::Binary(bytes) => Payload::Binary((*bytes).into()),
         };
-        let push = Push {
-            reference: message.reference.as_str().into(),
-            event: (*message.event).into(),
-            payload,
-        };
+        let push =
+            Push { reference: message.reference.as_str().into(), event: (*message.event).into(), payload };
         let from = self.address(conn, number);
         self.request(TopicRequest { topic, from, action: Action::Push(push) }, now);
         Next::GoOn
@@ -350,7 +356,9 @@ impl Shard {
             return;
         }
         let Some(seat) = connection.seat else { return };
-        let Some(seat) = self.games.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else { return };
+        let Some(seat) = self.games.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else {
+            return;
+        };
         let channels = Channels::new(Serializer::V2, seat.user().into(), seat.name().into(), None);
         connection.session.channels = Some(Box::new(channels));
     }

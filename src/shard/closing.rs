@@ -6,6 +6,7 @@ use super::{Output, Shard};
 use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
+use crate::room::request::Departure;
 use crate::session::rate_limit::RateLimiter;
 use crate::session::{Closing, Lifecycle, PeerEnd};
 use crate::time::{Instant, Now};
@@ -41,6 +42,14 @@ const fn fate_of_seat(reason: CloseReason) -> Fate {
     }
 }
 
+/// The same for topics that hold nothing, and for seats of channels.
+const fn departure(reason: CloseReason) -> Departure {
+    match fate_of_seat(reason) {
+        Fate::Hold => Departure::Lost,
+        Fate::Leave(reason) => Departure::Left(reason),
+    }
+}
+
 impl Shard {
     /// Ends an open connection from our side: whatever waits is sent first, unless the client is too slow to get it.
     pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason, now: Now) {
@@ -58,6 +67,7 @@ impl Shard {
             return;
         }
         let seat = connection.seat.take();
+        let channels = connection.session.channels.take();
         let rates = std::mem::take(&mut connection.session.rates);
         if connection.session.deadline != Instant::NEVER {
             // It is not read from, for its byte budget; but the peer's end must be seen.
@@ -77,6 +87,7 @@ impl Shard {
         if let Some(seat) = seat {
             self.vacate(seat, rates, reason, now);
         }
+        self.leave_all(conn, channels, departure(reason), now);
     }
 
     /// The peer sends nothing more.
@@ -99,6 +110,7 @@ impl Shard {
     fn lose(&mut self, conn: ConnId, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         let seat = connection.seat.take();
+        let channels = connection.session.channels.take();
         let rates = std::mem::take(&mut connection.session.rates);
         self.metrics.closes[CloseReason::Lost.index()].increment();
         self.drop_waiting(conn);
@@ -107,6 +119,7 @@ impl Shard {
         if let Some(seat) = seat {
             self.vacate(seat, rates, CloseReason::Lost, now);
         }
+        self.leave_all(conn, channels, Departure::Lost, now);
         self.end(conn);
     }
 
@@ -164,6 +177,7 @@ impl Shard {
             let rates = connection.session.rates;
             self.vacate(seat, rates, CloseReason::Lost, now);
         }
+        self.leave_all(conn, connection.session.channels, Departure::Lost, now);
     }
 
     /// Drops what waits to be sent and is not in flight.
@@ -177,31 +191,38 @@ impl Shard {
 
     /// Holds or frees the seat of a connection that ends. `rates`: what its player may still do when it comes back.
     fn vacate(&mut self, seat: SeatRef, rates: RateLimiter, reason: CloseReason, now: Now) {
-        let Some(game) = self.games.game(seat.game) else { return };
         match fate_of_seat(reason) {
-            Fate::Hold if !game.rules().seat_hold.is_zero() => {
-                let until = now.instant + game.rules().seat_hold;
-                game.hold(seat.seat, until);
-                let Some(player) = game.seats().seat(seat.seat).map(|seat| seat.player) else { return };
-                self.games.seat_held(HeldSeat { until, game: seat.game, seat: seat.seat, player });
-                self.held_rates.insert((seat.game, seat.seat), rates);
-                self.metrics.seats_held.add(1);
-            }
-            Fate::Hold => self.free_seat(seat, LeaveReason::TimedOut, now),
+            Fate::Hold => self.hold_or_free(seat, rates, now),
             Fate::Leave(reason) => self.free_seat(seat, reason, now),
         }
+    }
+
+    /// Holds the seat of a player that did not mean to go, if its game holds seats.
+    pub(super) fn hold_or_free(&mut self, seat: SeatRef, rates: RateLimiter, now: Now) {
+        let Some(game) = self.games.game(seat.game) else { return };
+        if game.rules().seat_hold.is_zero() {
+            return self.free_seat(seat, LeaveReason::TimedOut, now);
+        }
+        let until = now.instant + game.rules().seat_hold;
+        game.hold(seat.seat, until, now.instant);
+        let Some(player) = game.seats().seat(seat.seat).map(|seat| seat.player) else { return };
+        self.games.seat_held(HeldSeat { until, game: seat.game, seat: seat.seat, player });
+        self.held_rates.insert((seat.game, seat.seat), rates);
+        self.metrics.seats_held.add(1);
+        self.game_channels_changed(seat.game, Vec::new(), now);
     }
 
     /// Frees a seat, and its game with the last one.
     pub(super) fn free_seat(&mut self, seat: SeatRef, reason: LeaveReason, now: Now) {
         let Some(game) = self.games.game(seat.game) else { return };
-        game.leave(seat.seat, reason);
+        game.leave(seat.seat, reason, now.instant);
         self.metrics.seats.subtract(1);
         if game.seats().is_empty() {
             self.games.remove(seat.game);
             self.metrics.games.set(self.games.len() as u64);
         } else {
             self.games.changed(seat.game, now.instant);
+            self.game_channels_changed(seat.game, Vec::new(), now);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Shard;
 use super::peer::{Action, Delivered, Delivery, TopicRequest};
 use super::subscribers::Subscriber;
-use super::Shard;
 use crate::ids::{Address, ConnId, Topic};
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;
@@ -161,7 +161,8 @@ impl Shard {
             let outbox = &mut connection.session.outbox;
             match frame.filter(|_| outbox.has_place_for_state()) {
                 Some(frame) => {
-                    let frames = if subscriber.stale { &self.metrics.keyframes } else { &self.metrics.deltas };
+                    let frames =
+                        if subscriber.stale { &self.metrics.keyframes } else { &self.metrics.deltas };
                     frames.increment();
                     subscriber.stale = false;
                     outbox.put_state(frame.clone());

@@ -50,12 +50,24 @@ impl Shard {
             ended: false,
         });
         let notice = self.drain_notice();
+        let [timeout, retry_after, jitter] =
+            [limits::DRAIN_DEADLINE, limits::DRAIN_RETRY_AFTER, limits::DRAIN_JITTER]
+                .map(|time| time.as_millis());
+        let payload = format!(r#"{{"timeout":{timeout},"retry_after":{retry_after},"jitter":{jitter}}}"#);
         for conn in self.conns_in_slots(0, self.connections.slots()) {
-            let is_player = |connection: &mut super::connections::Connection| {
-                matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Native))
-            };
-            if self.connections.find(conn).is_some_and(is_player) {
-                self.push(conn, notice.clone());
+            let lifecycle = self.connections.find(conn).map(|connection| &connection.session.lifecycle);
+            match lifecycle {
+                Some(Lifecycle::Open(Dialect::Native)) => self.push(conn, notice.clone()),
+                Some(Lifecycle::Open(Dialect::Phoenix)) => {
+                    self.push_on_all(conn, "server_draining", &payload);
+                }
+                Some(
+                    Lifecycle::Open(Dialect::Echo)
+                    | Lifecycle::Upgrading
+                    | Lifecycle::HandingOver
+                    | Lifecycle::Closing(_),
+                )
+                | None => {}
             }
         }
         self.end_drain_if_empty();

@@ -34,6 +34,8 @@ pub struct Games {
     by_name: BTreeMap<TopicName, GameIndex>,
     ticks: BinaryHeap<Reverse<(Instant, GameIndex)>>,
     held_seats: BinaryHeap<Reverse<HeldSeat>>,
+    /// When a game has something to tell its channels that is not of a tick.
+    channels: BinaryHeap<Reverse<(Instant, GameIndex)>>,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Entry {
     game: Game,
     /// The one entry of `ticks` that counts for this game.
     tick_at: Option<Instant>,
+    /// The one entry of `channels` that does.
+    channels_at: Option<Instant>,
 }
 
 impl Games {
@@ -63,7 +67,7 @@ impl Games {
     /// Takes a new game in.
     pub fn insert(&mut self, game: Game) -> GameIndex {
         let name = game.name().clone();
-        let entry = Some(Box::new(Entry { game, tick_at: None }));
+        let entry = Some(Box::new(Entry { game, tick_at: None, channels_at: None }));
         let index = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = entry;
@@ -118,6 +122,31 @@ impl Games {
         None
     }
 
+    /// The game has something to tell its channels at `due`.
+    pub fn channels_due(&mut self, index: GameIndex, due: Instant) {
+        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else { return };
+        if entry.channels_at.is_none_or(|at| due < at) {
+            entry.channels_at = Some(due);
+            self.channels.push(Reverse((due, index)));
+        }
+    }
+
+    /// A game that has something to tell its channels.
+    pub fn due_channels(&mut self, now: Instant) -> Option<GameIndex> {
+        while let Some(Reverse((at, index))) =
+            self.channels.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            self.channels.pop();
+            if let Some(Some(entry)) = self.slots.get_mut(index.0 as usize)
+                && entry.channels_at == Some(at)
+            {
+                entry.channels_at = None;
+                return Some(index);
+            }
+        }
+        None
+    }
+
     /// A seat is held from now on.
     pub fn seat_held(&mut self, held: HeldSeat) {
         self.held_seats.push(Reverse(held));
@@ -129,10 +158,11 @@ impl Games {
         self.held_seats.pop().map(|Reverse(held)| held)
     }
 
-    /// When `due_tick` or `due_seat` has something to say next.
+    /// When `due_tick`, `due_seat` or `due_channels` has something to say next.
     pub fn next(&self) -> Option<Instant> {
         let tick = self.ticks.peek().map(|Reverse((at, _))| *at);
         let seat = self.held_seats.peek().map(|Reverse(held)| held.until);
-        tick.into_iter().chain(seat).min()
+        let channels = self.channels.peek().map(|Reverse((at, _))| *at);
+        tick.into_iter().chain(seat).chain(channels).min()
     }
 }

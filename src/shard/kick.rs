@@ -5,7 +5,8 @@ use super::connections::SeatRef;
 use super::games::GameIndex;
 use crate::ids::ConnId;
 use crate::reasons::{CloseReason, LeaveReason};
-use crate::room::seats::SeatIndex;
+use crate::room::seats::{Occupancy, Seat, SeatIndex};
+use crate::session::Session;
 use crate::time::Now;
 
 /// A seat of the user, and its connection; `None`: the seat is held.
@@ -15,7 +16,20 @@ impl Shard {
     /// Closes every connection of `user` on this shard, frees its held seats, and returns how many connections it closed. It may
     /// come back, as long as it has a token.
     pub(super) fn kick(&mut self, user: &str, now: Now) -> u32 {
-        self.kick_players(user, now)
+        self.kick_players(user, now) + self.kick_sockets(user, now)
+    }
+
+    /// Those that speak Phoenix Channels.
+    fn kick_sockets(&mut self, user: &str, now: Now) -> u32 {
+        let slots = self.connections.slots();
+        let is_of_user = |session: &Session| {
+            session.is_open() && session.channels.as_ref().is_some_and(|channels| *channels.user == *user)
+        };
+        let of_user =
+            self.connections.in_slots(0, slots).filter(|(_, connection)| is_of_user(&connection.session));
+        let conns: Vec<ConnId> = of_user.map(|(conn, _)| conn).collect();
+        conns.iter().for_each(|conn| self.close(*conn, CloseReason::Kicked, now));
+        conns.len() as u32
     }
 
     /// Those that play in the native dialect.
@@ -41,7 +55,10 @@ impl Shard {
     /// In all games. It looks at every seat of the shard: kicks are rare, and an index of users would cost every player memory.
     fn seats_of(&self, user: &str) -> Vec<Found> {
         let seats = self.games.iter().flat_map(|(game, entry)| {
-            let taken = entry.seats().taken().filter(|(_, seat)| seat.user() == user);
+            // Channels end with their connections.
+            let in_channel = |seat: &Seat| matches!(seat.occupancy, Occupancy::Channel(_));
+            let taken =
+                entry.seats().taken().filter(move |(_, seat)| seat.user() == user && !in_channel(seat));
             taken.map(move |(index, seat)| (game, index, seat.conn()))
         });
         seats.collect()

@@ -121,6 +121,13 @@ pub enum Admission {
     AddressLimit,
 }
 
+/// Whether more of a connection's bytes are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
+}
+
 /// See the module documentation.
 pub struct Shard {
     id: ShardId,
@@ -258,6 +265,8 @@ impl Shard {
             PeerMessage::Drain => self.start_drain(now),
             PeerMessage::Keys(verifier) => self.verifier = Some(verifier),
             PeerMessage::Kick { user, tally } => tally.answer(self.kick(&user, now)),
+            PeerMessage::Request(request) => self.handle_request(*request, now),
+            PeerMessage::Deliver(delivery) => self.handle_delivery(*delivery, now),
         }
         self.close_overflowed(now);
     }

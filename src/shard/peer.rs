@@ -10,7 +10,7 @@ use crate::wire::token::{Claims, Verifier};
 use crate::wire::upgrade::Upgrade;
 
 /// From another shard, or from the service thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum PeerMessage {
     /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process ends at its deadline instead.
     Drain,
@@ -42,7 +42,7 @@ impl PeerMessage {
 }
 
 /// From a channel to its topic. Those of one channel arrive in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TopicRequest {
     /// The topic.
     pub topic: Arc<Topic>,
@@ -53,7 +53,7 @@ pub struct TopicRequest {
 }
 
 /// What a channel wants of a topic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// To join.
     Join(Box<Join>),
@@ -66,7 +66,7 @@ pub enum Action {
 }
 
 /// From a topic to its members on one shard. Those of one topic arrive in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery {
     /// The topic.
     pub topic: Arc<Topic>,
@@ -75,7 +75,7 @@ pub struct Delivery {
 }
 
 /// What a topic tells.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Delivered {
     /// One member, by an effect that names it.
     One(Effect),

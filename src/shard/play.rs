@@ -4,26 +4,20 @@ use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
+use super::channels::rate_limited;
 use super::connections::SeatRef;
-use super::{Output, Shard};
+use super::{Next, Output, Shard};
 use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass};
-use crate::room::game::Moved;
-use crate::session::Dialect;
+use crate::room::game::{Moved, PayloadFormat};
 use crate::session::liveness::Silence;
 use crate::session::rate_limit::Verdict;
+use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::{Incoming, MessageLimits, Opcode};
 use crate::wire::native::{self, Correction, ErrorHeader, Pong, RateLimited, Record, Scope, kind};
-
-/// Whether more of a connection's bytes are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    GoOn,
-    Stop,
-}
 
 impl Shard {
     /// Bytes of an open connection: whole messages are handled one by one, the rest waits in its decoder.
@@ -38,7 +32,7 @@ impl Shard {
             }
         }
         let limits = match dialect {
-            Dialect::Native => {
+            Dialect::Native | Dialect::Phoenix => {
                 let stop = session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant);
                 if let Some(stop) = stop {
                     self.stop_reading(conn, stop, now);
@@ -77,10 +71,10 @@ impl Shard {
     fn handle_message(&mut self, conn: ConnId, dialect: Dialect, message: &Incoming<'_>, now: Now) -> Next {
         match (message, dialect) {
             (Incoming::Binary(payload), Dialect::Native) => return self.handle_record(conn, payload, now),
-            (Incoming::Text(_), Dialect::Native) => {
-                let text = "text messages carry Phoenix Channels, which this relay does not speak yet; records are binary";
-                return self.handle_malformed(conn, text, now);
+            (Incoming::Text(text), Dialect::Native | Dialect::Phoenix) => {
+                return self.handle_text(conn, text, now);
             }
+            (Incoming::Binary(payload), Dialect::Phoenix) => return self.handle_binary(conn, payload, now),
             (Incoming::Text(text), Dialect::Echo) => {
                 self.push(conn, Encoded::message(Opcode::Text, text.as_bytes()));
             }
@@ -151,7 +145,7 @@ impl Shard {
             Record::PutObject(object) => game.put_object(seat.seat, object),
             Record::RemoveObject { object_id } => game.remove_object(seat.seat, *object_id),
             Record::Event { scope, code, payload } => {
-                return self.relay_event(conn, seat, *scope, *code, payload);
+                return self.relay_event(conn, seat, *scope, *code, payload, now);
             }
             Record::Ping(ping) => {
                 let pong = Pong {
@@ -176,9 +170,17 @@ impl Shard {
         }
     }
 
-    fn relay_event(&mut self, conn: ConnId, seat: SeatRef, scope: Scope, code: u16, payload: &[u8]) {
+    fn relay_event(
+        &mut self,
+        conn: ConnId,
+        seat: SeatRef,
+        scope: Scope,
+        code: u16,
+        payload: &[u8],
+        now: Now,
+    ) {
         let Some(game) = self.games.game(seat.game) else { return };
-        let Some(event) = game.event(seat.seat, scope, code, payload) else {
+        let Some(event) = game.event(seat.seat, scope, code, PayloadFormat::Bytes, payload) else {
             let text = match scope {
                 Scope::Only(target) => format!("player {target} is not in this game"),
                 Scope::Others | Scope::All => "the sender is not in this game".to_owned(),
@@ -186,14 +188,11 @@ impl Shard {
             return self.tell_error(conn, ErrorCode::NoSuchPlayer, &text);
         };
         self.metrics.events_in.increment();
-        let receivers: Vec<ConnId> = game.receivers(seat.seat, scope).collect();
-        self.metrics.events_out.add(receivers.len() as u64);
-        for receiver in receivers {
-            self.push(receiver, event.clone());
-        }
+        self.send_event(seat.game, seat.seat, scope, &event);
+        self.game_channels_changed(seat.game, Vec::new(), now);
     }
 
-    fn handle_malformed(&mut self, conn: ConnId, text: &str, now: Now) -> Next {
+    pub(super) fn handle_malformed(&mut self, conn: ConnId, text: &str, now: Now) -> Next {
         let Some(connection) = self.connections.find(conn) else { return Next::Stop };
         let too_many = connection.session.rates.malformed(now.instant);
         self.tell_error(conn, ErrorCode::Malformed, text);
@@ -233,6 +232,22 @@ impl Shard {
         self.push(conn, Encoded::message(Opcode::Binary, record.as_bytes()));
     }
 
+    /// Each in its dialect.
+    fn tell_reading_stops(&mut self, conn: ConnId, stop: Duration) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        match connection.session.lifecycle {
+            Lifecycle::Open(Dialect::Phoenix) => {
+                let payload = rate_limited(RateClass::Bytes.label(), stop);
+                self.push_on_all(conn, "rate_limited", &payload);
+            }
+            Lifecycle::Open(Dialect::Native) => self.tell_rate_limited(conn, RateClass::Bytes, stop),
+            Lifecycle::Open(Dialect::Echo)
+            | Lifecycle::Upgrading
+            | Lifecycle::HandingOver
+            | Lifecycle::Closing(_) => {}
+        }
+    }
+
     /// The byte budget is used up: nothing is read until it is back, or has been forgiven.
     fn stop_reading(&mut self, conn: ConnId, stop: Duration, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
@@ -241,7 +256,7 @@ impl Shard {
         connection.session.deadline = now.instant + stop;
         self.metrics.rate_limited[RateClass::Bytes.index()].increment();
         if tell {
-            self.tell_rate_limited(conn, RateClass::Bytes, stop);
+            self.tell_reading_stops(conn, stop);
         }
         if !paused_already {
             self.outputs.push_back(Output::Pause { conn });

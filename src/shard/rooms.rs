@@ -40,15 +40,11 @@ impl Rooms {
 
     /// The room of `topic`, made if need be.
     pub fn find_or_insert(&mut self, topic: &Arc<Topic>, new: impl FnOnce() -> Chat) -> &mut Chat {
-        let entry = self.by_topic.entry(topic.clone()).or_insert_with(|| {
-            Box::new(Entry { chat: new(), due_at: None, empty_since: None })
-        });
+        let entry = self
+            .by_topic
+            .entry(topic.clone())
+            .or_insert_with(|| Box::new(Entry { chat: new(), due_at: None, empty_since: None }));
         &mut entry.chat
-    }
-
-    /// All rooms.
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<Topic>, &Chat)> {
-        self.by_topic.iter().map(|(topic, entry)| (topic, &entry.chat))
     }
 
     /// Something has happened in a room: what is due in it, and whether it is still wanted, may have changed.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub rates: Rates,
     /// Silence that is answered by a ping, and by a close.
     pub liveness: Liveness,
+    /// Members of a topic up to which they are told who else is there; above, only how many.
+    pub presence_list_max: u32,
     /// Inbound message limit, in bytes.
     pub message_bytes_max: usize,
     /// Bound of a connection's reliable lane, in bytes; each frame counts `limits::OUTBOX_FRAME_BYTES` beyond its own.
@@ -47,6 +49,7 @@ impl Default for Settings {
             games: Vec::new(),
             rates: Rates::default(),
             liveness: Liveness::default(),
+            presence_list_max: limits::PRESENCE_LIST_MAX,
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
             upgrade_timeout: limits::UPGRADE_TIMEOUT,

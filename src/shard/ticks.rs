@@ -17,6 +17,7 @@ impl Shard {
             self.metrics.tick_lateness.record(now.instant.since(due));
             self.tell_roster(game);
             self.tell_state(game, now);
+            self.tell_state_to_channels(game, now);
             if let Some(game) = self.games.game(game) {
                 game.settle();
             }

@@ -7,8 +7,8 @@ use zerocopy::IntoBytes;
 use super::{Output, Shard};
 use crate::ids::ConnId;
 use crate::reasons::{CloseReason, RefusalReason};
-use crate::session::Lifecycle;
-use crate::session::liveness::Step;
+use crate::session::liveness::{Liveness, Patience, Step};
+use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
@@ -34,6 +34,7 @@ impl Shard {
         let liveness = self.settings.liveness;
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &mut connection.session;
+        let patience = patience_with(&session.lifecycle, &liveness);
         let deadline_over = session.deadline <= now.instant;
         match session.lifecycle {
             Lifecycle::Upgrading if deadline_over => {
@@ -54,10 +55,10 @@ impl Shard {
                     session.silence = crate::session::liveness::Silence::broken(now.instant);
                     self.outputs.push_back(Output::Resume { conn });
                 } else if !paused {
-                    match session.silence.step(&liveness, now.instant) {
+                    match session.silence.step(&patience, now.instant) {
                         Step::Wait => {}
                         Step::Ping => self.push(conn, Encoded::message(Opcode::Ping, &[])),
-                        Step::Warn => self.warn_idle(conn, liveness.close_after - liveness.warn_after()),
+                        Step::Warn => self.warn_idle(conn, patience.close_after - patience.warn_after),
                         Step::Close => self.close(conn, CloseReason::Idle, now),
                     }
                 }
@@ -70,12 +71,13 @@ impl Shard {
         let liveness = self.settings.liveness;
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &connection.session;
+        let patience = patience_with(&session.lifecycle, &liveness);
         let next = if session.is_open() {
             let expires_in_us = (u64::from(session.expires_at_s) * 1_000_000).saturating_sub(now.unix_us);
             let expires_at = now.instant + Duration::from_micros(expires_in_us);
             // Over its byte budget it is silent by our doing.
             let silence = match session.deadline {
-                Instant::NEVER => session.silence.next_step_at(&liveness, now.instant),
+                Instant::NEVER => session.silence.next_step_at(&patience, now.instant),
                 resumed_at => resumed_at,
             };
             silence.min(expires_at)
@@ -89,6 +91,16 @@ impl Shard {
     }
 
     fn warn_idle(&mut self, conn: ConnId, timeout: Duration) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        if matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Phoenix)) {
+            let ms = timeout.as_millis();
+            let message = "nothing was heard of this client; it is closed when that goes on";
+            return self.push_on_all(
+                conn,
+                "disconnect_warning",
+                &format!(r#"{{"timeout":{ms},"message":"{message}"}}"#),
+            );
+        }
         let notice = Notice {
             kind: kind::NOTICE,
             reason: Notice::IDLE,
@@ -98,5 +110,16 @@ impl Shard {
             jitter_ms: 0.into(),
         };
         self.push(conn, Encoded::message(Opcode::Binary, notice.as_bytes()));
+    }
+}
+
+/// How long a client in this part of its life may be silent.
+fn patience_with(lifecycle: &Lifecycle, liveness: &Liveness) -> Patience {
+    match lifecycle {
+        Lifecycle::Open(Dialect::Phoenix) => liveness.with_sockets(),
+        Lifecycle::Open(Dialect::Native | Dialect::Echo)
+        | Lifecycle::Upgrading
+        | Lifecycle::HandingOver
+        | Lifecycle::Closing(_) => liveness.with_players(),
     }
 }

@@ -25,7 +25,8 @@ impl Shard {
         if target == self.id {
             self.handle_request(request, now);
         } else {
-            self.outputs.push_back(Output::Forward { target, message: PeerMessage::Request(Box::new(request)) });
+            self.outputs
+                .push_back(Output::Forward { target, message: PeerMessage::Request(Box::new(request)) });
         }
     }
 
@@ -64,7 +65,8 @@ impl Shard {
     }
 
     fn room_changed(&mut self, topic: &Arc<Topic>, effects: Vec<Effect>, now: Now) {
-        let shards = self.rooms.find(topic).map(|chat| chat.audience().shards().collect()).unwrap_or_default();
+        let shards =
+            self.rooms.find(topic).map(|chat| chat.audience().shards().collect()).unwrap_or_default();
         self.rooms.changed(topic, now.instant);
         self.metrics.rooms.set(self.rooms.len() as u64);
         self.perform_effects(topic, shards, effects, now);
@@ -199,7 +201,8 @@ impl Shard {
         let Some(game) = self.games.game(index) else { return };
         effects.extend(game.take_channel_effects(now.instant));
         let topic = self.subscribers.shared(Topic::Game(game.name().clone()));
-        let shards = game.channels().map(|channels| channels.audience().shards().collect()).unwrap_or_default();
+        let shards =
+            game.channels().map(|channels| channels.audience().shards().collect()).unwrap_or_default();
         if let Some(due) = game.channels().and_then(|channels| channels.due()) {
             self.games.channels_due(index, due);
         }

@@ -42,7 +42,6 @@ use crate::ids::{ConnId, ShardId};
 use crate::limits;
 use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
 use crate::metrics::ShardMetrics;
-use crate::shard::peer::PeerMessage;
 use crate::shard::{Output, Shard};
 use crate::time::{Instant, Now};
 use crossings::{Announced, Crossings};
@@ -51,6 +50,8 @@ use op::{Operation, Token};
 use ring::Completion;
 use sockets::Sockets;
 
+/// How soon a full mailbox is tried again.
+const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
 /// Completions taken out of the queue at once.
 const REAP_BATCH: usize = 1024;
 
@@ -88,6 +89,8 @@ pub struct Loop {
     peers: Vec<RawFd>,
     /// Shards that were posted to in this turn.
     posted_to: Vec<ShardId>,
+    /// By shard, what waits for room in its mailbox.
+    overflow: Vec<VecDeque<Letter>>,
     /// Letters that did not fit and must not be lost.
     withdrawals: Vec<(ShardId, Ticket)>,
     sweep_at: Instant,
@@ -132,6 +135,7 @@ impl Loop {
             starved: VecDeque::new(),
             peers: Vec::new(),
             posted_to: Vec::new(),
+            overflow: Vec::new(),
             withdrawals: Vec::new(),
             sweep_at: Instant::default(),
             swept: 0,
@@ -145,6 +149,7 @@ impl Loop {
 
     /// Runs until the core has drained. `peers`: the ring descriptor of every shard, this one's included, by number.
     pub fn run(mut self, peers: Vec<RawFd>) -> Result<(), RingError> {
+        self.overflow.resize_with(peers.len(), VecDeque::new);
         self.peers = peers;
         self.driver.await_wake(&self.mailbox);
         let mut completions = Vec::with_capacity(REAP_BATCH);
@@ -166,6 +171,7 @@ impl Loop {
         self.metrics.loop_turned_at_us.set(self.now.instant.as_micros());
         self.handle_completions(completions);
         self.read_mailbox();
+        self.post_overflow();
         if self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
             self.shard.handle_timeout(self.now);
         }
@@ -264,7 +270,7 @@ impl Loop {
             Output::Shutdown { conn } => self.shut_down(conn),
             Output::Close { conn, reason } => self.close(conn, reason),
             Output::HandOver { conn, target, state } => self.hand_over(conn, target, state),
-            Output::Forward { target, message } => self.forward(target, message),
+            Output::Forward { target, message } => self.forward(target, Letter::Peer(message)),
             Output::Pause { conn } => self.pause(conn),
             Output::Resume { conn } => self.resume(conn),
             Output::Upgraded { conn } => self.upgraded(conn),
@@ -274,15 +280,43 @@ impl Loop {
         Turn::Next
     }
 
-    /// Posts a message whose loss its receiver can bear; `shard::peer` says what each loss means.
-    fn forward(&mut self, target: ShardId, message: PeerMessage) {
-        if target == self.mailbox.id() {
-            self.shard.handle_peer(message, self.now);
+    /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
+    fn forward(&mut self, target: ShardId, letter: Letter) {
+        let waiting = &mut self.overflow[usize::from(target.0)];
+        if waiting.is_empty() {
+            match self.mailbox.post(target, letter) {
+                Posted::Queued => self.must_ring(target),
+                Posted::Refused(letter) => waiting.push_back(letter),
+            }
             return;
         }
-        match self.mailbox.post(target, Letter::Peer(message)) {
-            Posted::Queued => self.must_ring(target),
-            Posted::Refused(_) => tracing::warn!(target = target.0, "a message is lost: the mailbox is full"),
+        match letter {
+            Letter::Peer(message)
+                if waiting.len() >= limits::MAILBOX_OVERFLOW_MAX && !message.must_arrive() =>
+            {
+                self.shard.handle_forward_refused(target, message, self.now);
+            }
+            letter => waiting.push_back(letter),
+        }
+    }
+
+    /// Posts what waits for room in a mailbox, in order.
+    fn post_overflow(&mut self) {
+        for shard in 0..self.overflow.len() {
+            let target = ShardId(shard as u16);
+            let mut posted = false;
+            while let Some(letter) = self.overflow[shard].pop_front() {
+                match self.mailbox.post(target, letter) {
+                    Posted::Queued => posted = true,
+                    Posted::Refused(letter) => {
+                        self.overflow[shard].push_front(letter);
+                        break;
+                    }
+                }
+            }
+            if posted {
+                self.must_ring(target);
+            }
         }
     }
 
@@ -314,6 +348,7 @@ impl Loop {
             .flatten()
             .map(|due| due.since(now))
             .fold(limits::TURN_INTERVAL_MAX, Duration::min)
+            .min(if self.overflow.iter().all(VecDeque::is_empty) { Duration::MAX } else { OVERFLOW_RETRY })
     }
 }
 

@@ -46,8 +46,9 @@ pub fn decode(bytes: &[u8]) -> Result<GameState<'_>, Malformed> {
     let (positions, objects) = rest.split_at(positions_bytes as usize);
     let positions = <[Position]>::ref_from_bytes(positions).map_err(|_| Malformed::Length)?;
     let objects = <[Object]>::ref_from_bytes(objects).map_err(|_| Malformed::Length)?;
-    let finite = positions.iter().all(|position| position.x.get().is_finite() && position.y.get().is_finite())
-        && objects.iter().all(|object| object.x.get().is_finite() && object.y.get().is_finite());
+    let finite =
+        positions.iter().all(|position| position.x.get().is_finite() && position.y.get().is_finite())
+            && objects.iter().all(|object| object.x.get().is_finite() && object.y.get().is_finite());
     if finite { Ok(GameState { positions, objects }) } else { Err(Malformed::NotFinite) }
 }
 

@@ -26,7 +26,9 @@ pub struct JoinPayload<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A key has the wrong type.
-    #[error("the payload of phx_join is an object {{token?, name?, meta?, resume?, last_seen?, resume_token?}}, and one of these has the wrong type")]
+    #[error(
+        "the payload of phx_join is an object {{token?, name?, meta?, resume?, last_seen?, resume_token?}}, and one of these has the wrong type"
+    )]
     Shape,
     /// A name that cannot be shown.
     #[error("name must be a text of at most {NAME_BYTES_MAX} bytes without control characters")]
@@ -63,7 +65,8 @@ impl<'a> JoinPayload<'a> {
             return Err(Malformed::Name);
         }
         let resume_token = raw.resume_token.filter(|token| !token.is_empty());
-        let resume_token = resume_token.map(|token| ResumeToken::from_hex(&token).ok_or(Malformed::ResumeToken));
+        let resume_token =
+            resume_token.map(|token| ResumeToken::from_hex(&token).ok_or(Malformed::ResumeToken));
         Ok(Self {
             token: raw.token.filter(|token| !token.is_empty()),
             name,

@@ -143,9 +143,10 @@ fn find_endpoint<'a>(path: &'a str, rules: &UpgradeRules) -> Result<Endpoint<'a>
     match path {
         "/echo" if rules.echo => Ok(Endpoint::Echo),
         "/socket/websocket" => Ok(Endpoint::Socket),
-        "/socket/longpoll" => {
-            refuse(RefusalReason::NotFound, "long polling is not spoken; Phoenix Channels is at /socket/websocket")
-        }
+        "/socket/longpoll" => refuse(
+            RefusalReason::NotFound,
+            "long polling is not spoken; Phoenix Channels is at /socket/websocket",
+        ),
         _ => refuse(
             RefusalReason::NotFound,
             "nothing is here; games are at /play/{game}, Phoenix Channels at /socket/websocket",
@@ -317,7 +318,8 @@ mod tests {
             ("?vsn=", Serializer::V1),
             ("", Serializer::V1),
         ] {
-            let upgrade = get(&format!("/socket/websocket{query}"), "Sec-WebSocket-Protocol: phoenix\r\n").unwrap();
+            let upgrade =
+                get(&format!("/socket/websocket{query}"), "Sec-WebSocket-Protocol: phoenix\r\n").unwrap();
             assert_eq!(upgrade.route, Route::Socket { serializer, name: None }, "{query}");
             assert_eq!(upgrade.subprotocol, Some("phoenix"));
         }
