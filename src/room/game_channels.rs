@@ -113,7 +113,13 @@ impl Game {
         let meta = join.meta.clone().unwrap_or_default().of_player(player.0);
         // The name is the seat's: a player that comes back keeps it.
         let name = self.seats.seat(seat).map_or("", Seat::name);
-        channels.presence.track(number, &join.user, name, Some(&meta), joined_at_s.into(), now.instant);
+        if channels.presence.is_tracked(number) {
+            // It has been away: what it said about itself then still holds, as far as it does not say more.
+            let fits = channels.presence.update(number, &meta, now.instant);
+            debug_assert!(fits.is_ok() || join.meta.is_some(), "a player id always fits");
+        } else {
+            channels.presence.track(number, &join.user, name, Some(&meta), joined_at_s.into(), now.instant);
+        }
         push_presence(&mut channels.presence, number, from, &mut effects);
         if !resumed {
             let (topic, audience) = (&channels.topic, &channels.audience);

@@ -180,6 +180,11 @@ impl Presence {
         Ok(())
     }
 
+    /// Whether a member is here.
+    pub fn is_tracked(&self, member: MemberNumber) -> bool {
+        self.members.contains_key(&member)
+    }
+
     /// How many members are here.
     pub fn members(&self) -> u32 {
         self.members.len() as u32

@@ -171,7 +171,8 @@ const testsOfThePage = {
 
 async function join(page, dialect, game) {
   await page.locator(`label:has(input[value=${dialect}])`).click();
-  await page.fill("#game", game);
+  // The seats of a lost player are held: a game of one dialect's run would show in the other's.
+  await page.fill("#game", `${game}-${dialect}`);
   await page.getByRole("button", { name: "Join" }).click();
   await becomes(page, `joined ${game}`, () => stateOf(page), (state) => state === "joined");
 }

@@ -136,6 +136,9 @@ export class PhoenixGame {
     const on = (event, handle) => this.#channel.on(event, handle);
     // Every update holds changed entries only; the first one after a join is changed against nothing.
     on("game_update", (data) => this.#on.frame?.({ whole: false, gonePlayers: [], goneObjects: [], ...gameState(new DataView(data), 0) }));
+    // Above a number of players presence lists nobody; who is gone is told all the same.
+    on("players_removed", ({ ids }) =>
+      this.#on.frame?.({ whole: false, positions: [], objects: [], gonePlayers: ids, goneObjects: [], silent: true }));
     on("objects_removed", ({ ids }) =>
       this.#on.frame?.({ whole: false, positions: [], objects: [], gonePlayers: [], goneObjects: ids, silent: true }));
     on("game_event", (event) => this.#event(event, false));
