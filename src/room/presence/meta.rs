@@ -97,7 +97,8 @@ impl Meta {
             return Ok(None);
         }
         let merged = serde_json::to_string(&fields).expect("texts and raw values can be written");
-        if merged.len() > META_BYTES_MAX + PLAYER_ID_BYTES {
+        let own = if fields.contains_key(PLAYER_ID) { PLAYER_ID_BYTES } else { 0 };
+        if merged.len() > META_BYTES_MAX + own {
             return Err(MetaError::TooLong { bytes: merged.len() });
         }
         Ok(Some(merged.into()))
