@@ -1,6 +1,7 @@
 //! The players of a game that speak Phoenix Channels, and what they are told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +20,7 @@ use super::telling::{
     broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence, reason, recovery_request,
     reply, unknown_event, update_presence,
 };
-use crate::ids::{Address, PlayerId, ShardId};
+use crate::ids::{Address, PlayerId, ShardId, Topic};
 use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
@@ -32,7 +33,9 @@ use crate::wire::phoenix::Serializer;
 /// See the module documentation. It comes with the first channel and goes with the last; presence then starts anew.
 #[derive(Debug)]
 pub struct GameChannels {
-    topic: Box<str>,
+    topic: Arc<Topic>,
+    /// The same, as it stands in messages.
+    text: Box<str>,
     audience: Audience,
     members: BTreeMap<Address, Member>,
     presence: Presence,
@@ -49,13 +52,15 @@ struct Member {
     host: bool,
 }
 
-/// With what the presence of a game begins, if the channel is its first.
+/// With what the channels of a game begin, if one is the first.
 #[derive(Clone, Copy, Debug)]
-pub struct NewPresence {
+pub struct Beginning<'a> {
+    /// The game's topic.
+    pub topic: &'a Arc<Topic>,
     /// See `Presence`.
-    pub list_max: u32,
+    pub presence_list_max: u32,
     /// Must never have been used.
-    pub epoch: u64,
+    pub presence_epoch: u64,
 }
 
 /// The frame of a tick for channels.
@@ -96,13 +101,13 @@ impl Game {
         seat: SeatIndex,
         join: &Join,
         resumed: bool,
-        presence: NewPresence,
+        begin: Beginning<'_>,
         now: Now,
     ) -> Vec<Effect> {
         let Some(player) = self.player(seat) else { return Vec::new() };
         let mut channels = match self.channels.take() {
             Some(channels) => channels,
-            None => self.new_channels(seat, presence, now.instant),
+            None => self.new_channels(seat, begin, now.instant),
         };
         let mut effects =
             vec![Effect::Joined { to: from, response: self.join_response(seat, &join.user, resumed) }];
@@ -122,7 +127,7 @@ impl Game {
         }
         push_presence(&mut channels.presence, number, from, &mut effects);
         if !resumed {
-            let (topic, audience) = (&channels.topic, &channels.audience);
+            let (topic, audience) = (&channels.text, &channels.audience);
             broadcast_joined(
                 &channels.presence,
                 topic,
@@ -235,7 +240,7 @@ impl Game {
         let channels = self.channels.as_ref()?;
         let changed = self.positions.moved_count() + self.objects.changed().len() > 0;
         let mut encode = |update: &Update<'_>| {
-            channels.audience.encode(|serializer| update.broadcasts(serializer, &channels.topic, pool))
+            channels.audience.encode(|serializer| update.broadcasts(serializer, &channels.text, pool))
         };
         let moved = || Update {
             positions: self.positions.moved().collect(),
@@ -250,7 +255,7 @@ impl Game {
     pub fn take_channel_effects(&mut self, now: Instant) -> Vec<Effect> {
         let Some(channels) = &mut self.channels else { return Vec::new() };
         let mut effects = std::mem::take(&mut channels.effects);
-        let (topic, audience) = (&channels.topic, &channels.audience);
+        let (topic, audience) = (&channels.text, &channels.audience);
         broadcast_presence(&mut channels.presence, topic, audience, now, &mut effects);
         effects
     }
@@ -265,7 +270,7 @@ impl Game {
         let who = (seat.user(), seat.name());
         broadcast_joined(
             &channels.presence,
-            &channels.topic,
+            &channels.text,
             &channels.audience,
             who,
             None,
@@ -300,7 +305,7 @@ impl Game {
         }
         let Some(channels) = &mut self.channels else { return };
         channels.presence.untrack(MemberNumber(seat.player.0), now);
-        let (topic, audience) = (&channels.topic, &channels.audience);
+        let (topic, audience) = (&channels.text, &channels.audience);
         broadcast_left(&channels.presence, topic, audience, seat.user(), left, &mut channels.effects);
     }
 
@@ -313,7 +318,7 @@ impl Game {
         match event.scope {
             Scope::Others | Scope::All => {
                 let except = sender.filter(|_| event.scope == Scope::Others);
-                let (topic, audience) = (&channels.topic, &channels.audience);
+                let (topic, audience) = (&channels.text, &channels.audience);
                 broadcast(topic, audience, "game_event", &payload, except, &mut channels.effects);
             }
             Scope::Only(target) => {
@@ -335,7 +340,7 @@ impl Game {
             for ids in ids.chunks(5_000) {
                 let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
                 let payload = format!(r#"{{"ids":[{}]}}"#, ids.join(","));
-                broadcast(&channels.topic, &channels.audience, event, &payload, None, &mut channels.effects);
+                broadcast(&channels.text, &channels.audience, event, &payload, None, &mut channels.effects);
             }
         }
     }
@@ -343,13 +348,14 @@ impl Game {
     // ── Parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Everybody but the newcomer is tracked at once: from here on changes follow.
-    fn new_channels(&self, newcomer: SeatIndex, presence: NewPresence, now: Instant) -> Box<GameChannels> {
-        let mut presence = Presence::new(presence.list_max, presence.epoch);
+    fn new_channels(&self, newcomer: SeatIndex, begin: Beginning<'_>, now: Instant) -> Box<GameChannels> {
+        let mut presence = Presence::new(begin.presence_list_max, begin.presence_epoch);
         for (_, seat) in self.seats.taken().filter(|(index, _)| *index != newcomer) {
             track(&mut presence, seat, now);
         }
         Box::new(GameChannels {
-            topic: format!("game:{}", self.name()).into(),
+            topic: begin.topic.clone(),
+            text: begin.topic.to_string().into(),
             audience: Audience::default(),
             members: BTreeMap::new(),
             presence,
@@ -484,19 +490,14 @@ impl Game {
 }
 
 impl GameChannels {
+    /// The game's topic.
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+
     /// Who gets the game's broadcasts.
     pub fn audience(&self) -> &Audience {
         &self.audience
-    }
-
-    /// Number of channels.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
     }
 
     /// When `take_channel_effects` has something to say by itself.

@@ -100,7 +100,9 @@ mod tests {
     #[test]
     fn more_than_fits_into_a_message_is_too_old() {
         let mut history = History::new(300);
-        (0..20).for_each(|_| drop(history.push(|seq| seq)));
+        for _ in 0..20 {
+            history.push(|seq| seq);
+        }
         let long = |events: &mut String, seq: &u64| write_event(events, "e", *seq, &"9".repeat(4096));
         let seen = |seq| StreamPosition { epoch: 7, seq };
         assert!(matches!(catch_up(&history, 7, seen(10), long), CatchUp::Recovered(_)));

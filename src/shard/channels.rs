@@ -1,5 +1,7 @@
 //! Messages of Phoenix clients: what the socket answers itself, and what goes to the topics.
 
+use std::time::Duration;
+
 use super::peer::{Action, TopicRequest};
 use super::{Next, Shard};
 use crate::ids::{Address, ChannelNumber, ConnId, Topic};
@@ -8,7 +10,7 @@ use crate::room::presence::Meta;
 use crate::room::request::{Departure, Join, Payload, Push, Seen};
 use crate::session::channels::{Begun, Channel, ChannelState, Channels, Routed};
 use crate::session::rate_limit::Verdict;
-use crate::session::{Dialect, NEVER_EXPIRES};
+use crate::session::{Dialect, Lifecycle, NEVER_EXPIRES};
 use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::game_state;
@@ -56,7 +58,7 @@ impl Shard {
     fn handle_malformed_message(&mut self, conn: ConnId, malformed: Malformed, now: Now) -> Next {
         self.metrics.messages_malformed.increment();
         let Some(connection) = self.connections.find(conn) else { return Next::Stop };
-        if matches!(connection.session.lifecycle, crate::session::Lifecycle::Open(Dialect::Native)) {
+        if matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Native)) {
             return self.handle_malformed(conn, &malformed.to_string(), now);
         }
         self.close(conn, CloseReason::Malformed, now);
@@ -349,17 +351,22 @@ impl Shard {
         Address { shard: self.id, channel, conn }
     }
 
-    /// A player that sends its first text becomes a Phoenix client as well, under the name that it plays under.
+    /// A player that sends its first text becomes a Phoenix client as well.
     fn ensure_channels(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.find(conn) else { return };
-        if connection.session.channels.is_some() {
-            return;
+        if self.channels(conn).is_none() {
+            self.open_channels_of_player(conn, None);
         }
+    }
+
+    /// A player speaks Phoenix Channels under the name that it plays under.
+    pub(super) fn open_channels_of_player(&mut self, conn: ConnId, claims: Option<Claims>) {
+        let Some(connection) = self.connections.find(conn) else { return };
         let Some(seat) = connection.seat else { return };
         let Some(seat) = self.games.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else {
             return;
         };
-        let channels = Channels::new(Serializer::V2, seat.user().into(), seat.name().into(), None);
+        let channels =
+            Channels::new(Serializer::V2, seat.user().into(), seat.name().into(), claims.map(Box::new));
         connection.session.channels = Some(Box::new(channels));
     }
 
@@ -417,7 +424,7 @@ const UNMATCHED: &str = r#"{"reason":"unmatched topic"}"#;
 const RATE_LIMITED: &str = r#"{"reason":"rate_limited"}"#;
 
 /// Payload of `rate_limited`.
-pub(super) fn rate_limited(class: &str, wait: std::time::Duration) -> String {
+pub(super) fn rate_limited(class: &str, wait: Duration) -> String {
     let ms = wait.as_micros().div_ceil(1000);
     format!(
         r#"{{"class":"{class}","message":"over the rate limit of {class}; try again in {ms} ms","retry_after":{ms}}}"#

@@ -8,6 +8,7 @@ use super::subscribers::Subscriber;
 use crate::ids::{Address, ConnId, Topic};
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;
+use crate::room::game_update;
 use crate::room::request::{Effect, WholeState};
 use crate::session::channels::ChannelState;
 use crate::time::Now;
@@ -108,14 +109,14 @@ impl Shard {
         match state {
             WholeState::Text(payloads) => {
                 for payload in payloads {
-                    self.push_on(to.conn, to.channel, crate::room::game_update::EVENT, payload);
+                    self.push_on(to.conn, to.channel, game_update::EVENT, payload);
                 }
             }
             WholeState::Binary(payloads) => {
                 let channel = self.channels(to.conn).and_then(|channels| channels.find(to.channel));
                 let Some(channel) = channel else { return };
                 let mut head = Vec::new();
-                let event = crate::room::game_update::EVENT;
+                let event = game_update::EVENT;
                 phoenix::write_push_header(&mut head, &channel.join_ref, &topic.to_string(), event);
                 for payload in payloads {
                     let message = [&head, &**payload].concat();

@@ -134,6 +134,10 @@ impl Shard {
                 for frame in greeting {
                     self.push_exempt(conn, frame);
                 }
+                // Joins of a player whose token grants nothing but games bring tokens of their own.
+                if claims.as_ref().is_some_and(Claims::grants_more_than_games) {
+                    self.open_channels_of_player(conn, claims.clone());
+                }
                 Dialect::Native
             }
             Route::Socket { serializer, name } => {

@@ -9,14 +9,16 @@ use super::games::GameIndex;
 use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
 use super::placement::shard_of;
 use super::{Output, Shard};
-use crate::ids::{Address, ShardId, Topic, TopicName};
+use crate::ids::{Address, ChannelNumber, ConnId, ShardId, Topic, TopicName};
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::room::chat::Chat;
-use crate::room::game_channels::{NewPresence, Played};
+use crate::room::game_channels::{Beginning, Played};
 use crate::room::request::{Departure, Effect, Join};
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::session::rate_limit::RateLimiter;
 use crate::time::Now;
+use crate::wire::encoded::Encoded;
+use crate::wire::native::Scope;
 
 impl Shard {
     /// Gives a request to the shard that owns its topic, which may be this one.
@@ -65,11 +67,11 @@ impl Shard {
     }
 
     fn room_changed(&mut self, topic: &Arc<Topic>, effects: Vec<Effect>, now: Now) {
-        let shards =
-            self.rooms.find(topic).map(|chat| chat.audience().shards().collect()).unwrap_or_default();
+        let room = self.rooms.find(topic);
+        let shards: Vec<ShardId> = room.map(|chat| chat.audience().shards().collect()).unwrap_or_default();
         self.rooms.changed(topic, now.instant);
         self.metrics.rooms.set(self.rooms.len() as u64);
-        self.perform_effects(topic, shards, effects, now);
+        self.perform_effects(topic, &shards, effects, now);
     }
 
     /// Does what is due in rooms.
@@ -186,10 +188,13 @@ impl Shard {
                 (index, seat, join, false)
             }
         };
-        let presence =
-            NewPresence { list_max: self.settings.presence_list_max, epoch: self.random.next_u64() };
+        let begin = Beginning {
+            topic,
+            presence_list_max: self.settings.presence_list_max,
+            presence_epoch: self.random.next_u64(),
+        };
         let Some(game) = self.games.game(index) else { return };
-        let effects = game.open_channel(from, seat, &join, resumed, presence, now);
+        let effects = game.open_channel(from, seat, &join, resumed, begin, now);
         // The client has its token with the reply, on a connection that it has been heard on.
         game.confirm_resume(seat);
         self.games.changed(index, now.instant);
@@ -200,13 +205,13 @@ impl Shard {
     pub(super) fn game_channels_changed(&mut self, index: GameIndex, mut effects: Vec<Effect>, now: Now) {
         let Some(game) = self.games.game(index) else { return };
         effects.extend(game.take_channel_effects(now.instant));
-        let topic = self.subscribers.shared(Topic::Game(game.name().clone()));
-        let shards =
-            game.channels().map(|channels| channels.audience().shards().collect()).unwrap_or_default();
-        if let Some(due) = game.channels().and_then(|channels| channels.due()) {
+        let Some(channels) = game.channels() else { return };
+        let topic = channels.topic().clone();
+        let shards: Vec<ShardId> = channels.audience().shards().collect();
+        if let Some(due) = channels.due() {
             self.games.channels_due(index, due);
         }
-        self.perform_effects(&topic, shards, effects, now);
+        self.perform_effects(&topic, &shards, effects, now);
     }
 
     /// Tells channels what is due by itself: presence.
@@ -225,13 +230,12 @@ impl Shard {
         let frame = game.channel_frame(&mut self.pool);
         self.game_channels_changed(index, Vec::new(), now);
         let Some(frame) = frame else { return };
-        let Some(game) = self.games.game(index) else { return };
+        let Some(channels) = self.games.game(index).and_then(|game| game.channels()) else { return };
         let encoded = frame.delta.as_ref().map_or(0, |copies| copies.encoded())
             + frame.whole.as_ref().map_or(0, |(copies, _)| copies.encoded());
         self.metrics.frames_encoded.add(encoded);
-        let shards: Vec<ShardId> =
-            game.channels().map(|channels| channels.audience().shards().collect()).unwrap_or_default();
-        let topic = self.subscribers.shared(Topic::Game(game.name().clone()));
+        let shards: Vec<ShardId> = channels.audience().shards().collect();
+        let topic = channels.topic().clone();
         for shard in shards {
             let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&shard));
             let whole = whole.map(|(copies, _)| copies.clone());
@@ -242,15 +246,9 @@ impl Shard {
     }
 
     /// An event for the native players that it is meant for.
-    pub(super) fn send_event(
-        &mut self,
-        index: GameIndex,
-        sender: SeatIndex,
-        scope: crate::wire::native::Scope,
-        record: &crate::wire::encoded::Encoded,
-    ) {
+    pub(super) fn send_event(&mut self, index: GameIndex, sender: SeatIndex, scope: Scope, record: &Encoded) {
         let Some(game) = self.games.game(index) else { return };
-        let receivers: Vec<crate::ids::ConnId> = game.receivers(sender, scope).collect();
+        let receivers: Vec<ConnId> = game.receivers(sender, scope).collect();
         self.metrics.events_out.add(receivers.len() as u64);
         for receiver in receivers {
             self.push(receiver, record.clone());
@@ -260,12 +258,12 @@ impl Shard {
     // ── What topics tell ────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Carries out what a topic decided. `shards`: those with members.
-    fn perform_effects(&mut self, topic: &Arc<Topic>, shards: Vec<ShardId>, effects: Vec<Effect>, now: Now) {
+    fn perform_effects(&mut self, topic: &Arc<Topic>, shards: &[ShardId], effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
                 Effect::Broadcast { copies, except } => {
                     self.metrics.broadcasts_encoded.add(copies.encoded());
-                    for shard in &shards {
+                    for shard in shards {
                         let what = Delivered::All { copies: copies.clone(), except };
                         self.deliver(*shard, topic, what, now);
                     }
@@ -313,8 +311,8 @@ impl Shard {
             Delivered::Frame { .. } => {
                 let from = Address {
                     shard: target,
-                    channel: crate::ids::ChannelNumber(0),
-                    conn: crate::ids::ConnId { slot: 0, generation: 0 },
+                    channel: ChannelNumber(0),
+                    conn: ConnId { slot: 0, generation: 0 },
                 };
                 return self.handle_request(TopicRequest { topic, from, action: Action::WantWhole }, now);
             }

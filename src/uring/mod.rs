@@ -42,6 +42,7 @@ use crate::ids::{ConnId, ShardId};
 use crate::limits;
 use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
 use crate::metrics::ShardMetrics;
+use crate::shard::peer::PeerMessage;
 use crate::shard::{Output, Shard};
 use crate::time::{Instant, Now};
 use crossings::{Announced, Crossings};
@@ -270,7 +271,7 @@ impl Loop {
             Output::Shutdown { conn } => self.shut_down(conn),
             Output::Close { conn, reason } => self.close(conn, reason),
             Output::HandOver { conn, target, state } => self.hand_over(conn, target, state),
-            Output::Forward { target, message } => self.forward(target, Letter::Peer(message)),
+            Output::Forward { target, message } => self.forward(target, message),
             Output::Pause { conn } => self.pause(conn),
             Output::Resume { conn } => self.resume(conn),
             Output::Upgraded { conn } => self.upgraded(conn),
@@ -281,22 +282,17 @@ impl Loop {
     }
 
     /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
-    fn forward(&mut self, target: ShardId, letter: Letter) {
+    fn forward(&mut self, target: ShardId, message: PeerMessage) {
         let waiting = &mut self.overflow[usize::from(target.0)];
         if waiting.is_empty() {
-            match self.mailbox.post(target, letter) {
+            match self.mailbox.post(target, Letter::Peer(message)) {
                 Posted::Queued => self.must_ring(target),
                 Posted::Refused(letter) => waiting.push_back(letter),
             }
-            return;
-        }
-        match letter {
-            Letter::Peer(message)
-                if waiting.len() >= limits::MAILBOX_OVERFLOW_MAX && !message.must_arrive() =>
-            {
-                self.shard.handle_forward_refused(target, message, self.now);
-            }
-            letter => waiting.push_back(letter),
+        } else if waiting.len() < limits::MAILBOX_OVERFLOW_MAX || message.must_arrive() {
+            waiting.push_back(Letter::Peer(message));
+        } else {
+            self.shard.handle_forward_refused(target, message, self.now);
         }
     }
 

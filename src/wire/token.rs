@@ -28,6 +28,11 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Whether a pattern may cover a topic that is not a game.
+    pub fn grants_more_than_games(&self) -> bool {
+        self.topics.iter().any(|pattern| !pattern.as_str().starts_with("game:"))
+    }
+
     /// Whether one of the patterns covers `topic`.
     pub fn allows(&self, topic: &Topic) -> bool {
         let topic = topic.to_string();
