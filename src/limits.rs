@@ -53,8 +53,13 @@ pub const JSON_DEPTH_MAX: u32 = 64;
 
 // ── Outboxes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Reliable lane of one connection: events, rosters, notices not yet taken by the kernel. More: close 1013 `slow`.
-pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// Reliable lane of one connection: events, rosters, notices, topics' messages not yet taken by the kernel. More: close 1013
+/// `slow`. The frames are shared: what waits for many is in memory once.
+pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// So many times that may be queued while nothing is with the kernel, which is within one turn of the loop.
+pub const OUTBOX_BURST: usize = 4;
+/// What answers to joins may take beyond that: a client that comes back joins up to 100 topics at once. More counts as above.
+pub const GREETINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What each frame in a lane counts beyond its bytes: its allocation and its handle.
 pub const OUTBOX_FRAME_BYTES: usize = 96;
 /// The same on `/echo`, where one message may be 16 MiB.
@@ -99,6 +104,8 @@ pub const CHAT_BODY_BYTES_MAX: usize = 4 * 1024;
 pub const CLIENT_ID_BYTES_MAX: usize = 64;
 /// Messages that a room keeps for members that come, come back, or scroll up. Older ones are forgotten.
 pub const MESSAGES_KEPT_MAX: usize = 300;
+/// Bytes of the messages that a room keeps; the oldest are forgotten.
+pub const MESSAGES_KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of a `room_state`, if they fit into one outbound message.
 pub const ROOM_STATE_MESSAGES: usize = 50;
 /// Messages of one `history` answer, if they fit into one outbound message.
@@ -200,9 +207,11 @@ pub const SHARDS_MAX: u16 = 256;
 /// Letters waiting between two shards. Full: a hand-over is refused with 503, a message for a topic or its members waits in the
 /// sender's overflow.
 pub const MAILBOX_LETTERS_MAX: usize = 1024;
-/// Messages that wait behind a full mailbox. More: a request is answered `overload`; members that cannot be told something are
-/// closed 1013 `overload`.
+/// Messages that wait behind a full mailbox. More: a request is answered `overload`; members that cannot be told something get
+/// `phx_error` and may join again.
 pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;
+/// Members that are given up are not given up again for so long.
+pub const GIVEN_UP_FOR: Duration = Duration::from_secs(1);
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// See `RECEIVE_BUFFERS`.

@@ -149,6 +149,11 @@ impl Endpoint {
         push(&mut self.outboxes[usize::from(target.0)], letter)
     }
 
+    /// Whether the shard has ended: nothing is read there any more.
+    pub fn is_gone(&self, target: ShardId) -> bool {
+        self.outboxes[usize::from(target.0)].is_abandoned()
+    }
+
     /// To be asked once after one or more `post`s to `target`: true when nobody else has rung since it last answered.
     #[must_use]
     pub fn must_ring(&self, target: ShardId) -> bool {

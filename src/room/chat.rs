@@ -32,6 +32,8 @@ pub struct Chat {
     next_number: u32,
     presence: Presence,
     messages: History<ChatMessage>,
+    /// Of their payloads.
+    bytes_kept: usize,
     /// When each user's latest messages came, for as long as they count.
     spoken: BTreeMap<Box<str>, VecDeque<Instant>>,
     /// Members that type, and until when if they say nothing more.
@@ -66,7 +68,9 @@ impl Chat {
             members: BTreeMap::new(),
             next_number: 0,
             presence: Presence::new(list_max, epoch),
-            messages: History::new(limits::MESSAGES_KEPT_MAX),
+            // One more than are kept: it is `forget_oldest` that forgets, and counts.
+            messages: History::new(limits::MESSAGES_KEPT_MAX + 1),
+            bytes_kept: 0,
             spoken: BTreeMap::new(),
             typing: BTreeMap::new(),
         }
@@ -96,8 +100,8 @@ impl Chat {
         self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
         push_presence(&mut self.presence, number, from, effects);
         match join.seen {
-            None => effects.push(self.room_state(from)),
-            Some(seen) => self.catch_up(from, seen, effects),
+            None => effects.push(self.room_state(from, true)),
+            Some(seen) => self.catch_up(from, seen, true, effects),
         }
         let who = (&*join.user, &*join.name);
         broadcast_joined(&self.presence, &self.topic, &self.audience, who, Some(from), effects);
@@ -137,7 +141,7 @@ impl Chat {
             }
             "heartbeat" => Ok(format!(r#"{{"timestamp":{}}}"#, now.unix_us / 1000)),
             "reconnect" => match recovery_request(push.payload.json()) {
-                Some(seen) => return self.catch_up(from, seen, effects),
+                Some(seen) => return self.catch_up(from, seen, false, effects),
                 None => Err(reason("last_seen must be {epoch, seq}, or a time in unix milliseconds")),
             },
             event => Err(unknown_event(
@@ -197,9 +201,21 @@ impl Chat {
             client_id,
         });
         let payload = message.payload.to_string();
+        self.bytes_kept += payload.len();
+        self.forget_oldest();
         self.broadcast("new_message", &payload, None, effects);
         self.stop_typing(from, now.instant, effects);
         Ok(payload)
+    }
+
+    /// Keeps as many messages as the bounds allow.
+    fn forget_oldest(&mut self) {
+        while self.bytes_kept > limits::MESSAGES_KEPT_BYTES_MAX
+            || self.messages.len() > limits::MESSAGES_KEPT_MAX
+        {
+            let Some(oldest) = self.messages.forget_oldest() else { return };
+            self.bytes_kept -= oldest.payload.len();
+        }
     }
 
     /// So many messages of one user in any window: a connection more does not help.
@@ -276,10 +292,10 @@ impl Chat {
         (fitting.join(","), false)
     }
 
-    fn room_state(&self, to: Address) -> Effect {
+    fn room_state(&self, to: Address, greeting: bool) -> Effect {
         let mut users = String::new();
-        let listed = if self.presence.is_listed() { limits::PRESENCE_LIST_MAX as usize } else { 0 };
-        for User { id, name, status, joined_at_s } in self.presence.users().take(listed) {
+        let listed = self.presence.is_listed();
+        for User { id, name, status, joined_at_s } in self.presence.users().take_while(|_| listed) {
             let separator = if users.is_empty() { "" } else { "," };
             let user = format!(
                 r#"{separator}{{"user_id":{},"name":{},"status":{},"joined_at":{joined_at_s}}}"#,
@@ -297,16 +313,20 @@ impl Chat {
         let (epoch, seq) = (self.epoch, self.messages.seq());
         let payload =
             format!(r#"{{"messages":[{messages}],"users":[{users}],"epoch":"{epoch}","seq":{seq}}}"#);
-        Effect::Push { to, event: "room_state", payload: payload.into() }
+        Effect::Push { to, event: "room_state", payload: payload.into(), greeting }
     }
 
-    fn catch_up(&self, to: Address, seen: Seen, effects: &mut Vec<Effect>) {
+    fn catch_up(&self, to: Address, seen: Seen, greeting: bool, effects: &mut Vec<Effect>) {
         let position = match seen {
             Seen::Position(position) => position,
             Seen::UnixMs(ms) => {
-                // The number before the first message that was inserted later.
-                let later = self.messages.kept().find(|message| message.inserted_at_ms > ms);
-                let seq = later.map_or(self.messages.seq(), |message| message.seq - 1);
+                // The number before the first message that was inserted later. Is that the first that is kept, others may
+                // have been before it: counting from 0, they are missed if they are forgotten.
+                let mut kept = self.messages.kept();
+                let first_is_later = kept.clone().next().is_some_and(|first| first.inserted_at_ms > ms);
+                let later = kept.find(|message| message.inserted_at_ms > ms);
+                let before = later.map_or(self.messages.seq(), |message| message.seq - 1);
+                let seq = if first_is_later { 0 } else { before };
                 StreamPosition { epoch: self.epoch, seq }
             }
         };
@@ -317,9 +337,9 @@ impl Chat {
             CatchUp::Recovered(payload) => (payload, false),
             CatchUp::Lost(payload) => (payload, true),
         };
-        effects.push(Effect::Push { to, event: "catch_up", payload: payload.into() });
+        effects.push(Effect::Push { to, event: "catch_up", payload: payload.into(), greeting });
         if lost {
-            effects.push(self.room_state(to));
+            effects.push(self.room_state(to, greeting));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use zerocopy::FromBytes;
 
@@ -41,6 +42,8 @@ pub struct GameChannels {
     presence: Presence,
     /// Shards with a member that was not sent the last frame.
     stale_shards: BTreeSet<ShardId>,
+    /// Shards to which the last frame could not be sent.
+    lost_shards: BTreeSet<ShardId>,
     /// What came of changes that others made; to be carried out.
     effects: Vec<Effect>,
 }
@@ -70,6 +73,8 @@ pub struct ChannelFrame {
     pub delta: Option<Copies>,
     /// Everything, for shards with a member that was not sent the frame before.
     pub whole: Option<(Copies, BTreeSet<ShardId>)>,
+    /// Shards that did not get the frame before.
+    pub lost: BTreeSet<ShardId>,
 }
 
 /// A push of a player, as the game understands it.
@@ -139,9 +144,16 @@ impl Game {
         }
         self.channels = Some(channels);
         if let Some(seen) = join.seen {
-            effects.push(self.catch_up(from, player, seen));
+            let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = self.catch_up(player, seen);
+            effects.push(Effect::Push {
+                to: from,
+                event: "catch_up",
+                payload: payload.into(),
+                greeting: true,
+            });
         }
-        effects.push(Effect::Whole { to: from, state: self.whole_state(join.serializer) });
+        let state = self.whole_state(join.serializer);
+        effects.push(Effect::Whole { to: from, state, greeting: true });
         effects
     }
 
@@ -171,10 +183,13 @@ impl Game {
         let payload = push.payload.json();
         let answer = match &*push.event {
             "game_state" => match &push.payload {
-                Payload::Binary(bytes) => match self.apply_state(from, member, bytes, now.instant, effects) {
-                    Ok(()) => return Played::Changed,
-                    Err(text) => Err(reason(&text)),
-                },
+                Payload::Binary(bytes) => {
+                    // What is refused is dropped alone: the rest has changed the game.
+                    if let Err(text) = self.apply_state(from, member, bytes, now.instant, effects) {
+                        reply(from, push, Err(reason(&text)), effects);
+                    }
+                    return Played::Changed;
+                }
                 Payload::Json(_) => Err(reason("game_state is a binary push; move {x, y} is its JSON form")),
             },
             "move" => match serde_json::from_str::<MovePayload>(payload) {
@@ -207,11 +222,14 @@ impl Game {
             "heartbeat" => Ok(format!(r#"{{"timestamp":{}}}"#, now.unix_us / 1000)),
             "reconnect" => match (recovery_request(payload), self.player(member.seat)) {
                 (Some(seen), Some(player)) => {
-                    let answer = self.catch_up(from, player, seen);
-                    let lost = matches!(&answer, Effect::Push { payload, .. } if payload.contains(r#""recovered":false"#));
-                    effects.push(answer);
+                    let answer = self.catch_up(player, seen);
+                    let lost = matches!(answer, CatchUp::Lost(_));
+                    let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
+                    let (event, payload) = ("catch_up", payload.into());
+                    effects.push(Effect::Push { to: from, event, payload, greeting: false });
                     if lost {
-                        effects.push(Effect::Whole { to: from, state: self.whole_state(member.serializer) });
+                        let state = self.whole_state(member.serializer);
+                        effects.push(Effect::Whole { to: from, state, greeting: false });
                     }
                     return Played::Nothing;
                 }
@@ -233,10 +251,20 @@ impl Game {
         }
     }
 
+    /// A frame could not be sent to a shard.
+    pub fn frame_lost(&mut self, shard: ShardId) {
+        if let Some(channels) = &mut self.channels {
+            channels.lost_shards.insert(shard);
+        }
+    }
+
     /// What channels are told at this tick; `None`: nothing. What is gone goes into the effects.
     pub fn channel_frame(&mut self, pool: &mut FramePool) -> Option<ChannelFrame> {
         self.tell_channels_gone();
-        let stale = std::mem::take(&mut self.channels.as_mut()?.stale_shards);
+        let channels = self.channels.as_mut()?;
+        let lost = std::mem::take(&mut channels.lost_shards);
+        let mut stale = std::mem::take(&mut channels.stale_shards);
+        stale.extend(&lost);
         let channels = self.channels.as_ref()?;
         let changed = self.positions.moved_count() + self.objects.changed().len() > 0;
         let mut encode = |update: &Update<'_>| {
@@ -248,7 +276,7 @@ impl Game {
         };
         let delta = changed.then(|| encode(&moved()));
         let whole = (!stale.is_empty()).then(|| (encode(&self.everything()), stale));
-        (delta.is_some() || whole.is_some()).then_some(ChannelFrame { delta, whole })
+        (delta.is_some() || whole.is_some()).then_some(ChannelFrame { delta, whole, lost })
     }
 
     /// News of presence, if they are due, and what came of changes that others made.
@@ -324,7 +352,8 @@ impl Game {
             Scope::Only(target) => {
                 let seat = self.seats.find(PlayerId(target)).map(|(_, seat)| seat);
                 if let Some(to) = seat.and_then(Seat::channel) {
-                    channels.effects.push(Effect::Push { to, event: "game_event", payload: payload.into() });
+                    let (event, payload) = ("game_event", payload.into());
+                    channels.effects.push(Effect::Push { to, event, payload, greeting: false });
                 }
             }
         }
@@ -340,7 +369,10 @@ impl Game {
             for ids in ids.chunks(5_000) {
                 let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
                 let payload = format!(r#"{{"ids":[{}]}}"#, ids.join(","));
-                broadcast(&channels.text, &channels.audience, event, &payload, None, &mut channels.effects);
+                let copies = channels
+                    .audience
+                    .encode(|serializer| serializer.broadcast(&channels.text, event, &payload));
+                channels.effects.push(Effect::Broadcast { copies, except: None, after_state: true });
             }
         }
     }
@@ -360,6 +392,7 @@ impl Game {
             members: BTreeMap::new(),
             presence,
             stale_shards: BTreeSet::new(),
+            lost_shards: BTreeSet::new(),
             effects: Vec::new(),
         })
     }
@@ -396,23 +429,20 @@ impl Game {
         }
     }
 
-    fn catch_up(&self, to: Address, player: PlayerId, seen: Seen) -> Effect {
-        let answer = match seen {
+    fn catch_up(&self, player: PlayerId, seen: Seen) -> CatchUp {
+        let position = match seen {
+            Seen::Position(position) => position,
             // A time says nothing about a game's stream; the state that follows is whole anyway.
-            Seen::UnixMs(_) => recovery::lost("epoch", self.epoch, self.events.seq()),
-            Seen::Position(position) => {
-                // Numbers are consecutive among the kept events.
-                let mut seq = position.seq;
-                recovery::catch_up(&self.events, self.epoch, position, |events, event| {
-                    seq += 1;
-                    if receives(event.scope, event.sender, player) {
-                        recovery::write_event(events, "game_event", seq, &event_payload(event, seq));
-                    }
-                })
-            }
+            Seen::UnixMs(_) => return recovery::lost("epoch", self.epoch, self.events.seq()),
         };
-        let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
-        Effect::Push { to, event: "catch_up", payload: payload.into() }
+        // Numbers are consecutive among the kept events.
+        let mut seq = position.seq;
+        recovery::catch_up(&self.events, self.epoch, position, |events, event| {
+            seq += 1;
+            if receives(event.scope, event.sender, player) {
+                recovery::write_event(events, "game_event", seq, &event_payload(event, seq));
+            }
+        })
     }
 
     fn apply_state(
@@ -428,7 +458,8 @@ impl Game {
         let own = |position: &&Position| position.player_id.get() == player.0;
         let others: Vec<Position> =
             state.positions.iter().filter(|position| !own(position)).copied().collect();
-        for position in state.positions.iter().filter(own) {
+        // Each one would be corrected, if it has to be.
+        if let Some(position) = state.positions.iter().rfind(own) {
             let record =
                 Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
             self.move_in_channel(from, member.seat, &record, now, effects);
@@ -456,7 +487,8 @@ impl Game {
             Moved::Refused { reason, x, y } => {
                 let (word, input_seq) = (reason.label(), record.input_seq.get());
                 let payload = format!(r#"{{"reason":"{word}","x":{x},"y":{y},"input_seq":{input_seq}}}"#);
-                effects.push(Effect::Push { to: from, event: "correction", payload: payload.into() });
+                let event = "correction";
+                effects.push(Effect::Push { to: from, event, payload: payload.into(), greeting: false });
             }
         }
     }
@@ -467,6 +499,8 @@ impl Game {
                 .to_owned()
         };
         let event: EventPayload<'_> = serde_json::from_str(payload).map_err(wrong)?;
+        // It is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
+        serde_json::from_str::<Value>(payload).map_err(wrong)?;
         let scope = match &event.to {
             None => Scope::Others,
             Some(Target::Word(Word::Others)) => Scope::Others,

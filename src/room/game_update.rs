@@ -17,8 +17,8 @@ pub const EVENT: &str = "game_update";
 
 /// Bytes of positions and objects in one message.
 const BODY_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX - HEADER_BYTES;
-/// Players or objects in one message of JSON: each takes at most 120 letters (an `f32` has up to 48).
-const JSON_ITEMS_MAX: usize = BODY_BYTES_MAX / 120;
+/// Players or objects in one message of JSON: each takes at most 124 letters (an `f32` has up to 48).
+const JSON_ITEMS_MAX: usize = BODY_BYTES_MAX / 124;
 
 /// Positions and objects to tell, in the order in which they are told.
 #[derive(Debug)]

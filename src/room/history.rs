@@ -44,8 +44,18 @@ impl<T> History<T> {
         self.kept.back().expect("it was just pushed")
     }
 
+    /// Number of kept events.
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Forgets the oldest kept event.
+    pub fn forget_oldest(&mut self) -> Option<T> {
+        self.kept.pop_front()
+    }
+
     /// The kept events, oldest first.
-    pub fn kept(&self) -> impl DoubleEndedIterator<Item = &T> {
+    pub fn kept(&self) -> impl DoubleEndedIterator<Item = &T> + Clone {
         self.kept.iter()
     }
 

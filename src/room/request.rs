@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::audience::Copies;
 use super::presence::Meta;
 use crate::ids::{Address, ResumeToken, StreamPosition};
-use crate::reasons::LeaveReason;
+use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::wire::phoenix::Serializer;
 
 /// A `phx_join`, checked as far as the topic need not be known for it.
@@ -92,7 +92,7 @@ pub enum Effect {
         /// Who.
         to: Address,
         /// Label for the metrics.
-        reason: crate::reasons::JoinRefusal,
+        reason: JoinRefusal,
         /// JSON object.
         response: String,
     },
@@ -115,13 +115,17 @@ pub enum Effect {
         event: &'static str,
         /// JSON object.
         payload: Arc<str>,
+        /// It is part of the answer to a join.
+        greeting: bool,
     },
     /// One member is told the whole state of its game.
     Whole {
         /// Who.
         to: Address,
-        /// JSON object for V1, bytes for V2.
+        /// JSON objects for V1, bytes for V2.
         state: WholeState,
+        /// It is part of the answer to a join.
+        greeting: bool,
     },
     /// Every member is told something, or all but one.
     Broadcast {
@@ -129,9 +133,16 @@ pub enum Effect {
         copies: Copies,
         /// Who is left out.
         except: Option<Address>,
+        /// It takes back what an earlier state frame said, and must not overtake it.
+        after_state: bool,
     },
     /// `phx_leave` is answered.
     Left {
+        /// Who.
+        to: Address,
+    },
+    /// An operator removes the member: its connection ends.
+    Kicked {
         /// Who.
         to: Address,
     },
@@ -152,6 +163,7 @@ impl Effect {
             | Self::Push { to, .. }
             | Self::Whole { to, .. }
             | Self::Left { to }
+            | Self::Kicked { to }
             | Self::Replaced { to } => Some(*to),
             Self::Broadcast { .. } => None,
         }

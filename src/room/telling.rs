@@ -60,7 +60,7 @@ pub(super) fn broadcast(
 ) {
     if !audience.is_empty() {
         let copies = audience.encode(|serializer| serializer.broadcast(topic, event, payload));
-        effects.push(Effect::Broadcast { copies, except });
+        effects.push(Effect::Broadcast { copies, except, after_state: false });
     }
 }
 
@@ -73,12 +73,12 @@ pub(super) fn push_presence(
 ) {
     let events = std::iter::once("presence_state").chain(std::iter::repeat("presence_diff"));
     for (payload, event) in presence.state(number).into_iter().zip(events) {
-        effects.push(Effect::Push { to, event, payload });
+        effects.push(Effect::Push { to, event, payload, greeting: true });
     }
     if !presence.is_listed() {
         // The others are told when the number changes.
         let payload = format!(r#"{{"online":{}}}"#, presence.online());
-        effects.push(Effect::Push { to, event: "presence_count", payload: payload.into() });
+        effects.push(Effect::Push { to, event: "presence_count", payload: payload.into(), greeting: true });
     }
 }
 

@@ -9,7 +9,6 @@ use super::rate_limit::Bucket;
 use crate::ids::{ChannelNumber, Topic};
 use crate::limits::CHANNELS_PER_CONNECTION_MAX;
 use crate::wire::phoenix::{Message, Ref, Serializer};
-use crate::wire::token::Claims;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -20,8 +19,12 @@ pub struct Channels {
     pub user: Box<str>,
     /// Display name.
     pub name: Box<str>,
-    /// What the token of the connection grants; `None`: it came without one, or nobody needs one.
-    pub claims: Option<Box<Claims>>,
+    /// The token of the connection, checked again at every join; `None`: it came without one, or nobody needs one.
+    pub token: Option<Box<str>>,
+    /// Some game's frame was skipped: it is asked for when the outbox is free.
+    pub stale: bool,
+    /// Whose state frame was put last.
+    pub state_of: Option<ChannelNumber>,
     /// Joins.
     pub joins: Bucket,
     /// `presence_update`s.
@@ -39,6 +42,8 @@ pub struct Channel {
     pub number: ChannelNumber,
     /// Raw JSON token that names it on the wire.
     pub join_ref: Box<str>,
+    /// User id, if the join brought a token of another user than the connection's.
+    pub user: Option<Box<str>>,
     /// Where it is in its life.
     pub state: ChannelState,
 }
@@ -48,18 +53,34 @@ pub struct Channel {
 pub enum ChannelState {
     /// The topic has not answered yet.
     Joining {
-        /// `join_ref` and `ref` of the join, as they came.
-        answer_to: (Box<str>, Box<str>),
-        /// The channel of the same topic that was joined before: it is closed behind the answer (PHOENIX 4 row 5).
-        replaces: Option<Box<str>>,
+        /// What is to be answered.
+        join: UnansweredJoin,
     },
     /// It gets the topic's broadcasts.
     Joined,
+    /// The same topic was joined anew before this join was answered. The topic has been told that it left.
+    Replaced {
+        /// What is to be answered.
+        join: UnansweredJoin,
+    },
     /// The topic has not answered `phx_leave` yet.
     Leaving {
         /// `ref` of the leave.
         reference: Box<str>,
+        /// It was left before its join was answered.
+        join: Option<UnansweredJoin>,
     },
+}
+
+/// A join that its topic has not answered yet.
+#[derive(Debug)]
+pub struct UnansweredJoin {
+    /// `join_ref`, as it came.
+    pub join_ref: Box<str>,
+    /// `ref`, as it came.
+    pub reference: Box<str>,
+    /// The channel of the same topic that was joined before: it is closed behind the answer (PHOENIX 4 row 5).
+    pub replaces: Option<Box<str>>,
 }
 
 /// What is to be done with a message. Rows are those of PHOENIX 4.
@@ -92,18 +113,29 @@ pub enum Begun {
         /// The new channel.
         number: ChannelNumber,
         /// The channel that it takes the place of; the topic must be told that it left.
-        replaced: Option<ChannelNumber>,
+        replaced: Option<Superseded>,
     },
+}
+
+/// A channel whose place another one has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// Its number.
+    pub number: ChannelNumber,
+    /// Its join is still to be answered: it stays until then.
+    pub unanswered: bool,
 }
 
 impl Channels {
     /// A connection that has joined nothing.
-    pub fn new(serializer: Serializer, user: Box<str>, name: Box<str>, claims: Option<Box<Claims>>) -> Self {
+    pub fn new(serializer: Serializer, user: Box<str>, name: Box<str>, token: Option<Box<str>>) -> Self {
         Self {
             serializer,
             user,
             name,
-            claims,
+            token,
+            stale: false,
+            state_of: None,
             joins: Bucket::default(),
             presence_updates: Bucket::default(),
             channels: Vec::new(),
@@ -134,12 +166,15 @@ impl Channels {
 
     /// Begins to join `topic`, which exists.
     pub fn begin_join(&mut self, topic: Arc<Topic>, join_ref: &Ref<'_>, reference: &Ref<'_>) -> Begun {
-        let old = self.channels.iter().position(|channel| channel.is_current() && channel.topic == topic);
-        if old.is_none() && self.channels.len() >= CHANNELS_PER_CONNECTION_MAX {
+        let joined = self.channels.iter().filter(|channel| channel.is_current()).count();
+        let is_joined = self.channels.iter().any(|channel| channel.is_current() && channel.topic == topic);
+        // Those that are being left, or wait for the answer to an overtaken join, are bounded as well.
+        if !is_joined && joined >= CHANNELS_PER_CONNECTION_MAX
+            || self.channels.len() >= 2 * CHANNELS_PER_CONNECTION_MAX
+        {
             return Begun::TooMany;
         }
-        let replaced = old.map(|index| self.channels.remove(index));
-        let replaces = replaced.as_ref().and_then(Channel::replaced_name);
+        let (replaced, replaces) = self.supersede(&topic).unzip();
         let number = self.free_number();
         let name = if join_ref.names_nothing() { reference } else { join_ref };
         if self.channels.len() == self.channels.capacity() {
@@ -150,12 +185,35 @@ impl Channels {
             topic,
             number,
             join_ref: name.as_str().into(),
+            user: None,
             state: ChannelState::Joining {
-                answer_to: (join_ref.as_str().into(), reference.as_str().into()),
-                replaces,
+                join: UnansweredJoin {
+                    join_ref: join_ref.as_str().into(),
+                    reference: reference.as_str().into(),
+                    replaces,
+                },
             },
         });
-        Begun::Joining { number, replaced: replaced.map(|channel| channel.number) }
+        Begun::Joining { number, replaced }
+    }
+
+    /// Ends the present channel of `topic`, since it was joined anew: which it was, and the name by which the client is told
+    /// that it is closed. `None`: there is none.
+    pub fn supersede(&mut self, topic: &Topic) -> Option<(Superseded, Box<str>)> {
+        let is_it = |channel: &Channel| channel.is_current() && *channel.topic == *topic;
+        let index = self.channels.iter().position(is_it)?;
+        let channel = &mut self.channels[index];
+        let (number, name) = (channel.number, channel.join_ref.clone());
+        match std::mem::replace(&mut channel.state, ChannelState::Joined) {
+            ChannelState::Joining { join } => {
+                channel.state = ChannelState::Replaced { join };
+                Some((Superseded { number, unanswered: true }, name))
+            }
+            ChannelState::Joined | ChannelState::Replaced { .. } | ChannelState::Leaving { .. } => {
+                self.channels.remove(index);
+                Some((Superseded { number, unanswered: false }, name))
+            }
+        }
     }
 
     /// The channel with this number; `None`: it is gone.
@@ -167,6 +225,12 @@ impl Channels {
     pub fn remove(&mut self, number: ChannelNumber) -> Option<Channel> {
         let index = self.channels.iter().position(|channel| channel.number == number)?;
         Some(self.channels.remove(index))
+    }
+
+    /// Whether the connection, or one of its topics, is of `user`.
+    pub fn are_of(&self, user: &str) -> bool {
+        let joined_as = |channel: &Channel| channel.user.as_deref() == Some(user);
+        *self.user == *user || self.channels.iter().any(joined_as)
     }
 
     /// Every channel, in the order of the joins.
@@ -192,7 +256,7 @@ impl Channels {
 
 impl Channel {
     fn is_current(&self) -> bool {
-        !matches!(self.state, ChannelState::Leaving { .. })
+        matches!(self.state, ChannelState::Joining { .. } | ChannelState::Joined)
     }
 
     /// Whether it is joined to the topic that is written so.
@@ -202,15 +266,6 @@ impl Channel {
             Topic::Room(name) => ("room:", name),
         };
         text.strip_prefix(kind).is_some_and(|rest| rest == name.as_str())
-    }
-
-    /// What the client must be told is closed when another channel takes this one's place. A join that was never answered
-    /// has its predecessor's name to pass on.
-    fn replaced_name(&self) -> Option<Box<str>> {
-        match &self.state {
-            ChannelState::Joining { replaces, .. } => replaces.clone(),
-            ChannelState::Joined | ChannelState::Leaving { .. } => Some(self.join_ref.clone()),
-        }
     }
 }
 
@@ -269,23 +324,28 @@ mod tests {
         let first = joined(&mut channels, r#"["3","3","room:1","phx_join",{}]"#);
         let second = join(&mut channels, r#"["7","8","room:1","phx_join",{}]"#);
         let Begun::Joining { number, replaced } = second else { panic!("{second:?}") };
-        assert_eq!(replaced, Some(first));
-        // A third join before the second is answered still closes the first.
+        assert_eq!(replaced, Some(Superseded { number: first, unanswered: false }));
+        // A third join before the second is answered: the second is answered all the same, then closed.
         let third = join(&mut channels, r#"[null,"9","room:1","phx_join",{}]"#);
         let Begun::Joining { number: last, replaced } = third else { panic!("{third:?}") };
-        assert_eq!(replaced, Some(number));
+        assert_eq!(replaced, Some(Superseded { number, unanswered: true }));
+        let ChannelState::Replaced { join } = &channels.find(number).unwrap().state else { panic!() };
+        assert_eq!((&*join.reference, join.replaces.as_deref()), ("\"8\"", Some("\"3\"")));
         let channel = channels.find(last).unwrap();
         assert_eq!(&*channel.join_ref, "\"9\"", "without a join_ref the ref names it");
-        let ChannelState::Joining { answer_to, replaces } = &channel.state else { panic!("{channel:?}") };
-        assert_eq!((&*answer_to.0, &*answer_to.1, replaces.as_deref()), ("null", "\"9\"", Some("\"3\"")));
-        assert_eq!(channels.all().len(), 1);
+        let ChannelState::Joining { join } = &channel.state else { panic!("{channel:?}") };
+        assert_eq!(
+            (&*join.join_ref, &*join.reference, join.replaces.as_deref()),
+            ("null", "\"9\"", Some("\"7\""))
+        );
+        assert_eq!(channels.all().len(), 2);
     }
 
     #[test]
     fn what_is_being_left_can_be_joined_again() {
         let mut channels = channels();
         let first = joined(&mut channels, r#"["3","3","room:1","phx_join",{}]"#);
-        channels.find(first).unwrap().state = ChannelState::Leaving { reference: "\"4\"".into() };
+        channels.find(first).unwrap().state = ChannelState::Leaving { reference: "\"4\"".into(), join: None };
         assert_eq!(channels.route(&message(r#"["3","5","room:1","phx_leave",{}]"#)), Routed::LeaveUnjoined);
         let again = join(&mut channels, r#"["6","6","room:1","phx_join",{}]"#);
         assert!(matches!(again, Begun::Joining { replaced: None, .. }), "{again:?}");

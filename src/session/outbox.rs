@@ -2,7 +2,7 @@
 //!
 //! A client that does not read costs only itself: its state frames are skipped, and its reliable lane has a bound.
 
-use crate::limits::{FRAMES_PER_SEND_MAX, OUTBOX_FRAME_BYTES};
+use crate::limits::{FRAMES_PER_SEND_MAX, GREETINGS_BYTES_MAX, OUTBOX_BURST, OUTBOX_FRAME_BYTES};
 use crate::wire::encoded::{Encoded, Frames};
 
 /// See the module documentation. At most one send is in flight; what arrives meanwhile waits.
@@ -81,11 +81,24 @@ pub enum Wanted {
     Nothing,
 }
 
+/// What a state frame of a channel finds: a connection may be in several games.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceForState {
+    /// It is sent next.
+    Free,
+    /// A state frame waits that the kernel has not been offered yet.
+    Taken,
+    /// A state frame is with the kernel.
+    Busy,
+}
+
 impl Outbox {
     /// Queues a frame that must arrive.
     pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
         let bytes = cost(&frame);
-        if (self.reliable_bytes() - self.exempt_bytes + bytes) as usize > bytes_max {
+        // Many may say something within one turn. Whoever has nothing in flight has not been slow yet.
+        let burst = if self.in_flight == InFlight::Nothing { OUTBOX_BURST } else { 1 };
+        if (self.reliable_bytes() - self.exempt_bytes + bytes) as usize > burst * bytes_max {
             return Pushed::Refused;
         }
         self.lane_bytes += bytes;
@@ -101,6 +114,22 @@ impl Outbox {
         self.lane.push(frame);
     }
 
+    /// Queues a frame of the answer to a join: it does not count against the bound, as long as all that wait are not too many.
+    pub fn push_greeting(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
+        if (self.exempt_bytes + cost(&frame)) as usize > GREETINGS_BYTES_MAX {
+            return self.push(frame, bytes_max);
+        }
+        self.push_exempt(frame);
+        Pushed::Queued
+    }
+
+    /// A state frame that waits is sent before whatever is pushed from now on.
+    pub fn queue_state(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.push_exempt(state);
+        }
+    }
+
     /// Which state frame to put; asked once a tick in which the state changed.
     pub fn wanted(&mut self) -> Wanted {
         if self.in_flight == InFlight::State {
@@ -110,9 +139,13 @@ impl Outbox {
         if self.stale || self.state.is_some() { Wanted::Keyframe } else { Wanted::Delta }
     }
 
-    /// Whether a state frame would be sent next: none waits, and none is in flight.
-    pub fn has_place_for_state(&self) -> bool {
-        self.in_flight != InFlight::State && self.state.is_none()
+    /// What a state frame of a channel would find.
+    pub fn place_for_state(&self) -> PlaceForState {
+        match (self.in_flight, &self.state) {
+            (InFlight::State, _) => PlaceForState::Busy,
+            (InFlight::Nothing | InFlight::Lane, Some(_)) => PlaceForState::Taken,
+            (InFlight::Nothing | InFlight::Lane, None) => PlaceForState::Free,
+        }
     }
 
     /// Whether a state frame was skipped and none has been put since.

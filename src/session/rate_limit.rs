@@ -92,12 +92,18 @@ pub struct Bucket {
     missing: f32,
     refilled_at_ms: u32,
     told_at_ms: u32,
+    window_started_at_ms: u32,
+    attempts: u32,
 }
 
 impl Bucket {
     /// Asks for one token; `Err`: there is none, and when there will be one.
     pub fn admit(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         let now_ms = now.as_millis_u32();
+        if u128::from(now_ms.wrapping_sub(self.window_started_at_ms)) > ABUSE_WINDOW.as_millis() {
+            (self.window_started_at_ms, self.attempts) = (now_ms, 0);
+        }
+        self.attempts = self.attempts.saturating_add(1);
         let back = now_ms.wrapping_sub(self.refilled_at_ms) as f32 * rate.per_s as f32 / 1000.0;
         self.refilled_at_ms = now_ms;
         self.missing = (self.missing - back).max(0.0);
@@ -106,6 +112,11 @@ impl Bucket {
             return Ok(());
         }
         Err(Duration::from_secs_f32((self.missing + 1.0 - rate.burst as f32) / rate.per_s as f32))
+    }
+
+    /// Whether there were `ABUSE_FACTOR` times as many attempts in this window as the rate allows.
+    pub fn is_abused(&self, rate: Rate) -> bool {
+        self.attempts > rate.per_s.saturating_mul(ABUSE_FACTOR * ABUSE_WINDOW.as_secs() as u32)
     }
 
     /// Whether to tell the client now that it is over the rate: at most once per `RATE_LIMITED_NOTICE_INTERVAL`.
@@ -134,18 +145,24 @@ pub struct RateLimiter {
 impl RateLimiter {
     /// Asks for one token of `class`.
     pub fn admit(&mut self, class: RateClass, rates: &Rates, now: Instant) -> Verdict {
+        self.admit_many(class, 1, rates, now)
+    }
+
+    /// Asks for `count` tokens of `class`, all or none. More than a full bucket holds are had from a full bucket.
+    pub fn admit_many(&mut self, class: RateClass, count: u32, rates: &Rates, now: Instant) -> Verdict {
         self.refill(rates, now);
         let rate = rates.of(class);
         let missing = &mut self.missing[class.index()];
-        let admitted = *missing + 1.0 <= rate.burst as f32;
+        let wanted = count.min(rate.burst) as f32;
+        let admitted = *missing + wanted <= rate.burst as f32;
         if admitted {
-            *missing += 1.0;
+            *missing += count as f32;
             if self.offences.is_none() {
                 return Verdict::Admitted;
             }
         }
         let retry_after =
-            Duration::from_secs_f32(((*missing + 1.0 - rate.burst as f32) / rate.per_s as f32).max(0.0));
+            Duration::from_secs_f32(((*missing + wanted - rate.burst as f32) / rate.per_s as f32).max(0.0));
         let offences = self.offences.get_or_insert_with(Box::default);
         if offences.attempt(class, now)
             > rate.per_s.saturating_mul(ABUSE_FACTOR * ABUSE_WINDOW.as_secs() as u32)
@@ -263,6 +280,9 @@ mod tests {
         assert!((49..=51).contains(&wait.as_millis()), "{wait:?}");
         assert!(bucket.admit(rate, ms(51)).is_ok() && bucket.admit(rate, ms(52)).is_err());
         assert_eq!([0, 500, 1001].map(|at| bucket.tell(ms(at))), [true, false, true]);
+        assert!(!bucket.is_abused(rate));
+        (0..4_000).for_each(|n| drop(bucket.admit(rate, ms(n))));
+        assert!(bucket.is_abused(rate));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Messages of Phoenix clients: what the socket answers itself, and what goes to the topics.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::peer::{Action, TopicRequest};
@@ -8,7 +9,7 @@ use crate::ids::{Address, ChannelNumber, ConnId, Topic};
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason, RateClass};
 use crate::room::presence::Meta;
 use crate::room::request::{Departure, Join, Payload, Push, Seen};
-use crate::session::channels::{Begun, Channel, ChannelState, Channels, Routed};
+use crate::session::channels::{Begun, ChannelState, Channels, Routed, Superseded};
 use crate::session::rate_limit::Verdict;
 use crate::session::{Dialect, Lifecycle, NEVER_EXPIRES};
 use crate::time::Now;
@@ -83,15 +84,8 @@ impl Shard {
                 return Next::GoOn;
             }
             Routed::Join => {
-                match self.begin_join(conn, message, now) {
-                    Ok(()) => return Next::GoOn,
-                    Err(Refused(reason, response)) => {
-                        self.metrics.joins_refused[reason.index()].increment();
-                        // Row 4 answers without join_ref.
-                        let join_ref = if reason == JoinRefusal::Unmatched { "null" } else { join_ref };
-                        serializer.reply(join_ref, reference, &message.topic, "error", &response)
-                    }
-                }
+                let Err(refused) = self.begin_join(conn, message, now) else { return Next::GoOn };
+                return self.refuse_join(conn, message, &refused, now);
             }
             Routed::Leave(number) => {
                 self.begin_leave(conn, number, reference, now);
@@ -114,9 +108,7 @@ impl Shard {
         let plays = connection.seat.is_some();
         let Some(channels) = connection.session.channels.as_mut() else { return Ok(()) };
         if let Err(wait) = channels.joins.admit(rate, now.instant) {
-            let ms = wait.as_micros().div_ceil(1000);
-            let response = format!(r#"{{"reason":"rate_limited","retry_after":{ms}}}"#);
-            return Err(Refused(JoinRefusal::RateLimited, response));
+            return Err(Refused(JoinRefusal::RateLimited, over_rate(wait)));
         }
         if plays && matches!(topic, Topic::Game(_)) {
             let text = "this connection plays in the native dialect; other games are joined on /socket";
@@ -151,15 +143,14 @@ impl Shard {
             session.expires_at_s = identity.expires_at_s;
             self.schedule_check(conn, now);
         }
-        let in_key_mode = self.verifier.is_some();
         let Some(channels) = self.channels(conn) else { return Ok(()) };
-        if in_key_mode && channels.claims.is_none() && !plays {
-            // It is whom its joins show; an operator finds it under this name.
-            channels.user.clone_from(&identity.user);
+        let is_of_connection = channels.user == identity.user;
+        if let Some(channel) = channels.find(number).filter(|_| !is_of_connection) {
+            channel.user = Some(identity.user.clone());
         }
         let name = identity.name.or_else(|| payload.name.map(Box::from));
         let join = Join {
-            name: name.unwrap_or_else(|| match channels.user == identity.user {
+            name: name.unwrap_or_else(|| match is_of_connection {
                 true => channels.name.clone(),
                 false => identity.user.clone(),
             }),
@@ -170,17 +161,62 @@ impl Shard {
             resume_token: payload.resume_token,
             seen,
         };
+        self.metrics.channels.add(1);
         if let Some(replaced) = replaced {
-            self.subscribers.remove(&topic, conn, replaced);
-            let from = self.address(conn, replaced);
-            let action = Action::Leave(Departure::Left(LeaveReason::Left));
-            self.request(TopicRequest { topic: topic.clone(), from, action }, now);
-        } else {
-            self.metrics.channels.add(1);
+            // A player that joins anew with its own resume token wants its seat back.
+            let departure = match join.resume_token {
+                Some(_) => Departure::Lost,
+                None => Departure::Left(LeaveReason::Left),
+            };
+            self.leave_superseded(conn, &topic, replaced, departure, now);
         }
         let action = Action::Join(Box::new(join));
         self.request(TopicRequest { topic, from: self.address(conn, number), action }, now);
         Ok(())
+    }
+
+    /// Answers a join that its topic is not asked about. A channel of the same topic that was joined before ends all the same
+    /// (row 5).
+    fn refuse_join(&mut self, conn: ConnId, message: &Message<'_>, refused: &Refused, now: Now) -> Next {
+        let Refused(reason, response) = refused;
+        self.metrics.joins_refused[reason.index()].increment();
+        let rate = self.settings.rates.joins;
+        let topic = Topic::parse(&message.topic).map(|topic| self.subscribers.shared(topic));
+        let Some(channels) = self.channels(conn) else { return Next::Stop };
+        let serializer = channels.serializer;
+        if *reason == JoinRefusal::RateLimited && channels.joins.is_abused(rate) {
+            self.close(conn, CloseReason::Abuse, now);
+            return Next::Stop;
+        }
+        // Row 4 answers without join_ref.
+        let join_ref = if *reason == JoinRefusal::Unmatched { "null" } else { message.join_ref.as_str() };
+        let reference = message.reference.as_str();
+        let superseded =
+            topic.and_then(|topic| channels.supersede(&topic).map(|superseded| (topic, superseded)));
+        self.push(conn, serializer.reply(join_ref, reference, &message.topic, "error", response));
+        if let Some((topic, (superseded, name))) = superseded {
+            self.push(conn, serializer.close(&name, &message.topic));
+            let departure = Departure::Left(LeaveReason::Left);
+            self.leave_superseded(conn, &topic, superseded, departure, now);
+        }
+        Next::GoOn
+    }
+
+    /// Tells a topic that a channel has left whose place another one takes.
+    fn leave_superseded(
+        &mut self,
+        conn: ConnId,
+        topic: &Arc<Topic>,
+        superseded: Superseded,
+        departure: Departure,
+        now: Now,
+    ) {
+        if !superseded.unanswered {
+            self.metrics.channels.subtract(1);
+        }
+        self.subscribers.remove(topic, conn, superseded.number);
+        let (from, action) = (self.address(conn, superseded.number), Action::Leave(departure));
+        self.request(TopicRequest { topic: topic.clone(), from, action }, now);
     }
 
     /// Whether the connection, or the token that the join brings, may join `topic`, and as whom.
@@ -197,15 +233,11 @@ impl Shard {
             let user = channels.user.clone();
             return Ok(Identity { user, name: None, host: false, expires_at_s: NEVER_EXPIRES });
         };
-        let granted = match token {
-            Some(token) => verifier.verify(token, now.unix_s()).ok().filter(|claims| claims.allows(topic)),
-            None => None,
-        };
-        let of_connection = || {
-            let claims = channels.claims.as_deref().filter(|claims| claims.allows(topic))?;
-            (claims.expires_at_s > now.unix_s()).then(|| claims.clone())
-        };
-        let claims = if token.is_some() { granted } else { of_connection() };
+        // Keys change and time passes: the connection's own token is checked as if it had just come. It comes first; the
+        // join's is for topics that it does not grant.
+        let granting =
+            |token: &str| verifier.verify(token, now.unix_s()).ok().filter(|claims| claims.allows(topic));
+        let claims = channels.token.as_deref().and_then(granting).or_else(|| token.and_then(granting));
         let Claims { user, expires_at_s, name, host, .. } = claims.ok_or_else(unauthorized)?;
         let expires_at_s = u32::try_from(expires_at_s).unwrap_or(NEVER_EXPIRES);
         Ok(Identity { user, name, host, expires_at_s })
@@ -213,7 +245,13 @@ impl Shard {
 
     fn begin_leave(&mut self, conn: ConnId, number: ChannelNumber, reference: &str, now: Now) {
         let Some(channel) = self.channels(conn).and_then(|channels| channels.find(number)) else { return };
-        channel.state = ChannelState::Leaving { reference: reference.into() };
+        let reference = reference.into();
+        channel.state = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
+            ChannelState::Joining { join } => ChannelState::Leaving { reference, join: Some(join) },
+            ChannelState::Joined => ChannelState::Leaving { reference, join: None },
+            // It is not routed here again.
+            gone @ (ChannelState::Leaving { .. } | ChannelState::Replaced { .. }) => gone,
+        };
         let topic = channel.topic.clone();
         let from = self.address(conn, number);
         self.request(TopicRequest { topic, from, action: Action::Leave(Departure::Asked) }, now);
@@ -264,12 +302,11 @@ impl Shard {
                 }
                 (RateClass::Event, 0)
             }
-            // Chat has a limit of its own, per user and room.
-            ("new_message", _) => (RateClass::Event, 0),
             _ => (RateClass::Event, 1),
         };
         if let Some(next) = self.charge(conn, number, class, cost, now) {
-            if let (Next::GoOn, false) = (next, message.reference.is_null()) {
+            // Moves are never answered.
+            if class == RateClass::Event && next == Next::GoOn && !message.reference.is_null() {
                 self.reply_on(conn, number, message.reference.as_str(), "error", RATE_LIMITED);
             }
             return next;
@@ -298,26 +335,23 @@ impl Shard {
         cost: u32,
         now: Now,
     ) -> Option<Next> {
-        for _ in 0..cost {
-            let connection = self.connections.find(conn)?;
-            match connection.session.rates.admit(class, &self.settings.rates, now.instant) {
-                Verdict::Admitted => {}
-                Verdict::Dropped { tell } => {
-                    self.metrics.rate_limited[class.index()].increment();
-                    if let Some(wait) = tell {
-                        let payload = rate_limited(class.label(), wait);
-                        self.push_on(conn, number, "rate_limited", &payload);
-                    }
-                    return Some(Next::GoOn);
+        let connection = self.connections.find(conn)?;
+        match connection.session.rates.admit_many(class, cost, &self.settings.rates, now.instant) {
+            Verdict::Admitted => None,
+            Verdict::Dropped { tell } => {
+                self.metrics.rate_limited[class.index()].increment();
+                if let Some(wait) = tell {
+                    let payload = rate_limited(class.label(), wait);
+                    self.push_on(conn, number, "rate_limited", &payload);
                 }
-                Verdict::Abuse => {
-                    self.metrics.rate_limited[class.index()].increment();
-                    self.close(conn, CloseReason::Abuse, now);
-                    return Some(Next::Stop);
-                }
+                Some(Next::GoOn)
+            }
+            Verdict::Abuse => {
+                self.metrics.rate_limited[class.index()].increment();
+                self.close(conn, CloseReason::Abuse, now);
+                Some(Next::Stop)
             }
         }
-        None
     }
 
     fn charge_presence_update(
@@ -330,12 +364,16 @@ impl Shard {
         let rate = self.settings.rates.presence;
         let channels = self.channels(conn)?;
         let wait = channels.presence_updates.admit(rate, now.instant).err()?;
+        if channels.presence_updates.is_abused(rate) {
+            self.close(conn, CloseReason::Abuse, now);
+            return Some(Next::Stop);
+        }
         let tell = channels.presence_updates.tell(now.instant);
         if tell {
             self.push_on(conn, number, "rate_limited", &rate_limited("presence", wait));
         }
         if reference != "null" {
-            self.reply_on(conn, number, reference, "error", RATE_LIMITED);
+            self.reply_on(conn, number, reference, "error", &over_rate(wait));
         }
         Some(Next::GoOn)
     }
@@ -359,14 +397,13 @@ impl Shard {
     }
 
     /// A player speaks Phoenix Channels under the name that it plays under.
-    pub(super) fn open_channels_of_player(&mut self, conn: ConnId, claims: Option<Claims>) {
+    pub(super) fn open_channels_of_player(&mut self, conn: ConnId, token: Option<Box<str>>) {
         let Some(connection) = self.connections.find(conn) else { return };
         let Some(seat) = connection.seat else { return };
         let Some(seat) = self.games.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else {
             return;
         };
-        let channels =
-            Channels::new(Serializer::V2, seat.user().into(), seat.name().into(), claims.map(Box::new));
+        let channels = Channels::new(Serializer::V2, seat.user().into(), seat.name().into(), token);
         connection.session.channels = Some(Box::new(channels));
     }
 
@@ -384,10 +421,23 @@ impl Shard {
     }
 
     pub(super) fn push_on(&mut self, conn: ConnId, number: ChannelNumber, event: &str, payload: &str) {
-        let encode = |serializer: Serializer, channel: &Channel, topic: &str| {
-            serializer.push(&channel.join_ref, topic, event, payload)
-        };
-        self.encode_on(conn, number, encode);
+        if let Some(frame) = self.encode_push(conn, number, event, payload) {
+            self.push(conn, frame);
+        }
+    }
+
+    /// A push on one topic of a connection; `None`: it is gone.
+    pub(super) fn encode_push(
+        &mut self,
+        conn: ConnId,
+        number: ChannelNumber,
+        event: &str,
+        payload: &str,
+    ) -> Option<Encoded> {
+        let channels = self.channels(conn)?;
+        let serializer = channels.serializer;
+        let channel = channels.find(number)?;
+        Some(serializer.push(&channel.join_ref, &channel.topic.to_string(), event, payload))
     }
 
     pub(super) fn reply_on(
@@ -398,23 +448,11 @@ impl Shard {
         status: &str,
         response: &str,
     ) {
-        let encode = |serializer: Serializer, channel: &Channel, topic: &str| {
-            serializer.reply(&channel.join_ref, reference, topic, status, response)
-        };
-        self.encode_on(conn, number, encode);
-    }
-
-    fn encode_on(
-        &mut self,
-        conn: ConnId,
-        number: ChannelNumber,
-        encode: impl FnOnce(Serializer, &Channel, &str) -> Encoded,
-    ) {
         let Some(channels) = self.channels(conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(number) else { return };
         let topic = channel.topic.to_string();
-        let frame = encode(serializer, channel, &topic);
+        let frame = serializer.reply(&channel.join_ref, reference, &topic, status, response);
         self.push(conn, frame);
     }
 }
@@ -429,6 +467,12 @@ pub(super) fn rate_limited(class: &str, wait: Duration) -> String {
     format!(
         r#"{{"class":"{class}","message":"over the rate limit of {class}; try again in {ms} ms","retry_after":{ms}}}"#
     )
+}
+
+/// Why something over a rate is refused.
+fn over_rate(wait: Duration) -> String {
+    let ms = wait.as_micros().div_ceil(1000);
+    format!(r#"{{"reason":"rate_limited","retry_after":{ms}}}"#)
 }
 
 fn unauthorized() -> Refused {

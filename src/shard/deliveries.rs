@@ -5,16 +5,18 @@ use std::sync::Arc;
 use super::Shard;
 use super::peer::{Action, Delivered, Delivery, TopicRequest};
 use super::subscribers::Subscriber;
-use crate::ids::{Address, ConnId, Topic};
+use crate::ids::{Address, ChannelNumber, ConnId, Topic};
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;
 use crate::room::game_update;
-use crate::room::request::{Effect, WholeState};
-use crate::session::channels::ChannelState;
+use crate::room::request::{Departure, Effect, WholeState};
+use crate::session::Session;
+use crate::session::channels::{ChannelState, UnansweredJoin};
+use crate::session::outbox::{PlaceForState, Pushed};
 use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
-use crate::wire::phoenix;
+use crate::wire::phoenix::{self, Serializer};
 
 impl Shard {
     /// A topic, of this shard or another, tells its members here something.
@@ -22,62 +24,105 @@ impl Shard {
         let Delivery { topic, what } = delivery;
         match what {
             Delivered::One(effect) => self.deliver_to_one(&topic, effect, now),
-            Delivered::All { copies, except } => self.deliver_to_all(&topic, &copies, except),
-            Delivered::Frame { delta, whole } => {
-                self.deliver_frame(&topic, delta.as_ref(), whole.as_ref(), now);
+            Delivered::All { copies, except, after_state } => {
+                self.deliver_to_all(&topic, &copies, except, after_state);
             }
-            Delivered::GivenUp { channel } => self.close_given_up(&topic, channel, now),
+            Delivered::Frame { delta, whole, after_loss } => {
+                self.deliver_frame(&topic, delta.as_ref(), whole.as_ref(), after_loss, now);
+            }
+            Delivered::GivenUp { channel } => self.end_given_up(&topic, channel, now),
         }
     }
 
     fn deliver_to_one(&mut self, topic: &Arc<Topic>, effect: Effect, now: Now) {
         match effect {
             Effect::Joined { to, response } => self.joined(topic, to, &response),
-            Effect::Refused { to, reason, response } => self.join_refused(to, reason, &response),
+            Effect::Refused { to, reason, response } => self.join_refused(topic, to, reason, &response),
             Effect::Reply { to, reference, status, response } => {
                 self.reply_on(to.conn, to.channel, &reference, status, &response);
             }
-            Effect::Push { to, event, payload } => self.push_on(to.conn, to.channel, event, &payload),
-            Effect::Whole { to, state } => self.push_whole(topic, to, &state),
+            Effect::Push { to, event, payload, greeting } => {
+                if let Some(frame) = self.encode_push(to.conn, to.channel, event, &payload) {
+                    self.push_answer(to.conn, frame, greeting);
+                }
+            }
+            Effect::Whole { to, state, greeting } => self.push_whole(topic, to, &state, greeting),
             Effect::Left { to } => self.left(topic, to),
             Effect::Replaced { to } => self.replaced(topic, to, now),
+            Effect::Kicked { to } => self.close(to.conn, CloseReason::Kicked, now),
             // It comes as `Delivered::All`.
-            Effect::Broadcast { copies, except } => self.deliver_to_all(topic, &copies, except),
+            Effect::Broadcast { copies, except, after_state } => {
+                self.deliver_to_all(topic, &copies, except, after_state);
+            }
         }
     }
 
-    /// The answer to a join: the reply, then the close of the channel whose place it took (PHOENIX 4 row 5).
+    /// The answer to a join. From here on the channel gets what everybody gets, unless it is being left already.
     fn joined(&mut self, topic: &Arc<Topic>, to: Address, response: &str) {
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(to.channel) else { return };
-        let ChannelState::Joining { answer_to, replaces } =
-            std::mem::replace(&mut channel.state, ChannelState::Joined)
-        else {
-            return;
+        let join = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
+            ChannelState::Joining { join } => {
+                let subscriber = Subscriber { conn: to.conn, channel: to.channel, serializer, stale: false };
+                self.subscribers.insert(topic, subscriber);
+                join
+            }
+            ChannelState::Leaving { reference, join: Some(join) } => {
+                channel.state = ChannelState::Leaving { reference, join: None };
+                join
+            }
+            ChannelState::Replaced { join } => {
+                channels.remove(to.channel);
+                self.metrics.channels.subtract(1);
+                join
+            }
+            other @ (ChannelState::Leaving { join: None, .. } | ChannelState::Joined) => {
+                channel.state = other;
+                return;
+            }
         };
-        let text = topic.to_string();
-        let reply = serializer.reply(&answer_to.0, &answer_to.1, &text, "ok", response);
         self.metrics.joins.increment();
-        let subscriber = Subscriber { conn: to.conn, channel: to.channel, serializer, stale: false };
-        self.subscribers.insert(topic, subscriber);
-        self.push(to.conn, reply);
-        if let Some(old) = replaces {
-            self.push(to.conn, serializer.close(&old, &text));
-        }
+        self.answer_join(topic, to, serializer, &join, "ok", response);
     }
 
-    fn join_refused(&mut self, to: Address, reason: JoinRefusal, response: &str) {
+    fn join_refused(&mut self, topic: &Arc<Topic>, to: Address, reason: JoinRefusal, response: &str) {
         self.metrics.joins_refused[reason.index()].increment();
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.remove(to.channel) else { return };
         self.metrics.channels.subtract(1);
-        let ChannelState::Joining { answer_to, replaces } = channel.state else { return };
-        let text = channel.topic.to_string();
-        self.push(to.conn, serializer.reply(&answer_to.0, &answer_to.1, &text, "error", response));
-        if let Some(old) = replaces {
-            self.push(to.conn, serializer.close(&old, &text));
+        match channel.state {
+            ChannelState::Joining { join } | ChannelState::Replaced { join } => {
+                self.answer_join(topic, to, serializer, &join, "error", response);
+            }
+            ChannelState::Leaving { reference, join } => {
+                if let Some(join) = join {
+                    self.answer_join(topic, to, serializer, &join, "error", response);
+                }
+                // There was nothing to leave (PHOENIX 4 row 8).
+                let text = topic.to_string();
+                self.push(to.conn, serializer.reply(&channel.join_ref, &reference, &text, "ok", "{}"));
+            }
+            ChannelState::Joined => {}
+        }
+    }
+
+    /// The reply, then the close of the channel whose place was taken (PHOENIX 4 row 5).
+    fn answer_join(
+        &mut self,
+        topic: &Topic,
+        to: Address,
+        serializer: Serializer,
+        join: &UnansweredJoin,
+        status: &str,
+        response: &str,
+    ) {
+        let text = topic.to_string();
+        let reply = serializer.reply(&join.join_ref, &join.reference, &text, status, response);
+        self.push_greeting(to.conn, reply);
+        if let Some(old) = &join.replaces {
+            self.push_greeting(to.conn, serializer.close(old, &text));
         }
     }
 
@@ -89,7 +134,7 @@ impl Shard {
         let Some(channel) = channels.remove(to.channel) else { return };
         self.metrics.channels.subtract(1);
         let text = topic.to_string();
-        if let ChannelState::Leaving { reference } = &channel.state {
+        if let ChannelState::Leaving { reference, .. } = &channel.state {
             self.push(to.conn, serializer.reply(&channel.join_ref, reference, &text, "ok", "{}"));
         }
         self.push(to.conn, serializer.close(&channel.join_ref, &text));
@@ -104,117 +149,201 @@ impl Shard {
     }
 
     /// `game_update` with everything, to one member.
-    fn push_whole(&mut self, topic: &Arc<Topic>, to: Address, state: &WholeState) {
+    fn push_whole(&mut self, topic: &Arc<Topic>, to: Address, state: &WholeState, greeting: bool) {
         self.metrics.keyframes.increment();
-        match state {
+        let frames: Vec<Encoded> = match state {
             WholeState::Text(payloads) => {
-                for payload in payloads {
-                    self.push_on(to.conn, to.channel, game_update::EVENT, payload);
-                }
+                let push =
+                    |payload: &Arc<str>| self.encode_push(to.conn, to.channel, game_update::EVENT, payload);
+                payloads.iter().filter_map(push).collect()
             }
             WholeState::Binary(payloads) => {
                 let channel = self.channels(to.conn).and_then(|channels| channels.find(to.channel));
                 let Some(channel) = channel else { return };
                 let mut head = Vec::new();
-                let event = game_update::EVENT;
-                phoenix::write_push_header(&mut head, &channel.join_ref, &topic.to_string(), event);
-                for payload in payloads {
-                    let message = [&head, &**payload].concat();
-                    self.push(to.conn, Encoded::message(Opcode::Binary, &message));
-                }
+                let text = topic.to_string();
+                phoenix::write_push_header(&mut head, &channel.join_ref, &text, game_update::EVENT);
+                let message =
+                    |payload: &Arc<[u8]>| Encoded::message(Opcode::Binary, &[&head, &**payload].concat());
+                payloads.iter().map(message).collect()
             }
+        };
+        for frame in frames {
+            self.push_answer(to.conn, frame, greeting);
         }
     }
 
-    fn deliver_to_all(&mut self, topic: &Topic, copies: &Copies, except: Option<Address>) {
+    fn push_answer(&mut self, conn: ConnId, frame: Encoded, greeting: bool) {
+        if greeting {
+            self.push_greeting(conn, frame);
+        } else {
+            self.push(conn, frame);
+        }
+    }
+
+    fn deliver_to_all(&mut self, topic: &Topic, copies: &Copies, except: Option<Address>, after_state: bool) {
         let subscribers = self.subscribers.take(topic);
         let own = self.id;
         for subscriber in &subscribers {
             let is_excepted = except.is_some_and(|except| {
                 (except.shard, except.conn, except.channel) == (own, subscriber.conn, subscriber.channel)
             });
-            if let (false, Some(frame)) = (is_excepted, copies.of(subscriber.serializer)) {
-                self.push(subscriber.conn, frame.clone());
+            let (false, Some(frame)) = (is_excepted, copies.of(subscriber.serializer)) else { continue };
+            if after_state && let Some(connection) = self.connections.find(subscriber.conn) {
+                let outbox = &mut connection.session.outbox;
+                let before = outbox.reliable_bytes();
+                outbox.queue_state();
+                self.metrics.outbox_bytes.add(u64::from(outbox.reliable_bytes() - before));
             }
+            self.push(subscriber.conn, frame.clone());
         }
         self.metrics.broadcasts_out.add(subscribers.len() as u64);
         self.subscribers.put_back(topic, subscribers);
     }
 
     /// A frame goes to everybody whose socket is free: the changes to those that were sent the frame before, everything to
-    /// the others, for which the game is asked.
+    /// the others, for whom the game is asked as soon as they can take it.
     fn deliver_frame(
         &mut self,
         topic: &Arc<Topic>,
         delta: Option<&Copies>,
         whole: Option<&Copies>,
+        after_loss: bool,
         now: Now,
     ) {
         let mut subscribers = self.subscribers.take(topic);
-        let mut anybody_stale = None;
+        let mut waiting = None;
         for subscriber in &mut subscribers {
+            subscriber.stale |= after_loss;
             let wanted = if subscriber.stale { whole } else { delta };
             let frame = wanted.and_then(|copies| copies.of(subscriber.serializer));
             if frame.is_none() && !subscriber.stale {
                 continue;
             }
-            let Some(connection) = self.connections.find(subscriber.conn) else { continue };
-            let outbox = &mut connection.session.outbox;
-            match frame.filter(|_| outbox.has_place_for_state()) {
-                Some(frame) => {
+            match self.put_state(subscriber, frame) {
+                StatePut::Done => {
                     let frames =
                         if subscriber.stale { &self.metrics.keyframes } else { &self.metrics.deltas };
                     frames.increment();
                     subscriber.stale = false;
-                    outbox.put_state(frame.clone());
-                    if outbox.enlist() {
-                        self.ready.push_back(subscriber.conn);
-                    }
                 }
-                None => {
+                StatePut::Busy => {
                     self.metrics.frames_skipped.increment();
                     subscriber.stale = true;
-                    anybody_stale = Some((subscriber.conn, subscriber.channel));
                 }
+                StatePut::NotWhole => waiting = Some(self.address(subscriber.conn, subscriber.channel)),
+                StatePut::Gone => {}
             }
         }
         self.subscribers.put_back(topic, subscribers);
-        if let Some((conn, channel)) = anybody_stale {
-            let from = self.address(conn, channel);
+        if let Some(from) = waiting {
             self.request(TopicRequest { topic: topic.clone(), from, action: Action::WantWhole }, now);
         }
     }
 
-    /// What was to be told is lost: the members are closed, come back, and catch up.
-    fn close_given_up(&mut self, topic: &Topic, channel: Option<Address>, now: Now) {
-        let conns: Vec<ConnId> = match channel {
-            Some(address) => vec![address.conn],
+    /// Puts a state frame, if the connection can take one.
+    fn put_state(&mut self, subscriber: &Subscriber, frame: Option<&Encoded>) -> StatePut {
+        let bytes_max = self.settings.outbox_bytes_max;
+        let Some(connection) = self.connections.find(subscriber.conn) else { return StatePut::Gone };
+        let Session { outbox, channels: Some(channels), .. } = &mut connection.session else {
+            return StatePut::Gone;
+        };
+        let is_of_other = channels.state_of != Some(subscriber.channel);
+        match (outbox.place_for_state(), frame) {
+            (PlaceForState::Busy, _) => {
+                channels.stale = true;
+                return StatePut::Busy;
+            }
+            (PlaceForState::Free | PlaceForState::Taken, None) => return StatePut::NotWhole,
+            (PlaceForState::Free, Some(frame)) => {
+                channels.state_of = Some(subscriber.channel);
+                outbox.put_state(frame.clone());
+            }
+            // Two games of one connection ticked at once: the second frame goes along.
+            (PlaceForState::Taken, Some(frame)) if is_of_other => {
+                let before = outbox.reliable_bytes();
+                if outbox.push(frame.clone(), bytes_max) == Pushed::Refused {
+                    channels.stale = true;
+                    return StatePut::Busy;
+                }
+                self.metrics.outbox_bytes.add(u64::from(outbox.reliable_bytes() - before));
+            }
+            (PlaceForState::Taken, Some(_)) => {
+                channels.stale = true;
+                return StatePut::Busy;
+            }
+        }
+        if outbox.enlist() {
+            self.ready.push_back(subscriber.conn);
+        }
+        StatePut::Done
+    }
+
+    /// The kernel has taken what a connection was sent: games whose frames were skipped meanwhile are asked for everything.
+    pub(super) fn want_whole_states(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        let Session { outbox, channels: Some(channels), .. } = &mut connection.session else { return };
+        if !channels.stale || outbox.place_for_state() != PlaceForState::Free {
+            return;
+        }
+        channels.stale = false;
+        let games = channels.all().iter().filter(|channel| matches!(*channel.topic, Topic::Game(_)));
+        let games: Vec<_> = games.map(|channel| (channel.topic.clone(), channel.number)).collect();
+        for (topic, number) in games {
+            if self.subscribers.is_stale(&topic, conn, number) {
+                let from = self.address(conn, number);
+                self.request(TopicRequest { topic, from, action: Action::WantWhole }, now);
+            }
+        }
+    }
+
+    /// What was to be told is lost: the channels end with an error, so that clients join again and catch up.
+    fn end_given_up(&mut self, topic: &Arc<Topic>, channel: Option<Address>, now: Now) {
+        let ended: Vec<(ConnId, ChannelNumber)> = match channel {
+            Some(address) => vec![(address.conn, address.channel)],
             None => {
                 let subscribers = self.subscribers.take(topic);
-                let conns = subscribers.iter().map(|subscriber| subscriber.conn).collect();
+                let ended = subscribers.iter().map(|member| (member.conn, member.channel)).collect();
                 self.subscribers.put_back(topic, subscribers);
-                conns
+                ended
             }
         };
-        for conn in conns {
-            self.close(conn, CloseReason::Overload, now);
+        for (conn, number) in ended {
+            self.subscribers.remove(topic, conn, number);
+            let Some(channels) = self.channels(conn) else { continue };
+            let serializer = channels.serializer;
+            let Some(channel) = channels.remove(number) else { continue };
+            self.metrics.channels.subtract(1);
+            self.push(conn, serializer.error(&channel.join_ref, &topic.to_string(), "overload"));
+            let (from, action) = (self.address(conn, number), Action::Leave(Departure::Lost));
+            self.request(TopicRequest { topic: topic.clone(), from, action }, now);
         }
     }
 
     /// The topic's shard cannot be reached: the client is told, and may try again.
-    pub(super) fn answer_refused_request(&mut self, request: TopicRequest, now: Now) {
-        let TopicRequest { from, action, .. } = request;
+    pub(super) fn answer_refused_request(&mut self, request: TopicRequest) {
+        let TopicRequest { topic, from, action } = request;
         match action {
-            Action::Join(_) => self.join_refused(from, JoinRefusal::Overload, OVERLOAD),
+            Action::Join(_) => self.join_refused(&topic, from, JoinRefusal::Overload, OVERLOAD),
             Action::Push(push) if &*push.reference != "null" => {
                 self.reply_on(from.conn, from.channel, &push.reference, "error", OVERLOAD);
             }
-            // Nothing was promised: the next one will do.
-            Action::Push(_) | Action::WantWhole => {}
-            // It is never refused; without it the member would stay.
-            Action::Leave(_) => self.close(from.conn, CloseReason::Overload, now),
+            // Nothing was promised. The others are never refused, unless their shard has ended.
+            Action::Push(_) | Action::WantWhole | Action::Leave(_) => {}
         }
     }
+}
+
+/// What became of a state frame.
+enum StatePut {
+    /// It will be sent.
+    Done,
+    /// The connection is busy with an older one.
+    Busy,
+    /// The connection could take one, but it must be a whole one, and there is none.
+    NotWhole,
+    /// The connection is gone.
+    Gone,
 }
 
 const OVERLOAD: &str = r#"{"reason":"overload"}"#;

@@ -26,6 +26,8 @@ pub(super) struct Drain {
     slot: usize,
     /// Then whoever is left is ended without ceremony.
     deadline: Instant,
+    /// That time has come.
+    overdue: bool,
     ended: bool,
 }
 
@@ -47,6 +49,7 @@ impl Shard {
             slot: 0,
             // The close frames of the last ones must still get out before the process ends.
             deadline: now.instant + limits::DRAIN_DEADLINE - 2 * limits::CLOSE_TIMEOUT,
+            overdue: false,
             ended: false,
         });
         let notice = self.drain_notice();
@@ -81,6 +84,7 @@ impl Shard {
         }
         drain.next_step = now.instant + STEP;
         let overdue = drain.deadline <= now.instant;
+        drain.overdue = overdue;
         let first = drain.slot;
         let per_step = u128::from(self.settings.drain_batch) * STEP.as_millis();
         let count = match overdue {
@@ -110,8 +114,12 @@ impl Shard {
     }
 
     fn end_drain_if_empty(&mut self) {
+        // Connections of other shards may be in topics of this one until they are closed themselves.
+        let is_needed =
+            self.rooms.have_members() || self.games.iter().any(|(_, game)| game.channels().is_some());
         let Some(drain) = &mut self.drain else { return };
-        if self.connections.len() == 0 && !drain.ended {
+        let is_needed = is_needed && !drain.overdue;
+        if self.connections.len() == 0 && !is_needed && !drain.ended {
             drain.ended = true;
             self.outputs.push_back(Output::Drained);
         }

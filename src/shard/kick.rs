@@ -3,27 +3,29 @@
 use super::Shard;
 use super::connections::SeatRef;
 use super::games::GameIndex;
-use crate::ids::ConnId;
+use super::peer::Delivered;
+use crate::ids::{ConnId, Topic};
 use crate::reasons::{CloseReason, LeaveReason};
-use crate::room::seats::{Occupancy, Seat, SeatIndex};
+use crate::room::request::Effect;
+use crate::room::seats::{Occupancy, SeatIndex};
 use crate::session::Session;
 use crate::time::Now;
 
-/// A seat of the user, and its connection; `None`: the seat is held.
-type Found = (GameIndex, SeatIndex, Option<ConnId>);
+/// A seat of the user.
+type Found = (GameIndex, SeatIndex, Occupancy);
 
 impl Shard {
     /// Closes every connection of `user` on this shard, frees its held seats, and returns how many connections it closed. It may
     /// come back, as long as it has a token.
     pub(super) fn kick(&mut self, user: &str, now: Now) -> u32 {
-        self.kick_players(user, now) + self.kick_sockets(user, now)
+        self.kick_sockets(user, now) + self.kick_players(user, now)
     }
 
     /// Those that speak Phoenix Channels.
     fn kick_sockets(&mut self, user: &str, now: Now) -> u32 {
         let slots = self.connections.slots();
         let is_of_user = |session: &Session| {
-            session.is_open() && session.channels.as_ref().is_some_and(|channels| *channels.user == *user)
+            session.is_open() && session.channels.as_ref().is_some_and(|channels| channels.are_of(user))
         };
         let of_user =
             self.connections.in_slots(0, slots).filter(|(_, connection)| is_of_user(&connection.session));
@@ -35,13 +37,19 @@ impl Shard {
     /// Those that play in the native dialect.
     fn kick_players(&mut self, user: &str, now: Now) -> u32 {
         let mut disconnected = 0;
-        for (game, seat, conn) in self.seats_of(user) {
-            match conn {
-                Some(conn) => {
+        for (game, seat, occupancy) in self.seats_of(user) {
+            match occupancy {
+                Occupancy::Connected(conn) => {
                     self.close(conn, CloseReason::Kicked, now);
                     disconnected += 1;
                 }
-                None => {
+                // Its connection may be known under another name: a guest that resumed another guest's seat.
+                Occupancy::Channel(to) => {
+                    let Some(name) = self.games.game(game).map(|game| game.name().clone()) else { continue };
+                    let topic = self.subscribers.shared(Topic::Game(name));
+                    self.deliver(to.shard, &topic, Delivered::One(Effect::Kicked { to }), now);
+                }
+                Occupancy::HeldUntil(_) => {
                     self.metrics.seats_held.subtract(1);
                     self.held_rates.remove(&(game, seat));
                     let seat = SeatRef { game, seat, host: false, resume_unconfirmed: false };
@@ -55,11 +63,8 @@ impl Shard {
     /// In all games. It looks at every seat of the shard: kicks are rare, and an index of users would cost every player memory.
     fn seats_of(&self, user: &str) -> Vec<Found> {
         let seats = self.games.iter().flat_map(|(game, entry)| {
-            // Channels end with their connections.
-            let in_channel = |seat: &Seat| matches!(seat.occupancy, Occupancy::Channel(_));
-            let taken =
-                entry.seats().taken().filter(move |(_, seat)| seat.user() == user && !in_channel(seat));
-            taken.map(move |(index, seat)| (game, index, seat.conn()))
+            let taken = entry.seats().taken().filter(|(_, seat)| seat.user() == user);
+            taken.map(move |(index, seat)| (game, index, seat.occupancy))
         });
         seats.collect()
     }

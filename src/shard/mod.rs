@@ -37,7 +37,7 @@ use self::peer::{HandOver, PeerMessage};
 use self::rooms::Rooms;
 use self::settings::Settings;
 use self::subscribers::Subscribers;
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{Address, ConnId, ShardId, Topic};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::reasons::CloseReason;
@@ -143,6 +143,8 @@ pub struct Shard {
     heads: BTreeMap<ConnId, Vec<u8>>,
     games: Games,
     rooms: Rooms,
+    /// Members on other shards that were given up lately, and until when that counts; `None`: all of a topic.
+    given_up: BTreeMap<(ShardId, Arc<Topic>, Option<Address>), Instant>,
     /// Who on this shard is in which topic of any shard.
     subscribers: Subscribers,
     /// What the players of held seats may still do: a reconnect does not fill their buckets.
@@ -175,6 +177,7 @@ impl Shard {
             open: 0,
             games: Games::default(),
             rooms: Rooms::default(),
+            given_up: BTreeMap::new(),
             subscribers: Subscribers::default(),
             held_rates: BTreeMap::new(),
             deadlines: Deadlines::default(),
@@ -238,6 +241,7 @@ impl Shard {
     /// The peer will send nothing more (end of stream, or an error of the receive). Not yet the end: see `Output::Close`.
     pub fn handle_eof(&mut self, conn: ConnId, now: Now) {
         self.peer_is_done(conn, now);
+        self.close_overflowed(now);
     }
 
     /// The kernel has taken the whole of the last `Output::Send`.
@@ -252,11 +256,14 @@ impl Shard {
         } else if outbox.enlist() {
             self.ready.push_back(conn);
         }
+        self.want_whole_states(conn, now);
+        self.close_overflowed(now);
     }
 
     /// The connection is gone and the rim holds nothing of it: the last call with this `conn`.
     pub fn handle_closed(&mut self, conn: ConnId, now: Now) {
         self.forget(conn, now);
+        self.close_overflowed(now);
     }
 
     /// A message from another thread.
@@ -324,6 +331,26 @@ impl Shard {
         };
         let before = session.outbox.reliable_bytes();
         match session.outbox.push(frame, bytes_max) {
+            Pushed::Queued => {
+                self.metrics.outbox_bytes.add(u64::from(session.outbox.reliable_bytes() - before));
+                if session.outbox.enlist() {
+                    self.ready.push_back(conn);
+                }
+            }
+            Pushed::Refused => self.overflowed.push(conn),
+        }
+    }
+
+    /// Queues a frame of the answer to a join.
+    fn push_greeting(&mut self, conn: ConnId, frame: Encoded) {
+        let bytes_max = self.settings.outbox_bytes_max;
+        let Some(connection) = self.connections.find(conn) else { return };
+        let session = &mut connection.session;
+        if !session.is_open() {
+            return;
+        }
+        let before = session.outbox.reliable_bytes();
+        match session.outbox.push_greeting(frame, bytes_max) {
             Pushed::Queued => {
                 self.metrics.outbox_bytes.add(u64::from(session.outbox.reliable_bytes() - before));
                 if session.outbox.enlist() {

@@ -30,11 +30,11 @@ pub enum PeerMessage {
 }
 
 impl PeerMessage {
-    /// Whether it waits however much waits already: there is at most one of these per channel, and without it a member would
-    /// stay for ever.
+    /// Whether it waits however much waits already: there are few of these per channel or frame, and without it a member would
+    /// stay for ever, or without a state.
     pub fn must_arrive(&self) -> bool {
         match self {
-            Self::Request(request) => matches!(request.action, Action::Leave(_)),
+            Self::Request(request) => matches!(request.action, Action::Leave(_) | Action::WantWhole),
             Self::Deliver(delivery) => matches!(delivery.what, Delivered::GivenUp { .. }),
             Self::Drain | Self::Keys(_) | Self::Kick { .. } => false,
         }
@@ -85,6 +85,8 @@ pub enum Delivered {
         copies: Copies,
         /// Who is left out.
         except: Option<Address>,
+        /// It must not overtake a state frame that waits.
+        after_state: bool,
     },
     /// The frame of a tick, to every member that has taken the frame before.
     Frame {
@@ -92,8 +94,10 @@ pub enum Delivered {
         delta: Option<Copies>,
         /// Everything, for members that were not sent the frame before.
         whole: Option<Copies>,
+        /// The frame before was lost on its way: nobody here was sent it.
+        after_loss: bool,
     },
-    /// Members could not be told something: they are no members any more. `None`: all of them.
+    /// Members could not be told something: they must join again. `None`: all of them.
     GivenUp {
         /// The member.
         channel: Option<Address>,

@@ -94,7 +94,7 @@ impl Shard {
             self.set_lifecycle(conn, Lifecycle::HandingOver);
             if let Some(connection) = self.connections.find(conn) {
                 // Its request came in time; from here on the rim answers, not the clock.
-                connection.session.deadline = crate::time::Instant::NEVER;
+                connection.session.deadline = Instant::NEVER;
             }
             self.outputs.push_back(Output::HandOver { conn, target, state: Box::new(state) });
         }
@@ -136,13 +136,19 @@ impl Shard {
                 }
                 // Joins of a player whose token grants nothing but games bring tokens of their own.
                 if claims.as_ref().is_some_and(Claims::grants_more_than_games) {
-                    self.open_channels_of_player(conn, claims.clone());
+                    self.open_channels_of_player(conn, upgrade.token.clone());
                 }
                 Dialect::Native
             }
             Route::Socket { serializer, name } => {
                 self.push_exempt(conn, Encoded::raw(upgrade.response()));
-                self.open_channels(conn, *serializer, name.as_deref(), claims.clone());
+                self.open_channels(
+                    conn,
+                    *serializer,
+                    name.as_deref(),
+                    claims.as_ref(),
+                    upgrade.token.clone(),
+                );
                 Dialect::Phoenix
             }
             Route::Echo => {
@@ -284,15 +290,17 @@ impl Shard {
         conn: ConnId,
         serializer: Serializer,
         wished_name: Option<&str>,
-        claims: Option<Claims>,
+        claims: Option<&Claims>,
+        token: Option<Box<str>>,
     ) {
-        let user = match &claims {
+        let user = match claims {
             Some(claims) => claims.user.clone(),
             None => self.next_guest().into(),
         };
-        let name = claims.as_ref().and_then(|claims| claims.name.as_deref()).or(wished_name);
+        let name = claims.and_then(|claims| claims.name.as_deref()).or(wished_name);
         let name = name.unwrap_or(&user).into();
-        let channels = Channels::new(serializer, user, name, claims.map(Box::new));
+        // Without a key no token is looked at, and none is kept.
+        let channels = Channels::new(serializer, user, name, token.filter(|_| claims.is_some()));
         if let Some(connection) = self.connections.find(conn) {
             connection.session.channels = Some(Box::new(channels));
         }

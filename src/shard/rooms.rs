@@ -1,7 +1,7 @@
 //! The chat rooms of a shard: by topic, and by when something is due in them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use crate::ids::Topic;
@@ -14,8 +14,8 @@ use crate::time::Instant;
 pub struct Rooms {
     by_topic: BTreeMap<Arc<Topic>, Box<Entry>>,
     due: BinaryHeap<Reverse<(Instant, Arc<Topic>)>>,
-    /// Rooms that had no members at some time, and since when, oldest first.
-    empty: VecDeque<(Instant, Arc<Topic>)>,
+    /// Rooms without members, and since when.
+    empty: BTreeSet<(Instant, Arc<Topic>)>,
 }
 
 #[derive(Debug)]
@@ -57,12 +57,14 @@ impl Rooms {
             self.due.push(Reverse((due, topic.clone())));
         }
         if !entry.chat.audience().is_empty() {
-            entry.empty_since = None;
+            if let Some(since) = entry.empty_since.take() {
+                self.empty.remove(&(since, topic.clone()));
+            }
         } else if !entry.chat.has_messages() {
             self.by_topic.remove(topic);
         } else if entry.empty_since.is_none() {
             entry.empty_since = Some(now);
-            self.empty.push_back((now, topic.clone()));
+            self.empty.insert((now, topic.clone()));
         }
     }
 
@@ -82,24 +84,24 @@ impl Rooms {
 
     /// Forgets rooms that have been empty for long, and the oldest of too many.
     pub fn forget_empty(&mut self, now: Instant) {
-        while let Some((since, topic)) = self.empty.front() {
-            let entry = self.by_topic.get(topic);
-            // It may have had members again since, or be gone.
-            let still_empty = entry.is_some_and(|entry| entry.empty_since == Some(*since));
-            if still_empty && *since + ROOM_LINGER > now && self.empty.len() <= ROOMS_LINGERING_MAX {
+        while let Some((since, topic)) = self.empty.first() {
+            if *since + ROOM_LINGER > now && self.empty.len() <= ROOMS_LINGERING_MAX {
                 return;
             }
-            if still_empty {
-                self.by_topic.remove(topic);
-            }
-            self.empty.pop_front();
+            self.by_topic.remove(topic);
+            self.empty.pop_first();
         }
+    }
+
+    /// Whether a room has members.
+    pub fn have_members(&self) -> bool {
+        self.by_topic.len() > self.empty.len()
     }
 
     /// When `due` or `forget_empty` has something to say next.
     pub fn next(&self) -> Option<Instant> {
         let due = self.due.peek().map(|Reverse((at, _))| *at);
-        let empty = self.empty.front().map(|(since, _)| *since + ROOM_LINGER);
+        let empty = self.empty.first().map(|(since, _)| *since + ROOM_LINGER);
         due.into_iter().chain(empty).min()
     }
 }

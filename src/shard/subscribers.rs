@@ -58,6 +58,13 @@ impl Subscribers {
         }
     }
 
+    /// Whether a channel was not sent the last frame of its game.
+    pub fn is_stale(&self, topic: &Topic, conn: ConnId, channel: ChannelNumber) -> bool {
+        let Some(subscribers) = self.0.get(topic) else { return false };
+        let place = subscribers.binary_search_by_key(&(conn, channel), Subscriber::key);
+        place.is_ok_and(|place| subscribers[place].stale)
+    }
+
     /// The topic's subscribers, taken out while they are told something: put them back.
     pub fn take(&mut self, topic: &Topic) -> Vec<Subscriber> {
         self.0.get_mut(topic).map(std::mem::take).unwrap_or_default()

@@ -7,7 +7,7 @@ use zerocopy::IntoBytes;
 use super::{Output, Shard};
 use crate::ids::ConnId;
 use crate::reasons::{CloseReason, RefusalReason};
-use crate::session::liveness::{Liveness, Patience, Step};
+use crate::session::liveness::{Liveness, Patience, Silence, Step};
 use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
@@ -52,7 +52,7 @@ impl Shard {
                 }
                 if paused && deadline_over {
                     session.deadline = Instant::NEVER;
-                    session.silence = crate::session::liveness::Silence::broken(now.instant);
+                    session.silence = Silence::broken(now.instant);
                     self.outputs.push_back(Output::Resume { conn });
                 } else if !paused {
                     match session.silence.step(&patience, now.instant) {

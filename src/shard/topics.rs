@@ -9,7 +9,8 @@ use super::games::GameIndex;
 use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
 use super::placement::shard_of;
 use super::{Output, Shard};
-use crate::ids::{Address, ChannelNumber, ConnId, ShardId, Topic, TopicName};
+use crate::ids::{Address, ConnId, ShardId, Topic, TopicName};
+use crate::limits::GIVEN_UP_FOR;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::room::chat::Chat;
 use crate::room::game_channels::{Beginning, Played};
@@ -103,6 +104,10 @@ impl Shard {
                 let Some(index) = self.games.find(name) else { return };
                 let Some(game) = self.games.game(index) else { return };
                 let seat = game.seat_of_channel(from);
+                if let Some(seat) = seat {
+                    // Its client has been heard: it has its new token.
+                    game.confirm_resume(seat);
+                }
                 let mut effects = Vec::new();
                 match game.push_from_channel(from, &push, now, &mut effects) {
                     Played::Changed => {
@@ -195,8 +200,6 @@ impl Shard {
         };
         let Some(game) = self.games.game(index) else { return };
         let effects = game.open_channel(from, seat, &join, resumed, begin, now);
-        // The client has its token with the reply, on a connection that it has been heard on.
-        game.confirm_resume(seat);
         self.games.changed(index, now.instant);
         self.game_channels_changed(index, effects, now);
     }
@@ -240,7 +243,8 @@ impl Shard {
             let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&shard));
             let whole = whole.map(|(copies, _)| copies.clone());
             if frame.delta.is_some() || whole.is_some() {
-                self.deliver(shard, &topic, Delivered::Frame { delta: frame.delta.clone(), whole }, now);
+                let (delta, after_loss) = (frame.delta.clone(), frame.lost.contains(&shard));
+                self.deliver(shard, &topic, Delivered::Frame { delta, whole, after_loss }, now);
             }
         }
     }
@@ -261,10 +265,10 @@ impl Shard {
     fn perform_effects(&mut self, topic: &Arc<Topic>, shards: &[ShardId], effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
-                Effect::Broadcast { copies, except } => {
+                Effect::Broadcast { copies, except, after_state } => {
                     self.metrics.broadcasts_encoded.add(copies.encoded());
                     for shard in shards {
-                        let what = Delivered::All { copies: copies.clone(), except };
+                        let what = Delivered::All { copies: copies.clone(), except, after_state };
                         self.deliver(*shard, topic, what, now);
                     }
                 }
@@ -274,6 +278,7 @@ impl Shard {
                 | Effect::Push { to, .. }
                 | Effect::Whole { to, .. }
                 | Effect::Left { to }
+                | Effect::Kicked { to }
                 | Effect::Replaced { to } => self.deliver(to.shard, topic, Delivered::One(effect), now),
             }
         }
@@ -294,30 +299,34 @@ impl Shard {
     pub(super) fn forward_refused(&mut self, target: ShardId, message: PeerMessage, now: Now) {
         self.metrics.forwards_refused.increment();
         match message {
-            PeerMessage::Request(request) => self.answer_refused_request(*request, now),
+            PeerMessage::Request(request) => self.answer_refused_request(*request),
             PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),
             // Nobody forwards these.
             PeerMessage::Drain | PeerMessage::Keys(_) | PeerMessage::Kick { .. } => {}
         }
     }
 
-    /// Members on `target` cannot be told something: they are closed, and may come back and catch up.
+    /// Members on `target` cannot be told something: they are told that much, and may join again and catch up.
     fn give_up_members(&mut self, target: ShardId, delivery: Delivery, now: Now) {
         let Delivery { topic, what } = delivery;
         let channel = match what {
             Delivered::One(effect) => effect.to(),
             Delivered::All { .. } => None,
-            // A frame that is skipped is followed by a whole one.
+            // A frame that is lost is followed by a whole one.
             Delivered::Frame { .. } => {
-                let from = Address {
-                    shard: target,
-                    channel: ChannelNumber(0),
-                    conn: ConnId { slot: 0, generation: 0 },
-                };
-                return self.handle_request(TopicRequest { topic, from, action: Action::WantWhole }, now);
+                let Some(index) = self.games.find(topic.name()) else { return };
+                if let Some(game) = self.games.game(index) {
+                    game.frame_lost(target);
+                }
+                return self.games.changed(index, now.instant);
             }
             Delivered::GivenUp { .. } => return,
         };
-        self.deliver(target, &topic, Delivered::GivenUp { channel }, now);
+        // Until that has arrived, more is lost on the same members.
+        self.given_up.retain(|_, until| *until > now.instant);
+        let until = now.instant + GIVEN_UP_FOR;
+        if self.given_up.insert((target, topic.clone(), channel), until).is_none() {
+            self.deliver(target, &topic, Delivered::GivenUp { channel }, now);
+        }
     }
 }

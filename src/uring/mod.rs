@@ -284,7 +284,9 @@ impl Loop {
     /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
     fn forward(&mut self, target: ShardId, message: PeerMessage) {
         let waiting = &mut self.overflow[usize::from(target.0)];
-        if waiting.is_empty() {
+        if self.mailbox.is_gone(target) {
+            self.shard.handle_forward_refused(target, message, self.now);
+        } else if waiting.is_empty() {
             match self.mailbox.post(target, Letter::Peer(message)) {
                 Posted::Queued => self.must_ring(target),
                 Posted::Refused(letter) => waiting.push_back(letter),
@@ -300,6 +302,10 @@ impl Loop {
     fn post_overflow(&mut self) {
         for shard in 0..self.overflow.len() {
             let target = ShardId(shard as u16);
+            if self.mailbox.is_gone(target) {
+                // It ends with the process; so do its topics.
+                self.overflow[shard].clear();
+            }
             let mut posted = false;
             while let Some(letter) = self.overflow[shard].pop_front() {
                 match self.mailbox.post(target, letter) {

@@ -11,6 +11,8 @@ pub fn write_string(buffer: &mut Vec<u8>, text: &str) {
             b'\n' => b'n',
             b'\r' => b'r',
             b'\t' => b't',
+            0x08 => b'b',
+            0x0C => b'f',
             0..=0x1F => b'u',
             _ => continue,
         };
