@@ -197,7 +197,7 @@ export class NativeGame {
   #roster(record) {
     const flags = record.getUint8(1);
     const whole = (flags & 1) !== 0;
-    // A large roster comes in several records, all of them marked as whole.
+    // A large roster comes in several records, of which only the first is marked as whole.
     if (whole && !this.#rosterContinues) this.#players.clear();
     this.#rosterContinues = (flags & 2) !== 0;
     const joined = [];
