@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod client;
+pub mod games;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
