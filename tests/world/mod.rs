@@ -30,6 +30,8 @@ pub struct World {
     pub drained: Vec<usize>,
     /// Shards that were told to stop accepting.
     pub stopped_accepting: Vec<usize>,
+    /// The shard whose mailbox takes no more, but for what must arrive.
+    pub full_mailbox: Option<usize>,
     shards: Vec<Shard>,
     next_client: u32,
 }
@@ -60,6 +62,7 @@ impl World {
             clients: BTreeMap::new(),
             drained: Vec::new(),
             stopped_accepting: Vec::new(),
+            full_mailbox: None,
             next_client: 0,
         }
     }
@@ -226,7 +229,12 @@ impl World {
                     }
                 }
                 Output::Forward { target, message } => {
-                    self.shards[usize::from(target.0)].handle_peer(message, self.now);
+                    let index = usize::from(target.0);
+                    if self.full_mailbox == Some(index) && !message.must_arrive() {
+                        self.shards[shard].handle_forward_refused(target, message, self.now);
+                    } else {
+                        self.shards[index].handle_peer(message, self.now);
+                    }
                 }
                 Output::Pause { conn } => self.by_conn(shard, conn, |client| client.paused = true),
                 Output::Resume { conn } => self.by_conn(shard, conn, |client| client.paused = false),
