@@ -317,18 +317,6 @@ fn malformed_records_are_named_and_the_tenth_ends_it() {
 }
 
 #[test]
-fn text_is_refused_as_long_as_phoenix_is_not_spoken() {
-    let mut world = World::new(Settings::default());
-    let ann = world.join("/play/arena");
-    world.send_raw(ann, &masked_frame(0x81, b"[null,\"1\",\"phoenix\",\"heartbeat\",{}]"));
-    let records = world.client(ann).records();
-    assert!(
-        matches!(&records[..], [Record::Error { code: 1, text }] if text.contains("Phoenix")),
-        "{records:?}"
-    );
-}
-
-#[test]
 fn over_a_rate_records_are_dropped_and_the_client_is_told_once_a_second() {
     let mut world = World::new(Settings::default());
     let ann = world.join("/play/arena");

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Frame {
     Record(Record),
     Text(String),
+    /// Of Phoenix Channels; records start at 0x80.
+    Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -168,6 +170,7 @@ pub fn take_frame(inbox: &mut Vec<u8>) -> Option<Frame> {
     inbox.drain(..header + length);
     Some(match first {
         0x81 => Frame::Text(String::from_utf8(payload).expect("UTF-8")),
+        0x82 if payload.first().is_some_and(|kind| *kind < 0x80) => Frame::Binary(payload),
         0x82 => Frame::Record(Record::parse(&payload)),
         0x88 if payload.is_empty() => Frame::Close(None),
         0x88 => {
@@ -205,10 +208,13 @@ impl Reader<'_> {
         f32::from_be_bytes(self.take())
     }
     fn text(&mut self) -> String {
-        let length = usize::from(self.u8());
-        let (text, rest) = self.0.split_at(length);
+        let length = self.u8();
+        self.part(length)
+    }
+    fn part(&mut self, length: u8) -> String {
+        let (part, rest) = self.0.split_at(usize::from(length));
         self.0 = rest;
-        String::from_utf8(text.to_vec()).expect("UTF-8")
+        String::from_utf8(part.to_vec()).expect("UTF-8")
     }
     fn positions(&mut self, count: u32) -> Vec<(u32, f32, f32)> {
         (0..count).map(|_| (self.u32(), self.f32(), self.f32())).collect()
@@ -220,6 +226,40 @@ impl Reader<'_> {
     }
     fn end(&self) {
         assert!(self.0.is_empty(), "{} bytes too many", self.0.len());
+    }
+}
+
+/// `game_update` as it travels in a binary message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GameUpdate {
+    /// Of a push to one member; `None`: a broadcast.
+    pub join_ref: Option<String>,
+    pub topic: String,
+    pub positions: Vec<(u32, f32, f32)>,
+    pub objects: Vec<Object>,
+}
+
+impl GameUpdate {
+    /// Reads the binary message of a push or a broadcast.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut read = Reader(bytes);
+        let (join_ref, topic, event) = match read.u8() {
+            0 => {
+                let [join_ref, topic, event] = read.take::<3>();
+                (Some(read.part(join_ref)), read.part(topic), read.part(event))
+            }
+            2 => {
+                let [topic, event] = read.take::<2>();
+                (None, read.part(topic), read.part(event))
+            }
+            kind => panic!("binary message of kind {kind}"),
+        };
+        assert_eq!(event, "game_update");
+        let (positions, objects) = (read.u32(), read.u32());
+        let update =
+            Self { join_ref, topic, positions: read.positions(positions), objects: read.objects(objects) };
+        read.end();
+        update
     }
 }
 
@@ -371,4 +411,31 @@ pub fn host_moves(positions: &[(u32, f32, f32)]) -> Vec<u8> {
 
 pub fn close(code: u16, reason: &str) -> Vec<u8> {
     masked_frame(0x88, &[&code.to_be_bytes()[..], reason.as_bytes()].concat())
+}
+
+/// `game_state` as a Phoenix client pushes it, in a binary message.
+pub fn game_state(
+    [join_ref, reference, topic]: [&str; 3],
+    positions: &[(u32, f32, f32)],
+    objects: &[Object],
+) -> Vec<u8> {
+    let mut state = [(positions.len() as u32).to_be_bytes(), (objects.len() as u32).to_be_bytes()].concat();
+    for (player, x, y) in positions {
+        state.extend([player.to_be_bytes(), x.to_be_bytes(), y.to_be_bytes()].concat());
+    }
+    for Object { id, kind, flags, x, y } in objects {
+        state.extend(id.to_be_bytes());
+        state.extend([kind.to_be_bytes(), flags.to_be_bytes()].concat());
+        state.extend([x.to_be_bytes(), y.to_be_bytes()].concat());
+    }
+    binary_push([join_ref, reference, topic, "game_state"], &state)
+}
+
+/// A binary message of a Phoenix client: join_ref, ref, topic, event, and what follows the head.
+pub fn binary_push(head: [&str; 4], data: &[u8]) -> Vec<u8> {
+    let mut message = vec![0];
+    message.extend(head.map(|part| part.len() as u8));
+    head.iter().for_each(|part| message.extend(part.as_bytes()));
+    message.extend(data);
+    message
 }

@@ -1,11 +1,14 @@
 //! A client without a socket: a buffer of bytes, and how the world treats it.
 
+#[path = "../support/phoenix.rs"]
+mod phoenix;
 #[path = "../support/records.rs"]
 mod records;
 
 use corelay::ids::ConnId;
 use corelay::reasons::CloseReason;
 
+pub use phoenix::*;
 pub use records::*;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +84,25 @@ impl Client {
             other => panic!("not a record: {other:?}"),
         };
         self.frames().into_iter().map(record).collect()
+    }
+
+    /// Every Phoenix message that is there, in order; other frames are not expected.
+    pub fn messages(&mut self) -> Vec<Message> {
+        let message = |frame| match frame {
+            Frame::Text(text) => Message::parse(&text),
+            Frame::Binary(bytes) => Message::Update(GameUpdate::parse(&bytes)),
+            other => panic!("not a Phoenix message: {other:?}"),
+        };
+        self.frames().into_iter().map(message).collect()
+    }
+
+    /// Every text that is there, as it came; other frames are not expected.
+    pub fn texts(&mut self) -> Vec<String> {
+        let text = |frame| match frame {
+            Frame::Text(text) => text,
+            other => panic!("not a text: {other:?}"),
+        };
+        self.frames().into_iter().map(text).collect()
     }
 
     /// The close frame, which must be the last one.

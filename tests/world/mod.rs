@@ -2,13 +2,15 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod client;
+pub mod games;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, ShardId};
+use corelay::ids::{ConnId, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
+use corelay::shard::placement::shard_of;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard, peer::PeerMessage};
 use corelay::time::{Instant, Now};
@@ -28,8 +30,20 @@ pub struct World {
     pub drained: Vec<usize>,
     /// Shards that were told to stop accepting.
     pub stopped_accepting: Vec<usize>,
+    /// The shard whose mailbox takes no more, but for what must arrive.
+    pub full_mailbox: Option<usize>,
     shards: Vec<Shard>,
     next_client: u32,
+}
+
+/// Runs a test where everything lives on one shard, and where the topic called `name` lives on the last of three shards and
+/// clients dial the first.
+pub fn near_and_far(settings: impl Fn() -> Settings, test: impl Fn(World, &str)) {
+    for shards in [1, 3] {
+        let world = World::new(Settings { shards, ..settings() });
+        let name = world.name_on(usize::from(shards) - 1);
+        test(world, &name);
+    }
 }
 
 impl World {
@@ -48,6 +62,7 @@ impl World {
             clients: BTreeMap::new(),
             drained: Vec::new(),
             stopped_accepting: Vec::new(),
+            full_mailbox: None,
             next_client: 0,
         }
     }
@@ -83,6 +98,43 @@ impl World {
         let client = self.request(target);
         self.client(client).upgraded();
         client
+    }
+
+    /// A Phoenix client of serializer V2 on shard `shard`, upgraded; `query` goes into its request (`&name=Ann`).
+    pub fn socket_on(&mut self, shard: usize, query: &str) -> ClientId {
+        let client = self.dial_shard(shard, Admission::Admitted);
+        let request = client::request(&format!("/socket/websocket?vsn=2.0.0{query}"));
+        self.send_raw(client, request.as_bytes());
+        let (status, head) = self.client(client).response();
+        assert_eq!(status, 101, "{head}");
+        client
+    }
+
+    /// The same on shard 0.
+    pub fn socket(&mut self, query: &str) -> ClientId {
+        self.socket_on(0, query)
+    }
+
+    /// A text message from a client.
+    pub fn say(&mut self, id: ClientId, text: &str) {
+        self.send_raw(id, &client::masked_frame(0x81, text.as_bytes()));
+    }
+
+    /// Several text messages from a client, in one segment.
+    pub fn say_at_once(&mut self, id: ClientId, texts: &[&str]) {
+        let frames = texts.iter().map(|text| client::masked_frame(0x81, text.as_bytes()));
+        let bytes: Vec<u8> = frames.flatten().collect();
+        self.send_raw(id, &bytes);
+    }
+
+    /// A name whose topics live on shard `shard`.
+    pub fn name_on(&self, shard: usize) -> String {
+        let shards = self.settings.shards;
+        let lives_there = |name: &String| {
+            let name = TopicName::parse(name).expect("a name");
+            usize::from(shard_of(&name, shards).0) == shard
+        };
+        (0..).map(|number| format!("n{number}")).find(lives_there).expect("every shard has names")
     }
 
     pub fn client(&mut self, id: ClientId) -> &mut Client {
@@ -177,7 +229,12 @@ impl World {
                     }
                 }
                 Output::Forward { target, message } => {
-                    self.shards[usize::from(target.0)].handle_peer(message, self.now);
+                    let index = usize::from(target.0);
+                    if self.full_mailbox == Some(index) && !message.must_arrive() {
+                        self.shards[shard].handle_forward_refused(target, message, self.now);
+                    } else {
+                        self.shards[index].handle_peer(message, self.now);
+                    }
                 }
                 Output::Pause { conn } => self.by_conn(shard, conn, |client| client.paused = true),
                 Output::Resume { conn } => self.by_conn(shard, conn, |client| client.paused = false),

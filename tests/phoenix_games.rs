@@ -1,0 +1,478 @@
+//! Games with Phoenix players and native ones: what each sees of the others' moves, events and objects.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
+
+mod world;
+
+use corelay::reasons::CorrectionReason;
+use corelay::room::game::{Bounds, GameRules};
+use corelay::shard::settings::Settings;
+use serde_json::{Value, json};
+use world::client::{
+    ClientId, GameUpdate, Message, Record, View, close, event, game_state, move_to, put_object, remove_object,
+};
+use world::games::{Player, join, native, object, player, push, refusal, told, updates, words};
+use world::{World, near_and_far};
+
+// ── Joining and moving ──────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_joiner_gets_its_seat_then_who_is_there_then_the_whole_state() {
+    let rules = || GameRules {
+        tick_hz: 10,
+        max_speed: 50.0,
+        bounds: Bounds { min_x: -1.0, min_y: -2.0, max_x: 100.5, max_y: 4.0 },
+        ..GameRules::default()
+    };
+    near_and_far(
+        || Settings { games: vec![rules()], ..Settings::default() },
+        |mut world, name| {
+            let (bob, bob_id, _) = native(&mut world, name);
+            world.send(bob, &move_to(0, 1.0, 2.0));
+            world.send(bob, &put_object(5, 7, 1, 3.0, 2.0));
+            world.advance_ms(200);
+            world.client(bob).frames();
+            let ann = world.socket("&name=Ann");
+            let (response, messages) = join(&mut world, ann, name, &json!({}));
+            assert_eq!(words(&messages), ["presence_state", "game_update"]);
+            assert_eq!(
+                response,
+                json!({
+                    "epoch": response["epoch"], "seq": 0, "user_id": response["user_id"], "player_id": bob_id + 1, "tick_hz": 10,
+                    "resume_token": response["resume_token"], "resumed": false,
+                    "bounds": {"min_x": -1, "min_y": -2, "max_x": 100.5, "max_y": 4}, "max_speed": 50
+                })
+            );
+            assert_eq!(response["resume_token"].as_str().unwrap().len(), 32);
+            let state = messages[0].told("presence_state").unwrap();
+            let players: Vec<(&Value, &Value)> = state
+                .as_object()
+                .unwrap()
+                .values()
+                .map(|entry| (&entry["metas"][0]["player_id"], &entry["metas"][0]["name"]))
+                .collect();
+            assert_eq!(players.len(), 2);
+            assert!(players.contains(&(&json!(bob_id + 1), &json!("Ann"))), "{players:?}");
+            assert_eq!(
+                updates(messages),
+                [GameUpdate {
+                    join_ref: Some("1".into()),
+                    topic: format!("game:{name}"),
+                    positions: vec![(bob_id, 1.0, 2.0)],
+                    objects: vec![object(5, 3.0)],
+                }]
+            );
+            world.advance_ms(100);
+            let records = world.client(bob).records();
+            let [Record::Roster { joined, .. }] = &records[..] else { panic!("{records:?}") };
+            let user = response["user_id"].as_str().unwrap();
+            assert_eq!(joined[..], [(bob_id + 1, user.into(), "Ann".into())]);
+            assert_eq!(world.count(|metrics| metrics.seats.value()), 2);
+        },
+    );
+}
+
+#[test]
+fn without_a_maximum_there_is_none_in_the_reply() {
+    let mut world = World::new(Settings::default());
+    let ann = world.socket("");
+    let (response, messages) = join(&mut world, ann, "arena", &json!({}));
+    assert_eq!(response["max_speed"], Value::Null);
+    assert_eq!(
+        updates(messages),
+        [GameUpdate {
+            join_ref: Some("1".into()),
+            topic: "game:arena".into(),
+            positions: vec![],
+            objects: vec![]
+        }],
+        "an empty state is told as well"
+    );
+}
+
+#[test]
+fn players_of_every_dialect_see_each_other_move_encoded_once_each() {
+    near_and_far(Settings::default, |mut world, name| {
+        let (bob, bob_id, _) = native(&mut world, name);
+        let (eve, _, _) = native(&mut world, name);
+        let ann = player(&mut world, name);
+        let cid = player(&mut world, name);
+        let old = world.dial();
+        world.send_raw(old, world::client::request("/socket/websocket").as_bytes());
+        world.client(old).response();
+        world.say(old, &format!(r#"{{"topic":"game:{name}","event":"phx_join","payload":{{}},"ref":"1"}}"#));
+        world.advance_ms(200);
+        for client in [bob, eve, ann.client, cid.client, old] {
+            world.client(client).frames();
+        }
+        let encoded = world.count(|metrics| metrics.frames_encoded.value());
+        let deltas = world.count(|metrics| metrics.deltas.value());
+        world.send(bob, &move_to(0, 1.0, 2.0));
+        let moved = push(&mut world, ann.client, name, "move", &json!({"x": 3.5, "y": -4, "input_seq": 1}));
+        assert_eq!(moved, [], "a move is not answered");
+        let topic = format!("game:{name}");
+        world.send(cid.client, &game_state(["1", "9", &topic], &[(cid.id, 5.0, 6.0)], &[object(9, 1.0)]));
+        world.advance_ms(60);
+        let positions = vec![(bob_id, 1.0, 2.0), (ann.id, 3.5, -4.0), (cid.id, 5.0, 6.0)];
+        for client in [bob, eve] {
+            let records = world.client(client).records();
+            let [Record::Delta { positions: seen, objects, .. }] = &records[..] else {
+                panic!("{records:?}")
+            };
+            assert_eq!((seen, &objects[..]), (&positions, &[object(9, 1.0)][..]));
+        }
+        let update = GameUpdate { join_ref: None, topic, positions, objects: vec![object(9, 1.0)] };
+        for client in [ann.client, cid.client] {
+            assert_eq!(world.client(client).messages(), [Message::Update(update.clone())]);
+        }
+        let payload = format!(
+            r#"{{"players":[[{bob_id},1,2],[{},3.5,-4],[{},5,6]],"objects":[[9,7,1,1,2]]}}"#,
+            ann.id, cid.id
+        );
+        assert_eq!(
+            world.client(old).texts(),
+            [format!(r#"{{"event":"game_update","payload":{payload},"ref":null,"topic":"game:{name}"}}"#)]
+        );
+        assert_eq!(world.count(|metrics| metrics.frames_encoded.value()) - encoded, 3, "native, V2, V1");
+        assert_eq!(world.count(|metrics| metrics.deltas.value()) - deltas, 5);
+        world.advance_ms(500);
+        assert_eq!(world.client(ann.client).frames(), [], "nothing changed, nothing is told");
+        assert_eq!(world.count(|metrics| metrics.moves.value()), 3);
+    });
+}
+
+#[test]
+fn moves_that_are_none_are_refused_and_change_nothing() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = player(&mut world, name);
+        for payload in [
+            json!({}),
+            json!({"x": 1}),
+            json!({"x": "1", "y": 2}),
+            json!({"x": 1e39, "y": 0}),
+            json!({"x": 1, "y": 2, "input_seq": 65_536}),
+            json!({"x": 1, "y": 2, "input_seq": -1}),
+            json!([1]),
+            json!(null),
+        ] {
+            let messages = push(&mut world, ann.client, name, "move", &payload);
+            assert!(refusal(&messages).contains("move takes"), "{payload}");
+        }
+        assert!(refusal(&push(&mut world, ann.client, name, "game_state", &json!({}))).contains("binary"));
+        let topic = format!("game:{name}");
+        let whole = game_state(["1", "9", &topic], &[(ann.id, 1.0, 2.0)], &[]);
+        for (bytes, word) in [
+            (whole[..whole.len() - 1].to_vec(), "length"),
+            (game_state(["1", "9", &topic], &[(ann.id, f32::NAN, 0.0)], &[]), "finite"),
+            (game_state(["1", "9", &topic], &[], &[object(1, f32::INFINITY)]), "finite"),
+            (game_state(["1", "9", &topic], &[(ann.id + 1, 0.0, 0.0)], &[]), "host"),
+        ] {
+            world.send(ann.client, &bytes);
+            let messages = world.client(ann.client).messages();
+            assert!(refusal(&messages).contains(word), "{messages:?}");
+        }
+        world.advance_ms(1_000);
+        assert_eq!(world.client(ann.client).frames(), []);
+        assert!(refusal(&push(&mut world, ann.client, name, "nope", &json!({}))).contains("nope"));
+        let answered = push(&mut world, ann.client, name, "heartbeat", &json!({}));
+        let now = world.now.unix_us / 1000;
+        assert_eq!(answered[0].answer(&json!("9")), Some((true, &json!({ "timestamp": now }))));
+    });
+}
+
+#[test]
+fn who_goes_out_of_bounds_or_too_fast_is_corrected() {
+    let rules = || GameRules {
+        max_speed: 10.0,
+        bounds: Bounds { min_x: 0.0, min_y: 0.0, max_x: 100.0, max_y: 100.0 },
+        ..GameRules::default()
+    };
+    near_and_far(
+        || Settings { games: vec![rules()], ..Settings::default() },
+        |mut world, name| {
+            let ann = player(&mut world, name);
+            push(&mut world, ann.client, name, "move", &json!({"x": 5, "y": 5, "input_seq": 1}));
+            let corrected = |world: &mut World, payload: Value| {
+                let messages = push(world, ann.client, name, "move", &payload);
+                let [Message::Told { join_ref, event, payload, .. }] = &messages[..] else {
+                    panic!("{messages:?}")
+                };
+                assert_eq!((join_ref, &**event), (&json!("1"), "correction"));
+                payload.clone()
+            };
+            assert_eq!(
+                corrected(&mut world, json!({"x": 101, "y": 5, "input_seq": 2})),
+                json!({"reason": "out_of_bounds", "x": 5, "y": 5, "input_seq": 2})
+            );
+            assert_eq!(
+                corrected(&mut world, json!({"x": 50, "y": 5, "input_seq": 3})),
+                json!({"reason": "too_fast", "x": 5, "y": 5, "input_seq": 3})
+            );
+            world.send(
+                ann.client,
+                &game_state(["1", "9", &format!("game:{name}")], &[(ann.id, -1.0, 5.0)], &[]),
+            );
+            assert_eq!(
+                told(&world.client(ann.client).messages(), "correction")[0]["reason"],
+                "out_of_bounds"
+            );
+        },
+    );
+}
+
+#[test]
+#[ignore = "corrections and objects of channels are not counted, and a move that was refused counts as applied"]
+fn what_channels_do_is_counted_as_it_is_for_native_players() {
+    let rules = || GameRules {
+        bounds: Bounds { min_x: 0.0, min_y: 0.0, max_x: 100.0, max_y: 100.0 },
+        ..GameRules::default()
+    };
+    near_and_far(
+        || Settings { games: vec![rules()], ..Settings::default() },
+        |mut world, name| {
+            let ann = player(&mut world, name);
+            push(&mut world, ann.client, name, "move", &json!({"x": 101, "y": 5}));
+            let state =
+                game_state(["1", "9", &format!("game:{name}")], &[(ann.id, 1.0, 1.0)], &[object(1, 2.0)]);
+            world.send(ann.client, &state);
+            let out_of_bounds = CorrectionReason::OutOfBounds.index();
+            let corrections = world.count(|metrics| metrics.corrections[out_of_bounds].value());
+            let moves = world.count(|metrics| metrics.moves.value());
+            let objects = world.count(|metrics| metrics.objects.value());
+            assert_eq!((corrections, moves, objects), (1, 1, 1));
+        },
+    );
+}
+
+// ── Events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// A native player and two Phoenix players, and how many events there have been.
+struct Trio {
+    native: (ClientId, u32),
+    players: [Player; 2],
+    seq: u64,
+}
+
+impl Trio {
+    fn new(world: &mut World, name: &str) -> Self {
+        let (client, id, _) = native(world, name);
+        let players = [player(world, name), player(world, name)];
+        for player in &players {
+            world.client(player.client).frames();
+        }
+        world.client(client).frames();
+        Self { native: (client, id), players, seq: 0 }
+    }
+
+    /// The next event, of `sender`, reached those that `is_meant` names (the native player, the first, the second), with
+    /// `payload` as Phoenix players are told it, and `bytes` as native ones are.
+    fn assert_heard(
+        &mut self,
+        world: &mut World,
+        sender: u32,
+        is_meant: [bool; 3],
+        payload: &Value,
+        bytes: &[u8],
+    ) {
+        self.seq += 1;
+        let mut event = json!({"code": 3, "sender": sender, "seq": self.seq});
+        event.as_object_mut().unwrap().extend(payload.as_object().unwrap().clone());
+        for (player, is_meant) in self.players.iter().zip(&is_meant[1..]) {
+            let messages = world.client(player.client).messages();
+            let expected = if *is_meant { vec![event.clone()] } else { vec![] };
+            assert_eq!(told(&messages, "game_event"), expected, "event {}", self.seq);
+            if let Some(answer) = messages.iter().find_map(|message| message.answer(&json!("9"))) {
+                assert_eq!(answer, (true, &json!({ "seq": self.seq })));
+            }
+        }
+        let heard: Vec<(u16, u32, u64, Vec<u8>)> = world
+            .client(self.native.0)
+            .records()
+            .into_iter()
+            .map(|record| match record {
+                Record::Event { code, sender, seq, payload, .. } => (code, sender, seq, payload),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = if is_meant[0] { vec![(3, sender, self.seq, bytes.to_vec())] } else { vec![] };
+        assert_eq!(heard, expected, "event {}", self.seq);
+    }
+}
+
+#[test]
+fn events_of_native_players_reach_phoenix_players_in_base64() {
+    near_and_far(Settings::default, |mut world, name| {
+        let mut trio = Trio::new(&mut world, name);
+        let (bob, bob_id) = trio.native;
+        let target = trio.players[1].id;
+        for (record, is_meant) in [
+            (event(0, 3, 0, &[0xFF, 0, 1]), [false, true, true]),
+            (event(1, 3, 0, &[0xFF, 0, 1]), [true, true, true]),
+            (event(2, 3, target, &[0xFF, 0, 1]), [false, false, true]),
+            (event(2, 3, bob_id, &[0xFF, 0, 1]), [true, false, false]),
+        ] {
+            world.send(bob, &record);
+            trio.assert_heard(&mut world, bob_id, is_meant, &json!({"payload_b64": "/wAB"}), &[0xFF, 0, 1]);
+        }
+    });
+}
+
+#[test]
+fn events_of_phoenix_players_reach_native_players_as_json() {
+    near_and_far(Settings::default, |mut world, name| {
+        let mut trio = Trio::new(&mut world, name);
+        let [ann, cid] = [trio.players[0].id, trio.players[1].id];
+        let client = trio.players[0].client;
+        let payload = r#"{"a":[1.50,"\u00e4"]}"#;
+        for (to, is_meant) in [
+            (Value::Null, [true, false, true]),
+            (json!("others"), [true, false, true]),
+            (json!("all"), [true, true, true]),
+            (json!(trio.native.1), [true, false, false]),
+            (json!(cid), [false, false, true]),
+            (json!(ann), [false, true, false]),
+        ] {
+            let event = format!(r#"{{"code":3,"to":{to},"payload":{payload}}}"#);
+            world.say(client, &format!(r#"["1","9","game:{name}","game_event",{event}]"#));
+            let told = json!({"payload": {"a": [1.5, "ä"]}});
+            // As the sender wrote it.
+            for client in trio.players.iter().map(|player| player.client) {
+                let inbox = String::from_utf8_lossy(&world.client(client).inbox).into_owned();
+                assert!(!inbox.contains("game_event") || inbox.contains(payload), "{inbox}");
+            }
+            trio.assert_heard(&mut world, ann, is_meant, &told, payload.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn events_that_are_none_are_refused() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = player(&mut world, name);
+        for (payload, word) in [
+            (json!({}), "code"),
+            (json!({"code": 65_536}), "code"),
+            (json!({"code": 1, "to": "nobody"}), "others"),
+            (json!({"code": 1, "to": 99}), "99"),
+            (json!({"code": 1, "payload": "x".repeat(1_023)}), "1024"),
+            (json!([]), "code"),
+        ] {
+            let messages = push(&mut world, ann.client, name, "game_event", &payload);
+            assert!(refusal(&messages).contains(word), "{messages:?}");
+        }
+        let longest = json!({"code": 1, "payload": "x".repeat(1_022)});
+        let messages = push(&mut world, ann.client, name, "game_event", &longest);
+        assert_eq!(messages[0].answer(&json!("9")), Some((true, &json!({"seq": 1}))));
+        let nothing = push(&mut world, ann.client, name, "game_event", &json!({"code": 1, "to": "all"}));
+        assert_eq!(told(&nothing, "game_event")[0]["payload"], Value::Null);
+    });
+}
+
+// ── Objects ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn objects_are_put_by_everybody_and_their_ends_are_told() {
+    near_and_far(Settings::default, |mut world, name| {
+        let (bob, _, _) = native(&mut world, name);
+        let ann = player(&mut world, name);
+        let cid = player(&mut world, name);
+        world.client(ann.client).frames();
+        world.client(bob).frames();
+        let topic = format!("game:{name}");
+        world.send(bob, &put_object(1, 7, 1, 1.0, 2.0));
+        world.send(bob, &move_to(0, 1.0, 2.0));
+        world.send(
+            cid.client,
+            &game_state(["1", "9", &topic], &[(cid.id, 0.0, 0.0)], &[object(2, 5.0), object(3, 6.0)]),
+        );
+        world.advance_ms(60);
+        let seen = updates(world.client(ann.client).messages());
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].objects, [object(1, 1.0), object(2, 5.0), object(3, 6.0)]);
+        world.send(cid.client, &game_state(["1", "9", &topic], &[], &[object(1, 9.0)]));
+        let messages = world.client(cid.client).messages();
+        assert!(refusal(&messages).contains('1'), "another player's object: {messages:?}");
+        world.send(bob, &remove_object(1));
+        world.advance_ms(60);
+        let heard = world.client(ann.client).messages();
+        assert_eq!(told(&heard, "objects_removed"), [json!({"ids": [1]})]);
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        // With its player everything goes.
+        world.say(cid.client, &format!(r#"["1","2","{topic}","phx_leave",{{}}]"#));
+        world.client(bob).frames();
+        world.advance_ms(60);
+        let heard = world.client(ann.client).messages();
+        assert_eq!(told(&heard, "objects_removed"), [json!({"ids": [2, 3]})]);
+        assert_eq!(told(&heard, "players_removed"), [json!({"ids": [cid.id]})]);
+        let user = told(&heard, "user_disconnected");
+        assert_eq!((&user[0]["reason"], &user[0]["online_count"]), (&json!("left"), &json!(2)));
+        let records = world.client(bob).records();
+        assert!(
+            records
+                .iter()
+                .any(|record| matches!(record, Record::Roster { left, .. } if left[..] == [(cid.id, 0)])),
+            "{records:?}"
+        );
+        assert!(
+            records.iter().any(|record| matches!(
+                record,
+                Record::Delta { gone_players, gone_objects, .. } if gone_players[..] == [cid.id] && gone_objects[..] == [2, 3]
+            )),
+            "{records:?}"
+        );
+    });
+}
+
+/// What a Phoenix client knows of objects and positions.
+#[derive(Debug, Default)]
+struct State {
+    view: View,
+}
+
+impl State {
+    fn hear(&mut self, message: &Message) {
+        if let Message::Update(update) = message {
+            self.view.positions.extend(update.positions.iter().map(|(id, x, y)| (*id, (*x, *y))));
+            let objects = update.objects.iter().map(|object| (object.id, (object.kind, object.x, object.y)));
+            self.view.objects.extend(objects);
+        }
+        let ids = |payload: &Value| -> Vec<u32> {
+            payload["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+        };
+        if let Some(gone) = message.told("players_removed") {
+            let gone = ids(gone);
+            self.view.positions.retain(|id, _| !gone.contains(id));
+        }
+        if let Some(gone) = message.told("objects_removed") {
+            let gone = ids(gone);
+            self.view.objects.retain(|id, _| !gone.contains(id));
+        }
+    }
+}
+
+#[test]
+#[ignore = "a waiting game_update is sent behind a later objects_removed: the object stays for ever"]
+fn what_is_gone_does_not_come_back_with_an_older_frame() {
+    near_and_far(Settings::default, |mut world, name| {
+        let (bob, bob_id, _) = native(&mut world, name);
+        let ann = player(&mut world, name);
+        world.send(bob, &put_object(1, 7, 1, 1.0, 2.0));
+        world.advance_ms(60);
+        let mut state = State::default();
+        world.client(ann.client).messages().iter().for_each(|message| state.hear(message));
+        assert_eq!(state.view.objects.len(), 1);
+        // Something small is in flight while the socket is busy; then come a frame and the end of what it tells.
+        world.set_reading(ann.client, false);
+        world.say(ann.client, r#"[null,"1","phoenix","heartbeat",{}]"#);
+        world.send(bob, &put_object(1, 7, 1, 8.0, 2.0));
+        world.send(bob, &move_to(0, 8.0, 2.0));
+        world.advance_ms(60);
+        world.send(bob, &remove_object(1));
+        world.send_raw(bob, &close(1000, ""));
+        world.advance_ms(60);
+        world.set_reading(ann.client, true);
+        world.advance_ms(1_000);
+        world.client(ann.client).messages().iter().for_each(|message| state.hear(message));
+        assert_eq!(state.view.objects.len(), 0, "the object was removed");
+        assert!(!state.view.positions.contains_key(&bob_id), "its player has left");
+    });
+}
