@@ -53,9 +53,11 @@ pub const JSON_DEPTH_MAX: u32 = 64;
 
 // ── Outboxes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Reliable lane of one connection: events, rosters, notices, topics' messages not yet taken by the kernel. More: close 1013
-/// `slow`. The frames are shared: what waits for many is in memory once.
-pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+/// Reliable lane of one connection: events, rosters, notices not yet taken by the kernel. More: close 1013 `slow`.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+/// So many times that for a connection that has joined topics: it may be in a hundred. Their broadcasts are in memory once,
+/// however many wait for them.
+pub const OUTBOX_CHANNELS_FACTOR: usize = 4;
 /// So many times that may be queued while nothing is with the kernel, which is within one turn of the loop.
 pub const OUTBOX_BURST: usize = 4;
 /// What answers to joins may take beyond that: a client that comes back joins up to 100 topics at once. More counts as above.

@@ -10,6 +10,7 @@ const README: &str = include_str!("../README.md");
 fn the_readme_shows_the_first_games_as_they_are() {
     for (language, program) in [
         ("javascript", include_str!("../clients/javascript/first-game.mjs")),
+        ("javascript", include_str!("../clients/javascript/phoenix-room.mjs")),
         ("python", include_str!("../clients/python/first_game.py")),
     ] {
         let shown = format!("```{language}\n{program}```\n");

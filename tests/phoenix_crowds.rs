@@ -22,7 +22,6 @@ fn closes(world: &World, reason: CloseReason) -> u64 {
 // ── Long states ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-#[ignore = "the parts of a joiner's presence_state overflow its outbox: it is closed 1013 slow at every try"]
 fn a_room_whose_members_say_much_can_be_joined() {
     near_and_far(Settings::default, |mut world, name| {
         let meta = json!({"meta": {"x": "y".repeat(1_000)}});
@@ -49,7 +48,6 @@ fn a_room_whose_members_say_much_can_be_joined() {
 }
 
 #[test]
-#[ignore = "a whole state over 256 KiB overflows the joiner's outbox: it is closed 1013 slow at every try"]
 fn a_game_full_of_objects_can_be_joined() {
     let burst = Rate { per_s: 60, burst: 1_000 };
     let settings = || Settings { rates: Rates { objects: burst, ..Rates::default() }, ..Settings::default() };
@@ -69,7 +67,6 @@ fn a_game_full_of_objects_can_be_joined() {
 }
 
 #[test]
-#[ignore = "the answers to a burst of joins overflow the outbox: the client is closed 1013 slow, reconnects, and so on"]
 fn a_client_of_many_busy_rooms_joins_them_all_in_one_burst() {
     near_and_far(Settings::default, |mut world, name| {
         // Ten rooms with 40 KB of messages each.
@@ -152,7 +149,7 @@ fn what_cannot_reach_a_topic_is_answered() {
 }
 
 #[test]
-fn members_that_cannot_be_told_something_are_closed_and_catch_up_later() {
+fn members_that_cannot_be_told_something_get_an_error_and_catch_up_later() {
     let mut world = World::new(Settings { shards: 3, ..Settings::default() });
     let name = world.name_on(2);
     let room = format!("room:{name}");
@@ -165,7 +162,8 @@ fn members_that_cannot_be_told_something_are_closed_and_catch_up_later() {
     world.client(bob).frames();
     world.full_mailbox = Some(0);
     world.say(bob, &format!(r#"["1","2","{room}","new_message",{{"body":"a"}}]"#));
-    assert_eq!(world.client(ann).close_frame(), Some((1013, "overload".into())));
+    let told: Vec<String> = world.client(ann).messages().iter().map(|message| message.word().to_owned()).collect();
+    assert_eq!(told, ["phx_error"], "its other topics go on");
     world.advance_ms(100);
     let words: Vec<String> =
         world.client(bob).messages().iter().map(|message| message.word().to_owned()).collect();
@@ -174,7 +172,6 @@ fn members_that_cannot_be_told_something_are_closed_and_catch_up_later() {
 }
 
 #[test]
-#[ignore = "a frame that a full mailbox refused is lost: its members are not stale, so they skip the whole state too"]
 fn frames_that_cannot_be_told_are_made_good_by_a_whole_state() {
     let mut world = World::new(Settings { shards: 3, ..Settings::default() });
     let name = world.name_on(2);

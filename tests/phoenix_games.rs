@@ -220,7 +220,6 @@ fn who_goes_out_of_bounds_or_too_fast_is_corrected() {
 }
 
 #[test]
-#[ignore = "corrections and objects of channels are not counted, and a move that was refused counts as applied"]
 fn what_channels_do_is_counted_as_it_is_for_native_players() {
     let rules = || GameRules {
         bounds: Bounds { min_x: 0.0, min_y: 0.0, max_x: 100.0, max_y: 100.0 },
@@ -450,7 +449,6 @@ impl State {
 }
 
 #[test]
-#[ignore = "a waiting game_update is sent behind a later objects_removed: the object stays for ever"]
 fn what_is_gone_does_not_come_back_with_an_older_frame() {
     near_and_far(Settings::default, |mut world, name| {
         let (bob, bob_id, _) = native(&mut world, name);

@@ -669,7 +669,6 @@ fn what_is_no_longer_kept_cannot_be_caught_up_with() {
 }
 
 #[test]
-#[ignore = "a last_seen before the oldest kept message is answered as recovered, with a part of the gap"]
 fn a_time_before_what_is_kept_cannot_be_caught_up_with() {
     near_and_far(Settings::default, |mut world, name| {
         let before = world.now.unix_us / 1000;

@@ -330,7 +330,6 @@ fn a_slow_reader_misses_frames_and_then_gets_the_whole_state() {
 }
 
 #[test]
-#[ignore = "as long as one member does not read, the whole state is encoded every tick, for nobody"]
 fn a_reader_that_is_stuck_costs_no_frames() {
     near_and_far(Settings::default, |mut world, name| {
         let (bob, _, _) = native(&mut world, name);

@@ -30,7 +30,6 @@ fn every_client_ends_with_what_a_newcomer_is_told() {
 }
 
 #[test]
-#[ignore = "a waiting game_update is sent behind a later objects_removed or players_removed"]
 fn every_client_that_reads_slowly_ends_with_what_a_newcomer_is_told() {
     run_seeds(true);
 }

@@ -262,7 +262,6 @@ fn a_leave_and_the_next_join_in_one_segment_are_answered_in_order() {
 }
 
 #[test]
-#[ignore = "a leave that comes before its join is answered, from another shard, takes both replies away"]
 fn a_join_and_its_leave_in_one_segment_are_both_answered() {
     near_and_far(Settings::default, |mut world, name| {
         let ann = world.socket("");

@@ -269,7 +269,6 @@ fn a_user_is_kicked_from_every_shard_and_may_come_back() {
 }
 
 #[test]
-#[ignore = "the token of /play is forgotten: its rooms are refused, though it grants them"]
 fn the_token_of_a_player_grants_its_rooms_as_well() {
     near_and_far(with_tokens, |mut world, name| {
         let token = token_for("u-1", &["game:*", "room:*"]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Shard;
+use super::{Shard, outbox_bytes_max};
 use super::peer::{Action, Delivered, Delivery, TopicRequest};
 use super::subscribers::Subscriber;
 use crate::ids::{Address, ChannelNumber, ConnId, Topic};
@@ -243,8 +243,8 @@ impl Shard {
 
     /// Puts a state frame, if the connection can take one.
     fn put_state(&mut self, subscriber: &Subscriber, frame: Option<&Encoded>) -> StatePut {
-        let bytes_max = self.settings.outbox_bytes_max;
         let Some(connection) = self.connections.find(subscriber.conn) else { return StatePut::Gone };
+        let bytes_max = outbox_bytes_max(&connection.session, &self.settings);
         let Session { outbox, channels: Some(channels), .. } = &mut connection.session else {
             return StatePut::Gone;
         };

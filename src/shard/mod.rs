@@ -325,7 +325,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &mut connection.session;
         let bytes_max = match session.lifecycle {
-            Lifecycle::Open(Dialect::Native | Dialect::Phoenix) => self.settings.outbox_bytes_max,
+            Lifecycle::Open(Dialect::Native | Dialect::Phoenix) => outbox_bytes_max(session, &self.settings),
             Lifecycle::Open(Dialect::Echo) => limits::ECHO_OUTBOX_BYTES_MAX,
             Lifecycle::Upgrading | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
         };
@@ -343,9 +343,9 @@ impl Shard {
 
     /// Queues a frame of the answer to a join.
     fn push_greeting(&mut self, conn: ConnId, frame: Encoded) {
-        let bytes_max = self.settings.outbox_bytes_max;
         let Some(connection) = self.connections.find(conn) else { return };
         let session = &mut connection.session;
+        let bytes_max = outbox_bytes_max(session, &self.settings);
         if !session.is_open() {
             return;
         }
@@ -394,4 +394,10 @@ impl Shard {
             self.close(conn, CloseReason::Slow, now);
         }
     }
+}
+
+/// Bound of a connection's reliable lane.
+fn outbox_bytes_max(session: &Session, settings: &Settings) -> usize {
+    let factor = if session.channels.is_some() { limits::OUTBOX_CHANNELS_FACTOR } else { 1 };
+    factor * settings.outbox_bytes_max
 }
