@@ -393,7 +393,7 @@ fn a_message_is_answered_and_told_to_everybody_once() {
                 "inserted_at": world.now.unix_us / 1000
             })
         );
-        assert_eq!(told(&messages, "new_message"), [message.clone()], "the sender included");
+        assert_eq!(told(&messages, "new_message")[..], [message.clone()][..], "the sender included");
         let heard = world.client(bob).messages();
         assert_eq!(
             heard,
@@ -575,12 +575,12 @@ fn caught_up(messages: &[Message]) -> (Vec<u64>, Value) {
     let answers = told(messages, "catch_up");
     let [answer] = &answers[..] else { panic!("one catch_up: {messages:?}") };
     let mut rest = answer.clone();
-    let events = rest.as_object_mut().unwrap().remove("events").unwrap();
+    let events = rest.as_object_mut().expect("an object").remove("events").expect("events");
     let seq = |event: &Value| {
         assert_eq!((&event["event"], &event["payload"]["seq"]), (&json!("new_message"), &event["seq"]));
-        event["seq"].as_u64().unwrap()
+        event["seq"].as_u64().expect("a number")
     };
-    (events.as_array().unwrap().iter().map(seq).collect(), rest)
+    (events.as_array().expect("an array").iter().map(seq).collect(), rest)
 }
 
 #[test]
