@@ -274,7 +274,7 @@ impl Trio {
     ) {
         self.seq += 1;
         let mut event = json!({"code": 3, "sender": sender, "seq": self.seq});
-        event.as_object_mut().unwrap().extend(payload.as_object().unwrap().clone());
+        event.as_object_mut().expect("an object").extend(payload.as_object().expect("an object").clone());
         for (player, is_meant) in self.players.iter().zip(&is_meant[1..]) {
             let messages = world.client(player.client).messages();
             let expected = if *is_meant { vec![event.clone()] } else { vec![] };
@@ -435,7 +435,12 @@ impl State {
             self.view.objects.extend(objects);
         }
         let ids = |payload: &Value| -> Vec<u32> {
-            payload["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+            payload["ids"]
+                .as_array()
+                .expect("an array")
+                .iter()
+                .map(|id| id.as_u64().expect("a number") as u32)
+                .collect()
         };
         if let Some(gone) = message.told("players_removed") {
             let gone = ids(gone);

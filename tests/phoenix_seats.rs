@@ -367,3 +367,39 @@ fn who_reads_too_slowly_to_stay_is_closed_and_its_seat_is_held() {
         assert_eq!(world.count(|metrics| metrics.channels.value()), 0);
     });
 }
+
+#[test]
+fn native_players_that_come_and_go_are_told_as_users_and_metas() {
+    near_and_far(Settings::default, |mut world, name| {
+        let (bob, bob_id, _) = native(&mut world, name);
+        world.hang_up(bob);
+        let watcher = world.socket("");
+        let mut list = PresenceList::default();
+        let (_, messages) = join(&mut world, watcher, name, &json!({}));
+        messages.iter().for_each(|message| list.hear(message));
+        let metas: Vec<&Value> = list.metas.values().flatten().collect();
+        let of_bob = metas.iter().find(|meta| meta["player_id"] == bob_id).expect("a held seat is listed");
+        assert_eq!(of_bob["status"], "away");
+        world.advance_ms(100);
+        listen(&mut world, watcher, &mut list);
+
+        let eve = world.join(&format!("/play/{name}?name=Eve"));
+        world.advance_ms(50);
+        let heard = listen(&mut world, watcher, &mut list);
+        let joined = told(&heard, "user_joined");
+        assert_eq!((&joined[0]["user"]["name"], &joined[0]["online_count"]), (&json!("Eve"), &json!(3)));
+        world.advance_ms(100);
+        listen(&mut world, watcher, &mut list);
+        let user = joined[0]["user"]["id"].as_str().unwrap();
+        assert_eq!(list.statuses(user), ["online"]);
+        world.send_raw(eve, &close(1000, ""));
+        let heard = listen(&mut world, watcher, &mut list);
+        assert_eq!(
+            told(&heard, "user_disconnected"),
+            [json!({"user_id": user, "reason": "left", "online_count": 2})]
+        );
+        world.advance_ms(100);
+        listen(&mut world, watcher, &mut list);
+        assert_eq!(list.statuses(user), [""; 0]);
+    });
+}

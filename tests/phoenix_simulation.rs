@@ -172,7 +172,7 @@ impl Simulation {
         let what = self.below(100);
         let Some(client) = self.phoenix[index].client else {
             return if what < 40 {
-                self.come_back(index)
+                self.come_back(index);
             };
         };
         let reading = self.world.client(client).reading;
@@ -565,12 +565,12 @@ impl Room {
                 match &**event {
                     "new_message" => self.hear_said(payload, said),
                     "catch_up" if payload["recovered"] == true => {
-                        for event in payload["events"].as_array().unwrap() {
+                        for event in payload["events"].as_array().expect("an array") {
                             self.hear_said(&event["payload"], said);
                         }
                         assert_eq!(payload["seq"], self.seq, "all that was missed");
                     }
-                    "room_state" => self.seq = payload["seq"].as_u64().unwrap(),
+                    "room_state" => self.seq = payload["seq"].as_u64().expect("a number"),
                     _ => {}
                 }
             }
@@ -581,10 +581,10 @@ impl Room {
     }
 
     fn hear_said(&mut self, payload: &Value, said: &mut BTreeMap<(&'static str, String, u64), String>) {
-        let seq = payload["seq"].as_u64().unwrap();
+        let seq = payload["seq"].as_u64().expect("a number");
         assert_eq!(seq, self.seq + 1, "each message once, and in order");
         self.seq = seq;
-        let body = payload["body"].as_str().unwrap().to_owned();
+        let body = payload["body"].as_str().expect("a string").to_owned();
         let key = (self.topic, self.epoch.to_string(), seq);
         let first = said.entry(key).or_insert_with(|| body.clone());
         assert_eq!(*first, body, "everybody is told the same");
@@ -608,22 +608,22 @@ impl Game {
             Message::Told { event, payload, .. } => match &**event {
                 "game_event" => self.hear_event(payload),
                 "catch_up" => {
-                    for event in payload["events"].as_array().unwrap() {
+                    for event in payload["events"].as_array().expect("an array") {
                         self.hear_event(&event["payload"]);
                     }
-                    self.seq = payload["seq"].as_u64().unwrap();
+                    self.seq = payload["seq"].as_u64().expect("a number");
                     if payload["recovered"] == false || self.seated_anew {
                         self.events_expected.clone_from(&self.events_seen);
                     }
                 }
                 "players_removed" => {
-                    payload["ids"].as_array().unwrap().iter().for_each(|id| {
-                        self.view.positions.remove(&(id.as_u64().unwrap() as u32));
+                    payload["ids"].as_array().expect("an array").iter().for_each(|id| {
+                        self.view.positions.remove(&(id.as_u64().expect("a number") as u32));
                     });
                 }
                 "objects_removed" => {
-                    payload["ids"].as_array().unwrap().iter().for_each(|id| {
-                        self.view.objects.remove(&(id.as_u64().unwrap() as u32));
+                    payload["ids"].as_array().expect("an array").iter().for_each(|id| {
+                        self.view.objects.remove(&(id.as_u64().expect("a number") as u32));
                     });
                 }
                 _ => {}
@@ -642,11 +642,11 @@ impl Game {
     fn take_seat(&mut self, response: &Value) {
         self.joined = true;
         if self.epoch.is_null() {
-            self.seq = response["seq"].as_u64().unwrap();
+            self.seq = response["seq"].as_u64().expect("a number");
         }
         self.epoch = response["epoch"].clone();
-        self.id = response["player_id"].as_u64().unwrap() as u32;
-        self.token = response["resume_token"].as_str().unwrap().to_owned();
+        self.id = response["player_id"].as_u64().expect("a number") as u32;
+        self.token = response["resume_token"].as_str().expect("a string").to_owned();
         self.view = View::default();
         self.seated_anew = response["resumed"] == false;
         if self.seated_anew {
@@ -657,12 +657,12 @@ impl Game {
     }
 
     fn hear_event(&mut self, payload: &Value) {
-        let seq = payload["seq"].as_u64().unwrap();
+        let seq = payload["seq"].as_u64().expect("a number");
         assert!(seq > self.seq, "event {seq} after {}", self.seq);
         self.seq = seq;
         let number = match payload["payload"].as_u64() {
             Some(number) => number,
-            None => number_in_base64(payload["payload_b64"].as_str().unwrap()),
+            None => number_in_base64(payload["payload_b64"].as_str().expect("a string")),
         };
         self.events_seen.push(number);
     }

@@ -33,8 +33,8 @@ pub fn player(world: &mut World, name: &str) -> Player {
 }
 
 pub fn player_of(client: ClientId, response: &Value) -> Player {
-    let id = response["player_id"].as_u64().unwrap() as u32;
-    Player { client, id, token: response["resume_token"].as_str().unwrap().into() }
+    let id = response["player_id"].as_u64().expect("a number") as u32;
+    Player { client, id, token: response["resume_token"].as_str().expect("a string").into() }
 }
 
 /// A native player that has heard of itself.
@@ -54,7 +54,7 @@ pub fn push(world: &mut World, client: ClientId, name: &str, event: &str, payloa
 
 pub fn refusal(messages: &[Message]) -> String {
     match messages.iter().find_map(|message| message.answer(&json!("9"))) {
-        Some((false, response)) => response["reason"].as_str().unwrap().to_owned(),
+        Some((false, response)) => response["reason"].as_str().expect("a string").to_owned(),
         other => panic!("not refused: {other:?}"),
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod games;
+pub mod rooms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
