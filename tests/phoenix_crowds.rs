@@ -162,7 +162,8 @@ fn members_that_cannot_be_told_something_get_an_error_and_catch_up_later() {
     world.client(bob).frames();
     world.full_mailbox = Some(0);
     world.say(bob, &format!(r#"["1","2","{room}","new_message",{{"body":"a"}}]"#));
-    let told: Vec<String> = world.client(ann).messages().iter().map(|message| message.word().to_owned()).collect();
+    let told: Vec<String> =
+        world.client(ann).messages().iter().map(|message| message.word().to_owned()).collect();
     assert_eq!(told, ["phx_error"], "its other topics go on");
     world.advance_ms(100);
     let words: Vec<String> =

@@ -149,7 +149,7 @@ fn whoever_goes_is_gone_from_every_list_and_the_others_learn_why() {
             // It does not read, and is sent more than it may leave waiting.
             world.set_reading(client, false);
             let body = "x".repeat(4_000);
-            for index in 0..100 {
+            for index in 0..300 {
                 if index % 10 == 0 {
                     world.advance_ms(60_000);
                     world.say(client, r#"[null,"1","phoenix","heartbeat",{}]"#);

@@ -38,8 +38,8 @@ pub struct GameChannels {
     /// The same, as it stands in messages.
     text: Box<str>,
     audience: Audience,
-    members: BTreeMap<Address, Member>,
-    presence: Presence,
+    pub(super) members: BTreeMap<Address, Member>,
+    pub(super) presence: Presence,
     /// Shards with a member that was not sent the last frame.
     stale_shards: BTreeSet<ShardId>,
     /// Shards to which the last frame could not be sent.
@@ -49,10 +49,10 @@ pub struct GameChannels {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Member {
-    seat: SeatIndex,
-    serializer: Serializer,
-    host: bool,
+pub(super) struct Member {
+    pub(super) seat: SeatIndex,
+    pub(super) serializer: Serializer,
+    pub(super) host: bool,
 }
 
 /// With what the channels of a game begin, if one is the first.
@@ -75,17 +75,6 @@ pub struct ChannelFrame {
     pub whole: Option<(Copies, BTreeSet<ShardId>)>,
     /// Shards that did not get the frame before.
     pub lost: BTreeSet<ShardId>,
-}
-
-/// A push of a player, as the game understands it.
-#[derive(Debug)]
-pub enum Played {
-    /// Something changed that the next tick tells.
-    Changed,
-    /// An event for native players went out as well: its scope, and its record.
-    Event(Scope, Encoded),
-    /// Nothing that others see.
-    Nothing,
 }
 
 impl Game {
@@ -166,82 +155,6 @@ impl Game {
             self.channels = None;
         }
         Some(member.seat)
-    }
-
-    /// A member pushed an event.
-    pub fn push_from_channel(
-        &mut self,
-        from: Address,
-        push: &Push,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Played {
-        let Some(member) = self.channels.as_ref().and_then(|channels| channels.members.get(&from)).copied()
-        else {
-            return Played::Nothing;
-        };
-        let payload = push.payload.json();
-        let answer = match &*push.event {
-            "game_state" => match &push.payload {
-                Payload::Binary(bytes) => {
-                    // What is refused is dropped alone: the rest has changed the game.
-                    if let Err(text) = self.apply_state(from, member, bytes, now.instant, effects) {
-                        reply(from, push, Err(reason(&text)), effects);
-                    }
-                    return Played::Changed;
-                }
-                Payload::Json(_) => Err(reason("game_state is a binary push; move {x, y} is its JSON form")),
-            },
-            "move" => match serde_json::from_str::<MovePayload>(payload) {
-                Ok(step) if step.x.is_finite() && step.y.is_finite() => {
-                    let record = Move {
-                        kind: kind::MOVE,
-                        flags: 0,
-                        input_seq: step.input_seq.unwrap_or_default().into(),
-                        x: step.x.into(),
-                        y: step.y.into(),
-                    };
-                    self.move_in_channel(from, member.seat, &record, now.instant, effects);
-                    return Played::Changed;
-                }
-                _ => Err(reason("move takes {x: number, y: number, input_seq?: 0 to 65535}")),
-            },
-            "game_event" => match self.event_from_channel(member, payload) {
-                Ok((seq, scope, record)) => {
-                    reply(from, push, Ok(format!(r#"{{"seq":{seq}}}"#)), effects);
-                    return Played::Event(scope, record);
-                }
-                Err(text) => Err(reason(&text)),
-            },
-            "presence_update" => match (self.player(member.seat), &mut self.channels) {
-                (Some(player), Some(channels)) => {
-                    update_presence(&mut channels.presence, MemberNumber(player.0), payload, now.instant)
-                }
-                _ => Ok("{}".into()),
-            },
-            "heartbeat" => Ok(format!(r#"{{"timestamp":{}}}"#, now.unix_us / 1000)),
-            "reconnect" => match (recovery_request(payload), self.player(member.seat)) {
-                (Some(seen), Some(player)) => {
-                    let answer = self.catch_up(player, seen);
-                    let lost = matches!(answer, CatchUp::Lost(_));
-                    let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
-                    let (event, payload) = ("catch_up", payload.into());
-                    effects.push(Effect::Push { to: from, event, payload, greeting: false });
-                    if lost {
-                        let state = self.whole_state(member.serializer);
-                        effects.push(Effect::Whole { to: from, state, greeting: false });
-                    }
-                    return Played::Nothing;
-                }
-                _ => Err(reason("last_seen must be {epoch, seq}")),
-            },
-            event => Err(unknown_event(
-                event,
-                "game_state, move, game_event, presence_update, heartbeat and reconnect",
-            )),
-        };
-        reply(from, push, answer, effects);
-        Played::Nothing
     }
 
     /// A shard has a member that was not sent the last frame.
@@ -422,14 +335,14 @@ impl Game {
         Update { positions: self.positions.all().collect(), objects: self.objects.all().collect() }
     }
 
-    fn whole_state(&self, serializer: Serializer) -> WholeState {
+    pub(super) fn whole_state(&self, serializer: Serializer) -> WholeState {
         match serializer {
             Serializer::V1 => WholeState::Text(self.everything().json()),
             Serializer::V2 => WholeState::Binary(self.everything().binary()),
         }
     }
 
-    fn catch_up(&self, player: PlayerId, seen: Seen) -> CatchUp {
+    pub(super) fn catch_up(&self, player: PlayerId, seen: Seen) -> CatchUp {
         let position = match seen {
             Seen::Position(position) => position,
             // A time says nothing about a game's stream; the state that follows is whole anyway.
@@ -443,83 +356,6 @@ impl Game {
                 recovery::write_event(events, "game_event", seq, &event_payload(event, seq));
             }
         })
-    }
-
-    fn apply_state(
-        &mut self,
-        from: Address,
-        member: Member,
-        bytes: &[u8],
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), String> {
-        let state = game_state::decode(bytes).map_err(|error| error.to_string())?;
-        let Some(player) = self.player(member.seat) else { return Ok(()) };
-        let own = |position: &&Position| position.player_id.get() == player.0;
-        let others: Vec<Position> =
-            state.positions.iter().filter(|position| !own(position)).copied().collect();
-        // Each one would be corrected, if it has to be.
-        if let Some(position) = state.positions.iter().rfind(own) {
-            let record =
-                Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
-            self.move_in_channel(from, member.seat, &record, now, effects);
-        }
-        for object in state.objects {
-            self.put_object(member.seat, object).map_err(|(_, text)| text)?;
-        }
-        match (others.is_empty(), member.host) {
-            (true, _) => Ok(()),
-            (false, true) => self.host_moves(&others).map_err(|(_, text)| text),
-            (false, false) => Err("positions of other players need a token with \"host\": true".into()),
-        }
-    }
-
-    fn move_in_channel(
-        &mut self,
-        from: Address,
-        seat: SeatIndex,
-        record: &Move,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self.move_player(seat, record, now) {
-            Moved::Applied => {}
-            Moved::Refused { reason, x, y } => {
-                let (word, input_seq) = (reason.label(), record.input_seq.get());
-                let payload = format!(r#"{{"reason":"{word}","x":{x},"y":{y},"input_seq":{input_seq}}}"#);
-                let event = "correction";
-                effects.push(Effect::Push { to: from, event, payload: payload.into(), greeting: false });
-            }
-        }
-    }
-
-    fn event_from_channel(&mut self, member: Member, payload: &str) -> Result<(u64, Scope, Encoded), String> {
-        let wrong = |_| {
-            "game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}"
-                .to_owned()
-        };
-        let event: EventPayload<'_> = serde_json::from_str(payload).map_err(wrong)?;
-        // It is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
-        serde_json::from_str::<Value>(payload).map_err(wrong)?;
-        let scope = match &event.to {
-            None => Scope::Others,
-            Some(Target::Word(Word::Others)) => Scope::Others,
-            Some(Target::Word(Word::All)) => Scope::All,
-            Some(Target::Player(player)) => Scope::Only(*player),
-        };
-        let payload = event.payload.map_or("null", RawValue::get);
-        if payload.len() > EVENT_PAYLOAD_BYTES_MAX {
-            return Err(format!(
-                "the payload has {} bytes of JSON, at most {EVENT_PAYLOAD_BYTES_MAX} are allowed",
-                payload.len()
-            ));
-        }
-        let sent = self.event(member.seat, scope, event.code, PayloadFormat::Json, payload.as_bytes());
-        match (sent, scope) {
-            (Some(record), scope) => Ok((self.events.seq(), scope, record)),
-            (None, Scope::Only(target)) => Err(format!("player {target} is not in this game")),
-            (None, Scope::Others | Scope::All) => Err("the sender is not in this game".into()),
-        }
     }
 }
 
@@ -538,35 +374,6 @@ impl GameChannels {
     pub fn due(&self) -> Option<Instant> {
         self.presence.due()
     }
-}
-
-#[derive(Deserialize)]
-struct MovePayload {
-    x: f32,
-    y: f32,
-    input_seq: Option<u16>,
-}
-
-#[derive(Deserialize)]
-struct EventPayload<'a> {
-    code: u16,
-    to: Option<Target>,
-    #[serde(borrow)]
-    payload: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Target {
-    Word(Word),
-    Player(u32),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Others,
-    All,
 }
 
 fn track(presence: &mut Presence, seat: &Seat, now: Instant) {

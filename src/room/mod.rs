@@ -5,6 +5,7 @@ pub mod chat;
 pub mod frames;
 pub mod game;
 pub mod game_channels;
+pub mod game_pushes;
 pub mod game_update;
 pub mod history;
 pub mod objects;

@@ -282,7 +282,11 @@ mod tests {
         assert_eq!(outbox.push(frame(58), bound), Pushed::Refused, "in flight is not taken yet");
         outbox.sent();
         let bursts = (0..5).map(|_| outbox.push(frame(bound - OUTBOX_FRAME_BYTES - 2), bound));
-        assert_eq!(bursts.filter(|pushed| *pushed == Pushed::Queued).count(), OUTBOX_BURST, "nothing is in flight");
+        assert_eq!(
+            bursts.filter(|pushed| *pushed == Pushed::Queued).count(),
+            OUTBOX_BURST,
+            "nothing is in flight"
+        );
         assert!(outbox.take().is_some());
         outbox.sent();
         assert_eq!(outbox.reliable_bytes(), 0);

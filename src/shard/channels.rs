@@ -176,7 +176,7 @@ impl Shard {
     }
 
     /// Answers a join that its topic is not asked about. A channel of the same topic that was joined before ends all the same
-    /// (row 5).
+    /// (row 5), so that nobody stays whose new token does not grant it.
     fn refuse_join(&mut self, conn: ConnId, message: &Message<'_>, refused: &Refused, now: Now) -> Next {
         let Refused(reason, response) = refused;
         self.metrics.joins_refused[reason.index()].increment();
@@ -191,8 +191,9 @@ impl Shard {
         // Row 4 answers without join_ref.
         let join_ref = if *reason == JoinRefusal::Unmatched { "null" } else { message.join_ref.as_str() };
         let reference = message.reference.as_str();
-        let superseded =
-            topic.and_then(|topic| channels.supersede(&topic).map(|superseded| (topic, superseded)));
+        // Over the rate nothing is looked at: what was joined stays.
+        let topic = topic.filter(|_| *reason != JoinRefusal::RateLimited);
+        let superseded = topic.and_then(|topic| Some((topic.clone(), channels.supersede(&topic)?)));
         self.push(conn, serializer.reply(join_ref, reference, &message.topic, "error", response));
         if let Some((topic, (superseded, name))) = superseded {
             self.push(conn, serializer.close(&name, &message.topic));

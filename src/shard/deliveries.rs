@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Shard, outbox_bytes_max};
 use super::peer::{Action, Delivered, Delivery, TopicRequest};
 use super::subscribers::Subscriber;
+use super::{Shard, outbox_bytes_max};
 use crate::ids::{Address, ChannelNumber, ConnId, Topic};
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;

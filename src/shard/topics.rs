@@ -13,7 +13,8 @@ use crate::ids::{Address, ConnId, ShardId, Topic, TopicName};
 use crate::limits::GIVEN_UP_FOR;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::room::chat::Chat;
-use crate::room::game_channels::{Beginning, Played};
+use crate::room::game_channels::Beginning;
+use crate::room::game_pushes::Played;
 use crate::room::request::{Departure, Effect, Join};
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::session::rate_limit::RateLimiter;
@@ -110,8 +111,12 @@ impl Shard {
                 }
                 let mut effects = Vec::new();
                 match game.push_from_channel(from, &push, now, &mut effects) {
-                    Played::Changed => {
-                        self.metrics.moves.increment();
+                    Played::Changed(applied) => {
+                        self.metrics.moves.add(applied.moves.into());
+                        self.metrics.objects.add(applied.objects.into());
+                        if let Some(reason) = applied.corrected {
+                            self.metrics.corrections[reason.index()].increment();
+                        }
                         self.games.changed(index, now.instant);
                     }
                     Played::Event(scope, record) => {
