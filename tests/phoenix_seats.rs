@@ -356,7 +356,7 @@ fn who_reads_too_slowly_to_stay_is_closed_and_its_seat_is_held() {
         let ann = player(&mut world, name);
         world.set_reading(ann.client, false);
         // A megabyte may wait for a client with topics.
-        for _ in 0..120 {
+        for _ in 0..80 {
             for _ in 0..10 {
                 world.send(bob, &event(0, 1, 0, &[7; 1024]));
             }

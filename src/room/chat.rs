@@ -211,7 +211,7 @@ impl Chat {
     /// Keeps as many messages as the bounds allow.
     fn forget_oldest(&mut self) {
         while self.bytes_kept > limits::MESSAGES_KEPT_BYTES_MAX
-            || self.messages.len() > limits::MESSAGES_KEPT_MAX
+            || self.messages.kept_count() > limits::MESSAGES_KEPT_MAX
         {
             let Some(oldest) = self.messages.forget_oldest() else { return };
             self.bytes_kept -= oldest.payload.len();

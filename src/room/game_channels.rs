@@ -5,30 +5,22 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 use zerocopy::FromBytes;
 
 use super::audience::{Audience, Copies};
-use super::game::{Game, Moved, PastEvent, PayloadFormat, receives};
+use super::game::{Game, PastEvent, PayloadFormat, receives};
 use super::game_update::Update;
 use super::presence::{MemberNumber, Meta, Presence};
 use super::recovery::{self, CatchUp};
-use super::request::{Effect, Join, Payload, Push, Seen, WholeState};
+use super::request::{Effect, Join, Seen, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
-use super::telling::{
-    broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence, reason, recovery_request,
-    reply, unknown_event, update_presence,
-};
+use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
 use crate::ids::{Address, PlayerId, ShardId, Topic};
-use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
-use crate::wire::encoded::{Encoded, FramePool};
-use crate::wire::game_state;
+use crate::wire::encoded::FramePool;
 use crate::wire::json::quoted;
-use crate::wire::native::{EventOutHeader, Move, Position, Scope, kind};
+use crate::wire::native::{EventOutHeader, Scope};
 use crate::wire::phoenix::Serializer;
 
 /// See the module documentation. It comes with the first channel and goes with the last; presence then starts anew.

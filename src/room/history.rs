@@ -45,7 +45,7 @@ impl<T> History<T> {
     }
 
     /// Number of kept events.
-    pub fn len(&self) -> usize {
+    pub fn kept_count(&self) -> usize {
         self.kept.len()
     }
 

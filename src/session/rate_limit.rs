@@ -281,7 +281,8 @@ mod tests {
         assert!(bucket.admit(rate, ms(51)).is_ok() && bucket.admit(rate, ms(52)).is_err());
         assert_eq!([0, 500, 1001].map(|at| bucket.tell(ms(at))), [true, false, true]);
         assert!(!bucket.is_abused(rate));
-        (0..4_000).for_each(|n| drop(bucket.admit(rate, ms(n))));
+        let admitted = (0..4_000).filter(|n| bucket.admit(rate, ms(*n)).is_ok()).count();
+        assert!((170..=190).contains(&admitted), "{admitted} in 4 s");
         assert!(bucket.is_abused(rate));
     }
 
