@@ -194,7 +194,7 @@ fn frames_that_cannot_be_told_are_made_good_by_a_whole_state() {
 
 #[test]
 fn who_is_overflowed_by_the_end_of_another_is_closed_at_once() {
-    let settings = || Settings { outbox_bytes_max: 40 * 1024, ..Settings::default() };
+    let settings = || Settings { outbox_bytes_max: 10 * 1024, ..Settings::default() };
     near_and_far(settings, |mut world, name| {
         let room = format!("room:{name}");
         let clients: Vec<ClientId> = (0..102).map(|_| world.socket("")).collect();

@@ -351,12 +351,13 @@ fn a_reader_that_is_stuck_costs_no_frames() {
 
 #[test]
 fn who_reads_too_slowly_to_stay_is_closed_and_its_seat_is_held() {
-    near_and_far(Settings::default, |mut world, name| {
+    // Four times as much may wait for a client with topics.
+    let settings = || Settings { outbox_bytes_max: 64 * 1024, ..Settings::default() };
+    near_and_far(settings, |mut world, name| {
         let (bob, _, _) = native(&mut world, name);
         let ann = player(&mut world, name);
         world.set_reading(ann.client, false);
-        // A megabyte may wait for a client with topics.
-        for _ in 0..80 {
+        for _ in 0..30 {
             for _ in 0..10 {
                 world.send(bob, &event(0, 1, 0, &[7; 1024]));
             }
