@@ -294,6 +294,20 @@ mod tests {
     }
 
     #[test]
+    fn answers_to_joins_have_a_bound_of_their_own() {
+        let mut outbox = Outbox::default();
+        let answer = 64 * 1024;
+        let taken =
+            (0..100).take_while(|_| outbox.push_greeting(frame(answer), 1000) == Pushed::Queued).count();
+        assert_eq!(taken, GREETINGS_BYTES_MAX / (answer + OUTBOX_FRAME_BYTES + 10));
+        assert_eq!(
+            outbox.push(frame(58), 1000),
+            Pushed::Queued,
+            "what else is sent has its place all the same"
+        );
+    }
+
+    #[test]
     fn a_send_takes_a_bounded_number_of_frames() {
         let mut outbox = Outbox::default();
         for _ in 0..FRAMES_PER_SEND_MAX + 1 {

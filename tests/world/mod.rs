@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use corelay::ids::{ConnId, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
+use corelay::shard::peer::{Delivered, Delivery, PeerMessage};
 use corelay::shard::placement::shard_of;
 use corelay::shard::settings::Settings;
-use corelay::shard::{Admission, Output, Shard, peer::PeerMessage};
+use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
 
 use client::{Client, ClientId};
@@ -33,6 +34,8 @@ pub struct World {
     pub stopped_accepting: Vec<usize>,
     /// The shard whose mailbox takes no more, but for what must arrive.
     pub full_mailbox: Option<usize>,
+    /// Orders to end members that could not be told something.
+    pub given_up: usize,
     shards: Vec<Shard>,
     next_client: u32,
 }
@@ -64,6 +67,7 @@ impl World {
             drained: Vec::new(),
             stopped_accepting: Vec::new(),
             full_mailbox: None,
+            given_up: 0,
             next_client: 0,
         }
     }
@@ -200,6 +204,16 @@ impl World {
         }
     }
 
+    /// Lets time pass in one turn of each loop: whatever becomes due in it is done at once, and late.
+    pub fn oversleep(&mut self, ms: u64) {
+        self.now.unix_us += ms * 1_000;
+        self.now.instant = self.now.instant + Duration::from_millis(ms);
+        for shard in &mut self.shards {
+            shard.handle_timeout(self.now);
+        }
+        self.run();
+    }
+
     pub fn advance_ms(&mut self, ms: u64) {
         self.advance(Duration::from_millis(ms));
     }
@@ -231,6 +245,9 @@ impl World {
                 }
                 Output::Forward { target, message } => {
                     let index = usize::from(target.0);
+                    let gives_up = |delivery: &Delivery| matches!(delivery.what, Delivered::GivenUp { .. });
+                    self.given_up +=
+                        usize::from(matches!(&message, PeerMessage::Deliver(delivery) if gives_up(delivery)));
                     if self.full_mailbox == Some(index) && !message.must_arrive() {
                         self.shards[shard].handle_forward_refused(target, message, self.now);
                     } else {

@@ -1,0 +1,129 @@
+//! What would be lost, kept for ever or repeated at the edges of channels: two games on one connection, replies that do not
+//! arrive, rooms that are filled, shards that end.
+
+mod world;
+
+use corelay::shard::peer::PeerMessage;
+use corelay::shard::settings::Settings;
+use serde_json::json;
+use world::client::move_to;
+use world::{World, games, near_and_far, rooms};
+
+#[test]
+fn two_games_of_one_connection_that_tick_at_once_are_both_told() {
+    near_and_far(Settings::default, |mut world, name| {
+        let names = [name.to_owned(), format!("{name}-b")];
+        let ann = world.socket("");
+        let movers = names.clone().map(|name| games::native(&mut world, &name));
+        for (number, name) in names.iter().enumerate() {
+            world.say(ann, &format!(r#"["{number}","{number}","game:{name}","phx_join",{{}}]"#));
+        }
+        world.advance_ms(100);
+        world.client(ann).frames();
+        for step in 1..=20_u8 {
+            for (mover, _, _) in &movers {
+                world.send(*mover, &move_to(0, f32::from(step), 0.0));
+            }
+            world.oversleep(60);
+            let mut told: Vec<u32> = games::updates(world.client(ann).messages())
+                .iter()
+                .flat_map(|update| update.positions.iter().map(|(player, x, _)| (*player, *x)))
+                .filter(|(_, x)| x.to_bits() == f32::from(step).to_bits())
+                .map(|(player, _)| player)
+                .collect();
+            told.sort_unstable();
+            assert_eq!(told, [1, 1], "step {step}: the one player of each game");
+        }
+    });
+}
+
+#[test]
+fn a_reply_that_is_lost_does_not_cost_the_seat() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = games::player(&mut world, name);
+        let first = json!({ "resume_token": ann.token });
+        world.hang_up(ann.client);
+        // The replies to both do not arrive: the client has its first token still.
+        for _ in 0..2 {
+            let again = world.socket("");
+            assert_eq!(games::join(&mut world, again, name, &first).0["resumed"], true);
+            world.hang_up(again);
+        }
+        let again = world.socket("");
+        let (response, _) = games::join(&mut world, again, name, &first);
+        assert_eq!((&response["resumed"], &response["player_id"]), (&json!(true), &json!(ann.id)));
+        games::push(&mut world, again, name, "heartbeat", &json!({}));
+        world.hang_up(again);
+        let thief = world.socket("");
+        assert_eq!(games::join(&mut world, thief, name, &first).0["resumed"], false, "it was heard");
+        let second = json!({ "resume_token": response["resume_token"] });
+        let owner = world.socket("");
+        assert_eq!(games::join(&mut world, owner, name, &second).0["resumed"], true);
+    });
+}
+
+#[test]
+fn an_event_that_parsers_of_others_cannot_read_is_refused() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = games::player(&mut world, name);
+        let ben = games::player(&mut world, name);
+        let event = format!(r#"["1","9","game:{name}","game_event",{{"code":1,"payload":[1e999]}}]"#);
+        world.say(ann.client, &event);
+        assert!(games::refusal(&world.client(ann.client).messages()).contains("game_event takes"));
+        assert!(games::told(&world.client(ben.client).messages(), "game_event").is_empty());
+    });
+}
+
+#[test]
+fn a_room_keeps_a_megabyte_and_forgets_the_oldest() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = world.socket("");
+        rooms::join(&mut world, ann, name, &json!({}));
+        // Six letters each as JSON: 24 KiB a message.
+        let body = "\u{1}".repeat(4_096);
+        for _ in 0..60 {
+            world.advance_ms(7_000);
+            let messages = rooms::push(&mut world, ann, name, "new_message", &json!({ "body": body }));
+            assert!(rooms::answer(&messages).0);
+        }
+        let mut history = |before: u64| {
+            let messages =
+                rooms::push(&mut world, ann, name, "history", &json!({"before": before, "limit": 1}));
+            rooms::answer(&messages).1["messages"][0]["seq"].clone()
+        };
+        assert_eq!(history(60), 59);
+        assert_eq!(history(25), 24, "43 times 24 KiB are kept");
+        assert_eq!(history(10), json!(null), "the first ones are forgotten");
+    });
+}
+
+#[test]
+fn members_are_given_up_once_however_much_cannot_be_told() {
+    let mut world = World::new(Settings { shards: 3, ..Settings::default() });
+    let name = world.name_on(2);
+    let ann = rooms::near_member(&mut world, "", &name);
+    let ben = rooms::far_member(&mut world, "", &name);
+    world.client(ann).frames();
+    world.full_mailbox = Some(0);
+    let message = format!(r#"["1",null,"room:{name}","new_message",{{"body":"a"}}]"#);
+    world.say_at_once(ben, &[message.as_str(); 5]);
+    assert_eq!(rooms::words(&world.client(ann).messages()), ["phx_error"]);
+    assert_eq!(world.given_up, 1);
+}
+
+#[test]
+fn a_draining_shard_serves_its_topics_until_their_members_are_gone() {
+    let mut world = World::new(Settings { shards: 3, ..Settings::default() });
+    let name = world.name_on(2);
+    let ann = rooms::near_member(&mut world, "", &name);
+    world.tell_shards(&PeerMessage::Drain);
+    assert_eq!(world.drained, [1], "nothing is left on this one");
+    assert_eq!(rooms::words(&world.client(ann).messages()), ["server_draining"]);
+    let messages = rooms::push(&mut world, ann, &name, "heartbeat", &json!({}));
+    assert!(rooms::answer(&messages).0);
+    world.advance_ms(4_000);
+    assert_eq!(world.client(ann).close_frame(), Some((1012, "drain".into())));
+    let mut drained = world.drained.clone();
+    drained.sort_unstable();
+    assert_eq!(drained, [0, 1, 2]);
+}
