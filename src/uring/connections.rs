@@ -297,7 +297,7 @@ impl Loop {
         }
     }
 
-    fn close_descriptor_when_settled(&mut self, conn: ConnId) {
+    pub(super) fn close_descriptor_when_settled(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.in_flight == 0 {
             socket.state = State::ClosingDescriptor;

@@ -402,12 +402,18 @@ fn a_late_write_to_a_released_buffer_is_an_error_and_the_bytes_stay_in_the_socke
 fn a_dropped_driver_leaves_nothing_in_flight() {
     let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
     let address = listener.local_addr();
-    let settings = LoopSettings { connections: 8, connections_per_address: Some(9), receive_buffers: 8 };
+    let settings = LoopSettings {
+        connections: 8,
+        connections_per_address: Some(9),
+        submissions: 64,
+        completions: 256,
+        receive_buffers: 8,
+    };
     let mut driver = Driver::new(settings, listener).unwrap();
     let metrics = crate::metrics::ShardMetrics::default();
     let clock = Clock::start();
     driver.acceptor.turn(&mut driver.ring, &metrics, clock.instant());
-    let (endpoints, _service) = mesh(1).unwrap();
+    let (endpoints, _service) = mesh(1, 16).unwrap();
     driver.await_wake(&endpoints[0]);
     let mut client = TcpStream::connect(address).unwrap();
     let mut completions = Vec::with_capacity(8);
@@ -453,7 +459,7 @@ fn one_completion_ends_the_wait_after_the_time_to_gather() {
 #[test]
 fn a_read_of_an_eventfd_completes_when_the_service_thread_rings() {
     let mut rig = Rig::new();
-    let (endpoints, mut service) = mesh(1).unwrap();
+    let (endpoints, mut service) = mesh(1, 16).unwrap();
     let mut count = Box::new([0; 8]);
     let fd = types::Fd(std::os::fd::AsRawFd::as_raw_fd(&endpoints[0].wake()));
     // SAFETY: the box lives until the completion below.

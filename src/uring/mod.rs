@@ -63,6 +63,10 @@ pub struct LoopSettings {
     pub connections: u32,
     /// Connections that one address may have over all shards. `None`: addresses are not even asked for.
     pub connections_per_address: Option<u32>,
+    /// Submission queue entries, a power of two.
+    pub submissions: u32,
+    /// Completion queue entries, a power of two.
+    pub completions: u32,
     /// Receive buffers, a power of two.
     pub receive_buffers: u16,
 }
@@ -90,7 +94,7 @@ pub struct Loop {
     peers: Vec<RawFd>,
     /// Shards that were posted to in this turn.
     posted_to: Vec<ShardId>,
-    /// By shard, what waits for room in its mailbox.
+    /// By shard, what waits for room in its mailbox, in order.
     overflow: Vec<VecDeque<Letter>>,
     /// Letters that did not fit and must not be lost.
     withdrawals: Vec<(ShardId, Ticket)>,
@@ -283,18 +287,43 @@ impl Loop {
 
     /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
     fn forward(&mut self, target: ShardId, message: PeerMessage) {
-        let waiting = &mut self.overflow[usize::from(target.0)];
-        if self.mailbox.is_gone(target) {
-            self.shard.handle_forward_refused(target, message, self.now);
-        } else if waiting.is_empty() {
-            match self.mailbox.post(target, Letter::Peer(message)) {
-                Posted::Queued => self.must_ring(target),
-                Posted::Refused(letter) => waiting.push_back(letter),
-            }
-        } else if waiting.len() < limits::MAILBOX_OVERFLOW_MAX || message.must_arrive() {
-            waiting.push_back(Letter::Peer(message));
+        let has_room = self.has_room_to_wait(target) || message.must_arrive();
+        if has_room && !self.mailbox.is_gone(target) {
+            self.post_or_wait(target, Letter::Peer(message));
         } else {
             self.shard.handle_forward_refused(target, message, self.now);
+        }
+    }
+
+    fn has_room_to_wait(&self, target: ShardId) -> bool {
+        self.overflow[usize::from(target.0)].len() < limits::MAILBOX_OVERFLOW_MAX
+    }
+
+    /// Posts a letter, or lets it wait behind those that wait already.
+    fn post_or_wait(&mut self, target: ShardId, letter: Letter) {
+        let waiting = &mut self.overflow[usize::from(target.0)];
+        if waiting.is_empty() {
+            if let Some(letter) = self.post(target, letter) {
+                self.overflow[usize::from(target.0)].push_back(letter);
+            }
+        } else {
+            waiting.push_back(letter);
+        }
+    }
+
+    /// Posts a letter, and what belongs to it follows. Returns it if the mailbox is full.
+    fn post(&mut self, target: ShardId, letter: Letter) -> Option<Letter> {
+        let departing = match &letter {
+            Letter::Connection { ticket, .. } => Some(*ticket),
+            Letter::Peer(_) | Letter::Withdrawn { .. } => None,
+        };
+        match self.mailbox.post(target, letter) {
+            Posted::Queued => {
+                self.must_ring(target);
+                departing.into_iter().for_each(|ticket| self.send_descriptor(ticket));
+                None
+            }
+            Posted::Refused(letter) => Some(letter),
         }
     }
 
@@ -302,22 +331,19 @@ impl Loop {
     fn post_overflow(&mut self) {
         for shard in 0..self.overflow.len() {
             let target = ShardId(shard as u16);
-            if self.mailbox.is_gone(target) {
-                // It ends with the process; so do its topics.
-                self.overflow[shard].clear();
-            }
-            let mut posted = false;
-            while let Some(letter) = self.overflow[shard].pop_front() {
-                match self.mailbox.post(target, letter) {
-                    Posted::Queued => posted = true,
-                    Posted::Refused(letter) => {
-                        self.overflow[shard].push_front(letter);
-                        break;
+            if !self.overflow[shard].is_empty() && self.mailbox.is_gone(target) {
+                // It ends with the process; so do its topics. Connections that were to go there are refused.
+                for letter in std::mem::take(&mut self.overflow[shard]) {
+                    if let Letter::Connection { ticket, .. } = letter {
+                        self.give_up_hand_over(ticket);
                     }
                 }
             }
-            if posted {
-                self.must_ring(target);
+            while let Some(letter) = self.overflow[shard].pop_front() {
+                if let Some(letter) = self.post(target, letter) {
+                    self.overflow[shard].push_front(letter);
+                    break;
+                }
             }
         }
     }

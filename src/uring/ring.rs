@@ -75,6 +75,8 @@ pub(super) struct Ring {
     backlog: VecDeque<squeue::Entry>,
     /// Submissions whose last completion has not been reaped.
     in_flight: usize,
+    /// Completions a wait gathers.
+    completions_per_turn: usize,
     /// The kernel can gather completions for a while (Linux 6.12).
     gathers: bool,
     /// The last `reap` found something.
@@ -106,12 +108,18 @@ impl Ring {
             ring,
             backlog: VecDeque::new(),
             in_flight: 0,
+            completions_per_turn: COMPLETIONS_PER_TURN,
             gathers,
             busy: false,
             overflowing: false,
             overflows: 0,
             enters: 0,
         })
+    }
+
+    /// Gathers for at most half as many receives as there are buffers: an enter may run twice as many.
+    pub(super) fn gather_for(&mut self, receive_buffers: u16) {
+        self.completions_per_turn = COMPLETIONS_PER_TURN.min(usize::from(receive_buffers) / 2);
     }
 
     pub(super) fn io_uring(&self) -> &IoUring {
@@ -239,8 +247,8 @@ impl Ring {
         let gather_time = timeout.min(TURN_GATHER_TIME);
         let (want, timeout) = match (self.backlog.is_empty(), self.gathers, self.busy) {
             (false, _, _) => (0, timeout),
-            (true, true, _) => (COMPLETIONS_PER_TURN, timeout),
-            (true, false, true) => (COMPLETIONS_PER_TURN, gather_time),
+            (true, true, _) => (self.completions_per_turn, timeout),
+            (true, false, true) => (self.completions_per_turn, gather_time),
             (true, false, false) => (1, timeout),
         };
         let timespec = Timespec::from(timeout);
