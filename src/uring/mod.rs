@@ -86,8 +86,10 @@ pub struct Loop {
     addresses: Arc<Addresses>,
     /// Counted addresses by slot; empty when they are not counted.
     address_by_slot: Vec<Option<IpAddr>>,
-    /// Connections whose next receive is due.
+    /// Connections on which something has to be armed.
     receives: Vec<ConnId>,
+    /// Among what was submitted last are receives that complete at once.
+    receives_now: bool,
     /// Connections whose receive found no buffer.
     starved: VecDeque<ConnId>,
     /// Rings of all shards.
@@ -137,6 +139,7 @@ impl Loop {
             addresses,
             address_by_slot: Vec::new(),
             receives: Vec::new(),
+            receives_now: false,
             starved: VecDeque::new(),
             peers: Vec::new(),
             posted_to: Vec::new(),
@@ -224,6 +227,7 @@ impl Loop {
         let conn = completion.token.conn();
         match completion.token.operation {
             Operation::Receive => self.received(conn, completion),
+            Operation::Poll => self.polled(conn, completion),
             Operation::Send => self.sent(conn, completion),
             Operation::Shutdown => self.settle(conn),
             Operation::Close => self.descriptor_closed(conn),
@@ -368,7 +372,11 @@ impl Loop {
 
     /// How long the loop may sleep, seen from `now`, which is later than the begin of the turn.
     fn sleep_time(&self, now: Instant) -> Duration {
-        if !self.receives.is_empty() || !self.starved.is_empty() || !self.posted_to.is_empty() {
+        if !self.receives.is_empty()
+            || !self.starved.is_empty()
+            || !self.posted_to.is_empty()
+            || self.receives_now
+        {
             return Duration::ZERO;
         }
         [self.shard.poll_timeout(), self.driver.acceptor.wakes_at()]

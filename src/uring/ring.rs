@@ -33,6 +33,17 @@ impl From<Descriptor> for types::Fixed {
     }
 }
 
+/// How much one submission receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// One buffer, when something comes.
+    One,
+    /// One buffer of what is there; `EAGAIN` if nothing is.
+    Now,
+    /// Buffer after buffer, until something ends it.
+    Many,
+}
+
 /// How a `shutdown` ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ShutdownSides {
@@ -55,6 +66,11 @@ impl Completion {
     /// Further completions of the same submission follow.
     pub(super) fn more(&self) -> bool {
         cqueue::more(self.flags)
+    }
+
+    /// More was there than this receive took.
+    pub(super) fn left_some(&self) -> bool {
+        cqueue::sock_nonempty(self.flags)
     }
 
     /// The receive buffer that it returns.
@@ -170,17 +186,29 @@ impl Ring {
         }
     }
 
-    /// Receives into a provided buffer: once, or until something ends it.
-    pub(super) fn receive(&mut self, descriptor: Descriptor, multishot: bool, token: Token) {
+    /// Receives into a provided buffer, or buffers.
+    pub(super) fn receive(&mut self, descriptor: Descriptor, receive: Receive, token: Token) {
         let descriptor = types::Fixed::from(descriptor);
-        let entry = if multishot {
-            opcode::RecvMulti::new(descriptor, GROUP).build()
-        } else {
-            let receive = opcode::Recv::new(descriptor, std::ptr::null_mut(), 0).buf_group(GROUP).build();
-            receive.flags(squeue::Flags::BUFFER_SELECT)
+        let one = |flags| {
+            let receive = opcode::Recv::new(descriptor, std::ptr::null_mut(), 0).buf_group(GROUP);
+            receive.flags(flags).build().flags(squeue::Flags::BUFFER_SELECT)
+        };
+        let entry = match receive {
+            Receive::One => one(0),
+            Receive::Now => one(libc::MSG_DONTWAIT),
+            Receive::Many => opcode::RecvMulti::new(descriptor, GROUP).build(),
         };
         // SAFETY: it points at nothing; the buffers of the group outlive the ring's operations (see `Driver`).
         unsafe { self.push(entry, token) }
+    }
+
+    /// Tells, until it is cancelled, whenever something comes: bytes, the end of the stream, an error. It tells at once if
+    /// something is there already.
+    pub(super) fn poll(&mut self, descriptor: Descriptor, token: Token) {
+        let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+        let poll = opcode::PollAdd::new(types::Fixed::from(descriptor), events).multi(true);
+        // SAFETY: it points at nothing.
+        unsafe { self.push(poll.build(), token) }
     }
 
     pub(super) fn shutdown(&mut self, descriptor: Descriptor, sides: ShutdownSides, token: Token) {
