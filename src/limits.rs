@@ -221,14 +221,14 @@ pub const GIVEN_UP_FOR: Duration = Duration::from_secs(1);
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// The same with many shards per CPU.
-pub const RECEIVE_BUFFERS_MIN: u16 = 64;
+pub const RECEIVE_BUFFERS_MIN: u16 = 32;
 /// See `RECEIVE_BUFFERS`.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
 /// Completion queue entries of a shard's ring.
 pub const COMPLETION_QUEUE_ENTRIES: u32 = 64 * 1024;
 /// The same with many shards per CPU. A kernel since 6.14 posts at most as many at a time as are waited for; on an older one, a
 /// queue that overflows ends receives, which are armed again.
-pub const COMPLETION_QUEUE_ENTRIES_MIN: u32 = 8 * 1024;
+pub const COMPLETION_QUEUE_ENTRIES_MIN: u32 = 4 * 1024;
 /// Submission queue entries of a shard's ring.
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 4096;
 /// The same with many shards per CPU: the sends of a few games' ticks.
@@ -248,6 +248,9 @@ pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 pub const COMPLETIONS_PER_TURN: usize = 512;
 /// … but no longer than this: the price that a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
+/// The same with very many shards per CPU, each of which would otherwise wake for every few messages: with 32 a millisecond cost
+/// twice the CPU per frame.
+pub const TURN_GATHER_TIME_MAX: Duration = Duration::from_millis(8);
 /// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
 /// completions are looked at, and with them the memory of the pool of sends.
 pub const SENDS_PER_TURN: usize = 1024;

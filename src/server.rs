@@ -126,6 +126,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
         submissions: queues.submissions,
         completions: queues.completions,
         receive_buffers: queues.receive_buffers,
+        gather_time: queues.gather_time,
     };
     let settings = Arc::new(config.settings);
     let addresses = Arc::new(Addresses::default());

@@ -3,12 +3,14 @@
 //! Each shard's ring has a descriptor table of its own, capped at `RLIMIT_NOFILE`; so more shards hold more connections, also
 //! more shards than CPUs. Games fall on shards by hash, so no shard gets exactly its share: each has room for a quarter more.
 
+use std::time::Duration;
+
 use super::error::ConfigError;
 use crate::limits::{
     COMPLETION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES_MIN, CONNECTION_KERNEL_BYTES,
     CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_MAX,
     MAILBOX_LETTERS_MIN, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN, SHARDS_MAX, SUBMISSION_QUEUE_ENTRIES,
-    SUBMISSION_QUEUE_ENTRIES_MIN,
+    SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
 };
 use crate::machine::Resources;
 
@@ -51,6 +53,8 @@ pub struct Queues {
     pub receive_buffers: u16,
     /// Letters in the queue from one shard to another.
     pub letters: usize,
+    /// How long a loop gathers completions before it turns.
+    pub gather_time: Duration,
 }
 
 impl Queues {
@@ -64,6 +68,8 @@ impl Queues {
                 as u16,
             letters: (2 * MAILBOX_LETTERS_MAX / usize::from(shards.max(1)))
                 .clamp(MAILBOX_LETTERS_MIN, MAILBOX_LETTERS_MAX),
+            gather_time: (TURN_GATHER_TIME * shards_per_cpu / 4)
+                .clamp(TURN_GATHER_TIME, TURN_GATHER_TIME_MAX),
         }
     }
 }
@@ -180,8 +186,9 @@ mod tests {
         let capacity = planned(Some(1_000_000), None, 20_000).unwrap();
         assert_eq!(capacity.shards, 63);
         assert_eq!((capacity.connections_per_shard, capacity.table_entries), (19_843, 19_907));
-        let Queues { submissions, completions, receive_buffers, letters } = capacity.queues;
-        assert_eq!((submissions, completions, receive_buffers, letters), (256, 8_192, 64, 32));
+        let Queues { submissions, completions, receive_buffers, letters, gather_time } = capacity.queues;
+        assert_eq!((submissions, completions, receive_buffers, letters), (256, 4_096, 32, 32));
+        assert_eq!(gather_time, Duration::from_millis(8));
         let roomy = planned(Some(1_000_000), None, 1 << 20).unwrap();
         assert_eq!((roomy.shards, roomy.connections_per_shard), (2, 625_000));
         assert_eq!(roomy.queues, Queues::new(2, 2));
@@ -189,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_shard_per_cpu_has_queues_of_full_size() {
-        let Queues { submissions, completions, receive_buffers, letters } = Queues::new(2, 2);
+        let Queues { submissions, completions, receive_buffers, letters, gather_time } = Queues::new(2, 2);
+        assert_eq!(gather_time, TURN_GATHER_TIME);
         assert_eq!(
             (submissions, completions, receive_buffers, letters),
             (SUBMISSION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES, RECEIVE_BUFFERS, MAILBOX_LETTERS_MAX)

@@ -35,7 +35,7 @@ impl Driver {
             completions: settings.completions,
             descriptors: settings.connections,
         })?;
-        ring.gather_for(settings.receive_buffers);
+        ring.gather(settings.gather_time, settings.receive_buffers);
         let failed = |step| move |source| RingError::Setup { step, source };
         let bytes = limits::RECEIVE_BUFFER_BYTES;
         let mut buffers = Buffers::new(settings.receive_buffers, bytes, Protection::of_this_build())

@@ -460,6 +460,7 @@ fn a_dropped_driver_leaves_nothing_in_flight() {
         submissions: 64,
         completions: 256,
         receive_buffers: 8,
+        gather_time: Duration::from_millis(1),
     };
     let mut driver = Driver::new(settings, listener).unwrap();
     let metrics = crate::metrics::ShardMetrics::default();

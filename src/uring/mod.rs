@@ -69,6 +69,8 @@ pub struct LoopSettings {
     pub completions: u32,
     /// Receive buffers, a power of two.
     pub receive_buffers: u16,
+    /// How long it gathers completions before it turns.
+    pub gather_time: Duration,
 }
 
 /// One shard's ring, and the shard.

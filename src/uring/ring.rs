@@ -91,8 +91,10 @@ pub(super) struct Ring {
     backlog: VecDeque<squeue::Entry>,
     /// Submissions whose last completion has not been reaped.
     in_flight: usize,
-    /// Completions a wait gathers.
+    /// Completions a wait gathers …
     completions_per_turn: usize,
+    /// … for so long.
+    gather_time: Duration,
     /// The kernel can gather completions for a while (Linux 6.12).
     gathers: bool,
     /// The last `reap` found something.
@@ -125,6 +127,7 @@ impl Ring {
             backlog: VecDeque::new(),
             in_flight: 0,
             completions_per_turn: COMPLETIONS_PER_TURN,
+            gather_time: TURN_GATHER_TIME,
             gathers,
             busy: false,
             overflowing: false,
@@ -133,8 +136,10 @@ impl Ring {
         })
     }
 
-    /// Gathers for at most half as many receives as there are buffers: an enter may run twice as many.
-    pub(super) fn gather_for(&mut self, receive_buffers: u16) {
+    /// Sets how long completions are gathered, and for at most half as many receives as there are buffers: an enter may run twice
+    /// as many.
+    pub(super) fn gather(&mut self, time: Duration, receive_buffers: u16) {
+        self.gather_time = time;
         self.completions_per_turn = COMPLETIONS_PER_TURN.min(usize::from(receive_buffers) / 2);
     }
 
@@ -272,7 +277,7 @@ impl Ring {
     /// together are waited for together.
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), RingError> {
         self.flush_backlog();
-        let gather_time = timeout.min(TURN_GATHER_TIME);
+        let gather_time = timeout.min(self.gather_time);
         let (want, timeout) = match (self.backlog.is_empty(), self.gathers, self.busy) {
             (false, _, _) => (0, timeout),
             (true, true, _) => (self.completions_per_turn, timeout),
