@@ -165,6 +165,7 @@ impl Loop {
         let ended = !completion.more();
         if ended {
             socket.flags.lower(Flag::Polling);
+            self.metrics.connections_parked.subtract(1);
         }
         if completion.error().is_none() {
             socket.flags.raise(Flag::Readable);
@@ -213,6 +214,7 @@ impl Loop {
                 Arming::Many => Receive::Many,
                 Arming::Poll => {
                     socket.flags.raise(Flag::Polling);
+                    self.metrics.connections_parked.add(1);
                     self.driver.ring.poll(socket.descriptor, Token::of(Operation::Poll, conn));
                     continue;
                 }

@@ -17,6 +17,8 @@ mod driver;
 #[cfg(test)]
 mod kernel_tests;
 mod listener;
+#[cfg(test)]
+mod loop_tests;
 mod op;
 mod probe;
 mod ring;
@@ -100,6 +102,8 @@ pub struct Loop {
     posted_to: Vec<ShardId>,
     /// By shard, what waits for room in its mailbox, in order.
     overflow: Vec<VecDeque<Letter>>,
+    /// How many that are, over all shards.
+    letters_waiting: usize,
     /// Letters that did not fit and must not be lost.
     withdrawals: Vec<(ShardId, Ticket)>,
     sweep_at: Instant,
@@ -146,6 +150,7 @@ impl Loop {
             peers: Vec::new(),
             posted_to: Vec::new(),
             overflow: Vec::new(),
+            letters_waiting: 0,
             withdrawals: Vec::new(),
             sweep_at: Instant::default(),
             swept: 0,
@@ -307,13 +312,14 @@ impl Loop {
 
     /// Posts a letter, or lets it wait behind those that wait already.
     fn post_or_wait(&mut self, target: ShardId, letter: Letter) {
-        let waiting = &mut self.overflow[usize::from(target.0)];
-        if waiting.is_empty() {
-            if let Some(letter) = self.post(target, letter) {
-                self.overflow[usize::from(target.0)].push_back(letter);
-            }
-        } else {
-            waiting.push_back(letter);
+        let refused = match self.overflow[usize::from(target.0)].is_empty() {
+            true => self.post(target, letter),
+            false => Some(letter),
+        };
+        if let Some(letter) = refused {
+            self.overflow[usize::from(target.0)].push_back(letter);
+            self.letters_waiting += 1;
+            self.metrics.letters_waited.increment();
         }
     }
 
@@ -335,11 +341,15 @@ impl Loop {
 
     /// Posts what waits for room in a mailbox, in order.
     fn post_overflow(&mut self) {
+        if self.letters_waiting == 0 {
+            return;
+        }
         for shard in 0..self.overflow.len() {
             let target = ShardId(shard as u16);
             if !self.overflow[shard].is_empty() && self.mailbox.is_gone(target) {
                 // It ends with the process; so do its topics. Connections that were to go there are refused.
                 for letter in std::mem::take(&mut self.overflow[shard]) {
+                    self.letters_waiting -= 1;
                     if let Letter::Connection { ticket, .. } = letter {
                         self.give_up_hand_over(ticket);
                     }
@@ -350,6 +360,7 @@ impl Loop {
                     self.overflow[shard].push_front(letter);
                     break;
                 }
+                self.letters_waiting -= 1;
             }
         }
     }
@@ -386,7 +397,7 @@ impl Loop {
             .flatten()
             .map(|due| due.since(now))
             .fold(limits::TURN_INTERVAL_MAX, Duration::min)
-            .min(if self.overflow.iter().all(VecDeque::is_empty) { Duration::MAX } else { OVERFLOW_RETRY })
+            .min(if self.letters_waiting == 0 { Duration::MAX } else { OVERFLOW_RETRY })
     }
 }
 
