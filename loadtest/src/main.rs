@@ -18,6 +18,8 @@ mod frames;
 mod handshake;
 mod idle;
 mod limits;
+#[allow(dead_code, reason = "built upon in the next commits")]
+mod measurement;
 mod play;
 mod report;
 mod rooms;
