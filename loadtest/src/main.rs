@@ -20,6 +20,7 @@ mod idle;
 mod limits;
 #[allow(dead_code, reason = "built upon in the next commits")]
 mod measurement;
+mod moves;
 mod play;
 mod report;
 mod rooms;
