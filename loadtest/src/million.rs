@@ -142,6 +142,8 @@ fn observe(
     progress: &ProgressBar,
 ) -> anyhow::Result<(Outcome, Vec<String>)> {
     let &MillionSettings { connections, players, active_games, .. } = settings;
+    // In huge pages every ring's little memory takes some MiB. A kernel that cannot switch them off is sparing otherwise.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let descriptors = raise_descriptors(connections.into());
     let layout = Layout::new(connections, players, active_games, descriptors)?;
     let site = match &settings.relay {
