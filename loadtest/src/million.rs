@@ -35,7 +35,7 @@ use crate::server::Server;
 use crate::target::Target;
 use crate::tokens::Tokens;
 use crate::told::Closes;
-use crew::{JOINING_MAX, Part, Phase, Shared, Tallies, play};
+use crew::{MOVING_MAX, Part, Phase, Shared, Tallies, play};
 use demands::{Demand, Supply};
 use kernel::{Growth, Kernel};
 use layout::Layout;
@@ -135,7 +135,8 @@ pub fn bar(connections: u32) -> ProgressBar {
     ProgressBar::new(connections.into()).with_style(style.expect("the template is constant and valid"))
 }
 
-/// Runs it to its end or to an interruption. The texts are what was changed on this machine meanwhile.
+/// Runs it to its end or to an interruption. The texts are what was changed on this machine meanwhile, and how a relay of our own
+/// did not end.
 fn observe(
     settings: &MillionSettings,
     interrupted: &AtomicBool,
@@ -175,8 +176,7 @@ fn observe(
     let sources = |first: u32| site.loopback.then_some(Sources { first, per_address });
 
     let shared = Shared::default();
-    let mut watch =
-        Watch::new(&shared, own.as_mut(), &server, layout, settings.ramp_per_s, interrupted, progress);
+    let mut watch = Watch::new(&shared, own.as_mut(), &server, layout, interrupted, progress);
     let times = Times { quiet: settings.quiet, hold: settings.hold };
     let (mut seen, tallies) = std::thread::scope(|scope| {
         let parts = (0..layout.rings()).map(|ring| part(settings, layout, ring, &target, sources));
@@ -193,12 +193,13 @@ fn observe(
     })?;
     watch.read_after(&mut seen);
     seen.left = seen.kernel_growth(2);
+    let mut notes: Vec<String> = wide_ports.iter().map(WidePorts::told).collect();
     if let Some(relay) = own {
-        relay.stop()?;
+        // What was measured is not lost by it.
+        notes.extend(relay.stop().err().map(|error| format!("{error:#}")));
         seen.left = Kernel::sample_settled(Some(&kernel_first)).growth(&kernel_first);
     }
     progress.finish_and_clear();
-    let notes = wide_ports.iter().map(WidePorts::told).collect();
     Ok((Outcome { layout, tallies, seen, local: site.local }, notes))
 }
 
@@ -245,7 +246,7 @@ fn demand(layout: Layout, site: Site, descriptors: u64) -> Demand {
     Demand {
         connections,
         players: layout.players.into(),
-        busy: u64::from(JOINING_MAX.min(layout.connections())) + u64::from(layout.active_players()),
+        busy: u64::from(MOVING_MAX.min(layout.connections())) + u64::from(layout.active_players()),
         rings: layout.rings().into(),
         relay_rings: site.local.then(|| connections.div_ceil(descriptors.max(1)).max(1) * 3 / 2),
         loopback: site.loopback,

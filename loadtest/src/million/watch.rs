@@ -23,7 +23,7 @@ const SETTLE_NS: u64 = 1_000_000_000;
 const START_DELAY_NS: u64 = 200_000_000;
 /// From the first move to the window.
 const WARM_UP_NS: u64 = 1_000_000_000;
-/// Until all threads have ended after the last goodbye was due.
+/// When nobody has said goodbye or ended for so long, those that are left are dropped.
 const CLOSE_NS: u64 = 10_000_000_000;
 /// Of a relay that is not our own: when so few of those that were there are left, it has died.
 const LEFT_SHARE_MIN: f64 = 0.5;
@@ -83,8 +83,6 @@ pub struct Watch<'a> {
     pub server: &'a Server,
     /// Who is where.
     pub layout: Layout,
-    /// Connections per second.
-    pub ramp_per_s: f64,
     /// Set by a signal.
     pub interrupted: &'a AtomicBool,
     /// Phase, connections, rate.
@@ -107,11 +105,10 @@ impl<'a> Watch<'a> {
         relay: Option<&'a mut Relay>,
         server: &'a Server,
         layout: Layout,
-        ramp_per_s: f64,
         interrupted: &'a AtomicBool,
         bar: &'a ProgressBar,
     ) -> Self {
-        Self { shared, relay, server, layout, ramp_per_s, interrupted, bar, held: 0, held_max: 0 }
+        Self { shared, relay, server, layout, interrupted, bar, held: 0, held_max: 0 }
     }
 
     /// From the first connect to the last goodbye. An error: nothing can be said, or the relay has died.
@@ -219,9 +216,12 @@ impl<'a> Watch<'a> {
         let begun_ns = clock::now_ns();
         self.shared.begun_ns.store(begun_ns, Relaxed);
         self.shared.enter(Phase::Close);
-        let pace_ns = (f64::from(self.layout.connections()) / self.ramp_per_s * 1e9) as u64;
-        let deadline_ns = begun_ns + pace_ns + CLOSE_NS;
-        while crew.iter().any(|thread| !thread.is_finished()) && clock::now_ns() < deadline_ns {
+        let (mut last, mut progress_ns) = ((0, 0), begun_ns);
+        while crew.iter().any(|thread| !thread.is_finished()) && clock::now_ns() < progress_ns + CLOSE_NS {
+            let now = (self.shared.open.load(Relaxed), self.shared.in_motion.load(Relaxed));
+            if now != last {
+                (last, progress_ns) = (now, clock::now_ns());
+            }
             self.show();
             std::thread::sleep(LOOK_INTERVAL);
             self.fail_if_dead()?;
@@ -285,12 +285,12 @@ impl<'a> Watch<'a> {
     }
 
     fn show(&self) {
-        let (open, joining) = (self.shared.open.load(Relaxed), self.shared.joining.load(Relaxed));
+        let (open, in_motion) = (self.shared.open.load(Relaxed), self.shared.in_motion.load(Relaxed));
         self.bar.set_position(u64::from(open));
         let elapsed_s = clock::now_ns().saturating_sub(self.shared.begun_ns.load(Relaxed)) as f64 / 1e9;
         self.bar.set_message(match self.shared.phase() {
             Phase::Ramp if elapsed_s > 0.0 && elapsed_s < 1e6 => {
-                format!("{joining} joining, {:.0}/s", f64::from(open) / elapsed_s)
+                format!("{in_motion} joining, {:.0}/s", f64::from(open) / elapsed_s)
             }
             Phase::Hold => format!("{} frames", self.shared.frames.load(Relaxed)),
             Phase::Ramp | Phase::Preparing | Phase::Quiet | Phase::Close | Phase::Abort => String::new(),
