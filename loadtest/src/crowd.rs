@@ -111,6 +111,7 @@ pub struct Crowd {
     joining: u32,
     joined: u32,
     open: u32,
+    leaving: u32,
     ended: u32,
     /// Connections before this one have said goodbye, if they had joined.
     goodbyes: u32,
@@ -209,6 +210,7 @@ impl Crowd {
             joining: 0,
             joined: 0,
             open: 0,
+            leaving: 0,
             ended: 0,
             goodbyes: 0,
             closing: false,
@@ -296,6 +298,11 @@ impl Crowd {
     /// How many are between their start and their join.
     pub fn joining(&self) -> u32 {
         self.joining
+    }
+
+    /// How many are between their goodbye and their end.
+    pub fn leaving(&self) -> u32 {
+        self.leaving
     }
 
     /// How many have joined, whether or not they are still there.
@@ -631,8 +638,10 @@ impl Crowd {
         match connection.stage {
             Stage::Connecting | Stage::Joining => self.joining -= 1,
             Stage::Joined => self.open -= 1,
-            Stage::Unstarted | Stage::Closing | Stage::Ended => {}
+            Stage::Closing => self.leaving -= 1,
+            Stage::Unstarted | Stage::Ended => {}
         }
+        self.leaving += u32::from(stage == Stage::Closing);
         self.ended += u32::from(stage == Stage::Ended && connection.stage != Stage::Ended);
         connection.stage = stage;
     }
