@@ -2,7 +2,7 @@
 //!
 //! Bottom up: bytes (`handshake`, `frames`; `tokens` and the `dialect`s; `client`); what is measured (`counters`, `schedule`,
 //! `views`, `told`, `figures`, `assertions`); the kernel (`clock`, `uring`, `server`, `limits`); the connections of a thread
-//! (`crowd`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`) and their `report`.
+//! (`crowd`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`; `scaling`) and their `report`.
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
@@ -23,6 +23,7 @@ mod measurement;
 mod play;
 mod report;
 mod rooms;
+mod scaling;
 mod schedule;
 mod server;
 mod storm;
@@ -71,5 +72,8 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Rooms(arguments) => rooms::run(arguments, &interrupted),
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
+        Command::Scaling(arguments) => scaling::run(arguments, &interrupted, &mut |connections| {
+            anyhow::bail!("{connections} connections cannot be measured in this build")
+        }),
     }
 }
