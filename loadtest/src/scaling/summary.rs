@@ -72,31 +72,44 @@ pub fn sentence(record: &Record) -> String {
         1 => "1 core".to_owned(),
         cores => format!("{cores} cores"),
     };
+    let rate =
+        part(last.ramp_per_s, count, "per second").map(|rate| format!(" at {rate}")).unwrap_or_default();
     let mut parts = vec![format!(
-        "{joined} players joined one relay at {} per second on a machine of {cores}, relay and clients together; {} were refused, {} dropped",
-        count(last.ramp_per_s),
+        "{joined} players joined one relay{rate} on a machine of {cores}, relay and clients together; {} were refused, {} dropped",
         count(last.refused as f64),
         count(last.dropped as f64),
     )];
-    parts.push(format!(
-        "each takes {} bytes of the relay's memory and {} bytes of the kernel's, all together {} cores while nobody moves",
-        count(last.user_bytes_per_player),
-        count(last.kernel_bytes_per_connection),
-        short(last.idle_cpu_cores),
-    ));
-    if last.frames > 0 {
-        parts.push(format!(
-            "the {} active ones see moves at an age of {} (p50) and {} (p99)",
-            count(f64::from(last.active_players)),
-            figures::text(last.p50_us, Unit::Duration),
-            figures::text(last.p99_us, Unit::Duration),
-        ));
+    let memory = [
+        part(last.user_bytes_per_player, count, "bytes of the relay's memory"),
+        part(last.kernel_bytes_per_connection, count, "bytes of the kernel's"),
+    ];
+    let memory: Vec<_> = memory.into_iter().flatten().collect();
+    if !memory.is_empty() {
+        parts.push(format!("each takes {}", memory.join(" and ")));
+    }
+    parts.extend(part(last.idle_cpu_cores, short, "cores are busy with all of them while nobody moves"));
+    let ages = [
+        part(last.age_us(last.p50_us), duration, "(p50)"),
+        part(last.age_us(last.p99_us), duration, "(p99)"),
+    ];
+    if let [Some(half), Some(most)] = ages {
+        let active = count(f64::from(last.active_players));
+        parts.push(format!("the {active} active ones see moves at an age of {half} and {most}"));
     }
     if let Ok((flat, base)) = flat(record) {
         let base = size(base.connections);
         parts.push(format!("a delivered frame costs {} × the CPU of one among {base}", short(flat)));
     }
     parts.join("; ") + "."
+}
+
+/// A number with what it counts; `None` where it is not known.
+fn part(value: f64, text: fn(f64) -> String, unit: &str) -> Option<String> {
+    value.is_finite().then(|| format!("{} {unit}", text(value)))
+}
+
+fn duration(us: f64) -> String {
+    figures::text(us, Unit::Duration)
 }
 
 /// Why it is not all that was planned; `None` if it is.
@@ -169,11 +182,17 @@ mod tests {
         assert_eq!(
             sentence(&record),
             "1,000,000 players joined one relay at 18,700 per second on a machine of 2 cores, relay and clients together; \
-             0 were refused, 0 dropped; each takes 305 bytes of the relay's memory and 4,096 bytes of the kernel's, all \
-             together 0.294 cores while nobody moves; the 5,000 active ones see moves at an age of 105.13 ms (p50) and \
+             0 were refused, 0 dropped; each takes 305 bytes of the relay's memory and 4,096 bytes of the kernel's; 0.294 cores \
+             are busy with all of them while nobody moves; the 5,000 active ones see moves at an age of 105.13 ms (p50) and \
              231.21 ms (p99); a delivered frame costs 1.15 × the CPU of one among 10k."
         );
         record.measurements[3].joined = 999_725;
+        record.measurements[3].user_bytes_per_player = f64::NAN;
+        assert!(
+            sentence(&record).contains("each takes 4,096 bytes of the kernel's; 0.294"),
+            "{}",
+            sentence(&record)
+        );
         assert!(sentence(&record).starts_with("999,725 of 1,000,000 players"), "{}", sentence(&record));
     }
 
