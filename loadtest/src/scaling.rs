@@ -1,5 +1,6 @@
 //! `scaling`: the same run at a thousand, ten thousand, … a million connections, as a page of charts and as JSON.
 
+mod axis;
 mod charts;
 mod page;
 mod record;

@@ -2,15 +2,13 @@
 //!
 //! The page recolours them in the dark: `page.css` names the colours below.
 
-use std::ops::Range;
-
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::FontDesc;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::text::{short, size, tick};
+use super::axis::Sizes;
+use super::text::{short, tick};
 use crate::measurement::Measurement;
 
 const CARD: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
@@ -172,7 +170,7 @@ fn draw_frame<'a, 'b>(
         }
     }
 
-    let sizes = Sizes(measurements.iter().map(|at| at.connections).collect());
+    let sizes = Sizes::new(measurements.iter().map(|at| at.connections).collect());
     let mut plot = ChartBuilder::on(root)
         .margin_top(if legend { 80 } else { 60 })
         .margin_right(if plan.shape == Shape::Stack { 40 } else { 16 })
@@ -242,6 +240,7 @@ fn draw_stack(
     let nearest = middles.windows(2).map(|pair| pair[1] - pair[0]).min();
     let half = (nearest.unwrap_or(i32::MAX) / 2).clamp(2, BAR_WIDTH_MAX_PX) / 2;
     for (&middle, at) in middles.iter().zip(measurements) {
+        let axis = plot.backend_coord(&(at.connections, 0.0)).1;
         let mut sum = 0.0;
         for series in plan.series {
             let value = (series.value)(at);
@@ -262,44 +261,15 @@ fn draw_stack(
                 (middle + half + 4, series.color, HPos::Left)
             };
             let style = font(TEXT_PX, color, FontStyle::Bold).pos(Pos::new(horizontal, VPos::Center));
-            root.draw(&Text::new(text, (x, i32::midpoint(top, bottom)), style))?;
+            // Not into the axis.
+            let y = i32::midpoint(top, bottom).min(axis - 9);
+            root.draw(&Text::new(text, (x, y), style))?;
         }
         let above = (middle, plot.backend_coord(&(at.connections, sum)).1 - 8);
         let style = font(TEXT_PX, INK, FontStyle::Bold).pos(Pos::new(HPos::Center, VPos::Bottom));
         root.draw(&Text::new(short(sum), above, style))?;
     }
     Ok(())
-}
-
-/// The horizontal axis: logarithmic, with a label at each size that was measured. At least one, rising, from 1.
-struct Sizes(Vec<u32>);
-
-impl Ranged for Sizes {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = u32;
-
-    fn map(&self, value: &u32, (left, right): (i32, i32)) -> i32 {
-        let [first, last, at] =
-            [self.0[0], self.0[self.0.len() - 1], *value].map(|size| f64::from(size).log10());
-        // Half a step of margin at both ends, for what stands at the first and the last size.
-        let margin = if first < last { (last - first) / self.0.len() as f64 * 0.6 } else { 1.0 };
-        let share = (at - first + margin) / (last - first + 2.0 * margin);
-        left + (f64::from(right - left) * share).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<u32> {
-        self.0.clone()
-    }
-
-    fn range(&self) -> Range<u32> {
-        self.0[0]..self.0[self.0.len() - 1]
-    }
-}
-
-impl ValueFormatter<u32> for Sizes {
-    fn format_ext(&self, value: &u32) -> String {
-        size(*value)
-    }
 }
 
 /// The end of the vertical axis: a quarter above the highest value, which has its number there.
