@@ -18,6 +18,7 @@ mod frames;
 mod handshake;
 mod idle;
 mod limits;
+mod machine;
 #[allow(dead_code, reason = "built upon in the next commits")]
 mod measurement;
 mod play;

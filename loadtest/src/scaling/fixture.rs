@@ -1,6 +1,7 @@
 //! Measurements that nobody measured, for tests: of a plausible size, each number another.
 
-use super::record::{Machine, Record};
+use super::record::Record;
+use crate::machine::Machine;
 use crate::measurement::Measurement;
 
 /// A whole run.

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::clock;
+use crate::machine::Machine;
 use crate::measurement::Measurement;
 
 /// A run; the JSON has these members.
@@ -30,19 +31,6 @@ pub struct Record {
     pub ended_by: Option<String>,
     /// One for each size that was measured, rising.
     pub measurements: Vec<Measurement>,
-}
-
-/// The machine that ran relay and load test.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Machine {
-    /// The processor's name.
-    pub cpu: String,
-    /// Those that this process may use.
-    pub cores: usize,
-    /// Memory, all of it.
-    pub memory_bytes: f64,
-    /// Name, release and architecture.
-    pub kernel: String,
 }
 
 impl Record {
@@ -93,28 +81,6 @@ impl Record {
         fs::write(&part, text)
             .and_then(|()| fs::rename(&part, path))
             .with_context(|| path.display().to_string())
-    }
-}
-
-impl Machine {
-    /// As `/proc` and `uname` tell it.
-    fn here() -> Self {
-        let value_of = |file: &str, key: &str| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-            lines.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
-        };
-        let memory = value_of("/proc/meminfo", "MemTotal");
-        let kibibytes = memory.and_then(|text| text.strip_suffix(" kB")?.parse::<f64>().ok());
-        let system = rustix::system::uname();
-        let [name, release, architecture] = [system.sysname(), system.release(), system.machine()]
-            .map(|text| text.to_string_lossy().into_owned());
-        Self {
-            cpu: value_of("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: kibibytes.unwrap_or(0.0) * 1024.0,
-            kernel: format!("{name} {release} {architecture}"),
-        }
     }
 }
 
@@ -175,7 +141,6 @@ mod tests {
     fn it_is_complete_with_the_last_planned_size() {
         let mut record = Record::begin(&[1000, 10_000]);
         assert!(record.date.ends_with('Z') && record.date.starts_with("20"), "{}", record.date);
-        assert!(record.machine.cores >= 1 && record.machine.kernel.starts_with("Linux "));
         record.add(fixture::measurement(1000));
         assert!(!record.complete);
         record.add(fixture::measurement(10_000));
