@@ -21,6 +21,7 @@ mod limits;
 mod machine;
 #[allow(dead_code, reason = "built upon in the next commits")]
 mod measurement;
+mod moves;
 mod play;
 mod report;
 mod rooms;
