@@ -74,7 +74,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Rooms(arguments) => rooms::run(arguments, &interrupted),
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
-        Command::Scaling(arguments) => scaling::run(arguments, &interrupted, &mut |connections| {
+        Command::Scaling(arguments) => scaling::run(arguments, &[], &interrupted, &mut |connections| {
             anyhow::bail!("{connections} connections cannot be measured in this build")
         }),
     }

@@ -31,8 +31,14 @@ const SMALLEST: u32 = 1000;
 /// Measures one size: from a number of connections to what they cost. Ends early, with or without an error, when interrupted.
 pub type Measure<'a> = &'a mut dyn FnMut(u32) -> anyhow::Result<Measurement>;
 
-/// Runs the scenario, or draws an earlier run again; whether all assertions hold.
-pub fn run(arguments: &Scaling, interrupted: &AtomicBool, measure: Measure<'_>) -> anyhow::Result<bool> {
+/// Runs the scenario, or draws an earlier run again; whether all assertions hold. `settings`: name and value of what is the
+/// same at all sizes and decides what they cost, for the reader.
+pub fn run(
+    arguments: &Scaling,
+    settings: &[(&str, String)],
+    interrupted: &AtomicBool,
+    measure: Measure<'_>,
+) -> anyhow::Result<bool> {
     let assertions = assertions::parse(&arguments.assertions, SCALING)?;
     let files = Files::of(arguments)?;
     let mut failure = None;
@@ -41,7 +47,7 @@ pub fn run(arguments: &Scaling, interrupted: &AtomicBool, measure: Measure<'_>) 
         None => {
             let sizes = sizes(arguments)?;
             files.check()?;
-            let mut record = Record::begin(&sizes);
+            let mut record = Record::begin(&sizes, settings);
             failure = measure_all(&mut record, &files, interrupted, measure)?;
             record
         }

@@ -6,6 +6,9 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 
 use super::text::size;
 
+/// The part of the axis that a label needs for itself.
+const LABEL_SHARE: f64 = 0.1;
+
 /// Invariant: at least one size, rising, from 1.
 pub struct Sizes(Vec<u32>);
 
@@ -21,6 +24,15 @@ impl Sizes {
         );
         Self(sizes)
     }
+
+    /// Where a size stands, between 0 and 1.
+    fn share(&self, size: u32) -> f64 {
+        let [first, last, at] =
+            [self.0[0], self.0[self.0.len() - 1], size].map(|size| f64::from(size).log10());
+        // Half a step of margin at both ends, for what stands at the first and the last size.
+        let margin = if first < last { (last - first) / self.0.len() as f64 * 0.6 } else { 1.0 };
+        (at - first + margin) / (last - first + 2.0 * margin)
+    }
 }
 
 impl Ranged for Sizes {
@@ -28,16 +40,17 @@ impl Ranged for Sizes {
     type ValueType = u32;
 
     fn map(&self, value: &u32, (left, right): (i32, i32)) -> i32 {
-        let [first, last, at] =
-            [self.0[0], self.0[self.0.len() - 1], *value].map(|size| f64::from(size).log10());
-        // Half a step of margin at both ends, for what stands at the first and the last size.
-        let margin = if first < last { (last - first) / self.0.len() as f64 * 0.6 } else { 1.0 };
-        let share = (at - first + margin) / (last - first + 2.0 * margin);
-        left + (f64::from(right - left) * share).round() as i32
+        left + (f64::from(right - left) * self.share(*value)).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<u32> {
-        self.0.clone()
+        let mut labelled: Vec<u32> = Vec::new();
+        for &size in self.0.iter().rev() {
+            if labelled.last().is_none_or(|&next| self.share(next) - self.share(size) >= LABEL_SHARE) {
+                labelled.push(size);
+            }
+        }
+        labelled
     }
 
     fn range(&self) -> Range<u32> {
@@ -62,6 +75,13 @@ mod tests {
         assert_eq!([1000, 10_000, 100_000, 1_000_000].map(at), [450, 1450, 2450, 3450]);
         assert_eq!(at(31_623), 1950);
         assert_eq!(axis.format_ext(&100_000), "100k");
+    }
+
+    #[test]
+    fn labels_do_not_stand_on_each_other() {
+        let labels = |sizes: &[u32]| Sizes::new(sizes.to_vec()).key_points(4);
+        assert_eq!(labels(&[1000, 10_000, 100_000]), [100_000, 10_000, 1000]);
+        assert_eq!(labels(&[1000, 1100, 100_000, 100_001]), [100_001, 1100]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub fn record() -> Record {
             memory_bytes: 24.0 * 1_073_741_824.0,
             kernel: "Linux 6.18.0 x86_64".into(),
         },
+        settings: vec![("Pings".into(), "every 60 s & closed after 180 s".into())],
         complete: true,
         ended_by: None,
         measurements: planned.iter().map(|&connections| measurement(connections)).collect(),

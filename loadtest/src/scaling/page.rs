@@ -108,7 +108,10 @@ fn provenance(record: &Record) -> Markup {
     html! {
         section {
             h2 { "Where, when, and how to repeat it" }
-            dl.machine { @for (name, value) in lines { dt { (name) } dd { (value) } } }
+            dl.machine {
+                @for (name, value) in &lines { dt { (name) } dd { (value) } }
+                @for (name, value) in &record.settings { dt { (name) } dd { (value) } }
+            }
             pre { code { (record.command) } }
             p { "Relay and clients ran on this one machine, over its loopback interface." }
         }
