@@ -195,7 +195,7 @@ fn draw_frame<'a, 'b>(
     Ok(plot)
 }
 
-/// A point for every value, its number beside it: above, or below where a second line is above and there is room for it.
+/// A point for every value, its number beside it: above, or below where a second line is above.
 fn draw_lines(
     root: &Root<'_>,
     plot: &Plot<'_, '_>,
@@ -209,11 +209,9 @@ fn draw_lines(
         if points.len() > 1 {
             root.draw(&PathElement::new(points.clone(), series.color.stroke_width(2)))?;
         }
-        let lower = number + 1 < plan.series.len();
+        let below = number + 1 < plan.series.len();
         for (at, (&(x, y), (_, value))) in points.iter().zip(&known).enumerate() {
             root.draw(&Circle::new((x, y), 4, series.color.filled()))?;
-            let axis = plot.backend_coord(&(known[at].0, 0.0)).1;
-            let below = lower && y + 22 < axis;
             // Away from a steep line: to the left of one that rises, to the right of one that falls.
             let neighbour = |step: isize| at.checked_add_signed(step).and_then(|at| points.get(at));
             let steep = |step| neighbour(step).is_some_and(|&(_, other)| y - other > STEEP_PX);
