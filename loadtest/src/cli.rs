@@ -1,5 +1,8 @@
 //! The command line.
 
+mod million;
+mod scaling;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::dialect::DialectName;
 use crate::tokens::Tokens;
+
+pub use million::{Load, Million};
+pub use scaling::Scaling;
 
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
 #[derive(Debug, Parser)]
@@ -97,24 +103,6 @@ Example
       --assert 'joined==5000,stateless==0,presence_frames_per_s_max<=20,closed==0'
 ";
 
-const SCALING_HELP: &str = "\
-What is measured
-  The run of 'million', once for each number of connections: 1000, 10000, 100000, 1000000, as far
-  as --to goes. The result is one HTML page with charts and everything that is needed to repeat
-  it, and a JSON with the same name beside it. The JSON is written anew after each size, so that
-  an interrupted run keeps what it has; Ctrl-C leaves out the size that is being measured.
-
-Figures, as in the table and in --assert; of the largest size where nothing else is said:
-";
-
-const SCALING_EXAMPLE: &str = "
-Examples
-  corelay-loadtest scaling --to 1000000 \\
-      --assert 'flat<=1.5,kernel<=4300,user<=320,p99<=300ms,reach>=0.999,refused==0'
-  corelay-loadtest scaling --sizes 1000,10000 --out small.html
-  corelay-loadtest scaling --from-json corelay-scaling.json --charts docs/scaling   (draws again)
-";
-
 /// The scenarios.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -127,8 +115,11 @@ pub enum Command {
     /// Thousands of Phoenix clients join one topic at once: join latency, presence messages
     #[command(after_long_help = help(STORM_HELP, crate::figures::STORM, STORM_EXAMPLE))]
     Storm(Storm),
+    /// A million players in one relay, most of them silent: memory, processor time and latency
+    #[command(after_long_help = help(million::HELP, crate::figures::MILLION, million::EXAMPLE))]
+    Million(Million),
     /// One run for each number of connections up to a million: what grows, as a page of charts
-    #[command(after_long_help = help(SCALING_HELP, crate::figures::SCALING, SCALING_EXAMPLE))]
+    #[command(after_long_help = help(scaling::HELP, crate::figures::SCALING, scaling::EXAMPLE))]
     Scaling(Scaling),
 }
 
@@ -267,31 +258,8 @@ pub struct Storm {
     pub hold: Duration,
 }
 
-/// Arguments of `scaling`.
-#[derive(Clone, Debug, Args)]
-pub struct Scaling {
-    /// Largest number of connections; the sizes are 1000, 10000, … below it, and this
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub to: u32,
-    /// Numbers of connections, rising, instead of --to
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
-    pub sizes: Vec<u32>,
-    /// The page; the JSON goes beside it [default: corelay-scaling.html; with --from-json, beside that]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Write each chart as an SVG too, into this directory
-    #[arg(long, value_name = "DIR")]
-    pub charts: Option<PathBuf>,
-    /// Measure nothing; draw what an earlier run measured
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "sizes"])]
-    pub from_json: Option<PathBuf>,
-    /// Conditions on the result, such as 'flat<=1.5,p99<=300ms' (>= <= < > ==; durations in us, ms, s)
-    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
-    pub assertions: String,
-}
-
 fn help(about: &str, specs: &[crate::figures::Spec], example: &str) -> String {
-    let figures: String = specs.iter().map(|spec| format!("  {:<26}{}\n", spec.name, spec.about)).collect();
+    let figures: String = specs.iter().map(|spec| format!("  {:<28}{}\n", spec.name, spec.about)).collect();
     format!("{about}{figures}{example}\n{EXIT_CODES}")
 }
 

@@ -293,11 +293,6 @@ impl Crowd {
         self.plan.connections
     }
 
-    /// How many have been started.
-    pub fn started(&self) -> u32 {
-        self.started
-    }
-
     /// How many are between their start and their join.
     pub fn joining(&self) -> u32 {
         self.joining

@@ -2,7 +2,8 @@
 //!
 //! Bottom up: bytes (`handshake`, `frames`; `tokens` and the `dialect`s; `client`); what is measured (`counters`, `schedule`,
 //! `views`, `told`, `figures`, `assertions`); the kernel (`clock`, `uring`, `server`, `limits`); the connections of a thread
-//! (`crowd`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`; `scaling`) and their `report`.
+//! (`crowd`, `moves`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`; `million`, which gives a `measurement`,
+//! and `scaling`, which compares them) and their `report`.
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
@@ -19,8 +20,8 @@ mod handshake;
 mod idle;
 mod limits;
 mod machine;
-#[allow(dead_code, reason = "built upon in the next commits")]
 mod measurement;
+mod million;
 mod moves;
 mod play;
 mod report;
@@ -74,8 +75,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Rooms(arguments) => rooms::run(arguments, &interrupted),
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
-        Command::Scaling(arguments) => scaling::run(arguments, &[], &interrupted, &mut |connections| {
-            anyhow::bail!("{connections} connections cannot be measured in this build")
-        }),
+        Command::Million(arguments) => million::run(arguments, &interrupted),
+        Command::Scaling(arguments) => scaling::run(arguments, &interrupted),
     }
 }

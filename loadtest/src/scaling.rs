@@ -16,10 +16,12 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value as Json};
 
 use crate::assertions;
-use crate::cli::Scaling;
+use crate::cli::{Load, Scaling};
 use crate::figures::SCALING;
 use crate::measurement::Measurement;
+use crate::million::{self, ActiveGames, CLOSE_AFTER_MS, PING_AFTER_MS, RelayChoice, TICK_HZ, relay_binary};
 use crate::report::Report;
+use crate::tokens::Tokens;
 use crate::told::{Closes, Told};
 use record::Record;
 
@@ -29,16 +31,18 @@ const PAGE: &str = "corelay-scaling.html";
 const SMALLEST: u32 = 1000;
 
 /// Measures one size: from a number of connections to what they cost. Ends early, with or without an error, when interrupted.
-pub type Measure<'a> = &'a mut dyn FnMut(u32) -> anyhow::Result<Measurement>;
+type Measure<'a> = &'a mut dyn FnMut(u32) -> anyhow::Result<Measurement>;
 
-/// Runs the scenario, or draws an earlier run again; whether all assertions hold. `settings`: name and value of what is the
-/// same at all sizes and decides what they cost, for the reader.
-pub fn run(
-    arguments: &Scaling,
-    settings: &[(&str, String)],
-    interrupted: &AtomicBool,
-    measure: Measure<'_>,
-) -> anyhow::Result<bool> {
+/// Runs the scenario, or draws an earlier run again; whether all assertions hold.
+pub fn run(arguments: &Scaling, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    run_with(arguments, interrupted, &mut |connections| {
+        let relay = RelayChoice::Start(relay_binary(arguments.relay.as_deref())?);
+        let settings = arguments.load.settings(relay, connections, Tokens::new(None, None)?);
+        Ok(million::measure(&settings, interrupted, &million::bar(connections))?.0)
+    })
+}
+
+fn run_with(arguments: &Scaling, interrupted: &AtomicBool, measure: Measure<'_>) -> anyhow::Result<bool> {
     let assertions = assertions::parse(&arguments.assertions, SCALING)?;
     let files = Files::of(arguments)?;
     let mut failure = None;
@@ -47,7 +51,7 @@ pub fn run(
         None => {
             let sizes = sizes(arguments)?;
             files.check()?;
-            let mut record = Record::begin(&sizes, settings);
+            let mut record = Record::begin(&sizes, settings(&arguments.load));
             failure = measure_all(&mut record, &files, interrupted, measure)?;
             record
         }
@@ -55,6 +59,30 @@ pub fn run(
     files.write_page(&record)?;
     let holds = report(&record, &files).finish(&assertions, None)?;
     failure.map_or(Ok(holds), Err)
+}
+
+/// What decides about the numbers and is the same at all sizes, for the reader.
+fn settings(load: &Load) -> Vec<(String, String)> {
+    let active = match load.active_games {
+        ActiveGames::Share(share) => format!("{} % of the games, at least one", text::tick(share * 100.0)),
+        ActiveGames::Games(games) => format!("{games} games"),
+    };
+    let lines = [
+        ("Games", format!("of {} players, {TICK_HZ} ticks a second", load.players)),
+        ("Active", format!("{active}; {} moves a second of each player", text::tick(load.hz))),
+        ("Ramp", format!("{} connections a second are begun", text::count(load.ramp))),
+        ("Idle for", format!("{} s", load.quiet.as_secs_f64())),
+        ("Active for", format!("{} s", load.hold.as_secs_f64())),
+        (
+            "Liveness",
+            format!(
+                "pinged after {} s of silence, closed after {} s",
+                PING_AFTER_MS / 1000,
+                CLOSE_AFTER_MS / 1000
+            ),
+        ),
+    ];
+    lines.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// Adds the sizes to the record, which is written after each. `Some`: what ended it before its time, other than Ctrl-C.
@@ -96,16 +124,23 @@ fn measure_all(
     Ok(failure)
 }
 
-/// What `--sizes`, or `--to`, asks for.
+/// What `--sizes`, or `--to`, asks for: whole games, rising.
 fn sizes(arguments: &Scaling) -> anyhow::Result<Vec<u32>> {
-    if arguments.sizes.is_empty() {
+    let sizes = if arguments.sizes.is_empty() {
         let decades = std::iter::successors(Some(SMALLEST), |size| size.checked_mul(10));
-        Ok(decades.take_while(|&size| size < arguments.to).chain([arguments.to]).collect())
-    } else if arguments.sizes.is_sorted_by(|a, b| a < b) {
-        Ok(arguments.sizes.clone())
+        decades.take_while(|&size| size < arguments.to).chain([arguments.to]).collect()
     } else {
-        bail!("--sizes {:?}: the numbers must rise, as in 1000,10000", arguments.sizes)
+        arguments.sizes.clone()
+    };
+    if !sizes.is_sorted_by(|a, b| a < b) {
+        bail!("--sizes {sizes:?}: the numbers must rise, as in 1000,10000")
     }
+    let players = arguments.load.players;
+    if let Some(size) = sizes.iter().find(|size| !size.is_multiple_of(players)) {
+        let below = (size / players).max(1) * players;
+        bail!("{size} connections are not a number of whole games of --players {players}: use {below}")
+    }
+    Ok(sizes)
 }
 
 fn report(record: &Record, files: &Files) -> Report {

@@ -82,7 +82,7 @@ fn definitions() -> Markup {
         section {
             h2 { "What was measured, and how" }
             p {
-                "For each size a run of its own: players connect as fast as the relay takes them and fill one game after another; then nobody moves "
+                "For each size a run of its own: players connect at an even rate and fill one game after another; then nobody moves "
                 "(idle); then the active games move while all others stay silent (active); then everybody leaves."
             }
             @for section in &SECTIONS {

@@ -37,7 +37,7 @@ pub struct Record {
 
 impl Record {
     /// A run that begins now, by this process.
-    pub fn begin(planned: &[u32], settings: &[(&str, String)]) -> Self {
+    pub fn begin(planned: &[u32], settings: Vec<(String, String)>) -> Self {
         let now = OffsetDateTime::from_unix_timestamp(clock::unix_s().cast_signed());
         let date = now.ok().and_then(|now| now.format(&Rfc3339).ok());
         Self {
@@ -45,7 +45,7 @@ impl Record {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             date: date.unwrap_or_else(|| "unknown".to_owned()),
             machine: Machine::here(),
-            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            settings,
             planned: planned.to_vec(),
             complete: false,
             ended_by: None,
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn it_is_complete_with_the_last_planned_size() {
-        let mut record = Record::begin(&[1000, 10_000], &[]);
+        let mut record = Record::begin(&[1000, 10_000], Vec::new());
         assert!(record.date.ends_with('Z') && record.date.starts_with("20"), "{}", record.date);
         record.add(fixture::measurement(1000));
         assert!(!record.complete);

@@ -146,7 +146,7 @@ fn the_json_is_there_after_every_size() {
         place.arguments(&["--sizes", "1000,2500,10000", "--charts", place.0.join("svg").to_str().unwrap()]);
     let interrupted = AtomicBool::new(false);
     let mut sizes = Vec::new();
-    let holds = run(&arguments, &[], &interrupted, &mut |connections| {
+    let holds = run_with(&arguments, &interrupted, &mut |connections| {
         if !sizes.is_empty() {
             let record: Record = serde_json::from_str(&place.read("page.json")).unwrap();
             let measured: Vec<_> = record.measurements.iter().map(|at| at.connections).collect();
@@ -166,7 +166,7 @@ fn the_json_is_there_after_every_size() {
     let json = place.0.join("page.json");
     let arguments =
         again.arguments(&["--from-json", json.to_str().unwrap(), "--assert", "user<=320,flat<=1.01"]);
-    let holds = run(&arguments, &[], &interrupted, &mut |_| panic!("nothing is measured")).unwrap();
+    let holds = run_with(&arguments, &interrupted, &mut |_| panic!("nothing is measured")).unwrap();
     assert!(!holds, "user is 335");
     assert_eq!(again.read("page.html"), page);
     assert_eq!(fs::read_dir(&again.0).unwrap().count(), 1);
@@ -176,7 +176,7 @@ fn the_json_is_there_after_every_size() {
 fn an_interrupted_run_keeps_what_it_has() {
     let place = Place::new("interrupted");
     let interrupted = AtomicBool::new(false);
-    let holds = run(&place.arguments(&["--to", "50000"]), &[], &interrupted, &mut |connections| {
+    let holds = run_with(&place.arguments(&["--to", "50000"]), &interrupted, &mut |connections| {
         interrupted.store(connections == 50_000, Relaxed);
         Ok(fixture::measurement(connections))
     });
@@ -191,7 +191,7 @@ fn an_interrupted_run_keeps_what_it_has() {
 fn a_size_that_fails_ends_the_run_with_its_error_and_the_page_of_the_others() {
     let place = Place::new("fails");
     let measured = Cell::new(0);
-    let error = run(&place.arguments(&["--to", "10000"]), &[], &AtomicBool::new(false), &mut |connections| {
+    let error = run_with(&place.arguments(&["--to", "10000"]), &AtomicBool::new(false), &mut |connections| {
         measured.set(connections);
         if connections > 1000 { bail!("too few <ports>") } else { Ok(fixture::measurement(connections)) }
     });
@@ -199,7 +199,7 @@ fn a_size_that_fails_ends_the_run_with_its_error_and_the_page_of_the_others() {
     assert!(texts(&parse(&place.read("page.html"))).contains("at 10,000 connections: too few <ports>"));
 
     let nothing = Place::new("nothing");
-    let error = run(&nothing.arguments(&[]), &[], &AtomicBool::new(false), &mut |_| bail!("no relay"));
+    let error = run_with(&nothing.arguments(&[]), &AtomicBool::new(false), &mut |_| bail!("no relay"));
     assert_eq!(format!("{:#}", error.unwrap_err()), "1,000 connections: no relay");
     assert_eq!(fs::read_dir(&nothing.0).unwrap().count(), 0, "what an earlier run left is not touched");
 }
@@ -210,7 +210,7 @@ fn what_cannot_be_written_is_told_before_measuring() {
     let mut arguments = place.arguments(&[]);
     let error = |arguments: &Scaling| {
         let never = &mut |_| panic!("it must not measure");
-        format!("{:#}", run(arguments, &[], &AtomicBool::new(false), never).unwrap_err())
+        format!("{:#}", run_with(arguments, &AtomicBool::new(false), never).unwrap_err())
     };
     arguments.out = Some("/nowhere/at/all.html".into());
     assert!(error(&arguments).contains("/nowhere/at/all.html: it cannot be written"));
@@ -218,6 +218,11 @@ fn what_cannot_be_written_is_told_before_measuring() {
     assert!(error(&arguments).contains("give the page another"));
     let arguments = place.arguments(&["--sizes", "10000,1000"]);
     assert!(error(&arguments).contains("must rise"));
+    let arguments = place.arguments(&["--sizes", "1000,1234"]);
+    assert!(
+        error(&arguments)
+            .contains("1234 connections are not a number of whole games of --players 50: use 1200")
+    );
 }
 
 #[test]
@@ -226,6 +231,6 @@ fn the_sizes_are_decades_up_to_the_largest() {
     let of = |more: &[&str]| sizes(&place.arguments(more)).unwrap();
     assert_eq!(of(&[]), [1000, 10_000, 100_000, 1_000_000]);
     assert_eq!(of(&["--to", "10000"]), [1000, 10_000]);
-    assert_eq!(of(&["--to", "10001"]), [1000, 10_000, 10_001]);
+    assert_eq!(of(&["--to", "10050"]), [1000, 10_000, 10_050]);
     assert_eq!(of(&["--to", "500"]), [500]);
 }
