@@ -227,6 +227,7 @@ pub static MILLION: &[Spec] = &[
     spec("sockstat_mem_bytes", Unit::Bytes, "TCP buffers of this machine after --quiet"),
     spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time, in --quiet"),
     spec("hold_cpu_cores", Unit::Number, "the same in --hold"),
+    spec("client_rss_bytes", Unit::Bytes, "resident memory of this load test with everybody in"),
     spec("client_idle_cpu_cores", Unit::Number, "processor time of this load test / time, in --quiet"),
     spec("client_cpu_cores", Unit::Number, "the same in --hold"),
     spec("active_players", Unit::Count, "players that move in --hold"),
@@ -242,7 +243,12 @@ pub static MILLION: &[Spec] = &[
     spec("late_share", Unit::Number, "of these, sent more than 1 ms after their time"),
     spec("pings", Unit::Count, "pings answered"),
     spec("malformed", Unit::Count, "messages received that are none of the protocol"),
-    spec("slab_left_bytes", Unit::Bytes, "growth of slab caches over the whole run, TIME_WAIT not counted"),
+    spec(
+        "slab_kept_bytes",
+        Unit::Bytes,
+        "growth of slab caches when everybody has gone and the relay runs on",
+    ),
+    spec("slab_left_bytes", Unit::Bytes, "the same when the relay has ended, too (neither counts TIME_WAIT)"),
     spec("time_wait", Unit::Count, "ended connections of this machine in TIME_WAIT, in the end"),
 ];
 

@@ -1,8 +1,8 @@
 //! What one run with many connections measured: the numbers that runs of different sizes are compared by.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-/// One run: ramp, quiet, hold, close. Bytes of the relay are resident memory. NaN, in JSON null: not known.
+/// One run: ramp, quiet, hold, close. Bytes of the relay are resident memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
     /// Connections asked for.
@@ -16,65 +16,44 @@ pub struct Measurement {
     /// Shards of the relay, if it tells.
     pub shards: Option<u32>,
     /// Joins per second, from the first connect to the last Welcome.
-    #[serde(deserialize_with = "number")]
     pub ramp_per_s: f64,
     /// Of the relay before the first connection.
-    #[serde(deserialize_with = "number")]
     pub rss_start_bytes: f64,
     /// Of the relay with everybody in.
-    #[serde(deserialize_with = "number")]
     pub rss_top_bytes: f64,
     /// Of the relay when everybody has gone.
-    #[serde(deserialize_with = "number")]
     pub rss_after_bytes: f64,
     /// `(rss_top_bytes - rss_start_bytes) / joined`.
-    #[serde(deserialize_with = "number")]
     pub user_bytes_per_player: f64,
     /// Growth of the kernel's slab caches per end of a connection.
-    #[serde(deserialize_with = "number")]
     pub kernel_bytes_per_connection: f64,
     /// That growth in bytes by cache, largest first, both ends together.
     pub kernel_by_cache: Vec<(String, f64)>,
     /// What the kernel counts as TCP buffers with everybody in and quiet.
-    #[serde(deserialize_with = "number")]
     pub sockstat_mem_bytes: f64,
     /// Processor time of the relay / time while nobody moves.
-    #[serde(deserialize_with = "number")]
     pub idle_cpu_cores: f64,
     /// Processor time of the relay / time while the active games move.
-    #[serde(deserialize_with = "number")]
     pub hold_cpu_cores: f64,
     /// The same of the clients.
-    #[serde(deserialize_with = "number")]
     pub client_cpu_cores: f64,
     /// Players that move in the hold.
     pub active_players: u32,
     /// Tick frames that they received in the hold.
     pub frames: u64,
     /// What the hold took beyond being idle, in µs of the relay's processor time per such frame.
-    #[serde(deserialize_with = "number")]
     pub cpu_us_per_frame: f64,
     /// Views that were fresh / views expected.
-    #[serde(deserialize_with = "number")]
     pub reach: f64,
     /// Age of a move when it is seen: half of the views.
-    #[serde(deserialize_with = "number")]
     pub p50_us: f64,
     /// 90 % of the views.
-    #[serde(deserialize_with = "number")]
     pub p90_us: f64,
     /// 99 % of the views.
-    #[serde(deserialize_with = "number")]
     pub p99_us: f64,
     /// The slowest view.
-    #[serde(deserialize_with = "number")]
     pub max_us: f64,
-    /// Growth of the slab caches over the whole run, without sockets in TIME_WAIT.
-    #[serde(deserialize_with = "number")]
+    /// Growth of the slab caches over the whole run, the relay's own included, without sockets in TIME_WAIT. While the relay
+    /// runs, its rings keep what their operations were made of.
     pub slab_left_bytes: f64,
-}
-
-/// JSON has no NaN.
-fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

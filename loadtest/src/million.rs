@@ -9,6 +9,7 @@ mod outcome;
 mod relay;
 mod watch;
 
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use crate::tokens::Tokens;
 use crate::told::Closes;
 use crew::{JOINING_MAX, Part, Phase, Shared, Tallies, play};
 use demands::{Demand, Supply};
-use kernel::Kernel;
+use kernel::{Growth, Kernel};
 use layout::Layout;
 use machine::WidePorts;
 use relay::Relay;
@@ -144,12 +145,14 @@ fn observe(
     let &MillionSettings { connections, players, active_games, .. } = settings;
     let descriptors = raise_descriptors(connections.into());
     let layout = Layout::new(connections, players, active_games, descriptors)?;
-    let loopback = match &settings.relay {
-        RelayChoice::Start(_) => true,
-        RelayChoice::Running { url, .. } => Target::parse(url)?.address.ip() == std::net::Ipv4Addr::LOCALHOST,
+    let site = match &settings.relay {
+        RelayChoice::Start(_) => Site { loopback: true, local: true },
+        RelayChoice::Running { url, .. } => Site::of(Target::parse(url)?.address.ip()),
     };
-    let (supply, wide_ports) = room(layout, loopback, descriptors)?;
+    let demand = demand(layout, site, descriptors);
+    let (supply, wide_ports) = room(&demand)?;
 
+    let kernel_first = Kernel::sample();
     let mut own = match &settings.relay {
         RelayChoice::Start(binary) => Some(Relay::start(binary, &relay_flags(connections, descriptors))?),
         RelayChoice::Running { .. } => None,
@@ -167,8 +170,8 @@ fn observe(
         (None, RelayChoice::Start(binary)) => bail!("{} was not started", binary.display()),
     };
     let before = (server.sample(), Kernel::sample());
-    let per_address = demand(layout, loopback, descriptors).per_address(&supply);
-    let sources = |first: u32| loopback.then_some(Sources { first, per_address });
+    let per_address = demand.per_address(&supply);
+    let sources = |first: u32| site.loopback.then_some(Sources { first, per_address });
 
     let shared = Shared::default();
     let mut watch =
@@ -188,12 +191,14 @@ fn observe(
         join(crew, seen)
     })?;
     watch.read_after(&mut seen);
-    progress.finish_and_clear();
+    seen.left = seen.kernel_growth(2);
     if let Some(relay) = own {
         relay.stop()?;
+        seen.left = Kernel::sample_settled(Some(&kernel_first)).growth(&kernel_first);
     }
+    progress.finish_and_clear();
     let notes = wide_ports.iter().map(WidePorts::told).collect();
-    Ok((Outcome { layout, tallies, seen, local: loopback }, notes))
+    Ok((Outcome { layout, tallies, seen, local: site.local }, notes))
 }
 
 /// Sums up the threads. What they say explains an error of the watcher.
@@ -217,23 +222,40 @@ fn join(crew: Crew<'_>, seen: anyhow::Result<Seen>) -> anyhow::Result<(Seen, Tal
     }
 }
 
-fn demand(layout: Layout, loopback: bool, descriptors: u64) -> Demand {
+/// Where the relay is.
+#[derive(Clone, Copy)]
+struct Site {
+    /// At an IPv4 address of the loopback network: clients may come from all of it.
+    loopback: bool,
+    /// On this machine: it has both ends of every connection.
+    local: bool,
+}
+
+impl Site {
+    fn of(address: IpAddr) -> Self {
+        let loopback = matches!(address, IpAddr::V4(address) if address.is_loopback());
+        // Only a machine's own addresses can be bound.
+        Self { loopback, local: loopback || UdpSocket::bind((address, 0)).is_ok() }
+    }
+}
+
+fn demand(layout: Layout, site: Site, descriptors: u64) -> Demand {
     let connections = u64::from(layout.connections());
     Demand {
         connections,
+        players: layout.players.into(),
         busy: u64::from(JOINING_MAX.min(layout.connections())) + u64::from(layout.active_players()),
         rings: layout.rings().into(),
-        relay_rings: loopback.then(|| connections.div_ceil(descriptors.max(1)).max(1) * 3 / 2),
-        loopback,
+        relay_rings: site.local.then(|| connections.div_ceil(descriptors.max(1)).max(1) * 3 / 2),
+        loopback: site.loopback,
     }
 }
 
 /// Raises what may be raised, and refuses what does not fit, all of it at once.
-fn room(layout: Layout, loopback: bool, descriptors: u64) -> anyhow::Result<(Supply, Option<WidePorts>)> {
-    let demand = demand(layout, loopback, descriptors);
+fn room(demand: &Demand) -> anyhow::Result<(Supply, Option<WidePorts>)> {
     let mut supply = machine::supply();
     let ports = supply.ports.map_or(u64::MAX, |(low, high)| (high + 1).saturating_sub(low));
-    let wide_ports = if !loopback && demand.connections > ports { WidePorts::open() } else { None };
+    let wide_ports = if !demand.loopback && demand.connections > ports { WidePorts::open() } else { None };
     if wide_ports.is_some() {
         supply = machine::supply();
     }
@@ -292,7 +314,10 @@ fn part(
 fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) -> Report {
     let layout = outcome.layout;
     let figures = outcome.figures();
-    let kernel_by_cache = outcome.kernel_growth(1).map_or(Vec::new(), |growth| growth.by_cache);
+    let by_cache = |growth: Result<Growth, String>| growth.map_or(Vec::new(), |growth| growth.by_cache);
+    let kernel_by_cache = by_cache(outcome.seen.kernel_growth(1));
+    let kept_by_cache = by_cache(outcome.seen.kernel_growth(2));
+    let left_by_cache = by_cache(outcome.seen.left.clone());
     let own = matches!(settings.relay, RelayChoice::Start(_));
     let liveness_ms = own.then_some([PING_AFTER_MS, CLOSE_AFTER_MS]);
     let url = match &settings.relay {
@@ -306,6 +331,8 @@ fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) -> R
     let mut details = Map::new();
     let cache = |(cache, bytes): &(String, f64)| json!({ "cache": cache, "bytes": bytes });
     details.insert("kernel_by_cache".into(), kernel_by_cache.iter().map(cache).collect());
+    details.insert("slab_kept_by_cache".into(), kept_by_cache.iter().map(cache).collect());
+    details.insert("slab_left_by_cache".into(), left_by_cache.iter().map(cache).collect());
     details.insert("machine".into(), machine::describe());
     let shards = outcome.seen.shards.map_or(String::new(), |shards| format!(" of {shards} shards"));
     let caches: Vec<_> = kernel_by_cache
@@ -361,6 +388,16 @@ mod tests {
         let flags = relay_flags(1_000_000, 20_000).join(" ");
         assert_eq!(flags, "--shards 63 --connections-max 1254096");
         assert_eq!(relay_flags(1_000, 20_000).join(" "), "--shards 2 --connections-max 5346");
+    }
+
+    #[test]
+    fn a_relay_on_this_machine_is_known_by_its_address() {
+        let site = |address: &str| {
+            let Site { loopback, local } = Site::of(address.parse().unwrap());
+            (loopback, local)
+        };
+        assert_eq!((site("127.0.0.1"), site("::1")), ((true, true), (false, true)));
+        assert_eq!(site("203.0.113.9"), (false, false));
     }
 
     #[test]

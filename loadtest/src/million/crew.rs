@@ -12,8 +12,9 @@ use crate::schedule::Schedule;
 use crate::told::{Closes, Told};
 use crate::views::Tally;
 
-/// Connections between their start and their Welcome, over all threads: the backlog of one listener would hold them.
-pub const JOINING_MAX: u32 = 4096;
+/// Connections between their start and their Welcome, over all threads. The backlog of one listener holds them, and the
+/// mailboxes by which two shards hand connections to each other: 1,024 letters each way.
+pub const JOINING_MAX: u32 = 2048;
 /// Longest wait of a thread: so late it sees what the others were told.
 const WAIT_MAX_NS: u64 = 50_000_000;
 /// Longest wait of a thread of which connections are joining or leaving.

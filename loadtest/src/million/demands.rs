@@ -29,6 +29,8 @@ const LOOPBACK_ADDRESSES: u64 = (1 << 24) - 4;
 pub struct Demand {
     /// Connections at the top.
     pub connections: u64,
+    /// Players of each game.
+    pub players: u64,
     /// Of these, between connect and Welcome or moving, at a time.
     pub busy: u64,
     /// Rings here.
@@ -103,7 +105,7 @@ impl Demand {
         let each = relay_bytes + KERNEL_BYTES * self.ends() + CLIENT_BYTES;
         let rings = (self.rings + self.relay_rings.unwrap_or(0)) * RING_BYTES;
         let needed = self.connections * each + rings;
-        let fitting = available.saturating_sub(rings) / each;
+        let fitting = available.saturating_sub(rings) / each / self.players * self.players;
         let relay = if relay_bytes > 0 { format!("relay {relay_bytes} + ") } else { String::new() };
         (needed > available).then(|| Shortage {
             what: "memory",
@@ -221,7 +223,14 @@ mod tests {
     use super::*;
 
     fn million() -> Demand {
-        Demand { connections: 1_000_000, busy: 9_000, rings: 50, relay_rings: Some(60), loopback: true }
+        Demand {
+            connections: 1_000_000,
+            players: 50,
+            busy: 9_000,
+            rings: 50,
+            relay_rings: Some(60),
+            loopback: true,
+        }
     }
 
     /// A virtual machine with 2 cores and 24 GiB.
@@ -257,7 +266,7 @@ mod tests {
         );
         assert!(text.contains("9098 MiB") && text.contains("4096 MiB"), "{text}");
         // (4096 − 660) MiB / 8848 bytes
-        assert!(text.contains("--connections 407203 fits"), "{text}");
+        assert!(text.contains("--connections 407200 fits"), "{text}");
         let elsewhere = Demand { relay_rings: None, loopback: false, connections: 20_000, ..million() };
         let text = shortage(elsewhere, &Supply { memory_bytes: Some(100 << 20), ..machine() });
         assert!(text.contains("(kernel 4200 × 1 end(s) + client 128)"), "{text}");

@@ -80,6 +80,9 @@ impl Relay {
     /// Where its log is, and the end of it.
     pub fn log_excerpt(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        if text.is_empty() {
+            return "it has logged nothing".to_owned();
+        }
         let lines: Vec<_> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
         let shown: String = last.iter().map(|line| format!("\n  {line}")).collect();
@@ -143,6 +146,9 @@ impl Drop for Relay {
             self.end();
         }
         remove(&[&self.configuration]);
+        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() == 0) {
+            remove(&[&self.log]);
+        }
     }
 }
 
@@ -188,6 +194,6 @@ mod tests {
         assert!(format!("{error:#}").contains("--relay or $CORELAY"), "{error:#}");
         // `false` knows no flags and says nothing.
         let error = Relay::start(Path::new("/bin/false"), &[]).err().unwrap().to_string();
-        assert!(error.contains("exit status: 1") && error.contains(".log"), "{error}");
+        assert!(error.contains("exit status: 1") && error.contains("logged nothing"), "{error}");
     }
 }

@@ -24,6 +24,8 @@ const WIDTH: u32 = 520;
 const HEIGHT: u32 = 330;
 /// Of the axis numbers and the values at the points.
 const TEXT_PX: f64 = 13.0;
+/// The height of a number beside a bar.
+const LINE_PX: i32 = 16;
 /// The least height of a bar that holds its value.
 const BAR_TEXT_PX: i32 = 18;
 const BAR_WIDTH_MAX_PX: i32 = 64;
@@ -177,7 +179,7 @@ fn draw_frame<'a, 'b>(
         .margin_bottom(8)
         .margin_left(8)
         .x_label_area_size(42)
-        .y_label_area_size(54)
+        .y_label_area_size(60)
         .build_cartesian_2d(sizes, 0.0..top(plan, measurements))?;
     let label = font(TEXT_PX, INK, FontStyle::Normal);
     plot.configure_mesh()
@@ -240,7 +242,7 @@ fn draw_stack(
     let nearest = middles.windows(2).map(|pair| pair[1] - pair[0]).min();
     let half = (nearest.unwrap_or(i32::MAX) / 2).clamp(2, BAR_WIDTH_MAX_PX) / 2;
     for (&middle, at) in middles.iter().zip(measurements) {
-        let axis = plot.backend_coord(&(at.connections, 0.0)).1;
+        let mut free = plot.backend_coord(&(at.connections, 0.0)).1 - LINE_PX / 2;
         let mut sum = 0.0;
         for series in plan.series {
             let value = (series.value)(at);
@@ -261,8 +263,12 @@ fn draw_stack(
                 (middle + half + 4, series.color, HPos::Left)
             };
             let style = font(TEXT_PX, color, FontStyle::Bold).pos(Pos::new(horizontal, VPos::Center));
-            // Not into the axis.
-            let y = i32::midpoint(top, bottom).min(axis - 9);
+            let mut y = i32::midpoint(top, bottom);
+            if !fits {
+                // Not into the axis, nor into the number of the part below.
+                y = y.min(free);
+                free = y - LINE_PX;
+            }
             root.draw(&Text::new(text, (x, y), style))?;
         }
         let above = (middle, plot.backend_coord(&(at.connections, sum)).1 - 8);

@@ -109,7 +109,7 @@ pub static SECTIONS: [Section; 4] = [
                 "slab left",
                 memory,
                 |at| at.slab_left_bytes,
-                "Growth of the slab caches over the whole run, without sockets in TIME_WAIT.",
+                "Growth of the slab caches over the whole run, read when the relay has ended, without sockets in TIME_WAIT.",
             ),
         ],
     },
