@@ -20,6 +20,7 @@ use serde_json::{Map, json};
 
 pub use layout::ActiveGames;
 pub use outcome::Outcome;
+pub use relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 
 use crate::assertions;
 use crate::cli::Million;
@@ -28,6 +29,7 @@ use crate::dialect::{DialectName, Members};
 use crate::figures::MILLION;
 use crate::handshake::Handshake;
 use crate::limits::raise_descriptors;
+use crate::machine::Machine;
 use crate::measurement::Measurement;
 use crate::report::Report;
 use crate::schedule::Schedule;
@@ -40,7 +42,7 @@ use demands::{Demand, Supply};
 use kernel::{Growth, Kernel};
 use layout::Layout;
 use machine::WidePorts;
-use relay::{CLOSE_AFTER_MS, PING_AFTER_MS, Relay, TICK_HZ};
+use relay::Relay;
 use watch::{Crew, Seen, Times, Watch};
 
 /// Name of the relay's binary, beside this one.
@@ -335,7 +337,7 @@ fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) -> R
     details.insert("kernel_by_cache".into(), kernel_by_cache.iter().map(cache).collect());
     details.insert("slab_kept_by_cache".into(), kept_by_cache.iter().map(cache).collect());
     details.insert("slab_left_by_cache".into(), left_by_cache.iter().map(cache).collect());
-    details.insert("machine".into(), machine::describe());
+    details.insert("machine".into(), json!(Machine::here()));
     let shards = outcome.seen.shards.map_or(String::new(), |shards| format!(" of {shards} shards"));
     let caches: Vec<_> = kernel_by_cache
         .iter()
