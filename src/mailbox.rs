@@ -176,6 +176,11 @@ impl Endpoint {
         self.inboxes.iter_mut().find_map(|inbox| inbox.pop().ok())
     }
 
+    /// Memory of the queues to this shard, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        self.inboxes.len() * MAILBOX_LETTERS_MAX * size_of::<Letter>()
+    }
+
     /// Becomes readable (eight bytes) when the service thread rings.
     pub fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()

@@ -114,7 +114,7 @@ fn ten_thousand_pings_go_out_in_steps_with_ticks_in_between_and_silence_still_en
     // The player moves every 20 ms, and is never silent.
     let turn_of_a_millisecond = |crowd: &mut Crowd| {
         crowd.pass(MS);
-        if crowd.now.instant.as_micros() % 20_000 == 0 {
+        if crowd.now.instant.as_micros().is_multiple_of(20_000) {
             crowd.receive(player, &mut MASKED_MOVE.clone());
         }
         crowd.turn()

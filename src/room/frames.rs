@@ -5,6 +5,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::ids::PlayerId;
 use crate::limits::OUTBOUND_MESSAGE_BYTES_MAX;
+use crate::memory::Allocated;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::native::{DeltaHeader, KeyframeHeader, Object, Position, kind};
@@ -232,6 +233,11 @@ impl Positions {
                 Some(&self.by_seat[word * 64 + bit])
             })
         })
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.by_seat.allocated_bytes() + self.moved.allocated_bytes()
     }
 
     /// The tick is over: nothing has moved since.

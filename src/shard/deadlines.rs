@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::vec;
 
 use crate::ids::ConnId;
+use crate::memory::Allocated;
 use crate::time::Instant;
 
 const BUCKET_US: u64 = 50_000;
@@ -55,6 +56,11 @@ impl Deadlines {
     pub fn next(&self) -> Option<Instant> {
         let expiring = self.expiring.as_ref().filter(|(_, conns)| conns.len() > 0).map(|(bucket, _)| bucket);
         expiring.or(self.buckets.keys().next()).map(|bucket| Self::end_of(*bucket))
+    }
+
+    /// But for the bucket that is being worked off; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.buckets.allocated_bytes() + self.buckets.values().map(Vec::allocated_bytes).sum::<usize>()
     }
 
     fn end_of(bucket: u32) -> Instant {

@@ -96,6 +96,8 @@ pub struct Loop {
     withdrawals: Vec<(ShardId, Ticket)>,
     sweep_at: Instant,
     swept: usize,
+    /// When memory is counted next.
+    count_memory_at: Instant,
 }
 
 /// Whether the loop goes on.
@@ -140,6 +142,7 @@ impl Loop {
             withdrawals: Vec::new(),
             sweep_at: Instant::default(),
             swept: 0,
+            count_memory_at: Instant::default(),
         })
     }
 

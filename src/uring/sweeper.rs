@@ -1,4 +1,4 @@
-//! The sweeper: finds connections that no completion will ever move again. There should be none.
+//! The sweeper: finds connections that no completion will ever move again. There should be none. And it counts memory.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -6,11 +6,14 @@ use std::time::Duration;
 use super::Loop;
 use super::op::{Operation, Token};
 use super::sockets::{Flag, State};
+use crate::memory::Allocated;
 
 /// The sweeper goes over all connections this often …
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// … and over so many in one turn.
 const SWEPT_PER_TURN: usize = 4096;
+/// Memory is counted this often: it is a walk over everything at once.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Loop {
     /// Goes over a part of the connections, if a sweep is due.
@@ -24,7 +27,24 @@ impl Loop {
         if self.swept == self.sockets.len() {
             self.swept = 0;
             self.sweep_at = self.now.instant + SWEEP_INTERVAL;
+            if self.now.instant >= self.count_memory_at {
+                self.count_memory_at = self.now.instant + MEMORY_INTERVAL;
+                self.count_memory();
+            }
         }
+    }
+
+    fn count_memory(&self) {
+        let mut memory = self.shard.memory();
+        memory.rings = self.sockets.heap_bytes()
+            + self.driver.buffers.heap_bytes()
+            + self.driver.sends.heap_bytes()
+            + self.address_by_slot.allocated_bytes()
+            + self.receives.allocated_bytes()
+            + self.starved.allocated_bytes();
+        let waiting = self.overflow.iter().map(Allocated::allocated_bytes);
+        memory.mailboxes = self.mailbox.heap_bytes() + waiting.sum::<usize>();
+        self.metrics.set_memory(&memory);
     }
 
     fn sweep_slots(&mut self, slots: Range<usize>) {
