@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelay::ids::{ConnId, ShardId};
+use corelay::shard::memory::MemoryCount;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -154,6 +155,15 @@ fn counting_memory_allocates_nothing() {
         std::hint::black_box(games.shard.memory());
     });
     assert_eq!(counted.count_total, 0, "{counted:?}");
+
+    let mut count = MemoryCount::default();
+    let mut parts = 0;
+    let in_parts = std::iter::from_fn(|| {
+        parts += 1;
+        Some(games.shard.count_memory(&mut count, 100))
+    });
+    assert_eq!(in_parts.flatten().next(), Some(games.shard.memory()), "counted bit by bit it is the same");
+    assert!(parts > 20, "1,200 connections, 1,000 seats, 200 members: {parts} parts");
 }
 
 #[test]

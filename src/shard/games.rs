@@ -65,6 +65,12 @@ impl Games {
         entries.filter_map(|(slot, entry)| Some((GameIndex(slot as u32), &entry.as_ref()?.game)))
     }
 
+    /// The games in slots from `first` on, with their slots; for walks in parts.
+    pub fn starting_at(&self, first: usize) -> impl Iterator<Item = (usize, &Game)> {
+        let entries = self.slots.iter().enumerate().skip(first);
+        entries.filter_map(|(slot, entry)| Some((slot, &entry.as_ref()?.game)))
+    }
+
     /// But for what the games own; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let names = self.by_name.keys().map(TopicName::heap_bytes).sum::<usize>();

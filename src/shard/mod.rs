@@ -11,7 +11,7 @@ mod deliveries;
 mod drain;
 mod games;
 mod kick;
-mod memory;
+pub mod memory;
 pub mod peer;
 pub mod placement;
 mod play;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::ids::Topic;
@@ -39,9 +40,11 @@ impl Rooms {
         self.by_topic.get_mut(topic).map(|entry| &mut entry.chat)
     }
 
-    /// Every room, in order of topic.
-    pub fn iter(&self) -> impl Iterator<Item = &Chat> {
-        self.by_topic.values().map(|entry| &entry.chat)
+    /// The rooms behind that of `topic`, in order of topic; for walks in parts.
+    pub fn after(&self, topic: Option<Arc<Topic>>) -> impl Iterator<Item = (&Arc<Topic>, &Chat)> {
+        let first = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let rooms = self.by_topic.range::<Arc<Topic>, _>((first, Bound::Unbounded));
+        rooms.map(|(topic, entry)| (topic, &entry.chat))
     }
 
     /// But for what the rooms own; see `memory`.

@@ -12,8 +12,10 @@ use crate::memory::Allocated;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// … and over so many in one turn.
 const SWEPT_PER_TURN: usize = 4096;
-/// Memory is counted this often: it is a walk over everything at once.
+/// Memory is counted this often, which is a walk over everything …
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+/// … of so many connections, seats and members in one turn: 0.1 ms of players, 0.6 ms of members of rooms.
+const COUNTED_PER_TURN: usize = 2048;
 
 impl Loop {
     /// Goes over a part of the connections, if a sweep is due.
@@ -27,15 +29,18 @@ impl Loop {
         if self.swept == self.sockets.len() {
             self.swept = 0;
             self.sweep_at = self.now.instant + SWEEP_INTERVAL;
-            if self.now.instant >= self.count_memory_at {
-                self.count_memory_at = self.now.instant + MEMORY_INTERVAL;
-                self.count_memory();
-            }
         }
     }
 
-    fn count_memory(&self) {
-        let mut memory = self.shard.memory();
+    /// Goes on with counting memory, if it is time.
+    pub(super) fn count_memory(&mut self) {
+        if self.now.instant < self.count_memory_at {
+            return;
+        }
+        let Some(mut memory) = self.shard.count_memory(&mut self.memory_count, COUNTED_PER_TURN) else {
+            return;
+        };
+        self.count_memory_at = self.now.instant + MEMORY_INTERVAL;
         memory.rings = self.sockets.heap_bytes()
             + self.driver.buffers.heap_bytes()
             + self.driver.sends.heap_bytes()
