@@ -165,7 +165,7 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let loaded = config::load(file.as_deref(), environment(), flags.clone())?;
     let log_format = loaded.draft.log_format;
     let machine = Machine::prepare();
-    let config = loaded.resolve(machine.cpus.len(), machine.descriptors)?;
+    let config = loaded.resolve(machine.resources())?;
 
     let _written_when_dropped = logs::start(log_format);
     if let Some(file) = &config.file {

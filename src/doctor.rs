@@ -5,15 +5,13 @@ use std::fmt;
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::capacity;
-use crate::limits::{CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use crate::config::capacity::{self, Queues, Wanted};
+use crate::config::error::ConfigError;
+use crate::limits::{
+    CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES,
+};
 use crate::machine::{self, Machine};
 use crate::uring::{self, Probe};
-
-/// Kernel memory of an idle connection: socket, inode, file, dentry (measured on Linux 6.18).
-const SOCKET_BYTES: u64 = 3_700;
-/// Kernel memory of an armed multishot receive.
-const ARMED_RECEIVE_BYTES: u64 = 864;
 
 /// What was found, a line each.
 #[derive(Debug)]
@@ -61,14 +59,24 @@ impl Report {
 
 /// Looks at everything. `shards` and `connections_max` as configured.
 pub fn examine(machine: &Machine, shards: Option<u16>, connections_max: Option<u32>) -> Report {
-    let shards = shards.unwrap_or_else(|| u16::try_from(machine.cpus.len()).unwrap_or(u16::MAX));
+    // What cannot work is told further down, for the number of shards that there would be otherwise.
+    let planned = capacity::plan(Wanted { connections_max, shards }, machine.resources());
+    let shards = match &planned {
+        Ok(capacity) => capacity.shards,
+        Err(_) => shards.unwrap_or_else(|| capacity::shards_of_cpus(machine.cpus.len())),
+    };
     let mut report = Report { findings: Vec::new(), connections: None, shards };
     let cpus = machine.cpus.len();
     report.add(Verdict::Fine, "kernel", &machine.kernel, "6.1 or newer is needed, 6.12 or newer saves CPU");
-    report.add(Verdict::Fine, "CPUs", cpus, format!("the default number of shards; now {shards}"));
+    report.add(
+        Verdict::Fine,
+        "CPUs",
+        cpus,
+        format!("the default number of shards; with this configuration {shards}"),
+    );
     add_uring(&mut report);
-    let by_descriptors = add_descriptors(&mut report, machine, connections_max);
-    let by_memory = add_memory(&mut report);
+    let by_descriptors = add_descriptors(&mut report, machine, planned.err());
+    let by_memory = add_memory(&mut report, cpus);
     add_network(&mut report);
     if report.can_run() {
         let limits = [(by_descriptors, "descriptor tables"), (by_memory, "memory")];
@@ -102,14 +110,14 @@ fn add_uring(report: &mut Report) {
 }
 
 /// Returns the number of connections that fit.
-fn add_descriptors(report: &mut Report, machine: &Machine, connections_max: Option<u32>) -> u64 {
+fn add_descriptors(report: &mut Report, machine: &Machine, refused: Option<ConfigError>) -> u64 {
     let shards = report.shards;
     let per_shard =
         capacity::table_entries_available(machine.descriptors).saturating_sub(CONNECTIONS_RESERVE.into());
     let fitting = per_shard * u64::from(shards);
     let value = grouped(machine.descriptors);
-    match capacity::plan(connections_max, shards, machine.descriptors) {
-        Ok(_) => report.add(
+    match refused {
+        None => report.add(
             Verdict::Fine,
             "RLIMIT_NOFILE",
             value,
@@ -120,7 +128,7 @@ fn add_descriptors(report: &mut Report, machine: &Machine, connections_max: Opti
                 grouped(per_shard)
             ),
         ),
-        Err(error) => {
+        Some(error) => {
             let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
             report.add(Verdict::Wrong, "RLIMIT_NOFILE", value, format!("{error}{remedy}"));
         }
@@ -149,13 +157,15 @@ fn add_descriptors(report: &mut Report, machine: &Machine, connections_max: Opti
 }
 
 /// Returns the number of connections that fit.
-fn add_memory(report: &mut Report) -> u64 {
-    let per_connection = SOCKET_BYTES + ARMED_RECEIVE_BYTES + IDLE_PLAYER_BYTES_MAX as u64;
+fn add_memory(report: &mut Report, cpus: usize) -> u64 {
+    let per_connection = CONNECTION_KERNEL_BYTES + IDLE_PLAYER_BYTES_MAX as u64;
     let Some(available) = machine::memory_available() else {
         report.add(Verdict::Note, "memory available", "?", "/proc/meminfo cannot be read");
         return u64::MAX;
     };
-    let buffers = u64::from(report.shards) * u64::from(RECEIVE_BUFFERS) * u64::from(RECEIVE_BUFFER_BYTES);
+    let buffers = u64::from(report.shards)
+        * u64::from(Queues::new(report.shards, cpus).receive_buffers)
+        * u64::from(RECEIVE_BUFFER_BYTES);
     let fitting = available.saturating_sub(buffers) / per_connection;
     let mib = |bytes: u64| format!("{} MiB", grouped(bytes >> 20));
     report.add(
@@ -279,7 +289,7 @@ mod tests {
         let report = examine(&machine, Some(2), Some(100_000));
         assert!(!report.can_run());
         let text = report.to_string();
-        assert!(text.contains("FAIL  RLIMIT_NOFILE") && text.contains("--shards 105"), "{text}");
+        assert!(text.contains("FAIL  RLIMIT_NOFILE") && text.contains("--shards 131"), "{text}");
         assert!(text.ends_with("The relay cannot run here: see FAIL above.\n"));
     }
 

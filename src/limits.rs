@@ -206,22 +206,33 @@ pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 24;
 pub const CONNECTIONS_RESERVE: u32 = 64;
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 256;
-/// Letters waiting between two shards. Full: a hand-over is refused with 503, a message for a topic or its members waits in the
-/// sender's overflow.
+/// What the kernel takes for a connection that is idle: socket, inode, file, dentry, and the poll that waits for it (measured on
+/// Linux 6.18). Only planned with: `connections_max` that would take more memory than there is is refused.
+pub const CONNECTION_KERNEL_BYTES: u64 = 4200;
+/// Letters waiting between two shards. Full: further ones wait in the sender's overflow.
 pub const MAILBOX_LETTERS_MAX: usize = 1024;
-/// Messages that wait behind a full mailbox. More: a request is answered `overload`; members that cannot be told something get
-/// `phx_error` and may join again.
+/// The same with very many shards, of which every two have a queue each way.
+pub const MAILBOX_LETTERS_MIN: usize = 16;
+/// Letters that wait behind a full mailbox. More: a hand-over is refused with 503, a request is answered `overload`; members that
+/// cannot be told something get `phx_error` and may join again.
 pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;
 /// Members that are given up are not given up again for so long.
 pub const GIVEN_UP_FOR: Duration = Duration::from_secs(1);
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
+/// The same with many shards per CPU.
+pub const RECEIVE_BUFFERS_MIN: u16 = 32;
 /// See `RECEIVE_BUFFERS`.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
 /// Completion queue entries of a shard's ring.
 pub const COMPLETION_QUEUE_ENTRIES: u32 = 64 * 1024;
+/// The same with many shards per CPU. A kernel since 6.14 posts at most as many at a time as are waited for; on an older one, a
+/// queue that overflows ends receives, which are armed again.
+pub const COMPLETION_QUEUE_ENTRIES_MIN: u32 = 4 * 1024;
 /// Submission queue entries of a shard's ring.
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 4096;
+/// The same with many shards per CPU: the sends of a few games' ticks.
+pub const SUBMISSION_QUEUE_ENTRIES_MIN: u32 = 256;
 /// Clients that have connected and wait to be accepted, per shard (`net.core.somaxconn` caps it). More: their SYN is dropped.
 pub const LISTEN_BACKLOG: u32 = 4096;
 /// Accepts in flight when they go one by one: near the end of the descriptor table, or when addresses are counted.
@@ -233,10 +244,13 @@ pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// `TCP_NOTSENT_LOWAT` of a connection: with so many bytes not yet on the network it counts as busy and is skipped. Less means
 /// fresher frames for a slow client.
 pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
-/// Completions a busy loop waits for before it turns …
+/// Completions a busy loop waits for before it turns, and at most half as many as it has receive buffers …
 pub const COMPLETIONS_PER_TURN: usize = 512;
 /// … but no longer than this: the price that a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
+/// The same with very many shards per CPU, each of which would otherwise wake for every few messages: with 32 a millisecond cost
+/// twice the CPU per frame.
+pub const TURN_GATHER_TIME_MAX: Duration = Duration::from_millis(8);
 /// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
 /// completions are looked at, and with them the memory of the pool of sends.
 pub const SENDS_PER_TURN: usize = 1024;
@@ -282,6 +296,7 @@ const _: () = assert!(ECHO_OUTBOX_BYTES_MAX > ECHO_MESSAGE_BYTES_MAX);
 const _: () =
     assert!(NAME_BYTES_MAX < 256 && USER_ID_BYTES_MAX < 256, "their length is one byte on the wire");
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () = assert!(RECEIVE_BUFFERS_MIN.is_power_of_two());
 const _: () =
     assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());

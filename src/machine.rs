@@ -14,6 +14,17 @@ pub struct Machine {
     pub descriptors: u64,
 }
 
+/// What decides how many connections fit.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    /// CPUs that the process may use.
+    pub cpus: usize,
+    /// `RLIMIT_NOFILE`.
+    pub descriptors: u64,
+    /// Memory that can still be had, in bytes; `None`: unknown.
+    pub memory: Option<u64>,
+}
+
 impl Machine {
     /// Looks, and raises `RLIMIT_NOFILE` as far as the process may: to its hard limit.
     pub fn prepare() -> Self {
@@ -23,6 +34,11 @@ impl Machine {
             kernel: uname.release().to_string_lossy().into_owned(),
             descriptors: raise_descriptor_limit(),
         }
+    }
+
+    /// What decides how many connections fit.
+    pub fn resources(&self) -> Resources {
+        Resources { cpus: self.cpus.len(), descriptors: self.descriptors, memory: memory_available() }
     }
 }
 

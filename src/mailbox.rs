@@ -46,8 +46,10 @@ pub enum Letter {
     },
 }
 
-const _: () =
-    assert!(size_of::<Letter>() <= 64, "a queue allocates MAILBOX_LETTERS_MAX of them per pair of shards");
+const _: () = assert!(
+    size_of::<Letter>() <= 64,
+    "a queue allocates up to MAILBOX_LETTERS_MAX of them per pair of shards"
+);
 
 /// What became of a posted letter.
 #[derive(Debug)]
@@ -102,8 +104,8 @@ pub struct MeshError {
     source: io::Error,
 }
 
-/// The queues between `shards` shards, and from the service thread to each.
-pub fn mesh(shards: u16) -> Result<(Vec<Endpoint>, ServiceSender), MeshError> {
+/// The queues between `shards` shards, with room for `letters` each, and from the service thread to each, which has full size.
+pub fn mesh(shards: u16, letters: usize) -> Result<(Vec<Endpoint>, ServiceSender), MeshError> {
     let doorbells: Arc<[Doorbell]> = (0..shards).map(|_| Doorbell::default()).collect();
     let wakes: Vec<Arc<OwnedFd>> = (0..shards)
         .map(|shard| {
@@ -113,16 +115,16 @@ pub fn mesh(shards: u16) -> Result<(Vec<Endpoint>, ServiceSender), MeshError> {
         .collect::<Result<_, _>>()?;
 
     let mut inboxes: Vec<Vec<Consumer<Letter>>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut writer = || -> Box<[Producer<Letter>]> {
+    let mut writer = |letters: usize| -> Box<[Producer<Letter>]> {
         let queue = |inbox: &mut Vec<Consumer<Letter>>| {
-            let (producer, consumer) = RingBuffer::new(MAILBOX_LETTERS_MAX);
+            let (producer, consumer) = RingBuffer::new(letters);
             inbox.push(consumer);
             producer
         };
         inboxes.iter_mut().map(queue).collect()
     };
-    let outboxes: Vec<_> = (0..shards).map(|_| writer()).collect();
-    let service_outboxes = writer();
+    let outboxes: Vec<_> = (0..shards).map(|_| writer(letters)).collect();
+    let service_outboxes = writer(MAILBOX_LETTERS_MAX);
 
     let endpoints =
         (0..shards).zip(inboxes).zip(outboxes).zip(&wakes).map(|(((shard, inboxes), outboxes), wake)| {
@@ -178,7 +180,8 @@ impl Endpoint {
 
     /// Memory of the queues to this shard, in bytes.
     pub fn heap_bytes(&self) -> usize {
-        self.inboxes.len() * MAILBOX_LETTERS_MAX * size_of::<Letter>()
+        let letters = self.inboxes.iter().map(|inbox| inbox.buffer().capacity()).sum::<usize>();
+        letters * size_of::<Letter>()
     }
 
     /// Becomes readable (eight bytes) when the service thread rings.
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn letters_arrive_in_order_and_the_bell_rings_once() {
-        let (mut endpoints, _service) = mesh(2).unwrap();
+        let (mut endpoints, _service) = mesh(2, MAILBOX_LETTERS_MAX).unwrap();
         let mut target = endpoints.pop().unwrap();
         let mut source = endpoints.pop().unwrap();
         let rings = [1, 2, 3].map(|n| {
@@ -267,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_gives_the_letter_back() {
-        let (mut endpoints, _service) = mesh(2).unwrap();
-        for n in 0..MAILBOX_LETTERS_MAX as u32 {
+        let (mut endpoints, _service) = mesh(2, 16).unwrap();
+        for n in 0..16 {
             assert!(matches!(endpoints[0].post(ShardId(1), withdrawn(n)), Posted::Queued));
         }
         let Posted::Refused(letter) = endpoints[0].post(ShardId(1), withdrawn(999)) else {
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn the_service_thread_wakes_a_shard_through_its_eventfd() {
-        let (mut endpoints, mut service) = mesh(1).unwrap();
+        let (mut endpoints, mut service) = mesh(1, MAILBOX_LETTERS_MAX).unwrap();
         assert!(matches!(service.send(ShardId(0), PeerMessage::Drain), Posted::Queued));
         assert!(matches!(service.send(ShardId(0), PeerMessage::Drain), Posted::Queued));
         let mut count = [0; 8];
@@ -294,7 +297,7 @@ mod tests {
 
     #[test]
     fn everybody_is_told_who_can_be() {
-        let (mut endpoints, service) = mesh(3).unwrap();
+        let (mut endpoints, service) = mesh(3, MAILBOX_LETTERS_MAX).unwrap();
         let sender = SharedSender::new(service);
         drop(endpoints.remove(1));
         assert_eq!(sender.send_all(&PeerMessage::Drain), [ShardId(1)]);

@@ -95,6 +95,8 @@ pub struct ShardMetrics {
     pub connections_upgrading: Gauge,
     /// Connections that are open.
     pub connections_open: Gauge,
+    /// Connections that wait on a poll, because they are quiet.
+    pub connections_parked: Gauge,
     /// Connections that wait for the end of their close.
     pub connections_closing: Gauge,
     /// Players of this shard's games, held seats included.
@@ -167,6 +169,8 @@ pub struct ShardMetrics {
     pub broadcasts_encoded: Counter,
     /// Broadcasts queued for members on this shard.
     pub broadcasts_out: Counter,
+    /// Letters to other shards that waited for room in a mailbox.
+    pub letters_waited: Counter,
     /// Messages to other shards that were not taken because too many wait.
     pub forwards_refused: Counter,
 

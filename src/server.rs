@@ -18,7 +18,7 @@ use crate::admin::{self, About, Admin, Phase, PhaseCell};
 use crate::config::Config;
 use crate::config::secrets::AdminToken;
 use crate::ids::ShardId;
-use crate::limits::{DRAIN_DEADLINE, RECEIVE_BUFFERS};
+use crate::limits::DRAIN_DEADLINE;
 use crate::machine::{self, Machine};
 use crate::mailbox::{self, Endpoint, SharedSender};
 use crate::metrics::ShardMetrics;
@@ -98,7 +98,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
     tracing::info!(kernel = machine.kernel, "{probe}");
 
-    let (endpoints, sender) = mailbox::mesh(shards)?;
+    let (endpoints, sender) = mailbox::mesh(shards, config.capacity.queues.letters)?;
     let sender = SharedSender::new(sender);
     let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
     let phase = Arc::new(PhaseCell::default());
@@ -119,10 +119,14 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), sender: sender.clone() };
     spawn_service(admin_listener, pages, keys, events.clone())?;
 
+    let queues = config.capacity.queues;
     let loop_settings = LoopSettings {
         connections: config.capacity.table_entries,
         connections_per_address: config.connections_per_address,
-        receive_buffers: RECEIVE_BUFFERS,
+        submissions: queues.submissions,
+        completions: queues.completions,
+        receive_buffers: queues.receive_buffers,
+        gather_time: queues.gather_time,
     };
     let settings = Arc::new(config.settings);
     let addresses = Arc::new(Addresses::default());
@@ -151,7 +155,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     if let Some(ended) = supervisor.start_loops(peers_senders)? {
         return Ok(ended);
     }
-    let connections_max = u32::from(shards) * config.capacity.connections_per_shard;
+    let connections_max = config.capacity.connections_max;
     tracing::info!(%listen, %admin, shards, connections_max, "ready");
     supervisor.watch()
 }
@@ -440,7 +444,7 @@ mod tests {
         let (sender, inbox) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).unwrap());
         // The endpoint stays: a shard that is gone takes no messages.
-        let (_endpoints, service_sender) = mailbox::mesh(1).unwrap();
+        let (_endpoints, service_sender) = mailbox::mesh(1, 16).unwrap();
         let supervisor = Supervisor {
             clock: Clock::start(),
             inbox,
@@ -481,7 +485,7 @@ mod tests {
 
     /// What shard 0 is given when the keys are read again with this result.
     fn renewed(needed: bool, read: fn() -> anyhow::Result<Option<Verifier>>) -> Option<usize> {
-        let (mut endpoints, sender) = mailbox::mesh(1).unwrap();
+        let (mut endpoints, sender) = mailbox::mesh(1, 16).unwrap();
         Keys { read: Box::new(read), needed, sender: SharedSender::new(sender) }.renew();
         match endpoints[0].take()? {
             Letter::Peer(PeerMessage::Keys(verifier)) => Some(verifier.keys().len()),

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod million;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::dialect::DialectName;
 use crate::tokens::Tokens;
+
+pub use million::Million;
 
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
 #[derive(Debug, Parser)]
@@ -109,6 +113,9 @@ pub enum Command {
     /// Thousands of Phoenix clients join one topic at once: join latency, presence messages
     #[command(after_long_help = help(STORM_HELP, crate::figures::STORM, STORM_EXAMPLE))]
     Storm(Storm),
+    /// A million players in one relay, most of them silent: memory, processor time and latency
+    #[command(after_long_help = help(million::HELP, crate::figures::MILLION, million::EXAMPLE))]
+    Million(Million),
 }
 
 /// Which relay, and what to do with the result.
@@ -247,7 +254,7 @@ pub struct Storm {
 }
 
 fn help(about: &str, specs: &[crate::figures::Spec], example: &str) -> String {
-    let figures: String = specs.iter().map(|spec| format!("  {:<26}{}\n", spec.name, spec.about)).collect();
+    let figures: String = specs.iter().map(|spec| format!("  {:<28}{}\n", spec.name, spec.about)).collect();
     format!("{about}{figures}{example}\n{EXIT_CODES}")
 }
 

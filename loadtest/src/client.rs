@@ -1,5 +1,7 @@
 //! One player's connection as its bytes tell it: the answer to the upgrade, then messages, then records. Sans I/O.
 
+use std::borrow::Cow;
+
 use corelay::wire::frame::Opcode;
 
 use crate::counters::Counters;
@@ -40,13 +42,19 @@ impl Client {
         match self {
             Self::Open(decoder) => hear(slot, decoder, bytes, dialect, counters, tell),
             Self::Upgrading(answer) => {
-                answer.extend_from_slice(bytes);
-                match handshake.read(answer, false) {
-                    Answer::Incomplete => Ok(Heard::default()),
+                let earlier = std::mem::take(answer);
+                // Mostly the whole answer comes at once, and is read where it lies.
+                let whole: Cow<'_, [u8]> =
+                    if earlier.is_empty() { bytes.into() } else { [&earlier, bytes].concat().into() };
+                match handshake.read(&whole, false) {
+                    Answer::Incomplete => {
+                        *answer = whole.into_owned();
+                        Ok(Heard::default())
+                    }
                     Answer::Refused(text) => Err(text),
                     Answer::Upgraded(head_bytes) => {
                         let mut decoder = Decoder::default();
-                        let heard = hear(slot, &mut decoder, &answer[head_bytes..], dialect, counters, tell);
+                        let heard = hear(slot, &mut decoder, &whole[head_bytes..], dialect, counters, tell);
                         *self = Self::Open(decoder);
                         heard.map(|heard| Heard { upgraded: true, ..heard })
                     }
@@ -81,6 +89,7 @@ fn hear(
             Message::Binary(_) | Message::Text(_) => dialect.hear(slot, &message, counters, &mut heard, tell),
             Message::Ping(payload) => {
                 pings += 1;
+                counters.pings += 1;
                 if pings <= PINGS_ANSWERED_MAX {
                     heard.pongs.extend(control_frame(Opcode::Pong, payload, 0x5EED_5EED));
                 }
@@ -185,6 +194,7 @@ mod tests {
                 rate_limited: 1,
                 errors: 1,
                 malformed: 1,
+                pings: 1,
                 ..Counters::default()
             };
             assert_eq!(counters, expected);

@@ -21,6 +21,8 @@ pub struct Counters {
     pub notices: u64,
     /// Messages that are none of the protocol.
     pub malformed: u64,
+    /// Pings.
+    pub pings: u64,
 }
 
 impl Counters {
@@ -45,6 +47,7 @@ impl Counters {
             errors: with(self.errors, other.errors),
             notices: with(self.notices, other.notices),
             malformed: with(self.malformed, other.malformed),
+            pings: with(self.pings, other.pings),
         }
     }
 }

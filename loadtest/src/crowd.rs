@@ -1,7 +1,8 @@
 //! The connections of one thread: joining, staying alive, handing on what arrives, and what became of each.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use corelay::wire::frame::Opcode;
@@ -13,7 +14,7 @@ use crate::dialect::{Dialect, Heard, News};
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
 use crate::handshake::Handshake;
 use crate::told::{Closes, Told};
-use crate::uring::{Completion, Lent, ReceiveEnd, Ring, SEND_BYTES_MAX};
+use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX, Size};
 
 /// Connections between their start and their join, at most: a listener's backlog must hold them.
 const JOINING_MAX: u32 = 512;
@@ -57,6 +58,33 @@ pub struct Plan {
     pub ramp_per_s: f64,
 }
 
+/// How a crowd of a million saves memory and ports. The default does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Frugal {
+    /// So many connections, the first ones, are busy: a receive is armed on them. The others wait for bytes on a poll, which
+    /// takes less. `None`: all are busy.
+    pub busy: Option<u32>,
+    /// Where connections come from, if that is not the kernel's choice.
+    pub sources: Option<Sources>,
+}
+
+/// Addresses of the loopback network from which connections come, so that each has its own ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// Number in the whole run of the crowd's first connection.
+    pub first: u32,
+    /// Connections from one address.
+    pub per_address: u32,
+}
+
+impl Sources {
+    /// The address of connection `slot`. 127.0.0.1 is left to everybody else.
+    pub fn of(self, slot: u32) -> IpAddr {
+        const FIRST: u32 = Ipv4Addr::new(127, 0, 0, 2).to_bits();
+        Ipv4Addr::from_bits(FIRST + (self.first + slot) / self.per_address).into()
+    }
+}
+
 /// What became of `try_send`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -72,13 +100,20 @@ pub enum Pushed {
 /// See the module documentation. Call `turn` again and again; between two turns, send.
 pub struct Crowd {
     plan: Plan,
+    frugal: Frugal,
     ring: Ring,
     connections: Vec<Connection>,
+    /// Control frames that wait for their socket, by connection.
+    controls: HashMap<u32, Vec<u8>>,
     ramp: Option<Ramp>,
+    progress: Progress,
     started: u32,
     joining: u32,
     joined: u32,
     open: u32,
+    ended: u32,
+    /// Connections before this one have said goodbye, if they had joined.
+    goodbyes: u32,
     closing: bool,
     rearm: Vec<u32>,
     freed: Vec<u32>,
@@ -108,16 +143,20 @@ struct Heartbeats {
 struct Ramp {
     begun_ns: u64,
     started_before: u32,
-    /// Connections that had joined or failed when the last one did, and when that was.
+}
+
+/// When somebody joined or failed last, and how many had.
+#[derive(Default)]
+struct Progress {
     settled: u32,
-    progress_ns: u64,
+    at_ns: u64,
 }
 
 struct Connection {
-    stage: Stage,
     client: Client,
-    /// Control frames that wait for the socket.
-    controls: Vec<u8>,
+    stage: Stage,
+    /// It has control frames that wait for the socket.
+    controls: bool,
     sending: bool,
     /// A receive is armed, or about to be.
     receiving: bool,
@@ -142,11 +181,17 @@ enum Stage {
 impl Crowd {
     /// A crowd in which nobody has connected.
     pub fn new(plan: Plan) -> io::Result<Self> {
-        let ring = Ring::new(plan.connections, plan.target)?;
+        Self::frugal(plan, Frugal::default())
+    }
+
+    /// The same with less memory for each connection.
+    pub fn frugal(plan: Plan, frugal: Frugal) -> io::Result<Self> {
+        let size = if frugal.busy == Some(0) { Size::quiet } else { Size::busy };
+        let ring = Ring::new(size(plan.connections), plan.target)?;
         let unstarted = || Connection {
-            stage: Stage::Unstarted,
             client: Client::default(),
-            controls: Vec::new(),
+            stage: Stage::Unstarted,
+            controls: false,
             sending: false,
             receiving: false,
             stopped: false,
@@ -155,12 +200,17 @@ impl Crowd {
         Ok(Self {
             connections: std::iter::repeat_with(unstarted).take(plan.connections as usize).collect(),
             plan,
+            frugal,
             ring,
+            controls: HashMap::new(),
             ramp: None,
+            progress: Progress::default(),
             started: 0,
             joining: 0,
             joined: 0,
             open: 0,
+            ended: 0,
+            goodbyes: 0,
             closing: false,
             rearm: Vec::new(),
             freed: Vec::new(),
@@ -177,39 +227,48 @@ impl Crowd {
     /// Starts connections at the pace of the ramp until `limit` are started; gives up those that cannot join. `true`: all have
     /// joined or failed.
     pub fn ramp(&mut self, limit: u32, now_ns: u64) -> io::Result<bool> {
-        let ramp = self.ramp.get_or_insert(Ramp {
-            begun_ns: now_ns,
-            started_before: self.started,
-            settled: 0,
-            progress_ns: now_ns,
-        });
-        let settled = self.started - self.joining;
-        if ramp.settled != settled {
-            (ramp.settled, ramp.progress_ns) = (settled, now_ns);
-        }
-        let (begun_ns, started_before) = (ramp.begun_ns, ramp.started_before);
-        let stuck = now_ns - ramp.progress_ns > JOIN_TIMEOUT_NS;
+        let started = self.started;
+        let &mut Ramp { begun_ns, started_before } =
+            self.ramp.get_or_insert(Ramp { begun_ns: now_ns, started_before: started });
         let due = ((now_ns - begun_ns) as f64 * 1e-9 * self.plan.ramp_per_s) as u32 + 1;
         let due = started_before.saturating_add(due);
-        if stuck {
-            self.give_up_joining()?;
-        }
+        self.give_up_if_stuck(now_ns)?;
         while self.started < limit.min(due) && self.joining < JOINING_MAX {
-            let slot = self.started;
-            let intended_ns = f64::from(slot - started_before) / self.plan.ramp_per_s * 1e9;
+            let intended_ns = f64::from(self.started - started_before) / self.plan.ramp_per_s * 1e9;
             let lateness_ns = (now_ns - begun_ns).saturating_sub(intended_ns as u64);
             self.start_lateness_ns_max = self.start_lateness_ns_max.max(lateness_ns);
+            self.start(1)?;
+        }
+        let settled = self.started == limit && self.joining == 0;
+        if settled {
+            self.ramp = None;
+        }
+        Ok(settled)
+    }
+
+    /// Starts the next `count` connections now.
+    pub fn start(&mut self, count: u32) -> io::Result<()> {
+        let limit = (self.started + count).min(self.plan.connections);
+        while self.started < limit {
+            let slot = self.started;
             let stalls = slot >= self.plan.stalled_from;
             self.connections[slot as usize].stage = Stage::Connecting;
             self.started += 1;
             self.joining += 1;
-            self.ring.connect(slot, stalls.then_some(STALLED_RECEIVE_BUFFER_BYTES))?;
+            let source = self.frugal.sources.map(|sources| sources.of(slot));
+            let receive_buffer_bytes = stalls.then_some(STALLED_RECEIVE_BUFFER_BYTES);
+            self.ring.connect(slot, Opening { source, receive_buffer_bytes })?;
         }
-        if self.started == limit && self.joining == 0 {
-            self.ramp = None;
-            return Ok(true);
+        Ok(())
+    }
+
+    /// Gives up those that are joining when nobody has joined or failed for a while.
+    pub fn give_up_if_stuck(&mut self, now_ns: u64) -> io::Result<()> {
+        let settled = self.started - self.joining;
+        if self.joining == 0 || self.progress.settled != settled {
+            self.progress = Progress { settled, at_ns: now_ns };
         }
-        Ok(false)
+        if now_ns - self.progress.at_ns > JOIN_TIMEOUT_NS { self.give_up_joining() } else { Ok(()) }
     }
 
     fn give_up_joining(&mut self) -> io::Result<()> {
@@ -232,6 +291,11 @@ impl Crowd {
     /// How many there can be.
     pub fn connections(&self) -> u32 {
         self.plan.connections
+    }
+
+    /// How many are between their start and their join.
+    pub fn joining(&self) -> u32 {
+        self.joining
     }
 
     /// How many have joined, whether or not they are still there.
@@ -318,21 +382,28 @@ impl Crowd {
 
     /// Says goodbye on every connection. What ends from here on ends as it should.
     pub fn close(&mut self) -> io::Result<()> {
+        self.close_next(u32::MAX).map(drop)
+    }
+
+    /// Says goodbye on the next `count` connections, for crowds that are too large for all at once. `true`: it was the last of
+    /// them. From the first call on, what ends ends as it should.
+    pub fn close_next(&mut self, count: u32) -> io::Result<bool> {
         self.closing = true;
-        for slot in 0..self.started {
+        let end = self.goodbyes.saturating_add(count).min(self.started);
+        for slot in self.goodbyes..end {
             if self.connections[slot as usize].stage == Stage::Joined {
                 let goodbye = control_frame(Opcode::Close, &1000_u16.to_be_bytes(), 0x0BED_0BED);
                 self.send_control(slot, &goodbye)?;
                 self.leave(slot, Stage::Closing);
             }
         }
-        Ok(())
+        self.goodbyes = end;
+        Ok(end == self.started)
     }
 
     /// Whether no connection is left.
     pub fn is_over(&self) -> bool {
-        let connections = &self.connections[..self.started as usize];
-        connections.iter().all(|connection| connection.stage == Stage::Ended)
+        self.ended == self.started
     }
 
     fn handle_connected(&mut self, slot: u32, outcome: io::Result<()>) -> io::Result<()> {
@@ -355,7 +426,10 @@ impl Crowd {
             return self.ring.close(slot);
         }
         self.ring.send(slot, &request)?;
-        self.ring.arm_receive(slot)
+        match self.frugal.busy {
+            Some(busy) if slot >= busy => self.ring.park(slot),
+            _ => self.ring.arm_receive(slot),
+        }
     }
 
     fn handle_received(
@@ -457,7 +531,7 @@ impl Crowd {
                 self.count_close(slot, 1006, &text);
                 self.leave(slot, Stage::Ended);
             }
-            Stage::Closing => connection.stage = Stage::Ended,
+            Stage::Closing => self.leave(slot, Stage::Ended),
             Stage::Unstarted | Stage::Connecting | Stage::Ended => {}
         }
         self.close_if_quiet(slot)
@@ -473,8 +547,8 @@ impl Crowd {
             // The receive tells how it ended.
             return self.end_receive(slot);
         }
-        if !connection.controls.is_empty() {
-            let controls = std::mem::take(&mut connection.controls);
+        if std::mem::take(&mut connection.controls) {
+            let controls = self.controls.remove(&slot).unwrap_or_default();
             return self.send_control(slot, &controls);
         }
         if connection.waited_for {
@@ -506,9 +580,11 @@ impl Crowd {
     fn send_control(&mut self, slot: u32, frames: &[u8]) -> io::Result<()> {
         let connection = &mut self.connections[slot as usize];
         if connection.sending {
-            if connection.controls.len() + frames.len() <= CONTROLS_BYTES_MAX {
-                connection.controls.extend_from_slice(frames);
+            let controls = self.controls.entry(slot).or_default();
+            if controls.len() + frames.len() <= CONTROLS_BYTES_MAX {
+                controls.extend_from_slice(frames);
             }
+            connection.controls = true;
             return Ok(());
         }
         connection.sending = true;
@@ -557,6 +633,7 @@ impl Crowd {
             Stage::Joined => self.open -= 1,
             Stage::Unstarted | Stage::Closing | Stage::Ended => {}
         }
+        self.ended += u32::from(stage == Stage::Ended && connection.stage != Stage::Ended);
         connection.stage = stage;
     }
 

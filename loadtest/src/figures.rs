@@ -208,13 +208,51 @@ pub static STORM: &[Spec] = &[
     spec("server.rss_growth_bytes", Unit::Bytes, "and how much it grew"),
 ];
 
+/// Figures of `million`.
+pub static MILLION: &[Spec] = &[
+    spec("joined", Unit::Count, "players that got their Welcome"),
+    spec("refused", Unit::Count, "connections that did not"),
+    spec("dropped", Unit::Count, "players whose connection ended before the goodbyes"),
+    spec("ramp_s", Unit::Number, "seconds from the first connect to the last Welcome"),
+    spec("ramp_per_s", Unit::Number, "joined / ramp_s"),
+    spec("rss_start_bytes", Unit::Bytes, "resident memory of the relay before the first connection"),
+    spec("rss_top_bytes", Unit::Bytes, "with everybody in, after --quiet"),
+    spec("rss_after_bytes", Unit::Bytes, "when everybody has gone"),
+    spec("user_bytes_per_player", Unit::Number, "(rss_top_bytes - rss_start_bytes) / joined"),
+    spec(
+        "kernel_bytes_per_connection",
+        Unit::Number,
+        "growth of slab caches per end (relay here: both ends, halved)",
+    ),
+    spec("sockstat_mem_bytes", Unit::Bytes, "TCP buffers of this machine after --quiet"),
+    spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time, in --quiet"),
+    spec("hold_cpu_cores", Unit::Number, "the same in --hold"),
+    spec("client_idle_cpu_cores", Unit::Number, "processor time of this load test / time, in --quiet"),
+    spec("client_cpu_cores", Unit::Number, "the same in --hold"),
+    spec("active_players", Unit::Count, "players that move in --hold"),
+    spec("frames", Unit::Count, "tick frames that they received in it"),
+    spec("cpu_us_per_frame", Unit::Number, "(hold_cpu_cores - idle_cpu_cores) × --hold / frames, in µs"),
+    spec("reach", Unit::Number, "views that were fresh / views expected"),
+    spec("views_expected", Unit::Count, "moves of the hold × other players of the game"),
+    spec("p50", Unit::Duration, "latency: intended send of a move to its arrival elsewhere"),
+    spec("p90", Unit::Duration, "90 % of the views arrived within"),
+    spec("p99", Unit::Duration, "99 % of the views arrived within"),
+    spec("max", Unit::Duration, "the slowest view"),
+    spec("moves", Unit::Count, "moves sent that were meant for the hold"),
+    spec("late_share", Unit::Number, "of these, sent more than 1 ms after their time"),
+    spec("pings", Unit::Count, "pings answered"),
+    spec("malformed", Unit::Count, "messages received that are none of the protocol"),
+    spec("slab_left_bytes", Unit::Bytes, "growth of slab caches over the whole run, TIME_WAIT not counted"),
+    spec("time_wait", Unit::Count, "ended connections of this machine in TIME_WAIT, in the end"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_unique_in_the_json_too() {
-        for specs in [ROOMS, IDLE, STORM] {
+        for specs in [ROOMS, IDLE, STORM, MILLION] {
             let paths: std::collections::BTreeSet<_> = specs.iter().map(Spec::json_path).collect();
             assert_eq!(paths.len(), specs.len());
         }

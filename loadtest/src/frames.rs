@@ -90,7 +90,8 @@ impl Decoder {
             let Some(header) = Header::parse(&self.partial)? else { continue };
             if header.frame_bytes() == self.partial.len() {
                 handle(header.message(&self.partial));
-                self.partial.clear();
+                // A silent connection keeps no memory.
+                self.partial = Vec::new();
             }
         }
         Ok(bytes)

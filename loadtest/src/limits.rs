@@ -36,7 +36,7 @@ pub fn explain_ring_error(error: std::io::Error) -> anyhow::Error {
 }
 
 /// Sets the soft limit to what is needed, up to the hard one. Returns the (soft) limit then.
-fn raise_descriptors(needed: u64) -> u64 {
+pub fn raise_descriptors(needed: u64) -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current.unwrap_or(u64::MAX);
     let raised = (needed + DESCRIPTORS_RESERVE).min(maximum.unwrap_or(u64::MAX));

@@ -2,7 +2,8 @@
 //!
 //! Bottom up: bytes (`handshake`, `frames`; `tokens` and the `dialect`s; `client`); what is measured (`counters`, `schedule`,
 //! `views`, `told`, `figures`, `assertions`); the kernel (`clock`, `uring`, `server`, `limits`); the connections of a thread
-//! (`crowd`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`) and their `report`.
+//! (`crowd`, `moves`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`; `million`, which gives a `measurement`) and
+//! their `report`.
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
@@ -18,6 +19,9 @@ mod frames;
 mod handshake;
 mod idle;
 mod limits;
+mod measurement;
+mod million;
+mod moves;
 mod play;
 mod report;
 mod rooms;
@@ -69,5 +73,6 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Rooms(arguments) => rooms::run(arguments, &interrupted),
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
+        Command::Million(arguments) => million::run(arguments, &interrupted),
     }
 }

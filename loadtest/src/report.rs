@@ -65,7 +65,7 @@ impl Report {
     ) -> io::Result<()> {
         writeln!(out, "{}", self.title)?;
         for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
-            writeln!(out, "  {:<26}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
+            writeln!(out, "  {:<28}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
         }
         for (reason, names) in self.unavailable() {
             writeln!(out, "not available: {} ({reason})", names.join(", "))?;

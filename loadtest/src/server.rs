@@ -1,6 +1,6 @@
 //! What the relay's own process costs: from its `/metrics`, or from `/proc`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -32,9 +32,13 @@ pub struct Sample {
     pub cpu_s: Value,
     /// Resident memory.
     pub rss_bytes: Value,
-    /// Every exported name, summed over its labels.
-    exported: Result<BTreeMap<String, f64>, String>,
+    /// Its threads that carry connections, if it tells.
+    pub shards: Option<u32>,
+    exported: Exported,
 }
+
+/// Every exported name, summed over its labels.
+type Exported = Result<BTreeMap<String, f64>, String>;
 
 impl Server {
     /// `proc` or `metrics`: where processor time and memory come from.
@@ -44,14 +48,16 @@ impl Server {
 
     /// Reads the figures now; what cannot be read says why.
     pub fn sample(&self) -> Sample {
-        let exported = scrape(&self.metrics_url).map_err(|error| format!("{error:#}"));
+        let text = scrape(&self.metrics_url).map_err(|error| format!("{error:#}"));
+        let shards = text.as_deref().ok().and_then(shards);
+        let exported = text.map(|text| parse(&text));
         let Some(pid) = self.pid else {
             let value = |name: &str| value(&exported, name);
             let (cpu_s, rss_bytes) =
                 (value("process_cpu_seconds_total"), value("process_resident_memory_bytes"));
-            return Sample { cpu_s, rss_bytes, exported };
+            return Sample { cpu_s, rss_bytes, shards, exported };
         };
-        Sample { cpu_s: process_cpu_s(pid), rss_bytes: process_rss_bytes(pid), exported }
+        Sample { cpu_s: process_cpu_s(pid), rss_bytes: process_rss_bytes(pid), shards, exported }
     }
 }
 
@@ -62,12 +68,12 @@ impl Sample {
     }
 }
 
-fn value(exported: &Result<BTreeMap<String, f64>, String>, name: &str) -> Value {
+fn value(exported: &Exported, name: &str) -> Value {
     let exported = exported.as_ref().map_err(Clone::clone)?;
     exported.get(name).copied().ok_or_else(|| format!("/metrics has no {name}"))
 }
 
-fn scrape(url: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+fn scrape(url: &str) -> anyhow::Result<String> {
     let Some((authority, path)) =
         url.strip_prefix("http://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))
     else {
@@ -88,7 +94,7 @@ fn scrape(url: &str) -> anyhow::Result<BTreeMap<String, f64>> {
     if status.split(' ').nth(1) != Some("200") {
         bail!("GET {url}: {status}");
     }
-    Ok(parse(body))
+    Ok(body.to_owned())
 }
 
 /// Sums the Prometheus text format by name: `name{labels} value`.
@@ -103,6 +109,13 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         }
     }
     sums
+}
+
+/// How many different `shard="…"` there are.
+fn shards(text: &str) -> Option<u32> {
+    let label = |line: &str| Some(line.split_once("shard=\"")?.1.split_once('"')?.0.to_owned());
+    let labels: BTreeSet<String> = text.lines().filter_map(label).collect();
+    u32::try_from(labels.len()).ok().filter(|&shards| shards > 0)
 }
 
 fn process_cpu_s(pid: u32) -> Value {
@@ -140,6 +153,12 @@ mod tests {
              b{le=\"+Inf\"} 7 1700000000\n",
         );
         assert_eq!((sums["a"], sums["process_cpu_seconds_total"], sums["b"]), (5.5, 1.25, 7.0));
+    }
+
+    #[test]
+    fn shards_are_counted_by_their_labels() {
+        let text = "a{shard=\"0\",x=\"1\"} 1\na{shard=\"1\"} 1\nb{le=\"1\",shard=\"1\"} 2\nc 3\n";
+        assert_eq!((shards(text), shards("c 3\n")), (Some(2), None));
     }
 
     #[test]

@@ -47,6 +47,7 @@ use Source::{Counter as C, Gauge as G, Histogram as H, States as S, Variants as 
 const ROWS: &[Row] = &[
     row("corelay_connections", "Connections by state", S("state", &[
         ("upgrading", |m| &m.connections_upgrading), ("open", |m| &m.connections_open), ("closing", |m| &m.connections_closing)])),
+    row("corelay_connections_parked", "Open connections that wait on a poll, because they are quiet", G(|m| &m.connections_parked)),
     row("corelay_games", "Games with at least one seat", G(|m| &m.games)),
     row("corelay_seats", "Players in games, held seats included", G(|m| &m.seats)),
     row("corelay_seats_held", "Seats held for players that lost their connection", G(|m| &m.seats_held)),
@@ -84,6 +85,7 @@ const ROWS: &[Row] = &[
     row("corelay_messages_malformed", "Phoenix messages whose head could not be read", C(|m| &m.messages_malformed)),
     row("corelay_broadcasts_encoded", "Broadcasts of topics encoded: once per message and serializer", C(|m| &m.broadcasts_encoded)),
     row("corelay_broadcasts_out", "Broadcasts of topics queued for members", C(|m| &m.broadcasts_out)),
+    row("corelay_letters_waited", "Messages and connections that waited for room in another shard's mailbox", C(|m| &m.letters_waited)),
     row("corelay_forwards_refused", "Messages between shards that were not taken because too many wait", C(|m| &m.forwards_refused)),
 
     row("corelay_outbox_bytes", "Bytes that wait in reliable lanes, with what each frame costs beyond its own", G(|m| &m.outbox_bytes)),

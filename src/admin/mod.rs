@@ -209,7 +209,7 @@ mod tests {
         let phase = Arc::new(PhaseCell::default());
         let now_us = Arc::new(AtomicU64::new(1));
         let clock_us = now_us.clone();
-        let (endpoints, sender) = mailbox::mesh(2).unwrap();
+        let (endpoints, sender) = mailbox::mesh(2, 16).unwrap();
         let admin = Admin {
             shards: shards.clone(),
             phase: phase.clone(),

@@ -1,19 +1,77 @@
-//! How many connections fit: each shard's ring has a descriptor table of its own, capped at `RLIMIT_NOFILE`.
+//! How many shards, and how large their tables and queues are: computed from what is asked for and what the machine gives.
+//!
+//! Each shard's ring has a descriptor table of its own, capped at `RLIMIT_NOFILE`; so more shards hold more connections, also
+//! more shards than CPUs. Games fall on shards by hash, so no shard gets exactly its share: each has room for a quarter more.
+
+use std::time::Duration;
 
 use super::error::ConfigError;
-use crate::limits::{CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, SHARDS_MAX};
+use crate::limits::{
+    COMPLETION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES_MIN, CONNECTION_KERNEL_BYTES,
+    CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_MAX,
+    MAILBOX_LETTERS_MIN, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN, SHARDS_MAX, SUBMISSION_QUEUE_ENTRIES,
+    SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
+};
+use crate::machine::Resources;
 
 /// The kernel's own cap on a ring's descriptor table (`IORING_MAX_FIXED_FILES`).
 const TABLE_ENTRIES_MAX: u64 = 1 << 20;
 const _: () = assert!(TABLE_ENTRIES_MAX <= CONNECTIONS_PER_SHARD_MAX as u64);
 
+/// What an operator asks for. `None`: not set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Connections of the whole relay.
+    pub connections_max: Option<u32>,
+    /// Number of shards.
+    pub shards: Option<u16>,
+}
+
 /// The same for every shard. Invariant: connections + `CONNECTIONS_RESERVE` = table entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// Connections that may be players.
+    /// Number of shards.
+    pub shards: u16,
+    /// Connections of the whole relay, as asked for, or as many as fit.
+    pub connections_max: u64,
+    /// Connections of one shard that may be players.
     pub connections_per_shard: u32,
-    /// Descriptor table entries of the ring.
+    /// Descriptor table entries of a shard's ring.
     pub table_entries: u32,
+    /// What else a shard has.
+    pub queues: Queues,
+}
+
+/// Sizes that shrink when shards share a CPU: each of them then does so much less at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// Submission queue entries of the ring, a power of two.
+    pub submissions: u32,
+    /// Completion queue entries of the ring, a power of two.
+    pub completions: u32,
+    /// Receive buffers lent to the kernel, a power of two.
+    pub receive_buffers: u16,
+    /// Letters in the queue from one shard to another.
+    pub letters: usize,
+    /// How long a loop gathers completions before it turns.
+    pub gather_time: Duration,
+}
+
+impl Queues {
+    /// For `shards` on `cpus`.
+    pub fn new(shards: u16, cpus: usize) -> Self {
+        let shards_per_cpu = usize::from(shards).div_ceil(cpus.max(1)).next_power_of_two() as u32;
+        Self {
+            submissions: (SUBMISSION_QUEUE_ENTRIES / shards_per_cpu).max(SUBMISSION_QUEUE_ENTRIES_MIN),
+            completions: (COMPLETION_QUEUE_ENTRIES / shards_per_cpu).max(COMPLETION_QUEUE_ENTRIES_MIN),
+            receive_buffers: (u32::from(RECEIVE_BUFFERS) / shards_per_cpu).max(u32::from(RECEIVE_BUFFERS_MIN))
+                as u16,
+            letters: (2 * MAILBOX_LETTERS_MAX / usize::from(shards.max(1)))
+                .clamp(MAILBOX_LETTERS_MIN, MAILBOX_LETTERS_MAX),
+            gather_time: (TURN_GATHER_TIME * shards_per_cpu / 4)
+                .clamp(TURN_GATHER_TIME, TURN_GATHER_TIME_MAX),
+        }
+    }
 }
 
 /// Slots that one ring can have under this `RLIMIT_NOFILE`.
@@ -21,77 +79,176 @@ pub fn table_entries_available(descriptors: u64) -> u64 {
     descriptors.min(TABLE_ENTRIES_MAX)
 }
 
-/// Divides `connections_max` over the shards (`None`: as many as fit).
-pub fn plan(connections_max: Option<u32>, shards: u16, descriptors: u64) -> Result<Capacity, ConfigError> {
-    let reserve = CONNECTIONS_RESERVE;
-    let available = table_entries_available(descriptors);
-    if available <= u64::from(reserve) {
-        return Err(ConfigError::TooFewDescriptors { available, reserve });
+/// Shards when nothing is said about them: one per CPU.
+pub fn shards_of_cpus(cpus: usize) -> u16 {
+    u16::try_from(cpus).unwrap_or(u16::MAX).clamp(1, SHARDS_MAX)
+}
+
+/// Finds a number of shards, if none is asked for, and room for `connections_max` on them (none: as many as fit).
+pub fn plan(wanted: Wanted, found: Resources) -> Result<Capacity, ConfigError> {
+    let reserve = u64::from(CONNECTIONS_RESERVE);
+    let available = table_entries_available(found.descriptors);
+    if available <= reserve {
+        return Err(ConfigError::TooFewDescriptors { available, reserve: CONNECTIONS_RESERVE });
     }
-    let Some(connections_max) = connections_max else {
-        let table_entries = available as u32;
-        return Ok(Capacity { connections_per_shard: table_entries - reserve, table_entries });
+    let per_shard_max = available - reserve;
+    let capacity = |shards: u16, per_shard: u64, connections_max: u64| Capacity {
+        shards,
+        connections_max,
+        connections_per_shard: per_shard as u32,
+        table_entries: (per_shard + reserve) as u32,
+        queues: Queues::new(shards, found.cpus),
     };
-    let per_shard = u64::from(connections_max.div_ceil(shards.into()));
-    let needed = per_shard + u64::from(reserve);
-    if needed > available {
-        let shards_needed = u64::from(connections_max).div_ceil(available - u64::from(reserve));
-        let shards_needed = u16::try_from(shards_needed).ok().filter(|shards| *shards <= SHARDS_MAX);
+    let Some(connections_max) = wanted.connections_max else {
+        let shards = wanted.shards.unwrap_or_else(|| shards_of_cpus(found.cpus));
+        return Ok(capacity(shards, per_shard_max, per_shard_max * u64::from(shards)));
+    };
+    let shards_needed = shards_needed(connections_max, per_shard_max);
+    let shards = wanted
+        .shards
+        .or_else(|| shards_needed.map(|needed| needed.max(shards_of_cpus(found.cpus))))
+        .unwrap_or(SHARDS_MAX);
+    let share = u64::from(connections_max).div_ceil(shards.into());
+    if share > per_shard_max {
         return Err(ConfigError::TooManyConnections {
             connections_max,
             shards,
-            per_shard,
-            reserve,
-            needed,
+            per_shard: share,
+            reserve: CONNECTIONS_RESERVE,
+            needed: share + reserve,
             available,
             shards_needed,
         });
     }
-    Ok(Capacity { connections_per_shard: per_shard as u32, table_entries: needed as u32 })
+    check_memory(connections_max, found.memory)?;
+    // Whoever names a number of shards gets less headroom where there is less.
+    let per_shard = with_headroom(share, shards).min(per_shard_max);
+    Ok(capacity(shards, per_shard, connections_max.into()))
+}
+
+/// The least number of shards that hold so many connections with their headroom; `None`: there are not so many.
+fn shards_needed(connections_max: u32, per_shard_max: u64) -> Option<u16> {
+    (1..=SHARDS_MAX).find(|&shards| {
+        with_headroom(u64::from(connections_max).div_ceil(shards.into()), shards) <= per_shard_max
+    })
+}
+
+/// A quarter more than its share for a shard among several. Games of 50 that are spread by hash so that 320 of them are expected
+/// on a shard vary by 18 of them (the square root), so it is 4.5 standard deviations. A single shard gets everything.
+fn with_headroom(share: u64, shards: u16) -> u64 {
+    if shards == 1 { share } else { (share * 5).div_ceil(4) }
+}
+
+fn check_memory(connections_max: u32, memory: Option<u64>) -> Result<(), ConfigError> {
+    let (user, kernel) = (IDLE_PLAYER_BYTES_MAX as u64, CONNECTION_KERNEL_BYTES);
+    let needed = u64::from(connections_max) * (user + kernel);
+    match memory.filter(|&available| available < needed) {
+        Some(available) => {
+            Err(ConfigError::TooLittleMemory { connections_max, user, kernel, needed, available })
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn without_a_maximum_the_table_is_as_large_as_the_limit() {
-        let capacity = plan(None, 2, 20_000).unwrap();
-        assert_eq!(capacity, Capacity { connections_per_shard: 19_936, table_entries: 20_000 });
-        assert_eq!(plan(None, 2, u64::MAX).unwrap().table_entries, 1 << 20);
+    fn planned(
+        connections_max: Option<u32>,
+        shards: Option<u16>,
+        descriptors: u64,
+    ) -> Result<Capacity, ConfigError> {
+        plan(Wanted { connections_max, shards }, Resources { cpus: 2, descriptors, memory: Some(1 << 60) })
     }
 
     #[test]
-    fn a_maximum_is_divided_and_the_reserve_added() {
-        let capacity = plan(Some(10_001), 4, 20_000).unwrap();
-        assert_eq!(capacity, Capacity { connections_per_shard: 2_501, table_entries: 2_565 });
+    fn without_a_maximum_the_table_is_as_large_as_the_limit() {
+        let capacity = planned(None, None, 20_000).unwrap();
+        assert_eq!(
+            (capacity.shards, capacity.connections_per_shard, capacity.table_entries),
+            (2, 19_936, 20_000)
+        );
+        assert_eq!(capacity.connections_max, 39_872);
+        assert_eq!(planned(None, None, u64::MAX).unwrap().table_entries, 1 << 20);
+    }
+
+    #[test]
+    fn a_maximum_is_divided_with_a_quarter_more_for_each_and_the_reserve_added() {
+        let capacity = planned(Some(10_001), Some(4), 20_000).unwrap();
+        assert_eq!((capacity.connections_per_shard, capacity.table_entries), (3_127, 3_191));
+        let capacity = planned(Some(10_001), Some(1), 20_000).unwrap();
+        assert_eq!(capacity.connections_per_shard, 10_001, "one shard gets all of them");
+    }
+
+    #[test]
+    fn a_million_connections_find_their_shards_and_small_queues() {
+        let capacity = planned(Some(1_000_000), None, 20_000).unwrap();
+        assert_eq!(capacity.shards, 63);
+        assert_eq!((capacity.connections_per_shard, capacity.table_entries), (19_843, 19_907));
+        let Queues { submissions, completions, receive_buffers, letters, gather_time } = capacity.queues;
+        assert_eq!((submissions, completions, receive_buffers, letters), (256, 4_096, 32, 32));
+        assert_eq!(gather_time, Duration::from_millis(8));
+        let roomy = planned(Some(1_000_000), None, 1 << 20).unwrap();
+        assert_eq!((roomy.shards, roomy.connections_per_shard), (2, 625_000));
+        assert_eq!(roomy.queues, Queues::new(2, 2));
+    }
+
+    #[test]
+    fn a_shard_per_cpu_has_queues_of_full_size() {
+        let Queues { submissions, completions, receive_buffers, letters, gather_time } = Queues::new(2, 2);
+        assert_eq!(gather_time, TURN_GATHER_TIME);
+        assert_eq!(
+            (submissions, completions, receive_buffers, letters),
+            (SUBMISSION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES, RECEIVE_BUFFERS, MAILBOX_LETTERS_MAX)
+        );
+        assert_eq!(Queues::new(SHARDS_MAX, 1).letters, MAILBOX_LETTERS_MIN);
     }
 
     #[test]
     fn the_remedy_names_a_number_of_shards_that_works() {
-        let error = plan(Some(50_000), 2, 20_000).unwrap_err();
+        let error = planned(Some(50_000), Some(2), 20_000).unwrap_err();
         assert_eq!(
             error.to_string(),
             "connections_max = 50000 on 2 shard(s) takes 25000 + 64 reserved = 25064 descriptor slots in each \
              shard's ring, but a ring holds at most 20000 (RLIMIT_NOFILE of this process)"
         );
         let remedy = error.remedy().unwrap();
-        assert!(remedy.contains("ulimit -n 25064") && remedy.contains("--shards 3"), "{remedy}");
-        assert!(plan(Some(50_000), 3, 20_000).is_ok());
+        assert!(remedy.contains("ulimit -n 25064") && remedy.contains("--shards 4"), "{remedy}");
+        assert_eq!(planned(Some(50_000), None, 20_000).unwrap().shards, 4);
+        let tight = planned(Some(50_000), Some(3), 20_000).unwrap();
+        assert_eq!(tight.table_entries, 20_000, "as much headroom as there is");
     }
 
     #[test]
     fn a_limit_below_the_reserve_is_refused() {
         assert!(matches!(
-            plan(None, 1, 64),
+            planned(None, Some(1), 64),
             Err(ConfigError::TooFewDescriptors { available: 64, reserve: 64 })
         ));
-        assert!(plan(None, 1, 65).is_ok());
+        assert!(planned(None, Some(1), 65).is_ok());
     }
 
     #[test]
     fn more_shards_than_allowed_are_not_a_remedy() {
-        let error = plan(Some(100_000_000), 1, 1_024).unwrap_err();
-        assert!(!error.remedy().unwrap().contains("--shards"));
+        for shards in [Some(1), None] {
+            let error = planned(Some(100_000_000), shards, 1_024).unwrap_err();
+            let remedy = error.remedy().unwrap();
+            assert!(!remedy.contains("--shards") && remedy.contains("ulimit -n"), "{remedy}");
+        }
+    }
+
+    #[test]
+    fn connections_that_memory_cannot_hold_are_refused_with_the_arithmetic() {
+        let found = Resources { cpus: 2, descriptors: 20_000, memory: Some(2 << 30) };
+        let error = plan(Wanted { connections_max: Some(1_000_000), shards: None }, found).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "connections_max = 1000000 takes 1000000 × (320 + 4200) bytes of the relay's and the kernel's memory = 4310 MiB, \
+             but 2048 MiB can be had"
+        );
+        assert!(error.remedy().unwrap().contains("--connections-max 475107"), "{:?}", error.remedy());
+        let unknown = Resources { memory: None, ..found };
+        assert!(plan(Wanted { connections_max: Some(1_000_000), shards: None }, unknown).is_ok());
     }
 }

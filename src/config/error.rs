@@ -150,6 +150,23 @@ pub enum ConfigError {
         /// Number of shards with which it would work.
         shards_needed: Option<u16>,
     },
+    /// The machine has not the memory that so many would take.
+    #[error(
+        "connections_max = {connections_max} takes {connections_max} × ({user} + {kernel}) bytes of the relay's and the kernel's \
+         memory = {} MiB, but {} MiB can be had", needed >> 20, available >> 20
+    )]
+    TooLittleMemory {
+        /// As configured.
+        connections_max: u32,
+        /// The relay's own bytes of an idle player.
+        user: u64,
+        /// The kernel's bytes of a connection.
+        kernel: u64,
+        /// What all of them take, in bytes.
+        needed: u64,
+        /// What is there, in bytes.
+        available: u64,
+    },
     /// Not even the reserve fits.
     #[error("RLIMIT_NOFILE is {available}: a ring needs more than {reserve} descriptor slots")]
     TooFewDescriptors {
@@ -198,6 +215,10 @@ impl ConfigError {
                     None => limit,
                 })
             }
+            Self::TooLittleMemory { user, kernel, available, .. } => Some(format!(
+                "use `--connections-max {}`, or give the machine (or its control group) more memory",
+                available / (user + kernel)
+            )),
             Self::TooFewDescriptors { .. } => Some("raise it: `ulimit -n 20000`".into()),
             Self::Syntax { .. }
             | Self::UnknownKey { .. }

@@ -14,6 +14,7 @@ pub mod value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::machine::Resources;
 use crate::shard::settings::Settings;
 use crate::wire::token::Verifier;
 use capacity::Capacity;
@@ -36,7 +37,7 @@ pub struct Config {
     pub admin: SocketAddr,
     /// What operators must show; `None`: nothing, on a loopback address.
     pub admin_token: Option<AdminToken>,
-    /// Size of each shard's descriptor table.
+    /// Shards, their tables and queues.
     pub capacity: Capacity,
     /// Connections one address may hold; `None`: any number.
     pub connections_per_address: Option<u32>,
@@ -100,9 +101,8 @@ impl Loaded {
         secrets::signing_key(&self.draft, kid, file)
     }
 
-    /// Checks what only the whole can tell, reads the key file, and plans the descriptor tables. `cpus` is the number of CPUs
-    /// the process may use, `descriptors` its `RLIMIT_NOFILE`.
-    pub fn resolve(self, cpus: usize, descriptors: u64) -> Result<Config, ConfigError> {
-        resolve::resolve(self, cpus, descriptors)
+    /// Checks what only the whole can tell, reads the key file, and plans shards, tables and queues.
+    pub fn resolve(self, found: Resources) -> Result<Config, ConfigError> {
+        resolve::resolve(self, found)
     }
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use super::capacity::{self, Wanted};
 use super::error::ConfigError;
 use super::keys::Draft;
-use super::{Config, Loaded, capacity, secrets};
-use crate::limits;
+use super::{Config, Loaded, secrets};
+use crate::machine::Resources;
 use crate::shard::settings::Settings;
 use crate::wire::upgrade::UpgradeRules;
 
 /// See `Loaded::resolve`.
-pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<Config, ConfigError> {
+pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, ConfigError> {
     let Loaded { draft, file, mut warnings } = loaded;
     check_addresses(&draft)?;
     check_liveness(&draft)?;
@@ -22,8 +23,9 @@ pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<C
     }
     let verifier = secrets::verifier(&draft)?;
     let development = verifier.is_none();
-    let shards = draft.shards.unwrap_or_else(|| default_shards(cpus));
-    let capacity = capacity::plan(draft.connections_max, shards, descriptors)?;
+    let wanted = Wanted { connections_max: draft.connections_max, shards: draft.shards };
+    let capacity = capacity::plan(wanted, found)?;
+    let shards = capacity.shards;
     let settings = Settings {
         shards,
         connections_per_shard_max: capacity.connections_per_shard,
@@ -53,10 +55,6 @@ pub(super) fn resolve(loaded: Loaded, cpus: usize, descriptors: u64) -> Result<C
         warnings,
         settings,
     })
-}
-
-fn default_shards(cpus: usize) -> u16 {
-    u16::try_from(cpus).unwrap_or(u16::MAX).clamp(1, limits::SHARDS_MAX)
 }
 
 fn check_addresses(draft: &Draft) -> Result<(), ConfigError> {
@@ -124,7 +122,7 @@ mod tests {
     fn resolve_text(text: &str) -> Result<Config, ConfigError> {
         let mut loaded = Loaded::default();
         assign_file(&mut loaded.draft, Path::new("corelay.toml"), text).unwrap();
-        loaded.resolve(2, 20_000)
+        loaded.resolve(Resources { cpus: 2, descriptors: 20_000, memory: None })
     }
 
     fn key_file(name: &str, content: &[u8]) -> std::path::PathBuf {

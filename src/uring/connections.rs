@@ -10,10 +10,11 @@ use rustix::io::Errno;
 
 use super::Loop;
 use super::op::{Operation, Token};
-use super::ring::{Completion, Descriptor, ShutdownSides};
+use super::ring::{Completion, Descriptor, Receive, ShutdownSides};
 use super::sends::Progress;
-use super::sockets::{Flag, State};
+use super::sockets::{Arming, Flag, State};
 use crate::ids::ConnId;
+use crate::limits;
 use crate::reasons::CloseReason;
 use crate::shard::{Admission, Frames};
 
@@ -74,7 +75,17 @@ impl Loop {
         if socket.is_none() {
             self.metrics.completions_stale.increment();
         }
-        let open = socket.is_some_and(|socket| socket.state == State::Open && !socket.flags.has(Flag::Ended));
+        let open = socket.is_some_and(|socket| {
+            // A receive that filled its buffer, or was told so, has left something behind.
+            let full = completion.result.max(0) as u32 == limits::RECEIVE_BUFFER_BYTES;
+            if full || completion.left_some() {
+                socket.flags.raise(Flag::Readable);
+            }
+            if completion.result > 0 {
+                socket.flags.raise(Flag::Heard);
+            }
+            socket.state == State::Open && !socket.flags.has(Flag::Ended)
+        });
         let bytes = completion.result.max(0) as usize;
         // A completion that names a buffer returns it, whatever became of the connection and of the operation.
         if let Some(buffer) = completion.buffer() {
@@ -101,6 +112,7 @@ impl Loop {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.flags.lower(Flag::Receiving);
         if starved {
+            socket.flags.raise(Flag::Readable);
             self.metrics.receive_buffers_exhausted.increment();
             if !socket.flags.raise(Flag::Queued) {
                 self.starved.push_back(conn);
@@ -120,8 +132,8 @@ impl Loop {
     pub(super) fn pause(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.flags.raise(Flag::Paused);
-        // From now on a receive at a time: many of them take all that has come before a cancel takes effect.
-        socket.flags.lower(Flag::Multishot);
+        socket.flags.raise(Flag::Metered);
+        socket.flags.lower(Flag::Busy);
         if socket.flags.has(Flag::Receiving) {
             // What arrives before the receive has ended is still given to the core.
             self.driver.ring.cancel(Token::of(Operation::Receive, conn));
@@ -131,16 +143,49 @@ impl Loop {
     pub(super) fn resume(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.flags.lower(Flag::Paused);
-        // A receive whose cancel is under way is followed by the next one when it has ended.
-        if !socket.flags.has(Flag::Receiving) {
+        // A receive whose cancel is under way is followed by what comes next when it has ended.
+        if socket.missing().is_some() {
             self.queue_receive(conn);
         }
     }
 
-    /// From here on nothing hands the connection over, so a receive may stay in flight.
+    /// From here on nothing hands the connection over, so something may stay in flight.
     pub(super) fn upgraded(&mut self, conn: ConnId) {
         if let Some(socket) = self.sockets.find(conn) {
-            socket.flags.raise(Flag::Multishot);
+            socket.flags.raise(Flag::Upgraded);
+        }
+    }
+
+    /// Something has come for a parked connection, or its poll has ended.
+    pub(super) fn polled(&mut self, conn: ConnId, completion: &Completion) {
+        let Some(socket) = self.sockets.find(conn) else {
+            self.metrics.completions_stale.increment();
+            return;
+        };
+        let ended = !completion.more();
+        if ended {
+            socket.flags.lower(Flag::Polling);
+            self.metrics.connections_parked.subtract(1);
+        }
+        if completion.error().is_none() {
+            socket.flags.raise(Flag::Readable);
+            let often = socket.flags.has(Flag::Heard) && !socket.flags.has(Flag::Metered);
+            if often && socket.state == State::Open && !socket.flags.raise(Flag::Busy) && !ended {
+                self.driver.ring.cancel(Token::of(Operation::Poll, conn));
+            }
+        }
+        if ended {
+            self.settle(conn);
+        } else if socket.missing().is_some() {
+            self.queue_receive(conn);
+        }
+    }
+
+    /// Ends the receive of a connection that has been silent; its poll follows.
+    pub(super) fn park(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.flags.lower(Flag::Busy) && socket.flags.has(Flag::Receiving) {
+            self.driver.ring.cancel(Token::of(Operation::Receive, conn));
         }
     }
 
@@ -151,21 +196,34 @@ impl Loop {
         }
     }
 
-    /// Submits the receives that are due. It runs after the outputs, so that a connection that is handed over, paused or
-    /// closed by what it just sent has none in flight.
+    /// Submits the receives and polls that are due. It runs after the outputs, so that a connection that is handed over, paused
+    /// or closed by what it just sent has none in flight.
     pub(super) fn arm_receives(&mut self) {
         // Without a buffer a receive fails at once: those that found none wait until some have come back.
         let with_buffer = self.starved.len().min(usize::from(self.driver.buffers.with_kernel()));
         self.receives.extend(self.starved.drain(..with_buffer));
+        self.receives_now = false;
         for conn in self.receives.drain(..) {
             let Some(socket) = self.sockets.find(conn) else { continue };
             socket.flags.lower(Flag::Queued);
-            if socket.wants_receive() && !socket.flags.has(Flag::Receiving) {
-                socket.flags.raise(Flag::Receiving);
-                socket.in_flight += 1;
-                let token = Token::of(Operation::Receive, conn);
-                self.driver.ring.receive(socket.descriptor, socket.flags.has(Flag::Multishot), token);
-            }
+            let Some(arming) = socket.missing() else { continue };
+            socket.in_flight += 1;
+            let receive = match arming {
+                Arming::One => Receive::One,
+                Arming::Now => Receive::Now,
+                Arming::Many => Receive::Many,
+                Arming::Poll => {
+                    socket.flags.raise(Flag::Polling);
+                    self.metrics.connections_parked.add(1);
+                    self.driver.ring.poll(socket.descriptor, Token::of(Operation::Poll, conn));
+                    continue;
+                }
+            };
+            self.receives_now |= arming == Arming::Now;
+            // What the poll tells from here on may come after this receive has looked.
+            socket.flags.lower(Flag::Readable);
+            socket.flags.raise(Flag::Receiving);
+            self.driver.ring.receive(socket.descriptor, receive, Token::of(Operation::Receive, conn));
         }
     }
 }
@@ -229,7 +287,7 @@ impl Loop {
         socket.flags.raise(Flag::Broken);
         if socket.flags.has(Flag::Ended) {
             // The core has heard of the end, and waits for this send. There is nothing left to wait for.
-            socket.state = State::Closing;
+            self.begin_to_close(conn);
             return;
         }
         if socket.flags.has(Flag::Receiving) {
@@ -270,14 +328,25 @@ impl Loop {
         );
         match socket.state {
             State::Open => {
-                socket.state = State::Closing;
-                if socket.flags.has(Flag::Receiving) || socket.send.is_some() {
+                let moving = socket.flags.has(Flag::Receiving) || socket.send.is_some();
+                self.begin_to_close(conn);
+                if moving {
                     self.submit_shutdown(conn, ShutdownSides::Both);
                 }
                 self.close_descriptor_when_settled(conn);
             }
             State::HandingOver | State::GivenUp => socket.state = State::GivenUp,
             State::Free | State::Closing | State::ClosingDescriptor => {}
+        }
+    }
+
+    /// From here on its last completions are waited for.
+    fn begin_to_close(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.state = State::Closing;
+        if socket.flags.has(Flag::Polling) {
+            // A shutdown would not end it: a multishot poll tells of the end, and goes on.
+            self.driver.ring.cancel(Token::of(Operation::Poll, conn));
         }
     }
 
@@ -289,15 +358,13 @@ impl Loop {
         };
         socket.in_flight -= 1;
         match socket.state {
-            State::Open if socket.wants_receive() && !socket.flags.has(Flag::Receiving) => {
-                self.queue_receive(conn);
-            }
+            State::Open if socket.missing().is_some() => self.queue_receive(conn),
             State::Closing => self.close_descriptor_when_settled(conn),
             State::Open | State::HandingOver | State::GivenUp | State::Free | State::ClosingDescriptor => {}
         }
     }
 
-    fn close_descriptor_when_settled(&mut self, conn: ConnId) {
+    pub(super) fn close_descriptor_when_settled(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.in_flight == 0 {
             socket.state = State::ClosingDescriptor;

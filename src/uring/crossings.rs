@@ -1,6 +1,7 @@
 //! Connections between two shards: who left, who is announced, and whose descriptor has come.
 //!
-//! The letter is posted before the descriptor is sent, so that whoever gets a descriptor finds the letter in its mailbox.
+//! The letter is posted before the descriptor is sent, so that whoever gets a descriptor finds the letter in its mailbox. While
+//! the mailbox is full the letter waits, and the connection with it.
 
 use std::net::IpAddr;
 
@@ -14,7 +15,7 @@ use crate::ids::{ConnId, ShardId};
 use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
 
-/// A connection whose descriptor is on the way to another ring.
+/// A connection that leaves: its letter waits, or its descriptor is on the way to another ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leaving {
     pub(super) conn: ConnId,
@@ -64,7 +65,12 @@ impl Crossings {
         self.leaving.push(leaving);
     }
 
-    /// The kernel has answered the sending of the descriptor.
+    /// Whose letter this ticket is on.
+    pub(super) fn leaving(&self, ticket: Ticket) -> Option<Leaving> {
+        self.leaving.iter().find(|leaving| leaving.ticket == ticket).copied()
+    }
+
+    /// The kernel has answered the sending of the descriptor, or it will never be sent.
     pub(super) fn departed(&mut self, conn: ConnId) -> Option<Leaving> {
         let index = self.leaving.iter().position(|leaving| leaving.conn == conn)?;
         Some(self.leaving.swap_remove(index))
@@ -115,23 +121,41 @@ impl Loop {
             self.refuse_hand_over(conn);
             return;
         }
-        let descriptor = socket.descriptor;
         let ticket = self.crossings.ticket();
         let address = self.take_address(conn);
-        match self.mailbox.post(target, Letter::Connection { ticket, state, address }) {
-            Posted::Queued => {}
-            Posted::Refused(_) => {
-                self.keep_address(conn, address);
-                self.refuse_hand_over(conn);
-                return;
-            }
+        if self.mailbox.is_gone(target) || !self.has_room_to_wait(target) {
+            self.keep_address(conn, address);
+            self.refuse_hand_over(conn);
+            return;
         }
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.state = State::HandingOver;
-        socket.in_flight += 1;
         self.crossings.depart(Leaving { conn, target, ticket, address });
+        self.post_or_wait(target, Letter::Connection { ticket, state, address });
+    }
+
+    /// The letter is in the other shard's mailbox: the descriptor follows.
+    pub(super) fn send_descriptor(&mut self, ticket: Ticket) {
+        let Some(Leaving { conn, target, .. }) = self.crossings.leaving(ticket) else { return };
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.in_flight += 1;
         let (notice, token) = (Token::handed_over(ticket), Token::of(Operation::HandOver, conn));
-        self.driver.ring.send_descriptor(descriptor, self.peers[usize::from(target.0)], notice, token);
+        self.driver.ring.send_descriptor(socket.descriptor, self.peers[usize::from(target.0)], notice, token);
+    }
+
+    /// The other shard ended before it could read the letter.
+    pub(super) fn give_up_hand_over(&mut self, ticket: Ticket) {
+        let Some(Leaving { conn, address, .. }) = self.crossings.leaving(ticket) else { return };
+        self.crossings.departed(conn);
+        self.keep_address(conn, address);
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.state == State::GivenUp {
+            socket.state = State::Closing;
+            self.close_descriptor_when_settled(conn);
+        } else {
+            socket.state = State::Open;
+            self.refuse_hand_over(conn);
+        }
     }
 
     /// The kernel has answered; only now the descriptor here may be closed.

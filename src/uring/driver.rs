@@ -30,11 +30,12 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(settings: LoopSettings, listener: Listener) -> Result<Self, RingError> {
-        let ring = Ring::new(RingSizes {
-            submissions: limits::SUBMISSION_QUEUE_ENTRIES,
-            completions: limits::COMPLETION_QUEUE_ENTRIES,
+        let mut ring = Ring::new(RingSizes {
+            submissions: settings.submissions,
+            completions: settings.completions,
             descriptors: settings.connections,
         })?;
+        ring.gather(settings.gather_time, settings.receive_buffers);
         let failed = |step| move |source| RingError::Setup { step, source };
         let bytes = limits::RECEIVE_BUFFER_BYTES;
         let mut buffers = Buffers::new(settings.receive_buffers, bytes, Protection::of_this_build())

@@ -12,7 +12,7 @@ use super::buffers::{Buffers, Protection};
 use super::driver::Driver;
 use super::listener::{ListenOptions, Listener, bind};
 use super::op::{Operation, Token};
-use super::ring::{Completion, Descriptor, Ring, RingSizes, ShutdownSides};
+use super::ring::{Completion, Descriptor, Receive, Ring, RingSizes, ShutdownSides};
 use super::sockets::Sockets;
 use super::{Clock, LoopSettings};
 use crate::ids::{ConnId, ShardId};
@@ -95,7 +95,7 @@ impl Rig {
     }
 
     fn receive_many(&mut self, descriptor: Descriptor, conn: ConnId) {
-        self.ring.receive(descriptor, true, Token::of(Operation::Receive, conn));
+        self.ring.receive(descriptor, Receive::Many, Token::of(Operation::Receive, conn));
     }
 
     /// The bytes of a completion; gives the buffer back.
@@ -155,10 +155,10 @@ fn a_close_with_a_receive_in_flight_is_noticed_by_nobody_and_its_bytes_still_com
 /// Guard: shut down, wait for the last completion, close.
 #[test]
 fn a_shutdown_ends_the_receive_and_a_close_after_it_ends_the_connection() {
-    for multishot in [false, true] {
+    for receive in [Receive::One, Receive::Many] {
         let mut rig = Rig::new();
         let (mut client, descriptor) = rig.pair();
-        rig.ring.receive(descriptor, multishot, Token::of(Operation::Receive, FIRST));
+        rig.ring.receive(descriptor, receive, Token::of(Operation::Receive, FIRST));
         assert!(rig.silent(Operation::Receive));
         rig.ring.shutdown(descriptor, ShutdownSides::Both, Token::of(Operation::Shutdown, FIRST));
         let received = rig.next(Operation::Receive);
@@ -169,6 +169,58 @@ fn a_shutdown_ends_the_receive_and_a_close_after_it_ends_the_connection() {
         assert!(hears_the_end(&mut client, PATIENCE));
         assert_eq!(rig.ring.in_flight(), 0);
     }
+}
+
+/// Guard: what a poll has told is kept until a receive finds nothing, and the receive's buffer size decides whether there is more.
+#[test]
+fn a_poll_tells_of_what_is_there_and_of_what_comes_but_not_of_what_is_left() {
+    let mut rig = Rig::new();
+    let (mut client, descriptor) = rig.pair();
+    let (poll, receive) = (Token::of(Operation::Poll, FIRST), Token::of(Operation::Receive, FIRST));
+    client.write_all(&[1; 5000]).unwrap();
+    std::thread::sleep(SILENCE);
+    rig.ring.poll(descriptor, poll);
+    let told = rig.next(Operation::Poll);
+    assert!(told.more() && told.result & i32::from(libc::POLLIN) != 0, "{told:?}");
+    rig.ring.receive(descriptor, Receive::Now, receive);
+    let first = rig.next(Operation::Receive);
+    assert_eq!((first.result, first.left_some()), (4096, true));
+    assert!(rig.silent(Operation::Poll), "what is left is not told again");
+    rig.ring.receive(descriptor, Receive::Now, receive);
+    let second = rig.next(Operation::Receive);
+    assert_eq!((second.result, second.left_some()), (904, false));
+    rig.ring.receive(descriptor, Receive::Now, receive);
+    assert_eq!(rig.next(Operation::Receive).error(), Some(Errno::AGAIN));
+    client.write_all(b"more").unwrap();
+    assert!(rig.next(Operation::Poll).more());
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let ended = rig.next(Operation::Poll);
+    assert!(ended.more() && ended.result & i32::from(libc::POLLRDHUP) != 0, "{ended:?}");
+}
+
+/// Guard: a parked connection's poll is cancelled, and its last completion waited for, before the descriptor is closed.
+#[test]
+fn neither_a_shutdown_nor_a_close_ends_a_poll_but_a_cancel_does() {
+    let mut rig = Rig::new();
+    let (mut client, descriptor) = rig.pair();
+    let poll = Token::of(Operation::Poll, FIRST);
+    rig.ring.poll(descriptor, poll);
+    rig.ring.shutdown(descriptor, ShutdownSides::Both, Token::of(Operation::Shutdown, FIRST));
+    assert!(rig.next(Operation::Poll).more(), "it tells of the end, and goes on");
+
+    let (mut other, descriptor) = rig.pair();
+    rig.ring.poll(descriptor, Token::of(Operation::Poll, SECOND));
+    rig.ring.close(descriptor, Token::of(Operation::Close, SECOND));
+    assert_eq!(rig.next(Operation::Close).result, 0);
+    assert!(!hears_the_end(&mut other, SILENCE), "the poll keeps the connection open");
+    for conn in [FIRST, SECOND] {
+        rig.ring.cancel(Token::of(Operation::Poll, conn));
+        let ended = rig.reap(PATIENCE, |completion| {
+            completion.token == Token::of(Operation::Poll, conn) && !completion.more()
+        });
+        assert_eq!(ended.unwrap().error(), Some(Errno::CANCELED));
+    }
+    assert!(hears_the_end(&mut other, PATIENCE) && hears_the_end(&mut client, PATIENCE));
 }
 
 /// Guard: a stuck send holds its memory, and its connection, until the shutdown has ended it.
@@ -402,12 +454,19 @@ fn a_late_write_to_a_released_buffer_is_an_error_and_the_bytes_stay_in_the_socke
 fn a_dropped_driver_leaves_nothing_in_flight() {
     let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
     let address = listener.local_addr();
-    let settings = LoopSettings { connections: 8, connections_per_address: Some(9), receive_buffers: 8 };
+    let settings = LoopSettings {
+        connections: 8,
+        connections_per_address: Some(9),
+        submissions: 64,
+        completions: 256,
+        receive_buffers: 8,
+        gather_time: Duration::from_millis(1),
+    };
     let mut driver = Driver::new(settings, listener).unwrap();
     let metrics = crate::metrics::ShardMetrics::default();
     let clock = Clock::start();
     driver.acceptor.turn(&mut driver.ring, &metrics, clock.instant());
-    let (endpoints, _service) = mesh(1).unwrap();
+    let (endpoints, _service) = mesh(1, 16).unwrap();
     driver.await_wake(&endpoints[0]);
     let mut client = TcpStream::connect(address).unwrap();
     let mut completions = Vec::with_capacity(8);
@@ -415,7 +474,7 @@ fn a_dropped_driver_leaves_nothing_in_flight() {
     driver.ring.reap(&mut completions);
     let accepted = driver.acceptor.completed(&completions[0], &metrics, clock.instant()).unwrap();
     assert_eq!(accepted.address, Some(client.local_addr().unwrap().ip()));
-    driver.ring.receive(accepted.descriptor, true, Token::of(Operation::Receive, FIRST));
+    driver.ring.receive(accepted.descriptor, Receive::Many, Token::of(Operation::Receive, FIRST));
     driver.ring.wait(Duration::ZERO).unwrap();
     assert!(driver.ring.in_flight() > 2);
     assert!(driver.ring.drain(PATIENCE), "{} in flight", driver.ring.in_flight());
@@ -453,7 +512,7 @@ fn one_completion_ends_the_wait_after_the_time_to_gather() {
 #[test]
 fn a_read_of_an_eventfd_completes_when_the_service_thread_rings() {
     let mut rig = Rig::new();
-    let (endpoints, mut service) = mesh(1).unwrap();
+    let (endpoints, mut service) = mesh(1, 16).unwrap();
     let mut count = Box::new([0; 8]);
     let fd = types::Fd(std::os::fd::AsRawFd::as_raw_fd(&endpoints[0].wake()));
     // SAFETY: the box lives until the completion below.

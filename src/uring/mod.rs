@@ -17,6 +17,8 @@ mod driver;
 #[cfg(test)]
 mod kernel_tests;
 mod listener;
+#[cfg(test)]
+mod loop_tests;
 mod op;
 mod probe;
 mod ring;
@@ -64,8 +66,14 @@ pub struct LoopSettings {
     pub connections: u32,
     /// Connections that one address may have over all shards. `None`: addresses are not even asked for.
     pub connections_per_address: Option<u32>,
+    /// Submission queue entries, a power of two.
+    pub submissions: u32,
+    /// Completion queue entries, a power of two.
+    pub completions: u32,
     /// Receive buffers, a power of two.
     pub receive_buffers: u16,
+    /// How long it gathers completions before it turns.
+    pub gather_time: Duration,
 }
 
 /// One shard's ring, and the shard.
@@ -83,16 +91,20 @@ pub struct Loop {
     addresses: Arc<Addresses>,
     /// Counted addresses by slot; empty when they are not counted.
     address_by_slot: Vec<Option<IpAddr>>,
-    /// Connections whose next receive is due.
+    /// Connections on which something has to be armed.
     receives: Vec<ConnId>,
+    /// Among what was submitted last are receives that complete at once.
+    receives_now: bool,
     /// Connections whose receive found no buffer.
     starved: VecDeque<ConnId>,
     /// Rings of all shards.
     peers: Vec<RawFd>,
     /// Shards that were posted to in this turn.
     posted_to: Vec<ShardId>,
-    /// By shard, what waits for room in its mailbox.
+    /// By shard, what waits for room in its mailbox, in order.
     overflow: Vec<VecDeque<Letter>>,
+    /// How many that are, over all shards.
+    letters_waiting: usize,
     /// Letters that did not fit and must not be lost.
     withdrawals: Vec<(ShardId, Ticket)>,
     sweep_at: Instant,
@@ -137,10 +149,12 @@ impl Loop {
             addresses,
             address_by_slot: Vec::new(),
             receives: Vec::new(),
+            receives_now: false,
             starved: VecDeque::new(),
             peers: Vec::new(),
             posted_to: Vec::new(),
             overflow: Vec::new(),
+            letters_waiting: 0,
             withdrawals: Vec::new(),
             sweep_at: Instant::default(),
             swept: 0,
@@ -227,6 +241,7 @@ impl Loop {
         let conn = completion.token.conn();
         match completion.token.operation {
             Operation::Receive => self.received(conn, completion),
+            Operation::Poll => self.polled(conn, completion),
             Operation::Send => self.sent(conn, completion),
             Operation::Shutdown => self.settle(conn),
             Operation::Close => self.descriptor_closed(conn),
@@ -290,41 +305,69 @@ impl Loop {
 
     /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
     fn forward(&mut self, target: ShardId, message: PeerMessage) {
-        let waiting = &mut self.overflow[usize::from(target.0)];
-        if self.mailbox.is_gone(target) {
-            self.shard.handle_forward_refused(target, message, self.now);
-        } else if waiting.is_empty() {
-            match self.mailbox.post(target, Letter::Peer(message)) {
-                Posted::Queued => self.must_ring(target),
-                Posted::Refused(letter) => waiting.push_back(letter),
-            }
-        } else if waiting.len() < limits::MAILBOX_OVERFLOW_MAX || message.must_arrive() {
-            waiting.push_back(Letter::Peer(message));
+        let has_room = self.has_room_to_wait(target) || message.must_arrive();
+        if has_room && !self.mailbox.is_gone(target) {
+            self.post_or_wait(target, Letter::Peer(message));
         } else {
             self.shard.handle_forward_refused(target, message, self.now);
         }
     }
 
+    fn has_room_to_wait(&self, target: ShardId) -> bool {
+        self.overflow[usize::from(target.0)].len() < limits::MAILBOX_OVERFLOW_MAX
+    }
+
+    /// Posts a letter, or lets it wait behind those that wait already.
+    fn post_or_wait(&mut self, target: ShardId, letter: Letter) {
+        let refused = match self.overflow[usize::from(target.0)].is_empty() {
+            true => self.post(target, letter),
+            false => Some(letter),
+        };
+        if let Some(letter) = refused {
+            self.overflow[usize::from(target.0)].push_back(letter);
+            self.letters_waiting += 1;
+            self.metrics.letters_waited.increment();
+        }
+    }
+
+    /// Posts a letter, and what belongs to it follows. Returns it if the mailbox is full.
+    fn post(&mut self, target: ShardId, letter: Letter) -> Option<Letter> {
+        let departing = match &letter {
+            Letter::Connection { ticket, .. } => Some(*ticket),
+            Letter::Peer(_) | Letter::Withdrawn { .. } => None,
+        };
+        match self.mailbox.post(target, letter) {
+            Posted::Queued => {
+                self.must_ring(target);
+                departing.into_iter().for_each(|ticket| self.send_descriptor(ticket));
+                None
+            }
+            Posted::Refused(letter) => Some(letter),
+        }
+    }
+
     /// Posts what waits for room in a mailbox, in order.
     fn post_overflow(&mut self) {
+        if self.letters_waiting == 0 {
+            return;
+        }
         for shard in 0..self.overflow.len() {
             let target = ShardId(shard as u16);
-            if self.mailbox.is_gone(target) {
-                // It ends with the process; so do its topics.
-                self.overflow[shard].clear();
-            }
-            let mut posted = false;
-            while let Some(letter) = self.overflow[shard].pop_front() {
-                match self.mailbox.post(target, letter) {
-                    Posted::Queued => posted = true,
-                    Posted::Refused(letter) => {
-                        self.overflow[shard].push_front(letter);
-                        break;
+            if !self.overflow[shard].is_empty() && self.mailbox.is_gone(target) {
+                // It ends with the process; so do its topics. Connections that were to go there are refused.
+                for letter in std::mem::take(&mut self.overflow[shard]) {
+                    self.letters_waiting -= 1;
+                    if let Letter::Connection { ticket, .. } = letter {
+                        self.give_up_hand_over(ticket);
                     }
                 }
             }
-            if posted {
-                self.must_ring(target);
+            while let Some(letter) = self.overflow[shard].pop_front() {
+                if let Some(letter) = self.post(target, letter) {
+                    self.overflow[shard].push_front(letter);
+                    break;
+                }
+                self.letters_waiting -= 1;
             }
         }
     }
@@ -349,7 +392,11 @@ impl Loop {
 
     /// How long the loop may sleep, seen from `now`, which is later than the begin of the turn.
     fn sleep_time(&self, now: Instant) -> Duration {
-        if !self.receives.is_empty() || !self.starved.is_empty() || !self.posted_to.is_empty() {
+        if !self.receives.is_empty()
+            || !self.starved.is_empty()
+            || !self.posted_to.is_empty()
+            || self.receives_now
+        {
             return Duration::ZERO;
         }
         [self.shard.poll_timeout(), self.driver.acceptor.wakes_at()]
@@ -357,7 +404,7 @@ impl Loop {
             .flatten()
             .map(|due| due.since(now))
             .fold(limits::TURN_INTERVAL_MAX, Duration::min)
-            .min(if self.overflow.iter().all(VecDeque::is_empty) { Duration::MAX } else { OVERFLOW_RETRY })
+            .min(if self.letters_waiting == 0 { Duration::MAX } else { OVERFLOW_RETRY })
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Operation {
     Accept,
     /// A receive of a connection, single or multishot.
     Receive,
+    /// The multishot poll of a parked connection.
+    Poll,
     /// A send of a connection.
     Send,
     /// A `shutdown` of a connection, of either kind.
@@ -48,9 +50,10 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Accept,
         Self::Receive,
+        Self::Poll,
         Self::Send,
         Self::Shutdown,
         Self::Close,

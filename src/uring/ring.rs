@@ -33,6 +33,17 @@ impl From<Descriptor> for types::Fixed {
     }
 }
 
+/// How much one submission receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// One buffer, when something comes.
+    One,
+    /// One buffer of what is there; `EAGAIN` if nothing is.
+    Now,
+    /// Buffer after buffer, until something ends it.
+    Many,
+}
+
 /// How a `shutdown` ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ShutdownSides {
@@ -57,6 +68,11 @@ impl Completion {
         cqueue::more(self.flags)
     }
 
+    /// More was there than this receive took.
+    pub(super) fn left_some(&self) -> bool {
+        cqueue::sock_nonempty(self.flags)
+    }
+
     /// The receive buffer that it returns.
     pub(super) fn buffer(&self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
@@ -75,6 +91,10 @@ pub(super) struct Ring {
     backlog: VecDeque<squeue::Entry>,
     /// Submissions whose last completion has not been reaped.
     in_flight: usize,
+    /// Completions a wait gathers …
+    completions_per_turn: usize,
+    /// … for so long.
+    gather_time: Duration,
     /// The kernel can gather completions for a while (Linux 6.12).
     gathers: bool,
     /// The last `reap` found something.
@@ -106,12 +126,21 @@ impl Ring {
             ring,
             backlog: VecDeque::new(),
             in_flight: 0,
+            completions_per_turn: COMPLETIONS_PER_TURN,
+            gather_time: TURN_GATHER_TIME,
             gathers,
             busy: false,
             overflowing: false,
             overflows: 0,
             enters: 0,
         })
+    }
+
+    /// Sets how long completions are gathered, and for at most half as many receives as there are buffers: an enter may run twice
+    /// as many.
+    pub(super) fn gather(&mut self, time: Duration, receive_buffers: u16) {
+        self.gather_time = time;
+        self.completions_per_turn = COMPLETIONS_PER_TURN.min(usize::from(receive_buffers) / 2);
     }
 
     pub(super) fn io_uring(&self) -> &IoUring {
@@ -162,17 +191,29 @@ impl Ring {
         }
     }
 
-    /// Receives into a provided buffer: once, or until something ends it.
-    pub(super) fn receive(&mut self, descriptor: Descriptor, multishot: bool, token: Token) {
+    /// Receives into a provided buffer, or buffers.
+    pub(super) fn receive(&mut self, descriptor: Descriptor, receive: Receive, token: Token) {
         let descriptor = types::Fixed::from(descriptor);
-        let entry = if multishot {
-            opcode::RecvMulti::new(descriptor, GROUP).build()
-        } else {
-            let receive = opcode::Recv::new(descriptor, std::ptr::null_mut(), 0).buf_group(GROUP).build();
-            receive.flags(squeue::Flags::BUFFER_SELECT)
+        let one = |flags| {
+            let receive = opcode::Recv::new(descriptor, std::ptr::null_mut(), 0).buf_group(GROUP);
+            receive.flags(flags).build().flags(squeue::Flags::BUFFER_SELECT)
+        };
+        let entry = match receive {
+            Receive::One => one(0),
+            Receive::Now => one(libc::MSG_DONTWAIT),
+            Receive::Many => opcode::RecvMulti::new(descriptor, GROUP).build(),
         };
         // SAFETY: it points at nothing; the buffers of the group outlive the ring's operations (see `Driver`).
         unsafe { self.push(entry, token) }
+    }
+
+    /// Tells, until it is cancelled, whenever something comes: bytes, the end of the stream, an error. It tells at once if
+    /// something is there already.
+    pub(super) fn poll(&mut self, descriptor: Descriptor, token: Token) {
+        let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+        let poll = opcode::PollAdd::new(types::Fixed::from(descriptor), events).multi(true);
+        // SAFETY: it points at nothing.
+        unsafe { self.push(poll.build(), token) }
     }
 
     pub(super) fn shutdown(&mut self, descriptor: Descriptor, sides: ShutdownSides, token: Token) {
@@ -236,11 +277,11 @@ impl Ring {
     /// together are waited for together.
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), RingError> {
         self.flush_backlog();
-        let gather_time = timeout.min(TURN_GATHER_TIME);
+        let gather_time = timeout.min(self.gather_time);
         let (want, timeout) = match (self.backlog.is_empty(), self.gathers, self.busy) {
             (false, _, _) => (0, timeout),
-            (true, true, _) => (COMPLETIONS_PER_TURN, timeout),
-            (true, false, true) => (COMPLETIONS_PER_TURN, gather_time),
+            (true, true, _) => (self.completions_per_turn, timeout),
+            (true, false, true) => (self.completions_per_turn, gather_time),
             (true, false, false) => (1, timeout),
         };
         let timespec = Timespec::from(timeout);

@@ -1,4 +1,14 @@
 //! The connections of a ring by slot: descriptor, generation, what is in flight, and how far the end is.
+//!
+//! How a connection receives:
+//!
+//! * until its request head is read, one receive at a time, so that it can be handed over with nothing in flight;
+//! * then it is *parked*: a multishot poll tells that something has come, and one receive takes it. A poll costs the kernel 256
+//!   bytes, an armed multishot receive 864, and most connections are quiet most of the time;
+//! * one that is heard twice within a sweep is *busy*: a multishot receive saves it the poll's completion for each message.
+//!   After a sweep in silence it is parked again.
+//!
+//! A poll tells of what comes, not of what is there, so `Readable` keeps what it said until a receive has found the end.
 
 use super::ring::Descriptor;
 use super::sends::SendId;
@@ -39,12 +49,12 @@ pub(super) struct Socket {
 
 /// What is true of a connection beside its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u16)]
 pub(super) enum Flag {
     /// A receive is in flight.
     Receiving = 1,
-    /// Receive many times per submission.
-    Multishot = 1 << 1,
+    /// The request head is read; nothing hands the connection over any more.
+    Upgraded = 1 << 1,
     /// The core does not want to receive.
     Paused = 1 << 2,
     /// The core has been told that nothing more will be received.
@@ -57,28 +67,52 @@ pub(super) enum Flag {
     ShutdownAfterSend = 1 << 6,
     /// The sweeper has seen it closing.
     SeenClosing = 1 << 7,
+    /// A multishot poll is in flight.
+    Polling = 1 << 8,
+    /// There may be something to receive.
+    Readable = 1 << 9,
+    /// A multishot receive takes what comes.
+    Busy = 1 << 10,
+    /// It was paused once: it receives one buffer at a time, since a multishot receive takes all that has come before a cancel
+    /// takes effect.
+    Metered = 1 << 11,
+    /// It was heard since the last sweep.
+    Heard = 1 << 12,
 }
 
-/// A set of `Flag`s, in one byte of every connection.
+/// A set of `Flag`s, in two bytes of every connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flags(u8);
+pub(super) struct Flags(u16);
+
+/// What has to be armed on a connection so that nothing it receives is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arming {
+    /// One receive that waits.
+    One,
+    /// One receive that takes what is there.
+    Now,
+    /// Receives without end.
+    Many,
+    /// A poll without end.
+    Poll,
+}
 
 impl Flags {
     pub(super) fn has(self, flag: Flag) -> bool {
-        self.0 & flag as u8 != 0
+        self.0 & flag as u16 != 0
     }
 
     /// Raises it; true if it was raised already.
     pub(super) fn raise(&mut self, flag: Flag) -> bool {
         let before = self.has(flag);
-        self.0 |= flag as u8;
+        self.0 |= flag as u16;
         before
     }
 
     /// Lowers it; true if it was raised.
     pub(super) fn lower(&mut self, flag: Flag) -> bool {
         let before = self.has(flag);
-        self.0 &= !(flag as u8);
+        self.0 &= !(flag as u16);
         before
     }
 }
@@ -93,9 +127,21 @@ impl Socket {
         flags: Flags(0),
     };
 
-    /// A receive should be in flight.
-    pub(super) fn wants_receive(&self) -> bool {
-        self.state == State::Open && !self.flags.has(Flag::Paused) && !self.flags.has(Flag::Ended)
+    /// What is missing; `None`: nothing, or the core does not want to receive.
+    pub(super) fn missing(&self) -> Option<Arming> {
+        let wanted =
+            self.state == State::Open && !self.flags.has(Flag::Paused) && !self.flags.has(Flag::Ended);
+        if !wanted || self.flags.has(Flag::Receiving) {
+            return None;
+        }
+        let has = |flag| self.flags.has(flag);
+        match (has(Flag::Upgraded), has(Flag::Busy), has(Flag::Readable), has(Flag::Polling)) {
+            (false, _, _, _) => Some(Arming::One),
+            (true, true, _, _) => Some(Arming::Many),
+            (true, false, true, _) => Some(Arming::Now),
+            (true, false, false, false) => Some(Arming::Poll),
+            (true, false, false, true) => None,
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The sweeper: finds connections that no completion will ever move again. There should be none. And it counts memory.
+//! The sweeper goes over all connections: it parks those that are quiet, and finds those that no completion will ever move
+//! again, of which there should be none. It has memory counted, too.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -56,9 +57,11 @@ impl Loop {
         for slot in slots {
             let Some(conn) = self.sockets.range(slot..slot + 1).next() else { continue };
             let Some(socket) = self.sockets.find(conn) else { continue };
-            if socket.wants_receive() && !socket.flags.has(Flag::Receiving) && !socket.flags.has(Flag::Queued)
-            {
-                tracing::error!(slot, "a live connection had no receive in flight (a bug)");
+            let heard = socket.flags.lower(Flag::Heard);
+            if socket.flags.has(Flag::Busy) && !heard {
+                self.park(conn);
+            } else if socket.missing().is_some() && !socket.flags.has(Flag::Queued) {
+                tracing::error!(slot, "a live connection had nothing armed (a bug)");
                 self.metrics.receives_lost.increment();
                 self.queue_receive(conn);
             } else if socket.state == State::Closing {

@@ -53,7 +53,19 @@ fn crowd_of(
     let handshake = Handshake::new(target.to_string());
     let members = Members::new(connections, Tokens::None, |slot| format!("game:{slot}"), |slot| slot);
     let dialect = dialect.dialect(members);
-    Crowd::new(Plan { target, handshake, dialect, connections, stalled_from, ramp_per_s: 1e6 }).unwrap()
+    let plan = Plan { target, handshake, dialect, connections, stalled_from, ramp_per_s: 1e6 };
+    // Half of the connections are parked: tests do not see a difference.
+    let sources = Sources { first: 0, per_address: 2 };
+    let frugal =
+        Frugal { busy: (stalled_from == connections).then_some(connections / 2), sources: Some(sources) };
+    Crowd::frugal(plan, frugal).unwrap()
+}
+
+#[test]
+fn every_source_has_its_share_of_connections() {
+    let sources = Sources { first: 20_000, per_address: 10_000 };
+    let addresses = [0, 9_999, 10_000, 2_540_000].map(|slot| sources.of(slot).to_string());
+    assert_eq!(addresses, ["127.0.0.4", "127.0.0.4", "127.0.0.5", "127.0.1.2"]);
 }
 
 fn upgrade(stream: TcpStream) -> WebSocket<TcpStream> {
@@ -109,7 +121,7 @@ fn players_join_move_answer_pings_and_say_goodbye() {
         });
     }
     turn_until(&mut crowd, &mut seen, |_, seen| seen.0.len() == 3);
-    crowd.close().unwrap();
+    assert!(!crowd.close_next(2).unwrap() && crowd.close_next(2).unwrap());
     turn_until(&mut crowd, &mut seen, |crowd, _| crowd.is_over());
     assert_eq!((crowd.closes.total(), crowd.failures.total()), (0, 0));
     assert_eq!(crowd.try_send(0, b"x").unwrap(), Pushed::Gone);

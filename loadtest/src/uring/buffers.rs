@@ -10,10 +10,8 @@ use io_uring::types::BufRingEntry;
 
 /// Id of the one buffer group.
 pub(super) const GROUP: u16 = 0;
-/// A power of two. One turn of the loop receives at most this often.
-const BUFFERS: u16 = 1024;
 /// A tick frame of 300 players fits; longer ones take several.
-const BUFFER_BYTES: u32 = 4096;
+pub(super) const BUFFER_BYTES: u32 = 4096;
 const PAGE_BYTES: usize = 4096;
 
 /// A buffer that the kernel has filled and that is the caller's until `Ring::give_back`.
@@ -28,27 +26,34 @@ impl Lent {
     pub(super) fn new(id: u16, length: u32) -> Self {
         Self { id, length }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
 }
 
 /// The ring of buffer descriptions and the buffers themselves, in one allocation each.
 pub(super) struct BufferRing {
     entries: NonNull<BufRingEntry>,
     memory: NonNull<u8>,
+    /// How many; a power of two.
+    count: u16,
     /// Where the next buffer is put. The kernel sees it after `publish`.
     tail: u16,
     leaked: bool,
 }
 
 impl BufferRing {
-    /// Gives the kernel all buffers.
-    pub(super) fn register(ring: &IoUring) -> io::Result<Self> {
-        let entries = allocate(entries_layout()).cast();
-        let memory = allocate(memory_layout());
-        let mut buffers = Self { entries, memory, tail: 0, leaked: false };
-        // SAFETY: the address is page-aligned and holds BUFFERS entries; it lives until `drop`, which comes after the
+    /// Gives the kernel all of `count` buffers, a power of two.
+    pub(super) fn register(ring: &IoUring, count: u16) -> io::Result<Self> {
+        assert!(count.is_power_of_two(), "indices are masked");
+        let entries = allocate(entries_layout(count)).cast();
+        let memory = allocate(memory_layout(count));
+        let mut buffers = Self { entries, memory, count, tail: 0, leaked: false };
+        // SAFETY: the address is page-aligned and holds `count` entries; it lives until `drop`, which comes after the
         // ring's (see the order of `Ring`'s fields), or is leaked.
-        unsafe { ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, BUFFERS, GROUP, 0)? };
-        (0..BUFFERS).for_each(|id| buffers.give_back(Lent { id, length: 0 }));
+        unsafe { ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)? };
+        (0..count).for_each(|id| buffers.give_back(Lent { id, length: 0 }));
         buffers.publish();
         Ok(buffers)
     }
@@ -62,7 +67,7 @@ impl BufferRing {
     #[allow(clippy::needless_pass_by_value, reason = "who gives a buffer back must not read it any more")]
     pub(super) fn give_back(&mut self, lent: Lent) {
         let Lent { id, .. } = lent;
-        let index = usize::from(self.tail & (BUFFERS - 1));
+        let index = usize::from(self.tail & (self.count - 1));
         // SAFETY: the index is within the ring; the kernel reads entries only before the tail it has been told, and this one
         // is behind it. Writes go to the three fields of a buffer, not to the tail, which shares the first entry.
         unsafe {
@@ -90,8 +95,8 @@ impl BufferRing {
     }
 
     fn buffer(&self, id: u16) -> *mut u8 {
-        debug_assert!(id < BUFFERS);
-        // SAFETY: the offset is within the allocation of BUFFERS × BUFFER_BYTES.
+        debug_assert!(id < self.count);
+        // SAFETY: the offset is within the allocation of `count` × BUFFER_BYTES.
         unsafe { self.memory.as_ptr().add(usize::from(id) * BUFFER_BYTES as usize) }
     }
 }
@@ -101,22 +106,22 @@ impl Drop for BufferRing {
         if !self.leaked {
             // SAFETY: allocated with these layouts; the ring, and with it the kernel's use of them, is gone.
             unsafe {
-                dealloc(self.entries.as_ptr().cast(), entries_layout());
-                dealloc(self.memory.as_ptr(), memory_layout());
+                dealloc(self.entries.as_ptr().cast(), entries_layout(self.count));
+                dealloc(self.memory.as_ptr(), memory_layout(self.count));
             }
         }
     }
 }
 
-fn entries_layout() -> Layout {
-    Layout::array::<BufRingEntry>(usize::from(BUFFERS))
+fn entries_layout(count: u16) -> Layout {
+    Layout::array::<BufRingEntry>(usize::from(count))
         .and_then(|layout| layout.align_to(PAGE_BYTES))
-        .expect("a constant, valid layout")
+        .expect("a layout far below the limit")
 }
 
-fn memory_layout() -> Layout {
-    Layout::from_size_align(usize::from(BUFFERS) * BUFFER_BYTES as usize, PAGE_BYTES)
-        .expect("a constant, valid layout")
+fn memory_layout(count: u16) -> Layout {
+    Layout::from_size_align(usize::from(count) * BUFFER_BYTES as usize, PAGE_BYTES)
+        .expect("a layout far below the limit")
 }
 
 fn allocate(layout: Layout) -> NonNull<u8> {

@@ -5,6 +5,9 @@
 #![allow(unsafe_code, reason = "memory is shared with the kernel here")]
 
 mod buffers;
+mod parked;
+mod sends;
+mod sockets;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,15 +17,19 @@ use std::time::Duration;
 use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::SockAddr;
 
 pub use buffers::Lent;
-use buffers::{BufferRing, GROUP};
+use buffers::{BUFFER_BYTES, BufferRing, GROUP};
+use parked::{ParkedSlots, Step, Taken};
+use sends::Sends;
+pub use sockets::{Opening, in_own_session};
 
 /// Bytes that can be sent at once on one connection: a request with a token, a few moves.
 pub const SEND_BYTES_MAX: usize = 1084;
 const SUBMISSION_ENTRIES: u32 = 4096;
-const COMPLETION_ENTRIES: u32 = 64 * 1024;
+/// Completions that are taken in one go: as many sends may be answered before their buffers are free again.
+const BATCH_MAX: usize = 4096;
 /// How long `Drop` waits for the kernel before it gives the memory up.
 const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -31,22 +38,39 @@ pub struct Ring {
     // Dropped in this order: the kernel must be done with the ring before its memory goes.
     ring: IoUring,
     buffers: BufferRing,
-    sends: Box<[Send]>,
+    sends: Sends,
+    parked: ParkedSlots,
     target: Box<SockAddr>,
     batch: Vec<cqueue::Entry>,
     /// Invariant: batch entries before `taken` have been handed out.
     taken: usize,
+    /// The last `wait` left completions in the queue.
+    more: bool,
     /// Operations whose last completion has not come.
     outstanding: usize,
 }
 
-/// What is being sent on one connection. Invariant: `sent <= length <= SEND_BYTES_MAX`; the kernel may read
-/// `bytes[sent..length]` until the completion of its send.
-#[derive(Clone)]
-struct Send {
-    bytes: [u8; SEND_BYTES_MAX],
-    sent: u16,
-    length: u16,
+/// How much a ring holds at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Connections.
+    pub connections: u32,
+    /// Receive buffers of 4 KiB; a power of two. One turn of the loop receives at most this often.
+    pub receive_buffers: u16,
+    /// Completions that wait.
+    pub completions: u32,
+}
+
+impl Size {
+    /// For connections that are all busy.
+    pub fn busy(connections: u32) -> Self {
+        Self { connections, receive_buffers: 1024, completions: 64 * 1024 }
+    }
+
+    /// For connections of which hardly any has something to say at a time.
+    pub fn quiet(connections: u32) -> Self {
+        Self { connections, receive_buffers: 256, completions: 16 * 1024 }
+    }
 }
 
 /// Something has happened on a connection.
@@ -88,92 +112,125 @@ enum Operation {
     Connect,
     Receive,
     Send,
+    /// The multishot poll of a parked connection.
+    Poll,
+    /// One receive of a parked connection.
+    Take,
     /// Cancel, shutdown, close: nobody waits for their results.
     Other,
 }
 
 impl Ring {
-    /// A ring for `connections` connections to `target`. All calls must come from the thread that made it.
-    pub fn new(connections: u32, target: SocketAddr) -> io::Result<Self> {
+    /// A ring for connections to `target`. All calls must come from the thread that made it.
+    pub fn new(size: Size, target: SocketAddr) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
             .setup_submit_all()
-            .setup_cqsize(COMPLETION_ENTRIES)
+            .setup_cqsize(size.completions)
             .build(SUBMISSION_ENTRIES)?;
-        ring.submitter().register_files_sparse(connections.max(1))?;
-        let buffers = BufferRing::register(&ring)?;
-        let unsent = Send { bytes: [0; SEND_BYTES_MAX], sent: 0, length: 0 };
+        ring.submitter().register_files_sparse(size.connections.max(1))?;
+        let buffers = BufferRing::register(&ring, size.receive_buffers)?;
         Ok(Self {
             ring,
             buffers,
-            sends: vec![unsent; connections as usize].into_boxed_slice(),
+            sends: Sends::default(),
+            parked: ParkedSlots::new(size.connections),
             target: Box::new(target.into()),
-            batch: Vec::with_capacity(COMPLETION_ENTRIES as usize),
+            batch: Vec::with_capacity(BATCH_MAX),
             taken: 0,
+            more: false,
             outstanding: 0,
         })
     }
 
-    /// Starts to connect `slot`. `receive_buffer_bytes`: a socket buffer of about this size instead of the default.
-    pub fn connect(&mut self, slot: u32, receive_buffer_bytes: Option<usize>) -> io::Result<()> {
-        let domain = if self.target.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
-        let socket = Socket::new(domain, Type::STREAM.cloexec(), Some(Protocol::TCP))?;
-        // A move must leave when it is sent, not when the last one has been acknowledged.
-        socket.set_tcp_nodelay(true)?;
-        if let Some(bytes) = receive_buffer_bytes {
-            socket.set_recv_buffer_size(bytes)?;
-        }
+    /// Starts to connect `slot`.
+    pub fn connect(&mut self, slot: u32, opening: Opening) -> io::Result<()> {
+        let socket = sockets::open(&self.target, opening)?;
         // The table holds the socket from here on; the process's own descriptor is closed at the end of this function.
         self.ring.submitter().register_files_update(slot, &[socket.as_raw_fd()])?;
         let connect = opcode::Connect::new(Fixed(slot), self.target.as_ptr().cast(), self.target.len());
-        self.push(connect.build(), Operation::Connect, slot)
+        self.push(connect.build(), user_data(Operation::Connect, slot))
     }
 
     /// Receives on `slot` until told otherwise. It must not be armed already.
     pub fn arm_receive(&mut self, slot: u32) -> io::Result<()> {
-        self.push(opcode::RecvMulti::new(Fixed(slot), GROUP).build(), Operation::Receive, slot)
+        self.push(opcode::RecvMulti::new(Fixed(slot), GROUP).build(), user_data(Operation::Receive, slot))
     }
 
     /// Ends the receive of `slot`; bytes that came before are still delivered.
     pub fn stop_receive(&mut self, slot: u32) -> io::Result<()> {
-        let receive = CancelBuilder::user_data(user_data(Operation::Receive, slot));
-        self.push(opcode::AsyncCancel2::new(receive).build(), Operation::Other, slot)
+        self.cancel(Operation::Receive, slot)
     }
 
-    /// Sends `bytes`, at most `SEND_BYTES_MAX`. The last send on `slot` must have completed.
+    /// Receives on `slot` until it ends, at the least cost in kernel memory while nothing comes. To the caller it is an armed
+    /// receive that cannot be stopped. It must not be armed already.
+    pub fn park(&mut self, slot: u32) -> io::Result<()> {
+        let step = self.parked.park(slot);
+        self.take_step(slot, step).map(drop)
+    }
+
+    /// Submits what a parked connection needs; returns its end.
+    fn take_step(&mut self, slot: u32, step: Step) -> io::Result<Option<Completion>> {
+        const POLLIN: u32 = libc::POLLIN as u32;
+        if step.poll {
+            let poll = opcode::PollAdd::new(Fixed(slot), POLLIN).multi(true).build();
+            self.push(poll, user_data(Operation::Poll, slot))?;
+        }
+        if step.receive {
+            self.push_take(slot)?;
+        }
+        if step.cancel {
+            self.cancel(Operation::Poll, slot)?;
+        }
+        Ok(step.end.map(|end| Completion::ReceiveEnded(slot, end)))
+    }
+
+    fn push_take(&mut self, slot: u32) -> io::Result<()> {
+        // Without waiting: a receive that waits takes the memory that parking saves.
+        let receive = opcode::Recv::new(Fixed(slot), std::ptr::null_mut(), BUFFER_BYTES)
+            .flags(libc::MSG_DONTWAIT)
+            .buf_group(GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(receive, user_data(Operation::Take, slot))
+    }
+
+    fn cancel(&mut self, operation: Operation, slot: u32) -> io::Result<()> {
+        let target = CancelBuilder::user_data(user_data(operation, slot));
+        self.push(opcode::AsyncCancel2::new(target).build(), user_data(Operation::Other, slot))
+    }
+
+    /// Sends `bytes`. The last send on `slot` must have completed.
     pub fn send(&mut self, slot: u32, bytes: &[u8]) -> io::Result<()> {
-        let send = &mut self.sends[slot as usize];
-        debug_assert!(send.sent == send.length, "one send at a time");
-        send.bytes[..bytes.len()].copy_from_slice(bytes);
-        (send.sent, send.length) = (0, bytes.len() as u16);
-        self.push_send(slot)
+        let index = self.sends.take(bytes);
+        self.push_send(slot, index)
     }
 
-    fn push_send(&mut self, slot: u32) -> io::Result<()> {
-        let send = &self.sends[slot as usize];
-        let unsent = &send.bytes[send.sent as usize..send.length as usize];
+    fn push_send(&mut self, slot: u32, index: u32) -> io::Result<()> {
+        debug_assert!(index < 1 << INDEX_BITS);
+        let unsent = self.sends.unsent(index);
         let entry = opcode::Send::new(Fixed(slot), unsent.as_ptr(), unsent.len() as u32).build();
-        self.push(entry, Operation::Send, slot)
+        self.push(entry, user_data(Operation::Send, slot) | u64::from(index) << INDEX_SHIFT)
     }
 
     /// Ends both directions: what is armed on `slot` ends.
     pub fn shutdown(&mut self, slot: u32) -> io::Result<()> {
         const BOTH_DIRECTIONS: i32 = 2;
         let shutdown = opcode::Shutdown::new(Fixed(slot), BOTH_DIRECTIONS);
-        self.push(shutdown.build(), Operation::Other, slot)
+        self.push(shutdown.build(), user_data(Operation::Other, slot))
     }
 
     /// Frees `slot`'s socket. Nothing may be armed or in flight on it.
     pub fn close(&mut self, slot: u32) -> io::Result<()> {
-        self.push(opcode::Close::new(Fixed(slot)).build(), Operation::Other, slot)
+        self.push(opcode::Close::new(Fixed(slot)).build(), user_data(Operation::Other, slot))
     }
 
-    fn push(&mut self, entry: squeue::Entry, operation: Operation, slot: u32) -> io::Result<()> {
-        let entry = entry.user_data(user_data(operation, slot));
-        // SAFETY: what the entry points to is the target address (read while it is submitted), the slot's `Send` (kept
-        // until the send completes) or the buffer ring; all live in `self` until `Drop` has seen the last completion.
+    fn push(&mut self, entry: squeue::Entry, user_data: u64) -> io::Result<()> {
+        let entry = entry.user_data(user_data);
+        // SAFETY: what the entry points to is the target address (read while it is submitted), the bytes of a send (kept
+        // until its completion) or the buffer ring; all live in `self` until `Drop` has seen the last completion.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.ring.submitter().submit()?;
         }
@@ -186,8 +243,16 @@ impl Ring {
     pub fn wait(&mut self, want: usize, timeout: Duration) -> io::Result<()> {
         debug_assert_eq!(self.taken, self.batch.len(), "completions left behind");
         self.buffers.publish();
+        while let Some(slot) = self.parked.take_starved() {
+            self.push_take(slot)?;
+        }
         let timeout = Timespec::from(timeout);
-        match self.ring.submitter().submit_with_args(want, &SubmitArgs::new().timespec(&timeout)) {
+        let arguments = SubmitArgs::new().timespec(&timeout);
+        let entered = match self.more {
+            true => self.ring.submitter().submit(),
+            false => self.ring.submitter().submit_with_args(want, &arguments),
+        };
+        match entered {
             Ok(_) => {}
             // Time is up; a signal; the completion queue must be emptied first.
             Err(error) => match Errno::from_io_error(&error) {
@@ -197,8 +262,9 @@ impl Ring {
         }
         self.batch.clear();
         self.taken = 0;
-        let Self { ring, batch, .. } = self;
-        batch.extend(ring.completion());
+        let mut queue = self.ring.completion();
+        self.batch.extend(queue.by_ref().take(BATCH_MAX));
+        self.more = !queue.is_empty();
         Ok(())
     }
 
@@ -211,35 +277,70 @@ impl Ring {
             self.outstanding -= usize::from(!armed);
             let slot = data as u32;
             let outcome = if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) };
-            match data >> 32 {
-                CONNECT => return Ok(Some(Completion::Connected(slot, outcome.map(drop)))),
-                RECEIVE => {
-                    let lent =
-                        cqueue::buffer_select(flags).map(|id| Lent::new(id, result.max(0).cast_unsigned()));
-                    return Ok(Some(received(slot, lent, outcome, armed)));
+            let lent = cqueue::buffer_select(flags).map(|id| Lent::new(id, result.max(0).cast_unsigned()));
+            let completion = match data >> OPERATION_SHIFT {
+                CONNECT => Some(Completion::Connected(slot, outcome.map(drop))),
+                RECEIVE => Some(received(slot, lent, outcome, armed)),
+                SEND => self.handle_sent(slot, data >> INDEX_SHIFT & INDEX_MASK, outcome)?,
+                POLL => {
+                    let step = self.parked.handle_edge(slot, outcome, armed);
+                    self.take_step(slot, step)?
                 }
-                SEND => {
-                    let send = &mut self.sends[slot as usize];
-                    let outcome = match outcome {
-                        Ok(sent) => {
-                            send.sent += sent as u16;
-                            if send.sent < send.length {
-                                self.push_send(slot)?;
-                                continue;
-                            }
-                            Ok(())
-                        }
-                        Err(error) => {
-                            send.sent = send.length;
-                            Err(error)
-                        }
-                    };
-                    return Ok(Some(Completion::Sent(slot, outcome)));
-                }
-                _ => {}
+                TAKE => self.handle_taken(slot, lent, outcome, flags)?,
+                _ => None,
+            };
+            if completion.is_some() {
+                return Ok(completion);
             }
         }
         Ok(None)
+    }
+
+    fn handle_sent(
+        &mut self,
+        slot: u32,
+        index: u64,
+        outcome: io::Result<i32>,
+    ) -> io::Result<Option<Completion>> {
+        let index = index as u32;
+        if let Ok(sent) = outcome {
+            self.sends.advance(index, sent as usize);
+            if !self.sends.unsent(index).is_empty() {
+                return self.push_send(slot, index).map(|()| None);
+            }
+        }
+        self.sends.release(index);
+        Ok(Some(Completion::Sent(slot, outcome.map(drop))))
+    }
+
+    fn handle_taken(
+        &mut self,
+        slot: u32,
+        lent: Option<Lent>,
+        outcome: io::Result<i32>,
+        flags: u32,
+    ) -> io::Result<Option<Completion>> {
+        let taken = match outcome {
+            Ok(0) => Taken::Eof,
+            Ok(bytes) => {
+                let full = bytes.cast_unsigned() == BUFFER_BYTES;
+                Taken::Bytes { more: full || cqueue::sock_nonempty(flags) }
+            }
+            Err(error) => Taken::Failed(error),
+        };
+        let step = self.parked.handle_taken(slot, taken);
+        let end = self.take_step(slot, step)?;
+        match lent {
+            Some(lent) if lent.is_empty() => {
+                self.give_back(lent);
+                Ok(end)
+            }
+            Some(lent) => {
+                debug_assert!(end.is_none(), "behind bytes there is another receive, or the poll");
+                Ok(Some(Completion::Received { slot, lent, armed: true }))
+            }
+            None => Ok(end),
+        }
     }
 
     /// The received bytes.
@@ -256,9 +357,17 @@ impl Ring {
 const CONNECT: u64 = Operation::Connect as u64;
 const RECEIVE: u64 = Operation::Receive as u64;
 const SEND: u64 = Operation::Send as u64;
+const POLL: u64 = Operation::Poll as u64;
+const TAKE: u64 = Operation::Take as u64;
+
+// What a completion says it is of, from the lowest bit: slot, index of the send (24 bits), operation.
+const INDEX_SHIFT: u32 = 32;
+const INDEX_BITS: u32 = 24;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+const OPERATION_SHIFT: u32 = INDEX_SHIFT + INDEX_BITS;
 
 fn user_data(operation: Operation, slot: u32) -> u64 {
-    (operation as u64) << 32 | u64::from(slot)
+    (operation as u64) << OPERATION_SHIFT | u64::from(slot)
 }
 
 fn received(slot: u32, lent: Option<Lent>, outcome: io::Result<i32>, armed: bool) -> Completion {
@@ -280,7 +389,7 @@ impl Drop for Ring {
     fn drop(&mut self) {
         self.taken = self.batch.len();
         let cancel_all = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
-        let mut failed = self.push(cancel_all, Operation::Other, 0).is_err();
+        let mut failed = self.push(cancel_all, user_data(Operation::Other, 0)).is_err();
         let mut turns = TEARDOWN_TIMEOUT.as_millis() / 10;
         while self.outstanding > 0 && turns > 0 && !failed {
             failed = self.wait(self.outstanding, Duration::from_millis(10)).is_err();

@@ -18,9 +18,9 @@ fn next(ring: &mut Ring) -> Completion {
 
 fn connected(connections: u32) -> (Ring, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut ring = Ring::new(connections, listener.local_addr().unwrap()).unwrap();
+    let mut ring = Ring::new(Size::busy(connections), listener.local_addr().unwrap()).unwrap();
     let servers = (0..connections).map(|slot| {
-        ring.connect(slot, None).unwrap();
+        ring.connect(slot, Opening::default()).unwrap();
         let Completion::Connected(connected, Ok(())) = next(&mut ring) else { panic!("not connected") };
         assert_eq!(connected, slot);
         ring.arm_receive(slot).unwrap();
@@ -116,4 +116,55 @@ fn a_send_that_the_socket_cannot_take_completes_later_and_is_whole() {
     for (index, chunk) in bytes.chunks_exact(SEND_BYTES_MAX).enumerate() {
         assert!(chunk.iter().all(|&byte| byte == index as u8), "send {index} is damaged");
     }
+}
+
+#[test]
+fn a_parked_connection_receives_everything_and_is_told_its_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut ring = Ring::new(Size::quiet(1), listener.local_addr().unwrap()).unwrap();
+    let source = "127.0.0.7".parse().unwrap();
+    ring.connect(0, Opening { source: Some(source), ..Opening::default() }).unwrap();
+    assert!(matches!(next(&mut ring), Completion::Connected(0, Ok(()))));
+    ring.park(0).unwrap();
+    let (mut server, client) = listener.accept().unwrap();
+    assert_eq!(client.ip(), source);
+
+    // More than all buffers hold, and then again after a pause.
+    for bytes in [4 << 20, 3, 3] {
+        let sent: Vec<u8> = (0..bytes).map(|i: u32| (i / 1021) as u8).collect();
+        let (mut writing, copy) = (server.try_clone().unwrap(), sent.clone());
+        let writer = std::thread::spawn(move || writing.write_all(&copy).unwrap());
+        let mut received = Vec::new();
+        while received.len() < sent.len() {
+            let Completion::Received { slot: 0, lent, armed: true } = next(&mut ring) else {
+                panic!("no bytes")
+            };
+            received.extend_from_slice(ring.bytes(&lent));
+            ring.give_back(lent);
+        }
+        writer.join().unwrap();
+        assert!(received == sent, "bytes were lost or reordered");
+        ring.wait(1, Duration::from_millis(20)).unwrap();
+        assert!(ring.completion().unwrap().is_none());
+    }
+
+    ring.shutdown(0).unwrap();
+    assert!(matches!(next(&mut ring), Completion::ReceiveEnded(0, ReceiveEnd::Eof)));
+    ring.close(0).unwrap();
+    ring.wait(1, Duration::from_millis(20)).unwrap();
+    assert_eq!(server.read(&mut [0; 1]).unwrap(), 0, "the server sees the end");
+}
+
+#[test]
+fn a_parked_connection_that_is_reset_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut ring = Ring::new(Size::quiet(1), listener.local_addr().unwrap()).unwrap();
+    ring.connect(0, Opening::default()).unwrap();
+    assert!(matches!(next(&mut ring), Completion::Connected(0, Ok(()))));
+    ring.park(0).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    socket2::SockRef::from(&server).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(server);
+    let Completion::ReceiveEnded(0, ReceiveEnd::Failed(error)) = next(&mut ring) else { panic!("no end") };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }

@@ -144,6 +144,7 @@ fn a_connection_is_read_from_the_upgrade_to_the_close_in_any_pieces() {
         tick_frames: 2,
         rate_limited: 1,
         corrections: 1,
+        pings: 1,
         errors: 1,
         notices: 1,
         ..Counters::default()

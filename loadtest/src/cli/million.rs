@@ -1,0 +1,144 @@
+//! Arguments of `million`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{duration, positive};
+use crate::million::{ActiveGames, MillionSettings, RelayChoice, relay_binary};
+use crate::tokens::Tokens;
+
+pub(super) const HELP: &str = "\
+What is measured
+  A relay is started for the run (--relay), or one that runs is used (--url). Whole games of
+  --players join at --ramp connections a second, in an open loop: upgrade on /play/{game},
+  Welcome. Then nobody moves for --quiet; then the players of --active-games move at --hz for
+  --hold, while all others answer pings. In the end everybody says goodbye, and memory is read
+  once more.
+
+  latency  Of a move at another player of its game: from when the move was *meant* to be sent
+           to the arrival of the first frame that holds it or a newer one.
+  reach    Of the moves meant for the hold, at each other player of the game: those that
+           arrived, or a newer one did, at most 1 s late / all.
+
+  Descriptors live in the tables of as many rings as RLIMIT_NOFILE asks for, a thread each.
+  Connections to 127.0.0.1 come from 127.0.0.2 and the addresses behind it, at most 10,000 from
+  each. What does not fit on this machine is told before the first connection. Ctrl-C ends the
+  run and reports what was measured.
+
+  The relay that is started pings after 60 s of silence and closes after 180 s: with the
+  default of 5 s a million silent players would cost 200,000 pings a second. It ticks at 5 Hz.
+
+Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
+";
+
+pub(super) const EXAMPLE: &str = "
+Examples
+  corelay-loadtest million --json million.json \\
+      --assert 'joined==1000000,dropped==0,reach>=0.999,p99<=300ms,user_bytes_per_player<=320'
+  corelay-loadtest million --connections 20000 --quiet 5s --hold 10s --active-games 20
+  corelay-loadtest million --connections 20000 --url ws://127.0.0.1:4000
+";
+
+/// Arguments of `million`.
+#[derive(Clone, Debug, Args)]
+pub struct Million {
+    /// The relay to start; default: corelay beside this program, else $CORELAY
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub relay: Option<PathBuf>,
+    /// A relay that runs already, as in ws://127.0.0.1:4000, instead of one of its own
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// With --url: its metrics; default: port 4001 of the same host
+    #[arg(long, value_name = "URL", requires = "url")]
+    pub metrics: Option<String>,
+    /// With --url: read its processor time and memory from /proc instead
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub server_pid: Option<u32>,
+    /// With --url: the token of all connections
+    #[arg(long, value_name = "JWT", requires = "url")]
+    pub token: Option<String>,
+    /// With --url: sign a token per connection with this HS256 key
+    #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "token")]
+    pub token_key_file: Option<PathBuf>,
+    /// Connections at the top; whole games
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub connections: u32,
+    /// Players of each game
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    pub players: u32,
+    /// New connections per second
+    #[arg(long, default_value_t = 20_000.0, value_parser = positive)]
+    pub ramp: f64,
+    /// How long everybody is silent
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    pub quiet: Duration,
+    /// How long the active games move
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub hold: Duration,
+    /// Games that move: a share of all below 1, or how many
+    #[arg(long, default_value = "0.005", value_parser = active_games)]
+    pub active_games: ActiveGames,
+    /// Moves per second of each player of an active game
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
+    pub hz: f64,
+    /// Decides when they move, and the names of the games
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Conditions on the result, such as 'dropped==0,p99<300ms' (>= <= < > ==; durations in us, ms, s)
+    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub assertions: String,
+}
+
+impl Million {
+    /// What they ask for.
+    pub fn settings(&self) -> anyhow::Result<MillionSettings> {
+        let relay = match &self.url {
+            Some(url) => RelayChoice::Running {
+                url: url.clone(),
+                metrics_url: self.metrics.clone(),
+                pid: self.server_pid,
+            },
+            None => RelayChoice::Start(relay_binary(self.relay.as_deref())?),
+        };
+        Ok(MillionSettings {
+            relay,
+            connections: self.connections,
+            players: self.players,
+            ramp_per_s: self.ramp,
+            quiet: self.quiet,
+            hold: self.hold,
+            active_games: self.active_games,
+            hz: self.hz,
+            seed: self.seed,
+            tokens: Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?,
+        })
+    }
+}
+
+/// `0.005` of all games, or `20` games.
+fn active_games(text: &str) -> Result<ActiveGames, String> {
+    match (text.parse::<u32>(), text.parse::<f64>()) {
+        (Ok(games), _) if games > 0 => Ok(ActiveGames::Games(games)),
+        (_, Ok(share)) if share > 0.0 && share < 1.0 => Ok(ActiveGames::Share(share)),
+        _ => Err("it must be a share above 0 and below 1, or a whole number of games".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn active_games_are_a_share_or_a_number() {
+        assert_eq!(active_games("0.005"), Ok(ActiveGames::Share(0.005)));
+        assert_eq!(active_games("20"), Ok(ActiveGames::Games(20)));
+        for bad in ["0", "1.5", "-0.1", "all"] {
+            assert!(active_games(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What so many connections demand of this machine, told before the first of them: memory, ports, descriptors, threads, and the
+//! kernel's tables. Here is the arithmetic; `machine` reads.
+
+use std::fmt;
+
+/// User memory of the relay for a player; its budget.
+const RELAY_BYTES: u64 = 320;
+/// Kernel memory of one end of a silent connection.
+const KERNEL_BYTES: u64 = 4_200;
+/// User memory of this process for a connection.
+const CLIENT_BYTES: u64 = 128;
+/// A ring with its buffers, here or in the relay.
+const RING_BYTES: u64 = 6 << 20;
+/// Connections from one loopback address. Far fewer than it has ports, so that a free one is found at once.
+pub const PER_ADDRESS_MAX: u32 = 10_000;
+/// Of a range of ports so much is used: finding a free one in a full range takes long.
+const PORTS_USED: f64 = 0.75;
+/// Of connections that are silent, those that are answering a ping at a time.
+const PINGED_SHARE: u64 = 50;
+/// Pages of buffers that a busy connection takes at each end.
+const BUSY_PAGES: u64 = 2;
+/// Processes and threads besides the rings: main threads, admin pages, logs.
+const THREADS_BESIDE: u64 = 32;
+/// Connections from 127.0.0.2 on: 2^24 addresses less those at the ends.
+const LOOPBACK_ADDRESSES: u64 = (1 << 24) - 4;
+
+/// What the run wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// Connections at the top.
+    pub connections: u64,
+    /// Of these, between connect and Welcome or moving, at a time.
+    pub busy: u64,
+    /// Rings here.
+    pub rings: u64,
+    /// Rings of the relay, if it runs on this machine.
+    pub relay_rings: Option<u64>,
+    /// Connections come from many loopback addresses.
+    pub loopback: bool,
+}
+
+/// What the machine has; `None`: not told, not limited.
+#[derive(Clone, Debug, Default)]
+pub struct Supply {
+    /// Memory that can still be had, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// `net.ipv4.ip_local_port_range`.
+    pub ports: Option<(u64, u64)>,
+    /// `net.ipv4.tcp_mem`, in pages: from the second on the kernel is sparing.
+    pub tcp_pages: Option<u64>,
+    /// `fs.file-max` less what is open.
+    pub files: Option<u64>,
+    /// Threads that may still be started.
+    pub threads: Option<u64>,
+    /// `net.netfilter.nf_conntrack_max` less what is tracked, if connections are tracked.
+    pub tracked: Option<u64>,
+}
+
+/// Something there is too little of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shortage {
+    what: &'static str,
+    arithmetic: String,
+    remedy: String,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "too little {}: {}. {}", self.what, self.arithmetic, self.remedy)
+    }
+}
+
+impl Demand {
+    /// Ends of the connections on this machine.
+    fn ends(&self) -> u64 {
+        if self.relay_rings.is_some() { 2 } else { 1 }
+    }
+
+    /// Connections from one source address.
+    pub fn per_address(&self, supply: &Supply) -> u32 {
+        let usable = supply
+            .ports
+            .map_or(f64::INFINITY, |(low, high)| (high + 1).saturating_sub(low) as f64 * PORTS_USED);
+        (usable.min(f64::from(PER_ADDRESS_MAX)) as u32).max(1)
+    }
+
+    /// Everything that is short.
+    pub fn shortages(&self, supply: &Supply) -> Vec<Shortage> {
+        let checks = [
+            self.memory(supply),
+            self.ports(supply),
+            self.buffers(supply),
+            self.files(supply),
+            self.threads(supply),
+            self.tracked(supply),
+        ];
+        checks.into_iter().flatten().collect()
+    }
+
+    fn memory(&self, supply: &Supply) -> Option<Shortage> {
+        let available = supply.memory_bytes?;
+        let relay_bytes = self.relay_rings.map_or(0, |_| RELAY_BYTES);
+        let each = relay_bytes + KERNEL_BYTES * self.ends() + CLIENT_BYTES;
+        let rings = (self.rings + self.relay_rings.unwrap_or(0)) * RING_BYTES;
+        let needed = self.connections * each + rings;
+        let fitting = available.saturating_sub(rings) / each;
+        let relay = if relay_bytes > 0 { format!("relay {relay_bytes} + ") } else { String::new() };
+        (needed > available).then(|| Shortage {
+            what: "memory",
+            arithmetic: format!(
+                "{} connections × ({relay}kernel {KERNEL_BYTES} × {} end(s) + client {CLIENT_BYTES}) = {each} bytes, and {} for \
+                 rings, are {}; MemAvailable (or the control group) has {}",
+                self.connections, self.ends(), mebibytes(rings), mebibytes(needed), mebibytes(available)
+            ),
+            remedy: format!("--connections {fitting} fits"),
+        })
+    }
+
+    fn ports(&self, supply: &Supply) -> Option<Shortage> {
+        let (low, high) = supply.ports?;
+        let ports = (high + 1).saturating_sub(low);
+        if self.loopback {
+            let per_address = u64::from(self.per_address(supply));
+            let fitting = per_address * LOOPBACK_ADDRESSES;
+            return (self.connections > fitting).then(|| Shortage {
+                what: "ports",
+                arithmetic: format!(
+                    "{} connections from loopback addresses of {per_address} each (net.ipv4.ip_local_port_range is {low}-{high})",
+                    self.connections
+                ),
+                remedy: "Widen it: sysctl -w net.ipv4.ip_local_port_range='1024 65535'".to_owned(),
+            });
+        }
+        (self.connections > ports).then(|| Shortage {
+            what: "ports",
+            arithmetic: format!(
+                "net.ipv4.ip_local_port_range is {low}-{high}, so {ports} connections from this address to one relay, and {} are \
+                 asked for",
+                self.connections
+            ),
+            remedy: format!(
+                "As root this command widens it to 1024-65535 for the run, which gives {WIDE_PORTS}; more need more machines, or a \
+                 relay on this one (without --url)"
+            ),
+        })
+    }
+
+    fn buffers(&self, supply: &Supply) -> Option<Shortage> {
+        let available = supply.tcp_pages?;
+        let pinged = self.connections / PINGED_SHARE;
+        let needed = (self.busy + pinged) * BUSY_PAGES * self.ends();
+        (needed > available).then(|| Shortage {
+            what: "net.ipv4.tcp_mem",
+            arithmetic: format!(
+                "({} connections that join or move + {pinged} that answer pings) × {BUSY_PAGES} pages × {} end(s) = {needed} pages of \
+                 buffers; under pressure from {available} on",
+                self.busy, self.ends()
+            ),
+            remedy: format!(
+                "sysctl -w net.ipv4.tcp_mem='{needed} {} {}', or a lower --ramp and --active-games",
+                needed * 3 / 2,
+                needed * 2
+            ),
+        })
+    }
+
+    fn files(&self, supply: &Supply) -> Option<Shortage> {
+        let available = supply.files?;
+        let needed = self.connections * self.ends() + 4096;
+        (needed > available).then(|| Shortage {
+            what: "fs.file-max",
+            arithmetic: format!(
+                "{} connections × {} end(s) + 4096 = {needed} open files; {available} may still be opened",
+                self.connections,
+                self.ends()
+            ),
+            remedy: format!("sysctl -w fs.file-max={}", needed * 2),
+        })
+    }
+
+    fn threads(&self, supply: &Supply) -> Option<Shortage> {
+        let available = supply.threads?;
+        let needed = self.rings + self.relay_rings.unwrap_or(0) + THREADS_BESIDE;
+        (needed > available).then(|| Shortage {
+            what: "room for threads",
+            arithmetic: format!(
+                "{} rings here + {} of the relay + {THREADS_BESIDE} = {needed} threads; {available} may still be started \
+                 (kernel.threads-max, kernel.pid_max, pids.max of the control group)",
+                self.rings,
+                self.relay_rings.unwrap_or(0)
+            ),
+            remedy: "Raise RLIMIT_NOFILE (`ulimit -n`): larger rings are fewer; or raise these limits".to_owned(),
+        })
+    }
+
+    fn tracked(&self, supply: &Supply) -> Option<Shortage> {
+        let available = supply.tracked?;
+        (self.connections > available).then(|| Shortage {
+            what: "net.netfilter.nf_conntrack_max",
+            arithmetic: format!(
+                "this machine's firewall tracks every connection: {} are asked for, and it can track {available} more",
+                self.connections
+            ),
+            remedy: format!(
+                "sysctl -w net.netfilter.nf_conntrack_max={}, or take these connections out of tracking (NOTRACK)",
+                self.connections * 5 / 4 + 65_536
+            ),
+        })
+    }
+}
+
+/// Ports of the range that this command widens to.
+pub const WIDE_PORTS: u64 = 65_535 - 1_024 + 1;
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn million() -> Demand {
+        Demand { connections: 1_000_000, busy: 9_000, rings: 50, relay_rings: Some(60), loopback: true }
+    }
+
+    /// A virtual machine with 2 cores and 24 GiB.
+    fn machine() -> Supply {
+        Supply {
+            memory_bytes: Some(23 << 30),
+            ports: Some((32_768, 60_999)),
+            tcp_pages: Some(383_866),
+            files: Some(2_466_174),
+            threads: Some(32_768),
+            tracked: None,
+        }
+    }
+
+    fn shortage(demand: Demand, supply: &Supply) -> String {
+        let shortages = demand.shortages(supply);
+        assert_eq!(shortages.len(), 1, "{shortages:?}");
+        shortages[0].to_string()
+    }
+
+    #[test]
+    fn a_million_fits_on_a_small_machine_and_what_is_not_told_is_not_short() {
+        assert_eq!(million().shortages(&machine()), []);
+        assert_eq!(million().shortages(&Supply::default()), []);
+    }
+
+    #[test]
+    fn memory_is_told_with_the_sum_and_what_fits() {
+        let supply = Supply { memory_bytes: Some(4 << 30), ..machine() };
+        let text = shortage(million(), &supply);
+        assert!(
+            text.contains("relay 320 + kernel 4200 × 2 end(s) + client 128") && text.contains("8848 bytes")
+        );
+        assert!(text.contains("9098 MiB") && text.contains("4096 MiB"), "{text}");
+        // (4096 − 660) MiB / 8848 bytes
+        assert!(text.contains("--connections 407203 fits"), "{text}");
+        let elsewhere = Demand { relay_rings: None, loopback: false, connections: 20_000, ..million() };
+        let text = shortage(elsewhere, &Supply { memory_bytes: Some(100 << 20), ..machine() });
+        assert!(text.contains("(kernel 4200 × 1 end(s) + client 128)"), "{text}");
+    }
+
+    #[test]
+    fn ports_are_short_towards_another_machine_only() {
+        let elsewhere = Demand { relay_rings: None, loopback: false, ..million() };
+        let text = shortage(elsewhere, &machine());
+        assert!(text.contains("28232 connections") && text.contains("64512"), "{text}");
+        assert_eq!(million().per_address(&machine()), 10_000);
+        let narrow = Supply { ports: Some((40_000, 40_099)), ..machine() };
+        assert_eq!(million().per_address(&narrow), 75);
+        assert_eq!(million().shortages(&narrow), []);
+    }
+
+    #[test]
+    fn the_kernels_tables_are_told_with_their_remedy() {
+        let text = shortage(million(), &Supply { tcp_pages: Some(20_000), ..machine() });
+        assert!(text.contains("(9000 connections that join or move + 20000 that answer pings)"), "{text}");
+        assert!(text.contains("= 116000 pages") && text.contains("tcp_mem='116000 174000 232000'"), "{text}");
+        let text = shortage(million(), &Supply { files: Some(1_000_000), ..machine() });
+        assert!(text.contains("2004096 open files") && text.contains("fs.file-max=4008192"), "{text}");
+        let text = shortage(million(), &Supply { threads: Some(100), ..machine() });
+        assert!(text.contains("= 142 threads; 100"), "{text}");
+        let text = shortage(million(), &Supply { tracked: Some(262_144), ..machine() });
+        assert!(text.contains("262144") && text.contains("nf_conntrack_max=1315536"), "{text}");
+    }
+
+    #[test]
+    fn all_that_is_short_is_told_at_once() {
+        let supply = Supply { tracked: Some(0), files: Some(0), ..machine() };
+        assert_eq!(million().shortages(&supply).len(), 2);
+    }
+}

@@ -1,0 +1,201 @@
+//! What connections cost the kernel: its slab caches, and its own count of TCP buffers.
+
+use std::collections::BTreeMap;
+use std::fs::read_to_string;
+
+use crate::figures::Value;
+
+const PAGE_BYTES: f64 = 4096.0;
+/// Caches whose objects come and go with sockets, descriptors and io_uring. Others (inodes, page cache) change with what else
+/// runs on the machine; they are summed up, and not counted.
+const COUNTED: [&str; 12] = [
+    "TCP",
+    "request_sock_TCP",
+    "tcp_",
+    "sock_inode_cache",
+    "skbuff_",
+    "filp",
+    "dentry",
+    "lsm_",
+    "io_",
+    "io-",
+    "kmalloc-",
+    "eventpoll",
+];
+/// What is left of the sockets of ended connections for a minute; counted apart.
+const TIME_WAIT: &str = "tw_sock_TCP";
+/// Name of everything that is not counted.
+const OTHERS: &str = "(not counted: other caches)";
+/// Caches that are named; smaller ones are summed up.
+const CACHES_NAMED: usize = 12;
+
+/// The kernel's memory at one moment.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Bytes of each cache; without the right to read them, of all together.
+    caches: Result<BTreeMap<String, f64>, String>,
+    /// See `Sockstat`.
+    pub sockstat: Result<Sockstat, String>,
+}
+
+/// `/proc/net/sockstat`, as far as it is about TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sockstat {
+    /// Sockets in use: both ends of connections of this machine.
+    pub in_use: f64,
+    /// Connections that have ended and wait for stragglers.
+    pub time_wait: f64,
+    /// Buffers.
+    pub buffer_bytes: f64,
+}
+
+/// How much the caches have grown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Growth {
+    /// Of the caches that count.
+    pub bytes: f64,
+    /// Each in bytes, largest first.
+    pub by_cache: Vec<(String, f64)>,
+}
+
+impl Kernel {
+    /// Reads it now.
+    pub fn sample() -> Self {
+        Self { caches: caches(), sockstat: sockstat() }
+    }
+
+    /// What has changed since `earlier`.
+    pub fn growth(&self, earlier: &Self) -> Result<Growth, String> {
+        Ok(growth(earlier.caches.as_ref()?, self.caches.as_ref()?))
+    }
+
+    /// Bytes of all caches that count.
+    pub fn counted_bytes(&self) -> Value {
+        let caches = self.caches.as_ref()?;
+        Ok(caches.iter().filter(|(name, _)| is_counted(name)).map(|(_, bytes)| bytes).sum())
+    }
+}
+
+fn caches() -> Result<BTreeMap<String, f64>, String> {
+    if let Ok(text) = read_to_string("/proc/slabinfo") {
+        return Ok(parse_slabinfo(&text));
+    }
+    // Only root may read the caches one by one.
+    let text = read_to_string("/proc/meminfo").map_err(|error| format!("/proc/meminfo: {error}"))?;
+    let slab = kilobytes(&text, "Slab:").ok_or("/proc/meminfo has no Slab")?;
+    Ok(BTreeMap::from([(WHOLE_SLAB.to_owned(), slab)]))
+}
+
+const WHOLE_SLAB: &str = "all slab caches (root is told each)";
+
+fn is_counted(cache: &str) -> bool {
+    cache == WHOLE_SLAB || COUNTED.iter().any(|prefix| cache.starts_with(prefix))
+}
+
+/// `name active_objs num_objs objsize objperslab pagesperslab : tunables … : slabdata active_slabs num_slabs …`
+fn parse_slabinfo(text: &str) -> BTreeMap<String, f64> {
+    let mut caches = BTreeMap::new();
+    for line in text.lines().skip(2) {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let number = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok());
+        if let (Some(&name), Some(pages), Some(slabs)) = (fields.first(), number(5), number(14)) {
+            *caches.entry(name.to_owned()).or_insert(0.0) += pages * slabs * PAGE_BYTES;
+        }
+    }
+    caches
+}
+
+fn growth(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> Growth {
+    let mut others = 0.0;
+    let mut by_cache = Vec::new();
+    for (name, bytes) in after {
+        let grown = bytes - before.get(name).copied().unwrap_or(0.0);
+        if is_counted(name) {
+            by_cache.push((name.clone(), grown));
+        } else if !name.starts_with(TIME_WAIT) {
+            others += grown;
+        }
+    }
+    let bytes = by_cache.iter().map(|(_, grown)| grown).sum();
+    by_cache.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    let small = by_cache.split_off(by_cache.len().min(CACHES_NAMED));
+    by_cache.sort_by(|a, b| b.1.total_cmp(&a.1));
+    by_cache.push(("(smaller)".to_owned(), small.iter().map(|(_, grown)| grown).sum()));
+    by_cache.push((OTHERS.to_owned(), others));
+    by_cache.retain(|(_, grown)| *grown != 0.0);
+    Growth { bytes, by_cache }
+}
+
+fn sockstat() -> Result<Sockstat, String> {
+    let path = "/proc/net/sockstat";
+    let text = read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let mut stat = parse_sockstat(&text).ok_or_else(|| format!("{path} has no line about TCP"))?;
+    // Sockets of IPv6 have a line of their own, with nothing but their number.
+    let six = read_to_string("/proc/net/sockstat6").unwrap_or_default();
+    stat.in_use += field(&six, "TCP6:", "inuse").unwrap_or(0.0);
+    Ok(stat)
+}
+
+/// `TCP: inuse 5 orphan 0 tw 2 alloc 7 mem 3`; memory in pages.
+fn parse_sockstat(text: &str) -> Option<Sockstat> {
+    let tcp = |name| field(text, "TCP:", name);
+    Some(Sockstat { in_use: tcp("inuse")?, time_wait: tcp("tw")?, buffer_bytes: tcp("mem")? * PAGE_BYTES })
+}
+
+fn field(text: &str, line: &str, name: &str) -> Option<f64> {
+    let mut fields = text.lines().find_map(|text| text.strip_prefix(line))?.split_whitespace();
+    fields.find(|field| *field == name)?;
+    fields.next()?.parse().ok()
+}
+
+/// A line of `/proc/meminfo`, in bytes.
+pub fn kilobytes(text: &str, name: &str) -> Option<f64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLABINFO: &str = "slabinfo - version: 2.1\n# name …\n\
+        ext4_inode_cache 10 20 1000 8 2 : tunables 0 0 0 : slabdata 3 3 0\n\
+        tw_sock_TCP 10 20 256 8 2 : tunables 0 0 0 : slabdata 9 9 0\n\
+        TCP 117 120 2368 13 8 : tunables 0 0 0 : slabdata 9 10 0\n\
+        filp 1 2 192 21 1 : tunables 0 0 0 : slabdata 2 4 0\n";
+
+    #[test]
+    fn caches_are_counted_in_whole_pages() {
+        let caches = parse_slabinfo(SLABINFO);
+        assert_eq!((caches["TCP"], caches["filp"]), (10.0 * 8.0 * 4096.0, 4.0 * 4096.0));
+    }
+
+    #[test]
+    fn growth_counts_what_belongs_to_connections() {
+        let before = parse_slabinfo(SLABINFO);
+        let after = parse_slabinfo(&SLABINFO.replace("9 10 0", "9 15 0").replace("3 3 0", "3 5 0"));
+        let growth = growth(&before, &after);
+        assert_eq!(growth.bytes, 5.0 * 8.0 * 4096.0);
+        assert_eq!(
+            growth.by_cache,
+            [("TCP".to_owned(), 163_840.0), (OTHERS.to_owned(), 2.0 * 2.0 * 4096.0)],
+            "neither caches that did not change nor TIME_WAIT"
+        );
+    }
+
+    #[test]
+    fn sockets_and_their_buffers_are_read() {
+        let text = "sockets: used 12\nTCP: inuse 7 orphan 0 tw 2 alloc 9 mem 58\nUDP: inuse 0 mem 1\n";
+        let expected = Sockstat { in_use: 7.0, time_wait: 2.0, buffer_bytes: 58.0 * 4096.0 };
+        assert_eq!(parse_sockstat(text), Some(expected));
+        assert_eq!(parse_sockstat("UDP: inuse 0"), None);
+    }
+
+    #[test]
+    fn this_kernel_tells_its_memory() {
+        let sample = Kernel::sample();
+        assert!(sample.counted_bytes().unwrap() > 0.0);
+        assert!(sample.sockstat.as_ref().unwrap().in_use >= 0.0);
+        assert!(sample.growth(&sample).unwrap().by_cache.is_empty());
+    }
+}

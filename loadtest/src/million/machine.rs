@@ -1,0 +1,147 @@
+//! The machine of a run: what it is, for whoever compares it with another; and what it has left.
+
+use std::fs::read_to_string;
+use std::net::{TcpListener, TcpStream};
+
+use serde_json::{Value as Json, json};
+
+use super::demands::Supply;
+use super::kernel::kilobytes;
+
+/// Connections that are made to see whether the kernel tracks them.
+const TRACKING_PROBES: u64 = 8;
+const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// As wide as a range of ports may be without those below 1024.
+const WIDE_RANGE: &str = "1024\t65535";
+
+/// Processor, cores, memory, kernel.
+pub fn describe() -> Json {
+    let cpus = read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let memory = read_to_string("/proc/meminfo").unwrap_or_default();
+    json!({
+        "cpu": cpu_model(&cpus),
+        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        "memory_bytes": kilobytes(&memory, "MemTotal:"),
+        "kernel": rustix::system::uname().release().to_string_lossy(),
+    })
+}
+
+fn cpu_model(cpuinfo: &str) -> Option<&str> {
+    // Of x86; ARM tells numbers only.
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim())
+}
+
+/// Reads what there is now.
+pub fn supply() -> Supply {
+    Supply {
+        memory_bytes: memory_bytes(),
+        ports: numbers(PORT_RANGE).and_then(|ports| Some((*ports.first()?, *ports.get(1)?))),
+        tcp_pages: numbers("/proc/sys/net/ipv4/tcp_mem").and_then(|pages| pages.get(1).copied()),
+        files: numbers("/proc/sys/fs/file-nr")
+            .and_then(|files| Some(files.get(2)?.saturating_sub(*files.first()?))),
+        threads: threads(),
+        tracked: tracked(),
+    }
+}
+
+/// What the machine has, or what the control group still allows.
+fn memory_bytes() -> Option<u64> {
+    let machine = kilobytes(&read_to_string("/proc/meminfo").ok()?, "MemAvailable:")? as u64;
+    Some(group_left("memory.max", "memory.current").map_or(machine, |left| left.min(machine)))
+}
+
+fn threads() -> Option<u64> {
+    let number = |path| numbers(path).and_then(|numbers| numbers.first().copied());
+    let running = running_threads(&read_to_string("/proc/loadavg").ok()?)?;
+    let limits = [number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max")];
+    let left = limits.into_iter().flatten().map(|limit| limit.saturating_sub(running));
+    left.chain(group_left("pids.max", "pids.current")).min()
+}
+
+/// `0.20 0.18 0.12 1/80 11206`: runnable and all threads.
+fn running_threads(loadavg: &str) -> Option<u64> {
+    loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+}
+
+/// What the control group (version 2) still allows; `None` without a limit.
+fn group_left(limit: &str, used: &str) -> Option<u64> {
+    let groups = read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let read = |file: &str| numbers(&format!("/sys/fs/cgroup{path}/{file}"))?.first().copied();
+    Some(read(limit)?.saturating_sub(read(used)?))
+}
+
+/// How many more connections can be tracked; `None`: those of this machine are not. The module may be there without a rule that
+/// uses it, so it is tried out.
+fn tracked() -> Option<u64> {
+    let number = |name| numbers(&format!("/proc/sys/net/netfilter/{name}"))?.first().copied();
+    let before = number("nf_conntrack_count")?;
+    let listener = TcpListener::bind("127.0.0.1:0").ok()?;
+    let address = listener.local_addr().ok()?;
+    let probes: Vec<_> = (0..TRACKING_PROBES).map_while(|_| TcpStream::connect(address).ok()).collect();
+    let after = number("nf_conntrack_count")?;
+    let tracks = !probes.is_empty() && after >= before + probes.len() as u64;
+    tracks.then(|| number("nf_conntrack_max").unwrap_or(0).saturating_sub(after))
+}
+
+/// The numbers of a file; `None` if there are none, as in "max".
+fn numbers(path: &str) -> Option<Vec<u64>> {
+    let text = read_to_string(path).ok()?;
+    let numbers: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    (!numbers.is_empty()).then_some(numbers)
+}
+
+/// `net.ipv4.ip_local_port_range`, widened for the run. Dropped, it is as it was.
+pub struct WidePorts {
+    before: String,
+}
+
+impl WidePorts {
+    /// Widens it; `None`: not allowed.
+    pub fn open() -> Option<Self> {
+        let before = read_to_string(PORT_RANGE).ok()?;
+        std::fs::write(PORT_RANGE, WIDE_RANGE).ok()?;
+        Some(Self { before })
+    }
+
+    /// What the report says about it.
+    pub fn told(&self) -> String {
+        format!(
+            "net.ipv4.ip_local_port_range was {} and was {} for this run",
+            self.before.split_whitespace().collect::<Vec<_>>().join("-"),
+            WIDE_RANGE.replace('\t', "-")
+        )
+    }
+}
+
+impl Drop for WidePorts {
+    fn drop(&mut self) {
+        // It was allowed a while ago.
+        let _ = std::fs::write(PORT_RANGE, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_has_cores_memory_and_a_kernel() {
+        let machine = describe();
+        assert!(machine["cores"].as_u64().unwrap() >= 1);
+        assert!(machine["memory_bytes"].as_f64().unwrap() > 1e8);
+        assert!(machine["kernel"].as_str().unwrap().contains('.'));
+        assert_eq!(cpu_model("processor : 0\nmodel name\t: Fast CPU @ 3 GHz\n"), Some("Fast CPU @ 3 GHz"));
+    }
+
+    #[test]
+    fn this_machine_tells_what_it_has_left() {
+        let supply = supply();
+        assert!(supply.memory_bytes.unwrap() > 1 << 20 && supply.files.unwrap() > 100);
+        let (low, high) = supply.ports.unwrap();
+        assert!(low < high && supply.tcp_pages.unwrap() > 0 && supply.threads.unwrap() > 0);
+        assert_eq!(running_threads("0.20 0.18 0.12 1/80 11206\n"), Some(80));
+        assert_eq!(numbers("/proc/sys/kernel/ostype"), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! What a run measured, as figures, and as the numbers that runs of different sizes are compared by.
+
+use anyhow::anyhow;
+
+use super::crew::Tallies;
+use super::kernel::{Growth, Kernel, Sockstat};
+use super::layout::Layout;
+use super::watch::Seen;
+use crate::figures::{self, Figure, MILLION, Value, difference};
+use crate::measurement::Measurement;
+
+/// Everything about one run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Who was where.
+    pub layout: Layout,
+    /// What the threads measured.
+    pub tallies: Tallies,
+    /// What was read outside of them.
+    pub seen: Seen,
+    /// The relay runs on this machine: its ends of the connections are in the kernel's figures.
+    pub local: bool,
+}
+
+impl Outcome {
+    /// Its figures; what was not measured says why.
+    pub fn figures(&self) -> Vec<Figure> {
+        let Self { layout, tallies, seen, .. } = self;
+        let count = |number: u64| -> Value { Ok(number as f64) };
+        let share = |part: u64, whole: u64| {
+            if whole > 0 { Ok(part as f64 / whole as f64) } else { Err("nobody moved".to_owned()) }
+        };
+        let latency = &tallies.tally.latency_us;
+        let arrived =
+            |value: f64| if latency.is_empty() { Err("no view arrived".to_owned()) } else { Ok(value) };
+        let percentile = |percentile| arrived(latency.value_at_percentile(percentile) as f64);
+        let joined = tallies.joined;
+        let [rss_start, rss_top, rss_after] = &seen.rss_bytes;
+        let user = difference(rss_top, rss_start);
+        let per_s = seen.ramp_s.clone().map(|ramp_s| f64::from(joined) / ramp_s.max(1e-9));
+        figures::fill(
+            MILLION,
+            &[
+                ("joined", count(joined.into())),
+                ("refused", count(tallies.failures.total())),
+                ("dropped", count(tallies.closes.total())),
+                ("ramp_s", seen.ramp_s.clone()),
+                ("ramp_per_s", per_s),
+                ("rss_start_bytes", rss_start.clone()),
+                ("rss_top_bytes", rss_top.clone()),
+                ("rss_after_bytes", rss_after.clone()),
+                ("user_bytes_per_player", user.and_then(|bytes| self.per_player(bytes))),
+                ("kernel_bytes_per_connection", self.kernel_bytes_per_connection()),
+                ("sockstat_mem_bytes", self.sockstat(1).map(|stat| stat.buffer_bytes)),
+                ("idle_cpu_cores", seen.relay_cores[0].clone()),
+                ("hold_cpu_cores", seen.relay_cores[1].clone()),
+                ("client_idle_cpu_cores", seen.client_cores[0].clone()),
+                ("client_cpu_cores", seen.client_cores[1].clone()),
+                ("active_players", count(layout.active_players().into())),
+                ("frames", self.frames().map(|frames| frames as f64)),
+                ("cpu_us_per_frame", self.cpu_us_per_frame()),
+                ("reach", share(tallies.tally.fresh, self.views_expected())),
+                ("views_expected", count(self.views_expected())),
+                ("p50", percentile(50.0)),
+                ("p90", percentile(90.0)),
+                ("p99", percentile(99.0)),
+                ("max", arrived(latency.max() as f64)),
+                ("moves", count(tallies.sends.moves)),
+                ("late_share", share(tallies.sends.late, tallies.sends.moves)),
+                ("pings", count(tallies.total.pings)),
+                ("malformed", count(tallies.total.malformed)),
+                ("slab_left_bytes", self.kernel_growth(2).map(|growth| growth.bytes)),
+                ("time_wait", self.sockstat(2).map(|stat| stat.time_wait)),
+            ],
+        )
+    }
+
+    /// Growth of the slab caches from the start to the top (1) or to the end (2).
+    pub fn kernel_growth(&self, moment: usize) -> Result<Growth, String> {
+        let kernels = &self.seen.kernel;
+        kernels[moment].as_ref().map_err(Clone::clone)?.growth(kernels[0].as_ref()?)
+    }
+
+    /// As numbers only; an error names what was not measured.
+    pub fn measurement(&self) -> anyhow::Result<Measurement> {
+        let figures = self.figures();
+        let value = |name: &str| -> anyhow::Result<f64> {
+            let figure = figures.iter().find(|figure| figure.spec.name == name).expect("it is in the list");
+            figure.value.clone().map_err(|why| anyhow!("{name} was not measured: {why}"))
+        };
+        Ok(Measurement {
+            connections: self.layout.connections(),
+            joined: self.tallies.joined,
+            refused: self.tallies.failures.total(),
+            dropped: self.tallies.closes.total(),
+            shards: self.seen.shards,
+            ramp_per_s: value("ramp_per_s")?,
+            rss_start_bytes: value("rss_start_bytes")?,
+            rss_top_bytes: value("rss_top_bytes")?,
+            rss_after_bytes: value("rss_after_bytes")?,
+            user_bytes_per_player: value("user_bytes_per_player")?,
+            kernel_bytes_per_connection: value("kernel_bytes_per_connection")?,
+            kernel_by_cache: self.kernel_growth(1).map_err(|why| anyhow!("slab caches: {why}"))?.by_cache,
+            sockstat_mem_bytes: value("sockstat_mem_bytes")?,
+            idle_cpu_cores: value("idle_cpu_cores")?,
+            hold_cpu_cores: value("hold_cpu_cores")?,
+            client_cpu_cores: value("client_cpu_cores")?,
+            active_players: self.layout.active_players(),
+            frames: self.frames().map_err(|why| anyhow!("frames were not counted: {why}"))?,
+            cpu_us_per_frame: value("cpu_us_per_frame")?,
+            reach: value("reach")?,
+            p50_us: value("p50")?,
+            p90_us: value("p90")?,
+            p99_us: value("p99")?,
+            max_us: value("max")?,
+            slab_left_bytes: value("slab_left_bytes")?,
+        })
+    }
+
+    fn frames(&self) -> Result<u64, String> {
+        self.seen.window_s.clone().map(|_| self.tallies.window.tick_frames)
+    }
+
+    fn views_expected(&self) -> u64 {
+        self.tallies.moves_planned * u64::from(self.layout.players - 1)
+    }
+
+    fn per_player(&self, bytes: f64) -> Value {
+        match self.tallies.joined {
+            0 => Err("nobody joined".to_owned()),
+            joined => Ok(bytes / f64::from(joined)),
+        }
+    }
+
+    fn kernel_bytes_per_connection(&self) -> Value {
+        let ends = if self.local { 2.0 } else { 1.0 };
+        self.per_player(self.kernel_growth(1)?.bytes / ends)
+    }
+
+    fn sockstat(&self, moment: usize) -> Result<Sockstat, String> {
+        let kernel: &Result<Kernel, String> = &self.seen.kernel[moment];
+        kernel.as_ref().map_err(Clone::clone)?.sockstat.clone()
+    }
+
+    /// What moving costs beyond being idle.
+    fn cpu_us_per_frame(&self) -> Value {
+        let cores = difference(&self.seen.relay_cores[1], &self.seen.relay_cores[0])?;
+        match self.frames()? {
+            0 => Err("no frame was received".to_owned()),
+            frames => Ok(cores * self.seen.window_s.clone()? * 1e6 / frames as f64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::ActiveGames;
+    use super::*;
+
+    fn outcome() -> Outcome {
+        let layout = Layout::new(1_000, 50, ActiveGames::Games(2), 20_000).unwrap();
+        let mut tallies = Tallies { joined: 1_000, moves_planned: 100, ..Tallies::default() };
+        tallies.window.tick_frames = 20_000;
+        tallies.tally.fresh = 4_851;
+        let seen = Seen {
+            ramp_s: Ok(0.5),
+            rss_bytes: [Ok(10e6), Ok(10.3e6), Err("interrupted".into())],
+            kernel: std::array::from_fn(|_| Err("no slab".into())),
+            relay_cores: [Ok(0.01), Ok(0.05)],
+            client_cores: [Ok(0.0), Ok(0.1)],
+            window_s: Ok(10.0),
+            shards: Some(2),
+            complete: false,
+        };
+        Outcome { layout, tallies, seen, local: true }
+    }
+
+    #[test]
+    fn figures_are_put_together_from_both_sides() {
+        let figures = outcome().figures();
+        let value =
+            |name: &str| figures.iter().find(|figure| figure.spec.name == name).unwrap().value.clone();
+        assert_eq!((value("ramp_per_s"), value("user_bytes_per_player")), (Ok(2_000.0), Ok(300.0)));
+        // (0.05 − 0.01) cores × 10 s / 20,000
+        assert!((value("cpu_us_per_frame").unwrap() - 20.0).abs() < 1e-9);
+        assert_eq!((value("views_expected"), value("reach")), (Ok(4_900.0), Ok(0.99)));
+        assert_eq!(value("rss_after_bytes"), Err("interrupted".into()));
+        assert_eq!(value("p99"), Err("no view arrived".into()));
+    }
+
+    #[test]
+    fn a_run_that_was_not_complete_is_no_measurement() {
+        let error = outcome().measurement().unwrap_err().to_string();
+        assert_eq!(error, "rss_after_bytes was not measured: interrupted");
+    }
+}

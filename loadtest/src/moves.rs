@@ -1,0 +1,193 @@
+//! The moves of one thread's players: sent when they are due or when their socket is free, and accounted for.
+
+use std::ops::Range;
+
+use hdrhistogram::Histogram;
+
+use crate::clock;
+use crate::crowd::{Crowd, Listener, Pushed};
+use crate::dialect::{MOVE_FRAME_BYTES_MAX, News};
+use crate::schedule::Schedule;
+use crate::uring::SEND_BYTES_MAX;
+use crate::views::{Timing, Views, microseconds};
+
+/// A move that is sent later than this after its intended time is late.
+const LATE_NS: u64 = 1_000_000;
+/// When so many bytes of moves are written, no further one goes into the same send.
+const MOVES_BYTES_ENOUGH: usize = SEND_BYTES_MAX - MOVE_FRAME_BYTES_MAX;
+
+/// How moves left this machine. Only those meant for the window count.
+#[derive(Debug)]
+pub struct Sends {
+    /// Sent.
+    pub moves: u64,
+    /// Sent more than a millisecond after their intended time.
+    pub late: u64,
+    /// Had to wait for their own busy socket.
+    pub queued: u64,
+    /// From the intended time to the send, in µs.
+    pub lateness_us: Histogram<u64>,
+}
+
+impl Default for Sends {
+    fn default() -> Self {
+        Self { moves: 0, late: 0, queued: 0, lateness_us: microseconds() }
+    }
+}
+
+impl Sends {
+    /// Adds another thread's.
+    pub fn add(&mut self, other: &Self) {
+        self.moves += other.moves;
+        self.late += other.late;
+        self.queued += other.queued;
+        self.lateness_us.add(&other.lateness_us).expect("both have the same bounds");
+    }
+}
+
+impl Listener for Views {
+    fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64) {
+        match news {
+            News::Positions(positions) => self.handle_positions(slot, positions, now_ns),
+            News::Joined | News::Presence(_) => {}
+        }
+    }
+}
+
+/// See the module documentation. `begin`, then `send_due` again and again, and `send_freed` after each turn of the crowd, whose
+/// listener is `views`. The players are the first connections of the crowd.
+pub struct Moves {
+    /// What players saw of each other.
+    pub views: Views,
+    /// How their moves left.
+    pub sends: Sends,
+    schedule: Schedule,
+    players_per_room: u32,
+    /// Last sequence that is due, for players whose socket was busy.
+    waiting: Vec<u32>,
+    /// Moves that are being sent.
+    frames: Vec<u8>,
+    freed: Vec<u32>,
+    start_ns: u64,
+    window_ns: Range<u64>,
+}
+
+impl Moves {
+    /// Nobody moves before `begin`.
+    pub fn new(schedule: Schedule, players_per_room: u32) -> Self {
+        Self {
+            views: Views::new(players_per_room, schedule.phases_ns()),
+            sends: Sends::default(),
+            waiting: vec![0; schedule.phases_ns().len()],
+            schedule,
+            players_per_room,
+            frames: Vec::with_capacity(SEND_BYTES_MAX),
+            freed: Vec::new(),
+            start_ns: 0,
+            window_ns: 0..0,
+        }
+    }
+
+    /// Players move from `start_ns` on; what is meant for `window_ns` counts.
+    pub fn begin(&mut self, start_ns: u64, window_ns: Range<u64>, grace_ns: u64) {
+        let interval_ns = self.schedule.interval_ns();
+        self.views.set_timing(Timing { start_ns, interval_ns, window_ns: window_ns.clone(), grace_ns });
+        (self.start_ns, self.window_ns) = (start_ns, window_ns);
+    }
+
+    /// The measured window.
+    pub fn window_ns(&self) -> Range<u64> {
+        self.window_ns.clone()
+    }
+
+    /// Ends the window at a time to come.
+    pub fn end_window_at(&mut self, end_ns: u64) {
+        self.window_ns.end = end_ns;
+        self.views.end_window_at(end_ns);
+    }
+
+    /// When the next move is due; `None` without players.
+    pub fn next_ns(&self) -> Option<u64> {
+        Some(self.start_ns + self.schedule.next_ns()?)
+    }
+
+    /// Sends every move that is due.
+    pub fn send_due(&mut self, crowd: &mut Crowd, now_ns: u64) -> anyhow::Result<()> {
+        while let Some(due) = self.schedule.take_due(now_ns.saturating_sub(self.start_ns)) {
+            self.send_moves(crowd, due.player, due.sequence, now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what waited for sockets that are free now.
+    pub fn send_freed(&mut self, crowd: &mut Crowd) -> anyhow::Result<()> {
+        let mut freed = std::mem::take(&mut self.freed);
+        crowd.take_freed(&mut freed);
+        for &slot in &freed {
+            // Others than the players wait for nothing.
+            let Some(&sequence) = self.waiting.get(slot as usize) else { continue };
+            self.send_moves(crowd, slot, sequence, clock::now_ns())?;
+        }
+        self.freed = freed;
+        Ok(())
+    }
+
+    /// Moves meant for the window.
+    pub fn planned(&self) -> u64 {
+        let within = |time_ns: u64| time_ns.saturating_sub(self.start_ns);
+        let (from, to) = (within(self.window_ns.start), within(self.window_ns.end));
+        let players = 0..self.schedule.phases_ns().len() as u32;
+        players.map(|player| self.schedule.moves_within(player, from..to)).sum()
+    }
+
+    /// Sends what `player` has not sent of its moves up to `sequence`, now or when its socket is free.
+    fn send_moves(
+        &mut self,
+        crowd: &mut Crowd,
+        player: u32,
+        sequence: u32,
+        now_ns: u64,
+    ) -> anyhow::Result<()> {
+        let first = self.views.sent(player) + 1;
+        let mut last = first - 1;
+        let number_in_room = player % self.players_per_room;
+        self.frames.clear();
+        while last < sequence && self.frames.len() <= MOVES_BYTES_ENOUGH {
+            last += 1;
+            crowd.write_move(player, number_in_room, last, &mut self.frames);
+        }
+        match crowd.try_send(player, &self.frames)? {
+            Pushed::Sent => {
+                (first..=last).for_each(|sequence| self.count_sent(player, sequence, now_ns));
+                self.views.handle_sent(player, last);
+                if last < sequence {
+                    // The socket is busy now; the rest goes when it no longer is.
+                    return self.send_moves(crowd, player, sequence, now_ns);
+                }
+            }
+            Pushed::Busy => {
+                let intended_ns = self.intended_ns(player, sequence);
+                let newly_due = self.waiting[player as usize] < sequence;
+                self.sends.queued += u64::from(newly_due && self.window_ns.contains(&intended_ns));
+                self.waiting[player as usize] = sequence;
+            }
+            Pushed::Gone => {}
+        }
+        Ok(())
+    }
+
+    fn count_sent(&mut self, player: u32, sequence: u32, now_ns: u64) {
+        let intended_ns = self.intended_ns(player, sequence);
+        if self.window_ns.contains(&intended_ns) {
+            let lateness_ns = now_ns.saturating_sub(intended_ns);
+            self.sends.moves += 1;
+            self.sends.late += u64::from(lateness_ns > LATE_NS);
+            self.sends.lateness_us.saturating_record(lateness_ns / 1000);
+        }
+    }
+
+    fn intended_ns(&self, player: u32, sequence: u32) -> u64 {
+        let phase_ns = self.schedule.phases_ns()[player as usize];
+        self.start_ns + phase_ns + u64::from(sequence - 1) * self.schedule.interval_ns()
+    }
+}

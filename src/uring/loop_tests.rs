@@ -1,0 +1,170 @@
+//! Two loops on real rings, for what only they show together.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use super::{Addresses, Clock, ListenOptions, Loop, LoopSettings, bind};
+use crate::ids::{ShardId, TopicName};
+use crate::mailbox::{ServiceSender, mesh};
+use crate::metrics::ShardMetrics;
+use crate::shard::Shard;
+use crate::shard::peer::PeerMessage;
+use crate::shard::placement::shard_of;
+use crate::shard::settings::Settings;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Two shards whose mailboxes have room for `letters`.
+struct Relay {
+    address: SocketAddr,
+    metrics: Vec<Arc<ShardMetrics>>,
+    service: ServiceSender,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Relay {
+    fn start(letters: usize) -> Self {
+        let (endpoints, service) = mesh(2, letters).unwrap();
+        let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
+        let address = listeners[0].local_addr();
+        let settings = Arc::new(Settings { shards: 2, ..Settings::default() });
+        let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
+        let addresses = Arc::new(Addresses::default());
+        let clock = Clock::start();
+        let (rings, ready) = mpsc::channel();
+        let mut told = Vec::new();
+        let mut threads = Vec::new();
+        for (((id, endpoint), listener), metrics) in (0..).zip(endpoints).zip(listeners).zip(metrics.clone())
+        {
+            let (tell, peers) = mpsc::channel();
+            told.push(tell);
+            let (rings, settings, addresses) = (rings.clone(), settings.clone(), addresses.clone());
+            threads.push(thread::spawn(move || {
+                let loop_settings = LoopSettings {
+                    connections: 4096,
+                    connections_per_address: None,
+                    submissions: 256,
+                    completions: 4096,
+                    receive_buffers: 64,
+                    gather_time: Duration::from_millis(20),
+                };
+                let shard = Shard::new(ShardId(id), settings, metrics.clone(), [id as u8; 32]);
+                let shard_loop =
+                    Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses).unwrap();
+                rings.send((id, shard_loop.ring_fd())).unwrap();
+                shard_loop.run(peers.recv().unwrap()).unwrap();
+            }));
+        }
+        let mut fds: Vec<_> = ready.iter().take(2).collect();
+        fds.sort_unstable();
+        for tell in told {
+            tell.send(fds.iter().map(|(_, fd)| *fd).collect()).unwrap();
+        }
+        Self { address, metrics, service, threads }
+    }
+
+    fn count(&self, counter: impl Fn(&ShardMetrics) -> u64) -> u64 {
+        self.metrics.iter().map(|metrics| counter(metrics)).sum()
+    }
+
+    fn stop(mut self) {
+        for shard in 0..2 {
+            let _ = self.service.send(ShardId(shard), PeerMessage::Drain);
+        }
+        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// A game on each shard.
+fn game_names() -> [String; 2] {
+    [0, 1].map(|shard| {
+        let names = (0..).map(|number| format!("game-{number}"));
+        let lives_there = |name: &String| shard_of(&TopicName::parse(name).unwrap(), 2) == ShardId(shard);
+        names.into_iter().find(lives_there).unwrap()
+    })
+}
+
+fn request(game: &str) -> String {
+    format!(
+        "GET /play/{game} HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A masked ping, and the pong that answers it.
+const PING: [u8; 7] = [0x89, 0x81, 0, 0, 0, 0, b'!'];
+const PONG: [u8; 3] = [0x8A, 1, b'!'];
+
+/// Reads until the last bytes are a pong.
+fn await_pong(mut client: &TcpStream) {
+    let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
+    while !received.ends_with(&PONG) {
+        let bytes = client.read(&mut buffer).unwrap();
+        assert!(bytes > 0, "the relay has ended the connection");
+        received.extend(&buffer[..bytes]);
+    }
+}
+
+#[test]
+fn a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard() {
+    let relay = Relay::start(16);
+    let mut client = TcpStream::connect(relay.address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(request("arena").as_bytes()).unwrap();
+    let parked = || relay.count(|metrics| metrics.connections_parked.value());
+    let becomes = |expected: u64| {
+        let deadline = std::time::Duration::from_secs(10);
+        let patience = Clock::start();
+        while parked() != expected {
+            assert!(
+                patience.instant().since(crate::time::Instant::default()) < deadline,
+                "{} parked",
+                parked()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    becomes(1);
+    for _ in 0..2 {
+        client.write_all(&PING).unwrap();
+        await_pong(&client);
+        // More than one receive takes, in one go and while it is parked: a record of no known kind, then a ping.
+        let nonsense = [&[0x82, 0xFE, 0x13, 0x88, 0, 0, 0, 0], &[0; 5000][..], &PING].concat();
+        client.write_all(&nonsense).unwrap();
+        await_pong(&client);
+        for _ in 0..3 {
+            client.write_all(&PING).unwrap();
+            await_pong(&client);
+        }
+        becomes(0);
+        becomes(1);
+    }
+    drop(client);
+    becomes(0);
+    assert_eq!(relay.count(|metrics| metrics.receives_lost.value()), 0);
+    relay.stop();
+}
+
+#[test]
+fn more_hand_overs_at_once_than_a_mailbox_holds_wait_and_arrive() {
+    let relay = Relay::start(2);
+    let games = game_names();
+    let clients: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(relay.address).unwrap()).collect();
+    for (number, mut client) in clients.iter().enumerate() {
+        client.write_all(request(&games[number % 2]).as_bytes()).unwrap();
+    }
+    for mut client in &clients {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut status = [0; 12];
+        client.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
+    }
+    assert!(relay.count(|metrics| metrics.letters_waited.value()) > 0, "the mailboxes were never full");
+    assert_eq!(relay.count(|metrics| metrics.hand_overs_refused.value()), 0);
+    assert_eq!(relay.count(|metrics| metrics.seats.value()), 400);
+    drop(clients);
+    relay.stop();
+}
