@@ -2,6 +2,7 @@
 
 use crate::ids::ConnId;
 use crate::limits::CONNECTION_BYTES_MAX;
+use crate::memory::Allocated;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
 
@@ -111,6 +112,11 @@ impl Connections {
     /// Number of connections.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// But for what the connections own; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.slots.len() * size_of::<Slot>() + self.free.allocated_bytes()
     }
 
     /// The connections in slots from `first` on, at most `count` slots; for walks in parts.

@@ -44,6 +44,7 @@ use crate::ids::{ConnId, ShardId};
 use crate::limits;
 use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
 use crate::metrics::ShardMetrics;
+use crate::shard::memory::MemoryCount;
 use crate::shard::peer::PeerMessage;
 use crate::shard::{Output, Shard};
 use crate::time::{Instant, Now};
@@ -108,6 +109,9 @@ pub struct Loop {
     withdrawals: Vec<(ShardId, Ticket)>,
     sweep_at: Instant,
     swept: usize,
+    /// When the next count of memory begins.
+    count_memory_at: Instant,
+    memory_count: MemoryCount,
 }
 
 /// Whether the loop goes on.
@@ -154,6 +158,8 @@ impl Loop {
             withdrawals: Vec::new(),
             sweep_at: Instant::default(),
             swept: 0,
+            count_memory_at: Instant::default(),
+            memory_count: MemoryCount::default(),
         })
     }
 
@@ -197,6 +203,7 @@ impl Loop {
         }
         self.arm_receives();
         self.sweep();
+        self.count_memory();
         self.driver.acceptor.turn(&mut self.driver.ring, &self.metrics, self.now.instant);
         self.ring_doorbells();
         next

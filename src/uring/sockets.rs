@@ -195,6 +195,11 @@ impl Sockets {
         self.sockets.len()
     }
 
+    /// See `memory`.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.sockets.len() * SOCKET_BYTES
+    }
+
     /// The connections of some slots.
     pub(super) fn range(&self, slots: std::ops::Range<usize>) -> impl Iterator<Item = ConnId> {
         let used = self.sockets[slots.clone()].iter().zip(slots);

@@ -1,5 +1,5 @@
 //! The sweeper goes over all connections: it parks those that are quiet, and finds those that no completion will ever move
-//! again, of which there should be none.
+//! again, of which there should be none. It has memory counted, too.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,11 +7,16 @@ use std::time::Duration;
 use super::Loop;
 use super::op::{Operation, Token};
 use super::sockets::{Flag, State};
+use crate::memory::Allocated;
 
 /// The sweeper goes over all connections this often …
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// … and over so many in one turn.
 const SWEPT_PER_TURN: usize = 4096;
+/// Memory is counted this often, which is a walk over everything …
+const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+/// … of so many connections, seats and members in one turn: 0.1 ms of players, 0.6 ms of members of rooms.
+const COUNTED_PER_TURN: usize = 2048;
 
 impl Loop {
     /// Goes over a part of the connections, if a sweep is due.
@@ -26,6 +31,26 @@ impl Loop {
             self.swept = 0;
             self.sweep_at = self.now.instant + SWEEP_INTERVAL;
         }
+    }
+
+    /// Goes on with counting memory, if it is time.
+    pub(super) fn count_memory(&mut self) {
+        if self.now.instant < self.count_memory_at {
+            return;
+        }
+        let Some(mut memory) = self.shard.count_memory(&mut self.memory_count, COUNTED_PER_TURN) else {
+            return;
+        };
+        self.count_memory_at = self.now.instant + MEMORY_INTERVAL;
+        memory.rings = self.sockets.heap_bytes()
+            + self.driver.buffers.heap_bytes()
+            + self.driver.sends.heap_bytes()
+            + self.address_by_slot.allocated_bytes()
+            + self.receives.allocated_bytes()
+            + self.starved.allocated_bytes();
+        let waiting = self.overflow.iter().map(Allocated::allocated_bytes);
+        memory.mailboxes = self.mailbox.heap_bytes() + waiting.sum::<usize>();
+        self.metrics.set_memory(&memory);
     }
 
     fn sweep_slots(&mut self, slots: Range<usize>) {
