@@ -38,17 +38,23 @@ impl Client {
     ) -> Result<Heard, String> {
         counters.bytes += bytes.len() as u64;
         match self {
-            Self::Open(decoder) => hear(slot, decoder, bytes, dialect, counters, tell),
+            Self::Open(decoder) => {
+                let mut heard = Heard::default();
+                hear(slot, decoder, bytes, dialect, counters, tell, &mut heard).map(|()| heard)
+            }
             Self::Upgrading(answer) => {
                 answer.extend_from_slice(bytes);
                 match handshake.read(answer, false) {
                     Answer::Incomplete => Ok(Heard::default()),
                     Answer::Refused(text) => Err(text),
                     Answer::Upgraded(head_bytes) => {
+                        let mut heard = Heard { upgraded: true, ..Heard::default() };
+                        dialect.hear_upgrade(slot, &mut heard, tell);
                         let mut decoder = Decoder::default();
-                        let heard = hear(slot, &mut decoder, &answer[head_bytes..], dialect, counters, tell);
+                        let rest = &answer[head_bytes..];
+                        let outcome = hear(slot, &mut decoder, rest, dialect, counters, tell, &mut heard);
                         *self = Self::Open(decoder);
-                        heard.map(|heard| Heard { upgraded: true, ..heard })
+                        outcome.map(|()| heard)
                     }
                 }
             }
@@ -72,13 +78,13 @@ fn hear(
     dialect: &mut dyn Dialect,
     counters: &mut Counters,
     tell: &mut dyn FnMut(News<'_>),
-) -> Result<Heard, String> {
-    let mut heard = Heard::default();
+    heard: &mut Heard,
+) -> Result<(), String> {
     let mut pings = 0;
     let outcome = decoder.receive(bytes, |message| {
         counters.frames += 1;
         match message {
-            Message::Binary(_) | Message::Text(_) => dialect.hear(slot, &message, counters, &mut heard, tell),
+            Message::Binary(_) | Message::Text(_) => dialect.hear(slot, &message, counters, heard, tell),
             Message::Ping(payload) => {
                 pings += 1;
                 if pings <= PINGS_ANSWERED_MAX {
@@ -89,7 +95,7 @@ fn hear(
             Message::Close(code, reason) => heard.close = Some((code, reason.to_owned())),
         }
     });
-    outcome.map(|()| heard).map_err(|violation| violation.to_string())
+    outcome.map_err(|violation| violation.to_string())
 }
 
 #[cfg(test)]
@@ -181,6 +187,7 @@ mod tests {
                 frames: 8,
                 bytes: bytes.len() as u64,
                 tick_frames: 2,
+                positions: 59,
                 keyframes: 1,
                 rate_limited: 1,
                 errors: 1,
