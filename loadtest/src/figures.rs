@@ -38,6 +38,9 @@ impl Spec {
     }
 }
 
+/// Why there is none if nobody has looked.
+pub const NOT_MEASURED: &str = "it was not measured";
+
 /// A number, or why there is none.
 pub type Value = Result<f64, String>;
 

@@ -2,7 +2,8 @@
 //!
 //! Bottom up: bytes (`handshake`, `frames`; `tokens` and the `dialect`s; `client`); what is measured (`counters`, `schedule`,
 //! `views`, `told`, `figures`, `assertions`); the kernel (`clock`, `uring`, `server`, `limits`); the connections of a thread
-//! (`crowd`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`) and their `report`.
+//! (`crowd`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`) and their `report`; and of these several, on one
+//! server after the other (`compare`).
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
@@ -10,6 +11,7 @@ mod assertions;
 mod cli;
 mod client;
 mod clock;
+mod compare;
 mod counters;
 mod crowd;
 mod dialect;
@@ -69,5 +71,6 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Rooms(arguments) => rooms::run(arguments, &interrupted),
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
+        Command::Compare(arguments) => compare::run(arguments, &interrupted),
     }
 }

@@ -13,6 +13,9 @@ use tokio::runtime::Builder;
 
 use crate::Rooms;
 
+/// After an accept that failed, which a full table of descriptors makes the next one do, too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
 /// A relay to compare corelay with: a record that is sent to /room/N is in the next tick's frame of everybody there.
 #[derive(Clone, Debug, Parser)]
 pub struct Arguments {
@@ -49,8 +52,10 @@ impl Arguments {
             let listener =
                 TcpListener::bind(self.listen).await.with_context(|| format!("--listen {}", self.listen))?;
             loop {
-                // One that has gone before it was accepted, or a full table of descriptors: the next may do.
-                let Ok((stream, _)) = listener.accept().await else { continue };
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                };
                 if stream.set_nodelay(true).is_ok() {
                     tokio::spawn(serve_client(stream, Arc::clone(&rooms)));
                 }
