@@ -45,8 +45,12 @@ pub const METRICS: [Metric; 7] = [
 ];
 
 /// Measured once.
-pub const MEMORY: Metric =
-    metric("memory_per_connection", Some("memory_ratio"), Unit::Number, "bytes of RSS per idle connection");
+pub const MEMORY: Metric = metric(
+    "memory_per_connection",
+    Some("memory_ratio"),
+    Unit::Bytes,
+    "resident memory of the server per idle connection",
+);
 
 /// What `--help` says about the figures.
 pub fn help() -> String {
@@ -254,7 +258,7 @@ pub mod tests {
             vec![measured(120_000.0, 50_000.0), measured(60_000.0, 60_000.0)],
             vec![measured(60_000.0, 70_000.0), measured(20_000.0, 70_000.0)],
         ];
-        comparison.memory = vec![Ok(300.0), Ok(2400.0)];
+        comparison.memory = vec![Ok(300.0), Ok(1200.0)];
         comparison.complete = true;
         comparison
     }
@@ -265,7 +269,7 @@ pub mod tests {
         assert_eq!(rows[0].value, Ok(Spread { median: 40_000.0, min: 20_000.0, max: 60_000.0 }));
         assert_eq!(rows[0].ratio, Some(Ok(Spread { median: 2.5, min: 2.0, max: 3.0 })));
         assert_eq!(rows[5].ratio, None);
-        assert_eq!(rows[7].ratio, Some(Ok(Spread { median: 0.125, min: 0.125, max: 0.125 })));
+        assert_eq!(rows[7].ratio, Some(Ok(Spread { median: 0.25, min: 0.25, max: 0.25 })));
         assert!(comparison().rows(0).iter().all(|row| row.ratio.is_none()));
     }
 

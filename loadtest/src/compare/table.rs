@@ -174,14 +174,16 @@ mod tests {
         let mut table = Vec::new();
         write_table(&arguments(), &comparison(), &[], &mut table).unwrap();
         let table = String::from_utf8(table).unwrap();
+        let lines: Vec<_> =
+            table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for line in [
-            "40 rooms of 50 players at 20 Hz, 15.0 s measured, 2 of 2 rounds\n",
-            "  corelay                     90,000  60,000 – 120,000\n",
-            "  go                          40,000  20,000 – 60,000                       2.50  2.00 – 3.00\n",
-            "  go                        65.00 ms  60.00 ms – 70.00 ms                   0.92  0.83 – 1.00\n",
-            "  go                           2,400                                        0.13\n",
+            "40 rooms of 50 players at 20 Hz, 15.0 s measured, 2 of 2 rounds",
+            "corelay 90,000 60,000 – 120,000",
+            "go 40,000 20,000 – 60,000 2.50 2.00 – 3.00",
+            "go 65.00 ms 60.00 ms – 70.00 ms 0.92 0.83 – 1.00",
+            "go 1200 B 0.25",
         ] {
-            assert!(table.contains(line), "{line} is not in\n{table}");
+            assert!(lines.iter().any(|known| known == line), "{line} is not in\n{table}");
         }
     }
 
