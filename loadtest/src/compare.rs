@@ -184,7 +184,9 @@ fn idle_arguments(arguments: &Compare, contender: &Contender, common: Common) ->
 fn warnings(report: &Report, what: &str) -> Vec<String> {
     let failures = report.failures.lines().map(|(text, count)| format!("did not join: {count} × {text}"));
     let closes = report.closes.lines().map(|(code, why, count)| format!("closed: {count} × {code} {why}"));
-    let lines = report.warnings.iter().cloned().chain(failures).chain(closes);
+    let refused = figure(&report.figures, "rate_limited").ok().filter(|&refused| refused > 0.0);
+    let refused = refused.map(|refused| format!("the server's limits refused moves ({refused} times told)"));
+    let lines = report.warnings.iter().cloned().chain(failures).chain(closes).chain(refused);
     lines.map(|line| format!("{what}: {line}")).collect()
 }
 

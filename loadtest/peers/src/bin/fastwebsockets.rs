@@ -68,6 +68,7 @@ async fn relay(upgraded: UpgradeFut, member: &Member) -> Result<(), WebSocketErr
     };
     write.set_writev_threshold(COPIED_BYTES_MAX);
     tokio::select! {
+        biased;
         outcome = receive(FragmentCollectorRead::new(read), member) => outcome,
         outcome = send(write, member.frames()) => outcome,
     }
