@@ -38,6 +38,9 @@ impl Spec {
     }
 }
 
+/// Why there is none if nobody has looked.
+pub const NOT_MEASURED: &str = "it was not measured";
+
 /// A number, or why there is none.
 pub type Value = Result<f64, String>;
 
@@ -136,6 +139,7 @@ pub static ROOMS: &[Spec] = &[
     spec("lateness_max", Unit::Duration, "the latest move"),
     spec("window", Unit::Duration, "length of the measured window"),
     spec("frames_received", Unit::Count, "WebSocket messages received in the window"),
+    spec("positions_received", Unit::Count, "positions in the tick frames among them"),
     spec("bytes_received", Unit::Count, "bytes received in the window"),
     spec("frames_per_player_s", Unit::Number, "per player and second"),
     spec("bytes_per_player_s", Unit::Number, "per player and second"),
