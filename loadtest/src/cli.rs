@@ -1,6 +1,7 @@
 //! The command line.
 
 mod million;
+mod scaling;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::dialect::DialectName;
 use crate::tokens::Tokens;
 
-pub use million::Million;
+pub use million::{Load, Million};
+pub use scaling::Scaling;
 
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
 #[derive(Debug, Parser)]
@@ -116,6 +118,9 @@ pub enum Command {
     /// A million players in one relay, most of them silent: memory, processor time and latency
     #[command(after_long_help = help(million::HELP, crate::figures::MILLION, million::EXAMPLE))]
     Million(Million),
+    /// One run for each number of connections up to a million: what grows, as a page of charts
+    #[command(after_long_help = help(scaling::HELP, crate::figures::SCALING, scaling::EXAMPLE))]
+    Scaling(Scaling),
 }
 
 /// Which relay, and what to do with the result.

@@ -253,13 +253,35 @@ pub static MILLION: &[Spec] = &[
     spec("time_wait", Unit::Count, "ended connections of this machine in TIME_WAIT, in the end"),
 ];
 
+/// Figures of `scaling`; what is not said to be of all sizes is of the largest.
+pub static SCALING: &[Spec] = &[
+    spec("sizes", Unit::Count, "sizes that were measured"),
+    spec("connections", Unit::Count, "connections asked for"),
+    spec("joined", Unit::Count, "players that got their Welcome"),
+    spec("refused", Unit::Count, "connections that did not, over all sizes"),
+    spec("dropped", Unit::Count, "players whose connection ended before its time, over all sizes"),
+    spec("ramp_per_s", Unit::Number, "joins per second"),
+    spec("user", Unit::Number, "bytes of the relay's resident memory per player"),
+    spec("kernel", Unit::Number, "bytes of kernel memory per connection, one end"),
+    spec("rss_top_bytes", Unit::Bytes, "resident memory of the relay with everybody in"),
+    spec("rss_left", Unit::Number, "resident memory when everybody has gone / before the first"),
+    spec("slab_left_bytes", Unit::Bytes, "kernel memory that did not come back"),
+    spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time while nobody moves"),
+    spec("frame_cpu_us", Unit::Number, "µs of the relay's processor time per delivered frame"),
+    spec("flat", Unit::Number, "frame_cpu_us / that at 10,000 connections, or at the smallest size"),
+    spec("reach", Unit::Number, "fresh / expected views of moves, the lowest of all sizes"),
+    spec("p50", Unit::Duration, "age of a move when it is seen: half of the views"),
+    spec("p99", Unit::Duration, "99 % of the views"),
+    spec("max", Unit::Duration, "the slowest view"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_unique_in_the_json_too() {
-        for specs in [ROOMS, IDLE, STORM, MILLION] {
+        for specs in [ROOMS, IDLE, STORM, MILLION, SCALING] {
             let paths: std::collections::BTreeSet<_> = specs.iter().map(Spec::json_path).collect();
             assert_eq!(paths.len(), specs.len());
         }

@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub use layout::ActiveGames;
 pub use outcome::Outcome;
+pub use relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 
 use crate::assertions;
 use crate::cli::Million;
@@ -114,7 +115,6 @@ pub fn run(arguments: &Million, interrupted: &AtomicBool) -> anyhow::Result<bool
 }
 
 /// Runs it for its numbers, as runs of several sizes do. An error also if it was interrupted or one of them is missing.
-#[allow(dead_code, reason = "called by the scenario that compares several sizes")]
 pub fn measure(
     settings: &MillionSettings,
     interrupted: &AtomicBool,

@@ -234,7 +234,7 @@ impl Loop {
         let conn = completion.token.conn();
         match completion.token.operation {
             Operation::Receive => self.received(conn, completion),
-            Operation::Poll => self.polled(conn, completion),
+            Operation::Poll => self.polled(conn),
             Operation::Send => self.sent(conn, completion),
             Operation::Shutdown => self.settle(conn),
             Operation::Close => self.descriptor_closed(conn),

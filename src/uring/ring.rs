@@ -207,11 +207,10 @@ impl Ring {
         unsafe { self.push(entry, token) }
     }
 
-    /// Tells, until it is cancelled, whenever something comes: bytes, the end of the stream, an error. It tells at once if
-    /// something is there already.
+    /// Tells once that something is there, or has come: bytes, the end of the stream, an error.
     pub(super) fn poll(&mut self, descriptor: Descriptor, token: Token) {
         let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
-        let poll = opcode::PollAdd::new(types::Fixed::from(descriptor), events).multi(true);
+        let poll = opcode::PollAdd::new(types::Fixed::from(descriptor), events);
         // SAFETY: it points at nothing.
         unsafe { self.push(poll.build(), token) }
     }
@@ -236,13 +235,6 @@ impl Ring {
         let token = Token { operation: Operation::Cancel, ..target };
         // SAFETY: it points at nothing.
         unsafe { self.push(opcode::AsyncCancel::new(target.encode()).build(), token) }
-    }
-
-    /// Asks for the end of everything on a descriptor.
-    pub(super) fn cancel_all_of(&mut self, descriptor: Descriptor, token: Token) {
-        let all = CancelBuilder::fd(types::Fixed::from(descriptor)).all();
-        // SAFETY: it points at nothing.
-        unsafe { self.push(opcode::AsyncCancel2::new(all).build(), token) }
     }
 
     /// Puts a copy of the descriptor into a free place of another ring's table and tells that ring by `notice`, whose result

@@ -43,7 +43,10 @@ impl Loop {
                 // Shut down, yet something is in flight a second later: it is cancelled instead.
                 if socket.flags.raise(Flag::SeenClosing) {
                     tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
-                    self.driver.ring.cancel_all_of(socket.descriptor, Token::of(Operation::Cancel, conn));
+                    // One by one: a cancel by descriptor would look at everything that is in flight on the ring.
+                    for operation in [Operation::Receive, Operation::Poll, Operation::Send] {
+                        self.driver.ring.cancel(Token::of(operation, conn));
+                    }
                 }
             }
         }

@@ -3,9 +3,9 @@
 use serde_json::{Map, json};
 
 use super::kernel::Growth;
-use super::machine;
 use super::relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 use super::{MillionSettings, Outcome, RelayChoice};
+use crate::machine::Machine;
 use crate::report::Report;
 use crate::told::Closes;
 
@@ -42,7 +42,7 @@ pub fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) 
     details.insert("kernel_by_cache".into(), kernel_by_cache.iter().map(cache).collect());
     details.insert("slab_kept_by_cache".into(), kept_by_cache.iter().map(cache).collect());
     details.insert("slab_left_by_cache".into(), left_by_cache.iter().map(cache).collect());
-    details.insert("machine".into(), machine::describe());
+    details.insert("machine".into(), json!(Machine::here()));
     let shards = outcome.seen.shards.map_or(String::new(), |shards| format!(" of {shards} shards"));
     let caches: Vec<_> = kernel_by_cache
         .iter()
