@@ -245,6 +245,7 @@ pub static MILLION: &[Spec] = &[
     spec("max", Unit::Duration, "the slowest view"),
     spec("moves", Unit::Count, "moves sent that were meant for the hold"),
     spec("late_share", Unit::Number, "of these, sent more than 1 ms after their time"),
+    spec("lateness_p99", Unit::Duration, "99 % of these were sent within, after their time"),
     spec("pings", Unit::Count, "pings answered"),
     spec("malformed", Unit::Count, "messages received that are none of the protocol"),
     spec(

@@ -7,6 +7,7 @@ mod layout;
 mod machine;
 mod outcome;
 mod relay;
+mod summary;
 mod watch;
 
 use std::net::{IpAddr, UdpSocket};
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, json};
 
 pub use layout::ActiveGames;
 pub use outcome::Outcome;
@@ -29,17 +29,14 @@ use crate::dialect::{DialectName, Members};
 use crate::figures::MILLION;
 use crate::handshake::Handshake;
 use crate::limits::raise_descriptors;
-use crate::machine::Machine;
 use crate::measurement::Measurement;
-use crate::report::Report;
 use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::target::Target;
 use crate::tokens::Tokens;
-use crate::told::Closes;
 use crew::{MOVING_MAX, Part, Phase, Shared, Tallies, play};
 use demands::{Demand, Supply};
-use kernel::{Growth, Kernel};
+use kernel::Kernel;
 use layout::Layout;
 use machine::WidePorts;
 use relay::Relay;
@@ -114,11 +111,10 @@ pub fn run(arguments: &Million, interrupted: &AtomicBool) -> anyhow::Result<bool
     let assertions = assertions::parse(&arguments.assertions, MILLION)?;
     let settings = arguments.settings()?;
     let (outcome, notes) = observe(&settings, interrupted, &bar(settings.connections))?;
-    report(&settings, outcome, notes).finish(&assertions, arguments.json.as_deref())
+    summary::report(&settings, outcome, notes).finish(&assertions, arguments.json.as_deref())
 }
 
 /// Runs it for its numbers, as runs of several sizes do. An error also if it was interrupted or one of them is missing.
-#[allow(dead_code, reason = "called by the scenario that compares several sizes")]
 pub fn measure(
     settings: &MillionSettings,
     interrupted: &AtomicBool,
@@ -156,9 +152,10 @@ fn observe(
     let demand = demand(layout, site, descriptors);
     let (supply, wide_ports) = room(&demand)?;
 
-    let kernel_first = Kernel::sample();
+    // What ran before may still be on its way out.
+    let kernel_first = Kernel::sample_settled(None);
     let mut own = match &settings.relay {
-        RelayChoice::Start(binary) => Some(Relay::start(binary, &relay_flags(connections, descriptors))?),
+        RelayChoice::Start(binary) => Some(Relay::start(binary, connections, interrupted)?),
         RelayChoice::Running { .. } => None,
     };
     let (target, server) = match (&own, &settings.relay) {
@@ -271,19 +268,6 @@ fn room(demand: &Demand) -> anyhow::Result<(Supply, Option<WidePorts>)> {
     bail!("{} connections do not fit on this machine:{lines}", demand.connections)
 }
 
-/// What the relay is told about its size. With `--connections-max` alone it would need as many shards as CPUs to hold all; games
-/// are spread by hash, so that every shard needs room beyond its share.
-fn relay_flags(connections: u32, descriptors: u64) -> Vec<String> {
-    const RESERVE: u64 = 64;
-    let per_shard = descriptors.saturating_sub(RESERVE).max(1);
-    let with_room = u64::from(connections) * 5 / 4 + 4_096;
-    let shards = with_room.div_ceil(per_shard).max(2);
-    let connections_max = with_room.min(shards * per_shard);
-    ["--shards", &shards.to_string(), "--connections-max", &connections_max.to_string()]
-        .map(str::to_owned)
-        .into()
-}
-
 fn part(
     settings: &MillionSettings,
     layout: Layout,
@@ -315,84 +299,9 @@ fn part(
     }
 }
 
-fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) -> Report {
-    let layout = outcome.layout;
-    let figures = outcome.figures();
-    let by_cache = |growth: Result<Growth, String>| growth.map_or(Vec::new(), |growth| growth.by_cache);
-    let kernel_by_cache = by_cache(outcome.seen.kernel_growth(1));
-    let kept_by_cache = by_cache(outcome.seen.kernel_growth(2));
-    let left_by_cache = by_cache(outcome.seen.left.clone());
-    let own = matches!(settings.relay, RelayChoice::Start(_));
-    let liveness_ms = own.then_some([PING_AFTER_MS, CLOSE_AFTER_MS]);
-    let url = match &settings.relay {
-        RelayChoice::Start(binary) => binary.display().to_string(),
-        RelayChoice::Running { url, .. } => url.clone(),
-    };
-    let mut warnings = notes;
-    if !outcome.seen.complete {
-        warnings.push("interrupted: the figures are those of what was done until then".to_owned());
-    }
-    let mut details = Map::new();
-    let cache = |(cache, bytes): &(String, f64)| json!({ "cache": cache, "bytes": bytes });
-    details.insert("kernel_by_cache".into(), kernel_by_cache.iter().map(cache).collect());
-    details.insert("slab_kept_by_cache".into(), kept_by_cache.iter().map(cache).collect());
-    details.insert("slab_left_by_cache".into(), left_by_cache.iter().map(cache).collect());
-    details.insert("machine".into(), json!(Machine::here()));
-    let shards = outcome.seen.shards.map_or(String::new(), |shards| format!(" of {shards} shards"));
-    let caches: Vec<_> = kernel_by_cache
-        .iter()
-        .map(|(name, bytes)| format!("\n  {name:<40}{:>10.1} MiB", bytes / 1_048_576.0))
-        .collect();
-    Report {
-        command: "million",
-        title: format!(
-            "{url}{shards}: {} connections, {} of {} games of {} move at {} Hz for {} s{}\nkernel memory at the top, by slab \
-             cache{}:{}",
-            layout.connections(),
-            layout.active_games,
-            layout.games,
-            layout.players,
-            settings.hz,
-            settings.hold.as_secs_f64(),
-            liveness_ms.map_or(String::new(), |[ping, close]| format!(
-                "; pinged after {} s of silence, closed after {} s",
-                ping / 1000,
-                close / 1000
-            )),
-            if outcome.local { ", both ends of each connection" } else { "" },
-            if caches.is_empty() { " not available".to_owned() } else { caches.concat() }
-        ),
-        settings: json!({
-            "relay": url, "connections": layout.connections(), "players": layout.players, "ramp": settings.ramp_per_s,
-            "quiet_s": settings.quiet.as_secs_f64(), "hold_s": settings.hold.as_secs_f64(),
-            "active_games": layout.active_games, "games": layout.games, "hz": settings.hz, "seed": settings.seed,
-            "rings": layout.rings(), "relay_shards": outcome.seen.shards,
-            "liveness_ping_after_ms": liveness_ms.map(|[ping, _]| ping),
-            "liveness_close_after_ms": liveness_ms.map(|[_, close]| close),
-            "tick_hz": own.then_some(TICK_HZ), "ends_on_this_machine": if outcome.local { 2 } else { 1 },
-        }),
-        complete: outcome.seen.complete,
-        figures,
-        cpu_source: None,
-        failures: outcome.tallies.failures,
-        closes: outcome.tallies.closes,
-        stalled_closes: Closes::default(),
-        errors: outcome.tallies.errors,
-        warnings,
-        details,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_relay_has_room_for_more_than_its_share_in_every_shard() {
-        let flags = relay_flags(1_000_000, 20_000).join(" ");
-        assert_eq!(flags, "--shards 63 --connections-max 1254096");
-        assert_eq!(relay_flags(1_000, 20_000).join(" "), "--shards 2 --connections-max 5346");
-    }
 
     #[test]
     fn a_relay_on_this_machine_is_known_by_its_address() {

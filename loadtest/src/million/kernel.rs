@@ -74,10 +74,11 @@ impl Kernel {
         Self { caches: caches(), sockstat: sockstat() }
     }
 
-    /// Reads it when the sockets that came after `before` are gone and the caches have stopped shrinking, or after a while.
+    /// Reads it when the caches have stopped shrinking and, if there is a `before`, the sockets that came after it are gone; or
+    /// after a while.
     pub fn sample_settled(before: Option<&Self>) -> Self {
         let in_use = |kernel: &Self| kernel.sockstat.as_ref().map_or(0.0, |stat| stat.in_use);
-        let in_use_before = before.map_or(0.0, in_use);
+        let in_use_before = before.map_or(f64::INFINITY, in_use);
         let deadline_ns = clock::now_ns() + GIVE_BACK_NS;
         let mut last = Self::sample();
         loop {

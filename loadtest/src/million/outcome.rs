@@ -68,6 +68,7 @@ impl Outcome {
                 ("max", arrived(latency.max() as f64)),
                 ("moves", count(tallies.sends.moves)),
                 ("late_share", share(tallies.sends.late, tallies.sends.moves)),
+                ("lateness_p99", Ok(tallies.sends.lateness_us.value_at_percentile(99.0) as f64)),
                 ("pings", count(tallies.total.pings)),
                 ("malformed", count(tallies.total.malformed)),
                 ("slab_kept_bytes", self.seen.kernel_growth(2).map(|growth| growth.bytes)),
