@@ -321,7 +321,7 @@ impl Ring {
             let in_flight_before = self.in_flight;
             // Not found, or not done within the step: the next round looks again.
             let _unfinished =
-                self.ring.submitter().register_sync_cancel(Some(STEP.into()), CancelBuilder::any());
+                self.ring.submitter().register_sync_cancel(Some(STEP.into()), CancelBuilder::any().all());
             if self.wait(STEP).is_err() {
                 break;
             }
