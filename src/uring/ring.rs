@@ -14,6 +14,9 @@ use super::op::{Operation, Token};
 use super::probe::RingError;
 use crate::limits::{COMPLETIONS_PER_TURN, TURN_GATHER_TIME};
 
+/// So few submissions take less time than an enter of their own.
+const SUBMITTED_AT_ONCE: usize = 8;
+
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RingSizes {
@@ -263,6 +266,16 @@ impl Ring {
         unsafe {
             self.push(opcode::MsgRingData::new(types::Fd(target_ring), 0, bell, None).build(), token);
         }
+    }
+
+    /// Submits what is queued, if it is enough to take time.
+    pub(super) fn submit(&mut self) -> Result<(), RingError> {
+        self.flush_backlog();
+        if self.ring.submission().len() < SUBMITTED_AT_ONCE {
+            return Ok(());
+        }
+        self.enters += 1;
+        ignore_temporary(self.ring.submit())
     }
 
     /// Submits what is queued and sleeps until something completes, at most for `timeout`. Completions that come close
