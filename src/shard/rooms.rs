@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::ids::Topic;
 use crate::limits::{ROOM_LINGER, ROOMS_LINGERING_MAX};
 use crate::room::chat::Chat;
+use crate::surplus::Surplus;
 use crate::time::Instant;
 
 /// See the module documentation. A room ends a while after its last member has gone: its messages wait for who comes back.
@@ -91,6 +92,11 @@ impl Rooms {
             self.by_topic.remove(topic);
             self.empty.pop_first();
         }
+    }
+
+    /// Gives back what more rooms needed.
+    pub fn give_back(&mut self) {
+        self.due.give_back(self.by_topic.len());
     }
 
     /// Whether a room has members.

@@ -141,7 +141,7 @@ impl Loop {
             metrics,
             clock,
             now: clock.now(),
-            sockets: Sockets::new(settings.connections),
+            sockets: Sockets::default(),
             addresses,
             address_by_slot: Vec::new(),
             receives: Vec::new(),
