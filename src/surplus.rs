@@ -14,7 +14,9 @@ pub fn is_surplus(reserved: usize, wanted: usize) -> bool {
 
 /// A container of the standard library.
 pub trait Surplus {
-    /// Gives back what is reserved beyond twice what `wanted` entries take, or those that are in it, if that `is_surplus`.
+    /// Gives back what is reserved beyond twice what `wanted` entries take, or those that are in it, if that `is_surplus`; and
+    /// everything, if nothing is in it and nothing is wanted. A few bytes that stay keep the allocator from giving back the page
+    /// that they are in, which is 64 KiB or more.
     ///
     /// `wanted` is what may come again at any time: a queue that is empty once a second may have been full in between.
     fn give_back(&mut self, wanted: usize);
@@ -53,7 +55,10 @@ impl<K: Eq + Hash, V, S: BuildHasher> Surplus for HashMap<K, V, S> {
 }
 
 fn smaller(capacity: usize, wanted: usize) -> Option<usize> {
-    is_surplus(capacity, wanted).then(|| 2 * wanted.max(ENTRIES_KEPT))
+    match wanted {
+        0 => (capacity > 0).then_some(0),
+        _ => is_surplus(capacity, wanted).then(|| 2 * wanted.max(ENTRIES_KEPT)),
+    }
 }
 
 /// Things that are kept for whoever needs one next; the one that came back last goes first.
@@ -116,8 +121,10 @@ mod tests {
         assert!((40_000..50_000).contains(&shrunk), "{shrunk}");
         queue.give_back(20_000);
         assert_eq!(queue.capacity(), shrunk);
-        queue.give_back(0);
+        queue.give_back(1);
         assert!((ENTRIES_KEPT..=4 * ENTRIES_KEPT).contains(&queue.capacity()), "{}", queue.capacity());
+        queue.give_back(0);
+        assert_eq!(queue.capacity(), 0);
     }
 
     #[test]

@@ -48,8 +48,8 @@ pub struct Connections {
     chunks: Vec<Chunk>,
     /// Those with a free slot, allocated or not.
     with_room: BTreeSet<u32>,
-    /// The one allocated chunk without connections, if there is one. It stays, so that a connection that comes and goes at the
-    /// border of a chunk does not make and free one each time.
+    /// The one allocated chunk without connections, if there is one. It stays for a while, so that a connection that comes and
+    /// goes at the border of a chunk does not make and free one each time.
     spare: Option<u32>,
     len: usize,
     slots_max: usize,
@@ -204,6 +204,13 @@ impl Connections {
         }
     }
 
+    /// Gives back the chunk that was kept.
+    pub fn give_back(&mut self) {
+        if let Some(spare) = self.spare.take() {
+            self.chunks[spare as usize].deallocate();
+        }
+    }
+
     /// The connection `conn`; `None`: it is gone.
     pub fn find(&mut self, conn: ConnId) -> Option<&mut Connection> {
         let chunk = self.chunks.get_mut((conn.slot >> CHUNK_BITS) as usize)?;
@@ -284,6 +291,8 @@ mod tests {
             chunk.iter().for_each(|conn| assert!(connections.remove(*conn).is_some()));
         }
         assert_eq!((connections.len(), connections.slots()), (0, CHUNK_SLOTS), "the lowest is kept");
+        connections.give_back();
+        assert_eq!((allocated(&connections), connections.slots()), (0, 0));
         assert_eq!(connections.insert(session()).unwrap().slot >> CHUNK_BITS, 0);
     }
 

@@ -304,6 +304,7 @@ impl Shard {
             // What is left in the buckets is of connections that have gone.
             self.deadlines = Deadlines::default();
         }
+        self.connections.give_back();
         self.outputs.give_back(connections);
         self.ready.give_back(connections);
         self.overflowed.give_back(connections);

@@ -9,6 +9,7 @@
 
 mod accepting;
 mod addresses;
+mod allocator;
 mod buffers;
 mod clock;
 mod connections;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Loop;
+use super::allocator;
 use super::op::{Operation, Token};
 use super::sockets::{Flag, State};
 use crate::surplus::Surplus;
@@ -44,6 +45,11 @@ impl Loop {
         self.driver.sends.give_back(slots);
         self.driver.ring.give_back(slots);
         self.overflow.iter_mut().for_each(|letters| letters.give_back(0));
+        if slots == 0 {
+            // Nothing is in flight on any connection, so no receive is, and no completion that names a buffer is to come.
+            self.driver.buffers.give_back();
+        }
+        allocator::give_back();
     }
 
     fn sweep_slots(&mut self, slots: Range<usize>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frame::{self, Opcode};
 use crate::limits::{FRAMES_POOLED_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
-use crate::surplus::Spares;
+use crate::surplus::{Spares, Surplus};
 
 /// One or more complete WebSocket messages, as they go to the kernel. A clone shares the bytes; a handle is one word.
 #[derive(Clone, Debug)]
@@ -107,6 +107,7 @@ impl FramePool {
     pub fn give_back(&mut self) {
         self.take_back(self.lent.len());
         self.free.give_back();
+        self.lent.give_back(0);
     }
 
     fn take_back(&mut self, asked: usize) {
