@@ -8,7 +8,7 @@ use std::hint::black_box;
 use corelay::session::outbox::Outbox;
 use corelay::wire::encoded::FramePool;
 use criterion::{Criterion, criterion_group, criterion_main};
-use fixtures::{MOVE, OnePlayer, game_of};
+use fixtures::{MOVE, OnePlayer, crowded_shard, game_of};
 
 fn decode_and_apply_a_move(criterion: &mut Criterion) {
     let mut player = OnePlayer::joined();
@@ -48,5 +48,16 @@ fn fan_out(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decode_and_apply_a_move, encode_frames, fan_out);
+/// What `/metrics` shows every 10 s is a walk over everything. More than the caches hold: it comes from memory.
+fn count_memory(criterion: &mut Criterion) {
+    for (players, members) in [(100_000, 0), (0, 20_000)] {
+        let shard = crowded_shard(players, members);
+        criterion.bench_function(
+            &format!("memory of {players} idle players and {members} members of rooms"),
+            |bencher| bencher.iter(|| black_box(shard.memory())),
+        );
+    }
+}
+
+criterion_group!(benches, decode_and_apply_a_move, encode_frames, fan_out, count_memory);
 criterion_main!(benches);

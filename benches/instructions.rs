@@ -1,5 +1,5 @@
-//! The core's hot paths in instructions, which do not vary with what else the machine does. Needs valgrind, and
-//! `gungraun-runner` of the same version as the `gungraun` package.
+//! The core's hot paths in instructions, which do not vary with what else the machine does. Each has a ceiling: above it the
+//! bench fails. Needs valgrind, and `gungraun-runner` of the same version as the `gungraun` package (`scripts/tools`).
 #![allow(missing_docs, reason = "the macros make undocumented functions")]
 
 mod fixtures;
@@ -10,9 +10,17 @@ use corelay::room::game::Game;
 use corelay::wire::encoded::{Encoded, FramePool};
 use fixtures::{MOVE, OnePlayer, game_of};
 use gungraun::prelude::*;
+use gungraun::{Callgrind, EventKind};
+
+/// A bench that fails with more instructions.
+fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(Callgrind::default().hard_limits([(EventKind::Ir, instructions)]));
+    config
+}
 
 #[library_benchmark]
-#[bench::of_a_joined_player(OnePlayer::joined())]
+#[bench::of_a_joined_player(args = (OnePlayer::joined()), config = at_most(950))]
 fn decode_and_apply_a_move(mut player: OnePlayer) -> OnePlayer {
     player.moves(black_box(&mut MOVE.clone()));
     player
@@ -30,13 +38,17 @@ fn ticking(players: u32) -> (Game, FramePool) {
 }
 
 #[library_benchmark]
-#[benches::of_players(args = [10, 100, 1_000], setup = ticking)]
+#[bench::of_10_players(args = (10), setup = ticking, config = at_most(850))]
+#[bench::of_100_players(args = (100), setup = ticking, config = at_most(2_800))]
+#[bench::of_1000_players(args = (1_000), setup = ticking, config = at_most(22_200))]
 fn encode_a_keyframe((game, mut pool): (Game, FramePool)) -> (Encoded, Game, FramePool) {
     (game.encode_keyframe(black_box(7), &mut pool), game, pool)
 }
 
 #[library_benchmark]
-#[benches::of_players(args = [10, 100, 1_000], setup = ticking)]
+#[bench::of_10_players(args = (10), setup = ticking, config = at_most(1_080))]
+#[bench::of_100_players(args = (100), setup = ticking, config = at_most(3_950))]
+#[bench::of_1000_players(args = (1_000), setup = ticking, config = at_most(32_700))]
 fn encode_a_delta((game, mut pool): (Game, FramePool)) -> (Encoded, Game, FramePool) {
     (game.encode_delta(black_box(7), &mut pool), game, pool)
 }

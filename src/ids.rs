@@ -1,6 +1,9 @@
 //! Names of things: newtypes that cannot be mixed up.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::memory::{Allocated, shared_bytes};
 
 /// A connection, as one shard knows it. A slot is reused; a (slot, generation) pair is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +76,11 @@ impl TopicName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.allocated_bytes()
+    }
 }
 
 impl fmt::Display for TopicName {
@@ -107,6 +115,11 @@ impl Topic {
         match self {
             Self::Game(name) | Self::Room(name) => name,
         }
+    }
+
+    /// A holder's part of a shared topic; see `memory`.
+    pub fn shared_bytes(topic: &Arc<Self>) -> usize {
+        shared_bytes(topic, topic.name().heap_bytes())
     }
 }
 

@@ -6,6 +6,7 @@
 
 // Floor 1: words.
 pub mod glob;
+pub mod memory;
 pub mod ids;
 pub mod limits;
 pub mod surplus;

@@ -256,6 +256,10 @@ pub const TURN_GATHER_TIME_MAX: Duration = Duration::from_millis(8);
 /// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
 /// completions are looked at, and with them the memory of the pool of sends.
 pub const SENDS_PER_TURN: usize = 1024;
+/// Connections that a shard looks at in one turn because their time has come; the rest is due in the next one, which follows
+/// at once. Each look may be a ping: half of the sends of a turn are left to what players say to each other, and with 2 µs a
+/// ping no tick waits longer than about a millisecond for them.
+pub const CHECKS_PER_TURN: usize = SENDS_PER_TURN / 2;
 /// Longest sleep of a loop: `/livez` watches that it turns.
 pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 

@@ -178,6 +178,12 @@ impl Endpoint {
         self.inboxes.iter_mut().find_map(|inbox| inbox.pop().ok())
     }
 
+    /// Memory of the queues to this shard, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let letters = self.inboxes.iter().map(|inbox| inbox.buffer().capacity()).sum::<usize>();
+        letters * size_of::<Letter>()
+    }
+
     /// Becomes readable (eight bytes) when the service thread rings.
     pub fn wake(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::memory::MemoryByPart;
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 
 /// A number that only grows. One thread writes it, so an increment is a load and a store, not a locked instruction.
@@ -175,6 +176,22 @@ pub struct ShardMetrics {
 
     /// Bytes waiting in reliable lanes, as their bound counts them: `limits::OUTBOX_FRAME_BYTES` more for each frame.
     pub outbox_bytes: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_sessions: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_outboxes: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_games: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_rooms: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_presence: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_frames: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_rings: Gauge,
+    /// See `MemoryByPart`.
+    pub memory_mailboxes: Gauge,
     /// From the time a tick was due to the time it ran.
     pub tick_lateness: DurationHistogram,
     /// Length of a turn of the loop, waiting excluded.
@@ -200,6 +217,24 @@ pub struct ShardMetrics {
     pub receive_buffers_exhausted: Counter,
     /// Live connections that were found with no receive in flight: a bug, repaired by the sweeper.
     pub receives_lost: Counter,
+}
+
+impl ShardMetrics {
+    /// Shows what the shard's memory is used for.
+    pub fn set_memory(&self, memory: &MemoryByPart) {
+        for (gauge, bytes) in [
+            (&self.memory_sessions, memory.sessions),
+            (&self.memory_outboxes, memory.outboxes),
+            (&self.memory_games, memory.games),
+            (&self.memory_rooms, memory.rooms),
+            (&self.memory_presence, memory.presence),
+            (&self.memory_frames, memory.frames),
+            (&self.memory_rings, memory.rings),
+            (&self.memory_mailboxes, memory.mailboxes),
+        ] {
+            gauge.set(bytes as u64);
+        }
+    }
 }
 
 #[cfg(test)]

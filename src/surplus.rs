@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
 
 use crate::limits::ENTRIES_KEPT;
+use crate::memory::Allocated;
 
 /// Whether `reserved` places are far too many for `wanted` entries: more than four times as many. A container that has shrunk
 /// to twice what is wanted is far from both shrinking again and growing again.
@@ -104,6 +105,12 @@ impl<T> Spares<T> {
         self.things.drain(..self.idle);
         self.idle = self.things.len();
         self.things.give_back(0);
+    }
+}
+
+impl<T> Allocated for Spares<T> {
+    fn allocated_bytes(&self) -> usize {
+        self.things.allocated_bytes()
     }
 }
 

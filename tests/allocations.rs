@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelay::ids::{ConnId, ShardId};
+use corelay::shard::memory::MemoryCount;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -138,6 +139,68 @@ fn a_shard_that_has_lost_ten_thousand_players_is_as_small_as_an_empty_one() {
         games.lose_all();
     });
     assert!(again.bytes_current.abs() < 8 * 1024, "{} bytes more after a second time", again.bytes_current);
+}
+
+/// Members of chat rooms on one shard, 20 in each room.
+fn join_rooms(games: &mut Games, members: usize) {
+    for member in 0..members {
+        let conn = games.shard.handle_accepted(Admission::Admitted, games.now).expect("the table has room");
+        let request = String::from_utf8_lossy(REQUEST).replace("/play/arena", "/socket/websocket?vsn=2.0.0");
+        games.shard.handle_received(conn, &mut request.into_bytes(), games.now);
+        let text = format!(r#"["1","1","room:lobby-{}","phx_join",{{}}]"#, member / 20);
+        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        frame.extend_from_slice(text.as_bytes());
+        games.shard.handle_received(conn, &mut frame, games.now);
+        games.send();
+    }
+    // Presence is told in windows of 50 ms.
+    games.now.instant = games.now.instant + Duration::from_millis(60);
+    games.shard.handle_timeout(games.now);
+    games.send();
+}
+
+/// What connections are said to take by `Shard::memory` is within 5 % of what the allocator says.
+fn assert_explained(games: &mut Games, come: impl FnOnce(&mut Games)) {
+    let before = games.shard.memory();
+    let counted = allocation_counter::measure(|| come(games));
+    let after = games.shard.memory();
+    let explained = (after.total() - before.total()) as f64;
+    let counted = counted.bytes_current as f64;
+    assert!((0.95..=1.05).contains(&(explained / counted)), "{explained} of {counted}: {after:?}");
+}
+
+#[test]
+fn the_memory_of_idle_players_is_explained_by_its_parts() {
+    assert_explained(&mut Games::new(0), |games| {
+        games.join(1_000);
+        games.tick();
+        games.tick();
+    });
+}
+
+#[test]
+fn the_memory_of_members_of_rooms_is_explained_by_its_parts() {
+    assert_explained(&mut Games::new(0), |games| join_rooms(games, 200));
+}
+
+#[test]
+fn counting_memory_allocates_nothing() {
+    let mut games = Games::new(1_000);
+    games.tick();
+    join_rooms(&mut games, 200);
+    let counted = allocation_counter::measure(|| {
+        std::hint::black_box(games.shard.memory());
+    });
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+
+    let mut count = MemoryCount::default();
+    let mut parts = 0;
+    let in_parts = std::iter::from_fn(|| {
+        parts += 1;
+        Some(games.shard.count_memory(&mut count, 100))
+    });
+    assert_eq!(in_parts.flatten().next(), Some(games.shard.memory()), "counted bit by bit it is the same");
+    assert!(parts > 20, "1,200 connections, 1,000 seats, 200 members: {parts} parts");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use anyhow::{Context, bail};
 
-use crate::figures::{Figure, Spec, Unit, text};
+use crate::figures::{Figure, NOT_MEASURED, Spec, Unit, text};
 
 /// One condition on a figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,7 @@ impl Assertion {
         let value = match figure.map(|figure| &figure.value) {
             Some(Ok(value)) => *value,
             Some(Err(reason)) => return Err(format!("it is not known: {reason}")),
-            None => return Err("it was not measured".to_owned()),
+            None => return Err(NOT_MEASURED.to_owned()),
         };
         let holds = match self.comparison {
             Comparison::AtLeast => value >= self.bound,

@@ -40,7 +40,10 @@ impl Client {
     ) -> Result<Heard, String> {
         counters.bytes += bytes.len() as u64;
         match self {
-            Self::Open(decoder) => hear(slot, decoder, bytes, dialect, counters, tell),
+            Self::Open(decoder) => {
+                let mut heard = Heard::default();
+                hear(slot, decoder, bytes, dialect, counters, tell, &mut heard).map(|()| heard)
+            }
             Self::Upgrading(answer) => {
                 let earlier = std::mem::take(answer);
                 // Mostly the whole answer comes at once, and is read where it lies.
@@ -53,10 +56,13 @@ impl Client {
                     }
                     Answer::Refused(text) => Err(text),
                     Answer::Upgraded(head_bytes) => {
+                        let mut heard = Heard { upgraded: true, ..Heard::default() };
+                        dialect.hear_upgrade(slot, &mut heard, tell);
                         let mut decoder = Decoder::default();
-                        let heard = hear(slot, &mut decoder, &whole[head_bytes..], dialect, counters, tell);
+                        let rest = &whole[head_bytes..];
+                        let outcome = hear(slot, &mut decoder, rest, dialect, counters, tell, &mut heard);
                         *self = Self::Open(decoder);
-                        heard.map(|heard| Heard { upgraded: true, ..heard })
+                        outcome.map(|()| heard)
                     }
                 }
             }
@@ -80,13 +86,13 @@ fn hear(
     dialect: &mut dyn Dialect,
     counters: &mut Counters,
     tell: &mut dyn FnMut(News<'_>),
-) -> Result<Heard, String> {
-    let mut heard = Heard::default();
+    heard: &mut Heard,
+) -> Result<(), String> {
     let mut pings = 0;
     let outcome = decoder.receive(bytes, |message| {
         counters.frames += 1;
         match message {
-            Message::Binary(_) | Message::Text(_) => dialect.hear(slot, &message, counters, &mut heard, tell),
+            Message::Binary(_) | Message::Text(_) => dialect.hear(slot, &message, counters, heard, tell),
             Message::Ping(payload) => {
                 pings += 1;
                 counters.pings += 1;
@@ -98,7 +104,7 @@ fn hear(
             Message::Close(code, reason) => heard.close = Some((code, reason.to_owned())),
         }
     });
-    outcome.map(|()| heard).map_err(|violation| violation.to_string())
+    outcome.map_err(|violation| violation.to_string())
 }
 
 #[cfg(test)]
@@ -190,6 +196,7 @@ mod tests {
                 frames: 8,
                 bytes: bytes.len() as u64,
                 tick_frames: 2,
+                positions: 59,
                 keyframes: 1,
                 rate_limited: 1,
                 errors: 1,

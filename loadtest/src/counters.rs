@@ -7,8 +7,10 @@ pub struct Counters {
     pub frames: u64,
     /// Bytes of everything after the connect.
     pub bytes: u64,
-    /// Delta and Keyframe records; in the Phoenix dialect `game_update` messages.
+    /// Delta and Keyframe records; in the Phoenix dialect `game_update` messages, in the raw one all binary messages.
     pub tick_frames: u64,
+    /// Positions in them.
+    pub positions: u64,
     /// Keyframe records among them. The Phoenix dialect does not tell which of its updates are whole.
     pub keyframes: u64,
     /// RateLimited records, `rate_limited` messages.
@@ -41,6 +43,7 @@ impl Counters {
             frames: with(self.frames, other.frames),
             bytes: with(self.bytes, other.bytes),
             tick_frames: with(self.tick_frames, other.tick_frames),
+            positions: with(self.positions, other.positions),
             keyframes: with(self.keyframes, other.keyframes),
             rate_limited: with(self.rate_limited, other.rate_limited),
             corrections: with(self.corrections, other.corrections),

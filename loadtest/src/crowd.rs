@@ -1,18 +1,20 @@
 //! The connections of one thread: joining, staying alive, handing on what arrives, and what became of each.
 
+mod plan;
+
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use corelay::wire::frame::Opcode;
 
+pub use plan::{Blind, Frugal, Listener, Plan, Pushed, Sources};
+
 use crate::client::Client;
 use crate::clock;
 use crate::counters::Counters;
-use crate::dialect::{Dialect, Heard, News};
+use crate::dialect::{Heard, News};
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
-use crate::handshake::Handshake;
 use crate::told::{Closes, Told};
 use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX, Size};
 
@@ -29,74 +31,6 @@ const STALLED_RECEIVE_BUFFER_BYTES: usize = 4096;
 
 const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= SEND_BYTES_MAX);
 
-/// Who wants to know what arrives.
-pub trait Listener {
-    /// Something came to connection `slot`.
-    fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64);
-}
-
-/// Nobody does.
-pub struct Blind;
-
-impl Listener for Blind {
-    fn handle_news(&mut self, _slot: u32, _news: News<'_>, _now_ns: u64) {}
-}
-
-/// What the connections of a crowd are.
-pub struct Plan {
-    /// Where to connect.
-    pub target: SocketAddr,
-    /// How to upgrade.
-    pub handshake: Handshake,
-    /// How to speak, and who each connection is.
-    pub dialect: Box<dyn Dialect>,
-    /// How many there can be.
-    pub connections: u32,
-    /// Connections from this number on stop reading once they have joined.
-    pub stalled_from: u32,
-    /// New connections a second.
-    pub ramp_per_s: f64,
-}
-
-/// How a crowd of a million saves memory and ports. The default does not.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Frugal {
-    /// So many connections, the first ones, are busy: a receive is armed on them. The others wait for bytes on a poll, which
-    /// takes less. `None`: all are busy.
-    pub busy: Option<u32>,
-    /// Where connections come from, if that is not the kernel's choice.
-    pub sources: Option<Sources>,
-}
-
-/// Addresses of the loopback network from which connections come, so that each has its own ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// Number in the whole run of the crowd's first connection.
-    pub first: u32,
-    /// Connections from one address.
-    pub per_address: u32,
-}
-
-impl Sources {
-    /// The address of connection `slot`. 127.0.0.1 is left to everybody else.
-    pub fn of(self, slot: u32) -> IpAddr {
-        const FIRST: u32 = Ipv4Addr::new(127, 0, 0, 2).to_bits();
-        Ipv4Addr::from_bits(FIRST + (self.first + slot) / self.per_address).into()
-    }
-}
-
-/// What became of `try_send`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Pushed {
-    /// It is on its way.
-    Sent,
-    /// The socket is busy with an older one; `take_freed` will name the connection.
-    Busy,
-    /// The connection has not joined, or is gone.
-    Gone,
-}
-
 /// See the module documentation. Call `turn` again and again; between two turns, send.
 pub struct Crowd {
     plan: Plan,
@@ -111,6 +45,7 @@ pub struct Crowd {
     joining: u32,
     joined: u32,
     open: u32,
+    leaving: u32,
     ended: u32,
     /// Connections before this one have said goodbye, if they had joined.
     goodbyes: u32,
@@ -209,6 +144,7 @@ impl Crowd {
             joining: 0,
             joined: 0,
             open: 0,
+            leaving: 0,
             ended: 0,
             goodbyes: 0,
             closing: false,
@@ -296,6 +232,11 @@ impl Crowd {
     /// How many are between their start and their join.
     pub fn joining(&self) -> u32 {
         self.joining
+    }
+
+    /// How many are between their goodbye and their end.
+    pub fn leaving(&self) -> u32 {
+        self.leaving
     }
 
     /// How many have joined, whether or not they are still there.
@@ -631,8 +572,10 @@ impl Crowd {
         match connection.stage {
             Stage::Connecting | Stage::Joining => self.joining -= 1,
             Stage::Joined => self.open -= 1,
-            Stage::Unstarted | Stage::Closing | Stage::Ended => {}
+            Stage::Closing => self.leaving -= 1,
+            Stage::Unstarted | Stage::Ended => {}
         }
+        self.leaving += u32::from(stage == Stage::Closing);
         self.ended += u32::from(stage == Stage::Ended && connection.stage != Stage::Ended);
         connection.stage = stage;
     }

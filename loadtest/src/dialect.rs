@@ -2,6 +2,7 @@
 
 mod native;
 mod phoenix;
+mod raw;
 
 use std::sync::Arc;
 
@@ -15,14 +16,15 @@ use crate::tokens::Tokens;
 
 pub use native::Native;
 pub use phoenix::Phoenix;
+pub use raw::Raw;
 
 /// Longest frame that `write_move` appends.
 pub const MOVE_FRAME_BYTES_MAX: usize = 128;
 
 /// One side of a conversation with the relay, for all connections of a crowd. Sans I/O.
 ///
-/// In this order for each connection: `path`, `hello` once it is upgraded, then `hear` for every message; after the
-/// message that made `Heard::joined` true also `write_move` and `heartbeat`.
+/// In this order for each connection: `path`, `hear_upgrade` and `hello` once it is upgraded, then `hear` for every message;
+/// after `Heard::joined` has become true also `write_move` and `heartbeat`.
 pub trait Dialect: Send {
     /// Path and query of the upgrade.
     fn path(&self, slot: u32) -> String;
@@ -30,6 +32,8 @@ pub trait Dialect: Send {
     fn subprotocol(&self) -> Option<&'static str>;
     /// What a connection waits for before it has joined, as in "no Welcome".
     fn sign_of_join(&self) -> &'static str;
+    /// The upgrade is done. In most dialects that is no join yet.
+    fn hear_upgrade(&mut self, _slot: u32, _heard: &mut Heard, _tell: &mut dyn FnMut(News<'_>)) {}
     /// The frames with which an upgraded connection joins.
     fn hello(&self, slot: u32) -> Vec<u8>;
     /// The frame that keeps a joined connection alive; `None`: answering pings is enough.
@@ -94,6 +98,8 @@ pub enum DialectName {
     Native,
     /// Phoenix Channels V2 on /socket/websocket
     Phoenix,
+    /// Records of 12 bytes, relayed as they are, on /room/{number}
+    Raw,
 }
 
 impl DialectName {
@@ -102,6 +108,7 @@ impl DialectName {
         match self {
             Self::Native => Box::new(Native::new(members)),
             Self::Phoenix => Box::new(Phoenix::new(members)),
+            Self::Raw => Box::new(Raw::new(members)),
         }
     }
 
@@ -110,12 +117,27 @@ impl DialectName {
         match self {
             Self::Native => "native",
             Self::Phoenix => "phoenix",
+            Self::Raw => "raw",
         }
     }
 
     /// Whether a tick frame tells that it is whole.
     pub fn tells_keyframes(self) -> bool {
         self == Self::Native
+    }
+
+    /// Whether a relay tells of moves that it did not take, of errors, and of a close to come.
+    pub fn tells_refusals(self) -> bool {
+        self != Self::Raw
+    }
+
+    /// Where the members of room `number` of a scenario belong.
+    pub fn room_topic(self, scenario: &str, seed: u64, number: u32) -> String {
+        match self {
+            Self::Native | Self::Phoenix => format!("game:{scenario}-{seed}-{number}"),
+            // A path is all there is, and a number is all that a server must know of it.
+            Self::Raw => format!("room:{number}"),
+        }
     }
 
     /// Whether a member is sent who is there, as `presence_state`.

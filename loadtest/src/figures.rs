@@ -38,6 +38,9 @@ impl Spec {
     }
 }
 
+/// Why there is none if nobody has looked.
+pub const NOT_MEASURED: &str = "it was not measured";
+
 /// A number, or why there is none.
 pub type Value = Result<f64, String>;
 
@@ -136,6 +139,7 @@ pub static ROOMS: &[Spec] = &[
     spec("lateness_max", Unit::Duration, "the latest move"),
     spec("window", Unit::Duration, "length of the measured window"),
     spec("frames_received", Unit::Count, "WebSocket messages received in the window"),
+    spec("positions_received", Unit::Count, "positions in the tick frames among them"),
     spec("bytes_received", Unit::Count, "bytes received in the window"),
     spec("frames_per_player_s", Unit::Number, "per player and second"),
     spec("bytes_per_player_s", Unit::Number, "per player and second"),
@@ -227,6 +231,7 @@ pub static MILLION: &[Spec] = &[
     spec("sockstat_mem_bytes", Unit::Bytes, "TCP buffers of this machine after --quiet"),
     spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time, in --quiet"),
     spec("hold_cpu_cores", Unit::Number, "the same in --hold"),
+    spec("client_rss_bytes", Unit::Bytes, "resident memory of this load test with everybody in"),
     spec("client_idle_cpu_cores", Unit::Number, "processor time of this load test / time, in --quiet"),
     spec("client_cpu_cores", Unit::Number, "the same in --hold"),
     spec("active_players", Unit::Count, "players that move in --hold"),
@@ -240,10 +245,38 @@ pub static MILLION: &[Spec] = &[
     spec("max", Unit::Duration, "the slowest view"),
     spec("moves", Unit::Count, "moves sent that were meant for the hold"),
     spec("late_share", Unit::Number, "of these, sent more than 1 ms after their time"),
+    spec("lateness_p99", Unit::Duration, "99 % of these were sent within, after their time"),
     spec("pings", Unit::Count, "pings answered"),
     spec("malformed", Unit::Count, "messages received that are none of the protocol"),
-    spec("slab_left_bytes", Unit::Bytes, "growth of slab caches over the whole run, TIME_WAIT not counted"),
+    spec(
+        "slab_kept_bytes",
+        Unit::Bytes,
+        "growth of slab caches when everybody has gone and the relay runs on",
+    ),
+    spec("slab_left_bytes", Unit::Bytes, "the same when the relay has ended, too (neither counts TIME_WAIT)"),
     spec("time_wait", Unit::Count, "ended connections of this machine in TIME_WAIT, in the end"),
+];
+
+/// Figures of `scaling`; what is not said to be of all sizes is of the largest.
+pub static SCALING: &[Spec] = &[
+    spec("sizes", Unit::Count, "sizes that were measured"),
+    spec("connections", Unit::Count, "connections asked for"),
+    spec("joined", Unit::Count, "players that got their Welcome"),
+    spec("refused", Unit::Count, "connections that did not, over all sizes"),
+    spec("dropped", Unit::Count, "players whose connection ended before its time, over all sizes"),
+    spec("ramp_per_s", Unit::Number, "joins per second"),
+    spec("user", Unit::Number, "bytes of the relay's resident memory per player"),
+    spec("kernel", Unit::Number, "bytes of kernel memory per connection, one end"),
+    spec("rss_top_bytes", Unit::Bytes, "resident memory of the relay with everybody in"),
+    spec("rss_left", Unit::Number, "resident memory when everybody has gone / before the first"),
+    spec("slab_left_bytes", Unit::Bytes, "kernel memory that did not come back"),
+    spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time while nobody moves"),
+    spec("frame_cpu_us", Unit::Number, "µs of the relay's processor time per delivered frame"),
+    spec("flat", Unit::Number, "frame_cpu_us / that at 10,000 connections, or at the smallest size"),
+    spec("reach", Unit::Number, "fresh / expected views of moves, the lowest of all sizes"),
+    spec("p50", Unit::Duration, "age of a move when it is seen: half of the views"),
+    spec("p99", Unit::Duration, "99 % of the views"),
+    spec("max", Unit::Duration, "the slowest view"),
 ];
 
 #[cfg(test)]
@@ -252,7 +285,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_in_the_json_too() {
-        for specs in [ROOMS, IDLE, STORM, MILLION] {
+        for specs in [ROOMS, IDLE, STORM, MILLION, SCALING] {
             let paths: std::collections::BTreeSet<_> = specs.iter().map(Spec::json_path).collect();
             assert_eq!(paths.len(), specs.len());
         }

@@ -53,6 +53,11 @@ struct Step {
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     let assertions = assertions::parse(&arguments.common.assertions, IDLE)?;
+    measure(arguments, interrupted)?.finish(&assertions, arguments.common.json.as_deref())
+}
+
+/// Runs the scenario, and writes nothing.
+pub fn measure(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<Report> {
     let target = Target::parse(&arguments.common.url)?;
     let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
     let server = Server { metrics_url, pid: arguments.common.server_pid };
@@ -65,7 +70,7 @@ pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
 
     let &Idle { seed, players, dialect, .. } = arguments;
     let topic_of = |slot: u32| match dialect {
-        DialectName::Native => format!("game:idle-{seed}-{}", slot / players),
+        DialectName::Native | DialectName::Raw => dialect.room_topic("idle", seed, slot / players),
         DialectName::Phoenix => format!("{}{}", arguments.topic_prefix, slot / players),
     };
     let plan = Plan {
@@ -90,7 +95,7 @@ pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
         }
         bar.set_prefix("idle   ");
         match dialect {
-            DialectName::Native => move_once(&mut crowd, first..connections, players)?,
+            DialectName::Native | DialectName::Raw => move_once(&mut crowd, first..connections, players)?,
             DialectName::Phoenix => await_states(&mut crowd, &mut informed, interrupted)?,
         }
         first = connections;
@@ -107,8 +112,7 @@ pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     while !crowd.is_over() && clock::now_ns() < deadline_ns {
         crowd.turn(WANT, Duration::from_millis(10), &mut Blind)?;
     }
-    report(arguments, &server, crowd, &informed, &steps)?
-        .finish(&assertions, arguments.common.json.as_deref())
+    report(arguments, &server, crowd, &informed, &steps)
 }
 
 /// `false`: interrupted.

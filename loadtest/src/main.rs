@@ -2,8 +2,8 @@
 //!
 //! Bottom up: bytes (`handshake`, `frames`; `tokens` and the `dialect`s; `client`); what is measured (`counters`, `schedule`,
 //! `views`, `told`, `figures`, `assertions`); the kernel (`clock`, `uring`, `server`, `limits`); the connections of a thread
-//! (`crowd`, `moves`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`; `million`, which gives a `measurement`) and
-//! their `report`.
+//! (`crowd`, `moves`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`; `million`, which gives a `measurement`)
+//! and their `report`; and several of them, on one server after the other (`scaling`, `compare`).
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
@@ -11,6 +11,7 @@ mod assertions;
 mod cli;
 mod client;
 mod clock;
+mod compare;
 mod counters;
 mod crowd;
 mod dialect;
@@ -19,12 +20,14 @@ mod frames;
 mod handshake;
 mod idle;
 mod limits;
+mod machine;
 mod measurement;
 mod million;
 mod moves;
 mod play;
 mod report;
 mod rooms;
+mod scaling;
 mod schedule;
 mod server;
 mod storm;
@@ -74,5 +77,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
         Command::Million(arguments) => million::run(arguments, &interrupted),
+        Command::Scaling(arguments) => scaling::run(arguments, &interrupted),
+        Command::Compare(arguments) => compare::run(arguments, &interrupted),
     }
 }

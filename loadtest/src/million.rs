@@ -7,18 +7,20 @@ mod layout;
 mod machine;
 mod outcome;
 mod relay;
+mod summary;
 mod watch;
 
+use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, json};
 
 pub use layout::ActiveGames;
 pub use outcome::Outcome;
+pub use relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 
 use crate::assertions;
 use crate::cli::Million;
@@ -28,18 +30,16 @@ use crate::figures::MILLION;
 use crate::handshake::Handshake;
 use crate::limits::raise_descriptors;
 use crate::measurement::Measurement;
-use crate::report::Report;
 use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::target::Target;
 use crate::tokens::Tokens;
-use crate::told::Closes;
-use crew::{JOINING_MAX, Part, Phase, Shared, Tallies, play};
+use crew::{MOVING_MAX, Part, Phase, Shared, Tallies, play};
 use demands::{Demand, Supply};
 use kernel::Kernel;
 use layout::Layout;
 use machine::WidePorts;
-use relay::{CLOSE_AFTER_MS, PING_AFTER_MS, Relay, TICK_HZ};
+use relay::Relay;
 use watch::{Crew, Seen, Times, Watch};
 
 /// Name of the relay's binary, beside this one.
@@ -111,11 +111,10 @@ pub fn run(arguments: &Million, interrupted: &AtomicBool) -> anyhow::Result<bool
     let assertions = assertions::parse(&arguments.assertions, MILLION)?;
     let settings = arguments.settings()?;
     let (outcome, notes) = observe(&settings, interrupted, &bar(settings.connections))?;
-    report(&settings, outcome, notes).finish(&assertions, arguments.json.as_deref())
+    summary::report(&settings, outcome, notes).finish(&assertions, arguments.json.as_deref())
 }
 
 /// Runs it for its numbers, as runs of several sizes do. An error also if it was interrupted or one of them is missing.
-#[allow(dead_code, reason = "called by the scenario that compares several sizes")]
 pub fn measure(
     settings: &MillionSettings,
     interrupted: &AtomicBool,
@@ -134,23 +133,29 @@ pub fn bar(connections: u32) -> ProgressBar {
     ProgressBar::new(connections.into()).with_style(style.expect("the template is constant and valid"))
 }
 
-/// Runs it to its end or to an interruption. The texts are what was changed on this machine meanwhile.
+/// Runs it to its end or to an interruption. The texts are what was changed on this machine meanwhile, and how a relay of our own
+/// did not end.
 fn observe(
     settings: &MillionSettings,
     interrupted: &AtomicBool,
     progress: &ProgressBar,
 ) -> anyhow::Result<(Outcome, Vec<String>)> {
     let &MillionSettings { connections, players, active_games, .. } = settings;
+    // In huge pages every ring's little memory takes some MiB. A kernel that cannot switch them off is sparing otherwise.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let descriptors = raise_descriptors(connections.into());
     let layout = Layout::new(connections, players, active_games, descriptors)?;
-    let loopback = match &settings.relay {
-        RelayChoice::Start(_) => true,
-        RelayChoice::Running { url, .. } => Target::parse(url)?.address.ip() == std::net::Ipv4Addr::LOCALHOST,
+    let site = match &settings.relay {
+        RelayChoice::Start(_) => Site { loopback: true, local: true },
+        RelayChoice::Running { url, .. } => Site::of(Target::parse(url)?.address.ip()),
     };
-    let (supply, wide_ports) = room(layout, loopback, descriptors)?;
+    let demand = demand(layout, site, descriptors);
+    let (supply, wide_ports) = room(&demand)?;
 
+    // What ran before may still be on its way out.
+    let kernel_first = Kernel::sample_settled(None);
     let mut own = match &settings.relay {
-        RelayChoice::Start(binary) => Some(Relay::start(binary, &relay_flags(connections, descriptors))?),
+        RelayChoice::Start(binary) => Some(Relay::start(binary, connections, interrupted)?),
         RelayChoice::Running { .. } => None,
     };
     let (target, server) = match (&own, &settings.relay) {
@@ -166,12 +171,11 @@ fn observe(
         (None, RelayChoice::Start(binary)) => bail!("{} was not started", binary.display()),
     };
     let before = (server.sample(), Kernel::sample());
-    let per_address = demand(layout, loopback, descriptors).per_address(&supply);
-    let sources = |first: u32| loopback.then_some(Sources { first, per_address });
+    let per_address = demand.per_address(&supply);
+    let sources = |first: u32| site.loopback.then_some(Sources { first, per_address });
 
     let shared = Shared::default();
-    let mut watch =
-        Watch::new(&shared, own.as_mut(), &server, layout, settings.ramp_per_s, interrupted, progress);
+    let mut watch = Watch::new(&shared, own.as_mut(), &server, layout, interrupted, progress);
     let times = Times { quiet: settings.quiet, hold: settings.hold };
     let (mut seen, tallies) = std::thread::scope(|scope| {
         let parts = (0..layout.rings()).map(|ring| part(settings, layout, ring, &target, sources));
@@ -187,12 +191,15 @@ fn observe(
         join(crew, seen)
     })?;
     watch.read_after(&mut seen);
-    progress.finish_and_clear();
+    seen.left = seen.kernel_growth(2);
+    let mut notes: Vec<String> = wide_ports.iter().map(WidePorts::told).collect();
     if let Some(relay) = own {
-        relay.stop()?;
+        // What was measured is not lost by it.
+        notes.extend(relay.stop().err().map(|error| format!("{error:#}")));
+        seen.left = Kernel::sample_settled(Some(&kernel_first)).growth(&kernel_first);
     }
-    let notes = wide_ports.iter().map(WidePorts::told).collect();
-    Ok((Outcome { layout, tallies, seen, local: loopback }, notes))
+    progress.finish_and_clear();
+    Ok((Outcome { layout, tallies, seen, local: site.local }, notes))
 }
 
 /// Sums up the threads. What they say explains an error of the watcher.
@@ -216,23 +223,40 @@ fn join(crew: Crew<'_>, seen: anyhow::Result<Seen>) -> anyhow::Result<(Seen, Tal
     }
 }
 
-fn demand(layout: Layout, loopback: bool, descriptors: u64) -> Demand {
+/// Where the relay is.
+#[derive(Clone, Copy)]
+struct Site {
+    /// At an IPv4 address of the loopback network: clients may come from all of it.
+    loopback: bool,
+    /// On this machine: it has both ends of every connection.
+    local: bool,
+}
+
+impl Site {
+    fn of(address: IpAddr) -> Self {
+        let loopback = matches!(address, IpAddr::V4(address) if address.is_loopback());
+        // Only a machine's own addresses can be bound.
+        Self { loopback, local: loopback || UdpSocket::bind((address, 0)).is_ok() }
+    }
+}
+
+fn demand(layout: Layout, site: Site, descriptors: u64) -> Demand {
     let connections = u64::from(layout.connections());
     Demand {
         connections,
-        busy: u64::from(JOINING_MAX.min(layout.connections())) + u64::from(layout.active_players()),
+        players: layout.players.into(),
+        busy: u64::from(MOVING_MAX.min(layout.connections())) + u64::from(layout.active_players()),
         rings: layout.rings().into(),
-        relay_rings: loopback.then(|| connections.div_ceil(descriptors.max(1)).max(1) * 3 / 2),
-        loopback,
+        relay_rings: site.local.then(|| connections.div_ceil(descriptors.max(1)).max(1) * 3 / 2),
+        loopback: site.loopback,
     }
 }
 
 /// Raises what may be raised, and refuses what does not fit, all of it at once.
-fn room(layout: Layout, loopback: bool, descriptors: u64) -> anyhow::Result<(Supply, Option<WidePorts>)> {
-    let demand = demand(layout, loopback, descriptors);
+fn room(demand: &Demand) -> anyhow::Result<(Supply, Option<WidePorts>)> {
     let mut supply = machine::supply();
     let ports = supply.ports.map_or(u64::MAX, |(low, high)| (high + 1).saturating_sub(low));
-    let wide_ports = if !loopback && demand.connections > ports { WidePorts::open() } else { None };
+    let wide_ports = if !demand.loopback && demand.connections > ports { WidePorts::open() } else { None };
     if wide_ports.is_some() {
         supply = machine::supply();
     }
@@ -242,19 +266,6 @@ fn room(layout: Layout, loopback: bool, descriptors: u64) -> anyhow::Result<(Sup
     }
     let lines: String = shortages.iter().map(|shortage| format!("\n  {shortage}")).collect();
     bail!("{} connections do not fit on this machine:{lines}", demand.connections)
-}
-
-/// What the relay is told about its size. With `--connections-max` alone it would need as many shards as CPUs to hold all; games
-/// are spread by hash, so that every shard needs room beyond its share.
-fn relay_flags(connections: u32, descriptors: u64) -> Vec<String> {
-    const RESERVE: u64 = 64;
-    let per_shard = descriptors.saturating_sub(RESERVE).max(1);
-    let with_room = u64::from(connections) * 5 / 4 + 4_096;
-    let shards = with_room.div_ceil(per_shard).max(2);
-    let connections_max = with_room.min(shards * per_shard);
-    ["--shards", &shards.to_string(), "--connections-max", &connections_max.to_string()]
-        .map(str::to_owned)
-        .into()
 }
 
 fn part(
@@ -288,78 +299,18 @@ fn part(
     }
 }
 
-fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) -> Report {
-    let layout = outcome.layout;
-    let figures = outcome.figures();
-    let kernel_by_cache = outcome.kernel_growth(1).map_or(Vec::new(), |growth| growth.by_cache);
-    let own = matches!(settings.relay, RelayChoice::Start(_));
-    let liveness_ms = own.then_some([PING_AFTER_MS, CLOSE_AFTER_MS]);
-    let url = match &settings.relay {
-        RelayChoice::Start(binary) => binary.display().to_string(),
-        RelayChoice::Running { url, .. } => url.clone(),
-    };
-    let mut warnings = notes;
-    if !outcome.seen.complete {
-        warnings.push("interrupted: the figures are those of what was done until then".to_owned());
-    }
-    let mut details = Map::new();
-    let cache = |(cache, bytes): &(String, f64)| json!({ "cache": cache, "bytes": bytes });
-    details.insert("kernel_by_cache".into(), kernel_by_cache.iter().map(cache).collect());
-    details.insert("machine".into(), machine::describe());
-    let shards = outcome.seen.shards.map_or(String::new(), |shards| format!(" of {shards} shards"));
-    let caches: Vec<_> = kernel_by_cache
-        .iter()
-        .map(|(name, bytes)| format!("\n  {name:<40}{:>10.1} MiB", bytes / 1_048_576.0))
-        .collect();
-    Report {
-        command: "million",
-        title: format!(
-            "{url}{shards}: {} connections, {} of {} games of {} move at {} Hz for {} s{}\nkernel memory at the top, by slab \
-             cache{}:{}",
-            layout.connections(),
-            layout.active_games,
-            layout.games,
-            layout.players,
-            settings.hz,
-            settings.hold.as_secs_f64(),
-            liveness_ms.map_or(String::new(), |[ping, close]| format!(
-                "; pinged after {} s of silence, closed after {} s",
-                ping / 1000,
-                close / 1000
-            )),
-            if outcome.local { ", both ends of each connection" } else { "" },
-            if caches.is_empty() { " not available".to_owned() } else { caches.concat() }
-        ),
-        settings: json!({
-            "relay": url, "connections": layout.connections(), "players": layout.players, "ramp": settings.ramp_per_s,
-            "quiet_s": settings.quiet.as_secs_f64(), "hold_s": settings.hold.as_secs_f64(),
-            "active_games": layout.active_games, "games": layout.games, "hz": settings.hz, "seed": settings.seed,
-            "rings": layout.rings(), "relay_shards": outcome.seen.shards,
-            "liveness_ping_after_ms": liveness_ms.map(|[ping, _]| ping),
-            "liveness_close_after_ms": liveness_ms.map(|[_, close]| close),
-            "tick_hz": own.then_some(TICK_HZ), "ends_on_this_machine": if outcome.local { 2 } else { 1 },
-        }),
-        complete: outcome.seen.complete,
-        figures,
-        cpu_source: None,
-        failures: outcome.tallies.failures,
-        closes: outcome.tallies.closes,
-        stalled_closes: Closes::default(),
-        errors: outcome.tallies.errors,
-        warnings,
-        details,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_relay_has_room_for_more_than_its_share_in_every_shard() {
-        let flags = relay_flags(1_000_000, 20_000).join(" ");
-        assert_eq!(flags, "--shards 63 --connections-max 1254096");
-        assert_eq!(relay_flags(1_000, 20_000).join(" "), "--shards 2 --connections-max 5346");
+    fn a_relay_on_this_machine_is_known_by_its_address() {
+        let site = |address: &str| {
+            let Site { loopback, local } = Site::of(address.parse().unwrap());
+            (loopback, local)
+        };
+        assert_eq!((site("127.0.0.1"), site("::1")), ((true, true), (false, true)));
+        assert_eq!(site("203.0.113.9"), (false, false));
     }
 
     #[test]

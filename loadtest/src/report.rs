@@ -44,25 +44,15 @@ pub struct Report {
 impl Report {
     /// Writes the table, the JSON if asked for, and checks the assertions: whether all of them hold.
     pub fn finish(&self, assertions: &[Assertion], json: Option<&Path>) -> anyhow::Result<bool> {
-        let checked: Vec<_> =
-            assertions.iter().map(|assertion| (assertion, assertion.check(&self.figures))).collect();
+        let checked = check(assertions, &self.figures);
         self.write_table(&checked, &mut io::stdout().lock()).context("standard output")?;
         if let Some(path) = json {
-            let file = File::create(path).with_context(|| format!("--json {}", path.display()))?;
-            let mut file = BufWriter::new(file);
-            serde_json::to_writer_pretty(&mut file, &self.json(&checked))?;
-            writeln!(file)
-                .and_then(|()| file.flush())
-                .with_context(|| format!("--json {}", path.display()))?;
+            write_json(path, &self.json(&checked))?;
         }
         Ok(checked.iter().all(|(_, outcome)| outcome.is_ok()))
     }
 
-    fn write_table(
-        &self,
-        checked: &[(&Assertion, Result<(), String>)],
-        out: &mut impl Write,
-    ) -> io::Result<()> {
+    fn write_table(&self, checked: &[Checked<'_>], out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", self.title)?;
         for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
             writeln!(out, "  {:<28}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
@@ -84,13 +74,7 @@ impl Report {
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
-        for (assertion, outcome) in checked {
-            match outcome {
-                Ok(()) => writeln!(out, "ok      {assertion}")?,
-                Err(why) => writeln!(out, "FAILED  {assertion}: {why}")?,
-            }
-        }
-        out.flush()
+        write_checked(checked, out)
     }
 
     /// Figures without a value, by reason.
@@ -106,7 +90,7 @@ impl Report {
         reasons
     }
 
-    fn json(&self, checked: &[(&Assertion, Result<(), String>)]) -> Json {
+    fn json(&self, checked: &[Checked<'_>]) -> Json {
         let mut root = Map::new();
         root.insert("command".into(), self.command.into());
         root.insert("version".into(), env!("CARGO_PKG_VERSION").into());
@@ -134,11 +118,46 @@ impl Report {
             "unavailable".into(),
             unavailable.map(|(reason, names)| json!({ "reason": reason, "figures": names })).collect(),
         );
-        let assertion = |(assertion, outcome): &(&Assertion, Result<(), String>)| json!({ "assertion": assertion.to_string(), "holds": outcome.is_ok(), "why": outcome.as_ref().err() });
-        root.insert("assertions".into(), checked.iter().map(assertion).collect());
+        root.insert("assertions".into(), checked_json(checked));
         root.extend(self.details.clone());
         Json::Object(root)
     }
+}
+
+/// An assertion, and whether it holds.
+pub type Checked<'a> = (&'a Assertion, Result<(), String>);
+
+/// Checks all of them.
+pub fn check<'a>(assertions: &'a [Assertion], figures: &[Figure]) -> Vec<Checked<'a>> {
+    assertions.iter().map(|assertion| (assertion, assertion.check(figures))).collect()
+}
+
+/// The end of a table: a line for each assertion.
+pub fn write_checked(checked: &[Checked<'_>], out: &mut impl Write) -> io::Result<()> {
+    for (assertion, outcome) in checked {
+        match outcome {
+            Ok(()) => writeln!(out, "ok      {assertion}")?,
+            Err(why) => writeln!(out, "FAILED  {assertion}: {why}")?,
+        }
+    }
+    out.flush()
+}
+
+/// The member `assertions` of a JSON.
+pub fn checked_json(checked: &[Checked<'_>]) -> Json {
+    let one = |(assertion, outcome): &Checked<'_>| json!({ "assertion": assertion.to_string(), "holds": outcome.is_ok(), "why": outcome.as_ref().err() });
+    checked.iter().map(one).collect()
+}
+
+/// Writes what `--json` asks for.
+pub fn write_json(path: &Path, json: &Json) -> anyhow::Result<()> {
+    let write = || -> io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        serde_json::to_writer_pretty(&mut file, json)?;
+        writeln!(file)?;
+        file.flush()
+    };
+    write().with_context(|| format!("--json {}", path.display()))
 }
 
 /// Whole numbers without a fraction.
@@ -233,8 +252,7 @@ mod tests {
     fn the_table_tells_what_failed() {
         let assertions = crate::assertions::parse("slope<=320,rss_last_bytes<1,closed>0", IDLE).unwrap();
         let report = report();
-        let checked: Vec<_> =
-            assertions.iter().map(|assertion| (assertion, assertion.check(&report.figures))).collect();
+        let checked = check(&assertions, &report.figures);
         let mut table = Vec::new();
         report.write_table(&checked, &mut table).unwrap();
         let table = String::from_utf8(table).unwrap();

@@ -17,7 +17,7 @@ use crate::figures::ROOMS;
 use crate::handshake::Handshake;
 use crate::limits::make_room;
 use crate::play::{Outcome, Part, Shared, play};
-use crate::report::write_percentiles;
+use crate::report::{Report, write_percentiles};
 use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::summary::{self, Window};
@@ -35,6 +35,11 @@ type Threads<'scope> = Vec<ScopedJoinHandle<'scope, anyhow::Result<Outcome>>>;
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Rooms, interrupted: &Arc<AtomicBool>) -> anyhow::Result<bool> {
     let assertions = assertions::parse(&arguments.common.assertions, ROOMS)?;
+    measure(arguments, interrupted)?.finish(&assertions, arguments.common.json.as_deref())
+}
+
+/// Runs the scenario, and writes nothing but `--hdr`.
+pub fn measure(arguments: &Rooms, interrupted: &AtomicBool) -> anyhow::Result<Report> {
     let target = Target::parse(&arguments.common.url)?;
     let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
     let server = Server { metrics_url, pid: arguments.common.server_pid };
@@ -71,8 +76,7 @@ pub fn run(arguments: &Rooms, interrupted: &Arc<AtomicBool>) -> anyhow::Result<b
     if let Some(path) = &arguments.hdr {
         write_percentiles(&outcome.tally.latency_us, path)?;
     }
-    summary::report(arguments, threads, &server, outcome, &window)
-        .finish(&assertions, arguments.common.json.as_deref())
+    Ok(summary::report(arguments, threads, &server, outcome, &window))
 }
 
 fn spawn<'scope>(
@@ -100,7 +104,7 @@ fn parts(arguments: &Rooms, threads: u32, target: &Target, tokens: &Tokens) -> V
                 rooms * players + slot - own_players
             }
         };
-        let topic_of = |slot: u32| format!("game:load-{seed}-{}", room_of(slot));
+        let topic_of = |slot: u32| arguments.dialect.room_topic("load", seed, room_of(slot));
         let members = Members::new(own_players + stalled, tokens.clone(), topic_of, number_of);
         Part {
             crowd: Plan {

@@ -131,7 +131,8 @@ fn cpu_s_of_stat(stat: &str) -> Option<f64> {
     Some((fields.next()?.ok()? + fields.next()?.ok()?) / USER_HZ)
 }
 
-fn process_rss_bytes(pid: u32) -> Value {
+/// Resident memory of a process of this machine.
+pub fn process_rss_bytes(pid: u32) -> Value {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     rss_bytes_of_status(&status).ok_or_else(|| format!("{path} has no VmRSS in kB"))

@@ -81,11 +81,11 @@ fn figures(dialect: DialectName, stalled: u32, outcome: &Outcome, window: &Windo
     let growth = |name: &str| window.after.growth(&window.before, name);
     let own_cpu_us = window.own_cpu_ns as f64 / 1e3;
     let received = outcome.window;
-    let keyframe_share = if dialect.tells_keyframes() {
-        share(received.keyframes, received.tick_frames)
-    } else {
-        Err(format!("not told in the {} dialect", dialect.as_str()))
+    let told = |tells: bool, value: Value| {
+        if tells { value } else { Err(format!("not told in the {} dialect", dialect.as_str())) }
     };
+    let keyframe_share = told(dialect.tells_keyframes(), share(received.keyframes, received.tick_frames));
+    let refusals = |number: u64| told(dialect.tells_refusals(), count(number));
 
     figures::fill(
         ROOMS,
@@ -113,14 +113,15 @@ fn figures(dialect: DialectName, stalled: u32, outcome: &Outcome, window: &Windo
             ("lateness_max", Ok(lateness.max() as f64)),
             ("window", Ok(window.length_ns as f64 / 1e3)),
             ("frames_received", count(received.frames)),
+            ("positions_received", count(received.positions)),
             ("bytes_received", count(received.bytes)),
             ("frames_per_player_s", Ok(frames / players / seconds)),
             ("bytes_per_player_s", Ok(received.bytes as f64 / players / seconds)),
             ("keyframe_share", keyframe_share),
-            ("rate_limited", count(received.rate_limited)),
-            ("corrections", count(received.corrections)),
-            ("errors", count(received.errors)),
-            ("notices", count(received.notices)),
+            ("rate_limited", refusals(received.rate_limited)),
+            ("corrections", refusals(received.corrections)),
+            ("errors", refusals(received.errors)),
+            ("notices", refusals(received.notices)),
             ("malformed", count(received.malformed)),
             ("positions_unknown", count(outcome.tally.unknown)),
             ("stalled_closed", count(outcome.stalled_closes.total())),
@@ -186,12 +187,19 @@ mod tests {
     fn what_a_dialect_does_not_tell_says_so() {
         let mut outcome = Outcome::default();
         (outcome.window.tick_frames, outcome.window.keyframes) = (4, 1);
-        let keyframe_share = |dialect| {
+        let figure = |dialect, name| {
             let figures = figures(dialect, 0, &outcome, &window(0));
-            figures.into_iter().find(|figure| figure.spec.name == "keyframe_share").unwrap().value
+            figures.into_iter().find(|figure| figure.spec.name == name).unwrap().value
         };
-        assert_eq!(keyframe_share(DialectName::Native), Ok(0.25));
-        assert_eq!(keyframe_share(DialectName::Phoenix), Err("not told in the phoenix dialect".into()));
+        assert_eq!(figure(DialectName::Native, "keyframe_share"), Ok(0.25));
+        assert_eq!(
+            figure(DialectName::Phoenix, "keyframe_share"),
+            Err("not told in the phoenix dialect".into())
+        );
+        assert_eq!(figure(DialectName::Phoenix, "rate_limited"), Ok(0.0));
+        for name in ["keyframe_share", "rate_limited", "corrections", "errors", "notices"] {
+            assert_eq!(figure(DialectName::Raw, name), Err("not told in the raw dialect".into()));
+        }
     }
 
     #[test]

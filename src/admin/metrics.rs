@@ -27,8 +27,8 @@ enum Source {
     Counter(fn(&ShardMetrics) -> &Counter),
     Gauge(fn(&ShardMetrics) -> &Gauge),
     Histogram(fn(&ShardMetrics) -> &DurationHistogram),
-    /// A gauge per state.
-    States(&'static [State]),
+    /// Several gauges, told apart by a label.
+    States(&'static str, &'static [State]),
     /// A counter per variant of a closed set; the labels of the variant at an index.
     Variants(fn(&ShardMetrics) -> &[Counter], fn(usize) -> Labels),
 }
@@ -45,7 +45,7 @@ use Source::{Counter as C, Gauge as G, Histogram as H, States as S, Variants as 
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
-    row("corelay_connections", "Connections by state", S(&[
+    row("corelay_connections", "Connections by state", S("state", &[
         ("upgrading", |m| &m.connections_upgrading), ("open", |m| &m.connections_open), ("closing", |m| &m.connections_closing)])),
     row("corelay_connections_parked", "Open connections that wait on a poll, because they are quiet", G(|m| &m.connections_parked)),
     row("corelay_games", "Games with at least one seat", G(|m| &m.games)),
@@ -89,6 +89,9 @@ const ROWS: &[Row] = &[
     row("corelay_forwards_refused", "Messages between shards that were not taken because too many wait", C(|m| &m.forwards_refused)),
 
     row("corelay_outbox_bytes", "Bytes that wait in reliable lanes, with what each frame costs beyond its own", G(|m| &m.outbox_bytes)),
+    row("corelay_memory_bytes", "User memory by what it is for, counted every 10 s", S("part", &[
+        ("sessions", |m| &m.memory_sessions), ("outboxes", |m| &m.memory_outboxes), ("games", |m| &m.memory_games), ("rooms", |m| &m.memory_rooms),
+        ("presence", |m| &m.memory_presence), ("frames", |m| &m.memory_frames), ("rings", |m| &m.memory_rings), ("mailboxes", |m| &m.memory_mailboxes)])),
     row("corelay_tick_lateness_seconds", "From the time a tick was due to the time it ran", H(|m| &m.tick_lateness)),
     row("corelay_loop_turn_seconds", "Length of a turn of the loop, waiting excluded", H(|m| &m.loop_turn)),
 
@@ -132,7 +135,7 @@ impl RelayCollector {
     fn encode_row(&self, row: &Row, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let metric_type = match row.source {
             C(_) | V(..) => MetricType::Counter,
-            G(_) | S(_) => MetricType::Gauge,
+            G(_) | S(..) => MetricType::Gauge,
             H(_) => MetricType::Histogram,
         };
         let mut encoder = encoder.encode_descriptor(row.name, row.help, None, metric_type)?;
@@ -142,9 +145,9 @@ impl RelayCollector {
                 C(counter) => encode_counter(&mut encoder, &[shard], counter(metrics).value())?,
                 G(gauge) => encode_gauge(&mut encoder, &[shard], gauge(metrics).value())?,
                 H(histogram) => encode_histogram(&mut encoder, &[shard], histogram(metrics))?,
-                S(states) => {
+                S(label, states) => {
                     for (state, gauge) in states {
-                        let labels = [shard.clone(), ("state", (*state).into())];
+                        let labels = [shard.clone(), (label, (*state).into())];
                         encode_gauge(&mut encoder, &labels, gauge(metrics).value())?;
                     }
                 }
@@ -253,6 +256,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::memory::MemoryByPart;
 
     fn exposition(shards: Vec<Arc<ShardMetrics>>) -> String {
         let about = About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 12.5 };
@@ -269,6 +273,7 @@ mod tests {
         let shards: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
         shards[0].connections_open.set(3);
         shards[1].frames_in.add(41);
+        shards[1].set_memory(&MemoryByPart { games: 300, rings: 8, ..MemoryByPart::default() });
         shards[1].closes[CloseReason::Slow.index()].add(2);
         shards[1].refusals[RefusalReason::Origin.index()].increment();
         shards[1].rate_limited[RateClass::Event.index()].add(5);
@@ -279,6 +284,8 @@ mod tests {
             "# TYPE corelay_frames_in counter",
             "corelay_connections{shard=\"0\",state=\"open\"} 3",
             "corelay_frames_in_total{shard=\"0\"} 0",
+            "corelay_memory_bytes{shard=\"1\",part=\"games\"} 300",
+            "corelay_memory_bytes{shard=\"1\",part=\"rings\"} 8",
             "corelay_frames_in_total{shard=\"1\"} 41",
             "corelay_closes_total{shard=\"1\",code=\"1013\",reason=\"slow\"} 2",
             "corelay_refusals_total{shard=\"1\",status=\"403\",reason=\"origin\"} 1",

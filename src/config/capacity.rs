@@ -202,6 +202,7 @@ mod tests {
             (submissions, completions, receive_buffers, letters),
             (SUBMISSION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES, RECEIVE_BUFFERS, MAILBOX_LETTERS_MAX)
         );
+        assert_eq!(Queues::new(32, 2).gather_time, 4 * TURN_GATHER_TIME);
         assert_eq!(Queues::new(SHARDS_MAX, 1).letters, MAILBOX_LETTERS_MIN);
     }
 

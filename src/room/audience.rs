@@ -2,6 +2,7 @@
 //! once for each serializer that is present and goes to each shard once, however many members are there.
 
 use crate::ids::ShardId;
+use crate::memory::Allocated;
 use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::Serializer;
 
@@ -54,6 +55,11 @@ impl Audience {
     /// Shards with members, in order.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> {
         self.shards.iter().map(|(shard, _)| *shard)
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.shards.allocated_bytes()
     }
 
     /// Whether a member speaks `serializer`.

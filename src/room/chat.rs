@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::audience::Audience;
-use super::history::History;
+use super::history::{History, Kept};
 use super::presence::{MemberNumber, Presence, User};
 use super::recovery::{self, CatchUp};
 use super::request::{Departure, Effect, Join, Push, Seen};
@@ -17,6 +17,7 @@ use super::telling::{
 };
 use crate::ids::{Address, StreamPosition, Topic};
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
+use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
 use crate::wire::json::quoted;
@@ -58,6 +59,12 @@ struct ChatMessage {
     payload: Box<str>,
 }
 
+impl Kept for ChatMessage {
+    fn heap_bytes(&self) -> usize {
+        self.user.allocated_bytes() + self.client_id.allocated_bytes() + self.payload.allocated_bytes()
+    }
+}
+
 impl Chat {
     /// An empty room. `epoch` must never have been used; `list_max`: see `Presence`.
     pub fn new(topic: &Topic, epoch: u64, list_max: u32) -> Self {
@@ -84,6 +91,25 @@ impl Chat {
     /// Whether somebody may come back for its messages.
     pub fn has_messages(&self) -> bool {
         self.messages.seq() > 0
+    }
+
+    /// But for its presence; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let names = |member: &Member| member.user.allocated_bytes() + member.name.allocated_bytes();
+        let spoken = self.spoken.iter().map(|(user, times)| user.allocated_bytes() + times.allocated_bytes());
+        self.topic.allocated_bytes()
+            + self.audience.heap_bytes()
+            + self.members.allocated_bytes()
+            + self.members.values().map(names).sum::<usize>()
+            + self.messages.heap_bytes()
+            + self.spoken.allocated_bytes()
+            + spoken.sum::<usize>()
+            + self.typing.allocated_bytes()
+    }
+
+    /// Of its presence; see `memory`.
+    pub fn presence_heap_bytes(&self) -> usize {
+        self.presence.heap_bytes()
     }
 
     /// A channel joins.

@@ -1,10 +1,11 @@
 //! The state of a game as Keyframe and Delta records, split where one message would be too long.
 
-use zerocopy::IntoBytes;
 use zerocopy::big_endian::U32;
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::ids::PlayerId;
 use crate::limits::OUTBOUND_MESSAGE_BYTES_MAX;
+use crate::memory::Allocated;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::native::{DeltaHeader, KeyframeHeader, Object, Position, kind};
@@ -124,12 +125,8 @@ impl Part {
                 .as_bytes(),
             ),
         }
-        for position in contents.positions.by_ref().take(self.positions) {
-            buffer.extend_from_slice(position.as_bytes());
-        }
-        for object in contents.objects.by_ref().take(self.objects) {
-            buffer.extend_from_slice(object.as_bytes());
-        }
+        append(buffer, self.positions, contents.positions.by_ref());
+        append(buffer, self.objects, contents.objects.by_ref());
         for player in contents.gone_players.by_ref().take(self.gone_players) {
             buffer.extend_from_slice(&player.to_be_bytes());
         }
@@ -143,6 +140,23 @@ impl Part {
         let left =
             rest.position_count + rest.objects.len() + rest.gone_players.len() + rest.gone_objects.len();
         left == 0
+    }
+}
+
+/// Appends `count` records. Their place is made block by block, not record by record.
+fn append<'a, R>(buffer: &mut Vec<u8>, count: usize, mut records: impl Iterator<Item = &'a R>)
+where
+    R: IntoBytes + Immutable + 'a,
+{
+    let mut left = count;
+    while left > 0 {
+        let block = left.min(64);
+        let start = buffer.len();
+        buffer.resize(start + block * size_of::<R>(), 0);
+        for (place, record) in buffer[start..].chunks_exact_mut(size_of::<R>()).zip(records.by_ref()) {
+            place.copy_from_slice(record.as_bytes());
+        }
+        left -= block;
     }
 }
 
@@ -219,6 +233,11 @@ impl Positions {
                 Some(&self.by_seat[word * 64 + bit])
             })
         })
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.by_seat.allocated_bytes() + self.moved.allocated_bytes()
     }
 
     /// The tick is over: nothing has moved since.

@@ -16,6 +16,7 @@ use super::request::{Effect, Join, Seen, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
 use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
 use crate::ids::{Address, PlayerId, ShardId, Topic};
+use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::FramePool;
@@ -360,6 +361,17 @@ impl GameChannels {
     /// Who gets the game's broadcasts.
     pub fn audience(&self) -> &Audience {
         &self.audience
+    }
+
+    /// But for presence; see `memory`.
+    pub(super) fn heap_bytes(&self) -> usize {
+        Topic::shared_bytes(&self.topic)
+            + self.text.allocated_bytes()
+            + self.audience.heap_bytes()
+            + self.members.allocated_bytes()
+            + self.stale_shards.allocated_bytes()
+            + self.lost_shards.allocated_bytes()
+            + self.effects.allocated_bytes()
     }
 
     /// When `take_channel_effects` has something to say by itself.

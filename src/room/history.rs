@@ -2,6 +2,14 @@
 
 use std::collections::VecDeque;
 
+use crate::memory::Allocated;
+
+/// What a history keeps.
+pub trait Kept {
+    /// The same as long as it is kept; see `memory`.
+    fn heap_bytes(&self) -> usize;
+}
+
 /// A bounded log of numbered events.
 ///
 /// Invariant: the kept events are `seq - kept.len() + 1 ..= seq`, without a gap.
@@ -10,6 +18,8 @@ pub struct History<T> {
     kept: VecDeque<T>,
     kept_max: usize,
     seq: u64,
+    /// What the kept events own: a walk over all of them would take long.
+    kept_heap_bytes: usize,
 }
 
 /// What a member missed.
@@ -23,10 +33,10 @@ pub enum Missed<I> {
     Ahead,
 }
 
-impl<T> History<T> {
+impl<T: Kept> History<T> {
     /// Keeps the last `kept_max` events.
     pub fn new(kept_max: usize) -> Self {
-        Self { kept: VecDeque::new(), kept_max, seq: 0 }
+        Self { kept: VecDeque::new(), kept_max, seq: 0, kept_heap_bytes: 0 }
     }
 
     /// Number of the last event; 0 before the first.
@@ -37,10 +47,12 @@ impl<T> History<T> {
     /// Takes the next event; `number_it` is given its number.
     pub fn push(&mut self, number_it: impl FnOnce(u64) -> T) -> &T {
         if self.kept.len() == self.kept_max {
-            self.kept.pop_front();
+            self.forget_oldest();
         }
         self.seq += 1;
-        self.kept.push_back(number_it(self.seq));
+        let event = number_it(self.seq);
+        self.kept_heap_bytes += event.heap_bytes();
+        self.kept.push_back(event);
         self.kept.back().expect("it was just pushed")
     }
 
@@ -51,7 +63,14 @@ impl<T> History<T> {
 
     /// Forgets the oldest kept event.
     pub fn forget_oldest(&mut self) -> Option<T> {
-        self.kept.pop_front()
+        let oldest = self.kept.pop_front()?;
+        self.kept_heap_bytes -= oldest.heap_bytes();
+        Some(oldest)
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.kept.allocated_bytes() + self.kept_heap_bytes
     }
 
     /// The kept events, oldest first.
@@ -76,6 +95,12 @@ impl<T> History<T> {
 mod tests {
     use super::*;
 
+    impl Kept for u64 {
+        fn heap_bytes(&self) -> usize {
+            10
+        }
+    }
+
     fn since(history: &History<u64>, seen: u64) -> Missed<Vec<u64>> {
         match history.since(seen) {
             Missed::Replay(events) => Missed::Replay(events.copied().collect()),
@@ -95,5 +120,6 @@ mod tests {
         assert_eq!(since(&history, 2), Missed::Replay(vec![3, 4, 5]));
         assert_eq!(since(&history, 1), Missed::TooOld);
         assert_eq!(since(&history, 6), Missed::Ahead);
+        assert_eq!(history.heap_bytes(), history.kept.capacity() * 8 + 30, "of those that are kept");
     }
 }

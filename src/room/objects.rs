@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::OBJECTS_PER_PLAYER_MAX;
+use crate::memory::Allocated;
 use crate::reasons::ErrorCode;
 use crate::wire::native::Object;
 
@@ -72,6 +73,14 @@ impl Objects {
     /// Objects gone since `settle`, by id.
     pub fn gone(&self) -> impl ExactSizeIterator<Item = u32> {
         self.gone.iter().copied()
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.by_id.allocated_bytes()
+            + self.by_owner.allocated_bytes()
+            + self.changed.allocated_bytes()
+            + self.gone.allocated_bytes()
     }
 
     /// The tick is over: nothing has changed since.

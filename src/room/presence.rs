@@ -15,6 +15,7 @@ use self::changes::{Changes, Listing, Seen};
 pub use self::meta::{Meta, MetaError};
 use self::texts::{Diffs, List, MetaText};
 use crate::limits::{PRESENCE_COUNT_INTERVAL, PRESENCE_WINDOW};
+use crate::memory::{Allocated, COUNTS_BYTES};
 use crate::time::Instant;
 
 /// The status of who says nothing else.
@@ -221,6 +222,19 @@ impl Presence {
         })
     }
 
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let members = self.members.values().map(|member| member.heap_bytes()).sum::<usize>();
+        let users = self.users.keys().map(|user| COUNTS_BYTES + user.len()).sum::<usize>();
+        let changes = match &self.listing {
+            Listing::On(changes) => changes.heap_bytes(),
+            Listing::Off { .. } | Listing::Returning => 0,
+        };
+        let text_bytes = |texts: &Vec<Arc<str>>| texts.iter().map(|text| COUNTS_BYTES + text.len()).sum();
+        let encoded: usize = self.encoded.as_ref().map_or(0, text_bytes);
+        self.members.allocated_bytes() + members + self.users.allocated_bytes() + users + changes + encoded
+    }
+
     /// When `flush` has something to say.
     pub fn due(&self) -> Option<Instant> {
         let window_end = self.window_end?;
@@ -306,6 +320,14 @@ impl Presence {
 }
 
 impl Member {
+    /// Its own place included; its user is counted in `users`.
+    fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.name.allocated_bytes()
+            + self.status.allocated_bytes()
+            + self.fields.allocated_bytes()
+    }
+
     fn text(&self, epoch: u64) -> MetaText<'_> {
         MetaText {
             epoch,

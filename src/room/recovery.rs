@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::history::{History, Missed};
+use super::history::{History, Kept, Missed};
 use crate::ids::StreamPosition;
 use crate::limits::PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX;
 
@@ -17,7 +17,7 @@ pub enum CatchUp {
 
 /// Answers a member of the stream `epoch`. `write` appends a missed event as `{"event":…,"seq":…,"payload":…}`, or nothing
 /// if it was not meant for the member.
-pub fn catch_up<T>(
+pub fn catch_up<T: Kept>(
     history: &History<T>,
     epoch: u64,
     seen: StreamPosition,

@@ -7,6 +7,7 @@ use zerocopy::IntoBytes;
 use super::seats::{SeatIndex, Seats};
 use crate::ids::PlayerId;
 use crate::limits::OUTBOUND_MESSAGE_BYTES_MAX;
+use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::{self, Opcode};
@@ -46,6 +47,11 @@ impl RosterChanges {
     /// Whether nothing happened.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.changes.allocated_bytes() + self.informed.allocated_bytes()
     }
 
     /// The tick is over: everybody has been told.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{Address, ConnId, PlayerId, ResumeToken};
 use crate::limits::{PLAYERS_MAX_MAX, SEAT_BYTES_MAX, USER_ID_BYTES_MAX};
+use crate::memory::Allocated;
 use crate::time::Instant;
 
 /// Place of a seat in its game's arrays. Reused; a `PlayerId` is not.
@@ -239,6 +240,15 @@ impl Seats {
             .iter()
             .enumerate()
             .filter_map(|(index, slot)| Some((SeatIndex(index as u16), slot.seat()?)))
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let names = self.taken().map(|(_, seat)| seat.who.allocated_bytes()).sum::<usize>();
+        self.slots.allocated_bytes()
+            + self.free.allocated_bytes()
+            + self.previous_tokens.allocated_bytes()
+            + names
     }
 
     /// Every seat with a connection, in order of index.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::rate_limit::Bucket;
 use crate::ids::{ChannelNumber, Topic};
 use crate::limits::CHANNELS_PER_CONNECTION_MAX;
+use crate::memory::Allocated;
 use crate::wire::phoenix::{Message, Ref, Serializer};
 
 /// See the module documentation.
@@ -81,6 +82,12 @@ pub struct UnansweredJoin {
     pub reference: Box<str>,
     /// The channel of the same topic that was joined before: it is closed behind the answer (PHOENIX 4 row 5).
     pub replaces: Option<Box<str>>,
+}
+
+impl UnansweredJoin {
+    fn heap_bytes(&self) -> usize {
+        self.join_ref.allocated_bytes() + self.reference.allocated_bytes() + self.replaces.allocated_bytes()
+    }
 }
 
 /// What is to be done with a message. Rows are those of PHOENIX 4.
@@ -238,6 +245,13 @@ impl Channels {
         &self.channels
     }
 
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let names = self.user.allocated_bytes() + self.name.allocated_bytes() + self.token.allocated_bytes();
+        let channels = self.channels.iter().map(Channel::heap_bytes).sum::<usize>();
+        names + self.channels.allocated_bytes() + channels
+    }
+
     /// The channel that messages for `topic` go to: not one that is being left.
     fn current(&self, topic: &str) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.is_current() && channel.is_for(topic))
@@ -257,6 +271,20 @@ impl Channels {
 impl Channel {
     fn is_current(&self) -> bool {
         matches!(self.state, ChannelState::Joining { .. } | ChannelState::Joined)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let state = match &self.state {
+            ChannelState::Joining { join } | ChannelState::Replaced { join } => join.heap_bytes(),
+            ChannelState::Joined => 0,
+            ChannelState::Leaving { reference, join } => {
+                reference.allocated_bytes() + join.as_ref().map_or(0, UnansweredJoin::heap_bytes)
+            }
+        };
+        Topic::shared_bytes(&self.topic)
+            + self.join_ref.allocated_bytes()
+            + self.user.allocated_bytes()
+            + state
     }
 
     /// Whether it is joined to the topic that is written so.

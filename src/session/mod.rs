@@ -9,6 +9,7 @@ use self::channels::Channels;
 use self::liveness::Silence;
 use self::outbox::Outbox;
 use self::rate_limit::RateLimiter;
+use crate::memory::Allocated;
 use crate::reasons::CloseReason;
 use crate::time::Instant;
 use crate::wire::frame::Decoder;
@@ -113,6 +114,12 @@ impl Session {
             expires_at_s: NEVER_EXPIRES,
             channels: None,
         }
+    }
+
+    /// But for the outbox; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let channels = self.channels.as_ref().map_or(0, |channels| channels.heap_bytes());
+        self.decoder.heap_bytes() + self.rates.heap_bytes() + self.channels.allocated_bytes() + channels
     }
 
     /// Whether it is open.

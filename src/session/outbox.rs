@@ -3,6 +3,7 @@
 //! A client that does not read costs only itself: its state frames are skipped, and its reliable lane has a bound.
 
 use crate::limits::{FRAMES_PER_SEND_MAX, GREETINGS_BYTES_MAX, OUTBOX_BURST, OUTBOX_FRAME_BYTES};
+use crate::memory::Allocated;
 use crate::wire::encoded::{Encoded, Frames};
 
 /// See the module documentation. At most one send is in flight; what arrives meanwhile waits.
@@ -46,6 +47,17 @@ impl Lane {
 
     fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(frame) => frame.heap_bytes(),
+            Self::Many(frames) => {
+                let lists = frames.allocated_bytes() + Vec::allocated_bytes(frames);
+                lists + frames.iter().map(Encoded::heap_bytes).sum::<usize>()
+            }
+        }
     }
 }
 
@@ -212,6 +224,11 @@ impl Outbox {
     /// Bytes of the reliable lane that the kernel has not taken, as its bound counts them.
     pub fn reliable_bytes(&self) -> u32 {
         self.lane_bytes + self.in_flight_bytes
+    }
+
+    /// Of what waits; what is in flight is the rim's. See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.lane.heap_bytes() + self.state.as_ref().map_or(0, Encoded::heap_bytes)
     }
 
     /// Enters the list of outboxes to look at; `false`: it is in there already.

@@ -7,6 +7,7 @@ use crate::limits::{
     self, ABUSE_FACTOR, ABUSE_WINDOW, MALFORMED_MAX, MALFORMED_WINDOW, RATE_LIMITED_NOTICE_INTERVAL,
     READING_STOP_MAX,
 };
+use crate::memory::Allocated;
 use crate::reasons::RateClass;
 use crate::time::Instant;
 
@@ -193,6 +194,11 @@ impl RateLimiter {
     /// Counts a malformed record; `true`: there have been too many.
     pub fn malformed(&mut self, now: Instant) -> bool {
         self.offences.get_or_insert_with(Box::default).malformed(now)
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.offences.allocated_bytes()
     }
 
     fn refill(&mut self, rates: &Rates, now: Instant) {

@@ -69,7 +69,10 @@ impl Shard {
         let seat = connection.seat.take();
         let channels = connection.session.channels.take();
         let rates = std::mem::take(&mut connection.session.rates);
-        if connection.session.deadline != Instant::NEVER {
+        if peer == PeerEnd::Done {
+            // Nothing is waited for but our own last frame: then nothing has to be ended before the descriptor is closed.
+            self.outputs.push_back(Output::Pause { conn });
+        } else if connection.session.deadline != Instant::NEVER {
             // It is not read from, for its byte budget; but the peer's end must be seen.
             self.outputs.push_back(Output::Resume { conn });
         }

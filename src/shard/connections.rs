@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::ConnId;
 use crate::limits::CONNECTION_BYTES_MAX;
+use crate::memory::Allocated;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
 
@@ -225,6 +226,14 @@ impl Connections {
     /// Number of connections.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// But for what the connections own; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.is_allocated()).count();
+        chunks * CHUNK_SLOTS * CONNECTION_BYTES
+            + self.chunks.allocated_bytes()
+            + self.with_room.allocated_bytes()
     }
 
     /// The connections in slots from `first` on, at most `count` slots; for walks in parts.

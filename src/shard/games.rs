@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use crate::ids::{PlayerId, TopicName};
+use crate::memory::Allocated;
 use crate::room::game::Game;
 use crate::room::seats::SeatIndex;
 use crate::surplus::{Surplus, is_surplus};
@@ -64,6 +65,25 @@ impl Games {
     pub fn iter(&self) -> impl Iterator<Item = (GameIndex, &Game)> {
         let entries = self.slots.iter().enumerate();
         entries.filter_map(|(slot, entry)| Some((GameIndex(slot as u32), &entry.as_ref()?.game)))
+    }
+
+    /// The games in slots from `first` on, with their slots; for walks in parts.
+    pub fn starting_at(&self, first: usize) -> impl Iterator<Item = (usize, &Game)> {
+        let entries = self.slots.iter().enumerate().skip(first);
+        entries.filter_map(|(slot, entry)| Some((slot, &entry.as_ref()?.game)))
+    }
+
+    /// But for what the games own; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let names = self.by_name.keys().map(TopicName::heap_bytes).sum::<usize>();
+        self.slots.allocated_bytes()
+            + self.len() * size_of::<Entry>()
+            + self.free.allocated_bytes()
+            + self.by_name.allocated_bytes()
+            + names
+            + self.ticks.allocated_bytes()
+            + self.held_seats.allocated_bytes()
+            + self.channels.allocated_bytes()
     }
 
     /// Takes a new game in.

@@ -11,6 +11,7 @@ mod deliveries;
 mod drain;
 mod games;
 mod kick;
+pub mod memory;
 pub mod peer;
 pub mod placement;
 mod play;
@@ -49,6 +50,7 @@ use crate::surplus::Surplus;
 use crate::time::{Instant, Now};
 pub use crate::wire::encoded::Frames;
 use crate::wire::encoded::{Encoded, FramePool};
+use crate::wire::frame::Opcode;
 use crate::wire::token::Verifier;
 
 /// What the rim must do.
@@ -152,6 +154,8 @@ pub struct Shard {
     held_rates: BTreeMap<(GameIndex, SeatIndex), RateLimiter>,
     deadlines: Deadlines,
     pool: FramePool,
+    /// The ping, which is the same for everybody.
+    ping: Encoded,
     outputs: VecDeque<Output>,
     /// Connections with something to send.
     ready: VecDeque<ConnId>,
@@ -183,6 +187,7 @@ impl Shard {
             held_rates: BTreeMap::new(),
             deadlines: Deadlines::default(),
             pool: FramePool::default(),
+            ping: Encoded::message(Opcode::Ping, &[]),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
             overflowed: Vec::new(),

@@ -2,10 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::ids::Topic;
 use crate::limits::{ROOM_LINGER, ROOMS_LINGERING_MAX};
+use crate::memory::Allocated;
 use crate::room::chat::Chat;
 use crate::surplus::Surplus;
 use crate::time::Instant;
@@ -37,6 +39,25 @@ impl Rooms {
     /// The room of `topic`, if there is one.
     pub fn find(&mut self, topic: &Topic) -> Option<&mut Chat> {
         self.by_topic.get_mut(topic).map(|entry| &mut entry.chat)
+    }
+
+    /// The rooms behind that of `topic`, in order of topic; for walks in parts.
+    pub fn after(&self, topic: Option<Arc<Topic>>) -> impl Iterator<Item = (&Arc<Topic>, &Chat)> {
+        let first = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let rooms = self.by_topic.range::<Arc<Topic>, _>((first, Bound::Unbounded));
+        rooms.map(|(topic, entry)| (topic, &entry.chat))
+    }
+
+    /// But for what the rooms own; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let due = self.due.iter().map(|Reverse((_, topic))| topic);
+        let empty = self.empty.iter().map(|(_, topic)| topic);
+        let topics = self.by_topic.keys().chain(due).chain(empty).map(Topic::shared_bytes);
+        self.by_topic.allocated_bytes()
+            + self.len() * size_of::<Entry>()
+            + self.due.allocated_bytes()
+            + self.empty.allocated_bytes()
+            + topics.sum::<usize>()
     }
 
     /// The room of `topic`, made if need be.

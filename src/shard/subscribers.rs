@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::{ChannelNumber, ConnId, Topic};
+use crate::memory::Allocated;
 use crate::surplus::Surplus;
 use crate::wire::phoenix::Serializer;
 
@@ -65,6 +66,12 @@ impl Subscribers {
         let Some(subscribers) = self.0.get(topic) else { return false };
         let place = subscribers.binary_search_by_key(&(conn, channel), Subscriber::key);
         place.is_ok_and(|place| subscribers[place].stale)
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let lists = self.0.values().map(Vec::allocated_bytes).sum::<usize>();
+        self.0.allocated_bytes() + lists + self.0.keys().map(Topic::shared_bytes).sum::<usize>()
     }
 
     /// The topic's subscribers, taken out while they are told something: put them back.

@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::{Output, Shard};
 use crate::ids::ConnId;
+use crate::limits::CHECKS_PER_TURN;
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::session::liveness::{Liveness, Patience, Silence, Step};
 use crate::session::{Dialect, Lifecycle};
@@ -16,16 +17,15 @@ use crate::wire::native::{Notice, kind};
 use crate::wire::upgrade::Refusal;
 
 impl Shard {
-    /// Looks at every connection whose time has come.
+    /// Looks at connections whose time has come, as many as one turn may; the rest stays due.
     pub(super) fn check_connections(&mut self, now: Now) {
-        while let Some((bucket, conns)) = self.deadlines.expire(now.instant) {
-            for conn in conns {
-                let Some(connection) = self.connections.find(conn) else { continue };
-                if connection.check_bucket == bucket {
-                    connection.check_bucket = 0;
-                    self.check(conn, now);
-                    self.schedule_check(conn, now);
-                }
+        for _ in 0..CHECKS_PER_TURN {
+            let Some((bucket, conn)) = self.deadlines.expire(now.instant) else { return };
+            let Some(connection) = self.connections.find(conn) else { continue };
+            if connection.check_bucket == bucket {
+                connection.check_bucket = 0;
+                self.check(conn, now);
+                self.schedule_check(conn, now);
             }
         }
     }
@@ -57,7 +57,7 @@ impl Shard {
                 } else if !paused {
                     match session.silence.step(&patience, now.instant) {
                         Step::Wait => {}
-                        Step::Ping => self.push(conn, Encoded::message(Opcode::Ping, &[])),
+                        Step::Ping => self.push(conn, self.ping.clone()),
                         Step::Warn => self.warn_idle(conn, patience.close_after - patience.warn_after),
                         Step::Close => self.close(conn, CloseReason::Idle, now),
                     }
@@ -85,7 +85,7 @@ impl Shard {
             session.deadline
         };
         if next != Instant::NEVER {
-            // Never in the past: a bucket that is over already would be expired by the loop that is filling it, for ever.
+            // Never in the past: see `Deadlines`.
             self.deadlines.schedule(conn, &mut connection.check_bucket, next.max(now.instant));
         }
     }

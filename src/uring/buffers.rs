@@ -159,6 +159,12 @@ impl Buffers {
         self.with_kernel
     }
 
+    /// User memory, in bytes; see `memory`.
+    pub(super) fn heap_bytes(&self) -> usize {
+        // Of each stride, that is: what is between two buffers in quarantine is never touched.
+        self.owners.len() * (self.bytes as usize + size_of::<Owner>()) + self.ring.bytes
+    }
+
     /// Keeps the memory for ever: the kernel may still write to it.
     pub(super) fn leak(&mut self) {
         self.memory.leaked = true;

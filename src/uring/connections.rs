@@ -156,29 +156,18 @@ impl Loop {
         }
     }
 
-    /// Something has come for a parked connection, or its poll has ended.
-    pub(super) fn polled(&mut self, conn: ConnId, completion: &Completion) {
-        let Some(socket) = self.sockets.find(conn) else {
-            self.metrics.completions_stale.increment();
-            return;
-        };
-        let ended = !completion.more();
-        if ended {
+    /// Something has come for a parked connection.
+    pub(super) fn polled(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.find(conn) {
             socket.flags.lower(Flag::Polling);
             self.metrics.connections_parked.subtract(1);
-        }
-        if completion.error().is_none() {
+            // If it failed, the receive will tell.
             socket.flags.raise(Flag::Readable);
-            let often = socket.flags.has(Flag::Heard) && !socket.flags.has(Flag::Metered);
-            if often && socket.state == State::Open && !socket.flags.raise(Flag::Busy) && !ended {
-                self.driver.ring.cancel(Token::of(Operation::Poll, conn));
+            if socket.flags.has(Flag::Heard) && !socket.flags.has(Flag::Metered) {
+                socket.flags.raise(Flag::Busy);
             }
         }
-        if ended {
-            self.settle(conn);
-        } else if socket.missing().is_some() {
-            self.queue_receive(conn);
-        }
+        self.settle(conn);
     }
 
     /// Ends the receive of a connection that has been silent; its poll follows.
@@ -220,7 +209,6 @@ impl Loop {
                 }
             };
             self.receives_now |= arming == Arming::Now;
-            // What the poll tells from here on may come after this receive has looked.
             socket.flags.lower(Flag::Readable);
             socket.flags.raise(Flag::Receiving);
             self.driver.ring.receive(socket.descriptor, receive, Token::of(Operation::Receive, conn));
@@ -287,10 +275,13 @@ impl Loop {
         socket.flags.raise(Flag::Broken);
         if socket.flags.has(Flag::Ended) {
             // The core has heard of the end, and waits for this send. There is nothing left to wait for.
-            self.begin_to_close(conn);
+            socket.state = State::Closing;
+            if socket.listens() {
+                self.submit_shutdown(conn, ShutdownSides::Both);
+            }
             return;
         }
-        if socket.flags.has(Flag::Receiving) {
+        if socket.listens() {
             self.submit_shutdown(conn, ShutdownSides::Both);
         }
         self.end_of_stream(conn);
@@ -328,25 +319,14 @@ impl Loop {
         );
         match socket.state {
             State::Open => {
-                let moving = socket.flags.has(Flag::Receiving) || socket.send.is_some();
-                self.begin_to_close(conn);
-                if moving {
+                socket.state = State::Closing;
+                if socket.listens() || socket.send.is_some() {
                     self.submit_shutdown(conn, ShutdownSides::Both);
                 }
                 self.close_descriptor_when_settled(conn);
             }
             State::HandingOver | State::GivenUp => socket.state = State::GivenUp,
             State::Free | State::Closing | State::ClosingDescriptor => {}
-        }
-    }
-
-    /// From here on its last completions are waited for.
-    fn begin_to_close(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.find(conn) else { return };
-        socket.state = State::Closing;
-        if socket.flags.has(Flag::Polling) {
-            // A shutdown would not end it: a multishot poll tells of the end, and goes on.
-            self.driver.ring.cancel(Token::of(Operation::Poll, conn));
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) enum Operation {
     Accept,
     /// A receive of a connection, single or multishot.
     Receive,
-    /// The multishot poll of a parked connection.
+    /// The poll of a parked connection.
     Poll,
     /// A send of a connection.
     Send,

@@ -15,6 +15,9 @@ use super::probe::RingError;
 use crate::limits::{COMPLETIONS_PER_TURN, TURN_GATHER_TIME};
 use crate::surplus::Surplus;
 
+/// So few submissions take less time than an enter of their own.
+const SUBMITTED_AT_ONCE: usize = 8;
+
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RingSizes {
@@ -208,11 +211,10 @@ impl Ring {
         unsafe { self.push(entry, token) }
     }
 
-    /// Tells, until it is cancelled, whenever something comes: bytes, the end of the stream, an error. It tells at once if
-    /// something is there already.
+    /// Tells once that something is there, or has come: bytes, the end of the stream, an error.
     pub(super) fn poll(&mut self, descriptor: Descriptor, token: Token) {
         let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
-        let poll = opcode::PollAdd::new(types::Fixed::from(descriptor), events).multi(true);
+        let poll = opcode::PollAdd::new(types::Fixed::from(descriptor), events);
         // SAFETY: it points at nothing.
         unsafe { self.push(poll.build(), token) }
     }
@@ -237,13 +239,6 @@ impl Ring {
         let token = Token { operation: Operation::Cancel, ..target };
         // SAFETY: it points at nothing.
         unsafe { self.push(opcode::AsyncCancel::new(target.encode()).build(), token) }
-    }
-
-    /// Asks for the end of everything on a descriptor.
-    pub(super) fn cancel_all_of(&mut self, descriptor: Descriptor, token: Token) {
-        let all = CancelBuilder::fd(types::Fixed::from(descriptor)).all();
-        // SAFETY: it points at nothing.
-        unsafe { self.push(opcode::AsyncCancel2::new(all).build(), token) }
     }
 
     /// Puts a copy of the descriptor into a free place of another ring's table and tells that ring by `notice`, whose result
@@ -272,6 +267,16 @@ impl Ring {
         unsafe {
             self.push(opcode::MsgRingData::new(types::Fd(target_ring), 0, bell, None).build(), token);
         }
+    }
+
+    /// Submits what is queued, if it is enough to take time.
+    pub(super) fn submit(&mut self) -> Result<(), RingError> {
+        self.flush_backlog();
+        if self.ring.submission().len() < SUBMITTED_AT_ONCE {
+            return Ok(());
+        }
+        self.enters += 1;
+        ignore_temporary(self.ring.submit())
     }
 
     /// Submits what is queued and sleeps until something completes, at most for `timeout`. Completions that come close
@@ -335,7 +340,7 @@ impl Ring {
             let in_flight_before = self.in_flight;
             // Not found, or not done within the step: the next round looks again.
             let _unfinished =
-                self.ring.submitter().register_sync_cancel(Some(STEP.into()), CancelBuilder::any());
+                self.ring.submitter().register_sync_cancel(Some(STEP.into()), CancelBuilder::any().all());
             if self.wait(STEP).is_err() {
                 break;
             }

@@ -6,6 +6,7 @@ use std::ptr::null_mut;
 use io_uring::{opcode, squeue, types};
 
 use super::ring::Descriptor;
+use crate::memory::Allocated;
 use crate::shard::Frames;
 use crate::surplus::{Spares, Surplus, is_surplus};
 use crate::wire::encoded::Encoded;
@@ -102,6 +103,19 @@ impl Sends {
         self.gathers.give_back();
     }
 
+    /// See `memory`.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let in_flight = self.sends.iter().map(|send| {
+            send.frames.as_ref().map_or(0, Frames::heap_bytes)
+                + send.gather.as_ref().map_or(0, |gather| gather.heap_bytes())
+        });
+        self.sends.allocated_bytes()
+            + self.free.allocated_bytes()
+            + self.gathers.allocated_bytes()
+            + in_flight.sum::<usize>()
+            + self.gathers.iter().map(|gather| gather.heap_bytes()).sum::<usize>()
+    }
+
     /// Keeps the memory for ever: the kernel may still read it.
     pub(super) fn leak(&mut self) {
         std::mem::forget(std::mem::take(&mut self.sends));
@@ -142,6 +156,11 @@ impl Send {
 }
 
 impl Gather {
+    /// Its own place included.
+    fn heap_bytes(&self) -> usize {
+        size_of::<Self>() + self.vectors.allocated_bytes()
+    }
+
     /// A header for the bytes of `frames` but the first `skip`.
     fn point_to(&mut self, frames: &[Encoded], mut skip: usize) -> *const libc::msghdr {
         self.vectors.clear();

@@ -3,16 +3,19 @@
 //! How a connection receives:
 //!
 //! * until its request head is read, one receive at a time, so that it can be handed over with nothing in flight;
-//! * then it is *parked*: a multishot poll tells that something has come, and one receive takes it. A poll costs the kernel 256
-//!   bytes, an armed multishot receive 864, and most connections are quiet most of the time;
-//! * one that is heard twice within a sweep is *busy*: a multishot receive saves it the poll's completion for each message.
-//!   After a sweep in silence it is parked again.
+//! * then it is *parked*: a poll tells that something has come, one receive that does not wait takes it, and the next poll is
+//!   armed. A poll costs the kernel 256 bytes, an armed multishot receive 864, and most connections are quiet most of the time;
+//! * one that is heard twice within a sweep is *busy*: a multishot receive saves it the poll for each message. After a sweep in
+//!   silence it is parked again.
 //!
-//! A poll tells of what comes, not of what is there, so `Readable` keeps what it said until a receive has found the end.
+//! The poll tells once. A multishot poll would be armed once for all messages, but it ends by a cancel only, and the kernel looks
+//! for what to cancel in 256 lists: with 16,000 connections that is a walk over 64 of them, and a million that go at once take
+//! minutes. One that tells once ends by a shutdown, or has ended already when the client's close is read.
 
 use super::ring::Descriptor;
 use super::sends::SendId;
 use crate::ids::ConnId;
+use crate::memory::Allocated;
 use crate::surplus::Surplus;
 
 /// Where a connection is in its life.
@@ -68,7 +71,7 @@ pub(super) enum Flag {
     ShutdownAfterSend = 1 << 6,
     /// The sweeper has seen it closing.
     SeenClosing = 1 << 7,
-    /// A multishot poll is in flight.
+    /// A poll is in flight.
     Polling = 1 << 8,
     /// There may be something to receive.
     Readable = 1 << 9,
@@ -94,7 +97,7 @@ pub(super) enum Arming {
     Now,
     /// Receives without end.
     Many,
-    /// A poll without end.
+    /// A poll.
     Poll,
 }
 
@@ -128,21 +131,25 @@ impl Socket {
         flags: Flags(0),
     };
 
+    /// A receive or a poll is in flight.
+    pub(super) fn listens(&self) -> bool {
+        self.flags.has(Flag::Receiving) || self.flags.has(Flag::Polling)
+    }
+
     /// What is missing; `None`: nothing, or the core does not want to receive.
     pub(super) fn missing(&self) -> Option<Arming> {
         let wanted =
             self.state == State::Open && !self.flags.has(Flag::Paused) && !self.flags.has(Flag::Ended);
-        if !wanted || self.flags.has(Flag::Receiving) {
+        let has = |flag| self.flags.has(flag);
+        if !wanted || has(Flag::Receiving) || has(Flag::Polling) {
             return None;
         }
-        let has = |flag| self.flags.has(flag);
-        match (has(Flag::Upgraded), has(Flag::Busy), has(Flag::Readable), has(Flag::Polling)) {
-            (false, _, _, _) => Some(Arming::One),
-            (true, true, _, _) => Some(Arming::Many),
-            (true, false, true, _) => Some(Arming::Now),
-            (true, false, false, false) => Some(Arming::Poll),
-            (true, false, false, true) => None,
-        }
+        Some(match (has(Flag::Upgraded), has(Flag::Busy), has(Flag::Readable)) {
+            (false, _, _) => Arming::One,
+            (true, true, _) => Arming::Many,
+            (true, false, true) => Arming::Now,
+            (true, false, false) => Arming::Poll,
+        })
     }
 }
 
@@ -193,6 +200,11 @@ impl Sockets {
     /// Slots up to the last one in use.
     pub(super) fn len(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// See `memory`.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.sockets.allocated_bytes()
     }
 
     /// The connections of some slots.

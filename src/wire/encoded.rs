@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::frame::{self, Opcode};
 use crate::limits::{FRAMES_POOLED_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
+use crate::memory::{Allocated, COUNTS_BYTES, shared_bytes};
 use crate::surplus::{Spares, Surplus};
 
 /// One or more complete WebSocket messages, as they go to the kernel. A clone shares the bytes; a handle is one word.
@@ -50,6 +51,16 @@ impl Encoded {
     pub fn frames(&self) -> u32 {
         self.0.frames
     }
+
+    /// This holder's part of the shared bytes; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        shared_bytes(&self.0, self.0.bytes.allocated_bytes())
+    }
+
+    /// All of them, for a holder that keeps them longest.
+    pub fn whole_heap_bytes(&self) -> usize {
+        COUNTS_BYTES + size_of::<Message>() + self.0.bytes.allocated_bytes()
+    }
 }
 
 /// What is handed to the kernel at once: nearly always one frame.
@@ -73,6 +84,15 @@ impl Frames {
     /// Bytes of all of them.
     pub fn bytes(&self) -> usize {
         self.as_slice().iter().map(|frame| frame.bytes().len()).sum()
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let list = match self {
+            Self::One(_) => 0,
+            Self::Many(frames) => frames.allocated_bytes(),
+        };
+        list + self.as_slice().iter().map(Encoded::heap_bytes).sum::<usize>()
     }
 }
 
@@ -101,6 +121,12 @@ impl FramePool {
             self.lent.push_back(encoded.clone());
         }
         encoded
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let frames = self.lent.iter().chain(self.free.iter()).map(Encoded::heap_bytes);
+        self.lent.allocated_bytes() + self.free.allocated_bytes() + frames.sum::<usize>()
     }
 
     /// Drops the buffers that no frame has needed since the last call, if they have come back.

@@ -27,6 +27,7 @@ fn the_admin_pages_answer() {
     assert_eq!(relay.metric("corelay_accepts_total", &[]), 1);
     assert!(relay.metric("corelay_loop_turn_seconds_count", &[]) > 0);
     assert!(relay.metric("process_resident_memory_bytes", &[]) > 1 << 20);
+    assert!(relay.metric("corelay_memory_bytes", &["part=\"rings\""]) > 1 << 20, "receive buffers");
     player.leave();
     relay.await_metric("corelay_connections", &[], |connections| connections == 0);
     assert_eq!((relay.metric("corelay_games", &[]), relay.metric("corelay_seats", &[])), (0, 0));

@@ -41,6 +41,50 @@ Examples
   corelay-loadtest million --connections 20000 --url ws://127.0.0.1:4000
 ";
 
+/// What the players do, at any number of them.
+#[derive(Clone, Debug, Args)]
+pub struct Load {
+    /// Players of each game
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    pub players: u32,
+    /// New connections per second
+    #[arg(long, default_value_t = 20_000.0, value_parser = positive)]
+    pub ramp: f64,
+    /// How long everybody is silent
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    pub quiet: Duration,
+    /// How long the active games move
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    pub hold: Duration,
+    /// Games that move: a share of all below 1, or how many
+    #[arg(long, default_value = "0.005", value_parser = active_games)]
+    pub active_games: ActiveGames,
+    /// Moves per second of each player of an active game
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
+    pub hz: f64,
+    /// Decides when they move, and the names of the games
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl Load {
+    /// With so many connections to `relay`.
+    pub fn settings(&self, relay: RelayChoice, connections: u32, tokens: Tokens) -> MillionSettings {
+        MillionSettings {
+            relay,
+            connections,
+            players: self.players,
+            ramp_per_s: self.ramp,
+            quiet: self.quiet,
+            hold: self.hold,
+            active_games: self.active_games,
+            hz: self.hz,
+            seed: self.seed,
+            tokens,
+        }
+    }
+}
+
 /// Arguments of `million`.
 #[derive(Clone, Debug, Args)]
 pub struct Million {
@@ -65,27 +109,9 @@ pub struct Million {
     /// Connections at the top; whole games
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub connections: u32,
-    /// Players of each game
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=20_000))]
-    pub players: u32,
-    /// New connections per second
-    #[arg(long, default_value_t = 20_000.0, value_parser = positive)]
-    pub ramp: f64,
-    /// How long everybody is silent
-    #[arg(long, default_value = "20s", value_parser = duration)]
-    pub quiet: Duration,
-    /// How long the active games move
-    #[arg(long, default_value = "60s", value_parser = duration)]
-    pub hold: Duration,
-    /// Games that move: a share of all below 1, or how many
-    #[arg(long, default_value = "0.005", value_parser = active_games)]
-    pub active_games: ActiveGames,
-    /// Moves per second of each player of an active game
-    #[arg(long, default_value_t = 5.0, value_parser = positive)]
-    pub hz: f64,
-    /// Decides when they move, and the names of the games
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub load: Load,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -105,18 +131,8 @@ impl Million {
             },
             None => RelayChoice::Start(relay_binary(self.relay.as_deref())?),
         };
-        Ok(MillionSettings {
-            relay,
-            connections: self.connections,
-            players: self.players,
-            ramp_per_s: self.ramp,
-            quiet: self.quiet,
-            hold: self.hold,
-            active_games: self.active_games,
-            hz: self.hz,
-            seed: self.seed,
-            tokens: Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?,
-        })
+        let tokens = Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?;
+        Ok(self.load.settings(relay, self.connections, tokens))
     }
 }
 

@@ -10,6 +10,7 @@ use zerocopy::IntoBytes;
 
 use super::*;
 use crate::dialect::{DialectName, Members};
+use crate::handshake::Handshake;
 use crate::tokens::Tokens;
 
 struct Seen(Vec<u32>);

@@ -74,6 +74,7 @@ impl Dialect for Native {
         match tick_frame(record) {
             Some(positions) => {
                 counters.tick_frames += 1;
+                counters.positions += positions.len() as u64;
                 counters.keyframes += u64::from(record[0] == kind::KEYFRAME);
                 tell(News::Positions(positions));
             }

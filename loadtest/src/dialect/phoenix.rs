@@ -57,6 +57,7 @@ impl Phoenix {
             return;
         };
         counters.tick_frames += 1;
+        counters.positions += positions.len() as u64;
         tell(News::Positions(positions));
     }
 

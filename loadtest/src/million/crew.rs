@@ -12,12 +12,14 @@ use crate::schedule::Schedule;
 use crate::told::{Closes, Told};
 use crate::views::Tally;
 
-/// Connections between their start and their Welcome, over all threads: the backlog of one listener would hold them.
-pub const JOINING_MAX: u32 = 4096;
+/// Connections between their start and their Welcome, or between their goodbye and their end, over all threads. The backlog of
+/// one listener holds them, and the mailboxes by which two shards hand connections to each other, 1,024 letters each way; and
+/// what they have in flight is far from `net.ipv4.tcp_mem`: a million goodbyes at once would take a page each.
+pub const MOVING_MAX: u32 = 2048;
 /// Longest wait of a thread: so late it sees what the others were told.
 const WAIT_MAX_NS: u64 = 50_000_000;
 /// Longest wait of a thread of which connections are joining or leaving.
-const WAIT_JOINING_NS: u64 = 1_000_000;
+const WAIT_IN_MOTION_NS: u64 = 1_000_000;
 /// Moves that come due within this time are sent in one batch; so arrivals are seen at most this late, too.
 const BATCH_NS: u64 = 500_000;
 /// Completions after which a wait ends before its time.
@@ -63,8 +65,8 @@ pub struct Shared {
     pub ready: AtomicU32,
     /// Threads whose connections have all joined or failed.
     pub settled: AtomicU32,
-    /// Connections between their start and their Welcome.
-    pub joining: AtomicU32,
+    /// Connections that are joining or leaving.
+    pub in_motion: AtomicU32,
     /// Players that joined.
     pub joined: AtomicU32,
     /// Of these, those that are there.
@@ -177,7 +179,7 @@ struct Member<'a> {
 /// What this thread has added to the shared numbers.
 #[derive(Default)]
 struct Published {
-    joining: u32,
+    in_motion: u32,
     joined: u32,
     open: u32,
     frames: u64,
@@ -236,9 +238,8 @@ impl<'a> Member<'a> {
     fn join(&mut self, now_ns: u64) -> anyhow::Result<Option<u64>> {
         self.crowd.give_up_if_stuck(now_ns)?;
         while self.next_game < self.games && now_ns >= self.due_ns() {
-            let joining = self.shared.joining.load(Relaxed);
-            if joining > 0 && joining + self.players > JOINING_MAX {
-                return Ok(Some(now_ns + WAIT_JOINING_NS));
+            if !self.is_room_for_a_game() {
+                return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
             }
             self.crowd.start(self.players)?;
             self.next_game += 1;
@@ -250,7 +251,7 @@ impl<'a> Member<'a> {
             self.shared.settled.fetch_add(1, Relaxed);
         }
         let due_ns = (self.next_game < self.games).then(|| self.due_ns());
-        let soon_ns = joining.then_some(now_ns + WAIT_JOINING_NS);
+        let soon_ns = joining.then_some(now_ns + WAIT_IN_MOTION_NS);
         Ok([due_ns, soon_ns].into_iter().flatten().min())
     }
 
@@ -275,7 +276,7 @@ impl<'a> Member<'a> {
         Ok(self.moves.next_ns().map(|next_ns| next_ns.max(now_ns + BATCH_NS)))
     }
 
-    /// Says goodbye game by game, at the pace of the ramp.
+    /// Says goodbye game by game, if not too many are leaving. Returns when it is to be called again.
     fn leave(&mut self, now_ns: u64) -> anyhow::Result<Option<u64>> {
         if !self.closing {
             self.closing = true;
@@ -284,16 +285,26 @@ impl<'a> Member<'a> {
             self.at_end.get_or_insert(self.crowd.counters);
         }
         while self.next_game < self.games && now_ns >= self.due_ns() {
+            if !self.is_room_for_a_game() {
+                return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
+            }
             self.next_game += 1;
             if self.crowd.close_next(self.players)? {
                 self.next_game = self.games;
             }
+            self.publish(now_ns);
         }
         if self.next_game == self.games {
             self.goodbye_ns.get_or_insert(now_ns + GOODBYE_NS);
-            return Ok(Some(now_ns + WAIT_JOINING_NS));
+            return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
         }
-        Ok(Some(self.due_ns()))
+        let soon_ns = if self.crowd.leaving() > 0 { now_ns + WAIT_IN_MOTION_NS } else { u64::MAX };
+        Ok(Some(self.due_ns().min(soon_ns)))
+    }
+
+    fn is_room_for_a_game(&self) -> bool {
+        let in_motion = self.shared.in_motion.load(Relaxed);
+        in_motion == 0 || in_motion + self.players <= MOVING_MAX
     }
 
     /// When the next game is meant to join or to leave.
@@ -305,16 +316,16 @@ impl<'a> Member<'a> {
 
     fn publish(&mut self, now_ns: u64) {
         let now = Published {
-            joining: self.crowd.joining(),
+            in_motion: self.crowd.joining() + self.crowd.leaving(),
             joined: self.crowd.joined(),
             open: self.crowd.open(),
             frames: self.crowd.counters.tick_frames,
         };
-        let Published { joining, joined, open, frames } = &self.published;
+        let Published { in_motion, joined, open, frames } = &self.published;
         if now.joined != *joined {
             self.shared.last_join_ns.fetch_max(now_ns, Relaxed);
         }
-        self.shared.joining.fetch_add(now.joining.wrapping_sub(*joining), Relaxed);
+        self.shared.in_motion.fetch_add(now.in_motion.wrapping_sub(*in_motion), Relaxed);
         self.shared.joined.fetch_add(now.joined.wrapping_sub(*joined), Relaxed);
         self.shared.open.fetch_add(now.open.wrapping_sub(*open), Relaxed);
         self.shared.frames.fetch_add(now.frames - frames, Relaxed);

@@ -13,8 +13,9 @@ const CLIENT_BYTES: u64 = 128;
 const RING_BYTES: u64 = 6 << 20;
 /// Connections from one loopback address. Far fewer than it has ports, so that a free one is found at once.
 pub const PER_ADDRESS_MAX: u32 = 10_000;
-/// Of a range of ports so much is used: finding a free one in a full range takes long.
-const PORTS_USED: f64 = 0.75;
+/// Of a range of ports so much is used from each address: the kernel takes the even ones in turn, and looks through all of them
+/// before it takes an odd one.
+const PORTS_USED: f64 = 0.45;
 /// Of connections that are silent, those that are answering a ping at a time.
 const PINGED_SHARE: u64 = 50;
 /// Pages of buffers that a busy connection takes at each end.
@@ -29,6 +30,8 @@ const LOOPBACK_ADDRESSES: u64 = (1 << 24) - 4;
 pub struct Demand {
     /// Connections at the top.
     pub connections: u64,
+    /// Players of each game.
+    pub players: u64,
     /// Of these, between connect and Welcome or moving, at a time.
     pub busy: u64,
     /// Rings here.
@@ -103,7 +106,7 @@ impl Demand {
         let each = relay_bytes + KERNEL_BYTES * self.ends() + CLIENT_BYTES;
         let rings = (self.rings + self.relay_rings.unwrap_or(0)) * RING_BYTES;
         let needed = self.connections * each + rings;
-        let fitting = available.saturating_sub(rings) / each;
+        let fitting = available.saturating_sub(rings) / each / self.players * self.players;
         let relay = if relay_bytes > 0 { format!("relay {relay_bytes} + ") } else { String::new() };
         (needed > available).then(|| Shortage {
             what: "memory",
@@ -152,7 +155,7 @@ impl Demand {
         (needed > available).then(|| Shortage {
             what: "net.ipv4.tcp_mem",
             arithmetic: format!(
-                "({} connections that join or move + {pinged} that answer pings) × {BUSY_PAGES} pages × {} end(s) = {needed} pages of \
+                "({} connections that join, leave or move + {pinged} that answer pings) × {BUSY_PAGES} pages × {} end(s) = {needed} pages of \
                  buffers; under pressure from {available} on",
                 self.busy, self.ends()
             ),
@@ -221,7 +224,14 @@ mod tests {
     use super::*;
 
     fn million() -> Demand {
-        Demand { connections: 1_000_000, busy: 9_000, rings: 50, relay_rings: Some(60), loopback: true }
+        Demand {
+            connections: 1_000_000,
+            players: 50,
+            busy: 9_000,
+            rings: 50,
+            relay_rings: Some(60),
+            loopback: true,
+        }
     }
 
     /// A virtual machine with 2 cores and 24 GiB.
@@ -257,7 +267,7 @@ mod tests {
         );
         assert!(text.contains("9098 MiB") && text.contains("4096 MiB"), "{text}");
         // (4096 − 660) MiB / 8848 bytes
-        assert!(text.contains("--connections 407203 fits"), "{text}");
+        assert!(text.contains("--connections 407200 fits"), "{text}");
         let elsewhere = Demand { relay_rings: None, loopback: false, connections: 20_000, ..million() };
         let text = shortage(elsewhere, &Supply { memory_bytes: Some(100 << 20), ..machine() });
         assert!(text.contains("(kernel 4200 × 1 end(s) + client 128)"), "{text}");
@@ -270,14 +280,17 @@ mod tests {
         assert!(text.contains("28232 connections") && text.contains("64512"), "{text}");
         assert_eq!(million().per_address(&machine()), 10_000);
         let narrow = Supply { ports: Some((40_000, 40_099)), ..machine() };
-        assert_eq!(million().per_address(&narrow), 75);
+        assert_eq!(million().per_address(&narrow), 45);
         assert_eq!(million().shortages(&narrow), []);
     }
 
     #[test]
     fn the_kernels_tables_are_told_with_their_remedy() {
         let text = shortage(million(), &Supply { tcp_pages: Some(20_000), ..machine() });
-        assert!(text.contains("(9000 connections that join or move + 20000 that answer pings)"), "{text}");
+        assert!(
+            text.contains("(9000 connections that join, leave or move + 20000 that answer pings)"),
+            "{text}"
+        );
         assert!(text.contains("= 116000 pages") && text.contains("tcp_mem='116000 174000 232000'"), "{text}");
         let text = shortage(million(), &Supply { files: Some(1_000_000), ..machine() });
         assert!(text.contains("2004096 open files") && text.contains("fs.file-max=4008192"), "{text}");

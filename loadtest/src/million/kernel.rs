@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::read_to_string;
+use std::time::Duration;
 
+use crate::clock;
 use crate::figures::Value;
 
 const PAGE_BYTES: f64 = 4096.0;
@@ -28,6 +30,14 @@ const TIME_WAIT: &str = "tw_sock_TCP";
 const OTHERS: &str = "(not counted: other caches)";
 /// Caches that are named; smaller ones are summed up.
 const CACHES_NAMED: usize = 12;
+
+/// How long the kernel may take to give back what ended connections had.
+const GIVE_BACK_NS: u64 = 15_000_000_000;
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
+/// Caches that shrink by less than this share in an interval have settled.
+const SETTLED_SHARE: f64 = 0.001;
+/// Sockets that others on this machine may have opened meanwhile.
+const OTHERS_SOCKETS: f64 = 100.0;
 
 /// The kernel's memory at one moment.
 #[derive(Clone, Debug)]
@@ -64,13 +74,35 @@ impl Kernel {
         Self { caches: caches(), sockstat: sockstat() }
     }
 
+    /// Reads it when the caches have stopped shrinking and, if there is a `before`, the sockets that came after it are gone; or
+    /// after a while.
+    pub fn sample_settled(before: Option<&Self>) -> Self {
+        let in_use = |kernel: &Self| kernel.sockstat.as_ref().map_or(0.0, |stat| stat.in_use);
+        let in_use_before = before.map_or(f64::INFINITY, in_use);
+        let deadline_ns = clock::now_ns() + GIVE_BACK_NS;
+        let mut last = Self::sample();
+        loop {
+            std::thread::sleep(GIVE_BACK_INTERVAL);
+            let now = Self::sample();
+            let shrinks = match (now.counted_bytes(), last.counted_bytes()) {
+                (Ok(now), Ok(last)) => now < last * (1.0 - SETTLED_SHARE),
+                (Err(_), _) | (_, Err(_)) => false,
+            };
+            last = now;
+            let settled = !shrinks && in_use(&last) <= in_use_before + OTHERS_SOCKETS;
+            if settled || clock::now_ns() > deadline_ns {
+                return last;
+            }
+        }
+    }
+
     /// What has changed since `earlier`.
     pub fn growth(&self, earlier: &Self) -> Result<Growth, String> {
         Ok(growth(earlier.caches.as_ref()?, self.caches.as_ref()?))
     }
 
     /// Bytes of all caches that count.
-    pub fn counted_bytes(&self) -> Value {
+    fn counted_bytes(&self) -> Value {
         let caches = self.caches.as_ref()?;
         Ok(caches.iter().filter(|(name, _)| is_counted(name)).map(|(_, bytes)| bytes).sum())
     }

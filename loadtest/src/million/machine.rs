@@ -1,9 +1,7 @@
-//! The machine of a run: what it is, for whoever compares it with another; and what it has left.
+//! What the machine of a run has left.
 
 use std::fs::read_to_string;
 use std::net::{TcpListener, TcpStream};
-
-use serde_json::{Value as Json, json};
 
 use super::demands::Supply;
 use super::kernel::kilobytes;
@@ -13,24 +11,6 @@ const TRACKING_PROBES: u64 = 8;
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// As wide as a range of ports may be without those below 1024.
 const WIDE_RANGE: &str = "1024\t65535";
-
-/// Processor, cores, memory, kernel.
-pub fn describe() -> Json {
-    let cpus = read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let memory = read_to_string("/proc/meminfo").unwrap_or_default();
-    json!({
-        "cpu": cpu_model(&cpus),
-        "cores": std::thread::available_parallelism().map_or(1, usize::from),
-        "memory_bytes": kilobytes(&memory, "MemTotal:"),
-        "kernel": rustix::system::uname().release().to_string_lossy(),
-    })
-}
-
-fn cpu_model(cpuinfo: &str) -> Option<&str> {
-    // Of x86; ARM tells numbers only.
-    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim())
-}
 
 /// Reads what there is now.
 pub fn supply() -> Supply {
@@ -125,15 +105,6 @@ impl Drop for WidePorts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_machine_has_cores_memory_and_a_kernel() {
-        let machine = describe();
-        assert!(machine["cores"].as_u64().unwrap() >= 1);
-        assert!(machine["memory_bytes"].as_f64().unwrap() > 1e8);
-        assert!(machine["kernel"].as_str().unwrap().contains('.'));
-        assert_eq!(cpu_model("processor : 0\nmodel name\t: Fast CPU @ 3 GHz\n"), Some("Fast CPU @ 3 GHz"));
-    }
 
     #[test]
     fn this_machine_tells_what_it_has_left() {

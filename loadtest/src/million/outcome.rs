@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 
 use super::crew::Tallies;
-use super::kernel::{Growth, Kernel, Sockstat};
+use super::kernel::{Kernel, Sockstat};
 use super::layout::Layout;
 use super::watch::Seen;
 use crate::figures::{self, Figure, MILLION, Value, difference};
@@ -54,6 +54,7 @@ impl Outcome {
                 ("sockstat_mem_bytes", self.sockstat(1).map(|stat| stat.buffer_bytes)),
                 ("idle_cpu_cores", seen.relay_cores[0].clone()),
                 ("hold_cpu_cores", seen.relay_cores[1].clone()),
+                ("client_rss_bytes", seen.client_rss_bytes.clone()),
                 ("client_idle_cpu_cores", seen.client_cores[0].clone()),
                 ("client_cpu_cores", seen.client_cores[1].clone()),
                 ("active_players", count(layout.active_players().into())),
@@ -67,18 +68,14 @@ impl Outcome {
                 ("max", arrived(latency.max() as f64)),
                 ("moves", count(tallies.sends.moves)),
                 ("late_share", share(tallies.sends.late, tallies.sends.moves)),
+                ("lateness_p99", Ok(tallies.sends.lateness_us.value_at_percentile(99.0) as f64)),
                 ("pings", count(tallies.total.pings)),
                 ("malformed", count(tallies.total.malformed)),
-                ("slab_left_bytes", self.kernel_growth(2).map(|growth| growth.bytes)),
+                ("slab_kept_bytes", self.seen.kernel_growth(2).map(|growth| growth.bytes)),
+                ("slab_left_bytes", seen.left.clone().map(|growth| growth.bytes)),
                 ("time_wait", self.sockstat(2).map(|stat| stat.time_wait)),
             ],
         )
-    }
-
-    /// Growth of the slab caches from the start to the top (1) or to the end (2).
-    pub fn kernel_growth(&self, moment: usize) -> Result<Growth, String> {
-        let kernels = &self.seen.kernel;
-        kernels[moment].as_ref().map_err(Clone::clone)?.growth(kernels[0].as_ref()?)
     }
 
     /// As numbers only; an error names what was not measured.
@@ -100,7 +97,11 @@ impl Outcome {
             rss_after_bytes: value("rss_after_bytes")?,
             user_bytes_per_player: value("user_bytes_per_player")?,
             kernel_bytes_per_connection: value("kernel_bytes_per_connection")?,
-            kernel_by_cache: self.kernel_growth(1).map_err(|why| anyhow!("slab caches: {why}"))?.by_cache,
+            kernel_by_cache: self
+                .seen
+                .kernel_growth(1)
+                .map_err(|why| anyhow!("slab caches: {why}"))?
+                .by_cache,
             sockstat_mem_bytes: value("sockstat_mem_bytes")?,
             idle_cpu_cores: value("idle_cpu_cores")?,
             hold_cpu_cores: value("hold_cpu_cores")?,
@@ -134,7 +135,7 @@ impl Outcome {
 
     fn kernel_bytes_per_connection(&self) -> Value {
         let ends = if self.local { 2.0 } else { 1.0 };
-        self.per_player(self.kernel_growth(1)?.bytes / ends)
+        self.per_player(self.seen.kernel_growth(1)?.bytes / ends)
     }
 
     fn sockstat(&self, moment: usize) -> Result<Sockstat, String> {
@@ -165,6 +166,8 @@ mod tests {
         let seen = Seen {
             ramp_s: Ok(0.5),
             rss_bytes: [Ok(10e6), Ok(10.3e6), Err("interrupted".into())],
+            client_rss_bytes: Ok(1e6),
+            left: Err("interrupted".into()),
             kernel: std::array::from_fn(|_| Err("no slab".into())),
             relay_cores: [Ok(0.01), Ok(0.05)],
             client_cores: [Ok(0.0), Ok(0.1)],

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -42,8 +43,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts `binary` with these flags besides its own, and waits until it is ready.
-    pub fn start(binary: &Path, flags: &[String]) -> anyhow::Result<Self> {
+    /// Starts `binary` for `connections`, and waits until it is ready.
+    pub fn start(binary: &Path, connections: u32, interrupted: &AtomicBool) -> anyhow::Result<Self> {
         let name = format!("corelay-million-{}-{}", std::process::id(), clock::now_ns());
         let in_temporary = |extension: &str| std::env::temp_dir().join(&name).with_extension(extension);
         let (log, configuration) = (in_temporary("log"), in_temporary("toml"));
@@ -52,7 +53,7 @@ impl Relay {
         let mut command = Command::new(binary);
         // Ports of the kernel's choice; the line that says "ready" names them.
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"]);
-        command.arg("--config").arg(&configuration).args(flags);
+        command.arg("--connections-max").arg(connections.to_string()).arg("--config").arg(&configuration);
         let output = File::create(&log).with_context(|| log.display().to_string())?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
         let child = in_own_session(&mut command).spawn().with_context(|| {
@@ -61,7 +62,7 @@ impl Relay {
         let child = child.inspect_err(|_| remove(&[&log, &configuration]))?;
         let (url, metrics_url) = (String::new(), String::new());
         let mut relay = Self { child, ended: false, url, metrics_url, shards: None, log, configuration };
-        relay.await_ready()?;
+        relay.await_ready(interrupted)?;
         Ok(relay)
     }
 
@@ -80,6 +81,9 @@ impl Relay {
     /// Where its log is, and the end of it.
     pub fn log_excerpt(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        if text.is_empty() {
+            return "it has logged nothing".to_owned();
+        }
         let lines: Vec<_> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
         let shown: String = last.iter().map(|line| format!("\n  {line}")).collect();
@@ -98,7 +102,7 @@ impl Relay {
         }
     }
 
-    fn await_ready(&mut self) -> anyhow::Result<()> {
+    fn await_ready(&mut self, interrupted: &AtomicBool) -> anyhow::Result<()> {
         let deadline_ns = clock::now_ns() + START_NS;
         loop {
             let text = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -108,6 +112,9 @@ impl Relay {
             }
             if let Some(status) = self.exit() {
                 bail!("the relay ended with {status} before it was ready; {}", self.log_excerpt());
+            }
+            if interrupted.load(Relaxed) {
+                bail!("interrupted before the relay was ready");
             }
             if clock::now_ns() > deadline_ns {
                 bail!("the relay was not ready after {} s; {}", START_NS / 1_000_000_000, self.log_excerpt());
@@ -143,6 +150,9 @@ impl Drop for Relay {
             self.end();
         }
         remove(&[&self.configuration]);
+        if std::fs::metadata(&self.log).is_ok_and(|log| log.len() == 0) {
+            remove(&[&self.log]);
+        }
     }
 }
 
@@ -184,10 +194,11 @@ mod tests {
 
     #[test]
     fn a_relay_that_cannot_start_is_told_with_its_log() {
-        let error = Relay::start(Path::new("/nowhere/corelay"), &[]).err().unwrap();
+        let start = |binary| Relay::start(Path::new(binary), 1_000, &AtomicBool::new(false));
+        let error = start("/nowhere/corelay").err().unwrap();
         assert!(format!("{error:#}").contains("--relay or $CORELAY"), "{error:#}");
         // `false` knows no flags and says nothing.
-        let error = Relay::start(Path::new("/bin/false"), &[]).err().unwrap().to_string();
-        assert!(error.contains("exit status: 1") && error.contains(".log"), "{error}");
+        let error = start("/bin/false").err().unwrap().to_string();
+        assert!(error.contains("exit status: 1") && error.contains("logged nothing"), "{error}");
     }
 }

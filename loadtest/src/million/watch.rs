@@ -9,12 +9,12 @@ use anyhow::bail;
 use indicatif::ProgressBar;
 
 use super::crew::{GRACE_NS, Phase, Shared, Tallies};
-use super::kernel::Kernel;
+use super::kernel::{Growth, Kernel};
 use super::layout::Layout;
 use super::relay::Relay;
 use crate::clock;
 use crate::figures::{Value, difference};
-use crate::server::{Sample, Server};
+use crate::server::{Sample, Server, process_rss_bytes};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// From "all have joined" to the quiet: the last rosters are on their way.
@@ -23,11 +23,8 @@ const SETTLE_NS: u64 = 1_000_000_000;
 const START_DELAY_NS: u64 = 200_000_000;
 /// From the first move to the window.
 const WARM_UP_NS: u64 = 1_000_000_000;
-/// Until all threads have ended after the last goodbye was due.
+/// When nobody has said goodbye or ended for so long, those that are left are dropped.
 const CLOSE_NS: u64 = 10_000_000_000;
-/// How long the kernel may take to give back what ended connections had.
-const GIVE_BACK_NS: u64 = 15_000_000_000;
-const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
 /// Of a relay that is not our own: when so few of those that were there are left, it has died.
 const LEFT_SHARE_MIN: f64 = 0.5;
 
@@ -50,8 +47,13 @@ pub struct Seen {
     pub ramp_s: Value,
     /// Memory of the relay before, with everybody in, and after.
     pub rss_bytes: [Value; 3],
+    /// Memory of this process with everybody in.
+    pub client_rss_bytes: Value,
     /// Slab caches at the same moments.
     pub kernel: [Result<Kernel, String>; 3],
+    /// How much the slab caches have grown from before the relay was started until after it has ended. One that goes on: as at
+    /// the end.
+    pub left: Result<Growth, String>,
     /// Processor time of the relay / time, quiet and in the hold.
     pub relay_cores: [Value; 2],
     /// The same of this process.
@@ -64,6 +66,13 @@ pub struct Seen {
     pub complete: bool,
 }
 
+impl Seen {
+    /// Growth of the slab caches from the start to the top (1) or to the end (2).
+    pub fn kernel_growth(&self, moment: usize) -> Result<Growth, String> {
+        self.kernel[moment].as_ref().map_err(Clone::clone)?.growth(self.kernel[0].as_ref()?)
+    }
+}
+
 /// See the module documentation.
 pub struct Watch<'a> {
     /// What the threads are told.
@@ -74,8 +83,6 @@ pub struct Watch<'a> {
     pub server: &'a Server,
     /// Who is where.
     pub layout: Layout,
-    /// Connections per second.
-    pub ramp_per_s: f64,
     /// Set by a signal.
     pub interrupted: &'a AtomicBool,
     /// Phase, connections, rate.
@@ -98,11 +105,10 @@ impl<'a> Watch<'a> {
         relay: Option<&'a mut Relay>,
         server: &'a Server,
         layout: Layout,
-        ramp_per_s: f64,
         interrupted: &'a AtomicBool,
         bar: &'a ProgressBar,
     ) -> Self {
-        Self { shared, relay, server, layout, ramp_per_s, interrupted, bar, held: 0, held_max: 0 }
+        Self { shared, relay, server, layout, interrupted, bar, held: 0, held_max: 0 }
     }
 
     /// From the first connect to the last goodbye. An error: nothing can be said, or the relay has died.
@@ -112,7 +118,13 @@ impl<'a> Watch<'a> {
         let mut seen = Seen {
             ramp_s: not_yet("anybody had joined"),
             rss_bytes: [relay_before.rss_bytes, not_yet("the top"), not_yet("the end")],
-            kernel: [Ok(kernel_before), Err("interrupted before the top".into()), Err("no end".into())],
+            client_rss_bytes: not_yet("the top"),
+            kernel: [
+                Ok(kernel_before),
+                Err("interrupted before the top".into()),
+                Err("interrupted before the end".into()),
+            ],
+            left: Err("interrupted before the end".into()),
             relay_cores: [not_yet("the end of the quiet"), not_yet("the hold")],
             client_cores: [not_yet("the end of the quiet"), not_yet("the hold")],
             window_s: not_yet("the hold"),
@@ -194,6 +206,7 @@ impl<'a> Watch<'a> {
         let sample = self.server.sample();
         seen.shards = seen.shards.or(sample.shards);
         seen.rss_bytes[1] = sample.rss_bytes;
+        seen.client_rss_bytes = process_rss_bytes(std::process::id());
         seen.kernel[1] = Ok(Kernel::sample());
     }
 
@@ -203,9 +216,12 @@ impl<'a> Watch<'a> {
         let begun_ns = clock::now_ns();
         self.shared.begun_ns.store(begun_ns, Relaxed);
         self.shared.enter(Phase::Close);
-        let pace_ns = (f64::from(self.layout.connections()) / self.ramp_per_s * 1e9) as u64;
-        let deadline_ns = begun_ns + pace_ns + CLOSE_NS;
-        while crew.iter().any(|thread| !thread.is_finished()) && clock::now_ns() < deadline_ns {
+        let (mut last, mut progress_ns) = ((0, 0), begun_ns);
+        while crew.iter().any(|thread| !thread.is_finished()) && clock::now_ns() < progress_ns + CLOSE_NS {
+            let now = (self.shared.open.load(Relaxed), self.shared.in_motion.load(Relaxed));
+            if now != last {
+                (last, progress_ns) = (now, clock::now_ns());
+            }
             self.show();
             std::thread::sleep(LOOK_INTERVAL);
             self.fail_if_dead()?;
@@ -215,23 +231,10 @@ impl<'a> Watch<'a> {
     }
 
     /// Reads memory when the kernel has given back what it had for the connections. All threads have ended.
-    pub fn read_after(&mut self, seen: &mut Seen) {
+    pub fn read_after(&self, seen: &mut Seen) {
         self.bar.set_prefix("after");
-        let in_use = |kernel: &Kernel| kernel.sockstat.as_ref().map_or(0.0, |stat| stat.in_use);
-        let before = seen.kernel[0].as_ref().map_or(0.0, in_use);
-        let deadline_ns = clock::now_ns() + GIVE_BACK_NS;
-        let mut last = Kernel::sample();
-        loop {
-            std::thread::sleep(GIVE_BACK_INTERVAL);
-            let now = Kernel::sample();
-            let shrinks = matches!((now.counted_bytes(), last.counted_bytes()), (Ok(now), Ok(last)) if now < last * 0.999);
-            last = now;
-            let settled = !shrinks && in_use(&last) <= before + f64::from(self.layout.players);
-            if settled || clock::now_ns() > deadline_ns || self.fail_if_dead().is_err() {
-                break;
-            }
-        }
-        seen.kernel[2] = Ok(last);
+        let before = seen.kernel[0].as_ref().ok();
+        seen.kernel[2] = Ok(Kernel::sample_settled(before));
         seen.rss_bytes[2] = self.server.sample().rss_bytes;
     }
 
@@ -282,12 +285,12 @@ impl<'a> Watch<'a> {
     }
 
     fn show(&self) {
-        let (open, joining) = (self.shared.open.load(Relaxed), self.shared.joining.load(Relaxed));
+        let (open, in_motion) = (self.shared.open.load(Relaxed), self.shared.in_motion.load(Relaxed));
         self.bar.set_position(u64::from(open));
         let elapsed_s = clock::now_ns().saturating_sub(self.shared.begun_ns.load(Relaxed)) as f64 / 1e9;
         self.bar.set_message(match self.shared.phase() {
             Phase::Ramp if elapsed_s > 0.0 && elapsed_s < 1e6 => {
-                format!("{joining} joining, {:.0}/s", f64::from(open) / elapsed_s)
+                format!("{in_motion} joining, {:.0}/s", f64::from(open) / elapsed_s)
             }
             Phase::Hold => format!("{} frames", self.shared.frames.load(Relaxed)),
             Phase::Ramp | Phase::Preparing | Phase::Quiet | Phase::Close | Phase::Abort => String::new(),

@@ -8,6 +8,7 @@ mod buffers;
 mod parked;
 mod sends;
 mod sockets;
+mod teardown;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,9 +31,6 @@ pub const SEND_BYTES_MAX: usize = 1084;
 const SUBMISSION_ENTRIES: u32 = 4096;
 /// Completions that are taken in one go: as many sends may be answered before their buffers are free again.
 const BATCH_MAX: usize = 4096;
-/// How long `Drop` waits for the kernel before it gives the memory up.
-const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// See the module documentation. Push operations, `wait`, then take completions until there are none.
 pub struct Ring {
     // Dropped in this order: the kernel must be done with the ring before its memory goes.
@@ -383,26 +381,6 @@ fn received(slot: u32, lent: Option<Lent>, outcome: io::Result<i32>, armed: bool
         },
     };
     Completion::ReceiveEnded(slot, end)
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        self.taken = self.batch.len();
-        let cancel_all = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
-        let mut failed = self.push(cancel_all, user_data(Operation::Other, 0)).is_err();
-        let mut turns = TEARDOWN_TIMEOUT.as_millis() / 10;
-        while self.outstanding > 0 && turns > 0 && !failed {
-            failed = self.wait(self.outstanding, Duration::from_millis(10)).is_err();
-            self.outstanding -= self.batch.iter().filter(|entry| !cqueue::more(entry.flags())).count();
-            self.taken = self.batch.len();
-            turns -= 1;
-        }
-        if self.outstanding > 0 {
-            // The kernel may still use it: better lost than written to after it was freed.
-            self.buffers.leak();
-            std::mem::forget(std::mem::take(&mut self.sends));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,16 @@ impl ParkedSlots {
         }
     }
 
+    /// How many there are.
+    pub(super) fn connections(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Whether the poll of a connection is armed.
+    pub(super) fn is_polling(&self, slot: u32) -> bool {
+        self.slots[slot as usize].polling
+    }
+
     /// Parks a connection on which nothing is armed.
     pub(super) fn park(&mut self, slot: u32) -> Step {
         let parked = &mut self.slots[slot as usize];

@@ -168,3 +168,23 @@ fn a_parked_connection_that_is_reset_fails() {
     let Completion::ReceiveEnded(0, ReceiveEnd::Failed(error)) = next(&mut ring) else { panic!("no end") };
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
+
+#[test]
+fn a_ring_with_many_parked_connections_is_dropped_and_they_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut ring = Ring::new(Size::quiet(300), listener.local_addr().unwrap()).unwrap();
+    let servers = (0..300).map(|slot| {
+        ring.connect(slot, Opening::default()).unwrap();
+        assert!(matches!(next(&mut ring), Completion::Connected(_, Ok(()))));
+        let armed = if slot % 3 == 0 { ring.arm_receive(slot) } else { ring.park(slot) };
+        armed.unwrap();
+        listener.accept().unwrap().0
+    });
+    let servers: Vec<_> = servers.collect();
+    ring.cancel_slots().unwrap();
+    assert_eq!(ring.outstanding, 0, "nothing is left for the cancel that looks through everything");
+    drop(ring);
+    for mut server in servers {
+        assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+    }
+}

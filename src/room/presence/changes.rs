@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::texts::Diffs;
 use super::{Member, MemberNumber, Members};
+use crate::memory::Allocated;
 
 /// What is told of the members.
 #[derive(Debug)]
@@ -62,6 +63,12 @@ impl Listing {
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
         self.joins.is_empty() && self.leaves.is_empty()
+    }
+
+    /// See `memory`.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let metas = self.leaves.values().map(|(_, meta)| meta.allocated_bytes());
+        self.joins.allocated_bytes() + self.leaves.allocated_bytes() + metas.sum::<usize>()
     }
 
     /// The payloads of `presence_diff` that tell them. `members` are as the changes left them.

@@ -4,6 +4,7 @@ use std::str;
 
 use super::header::{self, Header, RECEIVED_HEADER_BYTES_MAX, unmask};
 use super::{Incoming, MessageLimits, Opcode, Violation};
+use crate::memory::Allocated;
 
 /// Puts one connection's frames together into messages.
 ///
@@ -44,6 +45,13 @@ impl Decoder {
                 Progress::Message => return self.partial_mut().deliver().map(Some),
             }
         }
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let Some(partial) = &self.partial else { return 0 };
+        let assemblies = [&partial.data, &partial.control].into_iter().flatten();
+        partial.allocated_bytes() + assemblies.map(|assembly| assembly.bytes.allocated_bytes()).sum::<usize>()
     }
 
     fn release_delivered(&mut self) {

@@ -142,6 +142,7 @@ fn a_connection_is_read_from_the_upgrade_to_the_close_in_any_pieces() {
         frames: 14,
         bytes: bytes.len() as u64,
         tick_frames: 2,
+        positions: 42,
         rate_limited: 1,
         corrections: 1,
         pings: 1,

@@ -1,0 +1,54 @@
+//! Arguments of `scaling`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Load;
+
+pub(super) const HELP: &str = "\
+What is measured
+  The run of 'million', with a relay of its own, once for each number of connections: 1000,
+  10000, 100000, 1000000, as far as --to goes. The result is one HTML page with charts and everything that is needed to repeat
+  it, and a JSON with the same name beside it. The JSON is written anew after each size, so that
+  an interrupted run keeps what it has; Ctrl-C leaves out the size that is being measured.
+
+Figures, as in the table and in --assert; of the largest size where nothing else is said:
+";
+
+pub(super) const EXAMPLE: &str = "
+Examples
+  corelay-loadtest scaling --to 1000000 \\
+      --assert 'flat<=1.5,kernel<=4300,user<=320,p99<=300ms,reach>=0.999,refused==0'
+  corelay-loadtest scaling --sizes 1000,10000 --out small.html
+  corelay-loadtest scaling --from-json corelay-scaling.json --charts docs/scaling   (draws again)
+";
+
+/// Arguments of `scaling`.
+#[derive(Clone, Debug, Args)]
+pub struct Scaling {
+    /// Largest number of connections; the sizes are 1000, 10000, … below it, and this
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub to: u32,
+    /// Numbers of connections, rising, instead of --to
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
+    pub sizes: Vec<u32>,
+    /// The relay to start for each size; default: corelay beside this program, else $CORELAY
+    #[arg(long, value_name = "FILE")]
+    pub relay: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub load: Load,
+    /// The page; the JSON goes beside it [default: corelay-scaling.html; with --from-json, beside that]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write each chart as an SVG too, into this directory
+    #[arg(long, value_name = "DIR")]
+    pub charts: Option<PathBuf>,
+    /// Measure nothing; draw what an earlier run measured
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "sizes"])]
+    pub from_json: Option<PathBuf>,
+    /// Conditions on the result, such as 'flat<=1.5,p99<=300ms' (>= <= < > ==; durations in us, ms, s)
+    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub assertions: String,
+}

@@ -1,0 +1,203 @@
+//! `compare`: the same load against corelay and against other relays in turn, several rounds, each as a ratio of the same round.
+
+mod contender;
+mod process;
+mod result;
+mod table;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use anyhow::{Context, bail};
+
+use crate::assertions;
+use crate::cli::{Common, Compare, Idle, Rooms};
+use crate::figures::{self, Figure, Value};
+use crate::report::Report;
+use crate::{idle, rooms};
+use contender::{Contender, line_up};
+use process::{Running, make_room};
+use result::{Comparison, Measured};
+
+pub use contender::ExtraPeer;
+pub use result::help;
+
+/// Nobody listens on this port: the figures come from `/proc`.
+const NO_METRICS_URL: &str = "http://127.0.0.1:1/metrics";
+/// Members of each room while memory is measured.
+const IDLE_PLAYERS: u32 = 50;
+
+/// Runs the scenario; whether all assertions hold.
+pub fn run(arguments: &Compare, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    let contenders = line_up(arguments)?;
+    // The names are only known now, and live as long as the process.
+    let specs = Box::leak(result::specs(&contenders).into_boxed_slice());
+    let assertions = assertions::parse(&arguments.assertions, specs)?;
+    let rising = arguments.idle.is_sorted_by(|a, b| a < b) && arguments.idle.len() >= 2;
+    if !rising && !arguments.skip_memory {
+        bail!("--idle: at least two rising numbers are needed, as in 1000,8000 (or --skip-memory)");
+    }
+    make_room(most_connections(arguments))?;
+
+    let mut comparison = Comparison::new(&contenders);
+    if cfg!(debug_assertions) {
+        comparison
+            .warnings
+            .push("this is a debug build: its ratios say nothing about release builds".to_owned());
+    }
+    measure_rounds(arguments, &contenders, &mut comparison, interrupted)?;
+    if comparison.rounds.is_empty() {
+        bail!("interrupted before the first round was complete");
+    }
+    if !arguments.skip_memory {
+        measure_memory(arguments, &contenders, &mut comparison, interrupted)?;
+    }
+    comparison.complete = !interrupted.load(Relaxed);
+    table::finish(arguments, &comparison, &comparison.figures(specs), &assertions)
+}
+
+fn most_connections(arguments: &Compare) -> u32 {
+    let idle = arguments.idle.last().copied().filter(|_| !arguments.skip_memory);
+    arguments.rooms.saturating_mul(arguments.players).max(idle.unwrap_or(0))
+}
+
+/// A round that is interrupted is left out.
+fn measure_rounds(
+    arguments: &Compare,
+    contenders: &[Contender],
+    comparison: &mut Comparison,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<()> {
+    for round in 1..=arguments.rounds {
+        let mut measured = Vec::with_capacity(contenders.len());
+        for contender in contenders {
+            let what = format!("round {round} of {}: {}", arguments.rounds, contender.name);
+            let Some(report) = measure(contender, arguments.threads, interrupted, &what, |common| {
+                rooms::measure(&rooms_arguments(arguments, contender, common), interrupted)
+            })?
+            else {
+                return Ok(());
+            };
+            let of_it = Measured::new(&report.figures, contender);
+            tell(&format!("{what}: {of_it}"));
+            comparison.warnings.extend(warnings(&report, &what));
+            measured.push(of_it);
+        }
+        comparison.rounds.push(measured);
+    }
+    Ok(())
+}
+
+/// Once per server: it hardly differs from round to round.
+fn measure_memory(
+    arguments: &Compare,
+    contenders: &[Contender],
+    comparison: &mut Comparison,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<()> {
+    for (index, contender) in contenders.iter().enumerate() {
+        let what = format!("memory: {}", contender.name);
+        if contender.has_no_pid() {
+            comparison.memory[index] = Err(contender::NO_PID.to_owned());
+            continue;
+        }
+        let Some(report) = measure(contender, arguments.threads, interrupted, &what, |common| {
+            idle::measure(&idle_arguments(arguments, contender, common), interrupted)
+        })?
+        else {
+            return Ok(());
+        };
+        let slope = figure(&report.figures, "slope");
+        if let Ok(slope) = &slope {
+            tell(&format!("{what}: {slope:.0} bytes per connection"));
+        }
+        comparison.warnings.extend(warnings(&report, &what));
+        comparison.memory[index] = slope;
+    }
+    Ok(())
+}
+
+/// One run against a server of its own. `None`: interrupted.
+fn measure(
+    contender: &Contender,
+    threads: Option<u32>,
+    interrupted: &AtomicBool,
+    what: &str,
+    run: impl FnOnce(Common) -> anyhow::Result<Report>,
+) -> anyhow::Result<Option<Report>> {
+    if interrupted.load(Relaxed) {
+        return Ok(None);
+    }
+    let running = Running::start(contender, threads).with_context(|| what.to_owned())?;
+    let outcome = run(common(&running));
+    match outcome {
+        _ if interrupted.load(Relaxed) => Ok(None),
+        Ok(report) => Ok(Some(report)),
+        Err(error) => Err(error.context(format!("{what}{}", running.log()))),
+    }
+}
+
+fn common(running: &Running) -> Common {
+    Common {
+        url: running.url.clone(),
+        metrics: Some(NO_METRICS_URL.to_owned()),
+        server_pid: running.pid,
+        token: None,
+        token_key_file: None,
+        json: None,
+        assertions: String::new(),
+    }
+}
+
+fn rooms_arguments(arguments: &Compare, contender: &Contender, common: Common) -> Rooms {
+    Rooms {
+        common,
+        dialect: contender.dialect,
+        ramp: arguments.ramp,
+        rooms: arguments.rooms,
+        players: arguments.players,
+        hz: arguments.hz,
+        duration: arguments.duration,
+        warmup: arguments.warmup,
+        grace: arguments.grace,
+        seed: arguments.seed,
+        threads: arguments.client_threads,
+        stalled: 0,
+        hdr: None,
+    }
+}
+
+fn idle_arguments(arguments: &Compare, contender: &Contender, common: Common) -> Idle {
+    Idle {
+        common,
+        dialect: contender.dialect,
+        ramp: arguments.ramp,
+        topic_prefix: String::new(),
+        connections: arguments.idle.clone(),
+        players: IDLE_PLAYERS,
+        hold: arguments.hold,
+        seed: arguments.seed,
+    }
+}
+
+/// What of a run does not show in the figures.
+fn warnings(report: &Report, what: &str) -> Vec<String> {
+    let failures = report.failures.lines().map(|(text, count)| format!("did not join: {count} × {text}"));
+    let closes = report.closes.lines().map(|(code, why, count)| format!("closed: {count} × {code} {why}"));
+    let refused = figure(&report.figures, "rate_limited").ok().filter(|&refused| refused > 0.0);
+    let refused = refused.map(|refused| format!("the server's limits refused moves ({refused} times told)"));
+    let lines = report.warnings.iter().cloned().chain(failures).chain(closes).chain(refused);
+    lines.map(|line| format!("{what}: {line}")).collect()
+}
+
+/// A figure by its name.
+fn figure(figures: &[Figure], name: &str) -> Value {
+    let found = figures.iter().find(|figure| figure.spec.name == name);
+    found.map_or_else(|| Err(figures::NOT_MEASURED.to_owned()), |figure| figure.value.clone())
+}
+
+/// Tells on standard error how far it is; a comparison takes minutes.
+fn tell(line: &str) {
+    // Whoever has closed it does not want to know.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,88 @@
+//! What the shard's memory is used for.
+
+use std::sync::Arc;
+
+use super::Shard;
+use crate::ids::Topic;
+use crate::memory::{Allocated, MemoryByPart};
+use crate::session::rate_limit::RateLimiter;
+
+/// A count under way, by `Shard::count_memory`. What comes or goes behind it is not counted this time.
+#[derive(Debug, Default)]
+pub struct MemoryCount {
+    counted: MemoryByPart,
+    /// The first slot of connections that is still to come.
+    connection: usize,
+    /// The first slot of games that is still to come.
+    game: usize,
+    /// The last room that is done.
+    room: Option<Arc<Topic>>,
+}
+
+impl Shard {
+    /// User memory of connections, games and rooms.
+    pub fn memory(&self) -> MemoryByPart {
+        let mut count = MemoryCount::default();
+        loop {
+            if let Some(memory) = self.count_memory(&mut count, usize::MAX) {
+                return memory;
+            }
+        }
+    }
+
+    /// Goes on with a count, which is a walk over everything: about `count_max` connections, seats and members of rooms (a
+    /// game or room is not parted). `Some`: it is done, and the next one begins. Allocates nothing.
+    pub fn count_memory(&self, count: &mut MemoryCount, count_max: usize) -> Option<MemoryByPart> {
+        let mut left = count_max;
+        let counted = &mut count.counted;
+        let slots = left.min(self.connections.slots().saturating_sub(count.connection));
+        for (_, connection) in self.connections.in_slots(count.connection, slots) {
+            counted.sessions += connection.session.heap_bytes();
+            counted.outboxes += connection.session.outbox.heap_bytes();
+        }
+        count.connection += slots;
+        left -= slots;
+        for (slot, game) in self.games.starting_at(count.game) {
+            if left == 0 {
+                return None;
+            }
+            left = left.saturating_sub(1 + game.seats().slots());
+            counted.games += game.heap_bytes();
+            counted.presence += game.presence_heap_bytes();
+            count.game = slot + 1;
+        }
+        for (topic, room) in self.rooms.after(count.room.clone()) {
+            if left == 0 {
+                return None;
+            }
+            left = left.saturating_sub(1 + room.audience().len() as usize);
+            counted.rooms += room.heap_bytes();
+            counted.presence += room.presence_heap_bytes();
+            count.room = Some(topic.clone());
+        }
+        if left == 0 {
+            return None;
+        }
+        let MemoryCount { mut counted, .. } = std::mem::take(count);
+        counted.sessions += self.tables_of_sessions();
+        counted.outboxes += self.outputs.allocated_bytes() + self.ready.allocated_bytes();
+        counted.games += self.games.heap_bytes();
+        counted.rooms += self.rooms.heap_bytes();
+        counted.frames = self.pool.heap_bytes() + self.ping.heap_bytes();
+        Some(counted)
+    }
+
+    fn tables_of_sessions(&self) -> usize {
+        let heads = self.heads.values().map(Vec::allocated_bytes).sum::<usize>();
+        let held_rates = self.held_rates.values().map(RateLimiter::heap_bytes).sum::<usize>();
+        self.connections.heap_bytes()
+            + self.heads.allocated_bytes()
+            + heads
+            + self.held_rates.allocated_bytes()
+            + held_rates
+            + self.deadlines.heap_bytes()
+            + self.subscribers.heap_bytes()
+            + self.given_up.allocated_bytes()
+            + self.overflowed.allocated_bytes()
+    }
+}
