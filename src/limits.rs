@@ -218,6 +218,8 @@ pub const MAILBOX_LETTERS_MIN: usize = 16;
 pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;
 /// Members that are given up are not given up again for so long.
 pub const GIVEN_UP_FOR: Duration = Duration::from_secs(1);
+/// Entries that a queue or a table keeps room for, times two to four, when the crowd it was large for has gone.
+pub const ENTRIES_KEPT: usize = 128;
 /// Receive buffers a shard lends to the kernel, and the size of one.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// The same with many shards per CPU.

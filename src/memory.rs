@@ -2,8 +2,7 @@
 //! standard library take, and the sum.
 //!
 //! Counted are capacities, as they were asked of the allocator, which rounds them up. What several hold (`Arc`) counts for
-//! each of them in equal parts, so that a sum over all holders has it once. Tables that are reserved at the start count as
-//! far as they have been used: the rest is not in memory.
+//! each of them in equal parts, so that a sum over all holders has it once.
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;

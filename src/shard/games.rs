@@ -7,6 +7,7 @@ use crate::ids::{PlayerId, TopicName};
 use crate::memory::Allocated;
 use crate::room::game::Game;
 use crate::room::seats::SeatIndex;
+use crate::surplus::{Surplus, is_surplus};
 use crate::time::Instant;
 
 /// Place of a game in its shard's table. Reused, but not while a connection has a seat in the game.
@@ -31,7 +32,8 @@ pub struct HeldSeat {
 pub struct Games {
     /// Boxed: a table of games that grows would leave behind half its size each time.
     slots: Vec<Option<Box<Entry>>>,
-    free: Vec<u32>,
+    /// The lowest is used next, so that the table ends with games, not with free slots.
+    free: BinaryHeap<Reverse<u32>>,
     by_name: BTreeMap<TopicName, GameIndex>,
     ticks: BinaryHeap<Reverse<(Instant, GameIndex)>>,
     held_seats: BinaryHeap<Reverse<HeldSeat>>,
@@ -89,7 +91,7 @@ impl Games {
         let name = game.name().clone();
         let entry = Some(Box::new(Entry { game, tick_at: None, channels_at: None }));
         let index = match self.free.pop() {
-            Some(slot) => {
+            Some(Reverse(slot)) => {
                 self.slots[slot as usize] = entry;
                 GameIndex(slot)
             }
@@ -106,8 +108,23 @@ impl Games {
     pub fn remove(&mut self, index: GameIndex) {
         if let Some(entry) = self.slots[index.0 as usize].take() {
             self.by_name.remove(entry.game.name());
-            self.free.push(index.0);
+            self.free.push(Reverse(index.0));
         }
+    }
+
+    /// Gives back what more games needed.
+    pub fn give_back(&mut self) {
+        let games = self.len();
+        if is_surplus(self.slots.len(), games) {
+            let used = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+            self.slots.truncate(used);
+            self.free.retain(|Reverse(slot)| (*slot as usize) < used);
+        }
+        self.slots.give_back(games);
+        self.free.give_back(games);
+        self.ticks.give_back(games);
+        self.held_seats.give_back(games);
+        self.channels.give_back(games);
     }
 
     /// The game at `index`.

@@ -46,6 +46,7 @@ use crate::room::seats::SeatIndex;
 use crate::session::outbox::Pushed;
 use crate::session::rate_limit::RateLimiter;
 use crate::session::{Dialect, Lifecycle, Session};
+use crate::surplus::Surplus;
 use crate::time::{Instant, Now};
 pub use crate::wire::encoded::Frames;
 use crate::wire::encoded::{Encoded, FramePool};
@@ -298,6 +299,23 @@ impl Shard {
         self.check_connections(now);
         self.go_on_draining(now);
         self.close_overflowed(now);
+    }
+
+    /// Gives back what was reserved for more connections and games than there are. To be called about once a second: it frees
+    /// what was not needed since the last call.
+    pub fn give_back(&mut self) {
+        let connections = self.connections.len();
+        if connections == 0 {
+            // What is left in the buckets is of connections that have gone.
+            self.deadlines = Deadlines::default();
+        }
+        self.connections.give_back();
+        self.outputs.give_back(connections);
+        self.ready.give_back(connections);
+        self.overflowed.give_back(connections);
+        self.games.give_back();
+        self.rooms.give_back();
+        self.pool.give_back();
     }
 
     /// The next thing to do, until `None`.

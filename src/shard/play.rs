@@ -31,6 +31,8 @@ impl Shard {
                 game.confirm_resume(seat.seat);
             }
         }
+        // The decoder is out of the table while its messages are handled: they borrow from it.
+        let mut decoder = std::mem::take(&mut session.decoder);
         let limits = match dialect {
             Dialect::Native | Dialect::Phoenix => {
                 let stop = session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant);
@@ -47,9 +49,6 @@ impl Shard {
                 fragments_max: limits::ECHO_MESSAGE_FRAGMENTS_MAX,
             },
         };
-        // The decoder is out of the table while its messages are handled: they borrow from it.
-        let Some(connection) = self.connections.find(conn) else { return };
-        let mut decoder = std::mem::take(&mut connection.session.decoder);
         loop {
             match decoder.decode(&mut bytes, &limits) {
                 Ok(Some(message)) => {

@@ -9,6 +9,7 @@ use crate::ids::Topic;
 use crate::limits::{ROOM_LINGER, ROOMS_LINGERING_MAX};
 use crate::memory::Allocated;
 use crate::room::chat::Chat;
+use crate::surplus::Surplus;
 use crate::time::Instant;
 
 /// See the module documentation. A room ends a while after its last member has gone: its messages wait for who comes back.
@@ -112,6 +113,11 @@ impl Rooms {
             self.by_topic.remove(topic);
             self.empty.pop_first();
         }
+    }
+
+    /// Gives back what more rooms needed.
+    pub fn give_back(&mut self) {
+        self.due.give_back(self.by_topic.len());
     }
 
     /// Whether a room has members.

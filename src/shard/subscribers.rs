@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::ids::{ChannelNumber, ConnId, Topic};
 use crate::memory::Allocated;
+use crate::surplus::Surplus;
 use crate::wire::phoenix::Serializer;
 
 /// A joined channel of this shard.
@@ -53,6 +54,7 @@ impl Subscribers {
         let Some(subscribers) = self.0.get_mut(topic) else { return };
         if let Ok(place) = subscribers.binary_search_by_key(&(conn, channel), Subscriber::key) {
             subscribers.remove(place);
+            subscribers.give_back(0);
         }
         if subscribers.is_empty() {
             self.0.remove(topic);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::shard::Admission;
+use crate::surplus::Surplus;
 
 /// One table for the process. Locked twice in the life of a connection, and only when a limit is set.
 ///
@@ -34,6 +35,7 @@ impl Addresses {
         *count -= 1;
         if *count == 0 {
             connections.remove(&address);
+            connections.give_back(0);
         }
     }
 

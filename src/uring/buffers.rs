@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
@@ -58,6 +58,8 @@ pub(super) struct Buffers {
     /// Entries ever written to the ring; the kernel knows of them after `publish`.
     tail: u16,
     with_kernel: u16,
+    /// One of them has been written to since the last `give_back`.
+    written: bool,
     quarantine: Option<VecDeque<u16>>,
 }
 
@@ -77,6 +79,7 @@ impl Buffers {
             owners: vec![Owner::Free; usize::from(count)].into(),
             tail: 0,
             with_kernel: 0,
+            written: false,
             quarantine: (protection == Protection::Quarantine).then(VecDeque::new),
         };
         (0..count).for_each(|id| buffers.provide(id));
@@ -101,6 +104,7 @@ impl Buffers {
         assert!(bytes <= self.bytes as usize, "the kernel wrote {bytes} bytes to a buffer of {}", self.bytes);
         *owner = Owner::Core;
         self.with_kernel -= 1;
+        self.written = true;
         // SAFETY: the kernel is done with a buffer once it has named it; `&mut self` keeps others away.
         unsafe { std::slice::from_raw_parts_mut(self.address(id), bytes) }
     }
@@ -134,6 +138,20 @@ impl Buffers {
             AtomicU16::from_ptr(BufRingEntry::tail(first).cast_mut())
         };
         tail.store(self.tail, Ordering::Release);
+    }
+
+    /// Gives back their memory, which comes again as the kernel writes to them; what is in them is lost. To be called when no
+    /// receive is in flight, and no completion that names a buffer is to come.
+    pub(super) fn give_back(&mut self) {
+        if !std::mem::take(&mut self.written) {
+            return;
+        }
+        assert!(self.owners.iter().all(|owner| *owner != Owner::Core), "a buffer is being read");
+        // SAFETY: the whole mapping is this value's own, nobody holds a reference to a buffer, and the kernel, which knows them
+        // by address, finds zeroed pages there.
+        let done =
+            unsafe { madvise(self.memory.start.as_ptr().cast(), self.memory.bytes, Advice::LinuxDontNeed) };
+        debug_assert!(done.is_ok(), "{done:?}");
     }
 
     /// How many the kernel has, those that a completion in flight will name included.
@@ -243,6 +261,19 @@ mod tests {
         buffers.take(3, 10);
         buffers.release(3);
         buffers.release(3);
+    }
+
+    #[test]
+    fn buffers_that_were_given_back_are_empty_and_can_be_used_again() {
+        let mut buffers = buffers(Protection::Unguarded);
+        for byte in [1, 2] {
+            let buffer = buffers.take(3, 4096);
+            assert_eq!(buffer, [0; 4096]);
+            buffer.fill(byte);
+            buffers.release(3);
+            buffers.give_back();
+        }
+        assert_eq!(buffers.with_kernel(), 8);
     }
 
     #[test]

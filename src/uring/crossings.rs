@@ -14,6 +14,7 @@ use super::sockets::State;
 use crate::ids::{ConnId, ShardId};
 use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
+use crate::surplus::Surplus;
 
 /// A connection that leaves: its letter waits, or its descriptor is on the way to another ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,13 @@ impl Crossings {
     pub(super) fn departed(&mut self, conn: ConnId) -> Option<Leaving> {
         let index = self.leaving.iter().position(|leaving| leaving.conn == conn)?;
         Some(self.leaving.swap_remove(index))
+    }
+
+    /// Gives back what more crossings needed.
+    pub(super) fn give_back(&mut self) {
+        self.leaving.give_back(0);
+        self.announced.give_back(0);
+        self.arrived.give_back(0);
     }
 
     /// A letter has come.

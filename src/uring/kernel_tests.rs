@@ -147,7 +147,7 @@ fn a_close_with_a_receive_in_flight_is_noticed_by_nobody_and_its_bytes_still_com
     assert_eq!((own.token.conn(), rig.bytes(&own).as_slice()), (SECOND, &b"own"[..]));
 
     // The generation is what tells them apart.
-    let mut sockets = Sockets::new(8);
+    let mut sockets = Sockets::default();
     sockets.open(SECOND, reused);
     assert!(sockets.find(late.token.conn()).is_none() && sockets.find(own.token.conn()).is_some());
 }

@@ -9,6 +9,7 @@
 
 mod accepting;
 mod addresses;
+mod allocator;
 mod buffers;
 mod clock;
 mod connections;
@@ -145,7 +146,7 @@ impl Loop {
             metrics,
             clock,
             now: clock.now(),
-            sockets: Sockets::new(settings.connections),
+            sockets: Sockets::default(),
             addresses,
             address_by_slot: Vec::new(),
             receives: Vec::new(),

@@ -13,6 +13,7 @@ use super::buffers::GROUP;
 use super::op::{Operation, Token};
 use super::probe::RingError;
 use crate::limits::{COMPLETIONS_PER_TURN, TURN_GATHER_TIME};
+use crate::surplus::Surplus;
 
 /// So few submissions take less time than an enter of their own.
 const SUBMITTED_AT_ONCE: usize = 8;
@@ -318,6 +319,11 @@ impl Ring {
         debug_assert_eq!(foreign, 0, "every user_data is a Token");
         self.busy = !completions.is_empty();
         completions.len() == completions.capacity()
+    }
+
+    /// Gives back what the submissions of more than `connections` needed.
+    pub(super) fn give_back(&mut self, connections: usize) {
+        self.backlog.give_back(connections);
     }
 
     /// Ends everything in flight and waits until it has ended, but no longer than `patience`; throws completions away. True:

@@ -8,6 +8,7 @@ use io_uring::{opcode, squeue, types};
 use super::ring::Descriptor;
 use crate::memory::Allocated;
 use crate::shard::Frames;
+use crate::surplus::{Spares, Surplus, is_surplus};
 use crate::wire::encoded::Encoded;
 
 /// `WAITALL`: the kernel itself continues a send that found the socket's buffer full.
@@ -26,18 +27,14 @@ pub(super) enum Progress {
     Short,
 }
 
-/// The pool. In a steady state no send allocates. It is as large as the most sends that were ever in flight at once: those of
-/// one turn, and of clients that do not read. What only sends of several frames need is kept apart.
+/// The pool. In a steady state no send allocates. It is as large as the most sends that were in flight at once: those of one
+/// turn, and of clients that do not read. What only sends of several frames need is kept apart.
 #[derive(Default)]
 pub(super) struct Sends {
     sends: Vec<Send>,
     free: Vec<SendId>,
-    /// Gathers of sends that are finished.
-    #[allow(
-        clippy::vec_box,
-        reason = "they go back into sends without a move: the kernel is given their addresses"
-    )]
-    gathers: Vec<Box<Gather>>,
+    /// Gathers of sends that are finished. They go back into sends without a move: the kernel is given their addresses.
+    gathers: Spares<Box<Gather>>,
 }
 
 /// Invariant: `sent <= bytes of frames`. The kernel holds addresses of the frames' bytes and of the gather, both of which stay
@@ -64,7 +61,7 @@ impl Sends {
         });
         let gather = match &frames {
             Frames::One(_) => None,
-            Frames::Many(_) => Some(self.gathers.pop().unwrap_or_default()),
+            Frames::Many(_) => Some(self.gathers.take().unwrap_or_default()),
         };
         let send = self.send(id);
         debug_assert!(send.frames.is_none(), "a free send holds no frames");
@@ -90,8 +87,20 @@ impl Sends {
     /// Lets go of the frames after the last completion.
     pub(super) fn finish(&mut self, id: SendId) {
         let send = std::mem::take(self.send(id));
-        self.gathers.extend(send.gather);
+        send.gather.into_iter().for_each(|gather| self.gathers.keep(gather));
         self.free.push(id);
+    }
+
+    /// Gives back what more than `connections` needed, and gathers that no send has needed since the last call.
+    pub(super) fn give_back(&mut self, connections: usize) {
+        if is_surplus(self.sends.len(), connections) {
+            let used = self.sends.iter().rposition(|send| send.frames.is_some()).map_or(0, |last| last + 1);
+            self.sends.truncate(used);
+            self.free.retain(|id| id.index() < used);
+        }
+        self.sends.give_back(connections);
+        self.free.give_back(connections);
+        self.gathers.give_back();
     }
 
     /// See `memory`.
@@ -113,7 +122,13 @@ impl Sends {
     }
 
     fn send(&mut self, id: SendId) -> &mut Send {
-        &mut self.sends[id.0.get() as usize - 1]
+        &mut self.sends[id.index()]
+    }
+}
+
+impl SendId {
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
     }
 }
 
@@ -198,6 +213,23 @@ mod tests {
         assert_eq!(sends.advance(id, 1), Progress::Short);
         assert_eq!(unsent(&mut sends, id), [5, 2], "the first frame is done");
         assert_eq!(sends.advance(id, 7), Progress::Done);
+    }
+
+    #[test]
+    fn a_pool_of_many_sends_shrinks_to_those_in_flight() {
+        let mut sends = Sends::default();
+        let ids: Vec<SendId> = (0..5_000).map(|_| sends.start(frames(&["abc", "de"]))).collect();
+        let (in_flight, finished) = (ids[3], [&ids[..3], &ids[4..]].concat());
+        let sizes = unsent(&mut sends, in_flight);
+        finished.iter().for_each(|id| sends.finish(*id));
+        sends.give_back(2_000);
+        assert_eq!(sends.sends.len(), 5_000, "so many connections may send again");
+        (0..2).for_each(|_| sends.give_back(100));
+        assert_eq!((sends.sends.len(), sends.free.len(), sends.gathers.count()), (4, 3, 0));
+        assert!(sends.sends.capacity() < 1_000 && sends.free.capacity() < 1_000);
+        assert_eq!(unsent(&mut sends, in_flight), sizes);
+        let next: Vec<SendId> = (0..4).map(|_| sends.start(frames(&["x"]))).collect();
+        assert!(next.iter().all(|id| *id != in_flight) && sends.sends.len() == 5);
     }
 
     #[test]

@@ -15,6 +15,8 @@
 use super::ring::Descriptor;
 use super::sends::SendId;
 use crate::ids::ConnId;
+use crate::memory::Allocated;
+use crate::surplus::Surplus;
 
 /// Where a connection is in its life.
 ///
@@ -151,7 +153,9 @@ impl Socket {
     }
 }
 
-/// The table. Its memory is touched as far as slots have ever been used.
+/// The table, up to the last slot in use. Nothing is reserved at the start: what a table that shrinks gives back would be
+/// reserved again, of memory that others have used before.
+#[derive(Default)]
 pub(super) struct Sockets {
     sockets: Vec<Socket>,
 }
@@ -161,11 +165,6 @@ pub const SOCKET_BYTES: usize = size_of::<Socket>();
 const _: () = assert!(SOCKET_BYTES <= crate::limits::SOCKET_BYTES_MAX);
 
 impl Sockets {
-    /// Room for `connections`; more grow it.
-    pub(super) fn new(connections: u32) -> Self {
-        Self { sockets: Vec::with_capacity(connections as usize) }
-    }
-
     /// Gives the slot of `conn` a descriptor.
     pub(super) fn open(&mut self, conn: ConnId, descriptor: Descriptor) {
         let slot = conn.slot as usize;
@@ -188,16 +187,24 @@ impl Sockets {
         let socket = self.find(conn).expect("a connection is released once");
         assert_eq!(socket.in_flight, 0, "a slot with something in flight must not be used again");
         socket.state = State::Free;
+        while self.sockets.last().is_some_and(|last| last.state == State::Free) {
+            self.sockets.pop();
+        }
     }
 
-    /// Slots that have ever been used.
+    /// Gives back what more connections needed.
+    pub(super) fn give_back(&mut self) {
+        self.sockets.give_back(0);
+    }
+
+    /// Slots up to the last one in use.
     pub(super) fn len(&self) -> usize {
         self.sockets.len()
     }
 
     /// See `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.sockets.len() * SOCKET_BYTES
+        self.sockets.allocated_bytes()
     }
 
     /// The connections of some slots.
@@ -214,7 +221,7 @@ mod tests {
 
     #[test]
     fn another_generation_is_another_connection() {
-        let mut sockets = Sockets::new(4);
+        let mut sockets = Sockets::default();
         let (old, new) = (ConnId { slot: 3, generation: 0 }, ConnId { slot: 3, generation: 1 });
         sockets.open(old, Descriptor(7));
         assert!(sockets.find(new).is_none());
@@ -224,6 +231,25 @@ mod tests {
         assert!(sockets.find(old).is_none());
         assert_eq!(sockets.find(new).unwrap().descriptor, Descriptor(8));
         assert_eq!(sockets.range(0..sockets.len()).collect::<Vec<_>>(), [new]);
+    }
+
+    #[test]
+    fn the_table_ends_with_its_last_connection() {
+        let mut sockets = Sockets::default();
+        let conns: Vec<_> = (0..10_000).map(|slot| ConnId { slot, generation: 0 }).collect();
+        conns.iter().for_each(|conn| sockets.open(*conn, Descriptor(0)));
+        let (few, many) = conns.split_at(20);
+        many.iter().for_each(|conn| sockets.release(*conn));
+        assert_eq!(sockets.len(), 20);
+        sockets.give_back();
+        assert!(sockets.sockets.capacity() < 1_000, "{}", sockets.sockets.capacity());
+        few[..19].iter().for_each(|conn| sockets.release(*conn));
+        assert_eq!((sockets.len(), sockets.range(0..20).collect::<Vec<_>>()), (20, vec![few[19]]));
+        assert!(sockets.find(many[0]).is_none(), "beyond the table is nobody");
+        sockets.release(few[19]);
+        assert_eq!(sockets.len(), 0);
+        sockets.open(many[0], Descriptor(1));
+        assert_eq!((sockets.len(), sockets.find(many[0]).is_some()), (21, true));
     }
 
     #[test]
@@ -237,7 +263,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "must not be used again")]
     fn a_slot_with_something_in_flight_is_not_released() {
-        let mut sockets = Sockets::new(1);
+        let mut sockets = Sockets::default();
         let conn = ConnId { slot: 0, generation: 0 };
         sockets.open(conn, Descriptor(0));
         sockets.find(conn).unwrap().in_flight = 1;

@@ -1,13 +1,16 @@
 //! The sweeper goes over all connections: it parks those that are quiet, and finds those that no completion will ever move
-//! again, of which there should be none. It has memory counted, too.
+//! again, of which there should be none. After each round the loop gives back what it no longer needs. It has memory
+//! counted, too.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::Loop;
+use super::allocator;
 use super::op::{Operation, Token};
 use super::sockets::{Flag, State};
 use crate::memory::Allocated;
+use crate::surplus::Surplus;
 
 /// The sweeper goes over all connections this often …
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,13 +27,35 @@ impl Loop {
         if self.now.instant < self.sweep_at {
             return;
         }
-        let slots = self.swept..self.sockets.len().min(self.swept + SWEPT_PER_TURN);
-        self.swept = slots.end;
-        self.sweep_slots(slots);
+        // The table may have become shorter since the last turn.
+        let end = self.sockets.len().min(self.swept + SWEPT_PER_TURN);
+        self.sweep_slots(self.swept..end);
+        self.swept = end;
         if self.swept == self.sockets.len() {
             self.swept = 0;
             self.sweep_at = self.now.instant + SWEEP_INTERVAL;
+            self.give_back();
         }
+    }
+
+    /// Gives back what the shard and its ring have reserved for more connections than there are.
+    fn give_back(&mut self) {
+        self.shard.give_back();
+        self.sockets.give_back();
+        let slots = self.sockets.len();
+        self.address_by_slot.truncate(slots);
+        self.address_by_slot.give_back(0);
+        self.receives.give_back(slots);
+        self.starved.give_back(slots);
+        self.crossings.give_back();
+        self.driver.sends.give_back(slots);
+        self.driver.ring.give_back(slots);
+        self.overflow.iter_mut().for_each(|letters| letters.give_back(0));
+        if slots == 0 {
+            // Nothing is in flight on any connection, so no receive is, and no completion that names a buffer is to come.
+            self.driver.buffers.give_back();
+        }
+        allocator::give_back();
     }
 
     /// Goes on with counting memory, if it is time.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::frame::{self, Opcode};
 use crate::limits::{FRAMES_POOLED_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
 use crate::memory::{Allocated, COUNTS_BYTES, shared_bytes};
+use crate::surplus::{Spares, Surplus};
 
 /// One or more complete WebSocket messages, as they go to the kernel. A clone shares the bytes; a handle is one word.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ pub struct FramePool {
     /// Frames that somebody may still hold, oldest first: they come back in about this order.
     lent: VecDeque<Encoded>,
     /// Frames that nobody else holds.
-    free: Vec<Encoded>,
+    free: Spares<Encoded>,
 }
 
 /// How many of the oldest lent frames are asked, for each new one, whether anybody still holds them.
@@ -111,12 +112,12 @@ const FRAMES_ASKED: usize = 4;
 impl FramePool {
     /// Whole messages, headers included, written by `write`, which returns how many there are.
     pub fn messages(&mut self, write: impl FnOnce(&mut Vec<u8>) -> u32) -> Encoded {
-        self.take_back();
-        let mut encoded = self.free.pop().unwrap_or_else(|| Encoded::raw(Vec::new()));
+        self.take_back(FRAMES_ASKED);
+        let mut encoded = self.free.take().unwrap_or_else(|| Encoded::raw(Vec::new()));
         let message = Arc::get_mut(&mut encoded.0).expect("nobody else holds it");
         message.bytes.clear();
         message.frames = write(&mut message.bytes);
-        if self.lent.len() + self.free.len() < FRAMES_POOLED_MAX {
+        if self.lent.len() + self.free.count() < FRAMES_POOLED_MAX {
             self.lent.push_back(encoded.clone());
         }
         encoded
@@ -124,17 +125,24 @@ impl FramePool {
 
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
-        let frames = self.lent.iter().chain(&self.free).map(Encoded::heap_bytes);
+        let frames = self.lent.iter().chain(self.free.iter()).map(Encoded::heap_bytes);
         self.lent.allocated_bytes() + self.free.allocated_bytes() + frames.sum::<usize>()
     }
 
-    fn take_back(&mut self) {
-        for _ in 0..FRAMES_ASKED.min(self.lent.len()) {
+    /// Drops the buffers that no frame has needed since the last call, if they have come back.
+    pub fn give_back(&mut self) {
+        self.take_back(self.lent.len());
+        self.free.give_back();
+        self.lent.give_back(0);
+    }
+
+    fn take_back(&mut self, asked: usize) {
+        for _ in 0..asked.min(self.lent.len()) {
             let Some(mut oldest) = self.lent.pop_front() else { return };
             match Arc::get_mut(&mut oldest.0) {
                 None => self.lent.push_back(oldest),
                 Some(message) if message.bytes.capacity() <= OUTBOUND_MESSAGE_BYTES_MAX => {
-                    self.free.push(oldest);
+                    self.free.keep(oldest);
                 }
                 // A state of several messages. Kept, a few large games would pin the pool's worth of them for ever.
                 Some(_) => {}
@@ -165,5 +173,19 @@ mod tests {
         let next = message(&mut pool, 9);
         assert_eq!(next.bytes().as_ptr(), address);
         assert_eq!((held.bytes(), next.bytes()), (&[0x82, 1, 7][..], &[0x82, 1, 9][..]));
+    }
+
+    #[test]
+    fn buffers_that_no_frame_needs_are_given_back_but_for_held_ones() {
+        let mut pool = FramePool::default();
+        let held = message(&mut pool, 0);
+        let burst: Vec<Encoded> = (1..100).map(|byte| message(&mut pool, byte)).collect();
+        drop(burst);
+        for _ in 0..3 {
+            pool.give_back();
+            drop([message(&mut pool, 100), message(&mut pool, 101)]);
+        }
+        assert_eq!(pool.lent.len() + pool.free.count(), 3, "two are needed, one is held");
+        assert_eq!(held.bytes(), [0x82, 1, 0]);
     }
 }
