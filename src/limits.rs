@@ -250,9 +250,9 @@ pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 pub const COMPLETIONS_PER_TURN: usize = 512;
 /// … but no longer than this: the price that a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
-/// The same with very many shards per CPU, each of which would otherwise wake for every few messages: with 32 a millisecond cost
-/// twice the CPU per frame.
-pub const TURN_GATHER_TIME_MAX: Duration = Duration::from_millis(8);
+/// With several shards per CPU it is so many times that, so that a CPU wakes as often as with one of them, but no more than this:
+/// with 32 that each woke after a millisecond a frame cost twice the CPU.
+pub const TURN_GATHER_TIME_MAX: Duration = Duration::from_millis(20);
 /// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
 /// completions are looked at, and with them the memory of the pool of sends.
 pub const SENDS_PER_TURN: usize = 1024;

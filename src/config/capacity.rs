@@ -68,8 +68,7 @@ impl Queues {
                 as u16,
             letters: (2 * MAILBOX_LETTERS_MAX / usize::from(shards.max(1)))
                 .clamp(MAILBOX_LETTERS_MIN, MAILBOX_LETTERS_MAX),
-            gather_time: (TURN_GATHER_TIME * shards_per_cpu / 4)
-                .clamp(TURN_GATHER_TIME, TURN_GATHER_TIME_MAX),
+            gather_time: (TURN_GATHER_TIME * shards_per_cpu).min(TURN_GATHER_TIME_MAX),
         }
     }
 }
@@ -188,7 +187,7 @@ mod tests {
         assert_eq!((capacity.connections_per_shard, capacity.table_entries), (19_843, 19_907));
         let Queues { submissions, completions, receive_buffers, letters, gather_time } = capacity.queues;
         assert_eq!((submissions, completions, receive_buffers, letters), (256, 4_096, 32, 32));
-        assert_eq!(gather_time, Duration::from_millis(8));
+        assert_eq!(gather_time, Duration::from_millis(20));
         let roomy = planned(Some(1_000_000), None, 1 << 20).unwrap();
         assert_eq!((roomy.shards, roomy.connections_per_shard), (2, 625_000));
         assert_eq!(roomy.queues, Queues::new(2, 2));
@@ -202,7 +201,7 @@ mod tests {
             (submissions, completions, receive_buffers, letters),
             (SUBMISSION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES, RECEIVE_BUFFERS, MAILBOX_LETTERS_MAX)
         );
-        assert_eq!(Queues::new(32, 2).gather_time, 4 * TURN_GATHER_TIME);
+        assert_eq!(Queues::new(4, 2).gather_time, 2 * TURN_GATHER_TIME);
         assert_eq!(Queues::new(SHARDS_MAX, 1).letters, MAILBOX_LETTERS_MIN);
     }
 

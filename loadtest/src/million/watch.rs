@@ -25,6 +25,10 @@ const START_DELAY_NS: u64 = 200_000_000;
 const WARM_UP_NS: u64 = 1_000_000_000;
 /// When nobody has said goodbye or ended for so long, those that are left are dropped.
 const CLOSE_NS: u64 = 10_000_000_000;
+/// How long the relay may take to give memory back in the end …
+const RSS_GIVE_BACK_NS: u64 = 60_000_000_000;
+/// … and when it has not shrunk by a hundredth for so long, it has.
+const RSS_STILL_S: u32 = 8;
 /// Of a relay that is not our own: when so few of those that were there are left, it has died.
 const LEFT_SHARE_MIN: f64 = 0.5;
 
@@ -235,7 +239,21 @@ impl<'a> Watch<'a> {
         self.bar.set_prefix("after");
         let before = seen.kernel[0].as_ref().ok();
         seen.kernel[2] = Ok(Kernel::sample_settled(before));
-        seen.rss_bytes[2] = self.server.sample().rss_bytes;
+        seen.rss_bytes[2] = self.settled_rss();
+    }
+
+    /// The relay's memory when it has stopped shrinking; or after a while. Its allocator gives pages back second by second.
+    fn settled_rss(&self) -> Value {
+        let deadline_ns = clock::now_ns() + RSS_GIVE_BACK_NS;
+        let mut least = self.server.sample().rss_bytes?;
+        let mut seconds_still = 0;
+        while seconds_still < RSS_STILL_S && clock::now_ns() < deadline_ns {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = self.server.sample().rss_bytes?;
+            seconds_still = if now < 0.99 * least { 0 } else { seconds_still + 1 };
+            least = least.min(now);
+        }
+        Ok(least)
     }
 
     fn sleep(&mut self, crew: &Crew<'_>, length_ns: u64) -> anyhow::Result<Waited> {
