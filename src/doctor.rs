@@ -75,8 +75,12 @@ pub fn examine(machine: &Machine, shards: Option<u16>, connections_max: Option<u
         format!("the default number of shards; with this configuration {shards}"),
     );
     add_uring(&mut report);
-    let by_descriptors = add_descriptors(&mut report, machine, planned.err());
-    let by_memory = add_memory(&mut report, cpus);
+    let (memory_refused, descriptors_refused) = match planned {
+        Err(error @ ConfigError::TooLittleMemory { .. }) => (Some(error), None),
+        planned => (None, planned.err()),
+    };
+    let by_descriptors = add_descriptors(&mut report, machine, descriptors_refused);
+    let by_memory = add_memory(&mut report, cpus, memory_refused);
     add_network(&mut report);
     if report.can_run() {
         let limits = [(by_descriptors, "descriptor tables"), (by_memory, "memory")];
@@ -128,10 +132,7 @@ fn add_descriptors(report: &mut Report, machine: &Machine, refused: Option<Confi
                 grouped(per_shard)
             ),
         ),
-        Some(error) => {
-            let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-            report.add(Verdict::Wrong, "RLIMIT_NOFILE", value, format!("{error}{remedy}"));
-        }
+        Some(error) => report.add(Verdict::Wrong, "RLIMIT_NOFILE", value, with_remedy(&error)),
     }
     report.add_sysctl("fs.nr_open", |_| {
         (
@@ -156,8 +157,13 @@ fn add_descriptors(report: &mut Report, machine: &Machine, refused: Option<Confi
     fitting
 }
 
+fn with_remedy(error: &ConfigError) -> String {
+    let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    format!("{error}{remedy}")
+}
+
 /// Returns the number of connections that fit.
-fn add_memory(report: &mut Report, cpus: usize) -> u64 {
+fn add_memory(report: &mut Report, cpus: usize, refused: Option<ConfigError>) -> u64 {
     let per_connection = CONNECTION_KERNEL_BYTES + IDLE_PLAYER_BYTES_MAX as u64;
     let Some(available) = machine::memory_available() else {
         report.add(Verdict::Note, "memory available", "?", "/proc/meminfo cannot be read");
@@ -168,17 +174,19 @@ fn add_memory(report: &mut Report, cpus: usize) -> u64 {
         * u64::from(RECEIVE_BUFFER_BYTES);
     let fitting = available.saturating_sub(buffers) / per_connection;
     let mib = |bytes: u64| format!("{} MiB", grouped(bytes >> 20));
-    report.add(
-        Verdict::Fine,
-        "memory available",
-        mib(available),
-        format!(
-            "an idle player takes about {} bytes, {IDLE_PLAYER_BYTES_MAX} of them the relay's and the rest the kernel's: \
-             {} connections",
-            grouped(per_connection),
-            grouped(fitting)
+    let (verdict, meaning) = match refused {
+        Some(error) => (Verdict::Wrong, with_remedy(&error)),
+        None => (
+            Verdict::Fine,
+            format!(
+                "an idle player takes about {} bytes, {IDLE_PLAYER_BYTES_MAX} of them the relay's and the rest the kernel's: \
+                 {} connections",
+                grouped(per_connection),
+                grouped(fitting)
+            ),
         ),
-    );
+    };
+    report.add(verdict, "memory available", mib(available), meaning);
     match machine::cgroup_memory_left() {
         Some(left) => report.add(
             Verdict::Note,

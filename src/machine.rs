@@ -21,8 +21,10 @@ pub struct Resources {
     pub cpus: usize,
     /// `RLIMIT_NOFILE`.
     pub descriptors: u64,
-    /// Memory that can still be had, in bytes; `None`: unknown.
+    /// Memory of the machine, or of the control group, in bytes; `None`: unknown.
     pub memory: Option<u64>,
+    /// What of it is free now.
+    pub memory_available: Option<u64>,
 }
 
 impl Machine {
@@ -38,7 +40,12 @@ impl Machine {
 
     /// What decides how many connections fit.
     pub fn resources(&self) -> Resources {
-        Resources { cpus: self.cpus.len(), descriptors: self.descriptors, memory: memory_available() }
+        Resources {
+            cpus: self.cpus.len(),
+            descriptors: self.descriptors,
+            memory: memory_total(),
+            memory_available: memory_available(),
+        }
     }
 }
 
@@ -76,21 +83,32 @@ pub fn sysctl(name: &str) -> Option<String> {
 
 /// Memory that the process can still get, in bytes: what the machine has left, or what its control group has.
 pub fn memory_available() -> Option<u64> {
+    let machine = meminfo("MemAvailable:")?;
+    Some(cgroup_memory_left().map_or(machine, |left| left.min(machine)))
+}
+
+/// Memory of the machine, or of the control group, in bytes, whoever uses it now.
+fn memory_total() -> Option<u64> {
+    let machine = meminfo("MemTotal:")?;
+    Some(cgroup_memory("memory.max").map_or(machine, |limit| limit.min(machine)))
+}
+
+fn meminfo(name: &str) -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let machine: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(cgroup_memory_left().map_or(machine * 1024, |left| left.min(machine * 1024)))
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 /// What the control group (version 2) still allows; `None` without a limit.
 pub fn cgroup_memory_left() -> Option<u64> {
+    Some(cgroup_memory("memory.max")?.saturating_sub(cgroup_memory("memory.current")?))
+}
+
+/// "max" is no number: no limit.
+fn cgroup_memory(file: &str) -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let read = |file: &str| -> Option<u64> {
-        std::fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok()?.trim().parse().ok()
-    };
-    // "max" is no number: no limit.
-    Some(read("memory.max")?.saturating_sub(read("memory.current")?))
+    std::fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

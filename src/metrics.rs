@@ -53,6 +53,27 @@ impl Gauge {
     }
 }
 
+/// A number that several threads change. For what is rare: each change waits for the others' caches.
+#[derive(Debug, Default)]
+pub struct SharedCount(AtomicU64);
+
+impl SharedCount {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// Takes one away.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// Durations in buckets whose bounds double: up to 1 µs, 2 µs, 4 µs … about 17 s, and beyond.
 #[derive(Debug, Default)]
 pub struct DurationHistogram {

@@ -184,9 +184,9 @@ fn strangers_and_impossible_numbers_are_refused_with_a_remedy() {
         code == 2 && error.contains("short.key cannot be used\n  cause: ") && error.contains("32 bytes"),
         "{error}"
     );
-    let (code, error) = folder.failure(&["--connections-max", "100000000", "--shards", "1"]);
+    let (code, error) = folder.failure(&["--connections-max", "1048576", "--shards", "1"]);
     assert!(
-        code == 2 && error.contains("RLIMIT_NOFILE") && error.contains("\n  try: raise the limit"),
+        code == 2 && error.contains("RLIMIT_NOFILE") && error.contains("\n  try: use `--shards "),
         "{error}"
     );
 }

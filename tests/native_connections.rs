@@ -168,6 +168,20 @@ fn too_many_connections_are_refused_before_the_upgrade() {
 }
 
 #[test]
+fn all_shards_together_have_a_bound() {
+    let settings = Settings { shards: 2, connections_max: 2, ..Settings::default() };
+    let mut world = World::new(settings);
+    let clients = [world.join("/play/arena"), world.join("/play/other")];
+    for game in ["arena", "third", "fourth", "fifth"] {
+        let late = world.request(&format!("/play/{game}"));
+        let (status, text) = world.client(late).response();
+        assert!(status == 503 && text.contains("every connection of this relay"), "{status} {text}");
+    }
+    world.send_raw(clients[0], &world::client::close(1000, ""));
+    world.join("/play/third");
+}
+
+#[test]
 fn a_resume_needs_no_free_place() {
     let mut world = World::new(Settings { connections_per_shard_max: 1, ..Settings::default() });
     let ann = world.request("/play/arena");

@@ -1,7 +1,8 @@
 //! How many shards, and how large their tables and queues are: computed from what is asked for and what the machine gives.
 //!
 //! Each shard's ring has a descriptor table of its own, capped at `RLIMIT_NOFILE`; so more shards hold more connections, also
-//! more shards than CPUs. Games fall on shards by hash, so no shard gets exactly its share: each has room for a quarter more.
+//! more shards than CPUs. Games fall on shards by hash, so no shard gets exactly its share: each has room for a quarter more, and
+//! for one large game in any case. What is let in is bounded by the sum of all.
 
 use std::time::Duration;
 
@@ -9,14 +10,16 @@ use super::error::ConfigError;
 use crate::limits::{
     COMPLETION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES_MIN, CONNECTION_KERNEL_BYTES,
     CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_MAX,
-    MAILBOX_LETTERS_MIN, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN, SHARDS_MAX, SUBMISSION_QUEUE_ENTRIES,
-    SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
+    MAILBOX_LETTERS_MIN, PLAYERS_MAX_DEFAULT, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN, SHARDS_MAX,
+    SUBMISSION_QUEUE_ENTRIES, SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
 };
 use crate::machine::Resources;
 
 /// The kernel's own cap on a ring's descriptor table (`IORING_MAX_FIXED_FILES`).
-const TABLE_ENTRIES_MAX: u64 = 1 << 20;
+pub(super) const TABLE_ENTRIES_MAX: u64 = 1 << 20;
 const _: () = assert!(TABLE_ENTRIES_MAX <= CONNECTIONS_PER_SHARD_MAX as u64);
+/// A shard has room for so many connections, if the relay has: a game lives on one.
+const ROOM_FOR_A_GAME: u64 = 4 * PLAYERS_MAX_DEFAULT as u64;
 
 /// What an operator asks for. `None`: not set.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,26 +106,51 @@ pub fn plan(wanted: Wanted, found: Resources) -> Result<Capacity, ConfigError> {
         return Ok(capacity(shards, per_shard_max, per_shard_max * u64::from(shards)));
     };
     let shards_needed = shards_needed(connections_max, per_shard_max);
-    let shards = wanted
-        .shards
-        .or_else(|| shards_needed.map(|needed| needed.max(shards_of_cpus(found.cpus))))
-        .unwrap_or(SHARDS_MAX);
+    let by_itself = shards_needed.map(|needed| needed.max(shards_of_cpus(found.cpus)));
+    let shards = wanted.shards.or(by_itself).unwrap_or(SHARDS_MAX);
     let share = u64::from(connections_max).div_ceil(shards.into());
-    if share > per_shard_max {
+    let per_shard = with_headroom(share, shards);
+    // Whoever names a number of shards gets less headroom where there is less, and is warned.
+    let least = if wanted.shards.is_some() { share } else { per_shard };
+    if least > per_shard_max {
         return Err(ConfigError::TooManyConnections {
             connections_max,
             shards,
-            per_shard: share,
+            per_shard,
             reserve: CONNECTIONS_RESERVE,
-            needed: share + reserve,
+            needed: per_shard + reserve,
             available,
             shards_needed,
         });
     }
     check_memory(connections_max, found.memory)?;
-    // Whoever names a number of shards gets less headroom where there is less.
-    let per_shard = with_headroom(share, shards).min(per_shard_max);
+    let one_large_game = u64::from(connections_max).min(ROOM_FOR_A_GAME);
+    let per_shard = per_shard.max(one_large_game).min(per_shard_max);
     Ok(capacity(shards, per_shard, connections_max.into()))
+}
+
+/// What works and is probably not meant, a line each.
+pub fn warnings(capacity: &Capacity, wanted: Wanted, found: Resources) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(connections_max) = wanted.connections_max else { return warnings };
+    let (share, per_shard) =
+        (u64::from(connections_max).div_ceil(capacity.shards.into()), capacity.connections_per_shard);
+    if u64::from(per_shard) < with_headroom(share, capacity.shards) {
+        warnings.push(format!(
+            "each of {} shards has room for {per_shard} connections, and {connections_max} in all are {share} for each: games fall on \
+             shards by hash, so some may be full early; more --shards or a higher RLIMIT_NOFILE give a quarter more",
+            capacity.shards
+        ));
+    }
+    let needed = memory_of(connections_max);
+    if let Some(available) = found.memory_available.filter(|&available| available < needed) {
+        warnings.push(format!(
+            "connections_max = {connections_max} takes {} MiB of the relay's and the kernel's memory, and {} MiB are free now",
+            needed >> 20,
+            available >> 20
+        ));
+    }
+    warnings
 }
 
 /// The least number of shards that hold so many connections with their headroom; `None`: there are not so many.
@@ -138,9 +166,13 @@ fn with_headroom(share: u64, shards: u16) -> u64 {
     if shards == 1 { share } else { (share * 5).div_ceil(4) }
 }
 
+fn memory_of(connections_max: u32) -> u64 {
+    u64::from(connections_max) * (IDLE_PLAYER_BYTES_MAX as u64 + CONNECTION_KERNEL_BYTES)
+}
+
 fn check_memory(connections_max: u32, memory: Option<u64>) -> Result<(), ConfigError> {
     let (user, kernel) = (IDLE_PLAYER_BYTES_MAX as u64, CONNECTION_KERNEL_BYTES);
-    let needed = u64::from(connections_max) * (user + kernel);
+    let needed = memory_of(connections_max);
     match memory.filter(|&available| available < needed) {
         Some(available) => {
             Err(ConfigError::TooLittleMemory { connections_max, user, kernel, needed, available })
@@ -153,12 +185,16 @@ fn check_memory(connections_max: u32, memory: Option<u64>) -> Result<(), ConfigE
 mod tests {
     use super::*;
 
+    fn found(descriptors: u64, memory: u64) -> Resources {
+        Resources { cpus: 2, descriptors, memory: Some(memory), memory_available: Some(memory) }
+    }
+
     fn planned(
         connections_max: Option<u32>,
         shards: Option<u16>,
         descriptors: u64,
     ) -> Result<Capacity, ConfigError> {
-        plan(Wanted { connections_max, shards }, Resources { cpus: 2, descriptors, memory: Some(1 << 60) })
+        plan(Wanted { connections_max, shards }, found(descriptors, 1 << 60))
     }
 
     #[test]
@@ -174,8 +210,11 @@ mod tests {
 
     #[test]
     fn a_maximum_is_divided_with_a_quarter_more_for_each_and_the_reserve_added() {
-        let capacity = planned(Some(10_001), Some(4), 20_000).unwrap();
-        assert_eq!((capacity.connections_per_shard, capacity.table_entries), (3_127, 3_191));
+        let capacity = planned(Some(20_001), Some(4), 20_000).unwrap();
+        assert_eq!((capacity.connections_per_shard, capacity.table_entries), (6_252, 6_316));
+        let small = planned(Some(1_000), Some(8), 20_000).unwrap();
+        assert_eq!(small.connections_per_shard, 1_000, "all of them in one game");
+        assert_eq!(planned(Some(10_001), Some(8), 20_000).unwrap().connections_per_shard, 4_000);
         let capacity = planned(Some(10_001), Some(1), 20_000).unwrap();
         assert_eq!(capacity.connections_per_shard, 10_001, "one shard gets all of them");
     }
@@ -210,14 +249,21 @@ mod tests {
         let error = planned(Some(50_000), Some(2), 20_000).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "connections_max = 50000 on 2 shard(s) takes 25000 + 64 reserved = 25064 descriptor slots in each \
+            "connections_max = 50000 on 2 shard(s) takes 31250 + 64 reserved = 31314 descriptor slots in each \
              shard's ring, but a ring holds at most 20000 (RLIMIT_NOFILE of this process)"
         );
         let remedy = error.remedy().unwrap();
-        assert!(remedy.contains("ulimit -n 25064") && remedy.contains("--shards 4"), "{remedy}");
-        assert_eq!(planned(Some(50_000), None, 20_000).unwrap().shards, 4);
+        assert!(remedy.contains("ulimit -n 31314") && remedy.contains("--shards 4"), "{remedy}");
+        let alone = planned(Some(50_000), None, 20_000).unwrap();
+        assert_eq!(alone.shards, 4);
+        let wanted = |shards| Wanted { connections_max: Some(50_000), shards };
+        assert_eq!(warnings(&alone, wanted(None), found(20_000, 1 << 60)), [""; 0]);
         let tight = planned(Some(50_000), Some(3), 20_000).unwrap();
         assert_eq!(tight.table_entries, 20_000, "as much headroom as there is");
+        let warned = warnings(&tight, wanted(Some(3)), found(20_000, 1 << 60));
+        assert!(warned.len() == 1 && warned[0].contains("16667 for each"), "{warned:?}");
+        let little = warnings(&alone, wanted(None), found(20_000, 1 << 20));
+        assert!(little.len() == 1 && little[0].contains("1 MiB are free now"), "{little:?}");
     }
 
     #[test]
@@ -231,21 +277,24 @@ mod tests {
 
     #[test]
     fn more_shards_than_allowed_are_not_a_remedy() {
-        for shards in [Some(1), None] {
-            let error = planned(Some(100_000_000), shards, 1_024).unwrap_err();
-            let remedy = error.remedy().unwrap();
-            assert!(!remedy.contains("--shards") && remedy.contains("ulimit -n"), "{remedy}");
+        for (shards, remedy) in [(Some(1), "ask for fewer"), (None, "raise the limit (`ulimit -n 488346`")] {
+            let error = planned(Some(100_000_000), shards, 4_096).unwrap_err();
+            assert!(error.remedy().unwrap().starts_with(remedy), "{:?}", error.remedy());
         }
+        // 256 shards would hold a million, but not with headroom.
+        let error = planned(Some(1_000_000), None, 4_096).unwrap_err();
+        let remedy = error.remedy().unwrap();
+        assert!(remedy.contains("ulimit -n 4948") && !remedy.contains("--shards"), "{remedy}");
     }
 
     #[test]
     fn connections_that_memory_cannot_hold_are_refused_with_the_arithmetic() {
-        let found = Resources { cpus: 2, descriptors: 20_000, memory: Some(2 << 30) };
+        let found = found(20_000, 2 << 30);
         let error = plan(Wanted { connections_max: Some(1_000_000), shards: None }, found).unwrap_err();
         assert_eq!(
             error.to_string(),
             "connections_max = 1000000 takes 1000000 × (320 + 4200) bytes of the relay's and the kernel's memory = 4310 MiB, \
-             but 2048 MiB can be had"
+             and there are 2048 MiB"
         );
         assert!(error.remedy().unwrap().contains("--connections-max 475107"), "{:?}", error.remedy());
         let unknown = Resources { memory: None, ..found };

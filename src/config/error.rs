@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::capacity::TABLE_ENTRIES_MAX;
 use super::secrets::Place;
 use super::source::Origin;
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
@@ -153,7 +154,7 @@ pub enum ConfigError {
     /// The machine has not the memory that so many would take.
     #[error(
         "connections_max = {connections_max} takes {connections_max} × ({user} + {kernel}) bytes of the relay's and the kernel's \
-         memory = {} MiB, but {} MiB can be had", needed >> 20, available >> 20
+         memory = {} MiB, and there are {} MiB", needed >> 20, available >> 20
     )]
     TooLittleMemory {
         /// As configured.
@@ -164,7 +165,7 @@ pub enum ConfigError {
         kernel: u64,
         /// What all of them take, in bytes.
         needed: u64,
-        /// What is there, in bytes.
+        /// What the machine or the control group has, in bytes.
         available: u64,
     },
     /// Not even the reserve fits.
@@ -206,14 +207,17 @@ impl ConfigError {
                 Some("check the path and that the relay's user may read it; `openssl rand -hex 32 > corelay.key` makes one".into())
             }
             Self::TooManyConnections { needed, shards_needed, .. } => {
-                let limit = format!(
-                    "raise the limit (`ulimit -n {needed}`, `LimitNOFILE={needed}` in a systemd unit, \
-                     `--ulimit nofile={needed}` for a container)"
-                );
-                Some(match shards_needed {
-                    Some(shards) => format!("{limit}, or use `--shards {shards}`: every shard has a table of its own"),
-                    None => limit,
-                })
+                // No limit helps beyond what the kernel allows a table.
+                let limit = (*needed <= TABLE_ENTRIES_MAX).then(|| {
+                    format!(
+                        "raise the limit (`ulimit -n {needed}`, `LimitNOFILE={needed}` in a systemd unit, \
+                         `--ulimit nofile={needed}` for a container)"
+                    )
+                });
+                let shards = shards_needed
+                    .map(|shards| format!("use `--shards {shards}`: every shard has a table of its own"));
+                let ways: Vec<String> = limit.into_iter().chain(shards).collect();
+                Some(if ways.is_empty() { "ask for fewer".into() } else { ways.join(", or ") })
             }
             Self::TooLittleMemory { user, kernel, available, .. } => Some(format!(
                 "use `--connections-max {}`, or give the machine (or its control group) more memory",

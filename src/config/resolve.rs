@@ -7,6 +7,7 @@ use super::error::ConfigError;
 use super::keys::Draft;
 use super::{Config, Loaded, secrets};
 use crate::machine::Resources;
+use crate::metrics::SharedCount;
 use crate::shard::settings::Settings;
 use crate::wire::upgrade::UpgradeRules;
 
@@ -25,10 +26,13 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     let development = verifier.is_none();
     let wanted = Wanted { connections_max: draft.connections_max, shards: draft.shards };
     let capacity = capacity::plan(wanted, found)?;
+    warnings.extend(capacity::warnings(&capacity, wanted, found));
     let shards = capacity.shards;
     let settings = Settings {
         shards,
         connections_per_shard_max: capacity.connections_per_shard,
+        connections_max: capacity.connections_max,
+        connections_open: SharedCount::default(),
         upgrade: UpgradeRules {
             allowed_origins: draft.allowed_origins,
             development,
@@ -122,7 +126,7 @@ mod tests {
     fn resolve_text(text: &str) -> Result<Config, ConfigError> {
         let mut loaded = Loaded::default();
         assign_file(&mut loaded.draft, Path::new("corelay.toml"), text).unwrap();
-        loaded.resolve(Resources { cpus: 2, descriptors: 20_000, memory: None })
+        loaded.resolve(Resources { cpus: 2, descriptors: 20_000, memory: None, memory_available: None })
     }
 
     fn key_file(name: &str, content: &[u8]) -> std::path::PathBuf {

@@ -171,6 +171,7 @@ impl Shard {
             }
             Lifecycle::Open(_) => {
                 self.open -= 1;
+                self.settings.connections_open.decrement();
                 self.metrics.connections_open.subtract(1);
                 self.metrics.closes[CloseReason::Lost.index()].increment();
             }

@@ -408,8 +408,17 @@ impl Shard {
         };
         gauge(&before).subtract(1);
         gauge(&connection.session.lifecycle).add(1);
-        self.open += u32::from(connection.session.is_open());
-        self.open -= u32::from(matches!(before, Lifecycle::Open(_)));
+        match (matches!(before, Lifecycle::Open(_)), connection.session.is_open()) {
+            (false, true) => {
+                self.open += 1;
+                self.settings.connections_open.increment();
+            }
+            (true, false) => {
+                self.open -= 1;
+                self.settings.connections_open.decrement();
+            }
+            (true, true) | (false, false) => {}
+        }
     }
 
     fn close_overflowed(&mut self, now: Now) {

@@ -118,10 +118,9 @@ impl Shard {
         if let Err(refusal) = self.refuse_while_draining() {
             return self.refuse(conn, &refusal, now);
         }
-        if self.open >= self.settings.connections_per_shard_max
+        if let Some(text) = self.is_full()
             && !self.resumes(&upgrade.route, claims.as_ref())
         {
-            let text = "every connection of this relay is taken; try again";
             return self.refuse(conn, &Refusal::new(RefusalReason::Full, text), now);
         }
         let dialect = match &upgrade.route {
@@ -166,6 +165,17 @@ impl Shard {
         self.schedule_check(conn, now);
         if !unread.is_empty() {
             self.receive_frames(conn, dialect, &mut unread, now);
+        }
+    }
+
+    /// Why there is no room for another connection, if there is none.
+    fn is_full(&self) -> Option<&'static str> {
+        if self.settings.connections_open.value() >= self.settings.connections_max {
+            Some("every connection of this relay is taken; try again")
+        } else if self.open >= self.settings.connections_per_shard_max {
+            Some("every connection of the shard that this belongs to is taken; try again")
+        } else {
+            None
         }
     }
 

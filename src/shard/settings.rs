@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
+use crate::metrics::SharedCount;
 use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
 use crate::session::rate_limit::Rates;
@@ -17,6 +18,10 @@ pub struct Settings {
     pub shards: u16,
     /// Connections of one shard that may be players; beyond it 503.
     pub connections_per_shard_max: u32,
+    /// Connections of all shards that may be players; beyond it 503. Shards that look at the same time may let in one more each.
+    pub connections_max: u64,
+    /// How many there are.
+    pub connections_open: SharedCount,
     /// Which requests are upgraded.
     pub upgrade: UpgradeRules,
     /// The keys at the start, which `PeerMessage::Keys` replaces; `None`: development mode, everybody is a guest.
@@ -44,6 +49,8 @@ impl Default for Settings {
         Self {
             shards: 1,
             connections_per_shard_max: 10_000,
+            connections_max: u64::MAX,
+            connections_open: SharedCount::default(),
             upgrade: UpgradeRules { allowed_origins: Vec::new(), development: true, echo: false },
             verifier: None,
             games: Vec::new(),

@@ -163,6 +163,7 @@ impl Loop {
         } else {
             socket.state = State::Open;
             self.refuse_hand_over(conn);
+            self.queue_receive(conn);
         }
     }
 
