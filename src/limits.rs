@@ -211,8 +211,10 @@ pub const SHARDS_MAX: u16 = 256;
 pub const CONNECTION_KERNEL_BYTES: u64 = 4200;
 /// Letters waiting between two shards. Full: further ones wait in the sender's overflow.
 pub const MAILBOX_LETTERS_MAX: usize = 1024;
-/// The same with very many shards, of which every two have a queue each way.
+/// The same with very many shards …
 pub const MAILBOX_LETTERS_MIN: usize = 16;
+/// … so that all queues together have room for about so many: 2 MiB, once each place has been used.
+pub const MAILBOX_LETTERS_ALL: usize = 32 * 1024;
 /// Letters that wait behind a full mailbox. More: a hand-over is refused with 503, a request is answered `overload`; members that
 /// cannot be told something get `phx_error` and may join again.
 pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::error::ConfigError;
 use crate::limits::{
     COMPLETION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES_MIN, CONNECTION_KERNEL_BYTES,
-    CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_MAX,
-    MAILBOX_LETTERS_MIN, PLAYERS_MAX_DEFAULT, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN, SHARDS_MAX,
-    SUBMISSION_QUEUE_ENTRIES, SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
+    CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_ALL,
+    MAILBOX_LETTERS_MAX, MAILBOX_LETTERS_MIN, PLAYERS_MAX_DEFAULT, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN,
+    SHARDS_MAX, SUBMISSION_QUEUE_ENTRIES, SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME,
+    TURN_GATHER_TIME_MAX,
 };
 use crate::machine::Resources;
 
@@ -69,7 +70,8 @@ impl Queues {
             completions: (COMPLETION_QUEUE_ENTRIES / shards_per_cpu).max(COMPLETION_QUEUE_ENTRIES_MIN),
             receive_buffers: (u32::from(RECEIVE_BUFFERS) / shards_per_cpu).max(u32::from(RECEIVE_BUFFERS_MIN))
                 as u16,
-            letters: (2 * MAILBOX_LETTERS_MAX / usize::from(shards.max(1)))
+            // Every two shards have a queue each way.
+            letters: (MAILBOX_LETTERS_ALL / usize::from(shards.max(1)).pow(2))
                 .clamp(MAILBOX_LETTERS_MIN, MAILBOX_LETTERS_MAX),
             gather_time: (TURN_GATHER_TIME * shards_per_cpu).min(TURN_GATHER_TIME_MAX),
         }
@@ -225,7 +227,7 @@ mod tests {
         assert_eq!(capacity.shards, 63);
         assert_eq!((capacity.connections_per_shard, capacity.table_entries), (19_843, 19_907));
         let Queues { submissions, completions, receive_buffers, letters, gather_time } = capacity.queues;
-        assert_eq!((submissions, completions, receive_buffers, letters), (256, 4_096, 32, 32));
+        assert_eq!((submissions, completions, receive_buffers, letters), (256, 4_096, 32, 16));
         assert_eq!(gather_time, Duration::from_millis(20));
         let roomy = planned(Some(1_000_000), None, 1 << 20).unwrap();
         assert_eq!((roomy.shards, roomy.connections_per_shard), (2, 625_000));
