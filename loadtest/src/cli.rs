@@ -151,6 +151,7 @@ pub enum Command {
     Million(Million),
     /// One run for each number of connections up to a million: what grows, as a page of charts
     #[command(after_long_help = help(scaling::HELP, crate::figures::SCALING, scaling::EXAMPLE))]
+    #[command(mut_arg("active_games", |argument| argument.default_value(scaling::ACTIVE_GAMES)))]
     Scaling(Scaling),
     /// corelay beside relays on other libraries: deliveries per CPU second, latency, memory, as ratios
     #[command(after_long_help = format!("{COMPARE_HELP}{}{COMPARE_EXAMPLE}\n{EXIT_CODES}", compare::help()))]

@@ -272,7 +272,7 @@ pub static SCALING: &[Spec] = &[
     spec("slab_left_bytes", Unit::Bytes, "kernel memory that did not come back"),
     spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time while nobody moves"),
     spec("frame_cpu_us", Unit::Number, "µs of the relay's processor time per delivered frame"),
-    spec("flat", Unit::Number, "frame_cpu_us / that at 10,000 connections, or at the smallest size"),
+    spec("flat", Unit::Number, "frame_cpu_us / that at the smallest size with as many active players"),
     spec("reach", Unit::Number, "fresh / expected views of moves, the lowest of all sizes"),
     spec("p50", Unit::Duration, "age of a move when it is seen: half of the views"),
     spec("p99", Unit::Duration, "99 % of the views"),

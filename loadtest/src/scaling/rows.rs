@@ -120,7 +120,7 @@ pub static SECTIONS: [Section; 4] = [
                 "relay, idle",
                 cores,
                 |at| at.idle_cpu_cores,
-                "Processor time of the relay / time while nobody moves and pings are answered.",
+                "Processor time of the relay / time while nobody moves and pings are answered: in 60 s one ping of every player.",
             ),
             row("relay, active", cores, |at| at.hold_cpu_cores, "The same while the active games move."),
             row(
@@ -133,7 +133,7 @@ pub static SECTIONS: [Section; 4] = [
                 "relay per frame",
                 microseconds,
                 Measurement::frame_cpu_us,
-                "What that time took beyond being idle, by delivered frame: how flat this is over the sizes says whether a player costs more among many.",
+                "What that time took beyond being idle, by delivered frame: how flat this is over the sizes that have the same active players says whether a player costs more among many.",
             ),
         ],
     },
@@ -144,7 +144,7 @@ pub static SECTIONS: [Section; 4] = [
                 "active players",
                 count,
                 |at| f64::from(at.active_players),
-                "Players, in whole games, that move; the others are silent.",
+                "Players, in whole games, that move; the others are silent. As many at every size, unless it has fewer players or a share of them was asked for.",
             ),
             row("frames", count, |at| at.frames as f64, "Tick frames that they received."),
             row(
