@@ -222,7 +222,11 @@ pub static MILLION: &[Spec] = &[
     spec("rss_start_bytes", Unit::Bytes, "resident memory of the relay before the first connection"),
     spec("rss_top_bytes", Unit::Bytes, "with everybody in, after --quiet"),
     spec("rss_after_bytes", Unit::Bytes, "when everybody has gone"),
-    spec("user_bytes_per_player", Unit::Number, "(rss_top_bytes - rss_start_bytes) / joined"),
+    spec(
+        "user_bytes_per_player",
+        Unit::Number,
+        "(rss_top_bytes - rss_start_bytes) / players that are there at the top",
+    ),
     spec(
         "kernel_bytes_per_connection",
         Unit::Number,

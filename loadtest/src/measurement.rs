@@ -23,7 +23,7 @@ pub struct Measurement {
     pub rss_top_bytes: f64,
     /// Of the relay when everybody has gone.
     pub rss_after_bytes: f64,
-    /// `(rss_top_bytes - rss_start_bytes) / joined`.
+    /// `(rss_top_bytes - rss_start_bytes)` / players that are there at the top.
     pub user_bytes_per_player: f64,
     /// Growth of the kernel's slab caches per end of a connection.
     pub kernel_bytes_per_connection: f64,

@@ -126,10 +126,11 @@ impl Outcome {
         self.tallies.moves_planned * u64::from(self.layout.players - 1)
     }
 
+    /// By those that the memory is of: who joined and has ended before it was read has none.
     fn per_player(&self, bytes: f64) -> Value {
-        match self.tallies.joined {
-            0 => Err("nobody joined".to_owned()),
-            joined => Ok(bytes / f64::from(joined)),
+        match self.seen.open_at_top {
+            0 => Err("nobody was there when memory was read".to_owned()),
+            open => Ok(bytes / f64::from(open)),
         }
     }
 
@@ -165,7 +166,8 @@ mod tests {
         tallies.tally.fresh = 4_851;
         let seen = Seen {
             ramp_s: Ok(0.5),
-            rss_bytes: [Ok(10e6), Ok(10.3e6), Err("interrupted".into())],
+            rss_bytes: [Ok(10e6), Ok(10.225e6), Err("interrupted".into())],
+            open_at_top: 750,
             client_rss_bytes: Ok(1e6),
             left: Err("interrupted".into()),
             kernel: std::array::from_fn(|_| Err("no slab".into())),
@@ -189,6 +191,14 @@ mod tests {
         assert_eq!((value("views_expected"), value("reach")), (Ok(4_900.0), Ok(0.99)));
         assert_eq!(value("rss_after_bytes"), Err("interrupted".into()));
         assert_eq!(value("p99"), Err("no view arrived".into()));
+    }
+
+    #[test]
+    fn memory_is_that_of_those_who_were_there_when_it_was_read() {
+        let mut outcome = outcome();
+        assert_eq!((outcome.tallies.joined, outcome.per_player(225_000.0)), (1_000, Ok(300.0)));
+        outcome.seen.open_at_top = 0;
+        assert_eq!(outcome.per_player(225_000.0), Err("nobody was there when memory was read".into()));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Seen {
     pub ramp_s: Value,
     /// Memory of the relay before, with everybody in, and after.
     pub rss_bytes: [Value; 3],
+    /// Players that were there when memory was read at the top.
+    pub open_at_top: u32,
     /// Memory of this process with everybody in.
     pub client_rss_bytes: Value,
     /// Slab caches at the same moments.
@@ -122,6 +124,7 @@ impl<'a> Watch<'a> {
         let mut seen = Seen {
             ramp_s: not_yet("anybody had joined"),
             rss_bytes: [relay_before.rss_bytes, not_yet("the top"), not_yet("the end")],
+            open_at_top: 0,
             client_rss_bytes: not_yet("the top"),
             kernel: [
                 Ok(kernel_before),
@@ -210,6 +213,7 @@ impl<'a> Watch<'a> {
         let sample = self.server.sample();
         seen.shards = seen.shards.or(sample.shards);
         seen.rss_bytes[1] = sample.rss_bytes;
+        seen.open_at_top = self.shared.open.load(Relaxed);
         seen.client_rss_bytes = process_rss_bytes(std::process::id());
         seen.kernel[1] = Ok(Kernel::sample());
     }

@@ -83,7 +83,7 @@ pub static SECTIONS: [Section; 4] = [
                 "relay per player",
                 bytes,
                 |at| at.user_bytes_per_player,
-                "Growth of the relay's resident memory from before the first connection to everybody in, by joined players: connection, seat, roster entry and a share of the rings.",
+                "Growth of the relay's resident memory from before the first connection to everybody in, by the players that are there then: connection, seat, roster entry and a share of the rings.",
             ),
             row(
                 "kernel per connection",
