@@ -176,6 +176,7 @@ mod tests {
             window_s: Ok(10.0),
             shards: Some(2),
             complete: false,
+            failure: None,
         };
         Outcome { layout, tallies, seen, local: true }
     }
@@ -199,6 +200,22 @@ mod tests {
         assert_eq!((outcome.tallies.joined, outcome.per_player(225_000.0)), (1_000, Ok(300.0)));
         outcome.seen.open_at_top = 0;
         assert_eq!(outcome.per_player(225_000.0), Err("nobody was there when memory was read".into()));
+    }
+
+    #[test]
+    fn a_failure_in_the_goodbyes_leaves_what_was_measured_before() {
+        let mut outcome = outcome();
+        outcome.seen.rss_bytes[2] = Ok(11e6);
+        outcome.seen.fail(&anyhow!("the relay ended"));
+        outcome.seen.fail(&anyhow!("a thread, too"));
+        assert_eq!(outcome.seen.failure.as_deref(), Some("the relay ended"));
+        let figures = outcome.figures();
+        let value =
+            |name: &str| figures.iter().find(|figure| figure.spec.name == name).unwrap().value.clone();
+        assert_eq!((value("rss_top_bytes"), value("reach")), (Ok(10.225e6), Ok(0.99)));
+        for after in ["rss_after_bytes", "slab_kept_bytes", "slab_left_bytes", "time_wait"] {
+            assert!(value(after).unwrap_err().starts_with("not measured: "), "{after}");
+        }
     }
 
     #[test]
