@@ -245,6 +245,7 @@ impl<'a> Watch<'a> {
             if now != last {
                 (last, progress_ns) = (now, clock::now_ns());
             }
+            self.held = now.0;
             self.show();
             std::thread::sleep(LOOK_INTERVAL);
             self.fail_if_dead()?;
