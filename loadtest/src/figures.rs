@@ -230,7 +230,12 @@ pub static MILLION: &[Spec] = &[
     spec(
         "kernel_bytes_per_connection",
         Unit::Number,
-        "growth of slab caches per end (relay here: both ends, halved)",
+        "growth of slab caches per end (relay here: both ends, halved), without what only clients have",
+    ),
+    spec(
+        "client_kernel_bytes",
+        Unit::Number,
+        "per connection, growth of caches that only clients have, marked (client); not in the figure before",
     ),
     spec("sockstat_mem_bytes", Unit::Bytes, "TCP buffers of this machine after --quiet"),
     spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time, in --quiet"),

@@ -51,6 +51,7 @@ impl Outcome {
                 ("rss_after_bytes", rss_after.clone()),
                 ("user_bytes_per_player", user.and_then(|bytes| self.per_player(bytes))),
                 ("kernel_bytes_per_connection", self.kernel_bytes_per_connection()),
+                ("client_kernel_bytes", self.client_kernel_bytes_per_connection()),
                 ("sockstat_mem_bytes", self.sockstat(1).map(|stat| stat.buffer_bytes)),
                 ("idle_cpu_cores", seen.relay_cores[0].clone()),
                 ("hold_cpu_cores", seen.relay_cores[1].clone()),
@@ -136,7 +137,13 @@ impl Outcome {
 
     fn kernel_bytes_per_connection(&self) -> Value {
         let ends = if self.local { 2.0 } else { 1.0 };
-        self.per_player(self.seen.kernel_growth(1)?.bytes / ends)
+        let growth = self.seen.kernel_growth(1)?;
+        self.per_player((growth.bytes - growth.client_bytes.unwrap_or(0.0)) / ends)
+    }
+
+    fn client_kernel_bytes_per_connection(&self) -> Value {
+        let bytes = self.seen.kernel_growth(1)?.client_bytes;
+        self.per_player(bytes.ok_or("only root is told each slab cache")?)
     }
 
     fn sockstat(&self, moment: usize) -> Result<Sockstat, String> {

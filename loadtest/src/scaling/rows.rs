@@ -89,7 +89,7 @@ pub static SECTIONS: [Section; 4] = [
                 "kernel per connection",
                 bytes,
                 |at| at.kernel_bytes_per_connection,
-                "Growth of the kernel's slab caches per end of a connection. Relay and clients are on one machine, so that the kernel holds two ends of each.",
+                "Growth of the kernel's slab caches per end of a connection. Relay and clients are on one machine, so that the kernel holds two ends of each. Caches that only clients fill, marked so below, are left out.",
             ),
             row(
                 "relay at the start",
@@ -169,7 +169,7 @@ pub static SECTIONS: [Section; 4] = [
 /// Heading and meaning of the caches.
 pub const CACHES: (&str, &str) = (
     "Kernel memory by slab cache",
-    "Growth of each cache from before the first connection to everybody in, both ends of all connections together.",
+    "Growth of each cache from before the first connection to everybody in, both ends of all connections together. Caches that the kernel has merged are told by the name of the one that connections most likely fill.",
 );
 
 /// The caches of all sizes, those first that are largest at the largest size.
