@@ -113,8 +113,9 @@ What is measured
   In each of --rounds the load of `rooms` runs against one server after the other: corelay
   (native dialect), fastwebsockets and tokio-tungstenite (raw dialect), bare (a loop that only
   receives and sends, native dialect), and every --peer (raw dialect). Each but the --peers is
-  started here, in a session of its own, and ended; it is looked for beside this program. Then
-  memory is measured once per server, as `idle` does it.
+  started here, in a session of its own, and ended; it is looked for beside this program. Each
+  round begins with the next of them, so that a machine whose speed drifts does not always
+  favour the same. Then memory is measured once per server, as `idle` does it.
 
   Ratios are corelay's value / that of the server, of the same round; the table tells the
   median, the least and the most of the rounds. corelay does better where deliveries_ratio is
@@ -151,6 +152,7 @@ pub enum Command {
     Million(Million),
     /// One run for each number of connections up to a million: what grows, as a page of charts
     #[command(after_long_help = help(scaling::HELP, crate::figures::SCALING, scaling::EXAMPLE))]
+    #[command(mut_arg("active_games", |argument| argument.default_value(scaling::ACTIVE_GAMES)))]
     Scaling(Scaling),
     /// corelay beside relays on other libraries: deliveries per CPU second, latency, memory, as ratios
     #[command(after_long_help = format!("{COMPARE_HELP}{}{COMPARE_EXAMPLE}\n{EXIT_CODES}", compare::help()))]

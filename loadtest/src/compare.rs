@@ -69,8 +69,9 @@ fn measure_rounds(
     interrupted: &AtomicBool,
 ) -> anyhow::Result<()> {
     for round in 1..=arguments.rounds {
-        let mut measured = Vec::with_capacity(contenders.len());
-        for contender in contenders {
+        let mut measured: Vec<Option<Measured>> = contenders.iter().map(|_| None).collect();
+        for index in order(round, contenders.len()) {
+            let contender = &contenders[index];
             let what = format!("round {round} of {}: {}", arguments.rounds, contender.name);
             let Some(report) = measure(contender, arguments.threads, interrupted, &what, |common| {
                 rooms::measure(&rooms_arguments(arguments, contender, common), interrupted)
@@ -81,11 +82,18 @@ fn measure_rounds(
             let of_it = Measured::new(&report.figures, contender);
             tell(&format!("{what}: {of_it}"));
             comparison.warnings.extend(warnings(&report, &what));
-            measured.push(of_it);
+            measured[index] = Some(of_it);
         }
-        comparison.rounds.push(measured);
+        comparison.rounds.push(measured.into_iter().flatten().collect());
     }
     Ok(())
+}
+
+/// Who is measured when in a round, counted from 1: each round begins with the next one, so that a machine that becomes slower or
+/// faster within a round does not always favour the same.
+fn order(round: u32, contenders: usize) -> impl Iterator<Item = usize> {
+    let first = (round as usize - 1) % contenders.max(1);
+    (0..contenders).map(move |turn| (first + turn) % contenders)
 }
 
 /// Once per server: it hardly differs from round to round.
@@ -200,4 +208,15 @@ fn figure(figures: &[Figure], name: &str) -> Value {
 fn tell(line: &str) {
     // Whoever has closed it does not want to know.
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_round_begins_with_the_next_server() {
+        let orders: Vec<Vec<_>> = (1..=4).map(|round| order(round, 3).collect()).collect();
+        assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
+    }
 }

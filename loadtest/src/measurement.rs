@@ -23,9 +23,9 @@ pub struct Measurement {
     pub rss_top_bytes: f64,
     /// Of the relay when everybody has gone.
     pub rss_after_bytes: f64,
-    /// `(rss_top_bytes - rss_start_bytes) / joined`.
+    /// `(rss_top_bytes - rss_start_bytes)` / players that are there at the top.
     pub user_bytes_per_player: f64,
-    /// Growth of the kernel's slab caches per end of a connection.
+    /// Growth of the kernel's slab caches per end of a connection, without those that only clients have.
     pub kernel_bytes_per_connection: f64,
     /// That growth in bytes by cache, largest first, both ends together.
     pub kernel_by_cache: Vec<(String, f64)>,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 pub use layout::ActiveGames;
@@ -111,7 +111,9 @@ pub fn run(arguments: &Million, interrupted: &AtomicBool) -> anyhow::Result<bool
     let assertions = assertions::parse(&arguments.assertions, MILLION)?;
     let settings = arguments.settings()?;
     let (outcome, notes) = observe(&settings, interrupted, &bar(settings.connections))?;
-    summary::report(&settings, outcome, notes).finish(&assertions, arguments.json.as_deref())
+    let failure = outcome.seen.failure.clone();
+    let holds = summary::report(&settings, outcome, notes).finish(&assertions, arguments.json.as_deref())?;
+    failure.map_or(Ok(holds), |failure| Err(anyhow::Error::msg(failure)))
 }
 
 /// Runs it for its numbers, as runs of several sizes do. An error also if it was interrupted or one of them is missing.
@@ -121,6 +123,9 @@ pub fn measure(
     progress: &ProgressBar,
 ) -> anyhow::Result<(Measurement, Outcome)> {
     let (outcome, _) = observe(settings, interrupted, progress)?;
+    if let Some(failure) = &outcome.seen.failure {
+        bail!("{failure}");
+    }
     if !outcome.seen.complete {
         bail!("interrupted");
     }
@@ -190,10 +195,12 @@ fn observe(
         shared.enter(Phase::Abort);
         join(crew, seen)
     })?;
-    watch.read_after(&mut seen);
-    seen.left = seen.kernel_growth(2);
+    if seen.failure.is_none() {
+        watch.read_after(&mut seen);
+    }
     let mut notes: Vec<String> = wide_ports.iter().map(WidePorts::told).collect();
-    if let Some(relay) = own {
+    // After a failure there is nothing more to read, and dropping it ends it.
+    if let Some(relay) = own.filter(|_| seen.failure.is_none()) {
         // What was measured is not lost by it.
         notes.extend(relay.stop().err().map(|error| format!("{error:#}")));
         seen.left = Kernel::sample_settled(Some(&kernel_first)).growth(&kernel_first);
@@ -216,7 +223,13 @@ fn join(crew: Crew<'_>, seen: anyhow::Result<Seen>) -> anyhow::Result<(Seen, Tal
         sum.failures.lines().map(|(text, count)| format!("\n  did not join: {count} × {text}")).collect()
     };
     match (seen, first_error) {
-        (Ok(seen), None) => Ok((seen, sum)),
+        (Ok(mut seen), None) => {
+            if sum.goodbye_failures.total() > 0 {
+                let texts: Vec<_> = sum.goodbye_failures.lines().map(|(text, _)| text).collect();
+                seen.fail(&anyhow!("during the goodbyes: {}", texts.join("; ")));
+            }
+            Ok((seen, sum))
+        }
         (Ok(_), Some(error)) => Err(error),
         (Err(error), None) => bail!("{error:#}{}", told(&sum)),
         (Err(error), Some(cause)) => bail!("{error:#}: {cause:#}{}", told(&sum)),

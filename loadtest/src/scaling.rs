@@ -64,8 +64,10 @@ fn run_with(arguments: &Scaling, interrupted: &AtomicBool, measure: Measure<'_>)
 /// What decides about the numbers and is the same at all sizes, for the reader.
 fn settings(load: &Load) -> Vec<(String, String)> {
     let active = match load.active_games {
-        ActiveGames::Share(share) => format!("{} % of the games, at least one", text::tick(share * 100.0)),
-        ActiveGames::Games(games) => format!("{games} games"),
+        ActiveGames::Share(share) => {
+            format!("{} % of the games, at least one: another load at each size", text::tick(share * 100.0))
+        }
+        ActiveGames::Games(games) => format!("{games} games at every size, or all that it has"),
     };
     let lines = [
         ("Games", format!("of {} players, {TICK_HZ} ticks a second", load.players)),

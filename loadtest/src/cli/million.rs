@@ -15,7 +15,9 @@ What is measured
   --players join at --ramp connections a second, in an open loop: upgrade on /play/{game},
   Welcome. Then nobody moves for --quiet; then the players of --active-games move at --hz for
   --hold, while all others answer pings. In the end everybody says goodbye, and memory is read
-  once more.
+  once more. --quiet begins 1 s after the last join. The relay that is started pings after 60 s
+  of silence, so quiet and hold should be whole multiples of 60 s, as they are by default: each
+  then holds as many pings of every silent player as any other 60 s, however short the ramp was.
 
   latency  Of a move at another player of its game: from when the move was *meant* to be sent
            to the arrival of the first frame that holds it or a newer one.
@@ -27,7 +29,7 @@ What is measured
   each. What does not fit on this machine is told before the first connection. Ctrl-C ends the
   run and reports what was measured.
 
-  The relay that is started pings after 60 s of silence and closes after 180 s: with the
+  The relay that is started closes after 180 s of silence, and pings after 60 s: with its own
   default of 5 s a million silent players would cost 200,000 pings a second. It ticks at 5 Hz.
 
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
@@ -50,13 +52,13 @@ pub struct Load {
     /// New connections per second
     #[arg(long, default_value_t = 20_000.0, value_parser = positive)]
     pub ramp: f64,
-    /// How long everybody is silent
-    #[arg(long, default_value = "20s", value_parser = duration)]
+    /// How long everybody is silent; a window of 60 s holds one ping of every silent player
+    #[arg(long, default_value = "60s", value_parser = duration)]
     pub quiet: Duration,
-    /// How long the active games move
+    /// How long the active games move; the same holds of the others
     #[arg(long, default_value = "60s", value_parser = duration)]
     pub hold: Duration,
-    /// Games that move: a share of all below 1, or how many
+    /// Games that move: a share of all below 1, or how many (all, if there are fewer)
     #[arg(long, default_value = "0.005", value_parser = active_games)]
     pub active_games: ActiveGames,
     /// Moves per second of each player of an active game

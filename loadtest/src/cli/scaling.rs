@@ -6,10 +6,17 @@ use clap::Args;
 
 use super::Load;
 
+/// Games that move at every size: each is to have the same load.
+pub(super) const ACTIVE_GAMES: &str = "100";
+
 pub(super) const HELP: &str = "\
 What is measured
   The run of 'million', with a relay of its own, once for each number of connections: 1000,
-  10000, 100000, 1000000, as far as --to goes. The result is one HTML page with charts and everything that is needed to repeat
+  10000, 100000, 1000000, as far as --to goes. At every size as many games move
+  (--active-games), so that only the silent players grow; a size with fewer games moves all it
+  has (1000 players are 20 games), and the table tells the active players of each. The windows
+  of 60 s (--quiet, --hold) hold one ping of every silent player at every size: a shorter one
+  would hold all of them, some, or none, depending on the ramp. The result is one HTML page with charts and everything that is needed to repeat
   it, and a JSON with the same name beside it. The JSON is written anew after each size, so that
   an interrupted run keeps what it has; Ctrl-C leaves out the size that is being measured.
 
@@ -20,7 +27,7 @@ pub(super) const EXAMPLE: &str = "
 Examples
   corelay-loadtest scaling --to 1000000 \\
       --assert 'flat<=1.5,kernel<=4300,user<=320,p99<=300ms,reach>=0.999,refused==0'
-  corelay-loadtest scaling --sizes 1000,10000 --out small.html
+  corelay-loadtest scaling --sizes 1000,10000 --active-games 20 --out small.html
   corelay-loadtest scaling --from-json corelay-scaling.json --charts docs/scaling   (draws again)
 ";
 

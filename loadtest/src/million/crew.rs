@@ -13,7 +13,8 @@ use crate::told::{Closes, Told};
 use crate::views::Tally;
 
 /// Connections between their start and their Welcome, or between their goodbye and their end, over all threads. The backlog of
-/// one listener holds them, and the mailboxes by which two shards hand connections to each other, 1,024 letters each way; and
+/// one listener holds them, and the mailboxes by which two shards hand connections to each other, 16 to 1,024 letters each way
+/// (the more shards, the fewer); and
 /// what they have in flight is far from `net.ipv4.tcp_mem`: a million goodbyes at once would take a page each.
 pub const MOVING_MAX: u32 = 2048;
 /// Longest wait of a thread: so late it sees what the others were told.
@@ -129,6 +130,8 @@ pub struct Tallies {
     pub closes: Closes,
     /// Texts of errors.
     pub errors: Told,
+    /// Why threads ended before the end of the goodbyes. What they measured before stands.
+    pub goodbye_failures: Told,
 }
 
 impl Tallies {
@@ -143,14 +146,21 @@ impl Tallies {
         self.failures.add(&other.failures);
         self.closes.add(&other.closes);
         self.errors.add(&other.errors);
+        self.goodbye_failures.add(&other.goodbye_failures);
     }
 }
 
 /// Plays one part.
 pub fn play(part: Part, shared: &Shared) -> anyhow::Result<Tallies> {
     let outcome = Member::new(part, shared).and_then(|mut member| {
-        member.run()?;
-        Ok(member.tallies())
+        let ended = member.run();
+        let closing = member.closing;
+        let mut tallies = member.tallies();
+        match ended {
+            Err(error) if closing => tallies.goodbye_failures.tell(&format!("{error:#}")),
+            ended => ended?,
+        }
+        Ok(tallies)
     });
     shared.failed.fetch_or(outcome.is_err(), Relaxed);
     outcome
@@ -345,6 +355,7 @@ impl<'a> Member<'a> {
             failures: self.crowd.failures,
             closes: self.crowd.closes,
             errors: self.crowd.errors,
+            goodbye_failures: Told::default(),
         }
     }
 }

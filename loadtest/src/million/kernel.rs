@@ -24,6 +24,10 @@ const COUNTED: [&str; 12] = [
     "kmalloc-",
     "eventpoll",
 ];
+/// One object for each address and port that a client binds itself to: the relay's ends have none.
+const CLIENT_ONLY: &str = "tcp_bind2_bucket";
+/// Behind the name of such a cache.
+const OF_CLIENTS: &str = " (client)";
 /// What is left of the sockets of ended connections for a minute; counted apart.
 const TIME_WAIT: &str = "tw_sock_TCP";
 /// Name of everything that is not counted.
@@ -64,6 +68,8 @@ pub struct Sockstat {
 pub struct Growth {
     /// Of the caches that count.
     pub bytes: f64,
+    /// Of these, what only clients have; `None`: the caches are not told one by one.
+    pub client_bytes: Option<f64>,
     /// Each in bytes, largest first.
     pub by_cache: Vec<(String, f64)>,
 }
@@ -110,7 +116,7 @@ impl Kernel {
 
 fn caches() -> Result<BTreeMap<String, f64>, String> {
     if let Ok(text) = read_to_string("/proc/slabinfo") {
-        return Ok(parse_slabinfo(&text));
+        return Ok(parse_slabinfo(&text, &likely_names(&links())));
     }
     // Only root may read the caches one by one.
     let text = read_to_string("/proc/meminfo").map_err(|error| format!("/proc/meminfo: {error}"))?;
@@ -124,14 +130,48 @@ fn is_counted(cache: &str) -> bool {
     cache == WHOLE_SLAB || COUNTED.iter().any(|prefix| cache.starts_with(prefix))
 }
 
+/// Caches that the kernel has merged: name, and the name of what they share.
+fn links() -> Vec<(String, String)> {
+    let Ok(entries) = std::fs::read_dir("/sys/kernel/slab") else { return Vec::new() };
+    let link = |entry: std::fs::DirEntry| {
+        let shared = std::fs::read_link(entry.path()).ok()?;
+        Some((entry.file_name().into_string().ok()?, shared.into_os_string().into_string().ok()?))
+    };
+    entries.flatten().filter_map(link).collect()
+}
+
+/// The kernel merges caches of the same size and tells them by the name of any one. For each such name that of the one among them
+/// which connections most likely fill: a client's own, then as in `COUNTED`.
+fn likely_names(links: &[(String, String)]) -> BTreeMap<String, String> {
+    let mut merged: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, shared) in links {
+        merged.entry(shared).or_default().push(name);
+    }
+    let rank = |name: &str| {
+        let counted = COUNTED.iter().position(|prefix| name.starts_with(prefix));
+        if name == CLIENT_ONLY { Some(0) } else { counted.map(|place| place + 1) }
+    };
+    let mut names = BTreeMap::new();
+    for same in merged.values() {
+        let likely = same.iter().filter_map(|name| Some((rank(name)?, *name))).min();
+        let Some((_, likely)) = likely else { continue };
+        names.extend(same.iter().map(|&name| (name.to_owned(), likely.to_owned())));
+    }
+    names
+}
+
+/// Bytes of each cache, by its likely name.
+///
 /// `name active_objs num_objs objsize objperslab pagesperslab : tunables … : slabdata active_slabs num_slabs …`
-fn parse_slabinfo(text: &str) -> BTreeMap<String, f64> {
+fn parse_slabinfo(text: &str, likely_names: &BTreeMap<String, String>) -> BTreeMap<String, f64> {
     let mut caches = BTreeMap::new();
     for line in text.lines().skip(2) {
         let fields: Vec<_> = line.split_whitespace().collect();
         let number = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok());
         if let (Some(&name), Some(pages), Some(slabs)) = (fields.first(), number(5), number(14)) {
-            *caches.entry(name.to_owned()).or_insert(0.0) += pages * slabs * PAGE_BYTES;
+            let name = likely_names.get(name).map_or(name, String::as_str);
+            let whose = if name == CLIENT_ONLY { OF_CLIENTS } else { "" };
+            *caches.entry(format!("{name}{whose}")).or_insert(0.0) += pages * slabs * PAGE_BYTES;
         }
     }
     caches
@@ -149,13 +189,16 @@ fn growth(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> Grow
         }
     }
     let bytes = by_cache.iter().map(|(_, grown)| grown).sum();
+    let of_clients =
+        by_cache.iter().filter(|(name, _)| name.ends_with(OF_CLIENTS)).map(|(_, grown)| grown).sum();
+    let client_bytes = (!after.contains_key(WHOLE_SLAB)).then_some(of_clients);
     by_cache.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     let small = by_cache.split_off(by_cache.len().min(CACHES_NAMED));
     by_cache.sort_by(|a, b| b.1.total_cmp(&a.1));
     by_cache.push(("(smaller)".to_owned(), small.iter().map(|(_, grown)| grown).sum()));
     by_cache.push((OTHERS.to_owned(), others));
     by_cache.retain(|(_, grown)| *grown != 0.0);
-    Growth { bytes, by_cache }
+    Growth { bytes, client_bytes, by_cache }
 }
 
 fn sockstat() -> Result<Sockstat, String> {
@@ -198,21 +241,46 @@ mod tests {
 
     #[test]
     fn caches_are_counted_in_whole_pages() {
-        let caches = parse_slabinfo(SLABINFO);
+        let caches = parse_slabinfo(SLABINFO, &BTreeMap::new());
         assert_eq!((caches["TCP"], caches["filp"]), (10.0 * 8.0 * 4096.0, 4.0 * 4096.0));
     }
 
     #[test]
     fn growth_counts_what_belongs_to_connections() {
-        let before = parse_slabinfo(SLABINFO);
-        let after = parse_slabinfo(&SLABINFO.replace("9 10 0", "9 15 0").replace("3 3 0", "3 5 0"));
+        let parse = |text: &str| parse_slabinfo(text, &BTreeMap::new());
+        let before = parse(SLABINFO);
+        let after = parse(&SLABINFO.replace("9 10 0", "9 15 0").replace("3 3 0", "3 5 0"));
         let growth = growth(&before, &after);
-        assert_eq!(growth.bytes, 5.0 * 8.0 * 4096.0);
+        assert_eq!((growth.bytes, growth.client_bytes), (5.0 * 8.0 * 4096.0, Some(0.0)));
         assert_eq!(
             growth.by_cache,
             [("TCP".to_owned(), 163_840.0), (OTHERS.to_owned(), 2.0 * 2.0 * 4096.0)],
             "neither caches that did not change nor TIME_WAIT"
         );
+    }
+
+    #[test]
+    fn a_merged_cache_has_its_likely_name_whichever_the_kernel_tells() {
+        let links = [
+            ("eventpoll_epi", ":A-0000128"),
+            ("pte_list_desc", ":A-0000128"),
+            ("tcp_bind2_bucket", ":A-0000128"),
+            ("tcp_bind_bucket", ":A-0000128"),
+            ("lsm_file_cache", ":0000024"),
+            ("fsnotify_mark_connector", ":0000024"),
+            ("jbd2_inode", ":0000064"),
+        ];
+        let names = likely_names(&links.map(|(name, shared)| (name.to_owned(), shared.to_owned())));
+        assert_eq!(names["fsnotify_mark_connector"], "lsm_file_cache");
+        assert!(!names.contains_key("jbd2_inode"));
+        for told in ["eventpoll_epi", "pte_list_desc", "tcp_bind2_bucket"] {
+            let parse = |text: &str| parse_slabinfo(&text.replace("filp", told), &names);
+            let growth = growth(&parse(SLABINFO), &parse(&SLABINFO.replace("2 4 0", "2 9 0")));
+            assert_eq!((growth.bytes, growth.client_bytes), (5.0 * 4096.0, Some(5.0 * 4096.0)), "{told}");
+            assert_eq!(growth.by_cache, [("tcp_bind2_bucket (client)".to_owned(), 5.0 * 4096.0)]);
+        }
+        let whole = BTreeMap::from([(WHOLE_SLAB.to_owned(), 1.0)]);
+        assert_eq!(super::growth(&whole, &whole).client_bytes, None);
     }
 
     #[test]

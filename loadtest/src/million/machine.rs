@@ -1,6 +1,7 @@
 //! What the machine of a run has left.
 
 use std::fs::read_to_string;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
 use super::demands::Supply;
@@ -81,6 +82,8 @@ impl WidePorts {
     /// Widens it; `None`: not allowed.
     pub fn open() -> Option<Self> {
         let before = read_to_string(PORT_RANGE).ok()?;
+        // Told first: whoever kills this process must know how to put it back.
+        let _ = writeln!(std::io::stderr(), "{}", widening(&before));
         std::fs::write(PORT_RANGE, WIDE_RANGE).ok()?;
         Some(Self { before })
     }
@@ -89,10 +92,26 @@ impl WidePorts {
     pub fn told(&self) -> String {
         format!(
             "net.ipv4.ip_local_port_range was {} and was {} for this run",
-            self.before.split_whitespace().collect::<Vec<_>>().join("-"),
-            WIDE_RANGE.replace('\t', "-")
+            range(&self.before).join("-"),
+            range(WIDE_RANGE).join("-")
         )
     }
+}
+
+/// What is about to be done, and what undoes it if this process cannot.
+fn widening(before: &str) -> String {
+    format!(
+        "net.ipv4.ip_local_port_range is {}, too few ports: widening it to {} for this run, if that is allowed. Should this \
+         process be killed: sysctl -w net.ipv4.ip_local_port_range='{}'",
+        range(before).join("-"),
+        range(WIDE_RANGE).join("-"),
+        range(before).join(" ")
+    )
+}
+
+/// First and last port.
+fn range(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
 }
 
 impl Drop for WidePorts {
@@ -105,6 +124,13 @@ impl Drop for WidePorts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_to_put_the_ports_back_is_told() {
+        let told = widening("32768\t60999\n");
+        assert!(told.contains("is 32768-60999, too few ports: widening it to 1024-65535"), "{told}");
+        assert!(told.ends_with("sysctl -w net.ipv4.ip_local_port_range='32768 60999'"), "{told}");
+    }
 
     #[test]
     fn this_machine_tells_what_it_has_left() {

@@ -51,6 +51,7 @@ impl Outcome {
                 ("rss_after_bytes", rss_after.clone()),
                 ("user_bytes_per_player", user.and_then(|bytes| self.per_player(bytes))),
                 ("kernel_bytes_per_connection", self.kernel_bytes_per_connection()),
+                ("client_kernel_bytes", self.client_kernel_bytes_per_connection()),
                 ("sockstat_mem_bytes", self.sockstat(1).map(|stat| stat.buffer_bytes)),
                 ("idle_cpu_cores", seen.relay_cores[0].clone()),
                 ("hold_cpu_cores", seen.relay_cores[1].clone()),
@@ -126,16 +127,23 @@ impl Outcome {
         self.tallies.moves_planned * u64::from(self.layout.players - 1)
     }
 
+    /// By those that the memory is of: who joined and has ended before it was read has none.
     fn per_player(&self, bytes: f64) -> Value {
-        match self.tallies.joined {
-            0 => Err("nobody joined".to_owned()),
-            joined => Ok(bytes / f64::from(joined)),
+        match self.seen.open_at_top {
+            0 => Err("nobody was there when memory was read".to_owned()),
+            open => Ok(bytes / f64::from(open)),
         }
     }
 
     fn kernel_bytes_per_connection(&self) -> Value {
         let ends = if self.local { 2.0 } else { 1.0 };
-        self.per_player(self.seen.kernel_growth(1)?.bytes / ends)
+        let growth = self.seen.kernel_growth(1)?;
+        self.per_player((growth.bytes - growth.client_bytes.unwrap_or(0.0)) / ends)
+    }
+
+    fn client_kernel_bytes_per_connection(&self) -> Value {
+        let bytes = self.seen.kernel_growth(1)?.client_bytes;
+        self.per_player(bytes.ok_or("only root is told each slab cache")?)
     }
 
     fn sockstat(&self, moment: usize) -> Result<Sockstat, String> {
@@ -165,7 +173,8 @@ mod tests {
         tallies.tally.fresh = 4_851;
         let seen = Seen {
             ramp_s: Ok(0.5),
-            rss_bytes: [Ok(10e6), Ok(10.3e6), Err("interrupted".into())],
+            rss_bytes: [Ok(10e6), Ok(10.225e6), Err("interrupted".into())],
+            open_at_top: 750,
             client_rss_bytes: Ok(1e6),
             left: Err("interrupted".into()),
             kernel: std::array::from_fn(|_| Err("no slab".into())),
@@ -174,6 +183,7 @@ mod tests {
             window_s: Ok(10.0),
             shards: Some(2),
             complete: false,
+            failure: None,
         };
         Outcome { layout, tallies, seen, local: true }
     }
@@ -189,6 +199,30 @@ mod tests {
         assert_eq!((value("views_expected"), value("reach")), (Ok(4_900.0), Ok(0.99)));
         assert_eq!(value("rss_after_bytes"), Err("interrupted".into()));
         assert_eq!(value("p99"), Err("no view arrived".into()));
+    }
+
+    #[test]
+    fn memory_is_that_of_those_who_were_there_when_it_was_read() {
+        let mut outcome = outcome();
+        assert_eq!((outcome.tallies.joined, outcome.per_player(225_000.0)), (1_000, Ok(300.0)));
+        outcome.seen.open_at_top = 0;
+        assert_eq!(outcome.per_player(225_000.0), Err("nobody was there when memory was read".into()));
+    }
+
+    #[test]
+    fn a_failure_in_the_goodbyes_leaves_what_was_measured_before() {
+        let mut outcome = outcome();
+        outcome.seen.rss_bytes[2] = Ok(11e6);
+        outcome.seen.fail(&anyhow!("the relay ended"));
+        outcome.seen.fail(&anyhow!("a thread, too"));
+        assert_eq!(outcome.seen.failure.as_deref(), Some("the relay ended"));
+        let figures = outcome.figures();
+        let value =
+            |name: &str| figures.iter().find(|figure| figure.spec.name == name).unwrap().value.clone();
+        assert_eq!((value("rss_top_bytes"), value("reach")), (Ok(10.225e6), Ok(0.99)));
+        for after in ["rss_after_bytes", "slab_kept_bytes", "slab_left_bytes", "time_wait"] {
+            assert!(value(after).unwrap_err().starts_with("not measured: "), "{after}");
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) 
             late_us / 1000
         ));
     }
+    if let Some(failure) = &outcome.seen.failure {
+        warnings.push(format!("the figures are those from before the goodbyes: {failure}"));
+    }
     if !outcome.seen.complete {
         warnings.push("interrupted: the figures are those of what was done until then".to_owned());
     }
@@ -76,7 +79,7 @@ pub fn report(settings: &MillionSettings, outcome: Outcome, notes: Vec<String>) 
             "liveness_close_after_ms": liveness_ms.map(|[_, close]| close),
             "tick_hz": own.then_some(TICK_HZ), "ends_on_this_machine": if outcome.local { 2 } else { 1 },
         }),
-        complete: outcome.seen.complete,
+        complete: outcome.seen.complete && outcome.seen.failure.is_none(),
         figures,
         cpu_source: None,
         failures: outcome.tallies.failures,

@@ -51,6 +51,8 @@ pub struct Seen {
     pub ramp_s: Value,
     /// Memory of the relay before, with everybody in, and after.
     pub rss_bytes: [Value; 3],
+    /// Players that were there when memory was read at the top.
+    pub open_at_top: u32,
     /// Memory of this process with everybody in.
     pub client_rss_bytes: Value,
     /// Slab caches at the same moments.
@@ -66,11 +68,22 @@ pub struct Seen {
     pub window_s: Value,
     /// The relay's, if it tells.
     pub shards: Option<u32>,
-    /// Whether it went to its end.
+    /// Whether it was not interrupted.
     pub complete: bool,
+    /// What went wrong during the goodbyes or after them. What was measured before stands.
+    pub failure: Option<String>,
 }
 
 impl Seen {
+    /// Keeps what was measured before the goodbyes, and tells of what should have been read afterwards that it was not.
+    pub fn fail(&mut self, error: &anyhow::Error) {
+        self.failure.get_or_insert(format!("{error:#}"));
+        let missing = "not measured: the run failed during the goodbyes".to_owned();
+        self.rss_bytes[2] = Err(missing.clone());
+        self.kernel[2] = Err(missing.clone());
+        self.left = Err(missing);
+    }
+
     /// Growth of the slab caches from the start to the top (1) or to the end (2).
     pub fn kernel_growth(&self, moment: usize) -> Result<Growth, String> {
         self.kernel[moment].as_ref().map_err(Clone::clone)?.growth(self.kernel[0].as_ref()?)
@@ -115,13 +128,15 @@ impl<'a> Watch<'a> {
         Self { shared, relay, server, layout, interrupted, bar, held: 0, held_max: 0 }
     }
 
-    /// From the first connect to the last goodbye. An error: nothing can be said, or the relay has died.
+    /// From the first connect to the last goodbye. An error: nothing can be said, or the relay has died before
+    /// the goodbyes.
     pub fn run(&mut self, times: Times, before: (Sample, Kernel), crew: &Crew<'_>) -> anyhow::Result<Seen> {
         let (relay_before, kernel_before) = before;
         let not_yet = |what: &str| Err(format!("interrupted before {what}"));
         let mut seen = Seen {
             ramp_s: not_yet("anybody had joined"),
             rss_bytes: [relay_before.rss_bytes, not_yet("the top"), not_yet("the end")],
+            open_at_top: 0,
             client_rss_bytes: not_yet("the top"),
             kernel: [
                 Ok(kernel_before),
@@ -134,9 +149,12 @@ impl<'a> Watch<'a> {
             window_s: not_yet("the hold"),
             shards: relay_before.shards,
             complete: false,
+            failure: None,
         };
         seen.complete = matches!(self.measure(times, &mut seen, crew)?, Waited::Done);
-        self.close(crew)?;
+        if let Err(error) = self.close(crew) {
+            seen.fail(&error);
+        }
         Ok(seen)
     }
 
@@ -210,6 +228,7 @@ impl<'a> Watch<'a> {
         let sample = self.server.sample();
         seen.shards = seen.shards.or(sample.shards);
         seen.rss_bytes[1] = sample.rss_bytes;
+        seen.open_at_top = self.shared.open.load(Relaxed);
         seen.client_rss_bytes = process_rss_bytes(std::process::id());
         seen.kernel[1] = Ok(Kernel::sample());
     }
@@ -226,6 +245,7 @@ impl<'a> Watch<'a> {
             if now != last {
                 (last, progress_ns) = (now, clock::now_ns());
             }
+            self.held = now.0;
             self.show();
             std::thread::sleep(LOOK_INTERVAL);
             self.fail_if_dead()?;
@@ -235,11 +255,15 @@ impl<'a> Watch<'a> {
     }
 
     /// Reads memory when the kernel has given back what it had for the connections. All threads have ended.
-    pub fn read_after(&self, seen: &mut Seen) {
+    pub fn read_after(&mut self, seen: &mut Seen) {
         self.bar.set_prefix("after");
         let before = seen.kernel[0].as_ref().ok();
         seen.kernel[2] = Ok(Kernel::sample_settled(before));
         seen.rss_bytes[2] = self.settled_rss();
+        seen.left = seen.kernel_growth(2);
+        if let Err(error) = self.fail_if_dead() {
+            seen.fail(&error);
+        }
     }
 
     /// The relay's memory when it has stopped shrinking; or after a while. Its allocator gives pages back second by second.

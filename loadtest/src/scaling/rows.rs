@@ -83,13 +83,13 @@ pub static SECTIONS: [Section; 4] = [
                 "relay per player",
                 bytes,
                 |at| at.user_bytes_per_player,
-                "Growth of the relay's resident memory from before the first connection to everybody in, by joined players: connection, seat, roster entry and a share of the rings.",
+                "Growth of the relay's resident memory from before the first connection to everybody in, by the players that are there then: connection, seat, roster entry and a share of the rings.",
             ),
             row(
                 "kernel per connection",
                 bytes,
                 |at| at.kernel_bytes_per_connection,
-                "Growth of the kernel's slab caches per end of a connection. Relay and clients are on one machine, so that the kernel holds two ends of each.",
+                "Growth of the kernel's slab caches per end of a connection. Relay and clients are on one machine, so that the kernel holds two ends of each. Caches that only clients fill, marked so below, are left out.",
             ),
             row(
                 "relay at the start",
@@ -120,7 +120,7 @@ pub static SECTIONS: [Section; 4] = [
                 "relay, idle",
                 cores,
                 |at| at.idle_cpu_cores,
-                "Processor time of the relay / time while nobody moves and pings are answered.",
+                "Processor time of the relay / time while nobody moves and pings are answered: in 60 s one ping of every player.",
             ),
             row("relay, active", cores, |at| at.hold_cpu_cores, "The same while the active games move."),
             row(
@@ -133,7 +133,7 @@ pub static SECTIONS: [Section; 4] = [
                 "relay per frame",
                 microseconds,
                 Measurement::frame_cpu_us,
-                "What that time took beyond being idle, by delivered frame: how flat this is over the sizes says whether a player costs more among many.",
+                "What that time took beyond being idle, by delivered frame: how flat this is over the sizes that have the same active players says whether a player costs more among many.",
             ),
         ],
     },
@@ -144,7 +144,7 @@ pub static SECTIONS: [Section; 4] = [
                 "active players",
                 count,
                 |at| f64::from(at.active_players),
-                "Players, in whole games, that move; the others are silent.",
+                "Players, in whole games, that move; the others are silent. As many at every size, unless it has fewer players or a share of them was asked for.",
             ),
             row("frames", count, |at| at.frames as f64, "Tick frames that they received."),
             row(
@@ -169,7 +169,7 @@ pub static SECTIONS: [Section; 4] = [
 /// Heading and meaning of the caches.
 pub const CACHES: (&str, &str) = (
     "Kernel memory by slab cache",
-    "Growth of each cache from before the first connection to everybody in, both ends of all connections together.",
+    "Growth of each cache from before the first connection to everybody in, both ends of all connections together. Caches that the kernel has merged are told by the name of the one that connections most likely fill.",
 );
 
 /// The caches of all sizes, those first that are largest at the largest size.

@@ -5,9 +5,6 @@ use super::text::{count, short, size};
 use crate::figures::{self, Figure, SCALING, Unit, Value};
 use crate::measurement::Measurement;
 
-/// The size that flatness is measured from.
-const BASE: u32 = 10_000;
-
 /// What the figures are, in the order of [`SCALING`].
 pub fn figures(record: &Record) -> Vec<Figure> {
     let measurements = &record.measurements;
@@ -43,14 +40,17 @@ pub fn figures(record: &Record) -> Vec<Figure> {
     )
 }
 
-/// Processor time per frame at the largest size as a multiple of that at the base, which is the other one.
+/// Processor time per frame at the largest size as a multiple of that at the base, which is the other one: the smallest size with
+/// the same active players. With fewer of them a frame would differ for what they do, not for how many are silent.
 fn flat(record: &Record) -> Result<(f64, &Measurement), String> {
     let measurements = &record.measurements;
     let last = largest(record);
-    let base = measurements.iter().find(|at| at.connections == BASE).unwrap_or(&measurements[0]);
+    let base = measurements.iter().find(|at| at.active_players == last.active_players).unwrap_or(last);
     if base.connections >= last.connections {
-        return Err("it takes a size above 10,000 connections (if that is not measured: above the smallest)"
-            .to_owned());
+        return Err(format!(
+            "no smaller size has the {} active players of the largest one",
+            count(f64::from(last.active_players))
+        ));
     }
     let flat = last.frame_cpu_us() / base.frame_cpu_us();
     if flat.is_finite() {
@@ -137,16 +137,21 @@ mod tests {
     }
 
     #[test]
-    fn flatness_is_from_ten_thousand_or_the_smallest() {
+    fn flatness_is_from_the_smallest_size_with_all_active_players() {
         let mut record = fixture::record();
         for (at, us) in record.measurements.iter_mut().zip([1.25, 2.0, 2.25, 2.5]) {
             at.cpu_us_per_frame = us;
         }
         assert_eq!(value(&record, "flat"), Ok(2.5 / 2.0));
         record.measurements.remove(1);
-        assert_eq!(value(&record, "flat"), Ok(2.5 / 1.25));
+        assert_eq!(value(&record, "flat"), Ok(2.5 / 2.25));
+        record.measurements.remove(1);
+        assert_eq!(
+            value(&record, "flat"),
+            Err("no smaller size has the 5,000 active players of the largest one".into())
+        );
         record.measurements.truncate(1);
-        assert!(value(&record, "flat").unwrap_err().contains("above 10,000"));
+        assert!(value(&record, "flat").is_err());
     }
 
     #[test]

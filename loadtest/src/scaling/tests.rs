@@ -165,7 +165,7 @@ fn the_json_is_there_after_every_size() {
     let again = Place::new("again");
     let json = place.0.join("page.json");
     let arguments =
-        again.arguments(&["--from-json", json.to_str().unwrap(), "--assert", "user<=320,flat<=1.01"]);
+        again.arguments(&["--from-json", json.to_str().unwrap(), "--assert", "user<=320,joined==10000"]);
     let holds = run_with(&arguments, &interrupted, &mut |_| panic!("nothing is measured")).unwrap();
     assert!(!holds, "user is 335");
     assert_eq!(again.read("page.html"), page);
@@ -223,6 +223,24 @@ fn what_cannot_be_written_is_told_before_measuring() {
         error(&arguments)
             .contains("1234 connections are not a number of whole games of --players 50: use 1200")
     );
+}
+
+#[test]
+fn every_size_has_the_same_load_by_default() {
+    let place = Place::new("load");
+    let load = |more: &[&str]| place.arguments(more).load;
+    assert_eq!(load(&[]).active_games, ActiveGames::Games(100));
+    assert_eq!(load(&["--active-games", "0.005"]).active_games, ActiveGames::Share(0.005));
+    let ping_after_s = u64::from(PING_AFTER_MS) / 1000;
+    assert_eq!([load(&[]).quiet, load(&[]).hold].map(|window| window.as_secs() % ping_after_s), [0, 0]);
+    let line = ["corelay-loadtest", "million", "--url", "ws://127.0.0.1:1"];
+    let Command::Million(million) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+    assert_eq!((million.load.active_games, million.load.quiet), (ActiveGames::Share(0.005), load(&[]).quiet));
+    let lines = settings(&load(&[]));
+    assert!(lines.contains(&(
+        "Active".into(),
+        "100 games at every size, or all that it has; 5 moves a second of each player".into()
+    )));
 }
 
 #[test]
