@@ -25,7 +25,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 it could not run.";
+Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 it could not run, or failed before its end.";
 
 const ROOMS_HELP: &str = "\
 What is measured

@@ -1,6 +1,6 @@
 //! What one run with many connections measured: the numbers that runs of different sizes are compared by.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One run: ramp, quiet, hold, close. Bytes of the relay are resident memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,8 @@ pub struct Measurement {
     pub rss_start_bytes: f64,
     /// Of the relay with everybody in.
     pub rss_top_bytes: f64,
-    /// Of the relay when everybody has gone.
+    /// Of the relay when everybody has gone; NaN if the goodbyes failed.
+    #[serde(deserialize_with = "number_or_nan")]
     pub rss_after_bytes: f64,
     /// `(rss_top_bytes - rss_start_bytes)` / players that are there at the top.
     pub user_bytes_per_player: f64,
@@ -54,6 +55,12 @@ pub struct Measurement {
     /// The slowest view.
     pub max_us: f64,
     /// Growth of the slab caches over the whole run, the relay's own included, without sockets in TIME_WAIT. While the relay
-    /// runs, its rings keep what their operations were made of.
+    /// runs, its rings keep what their operations were made of. NaN if the goodbyes failed.
+    #[serde(deserialize_with = "number_or_nan")]
     pub slab_left_bytes: f64,
+}
+
+/// NaN is written as `null`.
+fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -116,20 +116,18 @@ pub fn run(arguments: &Million, interrupted: &AtomicBool) -> anyhow::Result<bool
     failure.map_or(Ok(holds), |failure| Err(anyhow::Error::msg(failure)))
 }
 
-/// Runs it for its numbers, as runs of several sizes do. An error also if it was interrupted or one of them is missing.
+/// Runs it for its numbers, as runs of several sizes do; beside them what failed during the goodbyes or after them. An error also
+/// if it was interrupted or another number is missing.
 pub fn measure(
     settings: &MillionSettings,
     interrupted: &AtomicBool,
     progress: &ProgressBar,
-) -> anyhow::Result<(Measurement, Outcome)> {
+) -> anyhow::Result<(Measurement, Option<anyhow::Error>)> {
     let (outcome, _) = observe(settings, interrupted, progress)?;
-    if let Some(failure) = &outcome.seen.failure {
-        bail!("{failure}");
-    }
     if !outcome.seen.complete {
         bail!("interrupted");
     }
-    Ok((outcome.measurement()?, outcome))
+    Ok((outcome.measurement()?, outcome.seen.failure.map(anyhow::Error::msg)))
 }
 
 /// A bar on standard error, as `measure` fills it; hidden when that is no terminal.

@@ -30,15 +30,16 @@ const PAGE: &str = "corelay-scaling.html";
 /// The smallest size below `--to`; each further one is ten times as large.
 const SMALLEST: u32 = 1000;
 
-/// Measures one size: from a number of connections to what they cost. Ends early, with or without an error, when interrupted.
-type Measure<'a> = &'a mut dyn FnMut(u32) -> anyhow::Result<Measurement>;
+/// Measures one size: from a number of connections to what they cost, and what failed when that was known. Ends early, with or
+/// without an error, when interrupted.
+type Measure<'a> = &'a mut dyn FnMut(u32) -> anyhow::Result<(Measurement, Option<anyhow::Error>)>;
 
 /// Runs the scenario, or draws an earlier run again; whether all assertions hold.
 pub fn run(arguments: &Scaling, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     run_with(arguments, interrupted, &mut |connections| {
         let relay = RelayChoice::Start(relay_binary(arguments.relay.as_deref())?);
         let settings = arguments.load.settings(relay, connections, Tokens::new(None, None)?);
-        Ok(million::measure(&settings, interrupted, &million::bar(connections))?.0)
+        million::measure(&settings, interrupted, &million::bar(connections))
     })
 }
 
@@ -107,7 +108,14 @@ fn measure_all(
             break;
         }
         match measured {
-            Ok(measurement) => record.add(measurement),
+            Ok((measurement, None)) => record.add(measurement),
+            Ok((measurement, Some(error))) => {
+                record.add(measurement);
+                record.complete = false;
+                record.ended_by = Some(format!("during the goodbyes of {size} connections: {error:#}"));
+                failure = Some(error.context(format!("{size} connections")));
+                break;
+            }
             Err(error) => {
                 record.ended_by = Some(format!("at {size} connections: {error:#}"));
                 failure = Some(error.context(format!("{size} connections")));

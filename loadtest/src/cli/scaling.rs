@@ -16,9 +16,10 @@ What is measured
   (--active-games), so that only the silent players grow; a size with fewer games moves all it
   has (1000 players are 20 games), and the table tells the active players of each. The windows
   of 60 s (--quiet, --hold) hold one ping of every silent player at every size: a shorter one
-  would hold all of them, some, or none, depending on the ramp. The result is one HTML page with charts and everything that is needed to repeat
-  it, and a JSON with the same name beside it. The JSON is written anew after each size, so that
-  an interrupted run keeps what it has; Ctrl-C leaves out the size that is being measured.
+  would hold all of them, some, or none, depending on the ramp. The result is one HTML page with
+  charts and everything that is needed to repeat it, and a JSON with the same name beside it. The
+  JSON is written anew after each size, so that an interrupted run keeps what it has; Ctrl-C
+  leaves out the size that is being measured.
 
 Figures, as in the table and in --assert; of the largest size where nothing else is said:
 ";

@@ -79,12 +79,16 @@ impl Outcome {
         )
     }
 
-    /// As numbers only; an error names what was not measured.
+    /// As numbers only; an error names what was not measured. After a failure during the goodbyes NaN stands for what came later.
     pub fn measurement(&self) -> anyhow::Result<Measurement> {
         let figures = self.figures();
         let value = |name: &str| -> anyhow::Result<f64> {
             let figure = figures.iter().find(|figure| figure.spec.name == name).expect("it is in the list");
             figure.value.clone().map_err(|why| anyhow!("{name} was not measured: {why}"))
+        };
+        let after = |name: &str| match &self.seen.failure {
+            Some(_) => Ok(value(name).unwrap_or(f64::NAN)),
+            None => value(name),
         };
         Ok(Measurement {
             connections: self.layout.connections(),
@@ -95,7 +99,7 @@ impl Outcome {
             ramp_per_s: value("ramp_per_s")?,
             rss_start_bytes: value("rss_start_bytes")?,
             rss_top_bytes: value("rss_top_bytes")?,
-            rss_after_bytes: value("rss_after_bytes")?,
+            rss_after_bytes: after("rss_after_bytes")?,
             user_bytes_per_player: value("user_bytes_per_player")?,
             kernel_bytes_per_connection: value("kernel_bytes_per_connection")?,
             kernel_by_cache: self
@@ -115,7 +119,7 @@ impl Outcome {
             p90_us: value("p90")?,
             p99_us: value("p99")?,
             max_us: value("max")?,
-            slab_left_bytes: value("slab_left_bytes")?,
+            slab_left_bytes: after("slab_left_bytes")?,
         })
     }
 

@@ -153,7 +153,7 @@ fn the_json_is_there_after_every_size() {
             assert_eq!((measured, record.complete), (sizes.clone(), false));
         }
         sizes.push(connections);
-        Ok(fixture::measurement(connections))
+        Ok((fixture::measurement(connections), None))
     });
     assert!(holds.unwrap());
     assert_eq!(sizes, [1000, 2500, 10_000]);
@@ -178,7 +178,7 @@ fn an_interrupted_run_keeps_what_it_has() {
     let interrupted = AtomicBool::new(false);
     let holds = run_with(&place.arguments(&["--to", "50000"]), &interrupted, &mut |connections| {
         interrupted.store(connections == 50_000, Relaxed);
-        Ok(fixture::measurement(connections))
+        Ok((fixture::measurement(connections), None))
     });
     assert!(holds.unwrap());
     let record = Record::read(&place.0.join("page.json")).unwrap();
@@ -193,7 +193,11 @@ fn a_size_that_fails_ends_the_run_with_its_error_and_the_page_of_the_others() {
     let measured = Cell::new(0);
     let error = run_with(&place.arguments(&["--to", "10000"]), &AtomicBool::new(false), &mut |connections| {
         measured.set(connections);
-        if connections > 1000 { bail!("too few <ports>") } else { Ok(fixture::measurement(connections)) }
+        if connections > 1000 {
+            bail!("too few <ports>")
+        } else {
+            Ok((fixture::measurement(connections), None))
+        }
     });
     assert_eq!(format!("{:#}", error.unwrap_err()), "10,000 connections: too few <ports>");
     assert!(texts(&parse(&place.read("page.html"))).contains("at 10,000 connections: too few <ports>"));
@@ -202,6 +206,26 @@ fn a_size_that_fails_ends_the_run_with_its_error_and_the_page_of_the_others() {
     let error = run_with(&nothing.arguments(&[]), &AtomicBool::new(false), &mut |_| bail!("no relay"));
     assert_eq!(format!("{:#}", error.unwrap_err()), "1,000 connections: no relay");
     assert_eq!(fs::read_dir(&nothing.0).unwrap().count(), 0, "what an earlier run left is not touched");
+}
+
+#[test]
+fn a_size_whose_goodbyes_fail_keeps_its_numbers_and_ends_the_run_with_the_error() {
+    let place = Place::new("goodbyes");
+    let error = run_with(&place.arguments(&["--to", "10000"]), &AtomicBool::new(false), &mut |connections| {
+        let mut measurement = fixture::measurement(connections);
+        if connections == 1000 {
+            return Ok((measurement, None));
+        }
+        (measurement.rss_after_bytes, measurement.slab_left_bytes) = (f64::NAN, f64::NAN);
+        Ok((measurement, Some(anyhow::anyhow!("the relay ended"))))
+    });
+    assert_eq!(format!("{:#}", error.unwrap_err()), "10,000 connections: the relay ended");
+    let record = Record::read(&place.0.join("page.json")).unwrap();
+    let last = &record.measurements[1];
+    assert!(last.rss_after_bytes.is_nan() && last.slab_left_bytes.is_nan() && !record.complete);
+    assert_eq!(last.rss_top_bytes, fixture::measurement(10_000).rss_top_bytes);
+    let why = "2 of 2 sizes measured: during the goodbyes of 10,000 connections: the relay ended";
+    assert!(texts(&parse(&place.read("page.html"))).contains(why));
 }
 
 #[test]
