@@ -26,9 +26,9 @@ const WARM_UP_NS: u64 = 1_000_000_000;
 /// When nobody has said goodbye or ended for so long, those that are left are dropped.
 const CLOSE_NS: u64 = 10_000_000_000;
 /// How long the relay may take to give memory back in the end …
-const RSS_GIVE_BACK_NS: u64 = 60_000_000_000;
+const RSS_GIVE_BACK_NS: u64 = 120_000_000_000;
 /// … and when it has not shrunk by a hundredth for so long, it has.
-const RSS_STILL_S: u32 = 8;
+const RSS_STILL_S: u32 = 25;
 /// Of a relay that is not our own: when so few of those that were there are left, it has died.
 const LEFT_SHARE_MIN: f64 = 0.5;
 
@@ -266,7 +266,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The relay's memory when it has stopped shrinking; or after a while. Its allocator gives pages back second by second.
+    /// The relay's memory when it has stopped shrinking; or after a while. Its allocator gives pages back every ten seconds.
     fn settled_rss(&self) -> Value {
         let deadline_ns = clock::now_ns() + RSS_GIVE_BACK_NS;
         let mut least = self.server.sample().rss_bytes?;
