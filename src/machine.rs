@@ -75,6 +75,19 @@ pub fn pin_thread(cpu: usize) -> std::io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
+/// Runs `make` on one CPU, if the kernel lets it: what is allocated and first written to meanwhile is near that CPU.
+pub fn on_cpu<T>(cpu: usize, make: impl FnOnce() -> T) -> T {
+    let before = sched_getaffinity(None);
+    let moved = before.is_ok() && pin_thread(cpu).is_ok();
+    let made = make();
+    if let (true, Ok(before)) = (moved, before)
+        && let Err(errno) = sched_setaffinity(None, &before)
+    {
+        tracing::debug!(%errno, cpu, "a thread stays on the CPU that it made something on");
+    }
+    made
+}
+
 /// A kernel setting by its dotted name; `None` where this kernel or container does not have it.
 pub fn sysctl(name: &str) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
@@ -136,5 +149,13 @@ mod tests {
         let last = *cpus.last().unwrap();
         let pinned = std::thread::spawn(move || pin_thread(last).map(|()| usable_cpus())).join().unwrap();
         assert_eq!(pinned.unwrap(), [last]);
+    }
+
+    #[test]
+    fn a_thread_is_on_a_cpu_for_as_long_as_it_makes_something_there() {
+        let before = usable_cpus();
+        let last = *before.last().unwrap();
+        assert_eq!(on_cpu(last, usable_cpus), [last]);
+        assert_eq!(usable_cpus(), before);
     }
 }

@@ -146,6 +146,11 @@ impl Endpoint {
         self.id
     }
 
+    /// Number of shards, this one included.
+    pub fn shards(&self) -> usize {
+        self.outboxes.len()
+    }
+
     /// Puts a letter into a shard's queue. Wakes nobody: see `must_ring`.
     pub fn post(&mut self, target: ShardId, letter: Letter) -> Posted {
         push(&mut self.outboxes[usize::from(target.0)], letter)

@@ -4,8 +4,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -20,13 +20,12 @@ use crate::config::secrets::AdminToken;
 use crate::ids::ShardId;
 use crate::limits::DRAIN_DEADLINE;
 use crate::machine::{self, Machine};
-use crate::mailbox::{self, Endpoint, SharedSender};
+use crate::mailbox::{self, SharedSender};
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
 use crate::shard::peer::PeerMessage;
-use crate::shard::settings::Settings;
 use crate::time::Instant;
-use crate::uring::{self, Addresses, Clock, ListenOptions, Listener, Loop, LoopSettings, Probe};
+use crate::uring::{self, Addresses, Clock, ListenOptions, Loop, LoopSettings, Probe};
 use crate::wire::token::{Verifier, VerifyingKey};
 
 /// How often the main thread looks whether the loops have begun to turn.
@@ -67,8 +66,6 @@ pub type ReadKeys = Box<dyn Fn() -> anyhow::Result<Option<Verifier>> + Send>;
 
 /// What the other threads tell the main thread.
 enum Event {
-    /// A shard's ring exists; its loop waits for the others'.
-    RingReady(ShardId, RawFd),
     /// A shard's loop is over, by itself after a drain or by an error.
     ShardEnded(ShardId, anyhow::Result<()>),
     /// The service thread is over; it never is on purpose.
@@ -130,29 +127,34 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     };
     let settings = Arc::new(config.settings);
     let addresses = Arc::new(Addresses::default());
-    let mut peers_senders = Vec::new();
-    for (((endpoint, listener), metrics), index) in
-        endpoints.into_iter().zip(listeners).zip(&metrics).zip(0..)
-    {
-        let (peers_sender, peers) = mpsc::channel();
-        peers_senders.push(peers_sender);
+    let cpu_of = |shard: u16| machine.cpus[usize::from(shard) % machine.cpus.len()];
+    let make_loop = |id: ShardId, listener, endpoint, metrics: Arc<ShardMetrics>| -> anyhow::Result<Loop> {
+        let mut seed = [0; 32];
+        getrandom(&mut seed, GetRandomFlags::empty()).context("cannot get random bytes for resume tokens")?;
+        let shard = Shard::new(id, settings.clone(), metrics.clone(), seed);
+        Ok(Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses.clone())?)
+    };
+    let made =
+        (0..).zip(endpoints).zip(listeners).zip(&metrics).map(|(((shard, endpoint), listener), metrics)| {
+            machine::on_cpu(cpu_of(shard), || make_loop(ShardId(shard), listener, endpoint, metrics.clone()))
+                .with_context(|| format!("shard {shard}"))
+        });
+    let loops: Vec<Loop> = made.collect::<Result<_, _>>()?;
+    let ring_fds: Vec<RawFd> = loops.iter().map(Loop::ring_fd).collect();
+    let enabled = Arc::new(Barrier::new(loops.len()));
+    for (shard, shard_loop) in (0..).zip(loops) {
         let start = ShardStart {
-            id: ShardId(index),
-            cpu: machine.cpus[usize::from(index) % machine.cpus.len()],
-            settings: settings.clone(),
-            loop_settings,
-            listener,
-            endpoint,
-            metrics: metrics.clone(),
-            addresses: addresses.clone(),
-            clock,
-            peers,
+            id: ShardId(shard),
+            cpu: cpu_of(shard),
+            shard_loop,
+            ring_fds: ring_fds.clone(),
+            enabled: enabled.clone(),
         };
         spawn_shard(start, events.clone())?;
     }
 
     let mut supervisor = Supervisor { clock, inbox, phase, sender, metrics, running: shards };
-    if let Some(ended) = supervisor.start_loops(peers_senders)? {
+    if let Some(ended) = supervisor.await_loops()? {
         return Ok(ended);
     }
     let connections_max = config.capacity.connections_max;
@@ -185,20 +187,15 @@ fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
 struct ShardStart {
     id: ShardId,
     cpu: usize,
-    settings: Arc<Settings>,
-    loop_settings: LoopSettings,
-    listener: Listener,
-    endpoint: Endpoint,
-    metrics: Arc<ShardMetrics>,
-    addresses: Arc<Addresses>,
-    clock: Clock,
-    peers: Receiver<Vec<RawFd>>,
+    shard_loop: Loop,
+    ring_fds: Vec<RawFd>,
+    enabled: Arc<Barrier>,
 }
 
 fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
     let id = start.id;
     let body = move || {
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_shard(start, &events)));
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_shard(start)));
         let outcome = outcome.unwrap_or_else(|panic| Err(anyhow!("panic: {}", panic_text(&*panic))));
         // Nobody listens any more when the process is ending.
         let _ = events.send(Event::ShardEnded(id, outcome));
@@ -208,21 +205,12 @@ fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_shard(start: ShardStart, events: &Sender<Event>) -> anyhow::Result<()> {
-    let ShardStart { id, cpu, settings, loop_settings, listener, endpoint, metrics, addresses, clock, peers } =
-        start;
+fn run_shard(start: ShardStart) -> anyhow::Result<()> {
+    let ShardStart { id, cpu, shard_loop, ring_fds, enabled } = start;
     if let Err(error) = machine::pin_thread(cpu) {
         tracing::warn!(shard = id.0, cpu, %error, "cannot pin the thread; it stays where the kernel puts it");
     }
-    let mut seed = [0; 32];
-    getrandom(&mut seed, GetRandomFlags::empty()).context("cannot get random bytes for resume tokens")?;
-    let shard = Shard::new(id, settings, metrics.clone(), seed);
-    let shard_loop = Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses)?;
-    let ready = events.send(Event::RingReady(id, shard_loop.ring_fd()));
-    // An error here: the main thread has given up, because another shard could not start.
-    let (Ok(()), Ok(peers)) = (ready, peers.recv()) else { return Ok(()) };
-    shard_loop.run(peers)?;
-    Ok(())
+    Ok(shard_loop.run(ring_fds, &enabled)?)
 }
 
 /// The service thread: the admin pages and the signals.
@@ -325,36 +313,23 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Waits for every ring, tells each loop its peers, and waits until every loop turns. A signal meanwhile ends the process
-    /// at once: nobody is connected yet.
-    fn start_loops(&mut self, peers_senders: Vec<Sender<Vec<RawFd>>>) -> anyhow::Result<Option<Ended>> {
+    /// Waits until every loop turns. A signal meanwhile ends the process at once: nobody is connected yet.
+    fn await_loops(&mut self) -> anyhow::Result<Option<Ended>> {
         let deadline = self.clock.now().instant + START_DEADLINE;
-        let mut ring_fds = vec![None; peers_senders.len()];
-        let mut peers_senders = Some(peers_senders);
-        loop {
+        while !self.metrics.iter().all(|metrics| metrics.loop_turned_at_us.value() > 0) {
             match self.inbox.recv_timeout(START_LOOK_INTERVAL) {
-                Ok(Event::RingReady(shard, ring_fd)) => ring_fds[usize::from(shard.0)] = Some(ring_fd),
                 Ok(Event::ShardEnded(shard, outcome)) => return Err(shard_failure(shard, outcome)),
                 Ok(Event::ServiceEnded(error)) => return Err(service_failure(error)),
                 Ok(Event::Signalled(_)) => return Ok(Some(Ended::Drained)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("all threads are gone"),
             }
-            let all_ring_fds: Option<Vec<RawFd>> = ring_fds.iter().copied().collect();
-            if let Some(ring_fds) = all_ring_fds {
-                for peers in peers_senders.take().into_iter().flatten() {
-                    // A thread that is gone has said why, or will.
-                    let _ = peers.send(ring_fds.clone());
-                }
-                if self.metrics.iter().all(|metrics| metrics.loop_turned_at_us.value() > 0) {
-                    self.phase.enter(Phase::Ready);
-                    return Ok(None);
-                }
-            }
             if self.clock.now().instant > deadline {
                 bail!("not every shard's loop turned within {} s", START_DEADLINE.as_secs());
             }
         }
+        self.phase.enter(Phase::Ready);
+        Ok(None)
     }
 
     /// Waits for the end.
@@ -373,7 +348,6 @@ impl Supervisor {
                 Some(Event::ShardEnded(_, Ok(()))) if drain_deadline.is_some() => self.running -= 1,
                 Some(Event::ShardEnded(shard, outcome)) => return Err(shard_failure(shard, outcome)),
                 Some(Event::ServiceEnded(error)) => return Err(service_failure(error)),
-                Some(Event::RingReady(..)) => {}
                 None => {
                     tracing::warn!(
                         connections = self.connections(),

@@ -7,10 +7,13 @@ use std::hash::{BuildHasher, Hash};
 use crate::limits::ENTRIES_KEPT;
 use crate::memory::Allocated;
 
-/// Whether `reserved` places are far too many for `wanted` entries: more than four times as many. A container that has shrunk
-/// to twice what is wanted is far from both shrinking again and growing again.
+/// Whether `reserved` places are far too many for `wanted` entries: more than four times as many, or any at all for none. A
+/// container that has shrunk to twice what is wanted is far from both shrinking again and growing again.
 pub fn is_surplus(reserved: usize, wanted: usize) -> bool {
-    reserved > 4 * wanted.max(ENTRIES_KEPT)
+    match wanted {
+        0 => reserved > 0,
+        _ => reserved > 4 * wanted.max(ENTRIES_KEPT),
+    }
 }
 
 /// A container of the standard library.
@@ -56,10 +59,8 @@ impl<K: Eq + Hash, V, S: BuildHasher> Surplus for HashMap<K, V, S> {
 }
 
 fn smaller(capacity: usize, wanted: usize) -> Option<usize> {
-    match wanted {
-        0 => (capacity > 0).then_some(0),
-        _ => is_surplus(capacity, wanted).then(|| 2 * wanted.max(ENTRIES_KEPT)),
-    }
+    let kept = if wanted == 0 { 0 } else { 2 * wanted.max(ENTRIES_KEPT) };
+    is_surplus(capacity, wanted).then_some(kept)
 }
 
 /// Things that are kept for whoever needs one next; the one that came back last goes first.

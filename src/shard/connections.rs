@@ -1,10 +1,7 @@
 //! The connections of a shard: a table whose slots are reused under another generation, and whose memory goes with them.
 
-use std::collections::BTreeSet;
-
 use crate::ids::ConnId;
 use crate::limits::CONNECTION_BYTES_MAX;
-use crate::memory::Allocated;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
 
@@ -45,10 +42,10 @@ const CHUNK_BITS: u32 = 8;
 /// of the lowest chunk that has one: so the upper ones empty as connections come and go.
 #[derive(Debug)]
 pub struct Connections {
-    /// As many as were ever needed at once.
-    chunks: Vec<Chunk>,
+    /// All that there can be.
+    chunks: Box<[Chunk]>,
     /// Those with a free slot, allocated or not.
-    with_room: BTreeSet<u32>,
+    with_room: Numbers,
     /// The one allocated chunk without connections, if there is one. It stays for a while, so that a connection that comes and
     /// goes at the border of a chunk does not make and free one each time.
     spare: Option<u32>,
@@ -136,12 +133,19 @@ impl Chunk {
 impl Connections {
     /// Room for `slots_max` connections.
     pub fn new(slots_max: usize) -> Self {
-        Self { chunks: Vec::new(), with_room: BTreeSet::new(), spare: None, len: 0, slots_max }
+        let chunks = slots_max.div_ceil(CHUNK_SLOTS);
+        Self {
+            chunks: (0..chunks).map(|_| Chunk::default()).collect(),
+            with_room: Numbers::below(chunks),
+            spare: None,
+            len: 0,
+            slots_max,
+        }
     }
 
     /// Takes a connection in; `None`: the table is full.
     pub fn insert(&mut self, session: Session) -> Option<ConnId> {
-        let number = self.chunk_with_room()?;
+        let number = self.with_room.lowest()?;
         if self.spare == Some(number) {
             self.spare = None;
         }
@@ -159,23 +163,10 @@ impl Connections {
         chunk.free = next;
         chunk.taken += 1;
         if chunk.free.is_none() {
-            self.with_room.remove(&number);
+            self.with_room.remove(number);
         }
         self.len += 1;
         Some(ConnId { slot: first_slot as u32 + u32::from(place), generation })
-    }
-
-    /// The lowest one; a new one if there is none.
-    fn chunk_with_room(&mut self) -> Option<u32> {
-        if let Some(number) = self.with_room.first() {
-            return Some(*number);
-        }
-        let number = self.chunks.len() as u32;
-        ((number as usize) << CHUNK_BITS < self.slots_max).then(|| {
-            self.chunks.push(Chunk::default());
-            self.with_room.insert(number);
-            number
-        })
     }
 
     /// Removes a connection.
@@ -231,9 +222,7 @@ impl Connections {
     /// But for what the connections own; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let chunks = self.chunks.iter().filter(|chunk| chunk.is_allocated()).count();
-        chunks * CHUNK_SLOTS * CONNECTION_BYTES
-            + self.chunks.allocated_bytes()
-            + self.with_room.allocated_bytes()
+        chunks * CHUNK_SLOTS * CONNECTION_BYTES + size_of_val(&*self.chunks) + size_of_val(&*self.with_room.0)
     }
 
     /// The connections in slots from `first` on, at most `count` slots; for walks in parts.
@@ -257,6 +246,31 @@ impl Connections {
     }
 }
 
+/// Some of the numbers from 0 to a limit: a bit each.
+#[derive(Debug)]
+struct Numbers(Box<[u64]>);
+
+impl Numbers {
+    /// All numbers below `limit`.
+    fn below(limit: usize) -> Self {
+        let bits = |first: usize| u64::MAX >> 64_usize.saturating_sub(limit - first);
+        Self((0..limit).step_by(64).map(bits).collect())
+    }
+
+    fn lowest(&self) -> Option<u32> {
+        let word = self.0.iter().position(|word| *word != 0)?;
+        Some(word as u32 * 64 + self.0[word].trailing_zeros())
+    }
+
+    fn insert(&mut self, number: u32) {
+        self.0[number as usize / 64] |= 1 << (number % 64);
+    }
+
+    fn remove(&mut self, number: u32) {
+        self.0[number as usize / 64] &= !(1 << (number % 64));
+    }
+}
+
 /// Within its chunk.
 fn place(conn: ConnId) -> usize {
     conn.slot as usize & (CHUNK_SLOTS - 1)
@@ -264,6 +278,8 @@ fn place(conn: ConnId) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -275,6 +291,22 @@ mod tests {
 
     fn allocated(connections: &Connections) -> usize {
         connections.chunks.iter().filter(|chunk| chunk.is_allocated()).count()
+    }
+
+    #[test]
+    fn the_lowest_number_is_found_whichever_are_missing() {
+        for limit in [0, 1, 63, 64, 65, 128, 200] {
+            let mut numbers = Numbers::below(limit);
+            for number in 0..limit as u32 {
+                assert_eq!(numbers.lowest(), Some(number), "of {limit}");
+                numbers.remove(number);
+            }
+            assert_eq!(numbers.lowest(), None, "of {limit}");
+            for number in (0..limit as u32).rev() {
+                numbers.insert(number);
+                assert_eq!(numbers.lowest(), Some(number), "of {limit}");
+            }
+        }
     }
 
     #[test]
@@ -309,8 +341,7 @@ mod tests {
     fn a_chunk_made_anew_goes_on_behind_the_last_generation_that_it_had() {
         let mut connections = Connections::new(2 * CHUNK_SLOTS);
         let below: Vec<ConnId> = (0..CHUNK_SLOTS).filter_map(|_| connections.insert(session())).collect();
-        connections.chunks.push(Chunk { first_generation: u32::MAX - 1, ..Chunk::default() });
-        connections.with_room.insert(1);
+        connections.chunks[1].first_generation = u32::MAX - 1;
         for generation in [u32::MAX - 1, u32::MAX, 0] {
             let above = connections.insert(session()).unwrap();
             assert_eq!((above.slot >> CHUNK_BITS, above.generation), (1, generation));

@@ -206,6 +206,9 @@ struct Mapping {
     leaked: bool,
 }
 
+// SAFETY: pages belong to the process, and a mapping has its own; whoever holds it may use them, on any thread.
+unsafe impl Send for Mapping {}
+
 impl Mapping {
     fn new(bytes: usize) -> io::Result<Self> {
         // SAFETY: a new anonymous mapping overlaps nothing.

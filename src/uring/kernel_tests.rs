@@ -39,6 +39,7 @@ impl Rig {
 
     fn with_sizes(sizes: RingSizes, buffers: u16) -> Self {
         let ring = Ring::new(sizes).unwrap();
+        ring.enable().unwrap();
         let mut buffers = Buffers::new(buffers, 4096, Protection::Unguarded).unwrap();
         buffers.register(ring.io_uring()).unwrap();
         let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
@@ -460,6 +461,7 @@ fn a_dropped_driver_leaves_nothing_in_flight() {
         gather_time: Duration::from_millis(1),
     };
     let mut driver = Driver::new(settings, listener).unwrap();
+    driver.ring.enable().unwrap();
     let metrics = crate::metrics::ShardMetrics::default();
     let clock = Clock::start();
     driver.acceptor.turn(&mut driver.ring, &metrics, clock.instant());

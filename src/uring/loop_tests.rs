@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -34,35 +35,27 @@ impl Relay {
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
         let addresses = Arc::new(Addresses::default());
         let clock = Clock::start();
-        let (rings, ready) = mpsc::channel();
-        let mut told = Vec::new();
-        let mut threads = Vec::new();
-        for (((id, endpoint), listener), metrics) in (0..).zip(endpoints).zip(listeners).zip(metrics.clone())
-        {
-            let (tell, peers) = mpsc::channel();
-            told.push(tell);
-            let (rings, settings, addresses) = (rings.clone(), settings.clone(), addresses.clone());
-            threads.push(thread::spawn(move || {
-                let loop_settings = LoopSettings {
-                    connections: 4096,
-                    connections_per_address: None,
-                    submissions: 256,
-                    completions: 4096,
-                    receive_buffers: 64,
-                    gather_time: Duration::from_millis(20),
-                };
-                let shard = Shard::new(ShardId(id), settings, metrics.clone(), [id as u8; 32]);
-                let shard_loop =
-                    Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses).unwrap();
-                rings.send((id, shard_loop.ring_fd())).unwrap();
-                shard_loop.run(peers.recv().unwrap()).unwrap();
-            }));
-        }
-        let mut fds: Vec<_> = ready.iter().take(2).collect();
-        fds.sort_unstable();
-        for tell in told {
-            tell.send(fds.iter().map(|(_, fd)| *fd).collect()).unwrap();
-        }
+        let loop_settings = LoopSettings {
+            connections: 4096,
+            connections_per_address: None,
+            submissions: 256,
+            completions: 4096,
+            receive_buffers: 64,
+            gather_time: Duration::from_millis(20),
+        };
+        let ends = (0..).zip(endpoints).zip(listeners).zip(metrics.clone());
+        let make_loop = |(((id, endpoint), listener), metrics): (_, Arc<ShardMetrics>)| {
+            let shard = Shard::new(ShardId(id), settings.clone(), metrics.clone(), [id as u8; 32]);
+            Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses.clone()).unwrap()
+        };
+        let loops: Vec<Loop> = ends.map(make_loop).collect();
+        let ring_fds: Vec<RawFd> = loops.iter().map(Loop::ring_fd).collect();
+        let enabled = Arc::new(Barrier::new(loops.len()));
+        let run = |shard_loop: Loop| {
+            let (ring_fds, enabled) = (ring_fds.clone(), enabled.clone());
+            thread::spawn(move || shard_loop.run(ring_fds, &enabled).unwrap())
+        };
+        let threads = loops.into_iter().map(run).collect();
         Self { address, metrics, service, threads }
     }
 

@@ -30,7 +30,7 @@ mod sweeper;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -98,6 +98,8 @@ pub struct Loop {
     receives_now: bool,
     /// Connections whose receive found no buffer.
     starved: VecDeque<ConnId>,
+    /// Those of a turn.
+    completions: Vec<Completion>,
     /// Rings of all shards.
     peers: Vec<RawFd>,
     /// Shards that were posted to in this turn.
@@ -127,7 +129,9 @@ enum Turn {
 }
 
 impl Loop {
-    /// Sets the ring up on the calling thread, which must be the one that runs it.
+    /// Makes everything that a loop has for as long as it lives, and nothing later: `run` may be called on another thread, and
+    /// what that one allocates then comes and goes with connections. The allocator keeps a page, 64 KiB or more, for each size
+    /// of which one object is left to a thread; what `new` allocates would keep those that a crowd has filled.
     pub fn new(
         settings: LoopSettings,
         listener: Listener,
@@ -137,6 +141,7 @@ impl Loop {
         clock: Clock,
         addresses: Arc<Addresses>,
     ) -> Result<Self, RingError> {
+        let shards = mailbox.shards();
         Ok(Self {
             driver: Driver::new(settings, listener)?,
             settings,
@@ -152,9 +157,10 @@ impl Loop {
             receives: Vec::new(),
             receives_now: false,
             starved: VecDeque::new(),
+            completions: Vec::with_capacity(REAP_BATCH),
             peers: Vec::new(),
-            posted_to: Vec::new(),
-            overflow: Vec::new(),
+            posted_to: Vec::with_capacity(shards),
+            overflow: (0..shards).map(|_| VecDeque::new()).collect(),
             letters_waiting: 0,
             withdrawals: Vec::new(),
             sweep_at: Instant::default(),
@@ -169,12 +175,14 @@ impl Loop {
         self.driver.ring.fd()
     }
 
-    /// Runs until the core has drained. `peers`: the ring descriptor of every shard, this one's included, by number.
-    pub fn run(mut self, peers: Vec<RawFd>) -> Result<(), RingError> {
-        self.overflow.resize_with(peers.len(), VecDeque::new);
+    /// Runs on the calling thread until the core has drained. `peers`: the ring descriptor of every shard, this one's included,
+    /// by number. `enabled`: where the loops wait for each other until every ring takes messages.
+    pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), RingError> {
         self.peers = peers;
+        self.driver.ring.enable()?;
+        enabled.wait();
         self.driver.await_wake(&self.mailbox);
-        let mut completions = Vec::with_capacity(REAP_BATCH);
+        let mut completions = std::mem::take(&mut self.completions);
         loop {
             let turn = self.turn(&mut completions);
             // The sends of a tick take the kernel a millisecond: what is due next must not be counted from before them.

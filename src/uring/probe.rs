@@ -160,6 +160,7 @@ const PROBE_SIZES: RingSizes = RingSizes { submissions: 8, completions: 64, desc
 /// here.
 pub fn probe() -> Result<Probe, RingError> {
     let mut ring = Ring::new(PROBE_SIZES)?;
+    ring.enable()?;
     let messages_arrive = messages_arrive(&mut ring);
     let mut operations = io_uring::Probe::new();
     ring.io_uring()
@@ -247,6 +248,9 @@ fn messages_arrive(target: &mut Ring) -> bool {
     let waited = std::thread::scope(|scope| {
         scope.spawn(move || {
             let Ok(mut source) = Ring::new(PROBE_SIZES) else { return };
+            if source.enable().is_err() {
+                return;
+            }
             source.ring_doorbell(target_fd, Token::numbered(Operation::Ring, 0));
             // Its own completion does not matter: the target's does.
             let _answer = source.wait(PATIENCE);

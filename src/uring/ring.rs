@@ -88,7 +88,7 @@ impl Completion {
     }
 }
 
-/// See the module documentation. Belongs to the thread that made it (`SINGLE_ISSUER`).
+/// See the module documentation. Belongs to the thread that enables it (`SINGLE_ISSUER`).
 pub(super) struct Ring {
     ring: IoUring,
     /// Submissions that found the queue full, in order. They go before any newer one.
@@ -109,9 +109,11 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    /// A ring that does nothing before `enable`.
     pub(super) fn new(sizes: RingSizes) -> Result<Self, RingError> {
         let ring = IoUring::builder()
             .setup_single_issuer()
+            .setup_r_disabled()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
             .setup_submit_all()
@@ -121,10 +123,6 @@ impl Ring {
         ring.submitter()
             .register_files_sparse(sizes.descriptors)
             .map_err(|source| RingError::of_table(sizes.descriptors, source))?;
-        // Only `shutdown` runs on kernel worker threads, and it never waits: one thread is enough.
-        ring.submitter()
-            .register_iowq_max_workers(&mut [1, 1])
-            .map_err(|source| RingError::Setup { step: "limiting its worker threads", source })?;
         let gathers = ring.params().is_feature_min_timeout();
         Ok(Self {
             ring,
@@ -138,6 +136,15 @@ impl Ring {
             overflows: 0,
             enters: 0,
         })
+    }
+
+    /// Gives the ring to the calling thread, which alone may submit and wait from now on. Messages from other rings fail before.
+    pub(super) fn enable(&self) -> Result<(), RingError> {
+        let failed = |step| move |source| RingError::Setup { step, source };
+        let submitter = self.ring.submitter();
+        submitter.register_enable_rings().map_err(failed("enabling it"))?;
+        // Only `shutdown` runs on kernel worker threads, and it never waits: one thread is enough.
+        submitter.register_iowq_max_workers(&mut [1, 1]).map_err(failed("limiting its worker threads"))
     }
 
     /// Sets how long completions are gathered, and for at most half as many receives as there are buffers: an enter may run twice

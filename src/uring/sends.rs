@@ -52,6 +52,9 @@ struct Gather {
     vectors: Vec<libc::iovec>,
 }
 
+// SAFETY: the header points to what the gather itself owns, and to frames that may be on any thread; no thread is special.
+unsafe impl std::marker::Send for Gather {}
+
 impl Sends {
     /// Takes the frames in. `entry` gives the submission.
     pub(super) fn start(&mut self, frames: Frames) -> SendId {
