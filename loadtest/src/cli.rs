@@ -297,8 +297,8 @@ pub struct Storm {
 /// Arguments of `compare`.
 #[derive(Clone, Debug, Args)]
 pub struct Compare {
-    /// How often each server has its turn
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How often each server has its turn: many short ones, since a virtual machine's speed changes within minutes
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Compare with these only: fastwebsockets, tokio-tungstenite, bare
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -322,13 +322,13 @@ pub struct Compare {
     #[arg(long, default_value_t = 20.0, value_parser = positive)]
     pub hz: f64,
     /// Length of each measured window
-    #[arg(long, default_value = "15s", value_parser = duration)]
+    #[arg(long, default_value = "3s", value_parser = duration)]
     pub duration: Duration,
     /// Load before each window
-    #[arg(long, default_value = "2s", value_parser = duration)]
+    #[arg(long, default_value = "500ms", value_parser = duration)]
     pub warmup: Duration,
     /// How long after its intended time a move may arrive and still be fresh
-    #[arg(long, default_value = "1s", value_parser = duration)]
+    #[arg(long, default_value = "500ms", value_parser = duration)]
     pub grace: Duration,
     /// New connections per second while joining
     #[arg(long, default_value_t = 5000.0, value_parser = positive)]

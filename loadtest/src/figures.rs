@@ -222,6 +222,7 @@ pub static MILLION: &[Spec] = &[
     spec("rss_start_bytes", Unit::Bytes, "resident memory of the relay before the first connection"),
     spec("rss_top_bytes", Unit::Bytes, "with everybody in, after --quiet"),
     spec("rss_after_bytes", Unit::Bytes, "when everybody has gone"),
+    spec("rss_left", Unit::Number, "rss_after_bytes / rss_start_bytes"),
     spec(
         "user_bytes_per_player",
         Unit::Number,

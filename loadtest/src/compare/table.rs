@@ -177,7 +177,7 @@ mod tests {
         let lines: Vec<_> =
             table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for line in [
-            "40 rooms of 50 players at 20 Hz, 15.0 s measured, 2 of 2 rounds",
+            "40 rooms of 50 players at 20 Hz, 3.0 s measured, 2 of 2 rounds",
             "corelay 90,000 60,000 – 120,000",
             "go 40,000 20,000 – 60,000 2.50 2.00 – 3.00",
             "go 65.00 ms 60.00 ms – 70.00 ms 0.92 0.83 – 1.00",

@@ -37,6 +37,7 @@ impl Outcome {
         let joined = tallies.joined;
         let [rss_start, rss_top, rss_after] = &seen.rss_bytes;
         let user = difference(rss_top, rss_start);
+        let left = rss_after.clone().and_then(|after| Ok(after / rss_start.clone()?));
         let per_s = seen.ramp_s.clone().map(|ramp_s| f64::from(joined) / ramp_s.max(1e-9));
         figures::fill(
             MILLION,
@@ -49,6 +50,7 @@ impl Outcome {
                 ("rss_start_bytes", rss_start.clone()),
                 ("rss_top_bytes", rss_top.clone()),
                 ("rss_after_bytes", rss_after.clone()),
+                ("rss_left", left),
                 ("user_bytes_per_player", user.and_then(|bytes| self.per_player(bytes))),
                 ("kernel_bytes_per_connection", self.kernel_bytes_per_connection()),
                 ("client_kernel_bytes", self.client_kernel_bytes_per_connection()),
@@ -224,7 +226,7 @@ mod tests {
         let value =
             |name: &str| figures.iter().find(|figure| figure.spec.name == name).unwrap().value.clone();
         assert_eq!((value("rss_top_bytes"), value("reach")), (Ok(10.225e6), Ok(0.99)));
-        for after in ["rss_after_bytes", "slab_kept_bytes", "slab_left_bytes", "time_wait"] {
+        for after in ["rss_after_bytes", "rss_left", "slab_kept_bytes", "slab_left_bytes", "time_wait"] {
             assert!(value(after).unwrap_err().starts_with("not measured: "), "{after}");
         }
     }
