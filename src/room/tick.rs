@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
+/// Games of a shard that tick at the same rate do so at moments this far apart, or a little more.
+const TICK_SLOT_US: u64 = 5_000;
+
 /// When ticks are due. Tick `n` is `n / hz` seconds after the start.
 #[derive(Clone, Copy, Debug)]
 pub struct TickClock {
@@ -12,12 +15,16 @@ pub struct TickClock {
 }
 
 impl TickClock {
-    /// `hz` ticks per second from `now`, moved back by the part `phase` (0 to 1) of an interval, so that games that start
-    /// together do not tick together.
+    /// `hz` ticks per second from the part `phase` (0 to 1) of an interval before `now`, as far as slots allow: games that start
+    /// together do not all tick together, but those of a slot do, and their frames go to the kernel in one submission.
     pub fn new(hz: u16, phase: f32, now: Instant) -> Self {
         debug_assert!(hz > 0 && (0.0..1.0).contains(&phase));
-        let interval_us = 1_000_000.0 / f32::from(hz);
-        Self { start: now - Duration::from_micros((interval_us * phase) as u64), hz }
+        let slots = (1_000_000 / u64::from(hz) / TICK_SLOT_US).max(1);
+        let slots_per_s = u64::from(hz) * slots;
+        let slots_now = now.as_micros() * slots_per_s / 1_000_000;
+        let slot = (slots as f32 * phase) as u64;
+        let start = slots_now.saturating_sub((slots_now + slots - slot) % slots);
+        Self { start: Instant::from_micros(start * 1_000_000 / slots_per_s), hz }
     }
 
     /// Ticks per second.
@@ -43,7 +50,28 @@ impl TickClock {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn games_of_a_rate_tick_at_few_moments_spread_over_the_interval() {
+        for (hz, moments) in [(1, 200), (20, 10), (30, 6), (60, 3), (120, 1)] {
+            let due_us = |game: u64| {
+                let created = Instant::from_micros(3_000_000 + game * 1_237);
+                let phase = (game * 7_919 % 1_000) as f32 / 1_000.0;
+                let clock = TickClock::new(hz, phase, created);
+                assert!(clock.start <= created && clock.number_at(created) <= 1);
+                clock.next_after(Instant::from_micros(60_000_000)).as_micros()
+            };
+            // Starts are rounded to microseconds, so ticks of a slot differ by one or two.
+            let seen: BTreeSet<u64> = (0..2_000).map(|game| (due_us(game) + 50) / 100).collect();
+            assert_eq!(seen.len(), moments, "at {hz} Hz: {seen:?}");
+            let (first, last) = (seen.first().unwrap(), seen.last().unwrap());
+            let interval = 10_000 / u64::from(hz);
+            assert!(last - first + interval / moments as u64 + 1 >= interval, "at {hz} Hz: {seen:?}");
+        }
+    }
 
     #[test]
     fn the_next_tick_is_the_first_one_that_is_not_yet_counted() {
