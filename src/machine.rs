@@ -75,7 +75,7 @@ pub fn pin_thread(cpu: usize) -> std::io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Runs `make` on one CPU, if the kernel lets it: what is allocated and first written to meanwhile is near that CPU.
+/// Runs `make` on one CPU, if the kernel lets it: what is large and first written to meanwhile is near that CPU.
 pub fn on_cpu<T>(cpu: usize, make: impl FnOnce() -> T) -> T {
     let before = sched_getaffinity(None);
     let moved = before.is_ok() && pin_thread(cpu).is_ok();

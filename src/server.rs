@@ -313,7 +313,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Waits until every loop turns. A signal meanwhile ends the process at once: nobody is connected yet.
+    /// Waits until every loop turns. A signal that is seen meanwhile ends the process at once: nobody plays yet.
     fn await_loops(&mut self) -> anyhow::Result<Option<Ended>> {
         let deadline = self.clock.now().instant + START_DEADLINE;
         while !self.metrics.iter().all(|metrics| metrics.loop_turned_at_us.value() > 0) {

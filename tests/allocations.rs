@@ -117,7 +117,7 @@ fn an_idle_player_stays_within_its_budget() {
     );
 }
 
-/// What is left are two words for each chunk that the table of connections ever had, and the numbers of those with room.
+/// The table of chunks is a shard's from its start and not counted here.
 #[test]
 fn a_shard_that_has_lost_ten_thousand_players_is_as_small_as_an_empty_one() {
     let mut games = Games::new(0);

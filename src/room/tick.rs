@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
-/// Games of a shard that tick at the same rate do so at moments this far apart, or a little more.
+/// Games that tick at the same rate, on whichever shard, do so at moments this far apart, or a little more.
 const TICK_SLOT_US: u64 = 5_000;
 
 /// When ticks are due. Tick `n` is `n / hz` seconds after the start.

@@ -98,7 +98,7 @@ pub struct Loop {
     receives_now: bool,
     /// Connections whose receive found no buffer.
     starved: VecDeque<ConnId>,
-    /// Those of a turn.
+    /// Where those of a turn go; made by `new`, taken by `run`.
     completions: Vec<Completion>,
     /// Rings of all shards.
     peers: Vec<RawFd>,
@@ -176,7 +176,9 @@ impl Loop {
     }
 
     /// Runs on the calling thread until the core has drained. `peers`: the ring descriptor of every shard, this one's included,
-    /// by number. `enabled`: where the loops wait for each other until every ring takes messages.
+    /// by number. `enabled`: where the loops wait for each other until every ring takes messages. A message to a ring that is not enabled
+    /// fails, and one that is just being enabled must not be sent to: older kernels do so without ordering. If one loop fails before
+    /// it gets there the others wait for ever: the caller ends the process.
     pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), RingError> {
         self.peers = peers;
         self.driver.ring.enable()?;
