@@ -18,6 +18,15 @@ pub struct ConnId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
+/// Whoever has an inbox and may write to every other one. Members of topics are behind shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// A thread of connections and topics.
+    Shard(ShardId),
+    /// The thread of the admin pages and the signals.
+    Service,
+}
+
 /// A player within one game. Never reused while the game lives; 0 is nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlayerId(pub u32);
@@ -145,6 +154,13 @@ pub struct Address {
     pub channel: ChannelNumber,
     /// The connection there.
     pub conn: ConnId,
+}
+
+impl Address {
+    /// Who is written to, to reach it.
+    pub fn party(&self) -> Party {
+        Party::Shard(self.shard)
+    }
 }
 
 /// How far a stream of reliable events has come, or how far a client has seen it.

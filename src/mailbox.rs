@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::ids::ShardId;
 use crate::limits::MAILBOX_LETTERS_MAX;
-use crate::shard::peer::{HandOver, PeerMessage};
+use crate::shard::peer::{HandOver, Order, PeerMessage};
 
 /// Names one hand-over: a shard does not use a number again before 2^32 others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,10 @@ pub struct Ticket {
 /// What one thread posts to another.
 #[derive(Debug)]
 pub enum Letter {
-    /// For the core.
+    /// For the core, from another party.
     Peer(PeerMessage),
+    /// For the core, from this process.
+    Order(Order),
     /// A connection whose descriptor comes by ring under the same ticket. Posted before the descriptor is sent.
     Connection {
         /// Matches it with its descriptor.
@@ -196,10 +198,10 @@ impl Endpoint {
 }
 
 impl ServiceSender {
-    /// Gives a message to a shard and wakes it.
-    pub fn send(&mut self, target: ShardId, message: PeerMessage) -> Posted {
+    /// Gives an order to a shard and wakes it.
+    pub fn send(&mut self, target: ShardId, order: Order) -> Posted {
         let shard = usize::from(target.0);
-        let posted = push(&mut self.outboxes[shard], Letter::Peer(message));
+        let posted = push(&mut self.outboxes[shard], Letter::Order(order));
         if matches!(posted, Posted::Queued)
             && self.doorbells[shard].must_ring()
             && let Err(errno) = rustix::io::write(&*self.wakes[shard], &1u64.to_ne_bytes())
@@ -217,12 +219,12 @@ impl SharedSender {
         Self(Arc::new(Mutex::new(sender)))
     }
 
-    /// Gives a message to every shard and wakes it. Returns those that could not take it.
-    pub fn send_all(&self, message: &PeerMessage) -> Vec<ShardId> {
+    /// Gives an order to every shard and wakes it. Returns those that could not take it.
+    pub fn send_all(&self, order: &Order) -> Vec<ShardId> {
         // Whoever panicked with the lock has at worst posted to some shards and not to others.
         let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let shards = (0..sender.outboxes.len()).map(|shard| ShardId(shard as u16));
-        shards.filter(|shard| matches!(sender.send(*shard, message.clone()), Posted::Refused(_))).collect()
+        shards.filter(|shard| matches!(sender.send(*shard, order.clone()), Posted::Refused(_))).collect()
     }
 
     /// Number of shards.
@@ -252,7 +254,7 @@ mod tests {
     fn number(letter: Option<Letter>) -> Option<u32> {
         match letter? {
             Letter::Withdrawn { ticket } => Some(ticket.number),
-            Letter::Peer(_) | Letter::Connection { .. } => None,
+            Letter::Peer(_) | Letter::Order(_) | Letter::Connection { .. } => None,
         }
     }
 
@@ -290,14 +292,14 @@ mod tests {
     #[test]
     fn the_service_thread_wakes_a_shard_through_its_eventfd() {
         let (mut endpoints, mut service) = mesh(1, MAILBOX_LETTERS_MAX).unwrap();
-        assert!(matches!(service.send(ShardId(0), PeerMessage::Drain), Posted::Queued));
-        assert!(matches!(service.send(ShardId(0), PeerMessage::Drain), Posted::Queued));
+        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
+        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
         let mut count = [0; 8];
         rustix::io::read(endpoints[0].wake(), &mut count).unwrap();
         assert_eq!(u64::from_ne_bytes(count), 1, "rung once for two letters");
-        assert!(matches!(endpoints[0].take(), Some(Letter::Peer(PeerMessage::Drain))));
+        assert!(matches!(endpoints[0].take(), Some(Letter::Order(Order::Drain))));
         drop(endpoints);
-        assert!(matches!(service.send(ShardId(0), PeerMessage::Drain), Posted::Refused(_)));
+        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Refused(_)));
     }
 
     #[test]
@@ -305,9 +307,9 @@ mod tests {
         let (mut endpoints, service) = mesh(3, MAILBOX_LETTERS_MAX).unwrap();
         let sender = SharedSender::new(service);
         drop(endpoints.remove(1));
-        assert_eq!(sender.send_all(&PeerMessage::Drain), [ShardId(1)]);
+        assert_eq!(sender.send_all(&Order::Drain), [ShardId(1)]);
         for endpoint in &mut endpoints {
-            assert!(matches!(endpoint.take(), Some(Letter::Peer(PeerMessage::Drain))));
+            assert!(matches!(endpoint.take(), Some(Letter::Order(Order::Drain))));
         }
     }
 }

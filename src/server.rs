@@ -23,7 +23,7 @@ use crate::machine::{self, Machine};
 use crate::mailbox::{self, SharedSender};
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
-use crate::shard::peer::PeerMessage;
+use crate::shard::peer::Order;
 use crate::time::Instant;
 use crate::uring::{self, Addresses, Clock, ListenOptions, Loop, LoopSettings, Probe};
 use crate::wire::token::{Verifier, VerifyingKey};
@@ -295,7 +295,7 @@ impl Keys {
             }
         };
         let kids: Vec<&str> = verifier.keys().iter().filter_map(VerifyingKey::kid).collect();
-        for shard in self.sender.send_all(&PeerMessage::Keys(verifier.clone())) {
+        for shard in self.sender.send_all(&Order::Keys(verifier.clone())) {
             tracing::error!(shard = shard.0, "SIGHUP: the shard keeps the old keys: its mailbox is full");
         }
         tracing::info!(keys = verifier.keys().len(), kids = kids.join(", "), "keys read again");
@@ -378,7 +378,7 @@ impl Supervisor {
             "draining; a second signal ends the process at once"
         );
         self.phase.enter(Phase::Draining);
-        for shard in self.sender.send_all(&PeerMessage::Drain) {
+        for shard in self.sender.send_all(&Order::Drain) {
             tracing::warn!(shard = shard.0, "cannot tell the shard to drain: its mailbox is full");
         }
     }
@@ -462,8 +462,11 @@ mod tests {
         let (mut endpoints, sender) = mailbox::mesh(1, 16).unwrap();
         Keys { read: Box::new(read), needed, sender: SharedSender::new(sender) }.renew();
         match endpoints[0].take()? {
-            Letter::Peer(PeerMessage::Keys(verifier)) => Some(verifier.keys().len()),
-            letter @ (Letter::Peer(_) | Letter::Connection { .. } | Letter::Withdrawn { .. }) => {
+            Letter::Order(Order::Keys(verifier)) => Some(verifier.keys().len()),
+            letter @ (Letter::Peer(_)
+            | Letter::Order(_)
+            | Letter::Connection { .. }
+            | Letter::Withdrawn { .. }) => {
                 panic!("{letter:?}")
             }
         }

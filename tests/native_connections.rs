@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corelay::ids::{ShardId, TopicName};
 use corelay::reasons::{CloseReason, RefusalReason};
-use corelay::shard::peer::PeerMessage;
+use corelay::shard::peer::Order;
 use corelay::shard::placement::shard_of;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
@@ -210,7 +210,7 @@ fn a_paused_connection_is_read_again_when_it_closes() {
     let mut world = World::new(Settings::default());
     let ann = world.join("/play/arena");
     world.send_raw(ann, &masked_frame(0x8A, b"").repeat(100_000));
-    world.tell_shards(&PeerMessage::Drain);
+    world.tell_shards(&Order::Drain);
     world.advance_ms(900);
     assert!(world.client(ann).paused, "600 KB stop the reading for 2 s");
     world.advance_ms(200);
@@ -274,8 +274,8 @@ fn a_drain_tells_then_closes_in_steps_then_ends() {
     let upgrading = world.dial();
     world.advance_ms(100);
     players.iter().for_each(|player| drop(world.client(*player).frames()));
-    world.tell_shards(&PeerMessage::Drain);
-    world.tell_shards(&PeerMessage::Drain);
+    world.tell_shards(&Order::Drain);
+    world.tell_shards(&Order::Drain);
     assert_eq!(world.stopped_accepting, [0]);
     for player in &players {
         let records = world.client(*player).records();
@@ -303,6 +303,6 @@ fn a_drain_tells_then_closes_in_steps_then_ends() {
 #[test]
 fn a_drain_of_an_empty_relay_is_over_at_once() {
     let mut world = World::new(Settings { shards: 2, ..Settings::default() });
-    world.tell_shards(&PeerMessage::Drain);
+    world.tell_shards(&Order::Drain);
     assert_eq!(world.drained.len(), 2);
 }

@@ -6,7 +6,7 @@ mod world;
 use std::sync::Arc;
 
 use corelay::reasons::LeaveReason;
-use corelay::shard::peer::{KickTally, PeerMessage};
+use corelay::shard::peer::{KickTally, Order};
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
 use world::client::{ClientId, Record};
@@ -41,7 +41,7 @@ fn join(world: &mut World, game: &str, user: &str) -> ClientId {
 /// The tally of a kick that every shard was told of.
 fn kick(world: &mut World, user: &str) -> (u32, u32) {
     let tally = Arc::new(KickTally::default());
-    world.tell_shards(&PeerMessage::Kick { user: user.into(), tally: tally.clone() });
+    world.tell_shards(&Order::Kick { user: user.into(), tally: tally.clone() });
     (tally.answers(), tally.disconnected())
 }
 
@@ -94,7 +94,7 @@ fn a_held_seat_is_freed_by_a_kick() {
 fn new_keys_count_for_joins_from_then_on() {
     let mut world = world_with_tokens(2);
     let ann = join(&mut world, "a", "ann");
-    world.tell_shards(&PeerMessage::Keys(verifier(NEW_SECRET)));
+    world.tell_shards(&Order::Keys(verifier(NEW_SECRET)));
     let with_old = world.request(&format!("/play/a?token={}", token_for("bob", OLD_SECRET)));
     let (status, text) = world.client(with_old).response();
     assert!(status == 403 && text.contains("signature"), "{text}");

@@ -5,7 +5,7 @@
 
 mod world;
 
-use corelay::shard::peer::PeerMessage;
+use corelay::shard::peer::Order;
 use corelay::shard::settings::Settings;
 use serde_json::json;
 use world::client::move_to;
@@ -118,7 +118,7 @@ fn a_draining_shard_serves_its_topics_until_their_members_are_gone() {
     let mut world = World::new(Settings { shards: 3, ..Settings::default() });
     let name = world.name_on(2);
     let ann = rooms::near_member(&mut world, "", &name);
-    world.tell_shards(&PeerMessage::Drain);
+    world.tell_shards(&Order::Drain);
     assert_eq!(world.drained, [1], "nothing is left on this one");
     assert_eq!(rooms::words(&world.client(ann).messages()), ["server_draining"]);
     let messages = rooms::push(&mut world, ann, &name, "heartbeat", &json!({}));

@@ -5,7 +5,7 @@ mod world;
 
 use std::sync::Arc;
 
-use corelay::shard::peer::{KickTally, PeerMessage};
+use corelay::shard::peer::{KickTally, Order};
 use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
 use world::client::{ClientId, Message, PresenceList, close};
@@ -140,7 +140,7 @@ fn whoever_goes_is_gone_from_every_list_and_the_others_learn_why() {
         ("timeout", |world, client, _| world.hang_up(client)),
         ("kicked", |world, _, [_, user]| {
             let tally = Arc::new(KickTally::default());
-            world.tell_shards(&PeerMessage::Kick { user: user.into(), tally: tally.clone() });
+            world.tell_shards(&Order::Kick { user: user.into(), tally: tally.clone() });
             assert_eq!(tally.disconnected(), 1);
         }),
         // A frame that breaks RFC 6455.
@@ -247,7 +247,7 @@ fn a_drain_is_announced_on_every_topic() {
         let ann = near_member(&mut world, "", name);
         world.say(ann, r#"["2","2","room:other","phx_join",{}]"#);
         world.client(ann).frames();
-        world.tell_shards(&PeerMessage::Drain);
+        world.tell_shards(&Order::Drain);
         let heard = world.client(ann).messages();
         let notice = json!({"timeout": 30_000, "retry_after": 1_000, "jitter": 5_000});
         assert_eq!(told(&heard, "server_draining"), [notice.clone(), notice]);

@@ -6,7 +6,7 @@ mod world;
 use std::sync::Arc;
 
 use corelay::reasons::JoinRefusal;
-use corelay::shard::peer::{KickTally, PeerMessage};
+use corelay::shard::peer::{KickTally, Order};
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
 use serde_json::{Value, json};
@@ -164,7 +164,7 @@ fn every_join_is_checked_with_the_keys_of_its_time() {
         let room = format!("room:{name}");
         assert!(join(&mut world, ann, &room, &json!({ "token": old })).0);
         let verifier = Verifier::new(Algorithm::Hs256, OTHER_SECRET).expect("a good secret");
-        world.tell_shards(&PeerMessage::Keys(verifier.into()));
+        world.tell_shards(&Order::Keys(verifier.into()));
         assert_eq!(join(&mut world, ann, "room:b", &json!({ "token": old })), unauthorized());
         let new = signed(OTHER_SECRET, "u-1", &["room:*"], |_| {});
         assert!(join(&mut world, ann, "room:b", &json!({ "token": new })).0);
@@ -255,7 +255,7 @@ fn a_user_is_kicked_from_every_shard_and_may_come_back() {
         world.advance_ms(100);
         world.client(bob).frames();
         let tally = Arc::new(KickTally::default());
-        world.tell_shards(&PeerMessage::Kick { user: "u-1".into(), tally: tally.clone() });
+        world.tell_shards(&Order::Kick { user: "u-1".into(), tally: tally.clone() });
         assert_eq!((tally.answers() as usize, tally.disconnected()), (world.metrics.len(), 4));
         for client in [clients[0], clients[1], by_join, player] {
             assert_eq!(world.client(client).close_frame(), Some((1001, "kicked".into())));
@@ -339,7 +339,7 @@ fn a_connection_is_kicked_for_any_user_that_it_has_joined_as() {
             assert!(join(&mut world, ann, &topic, &payload).0);
         }
         let tally = Arc::new(KickTally::default());
-        world.tell_shards(&PeerMessage::Kick { user: "u-1".into(), tally: tally.clone() });
+        world.tell_shards(&Order::Kick { user: "u-1".into(), tally: tally.clone() });
         assert_eq!(tally.disconnected(), 1, "it is u-1 in one of its topics");
     });
 }

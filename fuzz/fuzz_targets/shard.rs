@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, ShardId};
+use corelay::ids::{ConnId, Party, ShardId};
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -101,6 +101,7 @@ impl Relay {
                     self.shards[shard].handle_closed(conn, self.now);
                 }
                 Output::Forward { target, message } => {
+                    let Party::Shard(target) = target else { continue };
                     self.shards[usize::from(target.0)].handle_peer(message, self.now);
                 }
                 _ => {}

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::limits::{KICK_WAIT, USER_ID_BYTES_MAX};
-use crate::shard::peer::{KickTally, PeerMessage};
+use crate::shard::peer::{KickTally, Order};
 
 /// How often the tally is looked at. A shard answers within a turn of its loop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -23,7 +23,7 @@ pub(super) async fn disconnect(State(pages): Shared, Path(user): Path<String>) -
     }
     let sender = &pages.admin.sender;
     let tally = Arc::new(KickTally::default());
-    let order = PeerMessage::Kick { user: user.as_str().into(), tally: tally.clone() };
+    let order = Order::Kick { user: user.as_str().into(), tally: tally.clone() };
     let shards = sender.shards();
     let asked = shards - sender.send_all(&order).len();
     // Running out of time is an answer, too: the tally says how far it came.

@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::mailbox::{self, Endpoint, Letter};
-    use crate::shard::peer::PeerMessage;
+    use crate::shard::peer::Order;
 
     struct Fixture {
         address: std::net::SocketAddr,
@@ -300,7 +300,7 @@ mod tests {
             for (mut endpoint, closed) in endpoints.into_iter().zip(1..) {
                 let mut count = [0; 8];
                 rustix::io::read(endpoint.wake(), &mut count).unwrap();
-                let Some(Letter::Peer(PeerMessage::Kick { user, tally })) = endpoint.take() else {
+                let Some(Letter::Order(Order::Kick { user, tally })) = endpoint.take() else {
                     panic!("no kick")
                 };
                 assert_eq!(&*user, "ann/1 ü");

@@ -1,7 +1,7 @@
-//! Who gets a topic's broadcasts: how many members on which shard, and which serializers they speak. A broadcast is encoded
-//! once for each serializer that is present and goes to each shard once, however many members are there.
+//! Who gets a topic's broadcasts: how many members at which party, and which serializers they speak. A broadcast is encoded
+//! once for each serializer that is present and goes to each party once, however many members are there.
 
-use crate::ids::ShardId;
+use crate::ids::Party;
 use crate::memory::Allocated;
 use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::Serializer;
@@ -9,8 +9,8 @@ use crate::wire::phoenix::Serializer;
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Audience {
-    /// Shards with at least one member, in order.
-    shards: Vec<(ShardId, u32)>,
+    /// Parties with at least one member, in order.
+    parties: Vec<(Party, u32)>,
     v1: u32,
     v2: u32,
 }
@@ -24,21 +24,21 @@ pub struct Copies {
 
 impl Audience {
     /// A member came.
-    pub fn add(&mut self, shard: ShardId, serializer: Serializer) {
+    pub fn add(&mut self, party: Party, serializer: Serializer) {
         *self.of_mut(serializer) += 1;
-        match self.shards.binary_search_by_key(&shard, |(shard, _)| *shard) {
-            Ok(place) => self.shards[place].1 += 1,
-            Err(place) => self.shards.insert(place, (shard, 1)),
+        match self.parties.binary_search_by_key(&party, |(party, _)| *party) {
+            Ok(place) => self.parties[place].1 += 1,
+            Err(place) => self.parties.insert(place, (party, 1)),
         }
     }
 
     /// A member went.
-    pub fn remove(&mut self, shard: ShardId, serializer: Serializer) {
+    pub fn remove(&mut self, party: Party, serializer: Serializer) {
         *self.of_mut(serializer) -= 1;
-        let Ok(place) = self.shards.binary_search_by_key(&shard, |(shard, _)| *shard) else { return };
-        self.shards[place].1 -= 1;
-        if self.shards[place].1 == 0 {
-            self.shards.remove(place);
+        let Ok(place) = self.parties.binary_search_by_key(&party, |(party, _)| *party) else { return };
+        self.parties[place].1 -= 1;
+        if self.parties[place].1 == 0 {
+            self.parties.remove(place);
         }
     }
 
@@ -52,14 +52,14 @@ impl Audience {
         self.len() == 0
     }
 
-    /// Shards with members, in order.
-    pub fn shards(&self) -> impl Iterator<Item = ShardId> {
-        self.shards.iter().map(|(shard, _)| *shard)
+    /// Parties with members, in order.
+    pub fn parties(&self) -> impl Iterator<Item = Party> {
+        self.parties.iter().map(|(party, _)| *party)
     }
 
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
-        self.shards.allocated_bytes()
+        self.parties.allocated_bytes()
     }
 
     /// Whether a member speaks `serializer`.
@@ -102,23 +102,28 @@ impl Copies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ShardId;
+
+    fn party(shard: u16) -> Party {
+        Party::Shard(ShardId(shard))
+    }
 
     #[test]
     fn a_broadcast_is_encoded_once_per_serializer_that_is_present() {
         let mut audience = Audience::default();
         for shard in [1, 0, 1] {
-            audience.add(ShardId(shard), Serializer::V2);
+            audience.add(party(shard), Serializer::V2);
         }
         let broadcast = |serializer: Serializer| serializer.broadcast("room:a", "e", "{}");
         let copies = audience.encode(broadcast);
         assert!(copies.of(Serializer::V2).is_some() && copies.of(Serializer::V1).is_none());
         assert_eq!(copies.encoded(), 1);
-        audience.add(ShardId(7), Serializer::V1);
+        audience.add(party(7), Serializer::V1);
         assert_eq!(audience.encode(broadcast).encoded(), 2);
-        assert_eq!(audience.shards().collect::<Vec<_>>(), [0, 1, 7].map(ShardId));
-        audience.remove(ShardId(1), Serializer::V2);
-        audience.remove(ShardId(0), Serializer::V2);
-        assert_eq!(audience.shards().collect::<Vec<_>>(), [1, 7].map(ShardId));
+        assert_eq!(audience.parties().collect::<Vec<_>>(), [0, 1, 7].map(party));
+        audience.remove(party(1), Serializer::V2);
+        audience.remove(party(0), Serializer::V2);
+        assert_eq!(audience.parties().collect::<Vec<_>>(), [1, 7].map(party));
         assert_eq!((audience.len(), audience.is_empty()), (2, false));
     }
 }

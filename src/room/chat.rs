@@ -122,7 +122,7 @@ impl Chat {
             to: from,
             response: format!(r#"{{"epoch":"{epoch}","seq":{seq},"user_id":{user_json}}}"#),
         });
-        self.audience.add(from.shard, join.serializer);
+        self.audience.add(from.party(), join.serializer);
         self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
         push_presence(&mut self.presence, number, from, effects);
         match join.seen {
@@ -142,7 +142,7 @@ impl Chat {
             effects.push(Effect::Left { to: from });
         }
         let Some(member) = self.members.remove(&from) else { return };
-        self.audience.remove(from.shard, member.serializer);
+        self.audience.remove(from.party(), member.serializer);
         self.presence.untrack(member.number, now.instant);
         let left = match departure {
             Departure::Asked => LeaveReason::Left,

@@ -15,7 +15,7 @@ use super::recovery::{self, CatchUp};
 use super::request::{Effect, Join, Seen, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
 use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
-use crate::ids::{Address, PlayerId, ShardId, Topic};
+use crate::ids::{Address, Party, PlayerId, Topic};
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
@@ -33,10 +33,10 @@ pub struct GameChannels {
     audience: Audience,
     pub(super) members: BTreeMap<Address, Member>,
     pub(super) presence: Presence,
-    /// Shards with a member that was not sent the last frame.
-    stale_shards: BTreeSet<ShardId>,
-    /// Shards to which the last frame could not be sent.
-    lost_shards: BTreeSet<ShardId>,
+    /// Parties with a member that was not sent the last frame.
+    stale_parties: BTreeSet<Party>,
+    /// Parties to which the last frame could not be sent.
+    lost_parties: BTreeSet<Party>,
     /// What came of changes that others made; to be carried out.
     effects: Vec<Effect>,
 }
@@ -64,10 +64,10 @@ pub struct Beginning<'a> {
 pub struct ChannelFrame {
     /// What changed, if something did.
     pub delta: Option<Copies>,
-    /// Everything, for shards with a member that was not sent the frame before.
-    pub whole: Option<(Copies, BTreeSet<ShardId>)>,
-    /// Shards that did not get the frame before.
-    pub lost: BTreeSet<ShardId>,
+    /// Everything, for parties with a member that was not sent the frame before.
+    pub whole: Option<(Copies, BTreeSet<Party>)>,
+    /// Parties that did not get the frame before.
+    pub lost: BTreeSet<Party>,
 }
 
 impl Game {
@@ -98,7 +98,7 @@ impl Game {
         };
         let mut effects =
             vec![Effect::Joined { to: from, response: self.join_response(seat, &join.user, resumed) }];
-        channels.audience.add(from.shard, join.serializer);
+        channels.audience.add(from.party(), join.serializer);
         channels.members.insert(from, Member { seat, serializer: join.serializer, host: join.host });
         let number = MemberNumber(player.0);
         let joined_at_s = self.seats.seat(seat).map_or(0, |seat| seat.joined_at_s);
@@ -143,24 +143,24 @@ impl Game {
     pub fn close_channel(&mut self, address: Address) -> Option<SeatIndex> {
         let channels = self.channels.as_mut()?;
         let member = channels.members.remove(&address)?;
-        channels.audience.remove(address.shard, member.serializer);
+        channels.audience.remove(address.party(), member.serializer);
         if channels.members.is_empty() {
             self.channels = None;
         }
         Some(member.seat)
     }
 
-    /// A shard has a member that was not sent the last frame.
-    pub fn want_whole(&mut self, shard: ShardId) {
+    /// A party has a member that was not sent the last frame.
+    pub fn want_whole(&mut self, party: Party) {
         if let Some(channels) = &mut self.channels {
-            channels.stale_shards.insert(shard);
+            channels.stale_parties.insert(party);
         }
     }
 
-    /// A frame could not be sent to a shard.
-    pub fn frame_lost(&mut self, shard: ShardId) {
+    /// A frame could not be sent to a party.
+    pub fn frame_lost(&mut self, party: Party) {
         if let Some(channels) = &mut self.channels {
-            channels.lost_shards.insert(shard);
+            channels.lost_parties.insert(party);
         }
     }
 
@@ -168,8 +168,8 @@ impl Game {
     pub fn channel_frame(&mut self, pool: &mut FramePool) -> Option<ChannelFrame> {
         self.tell_channels_gone();
         let channels = self.channels.as_mut()?;
-        let lost = std::mem::take(&mut channels.lost_shards);
-        let mut stale = std::mem::take(&mut channels.stale_shards);
+        let lost = std::mem::take(&mut channels.lost_parties);
+        let mut stale = std::mem::take(&mut channels.stale_parties);
         stale.extend(&lost);
         let channels = self.channels.as_ref()?;
         let changed = self.positions.moved_count() + self.objects.changed().len() > 0;
@@ -297,8 +297,8 @@ impl Game {
             audience: Audience::default(),
             members: BTreeMap::new(),
             presence,
-            stale_shards: BTreeSet::new(),
-            lost_shards: BTreeSet::new(),
+            stale_parties: BTreeSet::new(),
+            lost_parties: BTreeSet::new(),
             effects: Vec::new(),
         })
     }
@@ -369,8 +369,8 @@ impl GameChannels {
             + self.text.allocated_bytes()
             + self.audience.heap_bytes()
             + self.members.allocated_bytes()
-            + self.stale_shards.allocated_bytes()
-            + self.lost_shards.allocated_bytes()
+            + self.stale_parties.allocated_bytes()
+            + self.lost_parties.allocated_bytes()
             + self.effects.allocated_bytes()
     }
 

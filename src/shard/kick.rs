@@ -47,7 +47,7 @@ impl Shard {
                 Occupancy::Channel(to) => {
                     let Some(name) = self.games.game(game).map(|game| game.name().clone()) else { continue };
                     let topic = self.subscribers.shared(Topic::Game(name));
-                    self.deliver(to.shard, &topic, Delivered::One(Effect::Kicked { to }), now);
+                    self.deliver(to.party(), &topic, Delivered::One(Effect::Kicked { to }), now);
                 }
                 Occupancy::HeldUntil(_) => {
                     self.metrics.seats_held.subtract(1);

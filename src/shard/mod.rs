@@ -34,11 +34,11 @@ use self::connections::Connections;
 use self::deadlines::Deadlines;
 use self::drain::Drain;
 use self::games::{GameIndex, Games};
-use self::peer::{HandOver, PeerMessage};
+use self::peer::{HandOver, Order, PeerMessage};
 use self::rooms::Rooms;
 use self::settings::Settings;
 use self::subscribers::Subscribers;
-use crate::ids::{Address, ConnId, ShardId, Topic};
+use crate::ids::{Address, ConnId, Party, ShardId, Topic};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::reasons::CloseReason;
@@ -86,11 +86,11 @@ pub enum Output {
         /// What the target must know.
         state: Box<HandOver>,
     },
-    /// Give a message to another shard. Those for one shard arrive in order. Answer with `handle_forward_refused` if too many
+    /// Give a message to another party. Those for one party arrive in order. Answer with `handle_forward_refused` if too many
     /// wait already; `PeerMessage::must_arrive` says which wait all the same.
     Forward {
         /// Receiver.
-        target: ShardId,
+        target: Party,
         /// The message.
         message: PeerMessage,
     },
@@ -147,7 +147,7 @@ pub struct Shard {
     games: Games,
     rooms: Rooms,
     /// Members on other shards that were given up lately, and until when that counts; `None`: all of a topic.
-    given_up: BTreeMap<(ShardId, Arc<Topic>, Option<Address>), Instant>,
+    given_up: BTreeMap<(Party, Arc<Topic>, Option<Address>), Instant>,
     /// Who on this shard is in which topic of any shard.
     subscribers: Subscribers,
     /// What the players of held seats may still do: a reconnect does not fill their buckets.
@@ -272,12 +272,19 @@ impl Shard {
         self.close_overflowed(now);
     }
 
-    /// A message from another thread.
+    /// An order from whoever runs this process.
+    pub fn handle_order(&mut self, order: Order, now: Now) {
+        match order {
+            Order::Drain => self.start_drain(now),
+            Order::Keys(verifier) => self.verifier = Some(verifier),
+            Order::Kick { user, tally } => tally.answer(self.kick(&user, now)),
+        }
+        self.close_overflowed(now);
+    }
+
+    /// A message from another party.
     pub fn handle_peer(&mut self, message: PeerMessage, now: Now) {
         match message {
-            PeerMessage::Drain => self.start_drain(now),
-            PeerMessage::Keys(verifier) => self.verifier = Some(verifier),
-            PeerMessage::Kick { user, tally } => tally.answer(self.kick(&user, now)),
             PeerMessage::Request(request) => self.handle_request(*request, now),
             PeerMessage::Deliver(delivery) => self.handle_delivery(*delivery, now),
         }
@@ -285,7 +292,7 @@ impl Shard {
     }
 
     /// An `Output::Forward` that could not be taken.
-    pub fn handle_forward_refused(&mut self, target: ShardId, message: PeerMessage, now: Now) {
+    pub fn handle_forward_refused(&mut self, target: Party, message: PeerMessage, now: Now) {
         self.forward_refused(target, message, now);
         self.close_overflowed(now);
     }

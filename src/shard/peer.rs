@@ -1,4 +1,7 @@
-//! The vocabulary between threads, and what losing each message means.
+//! The vocabulary between parties, and what losing each message means.
+//!
+//! A `PeerMessage` is plain data: what it says means the same to whoever reads it, wherever that is. An `Order` may hold what only
+//! this process knows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,9 +12,18 @@ use crate::room::request::{Departure, Effect, Join, Push};
 use crate::wire::token::{Claims, Verifier};
 use crate::wire::upgrade::Upgrade;
 
-/// From another shard, or from the service thread.
+/// From one party to another.
 #[derive(Clone, Debug)]
 pub enum PeerMessage {
+    /// A channel asks something of a topic of the receiver. It is not lost: refused, the sender answers the client.
+    Request(Box<TopicRequest>),
+    /// A topic tells its members at the receiver something. It is not lost: refused, the sender gives the members up.
+    Deliver(Box<Delivery>),
+}
+
+/// From whoever runs this process to each shard.
+#[derive(Clone, Debug)]
+pub enum Order {
     /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process ends at its deadline instead.
     Drain,
     /// From now on joins and resumes are checked with these keys. Lost, the shard goes on with the old ones, and the log says so.
@@ -23,10 +35,6 @@ pub enum PeerMessage {
         /// Where each shard answers.
         tally: Arc<KickTally>,
     },
-    /// A channel asks something of a topic of the receiving shard. It is not lost: refused, the sender answers the client.
-    Request(Box<TopicRequest>),
-    /// A topic tells its members on the receiving shard something. It is not lost: refused, the sender gives the members up.
-    Deliver(Box<Delivery>),
 }
 
 impl PeerMessage {
@@ -36,7 +44,6 @@ impl PeerMessage {
         match self {
             Self::Request(request) => matches!(request.action, Action::Leave(_) | Action::WantWhole),
             Self::Deliver(delivery) => matches!(delivery.what, Delivered::GivenUp { .. }),
-            Self::Drain | Self::Keys(_) | Self::Kick { .. } => false,
         }
     }
 }

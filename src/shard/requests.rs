@@ -278,7 +278,7 @@ impl Shard {
             Occupancy::Channel(old) => {
                 let name = self.games.game(index)?.name().clone();
                 let topic = self.subscribers.shared(Topic::Game(name));
-                self.deliver(old.shard, &topic, Delivered::One(Effect::Replaced { to: old }), now);
+                self.deliver(old.party(), &topic, Delivered::One(Effect::Replaced { to: old }), now);
                 None
             }
             Occupancy::HeldUntil(_) => {

@@ -24,7 +24,7 @@ pub struct Settings {
     pub connections_open: SharedCount,
     /// Which requests are upgraded.
     pub upgrade: UpgradeRules,
-    /// The keys at the start, which `PeerMessage::Keys` replaces; `None`: development mode, everybody is a guest.
+    /// The keys at the start, which `Order::Keys` replaces; `None`: development mode, everybody is a guest.
     pub verifier: Option<Arc<Verifier>>,
     /// Rules by game name pattern (a `*` stands for any run of characters); the first that fits wins.
     pub games: Vec<GameRules>,

@@ -1,4 +1,4 @@
-//! What channels ask of the topics of this shard, and what the topics tell: one message per shard, not per member.
+//! What channels ask of the topics of this shard, and what the topics tell: one message per party, not per member.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::games::GameIndex;
 use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
 use super::placement::shard_of;
 use super::{Output, Shard};
-use crate::ids::{Address, ConnId, ShardId, Topic, TopicName};
+use crate::ids::{Address, ConnId, Party, Topic, TopicName};
 use crate::limits::GIVEN_UP_FOR;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::room::chat::Chat;
@@ -29,8 +29,8 @@ impl Shard {
         if target == self.id {
             self.handle_request(request, now);
         } else {
-            self.outputs
-                .push_back(Output::Forward { target, message: PeerMessage::Request(Box::new(request)) });
+            let (target, message) = (Party::Shard(target), PeerMessage::Request(Box::new(request)));
+            self.outputs.push_back(Output::Forward { target, message });
         }
     }
 
@@ -70,10 +70,10 @@ impl Shard {
 
     fn room_changed(&mut self, topic: &Arc<Topic>, effects: Vec<Effect>, now: Now) {
         let room = self.rooms.find(topic);
-        let shards: Vec<ShardId> = room.map(|chat| chat.audience().shards().collect()).unwrap_or_default();
+        let parties: Vec<Party> = room.map(|chat| chat.audience().parties().collect()).unwrap_or_default();
         self.rooms.changed(topic, now.instant);
         self.metrics.rooms.set(self.rooms.len() as u64);
-        self.perform_effects(topic, &shards, effects, now);
+        self.perform_effects(topic, &parties, effects, now);
     }
 
     /// Does what is due in rooms.
@@ -131,7 +131,7 @@ impl Shard {
             }
             Action::Leave(departure) => {
                 if departure == Departure::Asked {
-                    self.deliver(from.shard, topic, Delivered::One(Effect::Left { to: from }), now);
+                    self.deliver(from.party(), topic, Delivered::One(Effect::Left { to: from }), now);
                 }
                 let Some(index) = self.games.find(name) else { return };
                 let Some(game) = self.games.game(index) else { return };
@@ -147,7 +147,7 @@ impl Shard {
             Action::WantWhole => {
                 let Some(index) = self.games.find(name) else { return };
                 if let Some(game) = self.games.game(index) {
-                    game.want_whole(from.shard);
+                    game.want_whole(from.party());
                 }
                 self.games.changed(index, now.instant);
             }
@@ -192,7 +192,7 @@ impl Shard {
                         reason: JoinRefusal::Full,
                         response: format!(r#"{{"reason":"{text}"}}"#),
                     };
-                    return self.deliver(from.shard, topic, Delivered::One(refused), now);
+                    return self.deliver(from.party(), topic, Delivered::One(refused), now);
                 };
                 self.metrics.seats.add(1);
                 (index, seat, join, false)
@@ -215,11 +215,11 @@ impl Shard {
         effects.extend(game.take_channel_effects(now.instant));
         let Some(channels) = game.channels() else { return };
         let topic = channels.topic().clone();
-        let shards: Vec<ShardId> = channels.audience().shards().collect();
+        let parties: Vec<Party> = channels.audience().parties().collect();
         if let Some(due) = channels.due() {
             self.games.channels_due(index, due);
         }
-        self.perform_effects(&topic, &shards, effects, now);
+        self.perform_effects(&topic, &parties, effects, now);
     }
 
     /// Tells channels what is due by itself: presence.
@@ -229,7 +229,7 @@ impl Shard {
         }
     }
 
-    /// The frame of a tick: one message for each shard with members.
+    /// The frame of a tick: one message for each party with members.
     pub(super) fn tell_state_to_channels(&mut self, index: GameIndex, now: Now) {
         let Some(game) = self.games.game(index) else { return };
         if game.channels().is_none() {
@@ -242,14 +242,14 @@ impl Shard {
         let encoded = frame.delta.as_ref().map_or(0, |copies| copies.encoded())
             + frame.whole.as_ref().map_or(0, |(copies, _)| copies.encoded());
         self.metrics.frames_encoded.add(encoded);
-        let shards: Vec<ShardId> = channels.audience().shards().collect();
+        let parties: Vec<Party> = channels.audience().parties().collect();
         let topic = channels.topic().clone();
-        for shard in shards {
-            let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&shard));
+        for party in parties {
+            let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&party));
             let whole = whole.map(|(copies, _)| copies.clone());
             if frame.delta.is_some() || whole.is_some() {
-                let (delta, after_loss) = (frame.delta.clone(), frame.lost.contains(&shard));
-                self.deliver(shard, &topic, Delivered::Frame { delta, whole, after_loss }, now);
+                let (delta, after_loss) = (frame.delta.clone(), frame.lost.contains(&party));
+                self.deliver(party, &topic, Delivered::Frame { delta, whole, after_loss }, now);
             }
         }
     }
@@ -266,15 +266,15 @@ impl Shard {
 
     // ── What topics tell ────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Carries out what a topic decided. `shards`: those with members.
-    fn perform_effects(&mut self, topic: &Arc<Topic>, shards: &[ShardId], effects: Vec<Effect>, now: Now) {
+    /// Carries out what a topic decided. `parties`: those with members.
+    fn perform_effects(&mut self, topic: &Arc<Topic>, parties: &[Party], effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
                 Effect::Broadcast { copies, except, after_state } => {
                     self.metrics.broadcasts_encoded.add(copies.encoded());
-                    for shard in shards {
+                    for party in parties {
                         let what = Delivered::All { copies: copies.clone(), except, after_state };
-                        self.deliver(*shard, topic, what, now);
+                        self.deliver(*party, topic, what, now);
                     }
                 }
                 Effect::Joined { to, .. }
@@ -284,15 +284,15 @@ impl Shard {
                 | Effect::Whole { to, .. }
                 | Effect::Left { to }
                 | Effect::Kicked { to }
-                | Effect::Replaced { to } => self.deliver(to.shard, topic, Delivered::One(effect), now),
+                | Effect::Replaced { to } => self.deliver(to.party(), topic, Delivered::One(effect), now),
             }
         }
     }
 
-    /// Tells the members on `target`, which may be this shard.
-    pub(super) fn deliver(&mut self, target: ShardId, topic: &Arc<Topic>, what: Delivered, now: Now) {
+    /// Tells the members at `target`, which may be this shard.
+    pub(super) fn deliver(&mut self, target: Party, topic: &Arc<Topic>, what: Delivered, now: Now) {
         let delivery = Delivery { topic: topic.clone(), what };
-        if target == self.id {
+        if target == Party::Shard(self.id) {
             self.handle_delivery(delivery, now);
         } else {
             let message = PeerMessage::Deliver(Box::new(delivery));
@@ -300,19 +300,17 @@ impl Shard {
         }
     }
 
-    /// Another shard's mailbox is full, and as much waits behind it as may: the message is not on its way.
-    pub(super) fn forward_refused(&mut self, target: ShardId, message: PeerMessage, now: Now) {
+    /// Another party's mailbox is full, and as much waits behind it as may: the message is not on its way.
+    pub(super) fn forward_refused(&mut self, target: Party, message: PeerMessage, now: Now) {
         self.metrics.forwards_refused.increment();
         match message {
             PeerMessage::Request(request) => self.answer_refused_request(*request),
             PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),
-            // Nobody forwards these.
-            PeerMessage::Drain | PeerMessage::Keys(_) | PeerMessage::Kick { .. } => {}
         }
     }
 
     /// Members on `target` cannot be told something: they are told that much, and may join again and catch up.
-    fn give_up_members(&mut self, target: ShardId, delivery: Delivery, now: Now) {
+    fn give_up_members(&mut self, target: Party, delivery: Delivery, now: Now) {
         let Delivery { topic, what } = delivery;
         let channel = match what {
             Delivered::One(effect) => effect.to(),

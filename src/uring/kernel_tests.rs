@@ -17,7 +17,7 @@ use super::sockets::Sockets;
 use super::{Clock, LoopSettings};
 use crate::ids::{ConnId, ShardId};
 use crate::mailbox::{Ticket, mesh};
-use crate::shard::peer::PeerMessage;
+use crate::shard::peer::Order;
 
 /// For what must happen, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -520,7 +520,7 @@ fn a_read_of_an_eventfd_completes_when_the_service_thread_rings() {
         rig.ring.push(read, Token::numbered(Operation::Wake, 0));
     }
     assert!(rig.silent(Operation::Wake));
-    let ring = std::thread::spawn(move || drop(service.send(ShardId(0), PeerMessage::Drain)));
+    let ring = std::thread::spawn(move || drop(service.send(ShardId(0), Order::Drain)));
     assert_eq!(rig.next(Operation::Wake).result, 8);
     ring.join().unwrap();
 }

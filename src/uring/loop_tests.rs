@@ -12,7 +12,7 @@ use crate::ids::{ShardId, TopicName};
 use crate::mailbox::{ServiceSender, mesh};
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
-use crate::shard::peer::PeerMessage;
+use crate::shard::peer::Order;
 use crate::shard::placement::shard_of;
 use crate::shard::settings::Settings;
 
@@ -65,7 +65,7 @@ impl Relay {
 
     fn stop(mut self) {
         for shard in 0..2 {
-            let _ = self.service.send(ShardId(shard), PeerMessage::Drain);
+            let _ = self.service.send(ShardId(shard), Order::Drain);
         }
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
     }

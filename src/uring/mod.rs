@@ -41,7 +41,7 @@ pub use listener::{BindError, ListenOptions, Listener, bind};
 pub use probe::{Feature, Probe, RingError, io_uring_disabled, kernel_release, probe, table_entries_max};
 pub use sockets::SOCKET_BYTES;
 
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, Party, ShardId};
 use crate::limits;
 use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
 use crate::metrics::ShardMetrics;
@@ -291,6 +291,7 @@ impl Loop {
         while let Some(letter) = self.mailbox.take() {
             match letter {
                 Letter::Peer(message) => self.shard.handle_peer(message, self.now),
+                Letter::Order(order) => self.shard.handle_order(order, self.now),
                 Letter::Connection { ticket, state, address } => {
                     self.crossings.announce(Announced { ticket, state, address });
                 }
@@ -317,12 +318,13 @@ impl Loop {
     }
 
     /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
-    fn forward(&mut self, target: ShardId, message: PeerMessage) {
+    fn forward(&mut self, target: Party, message: PeerMessage) {
+        let Party::Shard(target) = target else { return };
         let has_room = self.has_room_to_wait(target) || message.must_arrive();
         if has_room && !self.mailbox.is_gone(target) {
             self.post_or_wait(target, Letter::Peer(message));
         } else {
-            self.shard.handle_forward_refused(target, message, self.now);
+            self.shard.handle_forward_refused(Party::Shard(target), message, self.now);
         }
     }
 
@@ -347,7 +349,7 @@ impl Loop {
     fn post(&mut self, target: ShardId, letter: Letter) -> Option<Letter> {
         let departing = match &letter {
             Letter::Connection { ticket, .. } => Some(*ticket),
-            Letter::Peer(_) | Letter::Withdrawn { .. } => None,
+            Letter::Peer(_) | Letter::Order(_) | Letter::Withdrawn { .. } => None,
         };
         match self.mailbox.post(target, letter) {
             Posted::Queued => {

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, ShardId, TopicName};
+use corelay::ids::{ConnId, Party, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
-use corelay::shard::peer::{Delivered, Delivery, PeerMessage};
+use corelay::shard::peer::{Delivered, Delivery, Order, PeerMessage};
 use corelay::shard::placement::shard_of;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
@@ -179,9 +179,9 @@ impl World {
         self.run();
     }
 
-    pub fn tell_shards(&mut self, message: &PeerMessage) {
+    pub fn tell_shards(&mut self, order: &Order) {
         for shard in &mut self.shards {
-            shard.handle_peer(message.clone(), self.now);
+            shard.handle_order(order.clone(), self.now);
         }
         self.run();
     }
@@ -244,7 +244,8 @@ impl World {
                     }
                 }
                 Output::Forward { target, message } => {
-                    let index = usize::from(target.0);
+                    let Party::Shard(ShardId(number)) = target else { continue };
+                    let index = usize::from(number);
                     let gives_up = |delivery: &Delivery| matches!(delivery.what, Delivered::GivenUp { .. });
                     self.given_up +=
                         usize::from(matches!(&message, PeerMessage::Deliver(delivery) if gives_up(delivery)));
