@@ -27,6 +27,13 @@ pub const KEY_ID_BYTES_MAX: usize = 64;
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 /// How long the answer to a kick waits for the shards, whose loops turn far more often.
 pub const KICK_WAIT: Duration = Duration::from_secs(2);
+/// Visitors of the admin pages at once. One more: the one that is there longest is sent away, so that a health check is always
+/// answered, whoever else sits there.
+pub const ADMIN_VISITORS_MAX: usize = 64;
+/// A visit to the admin pages from accept to the last byte of the answer: one request. Longer: the connection is closed.
+pub const ADMIN_VISIT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Lines of the log that strangers bring about come once in so long, with the number of those that were left out.
+pub const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
 pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
 
@@ -303,6 +310,7 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(RECEIVE_BUFFERS_MIN.is_power_of_two());
 const _: () =
     assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
+const _: () = assert!(KICK_WAIT.as_millis() < ADMIN_VISIT_TIME_MAX.as_millis(), "a kick is answered");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());
 const _: () = assert!(
     6 * (NAME_BYTES_MAX + USER_ID_BYTES_MAX + STATUS_BYTES_MAX) + META_BYTES_MAX + 256

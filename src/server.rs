@@ -260,7 +260,7 @@ async fn run_service(
         }
     });
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
-    admin::serve(listener, pages).await.context("the admin listener failed")
+    match admin::serve(listener, pages).await {}
 }
 
 /// The keys of the tokens, which SIGHUP reads again.

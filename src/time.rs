@@ -47,6 +47,32 @@ impl Sub<Duration> for Instant {
     }
 }
 
+/// Lets one through per interval, and counts the others: for lines of the log that a stranger can bring about.
+#[derive(Debug)]
+pub struct Throttle {
+    interval: Duration,
+    /// The next one passes from here on.
+    open_at: Instant,
+    held_back: u64,
+}
+
+impl Throttle {
+    /// The first one passes.
+    pub const fn new(interval: Duration) -> Self {
+        Self { interval, open_at: Instant(0), held_back: 0 }
+    }
+
+    /// `Some`: it may pass; so many were held back since the last one that did.
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
+        if now < self.open_at {
+            self.held_back += 1;
+            return None;
+        }
+        self.open_at = now + self.interval;
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
 /// One reading of both clocks; the loop takes one a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -60,5 +86,17 @@ impl Now {
     /// Whole seconds since 1970, as in a token's `exp`.
     pub const fn unix_s(self) -> u64 {
         self.unix_us / 1_000_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_throttle_passes_one_per_interval_and_counts_the_others() {
+        let mut throttle = Throttle::new(Duration::from_secs(60));
+        let passes = [0, 1, 59, 60, 61, 500].map(|s| throttle.admit(Instant::from_micros(s * 1_000_000)));
+        assert_eq!(passes, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 }

@@ -9,9 +9,10 @@ mod kick;
 pub mod metrics;
 mod playground;
 mod process;
+mod visitors;
 
+use std::convert::Infallible;
 use std::fmt::Write;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -96,9 +97,10 @@ pub struct Admin {
     pub sender: SharedSender,
 }
 
-/// Answers until the listener fails. Runs inside any tokio runtime.
-pub async fn serve(listener: TcpListener, admin: Admin) -> io::Result<()> {
-    axum::serve(listener, router(admin)).await
+/// Answers for ever. Runs inside any tokio runtime.
+pub async fn serve(listener: TcpListener, admin: Admin) -> Infallible {
+    let clock = admin.clock.clone();
+    visitors::receive(listener, router(admin), &*clock).await
 }
 
 struct Pages {
@@ -223,7 +225,9 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
-            tokio_uring::start(async move { serve(TcpListener::from_std(listener).unwrap(), admin).await })
+            tokio_uring::start(async move {
+                match serve(TcpListener::from_std(listener).unwrap(), admin).await {}
+            })
         });
         Fixture { address, shards, phase, now_us, endpoints }
     }

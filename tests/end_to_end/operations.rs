@@ -1,5 +1,7 @@
 //! What an operator sees and does: pages, limits, signals.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -7,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::player::{Player, Read};
 use crate::records::{Record, event, request};
-use crate::relay::{NO_RATES, Place, Relay, Setup, corelay, exit_status};
+use crate::relay::{NO_RATES, PATIENCE, Place, Relay, Setup, corelay, exit_status};
 use crate::socket::{RawClient, comes_true, connect};
 
 #[test]
@@ -31,6 +33,52 @@ fn the_admin_pages_answer() {
     player.leave();
     relay.await_metric("corelay_connections", &[], |connections| connections == 0);
     assert_eq!((relay.metric("corelay_games", &[]), relay.metric("corelay_seats", &[])), (0, 0));
+}
+
+/// Opens so many connections to the admin pages, and says this on each.
+fn visitors(relay: &Relay, count: usize, text: &str) -> Vec<TcpStream> {
+    let visit = |_| {
+        let mut stream = TcpStream::connect(relay.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    (0..count).map(visit).collect()
+}
+
+#[test]
+fn visitors_of_the_admin_pages_that_never_end_are_not_in_the_way() {
+    let whole = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for text in ["GET /livez HTTP/1.1\r\n", whole, ""] {
+        let relay = Relay::set_up(Setup { shell_prefix: "ulimit -n 256;", ..Setup::default() });
+        let visitors = visitors(&relay, 300, text);
+        let started = Instant::now();
+        assert_eq!(relay.fetch("/livez"), (200, "ok\n".into()), "{text:?}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{text:?}: {:?}", started.elapsed());
+        if text != whole {
+            relay.await_log("too many visitors at once");
+        }
+        drop(visitors);
+    }
+}
+
+#[test]
+fn a_visit_to_the_admin_pages_has_an_end() {
+    let relay = Relay::start("");
+    let half = visitors(&relay, 1, "GET /livez HTTP/1.1\r\n");
+    // A form that is announced and never comes, and a client that would like to ask again later.
+    let form = visitors(
+        &relay,
+        1,
+        "POST /users/ann/disconnect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+    );
+    let kept =
+        visitors(&relay, 1, "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n");
+    for (mut stream, answer) in [half, form, kept].into_iter().flatten().zip(["", "200", "200"]) {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("the relay ends the connection");
+        assert!(text.contains(answer), "{answer:?}: {text}");
+    }
 }
 
 #[test]
@@ -119,7 +167,7 @@ fn a_nearly_full_descriptor_table_stops_accepting_before_anybody_is_lost() {
     // Others leave: those that wait are served, in the order they came.
     silent.truncate(10);
     waiting.upgraded();
-    std::io::Write::write_all(&mut late, request("/play/arena").as_bytes()).unwrap();
+    late.write_all(request("/play/arena").as_bytes()).unwrap();
     assert!(comes_true(
         || relay.metric("corelay_connections", &["state=\"open\""]) == players.len() as u64 + 2
     ));
@@ -156,7 +204,7 @@ fn a_drain_tells_closes_and_ends() {
     }
     assert_eq!(relay.fetch("/readyz"), (503, "draining\n".into()));
     assert!(comes_true(|| relay.log_count("stopped listening") == 2));
-    assert!(std::net::TcpStream::connect(relay.listen).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(relay.listen).is_err(), "nobody listens any more");
     for player in &mut players {
         assert_eq!(player.closed(), (1012, "drain".into()));
         assert_eq!(player.read(), Read::Ended);

@@ -111,7 +111,7 @@ pub struct Relay {
     _test: Sender<()>,
     log: Arc<Log>,
     pub listen: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
     pub place: Place,
     expected_error: Option<&'static str>,
 }
