@@ -83,7 +83,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     }
     let clock = Clock::start();
     let probe = uring::probe()?;
-    let shards = config.settings.shards;
+    let shards = config.settings.placement.shards;
     check_messages_between_rings(&probe, shards)?;
     let listeners = uring::bind(
         config.listen,
@@ -125,13 +125,13 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
         receive_buffers: queues.receive_buffers,
         gather_time: queues.gather_time,
     };
-    let settings = Arc::new(config.settings);
+    let mut settings = config.settings;
+    settings.placement.seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
+    let settings = Arc::new(settings);
     let addresses = Arc::new(Addresses::default());
     let cpu_of = |shard: u16| machine.cpus[usize::from(shard) % machine.cpus.len()];
     let make_loop = |id: ShardId, listener, endpoint, metrics: Arc<ShardMetrics>| -> anyhow::Result<Loop> {
-        let mut seed = [0; 32];
-        getrandom(&mut seed, GetRandomFlags::empty()).context("cannot get random bytes for resume tokens")?;
-        let shard = Shard::new(id, settings.clone(), metrics.clone(), seed);
+        let shard = Shard::new(id, settings.clone(), metrics.clone(), random()?);
         Ok(Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses.clone())?)
     };
     let made =
@@ -160,6 +160,13 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let connections_max = config.capacity.connections_max;
     tracing::info!(%listen, %admin, shards, connections_max, "ready");
     supervisor.watch()
+}
+
+/// Bytes that nobody can predict.
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom(&mut bytes, GetRandomFlags::empty()).context("cannot get random bytes for secrets")?;
+    Ok(bytes)
 }
 
 /// Shards give connections to each other by messages from ring to ring.

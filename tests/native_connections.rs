@@ -9,7 +9,7 @@ use std::time::Duration;
 use corelay::ids::{ShardId, TopicName};
 use corelay::reasons::{CloseReason, RefusalReason};
 use corelay::shard::peer::Order;
-use corelay::shard::placement::shard_of;
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -169,7 +169,7 @@ fn too_many_connections_are_refused_before_the_upgrade() {
 
 #[test]
 fn all_shards_together_have_a_bound() {
-    let settings = Settings { shards: 2, connections_max: 2, ..Settings::default() };
+    let settings = Settings { placement: Placement::known(2), connections_max: 2, ..Settings::default() };
     let mut world = World::new(settings);
     let clients = [world.join("/play/arena"), world.join("/play/other")];
     for game in ["arena", "third", "fourth", "fifth"] {
@@ -220,7 +220,7 @@ fn a_paused_connection_is_read_again_when_it_closes() {
 
 #[test]
 fn players_of_one_game_meet_on_its_shard() {
-    let mut world = World::new(Settings { shards: 4, ..Settings::default() });
+    let mut world = World::new(Settings { placement: Placement::known(4), ..Settings::default() });
     let mut players = Vec::new();
     for shard in 0..4 {
         let player = world.dial_shard(shard, Admission::Admitted);
@@ -248,14 +248,15 @@ fn players_of_one_game_meet_on_its_shard() {
 /// Between the order to hand over and its answer the time for the upgrade may run out.
 #[test]
 fn a_hand_over_under_way_when_the_upgrade_times_out_harms_nobody() {
-    let settings = Arc::new(Settings { shards: 2, ..Settings::default() });
+    let settings = Arc::new(Settings { placement: Placement::known(2), ..Settings::default() });
     let mut shard = Shard::new(ShardId(0), settings, Arc::default(), [1; 32]);
     let at = |ms: u64| Now {
         instant: Instant::from_micros(1_000_000 + ms * 1_000),
         unix_us: 1_800_000_000_000_000,
     };
-    let elsewhere =
-        |name: &String| TopicName::parse(name).is_some_and(|name| shard_of(&name, 2) == ShardId(1));
+    let elsewhere = |name: &String| {
+        TopicName::parse(name).is_some_and(|name| Placement::known(2).shard_of(&name) == ShardId(1))
+    };
     let game = (0..100).map(|n| format!("game-{n}")).find(elsewhere).expect("one of a hundred");
     let conn = shard.handle_accepted(Admission::Admitted, at(0)).expect("the table has room");
     shard.handle_received(conn, &mut request(&format!("/play/{game}")).into_bytes(), at(4_990));
@@ -302,7 +303,7 @@ fn a_drain_tells_then_closes_in_steps_then_ends() {
 
 #[test]
 fn a_drain_of_an_empty_relay_is_over_at_once() {
-    let mut world = World::new(Settings { shards: 2, ..Settings::default() });
+    let mut world = World::new(Settings { placement: Placement::known(2), ..Settings::default() });
     world.tell_shards(&Order::Drain);
     assert_eq!(world.drained.len(), 2);
 }

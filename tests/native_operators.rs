@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use corelay::reasons::LeaveReason;
 use corelay::shard::peer::{KickTally, Order};
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
 use world::client::{ClientId, Record};
@@ -20,7 +21,11 @@ fn verifier(secret: &[u8]) -> Arc<Verifier> {
 }
 
 fn world_with_tokens(shards: u16) -> World {
-    World::new(Settings { shards, verifier: Some(verifier(OLD_SECRET)), ..Settings::default() })
+    World::new(Settings {
+        placement: Placement::known(shards),
+        verifier: Some(verifier(OLD_SECRET)),
+        ..Settings::default()
+    })
 }
 
 fn token_for(user: &str, secret: &[u8]) -> String {

@@ -6,6 +6,7 @@
 mod world;
 
 use corelay::shard::peer::Order;
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use serde_json::json;
 use world::client::move_to;
@@ -101,7 +102,7 @@ fn a_room_keeps_a_megabyte_and_forgets_the_oldest() {
 
 #[test]
 fn members_are_given_up_once_however_much_cannot_be_told() {
-    let mut world = World::new(Settings { shards: 3, ..Settings::default() });
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
     let name = world.name_on(2);
     let ann = rooms::near_member(&mut world, "", &name);
     let ben = rooms::far_member(&mut world, "", &name);
@@ -115,7 +116,7 @@ fn members_are_given_up_once_however_much_cannot_be_told() {
 
 #[test]
 fn a_draining_shard_serves_its_topics_until_their_members_are_gone() {
-    let mut world = World::new(Settings { shards: 3, ..Settings::default() });
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
     let name = world.name_on(2);
     let ann = rooms::near_member(&mut world, "", &name);
     world.tell_shards(&Order::Drain);

@@ -5,6 +5,7 @@ mod world;
 
 use corelay::reasons::CloseReason;
 use corelay::session::rate_limit::{Rate, Rates};
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
 use world::client::{ClientId, Frame, Message, PresenceList, masked_frame, move_to, put_object};
@@ -121,7 +122,7 @@ fn a_storm_of_joins_reaches_everybody_in_few_frames() {
 
 #[test]
 fn what_cannot_reach_a_topic_is_answered() {
-    let mut world = World::new(Settings { shards: 3, ..Settings::default() });
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
     let name = world.name_on(2);
     let room = format!("room:{name}");
     let ann = world.socket("");
@@ -150,7 +151,7 @@ fn what_cannot_reach_a_topic_is_answered() {
 
 #[test]
 fn members_that_cannot_be_told_something_get_an_error_and_catch_up_later() {
-    let mut world = World::new(Settings { shards: 3, ..Settings::default() });
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
     let name = world.name_on(2);
     let room = format!("room:{name}");
     let [ann, bob] = [world.socket_on(0, ""), world.socket_on(2, "")];
@@ -174,7 +175,7 @@ fn members_that_cannot_be_told_something_get_an_error_and_catch_up_later() {
 
 #[test]
 fn frames_that_cannot_be_told_are_made_good_by_a_whole_state() {
-    let mut world = World::new(Settings { shards: 3, ..Settings::default() });
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
     let name = world.name_on(2);
     let (bob, bob_id, _) = games::native(&mut world, &name);
     let ann = games::player(&mut world, &name);

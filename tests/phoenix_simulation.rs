@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use corelay::room::game::GameRules;
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -118,7 +119,7 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, slow_readers: bool) -> Self {
         let settings = Settings {
-            shards: if seed.is_multiple_of(2) { 1 } else { 3 },
+            placement: Placement::known(if seed.is_multiple_of(2) { 1 } else { 3 }),
             // In some runs lists stop and come back.
             presence_list_max: if seed % 4 < 2 { 256 } else { 4 },
             games: vec![GameRules { seat_hold: Duration::from_secs(3), ..GameRules::default() }],
@@ -219,7 +220,7 @@ impl Simulation {
     }
 
     fn come(&mut self) {
-        let shard = self.below(u32::from(self.world.settings.shards)) as usize;
+        let shard = self.below(u32::from(self.world.settings.placement.shards)) as usize;
         let client = self.world.socket_on(shard, "");
         self.phoenix.push(Phoenix { client: Some(client), ..Phoenix::default() });
         let index = self.phoenix.len() - 1;
@@ -231,7 +232,7 @@ impl Simulation {
 
     /// A new connection joins what the one before had joined, in one burst.
     fn come_back(&mut self, index: usize) {
-        let shard = self.below(u32::from(self.world.settings.shards)) as usize;
+        let shard = self.below(u32::from(self.world.settings.placement.shards)) as usize;
         let client = self.world.socket_on(shard, "");
         let (room_ref, game_ref) = (self.new_ref(), self.new_ref());
         let phoenix = &mut self.phoenix[index];

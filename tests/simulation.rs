@@ -5,6 +5,7 @@
 
 mod world;
 
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -59,7 +60,7 @@ impl Simulation {
         let shards = if seed.is_multiple_of(2) { 1 } else { 3 };
         Self {
             random: ChaCha8Rng::seed_from_u64(seed),
-            world: World::new(Settings { shards, ..Settings::default() }),
+            world: World::new(Settings { placement: Placement::known(shards), ..Settings::default() }),
             players: Vec::new(),
             next_event: 0,
             transcript: Vec::new(),

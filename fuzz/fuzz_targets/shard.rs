@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelay::ids::{ConnId, Party, ShardId};
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -37,7 +38,7 @@ struct Relay {
 
 impl Relay {
     fn new(shards: u16) -> Self {
-        let settings = Arc::new(Settings { shards, ..Settings::default() });
+        let settings = Arc::new(Settings { placement: Placement::known(shards), ..Settings::default() });
         let shard = |id| Shard::new(ShardId(id), settings.clone(), Arc::default(), [id as u8 + 1; 32]);
         let now = Now { instant: Instant::from_micros(1_000_000), unix_us: 1_800_000_000_000_000 };
         Self {

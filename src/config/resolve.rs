@@ -8,6 +8,7 @@ use super::keys::Draft;
 use super::{Config, Loaded, secrets};
 use crate::machine::Resources;
 use crate::metrics::SharedCount;
+use crate::shard::placement::Placement;
 use crate::shard::settings::Settings;
 use crate::wire::upgrade::UpgradeRules;
 
@@ -29,7 +30,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     warnings.extend(capacity::warnings(&capacity, wanted, found));
     let shards = capacity.shards;
     let settings = Settings {
-        shards,
+        placement: Placement::known(shards),
         connections_per_shard_max: capacity.connections_per_shard,
         connections_max: capacity.connections_max,
         connections_open: SharedCount::default(),
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn defaults_are_two_shards_in_development_mode_on_loopback() {
         let config = resolve_text("").unwrap();
-        assert_eq!((config.settings.shards, config.capacity.table_entries), (2, 20_000));
+        assert_eq!((config.settings.placement.shards, config.capacity.table_entries), (2, 20_000));
         assert!(config.settings.upgrade.development && config.settings.verifier.is_none());
         assert_eq!(config.settings.drain_batch, 5_000);
         assert!(config.warnings.is_empty());

@@ -5,7 +5,6 @@ use rand_core::Rng;
 use super::connections::SeatRef;
 use super::games::GameIndex;
 use super::peer::{Delivered, HandOver};
-use super::placement::shard_of;
 use super::{Output, Shard};
 use crate::glob::glob_matches;
 use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
@@ -84,7 +83,7 @@ impl Shard {
     /// Sends the connection to where its game lives, which may be here.
     fn place(&mut self, conn: ConnId, state: HandOver, now: Now) {
         let target = match &state.upgrade.route {
-            Route::Play { game, .. } => shard_of(game, self.settings.shards),
+            Route::Play { game, .. } => self.settings.placement.shard_of(game),
             // Its topics may live anywhere.
             Route::Socket { .. } | Route::Echo => self.id,
         };
@@ -291,7 +290,7 @@ impl Shard {
     /// Guests are numbered per shard, and every shard has its own share of the numbers.
     fn next_guest(&mut self) -> String {
         self.guests += 1;
-        let number = (self.guests - 1) * u64::from(self.settings.shards) + u64::from(self.id.0) + 1;
+        let number = (self.guests - 1) * u64::from(self.settings.placement.shards) + u64::from(self.id.0) + 1;
         format!("guest-{number}")
     }
 

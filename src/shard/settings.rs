@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::placement::Placement;
 use crate::limits;
 use crate::metrics::SharedCount;
 use crate::room::game::GameRules;
@@ -14,8 +15,8 @@ use crate::wire::upgrade::UpgradeRules;
 /// See the module documentation. `Settings::default()` is the embedded default.
 #[derive(Debug)]
 pub struct Settings {
-    /// Number of shards of the process.
-    pub shards: u16,
+    /// The shards of the process, and which topics each of them owns.
+    pub placement: Placement,
     /// Connections of one shard that may be players; beyond it 503.
     pub connections_per_shard_max: u32,
     /// Connections of all shards that may be players; beyond it 503. Shards that look at the same time may let in one more each.
@@ -47,7 +48,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            shards: 1,
+            placement: Placement::known(1),
             connections_per_shard_max: 10_000,
             connections_max: u64::MAX,
             connections_open: SharedCount::default(),

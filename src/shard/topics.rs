@@ -7,7 +7,6 @@ use rand_core::Rng;
 use super::connections::SeatRef;
 use super::games::GameIndex;
 use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
-use super::placement::shard_of;
 use super::{Output, Shard};
 use crate::ids::{Address, ConnId, Party, Topic, TopicName};
 use crate::limits::GIVEN_UP_FOR;
@@ -25,7 +24,7 @@ use crate::wire::native::Scope;
 impl Shard {
     /// Gives a request to the shard that owns its topic, which may be this one.
     pub(super) fn request(&mut self, request: TopicRequest, now: Now) {
-        let target = shard_of(request.topic.name(), self.settings.shards);
+        let target = self.settings.placement.shard_of(request.topic.name());
         if target == self.id {
             self.handle_request(request, now);
         } else {

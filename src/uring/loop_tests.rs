@@ -13,7 +13,7 @@ use crate::mailbox::{ServiceSender, mesh};
 use crate::metrics::ShardMetrics;
 use crate::shard::Shard;
 use crate::shard::peer::Order;
-use crate::shard::placement::shard_of;
+use crate::shard::placement::Placement;
 use crate::shard::settings::Settings;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,7 +31,7 @@ impl Relay {
         let (endpoints, service) = mesh(2, letters).unwrap();
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
         let address = listeners[0].local_addr();
-        let settings = Arc::new(Settings { shards: 2, ..Settings::default() });
+        let settings = Arc::new(Settings { placement: Placement::known(2), ..Settings::default() });
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
         let addresses = Arc::new(Addresses::default());
         let clock = Clock::start();
@@ -75,7 +75,8 @@ impl Relay {
 fn game_names() -> [String; 2] {
     [0, 1].map(|shard| {
         let names = (0..).map(|number| format!("game-{number}"));
-        let lives_there = |name: &String| shard_of(&TopicName::parse(name).unwrap(), 2) == ShardId(shard);
+        let lives_there =
+            |name: &String| Placement::known(2).shard_of(&TopicName::parse(name).unwrap()) == ShardId(shard);
         names.into_iter().find(lives_there).unwrap()
     })
 }

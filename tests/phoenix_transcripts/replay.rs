@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use corelay::shard::Admission;
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{Algorithm, Verifier};
 use corelay::wire::upgrade::UpgradeRules;
@@ -65,7 +66,12 @@ impl<'a> Replay<'a> {
         Self {
             transcript,
             placement,
-            world: World::new(Settings { shards: SHARDS, upgrade, verifier, ..Settings::default() }),
+            world: World::new(Settings {
+                placement: Placement::known(SHARDS),
+                upgrade,
+                verifier,
+                ..Settings::default()
+            }),
             clients: Vec::new(),
             bindings: Bindings::default(),
             closed: BTreeSet::new(),

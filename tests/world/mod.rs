@@ -12,7 +12,7 @@ use std::time::Duration;
 use corelay::ids::{ConnId, Party, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
 use corelay::shard::peer::{Delivered, Delivery, Order, PeerMessage};
-use corelay::shard::placement::shard_of;
+use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -44,7 +44,7 @@ pub struct World {
 /// clients dial the first.
 pub fn near_and_far(settings: impl Fn() -> Settings, test: impl Fn(World, &str)) {
     for shards in [1, 3] {
-        let world = World::new(Settings { shards, ..settings() });
+        let world = World::new(Settings { placement: Placement::known(shards), ..settings() });
         let name = world.name_on(usize::from(shards) - 1);
         test(world, &name);
     }
@@ -53,14 +53,15 @@ pub fn near_and_far(settings: impl Fn() -> Settings, test: impl Fn(World, &str))
 impl World {
     pub fn new(settings: Settings) -> Self {
         let settings = Arc::new(settings);
-        let metrics: Vec<Arc<ShardMetrics>> = (0..settings.shards).map(|_| Arc::default()).collect();
+        let metrics: Vec<Arc<ShardMetrics>> =
+            (0..settings.placement.shards).map(|_| Arc::default()).collect();
         let shard = |id: u16| {
             let metrics = metrics[usize::from(id)].clone();
             Shard::new(ShardId(id), settings.clone(), metrics, [id as u8 + 1; 32])
         };
         Self {
             now: Now { instant: Instant::from_micros(1_000_000), unix_us: STARTED_AT_S * 1_000_000 },
-            shards: (0..settings.shards).map(shard).collect(),
+            shards: (0..settings.placement.shards).map(shard).collect(),
             metrics: metrics.clone(),
             settings,
             clients: BTreeMap::new(),
@@ -134,10 +135,10 @@ impl World {
 
     /// A name whose topics live on shard `shard`.
     pub fn name_on(&self, shard: usize) -> String {
-        let shards = self.settings.shards;
+        let placement = self.settings.placement;
         let lives_there = |name: &String| {
             let name = TopicName::parse(name).expect("a name");
-            usize::from(shard_of(&name, shards).0) == shard
+            usize::from(placement.shard_of(&name).0) == shard
         };
         (0..).map(|number| format!("n{number}")).find(lives_there).expect("every shard has names")
     }
