@@ -59,12 +59,15 @@ fn the_token_of_the_connection_says_who_it_is_and_what_it_may_join() {
         assert_eq!((ok, &response["user_id"]), (true, &json!("u-1")));
         assert!(join(&mut world, ann, "game:arena-1", &json!({})).0);
         assert_eq!(join(&mut world, ann, "game:lobby", &json!({})), unauthorized());
+        world.advance_ms(60);
         let bob = world.socket(&format!("&token={}", token_for("u-2", &["room:*"])));
         world.say(bob, &format!(r#"["1","1","room:{name}","phx_join",{{}}]"#));
+        world.advance_ms(60);
         let messages = world.client(bob).messages();
         let state = messages[1].told("presence_state").unwrap();
         assert_eq!(state["u-1"]["metas"][0]["name"], "Ann", "the token's name, not the client's");
-        assert_eq!(state["u-2"]["metas"][0]["name"], "u-2");
+        let diff = messages.last().unwrap().told("presence_diff").unwrap();
+        assert_eq!(diff["joins"]["u-2"]["metas"][0]["name"], "u-2");
         let refused = JoinRefusal::Unauthorized.index();
         assert_eq!(world.count(|metrics| metrics.joins_refused[refused].value()), 1);
     });
@@ -295,6 +298,7 @@ fn a_user_on_two_devices_is_one_user_with_two_metas_and_one_limit() {
         for client in devices {
             assert!(join(&mut world, client, &room, &json!({})).0);
         }
+        world.advance_ms(60);
         let bob = world.socket(&format!("&token={}", token_for("u-2", &["room:*"])));
         world.say(bob, &format!(r#"["1","1","{room}","phx_join",{{}}]"#));
         let messages = world.client(bob).messages();

@@ -291,6 +291,8 @@ impl Game {
         for (_, seat) in self.seats.taken().filter(|(index, _)| *index != newcomer) {
             track(&mut presence, seat, now);
         }
+        // The newcomer is the only one there: the others are in its state, not in a diff behind it.
+        presence.settle();
         Box::new(GameChannels {
             topic: begin.topic.clone(),
             text: begin.topic.to_string().into(),

@@ -11,7 +11,7 @@ use std::iter;
 use std::mem;
 use std::sync::Arc;
 
-use self::changes::{Changes, Listing, Seen};
+use self::changes::{Changes, Listing};
 pub use self::meta::{Meta, MetaError};
 use self::texts::{Diffs, List, MetaText};
 use crate::limits::{PRESENCE_COUNT_INTERVAL, PRESENCE_WINDOW};
@@ -39,9 +39,11 @@ pub enum Told {
 /// Who is in one topic: `track` a member, give it its `state`, `update` what it says, `untrack` it. What the others are
 /// told of that is collected until `flush` is `due`.
 ///
-/// Every track and update is a meta with a reference of its own, counted up. A client's list is right when it is told of
-/// each new reference, and of the end of each one that it may have seen. Metas of a user are listed in the order of their
-/// references: that is the order in which a client that adds what joins comes to have them.
+/// Every track and update is a meta with a reference of its own, counted up. At any moment all members have been told the
+/// same list: a newcomer's state is the one that the others have, and what has changed since, the newcomer included, reaches
+/// all of them with the next flush. So no client is told twice that a reference joined, nor of the end of one that it was not
+/// told of. Metas of a user are listed in the order of their references: that is the order in which a client that adds what
+/// joins comes to have them.
 #[derive(Debug)]
 pub struct Presence {
     list_max: u32,
@@ -51,11 +53,12 @@ pub struct Presence {
     users: BTreeMap<Arc<str>, u32>,
     next_reference: u64,
     listing: Listing,
-    seen: Seen,
+    /// Everybody has been told of the references below this one, and nobody of the others.
+    told_below: u64,
     /// When the changes since the last flush are told.
     window_end: Option<Instant>,
     count_not_before: Instant,
-    /// What `state` gives while nothing changes. A flush forgets it: an idle topic keeps no text.
+    /// What `state` gives until the next flush, if one is to come: an idle topic keeps no text.
     encoded: Option<Vec<Arc<str>>>,
 }
 
@@ -86,7 +89,7 @@ struct Member {
     fields: Option<Box<str>>,
     joined_at_s: u64,
     reference: u64,
-    /// The reference before; 0 when nobody has seen another.
+    /// The reference before; 0 when nobody was told of another.
     previous: u64,
 }
 
@@ -103,7 +106,7 @@ impl Presence {
             users: BTreeMap::new(),
             next_reference: 1,
             listing: Listing::On(Changes::default()),
-            seen: Seen::default(),
+            told_below: 1,
             window_end: None,
             count_not_before: Instant::default(),
             encoded: None,
@@ -152,8 +155,8 @@ impl Presence {
         if *members_of_user == 0 {
             self.users.remove(&gone.user);
         }
-        let seen = self.seen.by_others_than(member, gone.reference);
-        self.listing.ended(&gone, seen, self.epoch);
+        let told = gone.reference < self.told_below;
+        self.listing.ended(&gone, told, self.epoch);
         let members_to_list = u64::from(self.list_max) * 3 / 4;
         if !self.is_listed() && u64::from(self.members()) <= members_to_list {
             self.listing = Listing::Returning;
@@ -201,15 +204,30 @@ impl Presence {
         !matches!(self.listing, Listing::Off { .. })
     }
 
-    /// What a member that was just tracked is told: the payload of `presence_state`, then those of `presence_diff`. While
-    /// the list is off, that is only its own entry. Encoded once for all who ask before the next change or flush.
+    /// What a member that was just tracked is told: the payload of `presence_state`, then those of `presence_diff`. It is the
+    /// list that everybody has been told, encoded once for all who ask before the next flush. While there is none, it is the
+    /// member's own entry.
     pub fn state(&mut self, member: MemberNumber) -> Vec<Arc<str>> {
-        if !self.is_listed() {
-            let own: Vec<&Member> = self.members.get(&member).map(Box::as_ref).into_iter().collect();
-            return encode(&own, self.epoch);
+        let Listing::On(changes) = &self.listing else {
+            return encode(self.members.get(&member).map(Box::as_ref), self.epoch);
+        };
+        if let Some(encoded) = &self.encoded {
+            return encoded.clone();
         }
-        self.seen.state(member, self.next_reference);
-        self.list()
+        let told = self.members.values().filter(|member| member.reference < self.told_below);
+        let told = told.map(|member| (&member.user, member.reference, member.encode(self.epoch)));
+        let texts = encode_entries(told.chain(changes.ended()).collect());
+        self.encoded = self.window_end.is_some().then(|| texts.clone());
+        texts
+    }
+
+    /// Takes what has changed as told: nobody is there who would have to be told of it.
+    pub fn settle(&mut self) {
+        if let Listing::On(changes) = &mut self.listing {
+            *changes = Changes::default();
+            self.window_end = None;
+            self.everybody_is_told();
+        }
     }
 
     /// Every user that is here, once: what it said first.
@@ -251,8 +269,7 @@ impl Presence {
         match &mut self.listing {
             Listing::On(changes) => {
                 let changes = mem::take(changes);
-                self.seen.all(self.next_reference);
-                self.encoded = None;
+                self.everybody_is_told();
                 changes.encode(&self.members, self.epoch).into_iter().map(Told::Diff).collect()
             }
             Listing::Off { told } => {
@@ -262,9 +279,8 @@ impl Presence {
             }
             Listing::Returning => {
                 self.listing = Listing::On(Changes::default());
-                self.seen.all(self.next_reference);
-                let mut texts = self.list().into_iter();
-                self.encoded = None;
+                self.everybody_is_told();
+                let mut texts = encode(self.members.values().map(Box::as_ref), self.epoch).into_iter();
                 let state = texts.next().map(Told::State);
                 state.into_iter().chain(texts.map(|diff| Told::Diff(String::from(&*diff)))).collect()
             }
@@ -283,9 +299,9 @@ impl Presence {
         if tracked.status == status && tracked.fields == fields {
             return;
         }
-        let seen = self.seen.by_anybody(tracked.reference);
-        self.listing.ended(tracked, seen, self.epoch);
-        if seen {
+        let told = tracked.reference < self.told_below;
+        self.listing.ended(tracked, told, self.epoch);
+        if told {
             tracked.previous = tracked.reference;
         }
         tracked.reference = self.next_reference;
@@ -298,7 +314,6 @@ impl Presence {
 
     /// Starts a window with the first change, and ends one whose changes have cancelled out.
     fn changed(&mut self, now: Instant) {
-        self.encoded = None;
         let has_news = match &self.listing {
             Listing::On(changes) => !changes.is_empty(),
             Listing::Off { told } => *told != Some(self.online()),
@@ -306,16 +321,14 @@ impl Presence {
         };
         let window_end = self.window_end.unwrap_or(now + PRESENCE_WINDOW);
         self.window_end = has_news.then_some(window_end);
+        if !has_news || !matches!(self.listing, Listing::On(_)) {
+            self.encoded = None;
+        }
     }
 
-    /// The texts of the whole list.
-    fn list(&mut self) -> Vec<Arc<str>> {
-        if self.encoded.is_none() {
-            let mut members: Vec<&Member> = self.members.values().map(Box::as_ref).collect();
-            members.sort_unstable_by_key(|member| (&member.user, member.reference));
-            self.encoded = Some(encode(&members, self.epoch));
-        }
-        self.encoded.clone().unwrap_or_default()
+    fn everybody_is_told(&mut self) {
+        self.told_below = self.next_reference;
+        self.encoded = None;
     }
 }
 
@@ -326,6 +339,12 @@ impl Member {
             + self.name.allocated_bytes()
             + self.status.allocated_bytes()
             + self.fields.allocated_bytes()
+    }
+
+    fn encode(&self, epoch: u64) -> Vec<u8> {
+        let mut meta = Vec::new();
+        self.text(epoch).write(&mut meta);
+        meta
     }
 
     fn text(&self, epoch: u64) -> MetaText<'_> {
@@ -341,17 +360,22 @@ impl Member {
     }
 }
 
-/// The state of `members`, which are sorted by user, as the payload of a `presence_state` and of diffs after it.
-fn encode(members: &[&Member], epoch: u64) -> Vec<Arc<str>> {
+/// The state of `members` as the payload of a `presence_state` and of diffs after it.
+fn encode<'a>(members: impl IntoIterator<Item = &'a Member>, epoch: u64) -> Vec<Arc<str>> {
+    let members = members.into_iter();
+    encode_entries(members.map(|member| (&member.user, member.reference, member.encode(epoch))).collect())
+}
+
+/// The same of metas, each with its user and reference.
+fn encode_entries(mut entries: Vec<(&Arc<str>, u64, Vec<u8>)>) -> Vec<Arc<str>> {
+    entries.sort_unstable_by_key(|(user, reference, _)| (*user, *reference));
     let mut state = List::default();
     let mut rest = Diffs::default();
-    let mut meta = Vec::new();
-    for member in members {
-        member.text(epoch).write(&mut meta);
-        if rest.is_empty() && state.has_room_for(&member.user, &meta) {
-            state.push(&member.user, &meta);
+    for (user, _, meta) in &entries {
+        if rest.is_empty() && state.has_room_for(user, meta) {
+            state.push(user, meta);
         } else {
-            rest.join(&member.user, &meta);
+            rest.join(user, meta);
         }
     }
     iter::once(state.take()).chain(rest.finish()).map(Arc::from).collect()

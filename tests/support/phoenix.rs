@@ -89,7 +89,8 @@ fn is_compact(json: &str) -> bool {
     })
 }
 
-/// Who is in a topic, as phoenix.js 1.8 keeps it (`syncState` and `syncDiff` of its presence.js): metas by user.
+/// Who is in a topic, as phoenix.js 1.8 keeps it (`syncState` and `syncDiff` of its presence.js): metas by user. It also is a
+/// client that compares no `phx_ref` when somebody joins: that one must not be told of a meta twice.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PresenceList {
     pub metas: BTreeMap<String, Vec<Value>>,
@@ -105,7 +106,12 @@ impl PresenceList {
         }
         if let Some(diff) = message.told("presence_diff") {
             assert_eq!(diff.as_object().map(serde_json::Map::len), Some(2));
-            self.sync(Self::read(&diff["joins"]), &Self::read(&diff["leaves"]));
+            let joins = Self::read(&diff["joins"]);
+            for (user, metas) in &joins.metas {
+                let known = self.metas.get(user).map_or(&[][..], Vec::as_slice);
+                assert!(metas.iter().all(|meta| !has(known, meta)), "{user} joins twice: {diff}");
+            }
+            self.sync(joins, &Self::read(&diff["leaves"]));
         }
     }
 

@@ -1,4 +1,4 @@
-//! What has changed since everybody was told, and who may know what already.
+//! What has changed since everybody was told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,21 +23,8 @@ pub(super) enum Listing {
 pub(super) struct Changes {
     /// Members by their reference, which is new.
     joins: BTreeMap<u64, MemberNumber>,
-    /// Metas that somebody may have seen and that are over, by their reference.
+    /// Metas that everybody was told of and that are over, by their reference.
     leaves: BTreeMap<u64, (Arc<str>, Vec<u8>)>,
-}
-
-/// Which references somebody may have seen: those below a bound, because everything that is new is told to everybody in a
-/// flush, or to one member in its state.
-///
-/// Invariant: `by_others_below <= below`.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    below: u64,
-    /// Who was given its state last …
-    last: Option<MemberNumber>,
-    /// … and what members besides that one have seen: who comes and goes before anybody else comes was seen by nobody.
-    by_others_below: u64,
 }
 
 impl Listing {
@@ -48,14 +35,13 @@ impl Listing {
         }
     }
 
-    /// The meta of `member` is over. That is news if anybody has `seen` it.
-    pub(super) fn ended(&mut self, member: &Member, seen: bool, epoch: u64) {
+    /// The meta of `member` is over. That is news if everybody was `told` of it; else it is as if it had never been.
+    pub(super) fn ended(&mut self, member: &Member, told: bool, epoch: u64) {
         let Self::On(changes) = self else { return };
-        changes.joins.remove(&member.reference);
-        if seen {
-            let mut meta = Vec::new();
-            member.text(epoch).write(&mut meta);
-            changes.leaves.insert(member.reference, (member.user.clone(), meta));
+        if told {
+            changes.leaves.insert(member.reference, (member.user.clone(), member.encode(epoch)));
+        } else {
+            changes.joins.remove(&member.reference);
         }
     }
 }
@@ -63,6 +49,11 @@ impl Listing {
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
         self.joins.is_empty() && self.leaves.is_empty()
+    }
+
+    /// Metas that are over and that everybody still has: user, reference, text.
+    pub(super) fn ended(&self) -> impl Iterator<Item = (&Arc<str>, u64, Vec<u8>)> {
+        self.leaves.iter().map(|(reference, (user, meta))| (user, *reference, meta.clone()))
     }
 
     /// See `memory`.
@@ -100,28 +91,4 @@ impl Changes {
 enum Change<'a> {
     Join(&'a Member),
     Leave(Vec<u8>),
-}
-
-impl Seen {
-    /// Everybody was told of what is below `next`.
-    pub(super) fn all(&mut self, next: u64) {
-        *self = Self { below: next, last: None, by_others_below: next };
-    }
-
-    /// `member` was told of what is below `next`.
-    pub(super) fn state(&mut self, member: MemberNumber, next: u64) {
-        if self.last != Some(member) {
-            self.by_others_below = self.below;
-        }
-        self.last = Some(member);
-        self.below = next;
-    }
-
-    pub(super) fn by_anybody(&self, reference: u64) -> bool {
-        reference < self.below
-    }
-
-    pub(super) fn by_others_than(&self, member: MemberNumber, reference: u64) -> bool {
-        reference < if self.last == Some(member) { self.by_others_below } else { self.below }
-    }
 }

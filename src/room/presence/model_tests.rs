@@ -1,5 +1,6 @@
 //! Whatever happens, every client's list ends as the true one. A client is modelled as phoenix.js 1.8 keeps its list
-//! (`syncState` and `syncDiff` of its presence.js), the order of the metas included.
+//! (`syncState` and `syncDiff` of its presence.js), the order of the metas included; and as one that compares no `phx_ref`
+//! with what it has when somebody joins, which must never be told of a member twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,11 +20,44 @@ const EPOCH: u64 = 7;
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Client {
     list: BTreeMap<String, Vec<Value>>,
+    naive: NaiveClient,
+}
+
+/// A client that shows what a state holds, adds every join, and removes every leave.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct NaiveClient {
+    shown: Vec<(String, Value)>,
+}
+
+impl NaiveClient {
+    fn state(&mut self, metas: &BTreeMap<String, Vec<Value>>) {
+        self.shown.clear();
+        self.join(metas);
+    }
+
+    fn join(&mut self, metas: &BTreeMap<String, Vec<Value>>) {
+        for (user, meta) in metas.iter().flat_map(|(user, metas)| metas.iter().map(move |meta| (user, meta)))
+        {
+            let twice = self.shown.iter().any(|(_, shown)| shown["phx_ref"] == meta["phx_ref"]);
+            assert!(!twice, "{user} is shown twice: {meta}");
+            self.shown.push((user.clone(), meta.clone()));
+        }
+    }
+
+    fn leave(&mut self, metas: &BTreeMap<String, Vec<Value>>) {
+        for (user, meta) in metas.iter().flat_map(|(user, metas)| metas.iter().map(move |meta| (user, meta)))
+        {
+            let shown = self.shown.len();
+            self.shown.retain(|(_, shown)| shown["phx_ref"] != meta["phx_ref"]);
+            assert!(self.shown.len() < shown, "{user} leaves without having been here: {meta}");
+        }
+    }
 }
 
 impl Client {
     fn state(&mut self, payload: &str) {
         let new = metas(&serde_json::from_str(payload).unwrap());
+        self.naive.state(&new);
         let none = Vec::new();
         let without = |list: &BTreeMap<String, Vec<Value>>, known: &BTreeMap<String, Vec<Value>>| {
             let lists = list.iter().map(|(user, metas)| {
@@ -40,7 +74,10 @@ impl Client {
     fn diff(&mut self, payload: &str) {
         let diff: Value = serde_json::from_str(payload).unwrap();
         assert_eq!(diff.as_object().unwrap().len(), 2);
-        self.sync(metas(&diff["joins"]), &metas(&diff["leaves"]));
+        let (joins, leaves) = (metas(&diff["joins"]), metas(&diff["leaves"]));
+        self.naive.join(&joins);
+        self.naive.leave(&leaves);
+        self.sync(joins, &leaves);
     }
 
     fn sync(&mut self, joins: BTreeMap<String, Vec<Value>>, leaves: &BTreeMap<String, Vec<Value>>) {
@@ -168,8 +205,7 @@ impl Topic {
 
     fn check_clients(&mut self) {
         let mut truth = Client::default();
-        self.presence.encoded = None;
-        let texts = self.presence.list();
+        let texts = encode(self.presence.members.values().map(Box::as_ref), EPOCH);
         truth.state(&texts[0]);
         texts[1..].iter().for_each(|text| truth.diff(text));
         for (member, client) in &self.clients {
@@ -177,7 +213,10 @@ impl Topic {
             if self.list_was_off {
                 client.list.values_mut().for_each(|metas| metas.sort_by_key(reference));
             }
-            assert_eq!(client, truth, "{member:?}");
+            assert_eq!(client.list, truth.list, "{member:?}");
+            client.naive.shown.sort_by_key(|(_, meta)| reference(meta));
+            truth.naive.shown.sort_by_key(|(_, meta)| reference(meta));
+            assert_eq!(client.naive, truth.naive, "{member:?}");
         }
         // What is listed is what was said.
         let mut said: Vec<(String, String, Value)> = self.said.values().cloned().collect();
@@ -213,18 +252,22 @@ fn a_joiner_is_told_of_everybody_and_everybody_of_the_joiner() {
     let mut topic = Topic::new(PRESENCE_LIST_MAX);
     topic.join(1, "ann");
     let ann = format!(r#""ann":{{"metas":[{}]}}"#, meta(1, ONLINE_ANN));
-    assert_eq!(*topic.presence.state(MemberNumber(1))[0], format!("{{{ann}}}"));
+    assert_eq!(*topic.presence.state(MemberNumber(1))[0], *"{}", "nobody has been told of it yet");
     assert_eq!(topic.told_after(49), []);
     assert_eq!(topic.told_after(1), diff(&ann, ""));
     assert_eq!(topic.presence.due(), None);
 
     topic.join(2, "ann");
-    let both = format!(r#"{{"ann":{{"metas":[{},{}]}}}}"#, meta(1, ONLINE_ANN), meta(2, ONLINE_ANN));
-    assert_eq!(*topic.presence.state(MemberNumber(2))[0], both);
+    assert_eq!(*topic.presence.state(MemberNumber(2))[0], format!("{{{ann}}}"));
     assert_eq!((topic.presence.members(), topic.presence.online()), (2, 1));
     topic.leave(1);
+    assert_eq!(*topic.presence.state(MemberNumber(2))[0], format!("{{{ann}}}"), "its end is not told yet");
     let second = format!(r#""ann":{{"metas":[{}]}}"#, meta(2, ONLINE_ANN));
     assert_eq!(topic.told_after(50), diff(&second, &ann));
+    topic.join(3, "ann");
+    topic.told_after(50);
+    let both = format!(r#"{{"ann":{{"metas":[{},{}]}}}}"#, meta(2, ONLINE_ANN), meta(3, ONLINE_ANN));
+    assert_eq!(*topic.presence.state(MemberNumber(3))[0], both);
 }
 
 #[test]
@@ -261,13 +304,25 @@ fn who_comes_and_goes_within_a_window_was_never_here() {
     topic.leave(1);
     assert_eq!(topic.presence.due(), None);
     topic.join(2, "bob");
-    topic.join(3, "cid");
+    topic.join(3, "ann");
     topic.leave(2);
-    let Told::Diff(told) = &topic.told_after(50)[0] else { panic!("a diff") };
-    let told: Value = serde_json::from_str(told).unwrap();
-    assert!(told["joins"]["bob"].is_null());
-    assert!(told["leaves"]["bob"].is_object(), "cid has seen bob");
+    topic.status(3, "away");
+    let away = meta(4, r#""joined_at":5,"status":"away","name":"Ann""#);
+    assert_eq!(topic.told_after(50), diff(&format!(r#""ann":{{"metas":[{away}]}}"#), ""));
     topic.check_clients();
+}
+
+#[test]
+fn what_is_settled_is_told_to_nobody_and_in_the_next_state() {
+    let mut topic = Topic::new(PRESENCE_LIST_MAX);
+    topic.presence.track(MemberNumber(1), "ann", "Ann", None, 5, topic.now);
+    topic.presence.settle();
+    assert_eq!(topic.presence.due(), None);
+    let ann = format!(r#""ann":{{"metas":[{}]}}"#, meta(1, ONLINE_ANN));
+    topic.join(2, "bob");
+    assert_eq!(*topic.presence.state(MemberNumber(2))[0], format!("{{{ann}}}"));
+    let bob = format!(r#""bob":{{"metas":[{}]}}"#, meta(2, ONLINE_ANN));
+    assert_eq!(topic.told_after(50), diff(&bob, ""));
 }
 
 #[test]
@@ -276,6 +331,7 @@ fn a_meta_of_the_join_is_told_and_an_update_merges_into_it() {
     let meta = Meta::parse(r#"{"status":"busy","x":1,"y":2}"#).unwrap();
     topic.join_with(1, "ann", Some(&meta));
     let entry = |topic: &Topic| topic.clients[&MemberNumber(1)].list["ann"][0].clone();
+    topic.advance(Duration::from_millis(50));
     assert_eq!((&entry(&topic)["status"], &entry(&topic)["y"]), (&json!("busy"), &json!(2)));
     topic.field(1, &json!(9));
     topic.advance(Duration::from_millis(50));
@@ -328,9 +384,9 @@ fn a_state_too_long_for_one_message_is_split() {
     for number in 0..200 {
         topic.join_with(number, &format!("user {}", number / 100), Some(&long));
     }
-    assert_eq!(topic.presence.state(MemberNumber(0)).len(), 4);
     let told = topic.told_after(50);
     assert_eq!(told.len(), 4);
+    assert_eq!(topic.presence.state(MemberNumber(0)).len(), 4);
     assert!(
         told.iter().all(|told| matches!(told, Told::Diff(text) if text.len() <= PRESENCE_TEXT_BYTES_MAX))
     );
@@ -351,14 +407,19 @@ fn the_list_comes_back_in_several_texts() {
 }
 
 #[test]
-fn a_state_is_encoded_once_for_all_who_ask_before_the_next_change() {
+fn a_state_is_encoded_once_for_all_who_come_before_the_next_flush() {
     let mut topic = Topic::new(PRESENCE_LIST_MAX);
     topic.join(1, "ann");
+    topic.advance(Duration::from_millis(50));
     topic.join(2, "bob");
-    let (one, two) = (topic.presence.state(MemberNumber(1)), topic.presence.state(MemberNumber(2)));
+    let one = topic.presence.state(MemberNumber(2));
+    topic.join(3, "cid");
+    topic.leave(1);
+    let two = topic.presence.state(MemberNumber(3));
     assert!(Arc::ptr_eq(&one[0], &two[0]));
     topic.advance(Duration::from_millis(50));
-    assert_eq!(one, topic.presence.state(MemberNumber(2)), "a flush changes nothing");
+    assert_ne!(one, topic.presence.state(MemberNumber(2)));
+    assert!(topic.presence.encoded.is_none(), "an idle topic keeps no text");
 }
 
 #[test]
