@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corelay::ids::{ConnId, ShardId, Topic};
 use corelay::metrics::ShardMetrics;
-use corelay::session::channels::{Begun, ChannelState, Channels, Routed};
+use corelay::session::channels::{ChannelState, Channels, Routed};
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
@@ -26,9 +26,7 @@ fn scan_and_route(criterion: &mut Criterion) {
     let mut channels = Channels::new(Serializer::V2, "ann".into(), "Ann".into(), None);
     let join = Serializer::V2.decode_text(r#"["3","3","room:lobby","phx_join",{}]"#).expect("a message");
     let topic = Arc::new(Topic::parse("room:lobby").expect("a topic"));
-    let Begun::Joining { number, .. } = channels.begin_join(topic, &join.join_ref, &join.reference) else {
-        panic!("the first topic")
-    };
+    let number = channels.begin_join(topic, &join.join_ref, &join.reference).number;
     channels.find(number).expect("it is joining").state = ChannelState::Joined;
     criterion.bench_function("scan and route a 100-byte push", |bencher| {
         bencher.iter(|| {

@@ -48,6 +48,12 @@ impl<T> Allocated for Vec<T> {
     }
 }
 
+impl Allocated for String {
+    fn allocated_bytes(&self) -> usize {
+        self.capacity()
+    }
+}
+
 impl<T> Allocated for VecDeque<T> {
     fn allocated_bytes(&self) -> usize {
         self.capacity() * size_of::<T>()

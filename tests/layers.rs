@@ -11,6 +11,11 @@ const FLOORS_OF_STRANGERS: [u32; 2] = [3, 6];
 /// The highest floor of the sans-I/O core.
 const CORE_FLOOR_MAX: u32 = 4;
 
+/// The module that parses what clients send; the rest of the core sees values.
+const DOOR: &str = "wire";
+/// What JSON is parsed with.
+const JSON_PARSER: &str = "serde_json";
+
 /// Modules of `std` that the core must not use: files, threads, the process. (`net` has addresses, which are only words.)
 const FORBIDDEN_STD_MODULES: [&str; 5] = ["env", "fs", "os", "process", "thread"];
 /// What the core must not name: sockets, clocks, locks, channels, the system's randomness, terminals, logs.
@@ -107,6 +112,9 @@ impl Modules {
         }
         if floor <= CORE_FLOOR_MAX && !is_test {
             let words = words(&without_test_modules(code));
+            if name != DOOR && words.iter().any(|word| word == JSON_PARSER) {
+                faults.push(format!("{name} reads JSON; behind {DOOR} only values travel"));
+            }
             let std_modules = words.windows(2).enumerate().filter(|(_, pair)| *pair == ["std", "::"]);
             let mut named = Vec::new();
             std_modules.for_each(|(index, _)| first_segments(&words[index + 2..], &mut named));
@@ -408,6 +416,14 @@ mod checker {
         let fine =
             "use std::networks; struct MutexLike; #[cfg(test)] mod tests { fn f() { println!(\"{}\", 1) } }";
         assert_eq!(faults("shard", fine), Vec::<String>::new());
+    }
+
+    #[test]
+    fn json_is_read_at_the_door_only() {
+        let code = "fn f(json: &str) { serde_json::from_str::<u64>(json); }";
+        assert_eq!(faults("room", code), ["room reads JSON; behind wire only values travel"]);
+        let tests = format!("#[cfg(test)] mod tests {{ {code} }}");
+        assert_eq!((faults("server", code), faults("room", &tests)), Default::default());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use corelay::limits::REF_BYTES_MAX;
 use corelay::wire::encoded::Encoded;
-use corelay::wire::phoenix::{Malformed, Message, Payload, Serializer};
+use corelay::wire::phoenix::{Event, Malformed, Message, Payload, Serializer, Status};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -247,7 +247,7 @@ fn a_reference_of_any_type_comes_back_as_it_was() {
             let message = serializer.decode_text(&received).unwrap();
             let (join_ref, reference) = (message.join_ref.as_str(), message.reference.as_str());
             assert_eq!((join_ref, reference), (token, token));
-            let reply = serializer.reply(join_ref, reference, &message.topic, "ok", "{}");
+            let reply = serializer.reply(join_ref, reference, &message.topic, Status::Ok, "{}");
             assert_eq!(text(&reply), sent);
         }
     }
@@ -291,36 +291,39 @@ fn what_phoenix_js_understands_is_written() {
     let ann = r#"{"ann":{"metas":[{"phx_ref":"F1","online_at":1}]}}"#;
     for (frame, line) in [
         (
-            v2.reply("\"3\"", "\"3\"", "room:1", "ok", "{}"),
+            v2.reply("\"3\"", "\"3\"", "room:1", Status::Ok, "{}"),
             r#"["3","3","room:1","phx_reply",{"status":"ok","response":{}}]"#,
         ),
         (
-            v2.push("\"3\"", "room:1", "presence_state", ann),
+            v2.push("\"3\"", "room:1", Event::PresenceState, ann),
             r#"["3",null,"room:1","presence_state",{"ann":{"metas":[{"phx_ref":"F1","online_at":1}]}}]"#,
         ),
         (
-            v2.broadcast("room:1", "presence_diff", &format!("{{\"joins\":{ann},\"leaves\":{{}}}}")),
+            v2.broadcast("room:1", Event::PresenceDiff, &format!("{{\"joins\":{ann},\"leaves\":{{}}}}")),
             r#"[null,null,"room:1","presence_diff",{"joins":{"ann":{"metas":[{"phx_ref":"F1","online_at":1}]}},"leaves":{}}]"#,
         ),
-        (v2.broadcast("room:1", "msg", r#"{"x":1}"#), r#"[null,null,"room:1","msg",{"x":1}]"#),
         (
-            v2.reply("\"3\"", "\"4\"", "room:1", "ok", r#"{"x":1}"#),
+            v2.broadcast("room:1", Event::NewMessage, r#"{"x":1}"#),
+            r#"[null,null,"room:1","new_message",{"x":1}]"#,
+        ),
+        (
+            v2.reply("\"3\"", "\"4\"", "room:1", Status::Ok, r#"{"x":1}"#),
             r#"["3","4","room:1","phx_reply",{"status":"ok","response":{"x":1}}]"#,
         ),
         (
-            v2.reply("null", "\"5\"", "phoenix", "ok", "{}"),
+            v2.reply("null", "\"5\"", "phoenix", Status::Ok, "{}"),
             r#"[null,"5","phoenix","phx_reply",{"status":"ok","response":{}}]"#,
         ),
         (
-            v2.reply("null", "\"11\"", "nope:1", "error", r#"{"reason":"unmatched topic"}"#),
+            v2.reply("null", "\"11\"", "nope:1", Status::Error, r#"{"reason":"unmatched topic"}"#),
             r#"[null,"11","nope:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]"#,
         ),
         (
-            v2.reply("\"11\"", "\"12\"", "nope:1", "ok", "{}"),
+            v2.reply("\"11\"", "\"12\"", "nope:1", Status::Ok, "{}"),
             r#"["11","12","nope:1","phx_reply",{"status":"ok","response":{}}]"#,
         ),
         (
-            v2.reply("\"15\"", "\"15\"", "room:d", "error", r#"{"reason":"unauthorized"}"#),
+            v2.reply("\"15\"", "\"15\"", "room:d", Status::Error, r#"{"reason":"unauthorized"}"#),
             r#"["15","15","room:d","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]"#,
         ),
         (v2.close("\"3\"", "room:1"), r#"["3","3","room:1","phx_close",{}]"#),

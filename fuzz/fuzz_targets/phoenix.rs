@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use corelay::limits::REF_BYTES_MAX;
-use corelay::wire::phoenix::{Malformed, Message, Payload, Serializer};
+use corelay::wire::phoenix::{Malformed, Message, Payload, Serializer, Status};
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 
@@ -59,7 +59,7 @@ fn oracle(serializer: Serializer, text: &str) -> Option<[String; 5]> {
 
 fn check_reply(message: &Message<'_>) {
     let (join_ref, reference) = (message.join_ref.as_str(), message.reference.as_str());
-    let reply = Serializer::V2.reply(join_ref, reference, &message.topic, &message.event, "{}");
+    let reply = Serializer::V2.reply(join_ref, reference, &message.topic, Status::Error, "{}");
     let header_bytes = match reply.bytes()[1] {
         127 => 10,
         126 => 4,

@@ -103,6 +103,7 @@ impl Copies {
 mod tests {
     use super::*;
     use crate::ids::ShardId;
+    use crate::wire::phoenix::Event;
 
     fn party(shard: u16) -> Party {
         Party::Shard(ShardId(shard))
@@ -114,7 +115,7 @@ mod tests {
         for shard in [1, 0, 1] {
             audience.add(party(shard), Serializer::V2);
         }
-        let broadcast = |serializer: Serializer| serializer.broadcast("room:a", "e", "{}");
+        let broadcast = |serializer: Serializer| serializer.broadcast("room:a", Event::NewMessage, "{}");
         let copies = audience.encode(broadcast);
         assert!(copies.of(Serializer::V2).is_some() && copies.of(Serializer::V1).is_none());
         assert_eq!(copies.encoded(), 1);

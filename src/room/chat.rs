@@ -3,25 +3,25 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::audience::Audience;
 use super::history::{History, Kept};
 use super::presence::{MemberNumber, Presence, User};
 use super::recovery::{self, CatchUp};
-use super::request::{Departure, Effect, Join, Push, Seen};
+use super::request::{Departure, Effect, Join};
 use super::telling::{
-    broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence, reason, recovery_request,
-    reply, unknown_event, update_presence,
+    Answer, broadcast, broadcast_joined, broadcast_left, broadcast_presence, done, heartbeat, push_presence,
+    reply, update_presence,
 };
 use crate::ids::{Address, StreamPosition, Topic};
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
-use crate::wire::json::quoted;
-use crate::wire::phoenix::Serializer;
+use crate::wire::json::{object, object_of, write_array};
+use crate::wire::phoenix::answers::over_rate;
+use crate::wire::phoenix::{Event, Serializer};
+use crate::wire::push::{CommonPush, Push, PushEvent, RoomPush};
+use crate::wire::seen::Seen;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -116,12 +116,11 @@ impl Chat {
     pub fn join(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
         self.next_number += 1;
         let number = MemberNumber(self.next_number);
-        let user_json = quoted(&join.user);
-        let (epoch, seq) = (self.epoch, self.messages.seq());
-        effects.push(Effect::Joined {
-            to: from,
-            response: format!(r#"{{"epoch":"{epoch}","seq":{seq},"user_id":{user_json}}}"#),
+        let response = object(|response| {
+            response.plain("epoch", self.epoch).number("seq", self.messages.seq());
+            response.text("user_id", &join.user);
         });
+        effects.push(Effect::Joined { to: from, response });
         self.audience.add(from.party(), join.serializer);
         self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
         push_presence(&mut self.presence, number, from, effects);
@@ -153,29 +152,27 @@ impl Chat {
     }
 
     /// A member pushed an event.
-    pub fn push(&mut self, from: Address, push: &Push, now: Now, effects: &mut Vec<Effect>) {
-        if !self.members.contains_key(&from) {
-            return;
-        }
-        let answer = match &*push.event {
-            "new_message" => self.new_message(from, push.payload.json(), now, effects),
-            "typing" => return self.typing(from, push, now.instant, effects),
-            "history" => self.history(push.payload.json()),
-            "presence_update" => {
-                let number = self.members[&from].number;
-                update_presence(&mut self.presence, number, push.payload.json(), now.instant)
+    pub fn push(&mut self, from: Address, push: Push, now: Now, effects: &mut Vec<Effect>) {
+        let Some(member) = self.members.get(&from) else { return };
+        let answer = match push.event {
+            PushEvent::Room(RoomPush::NewMessage { body, client_id }) => {
+                self.new_message(from, &body, client_id, now, effects)
             }
-            "heartbeat" => Ok(format!(r#"{{"timestamp":{}}}"#, now.unix_us / 1000)),
-            "reconnect" => match recovery_request(push.payload.json()) {
-                Some(seen) => return self.catch_up(from, seen, false, effects),
-                None => Err(reason("last_seen must be {epoch, seq}, or a time in unix milliseconds")),
-            },
-            event => Err(unknown_event(
-                event,
-                "new_message, typing, history, presence_update, heartbeat and reconnect",
-            )),
+            PushEvent::Room(RoomPush::Typing(typing)) => {
+                return self.typing(from, typing, now.instant, effects);
+            }
+            PushEvent::Room(RoomPush::History { before, limit }) => Ok(self.history(before, limit)),
+            PushEvent::Common(CommonPush::Heartbeat) => heartbeat(now),
+            PushEvent::Common(CommonPush::PresenceUpdate(meta)) => {
+                update_presence(&mut self.presence, member.number, &meta, now.instant)
+            }
+            PushEvent::Common(CommonPush::Reconnect(seen)) => {
+                return self.catch_up(from, seen, false, effects);
+            }
+            PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
+            PushEvent::Game(_) => unreachable!("pushes are parsed by the kind of their topic"),
         };
-        reply(from, push, answer, effects);
+        reply(from, push.reference, answer, effects);
     }
 
     /// Does what is due: ends of typing, news of presence.
@@ -196,40 +193,34 @@ impl Chat {
     fn new_message(
         &mut self,
         from: Address,
-        payload: &str,
+        body: &str,
+        client_id: Option<Box<str>>,
         now: Now,
         effects: &mut Vec<Effect>,
-    ) -> Result<String, String> {
-        let Some(member) = self.members.get(&from) else { return Ok("{}".into()) };
-        let NewMessage { body, client_id } = NewMessage::read(payload)?;
+    ) -> Answer {
+        let Some(member) = self.members.get(&from) else { return done() };
         let sent_before = |message: &&ChatMessage| client_id.is_some() && message.client_id == client_id;
         if let Some(first) =
             self.messages.kept().filter(|message| message.user == member.user).find(sent_before)
         {
             return Ok(first.payload.to_string());
         }
-        let (user, name) = (member.user.clone(), quoted(&member.name));
+        let (user, name) = (member.user.clone(), member.name.clone());
         if let Err(wait) = self.admit_message(&user, now.instant) {
-            let ms = wait.as_micros().div_ceil(1000);
-            return Err(format!(r#"{{"reason":"rate_limited","retry_after":{ms}}}"#));
+            return Err(over_rate(wait));
         }
         let (epoch, inserted_at_ms) = (self.epoch, now.unix_us / 1000);
-        let message = self.messages.push(|seq| ChatMessage {
-            seq,
-            inserted_at_ms,
-            payload: format!(
-                r#"{{"id":"{epoch:x}-{seq}","seq":{seq},"body":{},"user_id":{},"name":{name},"inserted_at":{inserted_at_ms}}}"#,
-                quoted(&body),
-                quoted(&user),
-            )
-            .into(),
-            user,
-            client_id,
+        let message = self.messages.push(|seq| {
+            let payload = object_of(MESSAGE_FRAME_BYTES + body.len() + user.len() + name.len(), |message| {
+                message.plain("id", format_args!("{epoch:x}-{seq}")).number("seq", seq).text("body", body);
+                message.text("user_id", &user).text("name", &name).number("inserted_at", inserted_at_ms);
+            });
+            ChatMessage { seq, inserted_at_ms, payload: payload.into(), user, client_id }
         });
         let payload = message.payload.to_string();
         self.bytes_kept += payload.len();
         self.forget_oldest();
-        self.broadcast("new_message", &payload, None, effects);
+        self.broadcast(Event::NewMessage, &payload, None, effects);
         self.stop_typing(from, now.instant, effects);
         Ok(payload)
     }
@@ -263,16 +254,11 @@ impl Chat {
         Ok(())
     }
 
-    fn typing(&mut self, from: Address, push: &Push, now: Instant, effects: &mut Vec<Effect>) {
-        let payload: Option<Value> = serde_json::from_str(push.payload.json()).ok();
-        match payload.as_ref().and_then(|payload| payload.get("typing")?.as_bool()) {
-            None => reply(from, push, Err(reason("typing must be true or false")), effects),
-            Some(false) => self.stop_typing(from, now, effects),
-            Some(true) => {
-                if self.typing.insert(from, now + limits::TYPING_TIMEOUT).is_none() {
-                    self.tell_typing(from, true, now, effects);
-                }
-            }
+    fn typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
+        if !typing {
+            self.stop_typing(from, now, effects);
+        } else if self.typing.insert(from, now + limits::TYPING_TIMEOUT).is_none() {
+            self.tell_typing(from, true, now, effects);
         }
     }
 
@@ -285,61 +271,64 @@ impl Chat {
     fn tell_typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.get(&from) else { return };
         self.presence.set_status(member.number, if typing { "typing" } else { "online" }, now);
-        let payload = format!(r#"{{"user_id":{},"typing":{typing}}}"#, quoted(&member.user));
-        self.broadcast("user_typing", &payload, Some(from), effects);
+        let payload = object(|news| {
+            news.text("user_id", &member.user).boolean("typing", typing);
+        });
+        self.broadcast(Event::UserTyping, &payload, Some(from), effects);
     }
 
     /// Messages before a number, as many as fit.
-    fn history(&self, payload: &str) -> Result<String, String> {
-        let wrong = || reason("history takes {before: seq, limit: 1 to 100}");
-        let request: HistoryRequest = serde_json::from_str(payload).map_err(|_| wrong())?;
-        let limit = request.limit.unwrap_or(limits::ROOM_STATE_MESSAGES);
-        if !(1..=limits::HISTORY_MESSAGES_MAX).contains(&limit) {
-            return Err(wrong());
-        }
-        let (messages, more) = self.latest(request.before.unwrap_or(u64::MAX), limit, TEXT_BYTES_MAX);
-        Ok(format!(r#"{{"messages":[{messages}],"more":{more}}}"#))
+    fn history(&self, before: Option<u64>, limit: usize) -> String {
+        let (messages, more) = self.latest(before.unwrap_or(u64::MAX), limit, TEXT_BYTES_MAX);
+        object_of(bytes_of(&messages) + STATE_FRAME_BYTES, |page| {
+            page.array("messages", |list| {
+                list.raws(messages);
+            });
+            page.boolean("more", more);
+        })
     }
 
-    /// The newest messages before `before`, oldest first, and whether there are older ones.
-    fn latest(&self, before: u64, count: usize, bytes_max: usize) -> (String, bool) {
+    /// The payloads of the newest messages before `before`, oldest first, and whether there are older ones.
+    fn latest(&self, before: u64, count: usize, bytes_max: usize) -> (Vec<&str>, bool) {
         let mut fitting: Vec<&str> = Vec::new();
         let mut bytes = 0;
-        let mut older = self.messages.kept().rev().skip_while(|message| message.seq >= before);
-        for message in older.by_ref() {
+        let mut has_older = false;
+        for message in self.messages.kept().rev().skip_while(|message| message.seq >= before) {
             bytes += message.payload.len() + 1;
-            if fitting.len() == count || bytes > bytes_max {
-                fitting.reverse();
-                return (fitting.join(","), true);
+            has_older = fitting.len() == count || bytes > bytes_max;
+            if has_older {
+                break;
             }
             fitting.push(&message.payload);
         }
         fitting.reverse();
-        (fitting.join(","), false)
+        (fitting, has_older)
     }
 
     fn room_state(&self, to: Address, greeting: bool) -> Effect {
         let mut users = String::new();
-        let listed = self.presence.is_listed();
-        for User { id, name, status, joined_at_s } in self.presence.users().take_while(|_| listed) {
-            let separator = if users.is_empty() { "" } else { "," };
-            let user = format!(
-                r#"{separator}{{"user_id":{},"name":{},"status":{},"joined_at":{joined_at_s}}}"#,
-                quoted(id),
-                quoted(name),
-                quoted(status)
-            );
-            if users.len() + user.len() > TEXT_BYTES_MAX / 2 {
-                break;
+        write_array(&mut users, |list| {
+            let listed = self.presence.is_listed();
+            for User { id, name, status, joined_at_s } in self.presence.users().take_while(|_| listed) {
+                let user = object(|user| {
+                    user.text("user_id", id).text("name", name).text("status", status);
+                    user.number("joined_at", joined_at_s);
+                });
+                if list.bytes() + user.len() > TEXT_BYTES_MAX / 2 {
+                    break;
+                }
+                list.raw(&user);
             }
-            users.push_str(&user);
-        }
+        });
         let room = TEXT_BYTES_MAX - users.len();
         let (messages, _) = self.latest(u64::MAX, limits::ROOM_STATE_MESSAGES, room);
-        let (epoch, seq) = (self.epoch, self.messages.seq());
-        let payload =
-            format!(r#"{{"messages":[{messages}],"users":[{users}],"epoch":"{epoch}","seq":{seq}}}"#);
-        Effect::Push { to, event: "room_state", payload: payload.into(), greeting }
+        let payload = object_of(bytes_of(&messages) + users.len() + STATE_FRAME_BYTES, |state| {
+            state.array("messages", |list| {
+                list.raws(messages);
+            });
+            state.raw("users", &users).plain("epoch", self.epoch).number("seq", self.messages.seq());
+        });
+        Effect::Push { to, event: Event::RoomState, payload: payload.into(), greeting }
     }
 
     fn catch_up(&self, to: Address, seen: Seen, greeting: bool, effects: &mut Vec<Effect>) {
@@ -357,66 +346,29 @@ impl Chat {
             }
         };
         let answer = recovery::catch_up(&self.messages, self.epoch, position, |events, message| {
-            recovery::write_event(events, "new_message", message.seq, &message.payload);
+            recovery::write_event(events, Event::NewMessage, message.seq, &message.payload);
         });
         let (payload, lost) = match answer {
             CatchUp::Recovered(payload) => (payload, false),
             CatchUp::Lost(payload) => (payload, true),
         };
-        effects.push(Effect::Push { to, event: "catch_up", payload: payload.into(), greeting });
+        effects.push(Effect::Push { to, event: Event::CatchUp, payload: payload.into(), greeting });
         if lost {
             effects.push(self.room_state(to, greeting));
         }
     }
 
-    fn broadcast(
-        &self,
-        event: &'static str,
-        payload: &str,
-        except: Option<Address>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn broadcast(&self, event: Event, payload: &str, except: Option<Address>, effects: &mut Vec<Effect>) {
         broadcast(&self.topic, &self.audience, event, payload, except, effects);
     }
 }
 
-#[derive(Deserialize)]
-struct HistoryRequest {
-    before: Option<u64>,
-    limit: Option<usize>,
+/// Texts of a list, with their commas.
+fn bytes_of(messages: &[&str]) -> usize {
+    messages.iter().map(|message| message.len() + 1).sum()
 }
 
-struct NewMessage {
-    body: String,
-    client_id: Option<Box<str>>,
-}
-
-impl NewMessage {
-    fn read(payload: &str) -> Result<Self, String> {
-        let payload: Value = serde_json::from_str(payload).unwrap_or_default();
-        let errors = |field: &str, text: &str| format!(r#"{{"errors":{{"{field}":["{text}"]}}}}"#);
-        let body = match payload.get("body") {
-            Some(Value::String(body)) => body,
-            None | Some(Value::Null) => return Err(errors("body", "can't be blank")),
-            Some(_) => return Err(errors("body", "must be a string")),
-        };
-        if body.trim().is_empty() {
-            return Err(errors("body", "can't be blank"));
-        }
-        if body.len() > limits::CHAT_BODY_BYTES_MAX {
-            let text = format!("is longer than {} bytes", limits::CHAT_BODY_BYTES_MAX);
-            return Err(errors("body", &text));
-        }
-        let client_id = match payload.get("client_id") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(id)) if (1..=limits::CLIENT_ID_BYTES_MAX).contains(&id.len()) => {
-                Some(Box::from(&**id))
-            }
-            Some(_) => {
-                let text = format!("must be a string of 1 to {} bytes", limits::CLIENT_ID_BYTES_MAX);
-                return Err(errors("client_id", &text));
-            }
-        };
-        Ok(Self { body: body.clone(), client_id })
-    }
-}
+/// What a message has besides its texts.
+const MESSAGE_FRAME_BYTES: usize = 128;
+/// What a page of messages, or the state of a room, has besides its lists.
+const STATE_FRAME_BYTES: usize = 96;

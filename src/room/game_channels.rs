@@ -10,9 +10,9 @@ use zerocopy::FromBytes;
 use super::audience::{Audience, Copies};
 use super::game::{Game, PastEvent, PayloadFormat, receives};
 use super::game_update::Update;
-use super::presence::{MemberNumber, Meta, Presence};
+use super::presence::{MemberNumber, Presence};
 use super::recovery::{self, CatchUp};
-use super::request::{Effect, Join, Seen, WholeState};
+use super::request::{Effect, Join, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
 use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
 use crate::ids::{Address, Party, PlayerId, Topic};
@@ -20,9 +20,11 @@ use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::FramePool;
-use crate::wire::json::quoted;
+use crate::wire::json::object_of;
+use crate::wire::meta::Meta;
 use crate::wire::native::{EventOutHeader, Scope};
-use crate::wire::phoenix::Serializer;
+use crate::wire::phoenix::{Event, Serializer};
+use crate::wire::seen::Seen;
 
 /// See the module documentation. It comes with the first channel and goes with the last; presence then starts anew.
 #[derive(Debug)]
@@ -129,7 +131,7 @@ impl Game {
             let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = self.catch_up(player, seen);
             effects.push(Effect::Push {
                 to: from,
-                event: "catch_up",
+                event: Event::CatchUp,
                 payload: payload.into(),
                 greeting: true,
             });
@@ -253,12 +255,12 @@ impl Game {
             Scope::Others | Scope::All => {
                 let except = sender.filter(|_| event.scope == Scope::Others);
                 let (topic, audience) = (&channels.text, &channels.audience);
-                broadcast(topic, audience, "game_event", &payload, except, &mut channels.effects);
+                broadcast(topic, audience, Event::GameEvent, &payload, except, &mut channels.effects);
             }
             Scope::Only(target) => {
                 let seat = self.seats.find(PlayerId(target)).map(|(_, seat)| seat);
                 if let Some(to) = seat.and_then(Seat::channel) {
-                    let (event, payload) = ("game_event", payload.into());
+                    let (event, payload) = (Event::GameEvent, payload.into());
                     channels.effects.push(Effect::Push { to, event, payload, greeting: false });
                 }
             }
@@ -270,11 +272,14 @@ impl Game {
         let Some(channels) = &mut self.channels else { return };
         let objects: Vec<u32> = self.objects.gone().collect();
         let players = &self.gone_players;
-        for (event, ids) in [("players_removed", players), ("objects_removed", &objects)] {
+        for (event, ids) in [(Event::PlayersRemoved, players), (Event::ObjectsRemoved, &objects)] {
             // 11 letters an id.
             for ids in ids.chunks(5_000) {
-                let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
-                let payload = format!(r#"{{"ids":[{}]}}"#, ids.join(","));
+                let payload = object_of(16 + 11 * ids.len(), |gone| {
+                    gone.array("ids", |list| {
+                        list.numbers(ids.iter().copied());
+                    });
+                });
                 let copies = channels
                     .audience
                     .encode(|serializer| serializer.broadcast(&channels.text, event, &payload));
@@ -308,22 +313,16 @@ impl Game {
     fn join_response(&self, index: SeatIndex, user: &str, resumed: bool) -> String {
         let Some(seat) = self.seats.seat(index) else { return "{}".into() };
         let bounds = &self.rules.bounds;
-        // JSON has no infinity.
-        let max_speed = Some(self.rules.max_speed).filter(|speed| speed.is_finite());
-        let max_speed = max_speed.map_or("null".into(), |speed| speed.to_string());
-        format!(
-            r#"{{"epoch":"{}","seq":{},"user_id":{},"player_id":{},"tick_hz":{},"resume_token":"{}","resumed":{resumed},"bounds":{{"min_x":{},"min_y":{},"max_x":{},"max_y":{}}},"max_speed":{max_speed}}}"#,
-            self.epoch,
-            self.events.seq(),
-            quoted(user),
-            seat.player.0,
-            self.rules.tick_hz,
-            seat.resume_token,
-            bounds.min_x,
-            bounds.min_y,
-            bounds.max_x,
-            bounds.max_y,
-        )
+        object_of(JOIN_RESPONSE_BYTES, |response| {
+            response.plain("epoch", self.epoch).number("seq", self.events.seq()).text("user_id", user);
+            response.number("player_id", seat.player.0).number("tick_hz", self.rules.tick_hz);
+            response.plain("resume_token", seat.resume_token).boolean("resumed", resumed);
+            response.object("bounds", |corners| {
+                corners.float("min_x", bounds.min_x).float("min_y", bounds.min_y);
+                corners.float("max_x", bounds.max_x).float("max_y", bounds.max_y);
+            });
+            response.float("max_speed", self.rules.max_speed);
+        })
     }
 
     fn everything(&self) -> Update<'_> {
@@ -348,7 +347,7 @@ impl Game {
         recovery::catch_up(&self.events, self.epoch, position, |events, event| {
             seq += 1;
             if receives(event.scope, event.sender, player) {
-                recovery::write_event(events, "game_event", seq, &event_payload(event, seq));
+                recovery::write_event(events, Event::GameEvent, seq, &event_payload(event, seq));
             }
         })
     }
@@ -395,12 +394,16 @@ fn track(presence: &mut Presence, seat: &Seat, now: Instant) {
 fn event_payload(event: &PastEvent, seq: u64) -> String {
     let record = event.encoded.payload();
     let Ok((header, payload)) = EventOutHeader::ref_from_prefix(record) else { return "{}".into() };
-    let (code, sender) = (header.code.get(), event.sender.0);
-    let payload = match event.format {
-        PayloadFormat::Json => format!(r#""payload":{}"#, String::from_utf8_lossy(payload)),
-        PayloadFormat::Bytes => {
-            format!(r#""payload_b64":"{}""#, STANDARD.encode(payload))
-        }
-    };
-    format!(r#"{{"code":{code},"sender":{sender},"seq":{seq},{payload}}}"#)
+    object_of(EVENT_FRAME_BYTES + 2 * payload.len(), |news| {
+        news.number("code", header.code.get()).number("sender", event.sender.0).number("seq", seq);
+        match event.format {
+            PayloadFormat::Json => news.raw("payload", &String::from_utf8_lossy(payload)),
+            PayloadFormat::Bytes => news.text("payload_b64", &STANDARD.encode(payload)),
+        };
+    })
 }
+
+/// What most answers to a join of a game are shorter than.
+const JOIN_RESPONSE_BYTES: usize = 512;
+/// What an event has besides its payload.
+const EVENT_FRAME_BYTES: usize = 80;

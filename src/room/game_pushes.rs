@@ -1,23 +1,23 @@
 //! What players push in the channel of a game: moves, states, events (PROTOCOL 4, `game:`).
 
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
-
 use super::game::{Game, Moved, PayloadFormat};
 use super::game_channels::Member;
 use super::presence::MemberNumber;
 use super::recovery::CatchUp;
-use super::request::{Effect, Payload, Push};
+use super::request::Effect;
 use super::seats::SeatIndex;
-use super::telling::{reason, recovery_request, reply, unknown_event, update_presence};
+use super::telling::{Answer, done, heartbeat, reply, update_presence};
 use crate::ids::Address;
-use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
 use crate::reasons::CorrectionReason;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
-use crate::wire::game_state;
-use crate::wire::native::{Move, Position, Scope, kind};
+use crate::wire::json::object;
+use crate::wire::meta::Meta;
+use crate::wire::native::{Move, Object, Position, Scope, kind};
+use crate::wire::phoenix::Event;
+use crate::wire::phoenix::answers::reason;
+use crate::wire::push::{CommonPush, GamePush, Push, PushEvent};
+use crate::wire::seen::Seen;
 
 /// A push of a player, as the game understands it.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Game {
     pub fn push_from_channel(
         &mut self,
         from: Address,
-        push: &Push,
+        push: Push,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Played {
@@ -54,94 +54,92 @@ impl Game {
         else {
             return Played::Nothing;
         };
-        let payload = push.payload.json();
-        let answer = match &*push.event {
-            "game_state" => match &push.payload {
-                Payload::Binary(bytes) => {
-                    let mut applied = Applied::default();
-                    let done = self.apply_state(from, member, bytes, now.instant, &mut applied, effects);
-                    // What is refused is dropped alone: the rest has changed the game.
-                    if let Err(text) = done {
-                        reply(from, push, Err(reason(&text)), effects);
+        let mut applied = Applied::default();
+        let answer = match push.event {
+            PushEvent::Game(GamePush::State { positions, objects }) => {
+                let state = (&*positions, &*objects);
+                let done = self.apply_state(from, member, state, now.instant, &mut applied, effects);
+                // What is refused is dropped alone: the rest has changed the game.
+                if let Err(text) = done {
+                    reply(from, push.reference, Err(reason(&text)), effects);
+                }
+                return Played::Changed(applied);
+            }
+            PushEvent::Game(GamePush::Move { x, y, input_seq }) => {
+                let (input_seq, x, y) = (input_seq.into(), x.into(), y.into());
+                let step = Move { kind: kind::MOVE, flags: 0, input_seq, x, y };
+                self.move_in_channel(from, member.seat, &step, now.instant, &mut applied, effects);
+                return Played::Changed(applied);
+            }
+            PushEvent::Game(GamePush::Event { code, scope, payload }) => {
+                match self.event_from_channel(member, code, scope, &payload) {
+                    Ok((seq, record)) => {
+                        let response = object(|response| {
+                            response.number("seq", seq);
+                        });
+                        reply(from, push.reference, Ok(response), effects);
+                        return Played::Event(scope, record);
                     }
-                    return Played::Changed(applied);
+                    Err(text) => Err(reason(&text)),
                 }
-                Payload::Json(_) => Err(reason("game_state is a binary push; move {x, y} is its JSON form")),
-            },
-            "move" => match serde_json::from_str::<MovePayload>(payload) {
-                Ok(step) if step.x.is_finite() && step.y.is_finite() => {
-                    let record = Move {
-                        kind: kind::MOVE,
-                        flags: 0,
-                        input_seq: step.input_seq.unwrap_or_default().into(),
-                        x: step.x.into(),
-                        y: step.y.into(),
-                    };
-                    let mut applied = Applied::default();
-                    self.move_in_channel(from, member.seat, &record, now.instant, &mut applied, effects);
-                    return Played::Changed(applied);
-                }
-                _ => Err(reason("move takes {x: number, y: number, input_seq?: 0 to 65535}")),
-            },
-            "game_event" => match self.event_from_channel(member, payload) {
-                Ok((seq, scope, record)) => {
-                    reply(from, push, Ok(format!(r#"{{"seq":{seq}}}"#)), effects);
-                    return Played::Event(scope, record);
-                }
-                Err(text) => Err(reason(&text)),
-            },
-            "presence_update" => match (self.player(member.seat), &mut self.channels) {
-                (Some(player), Some(channels)) => {
-                    update_presence(&mut channels.presence, MemberNumber(player.0), payload, now.instant)
-                }
-                _ => Ok("{}".into()),
-            },
-            "heartbeat" => Ok(format!(r#"{{"timestamp":{}}}"#, now.unix_us / 1000)),
-            "reconnect" => match (recovery_request(payload), self.player(member.seat)) {
-                (Some(seen), Some(player)) => {
-                    let answer = self.catch_up(player, seen);
-                    let lost = matches!(answer, CatchUp::Lost(_));
-                    let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
-                    let (event, payload) = ("catch_up", payload.into());
-                    effects.push(Effect::Push { to: from, event, payload, greeting: false });
-                    if lost {
-                        let state = self.whole_state(member.serializer);
-                        effects.push(Effect::Whole { to: from, state, greeting: false });
-                    }
-                    return Played::Nothing;
-                }
-                _ => Err(reason("last_seen must be {epoch, seq}")),
-            },
-            event => Err(unknown_event(
-                event,
-                "game_state, move, game_event, presence_update, heartbeat and reconnect",
-            )),
+            }
+            PushEvent::Common(CommonPush::Heartbeat) => heartbeat(now),
+            PushEvent::Common(CommonPush::PresenceUpdate(meta)) => {
+                self.update_presence_of(member.seat, &meta, now.instant)
+            }
+            PushEvent::Common(CommonPush::Reconnect(seen)) => {
+                self.recover_in_channel(from, member, seen, effects);
+                return Played::Nothing;
+            }
+            PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
+            PushEvent::Room(_) => unreachable!("pushes are parsed by the kind of their topic"),
         };
-        reply(from, push, answer, effects);
+        reply(from, push.reference, answer, effects);
         Played::Nothing
+    }
+
+    fn update_presence_of(&mut self, seat: SeatIndex, meta: &Meta, now: Instant) -> Answer {
+        match (self.player(seat), &mut self.channels) {
+            (Some(player), Some(channels)) => {
+                update_presence(&mut channels.presence, MemberNumber(player.0), meta, now)
+            }
+            _ => done(),
+        }
+    }
+
+    /// `reconnect`: what was missed, or everything.
+    fn recover_in_channel(&self, from: Address, member: Member, seen: Seen, effects: &mut Vec<Effect>) {
+        let Some(player) = self.player(member.seat) else { return };
+        let answer = self.catch_up(player, seen);
+        let lost = matches!(answer, CatchUp::Lost(_));
+        let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
+        let (event, payload) = (Event::CatchUp, payload.into());
+        effects.push(Effect::Push { to: from, event, payload, greeting: false });
+        if lost {
+            let state = self.whole_state(member.serializer);
+            effects.push(Effect::Whole { to: from, state, greeting: false });
+        }
     }
 
     fn apply_state(
         &mut self,
         from: Address,
         member: Member,
-        bytes: &[u8],
+        (positions, objects): (&[Position], &[Object]),
         now: Instant,
         applied: &mut Applied,
         effects: &mut Vec<Effect>,
     ) -> Result<(), String> {
-        let state = game_state::decode(bytes).map_err(|error| error.to_string())?;
         let Some(player) = self.player(member.seat) else { return Ok(()) };
         let own = |position: &&Position| position.player_id.get() == player.0;
-        let others: Vec<Position> =
-            state.positions.iter().filter(|position| !own(position)).copied().collect();
+        let others: Vec<Position> = positions.iter().filter(|position| !own(position)).copied().collect();
         // Each one would be corrected, if it has to be.
-        if let Some(position) = state.positions.iter().rfind(own) {
+        if let Some(position) = positions.iter().rfind(own) {
             let record =
                 Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
             self.move_in_channel(from, member.seat, &record, now, applied, effects);
         }
-        for object in state.objects {
+        for object in objects {
             self.put_object(member.seat, object).map_err(|(_, text)| text)?;
             applied.objects += 1;
         }
@@ -169,69 +167,27 @@ impl Game {
             Moved::Applied => applied.moves += 1,
             Moved::Refused { reason, x, y } => {
                 applied.corrected = Some(reason);
-                let (word, input_seq) = (reason.label(), record.input_seq.get());
-                let payload = format!(r#"{{"reason":"{word}","x":{x},"y":{y},"input_seq":{input_seq}}}"#);
-                let event = "correction";
+                let payload = object(|correction| {
+                    correction.text("reason", reason.label()).float("x", x).float("y", y);
+                    correction.number("input_seq", record.input_seq.get());
+                });
+                let event = Event::Correction;
                 effects.push(Effect::Push { to: from, event, payload: payload.into(), greeting: false });
             }
         }
     }
 
-    fn event_from_channel(&mut self, member: Member, payload: &str) -> Result<(u64, Scope, Encoded), String> {
-        let wrong = |_| {
-            "game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}"
-                .to_owned()
-        };
-        let event: EventPayload<'_> = serde_json::from_str(payload).map_err(wrong)?;
-        // It is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
-        serde_json::from_str::<Value>(payload).map_err(wrong)?;
-        let scope = match &event.to {
-            None => Scope::Others,
-            Some(Target::Word(Word::Others)) => Scope::Others,
-            Some(Target::Word(Word::All)) => Scope::All,
-            Some(Target::Player(player)) => Scope::Only(*player),
-        };
-        let payload = event.payload.map_or("null", RawValue::get);
-        if payload.len() > EVENT_PAYLOAD_BYTES_MAX {
-            return Err(format!(
-                "the payload has {} bytes of JSON, at most {EVENT_PAYLOAD_BYTES_MAX} are allowed",
-                payload.len()
-            ));
-        }
-        let sent = self.event(member.seat, scope, event.code, PayloadFormat::Json, payload.as_bytes());
-        match (sent, scope) {
-            (Some(record), scope) => Ok((self.events.seq(), scope, record)),
+    fn event_from_channel(
+        &mut self,
+        member: Member,
+        code: u16,
+        scope: Scope,
+        payload: &str,
+    ) -> Result<(u64, Encoded), String> {
+        match (self.event(member.seat, scope, code, PayloadFormat::Json, payload.as_bytes()), scope) {
+            (Some(record), _) => Ok((self.events.seq(), record)),
             (None, Scope::Only(target)) => Err(format!("player {target} is not in this game")),
             (None, Scope::Others | Scope::All) => Err("the sender is not in this game".into()),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct MovePayload {
-    x: f32,
-    y: f32,
-    input_seq: Option<u16>,
-}
-
-#[derive(Deserialize)]
-struct EventPayload<'a> {
-    code: u16,
-    to: Option<Target>,
-    #[serde(borrow)]
-    payload: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Target {
-    Word(Word),
-    Player(u32),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Others,
-    All,
 }

@@ -1,6 +1,5 @@
 //! `game_update`: the state of a game as Phoenix clients get it, in as many messages as it needs.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use zerocopy::IntoBytes;
@@ -9,11 +8,9 @@ use crate::limits::{MESSAGE_HEAD_BYTES_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::game_state::HEADER_BYTES;
+use crate::wire::json::object;
 use crate::wire::native::{Object, Position};
-use crate::wire::phoenix::{self, Serializer};
-
-/// Name of the event.
-pub const EVENT: &str = "game_update";
+use crate::wire::phoenix::{self, Event, Serializer};
 
 /// Bytes of positions and objects in one message.
 const BODY_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX - HEADER_BYTES;
@@ -52,13 +49,13 @@ impl<'a> Update<'a> {
             Serializer::V1 => pool.messages(|buffer| {
                 let payloads = self.json();
                 for payload in &payloads {
-                    buffer.extend_from_slice(serializer.broadcast(topic, EVENT, payload).bytes());
+                    buffer.extend_from_slice(serializer.broadcast(topic, Event::GameUpdate, payload).bytes());
                 }
                 payloads.len() as u32
             }),
             Serializer::V2 => pool.messages(|buffer| {
                 let mut head = Vec::new();
-                phoenix::write_broadcast_header(&mut head, topic, EVENT);
+                phoenix::write_broadcast_header(&mut head, topic, Event::GameUpdate.as_str());
                 let mut messages = 0;
                 for part in self.parts(BODY_BYTES_MAX / size_of::<Object>()) {
                     frame::write_header(buffer, Opcode::Binary, head.len() + part.binary_bytes());
@@ -99,21 +96,24 @@ impl<'a> Update<'a> {
     }
 
     fn to_json(&self) -> String {
-        let mut text = String::from(r#"{"players":["#);
-        for (index, position) in self.positions.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "," };
-            let (id, x, y) = (position.player_id.get(), position.x.get(), position.y.get());
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{separator}[{id},{x},{y}]");
-        }
-        text.push_str(r#"],"objects":["#);
-        for (index, object) in self.objects.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "," };
-            let (id, kind, flags) = (object.object_id.get(), object.kind.get(), object.flags.get());
-            let _ = write!(text, "{separator}[{id},{kind},{flags},{},{}]", object.x.get(), object.y.get());
-        }
-        text.push_str("]}");
-        text
+        object(|state| {
+            state.array("players", |list| {
+                for position in &self.positions {
+                    list.array(|player| {
+                        player.number(position.player_id.get());
+                        player.float(position.x.get()).float(position.y.get());
+                    });
+                }
+            });
+            state.array("objects", |list| {
+                for object in &self.objects {
+                    list.array(|fields| {
+                        fields.number(object.object_id.get()).number(object.kind.get());
+                        fields.number(object.flags.get()).float(object.x.get()).float(object.y.get());
+                    });
+                }
+            });
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Presence: who is in a topic, and what each of them says about itself.
 
 mod changes;
-mod meta;
 #[cfg(test)]
 mod model_tests;
 mod texts;
@@ -12,11 +11,11 @@ use std::mem;
 use std::sync::Arc;
 
 use self::changes::{Changes, Listing};
-pub use self::meta::{Meta, MetaError};
 use self::texts::{Diffs, List, MetaText};
 use crate::limits::{PRESENCE_COUNT_INTERVAL, PRESENCE_WINDOW};
 use crate::memory::{Allocated, COUNTS_BYTES};
 use crate::time::Instant;
+use crate::wire::meta::{Meta, MetaError};
 
 /// The status of who says nothing else.
 const ONLINE: &str = "online";
@@ -341,8 +340,8 @@ impl Member {
             + self.fields.allocated_bytes()
     }
 
-    fn encode(&self, epoch: u64) -> Vec<u8> {
-        let mut meta = Vec::new();
+    fn encode(&self, epoch: u64) -> String {
+        let mut meta = String::new();
         self.text(epoch).write(&mut meta);
         meta
     }
@@ -367,7 +366,7 @@ fn encode<'a>(members: impl IntoIterator<Item = &'a Member>, epoch: u64) -> Vec<
 }
 
 /// The same of metas, each with its user and reference.
-fn encode_entries(mut entries: Vec<(&Arc<str>, u64, Vec<u8>)>) -> Vec<Arc<str>> {
+fn encode_entries(mut entries: Vec<(&Arc<str>, u64, String)>) -> Vec<Arc<str>> {
     entries.sort_unstable_by_key(|(user, reference, _)| (*user, *reference));
     let mut state = List::default();
     let mut rest = Diffs::default();

@@ -1,10 +1,10 @@
 //! `catch_up`: what a member that comes back has missed, all of it or nothing (PROTOCOL 5).
 
-use std::fmt::Write;
-
 use super::history::{History, Kept, Missed};
 use crate::ids::StreamPosition;
 use crate::limits::PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX;
+use crate::wire::json::{object, object_of, write_object};
+use crate::wire::phoenix::Event;
 
 /// The payload of the answer to a member that has seen `seen`.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub fn catch_up<T: Kept>(
         Missed::TooOld => return lost("too_old", epoch, history.seq()),
         Missed::Ahead => return lost("ahead", epoch, history.seq()),
     };
-    let mut events = String::new();
+    let mut events = String::from("[");
     for event in missed {
         let before = events.len();
-        if before > 0 {
+        if before > 1 {
             events.push(',');
         }
         let start = events.len();
@@ -47,25 +47,33 @@ pub fn catch_up<T: Kept>(
             return lost("too_old", epoch, history.seq());
         }
     }
+    events.push(']');
     CatchUp::Recovered(recovered(&events, epoch, history.seq()))
 }
 
 /// The payload that carries `events`.
-pub fn recovered(events: &str, epoch: u64, seq: u64) -> String {
-    format!(r#"{{"events":[{events}],"recovered":true,"epoch":"{epoch}","seq":{seq}}}"#)
+fn recovered(events: &str, epoch: u64, seq: u64) -> String {
+    object_of(events.len() + FRAME_BYTES, |answer| {
+        answer.raw("events", events).boolean("recovered", true).plain("epoch", epoch).number("seq", seq);
+    })
 }
+
+/// What a payload has besides its events.
+const FRAME_BYTES: usize = 96;
 
 /// The answer that nothing can be caught up with.
 pub fn lost(reason: &str, epoch: u64, seq: u64) -> CatchUp {
-    let payload =
-        format!(r#"{{"events":[],"recovered":false,"reason":"{reason}","epoch":"{epoch}","seq":{seq}}}"#);
-    CatchUp::Lost(payload)
+    CatchUp::Lost(object(|answer| {
+        answer.array("events", |_| {}).boolean("recovered", false).text("reason", reason);
+        answer.plain("epoch", epoch).number("seq", seq);
+    }))
 }
 
 /// Appends one event of `catch_up`.
-pub fn write_event(events: &mut String, event: &str, seq: u64, payload: &str) {
-    // Writing to a String cannot fail.
-    let _ = write!(events, r#"{{"event":"{event}","seq":{seq},"payload":{payload}}}"#);
+pub fn write_event(events: &mut String, event: Event, seq: u64, payload: &str) {
+    write_object(events, |missed| {
+        missed.text("event", event.as_str()).number("seq", seq).raw("payload", payload);
+    });
 }
 
 #[cfg(test)]
@@ -75,7 +83,7 @@ mod tests {
     fn answer(history: &History<u64>, epoch: u64, seq: u64) -> CatchUp {
         catch_up(history, 7, StreamPosition { epoch, seq }, |events, event| {
             if !event.is_multiple_of(2) {
-                write_event(events, "e", *event, "{}");
+                write_event(events, Event::GameEvent, *event, "{}");
             }
         })
     }
@@ -86,7 +94,7 @@ mod tests {
         for _ in 0..5 {
             history.push(|seq| seq);
         }
-        let recovered = r#"{"events":[{"event":"e","seq":3,"payload":{}},{"event":"e","seq":5,"payload":{}}],"recovered":true,"epoch":"7","seq":5}"#;
+        let recovered = r#"{"events":[{"event":"game_event","seq":3,"payload":{}},{"event":"game_event","seq":5,"payload":{}}],"recovered":true,"epoch":"7","seq":5}"#;
         assert_eq!(answer(&history, 7, 2), CatchUp::Recovered(recovered.into()));
         for (epoch, seq, reason) in [(8, 2, "epoch"), (7, 1, "too_old"), (7, 6, "ahead")] {
             let CatchUp::Lost(text) = answer(&history, epoch, seq) else { panic!("{reason}") };
@@ -103,7 +111,8 @@ mod tests {
         for _ in 0..20 {
             history.push(|seq| seq);
         }
-        let long = |events: &mut String, seq: &u64| write_event(events, "e", *seq, &"9".repeat(4096));
+        let long =
+            |events: &mut String, seq: &u64| write_event(events, Event::GameEvent, *seq, &"9".repeat(4096));
         let seen = |seq| StreamPosition { epoch: 7, seq };
         assert!(matches!(catch_up(&history, 7, seen(10), long), CatchUp::Recovered(_)));
         assert!(

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::audience::Copies;
-use super::presence::Meta;
-use crate::ids::{Address, ResumeToken, StreamPosition};
+use crate::ids::{Address, ResumeToken};
 use crate::reasons::{JoinRefusal, LeaveReason};
-use crate::wire::phoenix::Serializer;
+use crate::wire::meta::Meta;
+use crate::wire::phoenix::{Event, Serializer, Status};
+use crate::wire::seen::Seen;
 
 /// A `phx_join`, checked as far as the topic need not be known for it.
 #[derive(Clone, Debug)]
@@ -25,45 +26,6 @@ pub struct Join {
     pub resume_token: Option<ResumeToken>,
     /// What it has seen of the topic's events.
     pub seen: Option<Seen>,
-}
-
-/// How far a client that comes back has followed a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// `{epoch, seq}`.
-    Position(StreamPosition),
-    /// A time in unix milliseconds; `room:` topics only.
-    UnixMs(u64),
-}
-
-/// An event that a client pushed to a topic it is in.
-#[derive(Clone, Debug)]
-pub struct Push {
-    /// Raw JSON token; `null`: no reply is wanted.
-    pub reference: Box<str>,
-    /// Name of the event.
-    pub event: Box<str>,
-    /// What it says.
-    pub payload: Payload,
-}
-
-/// Payload of a push.
-#[derive(Clone, Debug)]
-pub enum Payload {
-    /// Valid JSON, not looked into.
-    Json(Box<str>),
-    /// Bytes.
-    Binary(Box<[u8]>),
-}
-
-impl Payload {
-    /// The JSON text; binary counts as none.
-    pub fn json(&self) -> &str {
-        match self {
-            Self::Json(text) => text,
-            Self::Binary(_) => "null",
-        }
-    }
 }
 
 /// How a member goes.
@@ -102,8 +64,8 @@ pub enum Effect {
         to: Address,
         /// The push's.
         reference: Box<str>,
-        /// `ok` or `error`.
-        status: &'static str,
+        /// How it ended.
+        status: Status,
         /// JSON object.
         response: String,
     },
@@ -111,8 +73,8 @@ pub enum Effect {
     Push {
         /// Who.
         to: Address,
-        /// Name of the event.
-        event: &'static str,
+        /// What about.
+        event: Event,
         /// JSON object.
         payload: Arc<str>,
         /// It is part of the answer to a join.

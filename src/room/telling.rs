@@ -1,59 +1,46 @@
 //! What every kind of topic tells in the same way: answers to pushes, broadcasts, presence.
 
 use super::audience::Audience;
-use super::presence::{MemberNumber, Meta, Presence, Told};
-use super::request::{Effect, Push, Seen};
-use crate::ids::{Address, StreamPosition};
+use super::presence::{MemberNumber, Presence, Told};
+use super::request::Effect;
+use crate::ids::Address;
 use crate::reasons::LeaveReason;
-use crate::time::Instant;
-use crate::wire::json::quoted;
+use crate::time::{Instant, Now};
+use crate::wire::json::object;
+use crate::wire::meta::Meta;
+use crate::wire::phoenix::answers::reason;
+use crate::wire::phoenix::{Event, Status};
 
-/// `{last_seen: {epoch, seq}}` or `{last_seen: unix_ms}`.
-pub(super) fn recovery_request(payload: &str) -> Option<Seen> {
-    let payload: serde_json::Value = serde_json::from_str(payload).ok()?;
-    Seen::read(payload.get("last_seen")?)
+/// The answer to a push: a JSON object, and whether it was done.
+pub(super) type Answer = Result<String, String>;
+
+/// What is done, and has nothing to say.
+pub(super) fn done() -> Answer {
+    Ok("{}".into())
 }
 
-impl Seen {
-    /// Reads `{epoch, seq}`, whose epoch is a decimal string, or a time in unix milliseconds.
-    pub fn read(value: &serde_json::Value) -> Option<Self> {
-        if let Some(ms) = value.as_u64() {
-            return Some(Self::UnixMs(ms));
-        }
-        let epoch = value.get("epoch")?;
-        let epoch = epoch.as_u64().or_else(|| epoch.as_str()?.parse().ok())?;
-        Some(Self::Position(StreamPosition { epoch, seq: value.get("seq")?.as_u64()? }))
-    }
-}
-
-/// `{"reason": text}`.
-pub(super) fn reason(text: &str) -> String {
-    format!(r#"{{"reason":{}}}"#, quoted(text))
-}
-
-/// An event that a topic does not know.
-pub(super) fn unknown_event(event: &str, known: &str) -> String {
-    let shown: String = event.chars().take(64).collect();
-    reason(&format!("unknown event {shown}; this topic knows {known}"))
+/// `heartbeat`: the relay's clock.
+pub(super) fn heartbeat(now: Now) -> Answer {
+    Ok(object(|answer| {
+        answer.number("timestamp", now.unix_us / 1000);
+    }))
 }
 
 /// Answers a push, if an answer is wanted.
-pub(super) fn reply(to: Address, push: &Push, answer: Result<String, String>, effects: &mut Vec<Effect>) {
-    if &*push.reference == "null" {
-        return;
-    }
+pub(super) fn reply(to: Address, reference: Option<Box<str>>, answer: Answer, effects: &mut Vec<Effect>) {
+    let Some(reference) = reference else { return };
     let (status, response) = match answer {
-        Ok(response) => ("ok", response),
-        Err(response) => ("error", response),
+        Ok(response) => (Status::Ok, response),
+        Err(response) => (Status::Error, response),
     };
-    effects.push(Effect::Reply { to, reference: push.reference.clone(), status, response });
+    effects.push(Effect::Reply { to, reference, status, response });
 }
 
 /// Tells every member, or all but one, encoded once per serializer.
 pub(super) fn broadcast(
     topic: &str,
     audience: &Audience,
-    event: &'static str,
+    event: Event,
     payload: &str,
     except: Option<Address>,
     effects: &mut Vec<Effect>,
@@ -71,14 +58,14 @@ pub(super) fn push_presence(
     to: Address,
     effects: &mut Vec<Effect>,
 ) {
-    let events = std::iter::once("presence_state").chain(std::iter::repeat("presence_diff"));
+    let events = std::iter::once(Event::PresenceState).chain(std::iter::repeat(Event::PresenceDiff));
     for (payload, event) in presence.state(number).into_iter().zip(events) {
         effects.push(Effect::Push { to, event, payload, greeting: true });
     }
     if !presence.is_listed() {
         // The others are told when the number changes.
-        let payload = format!(r#"{{"online":{}}}"#, presence.online());
-        effects.push(Effect::Push { to, event: "presence_count", payload: payload.into(), greeting: true });
+        let (event, payload) = (Event::PresenceCount, presence_count(presence.online()).into());
+        effects.push(Effect::Push { to, event, payload, greeting: true });
     }
 }
 
@@ -92,24 +79,29 @@ pub(super) fn broadcast_presence(
 ) {
     for told in presence.flush(now) {
         let (event, payload) = match told {
-            Told::Diff(payload) => ("presence_diff", payload),
-            Told::State(payload) => ("presence_state", String::from(&*payload)),
-            Told::Count(online) => ("presence_count", format!(r#"{{"online":{online}}}"#)),
+            Told::Diff(payload) => (Event::PresenceDiff, payload),
+            Told::State(payload) => (Event::PresenceState, String::from(&*payload)),
+            Told::Count(online) => (Event::PresenceCount, presence_count(online)),
         };
         broadcast(topic, audience, event, &payload, None, effects);
     }
+}
+
+fn presence_count(online: u32) -> String {
+    object(|count| {
+        count.number("online", online);
+    })
 }
 
 /// A member's `presence_update`.
 pub(super) fn update_presence(
     presence: &mut Presence,
     number: MemberNumber,
-    payload: &str,
+    meta: &Meta,
     now: Instant,
-) -> Result<String, String> {
-    let meta = Meta::parse(payload).map_err(|error| reason(&error.to_string()))?;
-    let updated = presence.update(number, &meta, now);
-    updated.map(|()| "{}".into()).map_err(|error| reason(&error.to_string()))
+) -> Answer {
+    presence.update(number, meta, now).map_err(|error| reason(&error.to_string()))?;
+    done()
 }
 
 /// `user_joined`, to all but the newcomer.
@@ -123,9 +115,13 @@ pub(super) fn broadcast_joined(
 ) {
     // A crowd is told how many it is, not who: each of N joins would cost N messages.
     if presence.is_listed() {
-        let (user, name, online) = (quoted(user), quoted(name), presence.online());
-        let payload = format!(r#"{{"user":{{"id":{user},"name":{name}}},"online_count":{online}}}"#);
-        broadcast(topic, audience, "user_joined", &payload, except, effects);
+        let payload = object(|joined| {
+            joined.object("user", |who| {
+                who.text("id", user).text("name", name);
+            });
+            joined.number("online_count", presence.online());
+        });
+        broadcast(topic, audience, Event::UserJoined, &payload, except, effects);
     }
 }
 
@@ -139,8 +135,9 @@ pub(super) fn broadcast_left(
     effects: &mut Vec<Effect>,
 ) {
     if presence.is_listed() {
-        let (user, word, online) = (quoted(user), left.word(), presence.online());
-        let payload = format!(r#"{{"user_id":{user},"reason":"{word}","online_count":{online}}}"#);
-        broadcast(topic, audience, "user_disconnected", &payload, None, effects);
+        let payload = object(|gone| {
+            gone.text("user_id", user).text("reason", left.word()).number("online_count", presence.online());
+        });
+        broadcast(topic, audience, Event::UserDisconnected, &payload, None, effects);
     }
 }

@@ -95,7 +95,7 @@ impl UnansweredJoin {
 pub enum Routed {
     /// Row 1: answered by the socket.
     Heartbeat,
-    /// Rows 2 to 5: see `Channels::begin_join`.
+    /// Rows 2 to 5: see `Channels::have_room_for` and `begin_join`.
     Join,
     /// Row 6: the topic answers.
     Leave(ChannelNumber),
@@ -109,19 +109,14 @@ pub enum Routed {
     Unmatched,
 }
 
-/// What becomes of a join.
+/// A join that has begun (rows 3 and 5): its topic is to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Begun {
-    /// Row 2.
-    TooMany,
-    /// Rows 3 and 5: ask the topic.
-    Joining {
-        /// The new channel.
-        number: ChannelNumber,
-        /// The channel that it takes the place of; the topic must be told that it left.
-        replaced: Option<Superseded>,
-    },
+pub struct Joining {
+    /// The new channel.
+    pub number: ChannelNumber,
+    /// The channel that it takes the place of; the topic must be told that it left.
+    pub replaced: Option<Superseded>,
 }
 
 /// A channel whose place another one has taken.
@@ -171,16 +166,17 @@ impl Channels {
         }
     }
 
-    /// Begins to join `topic`, which exists.
-    pub fn begin_join(&mut self, topic: Arc<Topic>, join_ref: &Ref<'_>, reference: &Ref<'_>) -> Begun {
+    /// Whether one more channel, of `topic`, may be joined (row 2).
+    pub fn have_room_for(&self, topic: &Topic) -> bool {
         let joined = self.channels.iter().filter(|channel| channel.is_current()).count();
-        let is_joined = self.channels.iter().any(|channel| channel.is_current() && channel.topic == topic);
+        let is_joined = self.channels.iter().any(|channel| channel.is_current() && *channel.topic == *topic);
         // Those that are being left, or wait for the answer to an overtaken join, are bounded as well.
-        if !is_joined && joined >= CHANNELS_PER_CONNECTION_MAX
-            || self.channels.len() >= 2 * CHANNELS_PER_CONNECTION_MAX
-        {
-            return Begun::TooMany;
-        }
+        (is_joined || joined < CHANNELS_PER_CONNECTION_MAX)
+            && self.channels.len() < 2 * CHANNELS_PER_CONNECTION_MAX
+    }
+
+    /// Begins to join `topic`, which exists, and for which there is room.
+    pub fn begin_join(&mut self, topic: Arc<Topic>, join_ref: &Ref<'_>, reference: &Ref<'_>) -> Joining {
         let (replaced, replaces) = self.supersede(&topic).unzip();
         let number = self.free_number();
         let name = if join_ref.names_nothing() { reference } else { join_ref };
@@ -201,7 +197,7 @@ impl Channels {
                 },
             },
         });
-        Begun::Joining { number, replaced }
+        Joining { number, replaced }
     }
 
     /// Ends the present channel of `topic`, since it was joined anew: which it was, and the name by which the client is told
@@ -313,14 +309,14 @@ mod tests {
         Arc::new(Topic::parse(text).unwrap())
     }
 
-    fn join(channels: &mut Channels, text: &str) -> Begun {
+    fn join(channels: &mut Channels, text: &str) -> Joining {
         let message = message(text);
         assert_eq!(channels.route(&message), Routed::Join);
         channels.begin_join(topic(&message.topic), &message.join_ref, &message.reference)
     }
 
     fn joined(channels: &mut Channels, text: &str) -> ChannelNumber {
-        let Begun::Joining { number, .. } = join(channels, text) else { panic!("{text}") };
+        let Joining { number, .. } = join(channels, text);
         channels.find(number).unwrap().state = ChannelState::Joined;
         number
     }
@@ -350,12 +346,10 @@ mod tests {
     fn a_topic_joined_twice_has_one_channel_and_the_first_is_named_for_its_close() {
         let mut channels = channels();
         let first = joined(&mut channels, r#"["3","3","room:1","phx_join",{}]"#);
-        let second = join(&mut channels, r#"["7","8","room:1","phx_join",{}]"#);
-        let Begun::Joining { number, replaced } = second else { panic!("{second:?}") };
+        let Joining { number, replaced } = join(&mut channels, r#"["7","8","room:1","phx_join",{}]"#);
         assert_eq!(replaced, Some(Superseded { number: first, unanswered: false }));
         // A third join before the second is answered: the second is answered all the same, then closed.
-        let third = join(&mut channels, r#"[null,"9","room:1","phx_join",{}]"#);
-        let Begun::Joining { number: last, replaced } = third else { panic!("{third:?}") };
+        let Joining { number: last, replaced } = join(&mut channels, r#"[null,"9","room:1","phx_join",{}]"#);
         assert_eq!(replaced, Some(Superseded { number, unanswered: true }));
         let ChannelState::Replaced { join } = &channels.find(number).unwrap().state else { panic!() };
         assert_eq!((&*join.reference, join.replaces.as_deref()), ("\"8\"", Some("\"3\"")));
@@ -376,7 +370,7 @@ mod tests {
         channels.find(first).unwrap().state = ChannelState::Leaving { reference: "\"4\"".into(), join: None };
         assert_eq!(channels.route(&message(r#"["3","5","room:1","phx_leave",{}]"#)), Routed::LeaveUnjoined);
         let again = join(&mut channels, r#"["6","6","room:1","phx_join",{}]"#);
-        assert!(matches!(again, Begun::Joining { replaced: None, .. }), "{again:?}");
+        assert!(matches!(again, Joining { replaced: None, .. }), "{again:?}");
         assert_eq!(channels.remove(first).map(|channel| channel.number), Some(first));
         assert!(channels.remove(first).is_none());
     }
@@ -387,8 +381,9 @@ mod tests {
         for n in 0..CHANNELS_PER_CONNECTION_MAX {
             joined(&mut channels, &format!(r#"["{n}","{n}","room:{n}","phx_join",{{}}]"#));
         }
-        assert_eq!(join(&mut channels, r#"["x","x","room:x","phx_join",{}]"#), Begun::TooMany);
+        assert!(!channels.have_room_for(&topic("room:x")));
+        assert!(channels.have_room_for(&topic("room:5")), "it takes the place of the one that is there");
         let again = join(&mut channels, r#"["y","y","room:5","phx_join",{}]"#);
-        assert!(matches!(again, Begun::Joining { replaced: Some(_), .. }), "{again:?}");
+        assert!(matches!(again, Joining { replaced: Some(_), .. }), "{again:?}");
     }
 }

@@ -8,7 +8,6 @@ use super::{Shard, outbox_bytes_max};
 use crate::ids::{Address, ChannelNumber, ConnId, Topic};
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;
-use crate::room::game_update;
 use crate::room::request::{Departure, Effect, WholeState};
 use crate::session::Session;
 use crate::session::channels::{ChannelState, UnansweredJoin};
@@ -16,7 +15,8 @@ use crate::session::outbox::{PlaceForState, Pushed};
 use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
-use crate::wire::phoenix::{self, Serializer};
+use crate::wire::phoenix::{self, Event, Serializer, Status};
+use crate::wire::push::Push;
 
 impl Shard {
     /// A topic, of this shard or another, tells its members here something.
@@ -83,7 +83,7 @@ impl Shard {
             }
         };
         self.metrics.joins.increment();
-        self.answer_join(topic, to, serializer, &join, "ok", response);
+        self.answer_join(topic, to, serializer, &join, Status::Ok, response);
     }
 
     fn join_refused(&mut self, topic: &Arc<Topic>, to: Address, reason: JoinRefusal, response: &str) {
@@ -94,15 +94,15 @@ impl Shard {
         self.metrics.channels.subtract(1);
         match channel.state {
             ChannelState::Joining { join } | ChannelState::Replaced { join } => {
-                self.answer_join(topic, to, serializer, &join, "error", response);
+                self.answer_join(topic, to, serializer, &join, Status::Error, response);
             }
             ChannelState::Leaving { reference, join } => {
                 if let Some(join) = join {
-                    self.answer_join(topic, to, serializer, &join, "error", response);
+                    self.answer_join(topic, to, serializer, &join, Status::Error, response);
                 }
                 // There was nothing to leave (PHOENIX 4 row 8).
                 let text = topic.to_string();
-                self.push(to.conn, serializer.reply(&channel.join_ref, &reference, &text, "ok", "{}"));
+                self.push(to.conn, serializer.reply(&channel.join_ref, &reference, &text, Status::Ok, "{}"));
             }
             ChannelState::Joined => {}
         }
@@ -115,7 +115,7 @@ impl Shard {
         to: Address,
         serializer: Serializer,
         join: &UnansweredJoin,
-        status: &str,
+        status: Status,
         response: &str,
     ) {
         let text = topic.to_string();
@@ -135,7 +135,7 @@ impl Shard {
         self.metrics.channels.subtract(1);
         let text = topic.to_string();
         if let ChannelState::Leaving { reference, .. } = &channel.state {
-            self.push(to.conn, serializer.reply(&channel.join_ref, reference, &text, "ok", "{}"));
+            self.push(to.conn, serializer.reply(&channel.join_ref, reference, &text, Status::Ok, "{}"));
         }
         self.push(to.conn, serializer.close(&channel.join_ref, &text));
     }
@@ -154,7 +154,7 @@ impl Shard {
         let frames: Vec<Encoded> = match state {
             WholeState::Text(payloads) => {
                 let push =
-                    |payload: &Arc<str>| self.encode_push(to.conn, to.channel, game_update::EVENT, payload);
+                    |payload: &Arc<str>| self.encode_push(to.conn, to.channel, Event::GameUpdate, payload);
                 payloads.iter().filter_map(push).collect()
             }
             WholeState::Binary(payloads) => {
@@ -162,7 +162,7 @@ impl Shard {
                 let Some(channel) = channel else { return };
                 let mut head = Vec::new();
                 let text = topic.to_string();
-                phoenix::write_push_header(&mut head, &channel.join_ref, &text, game_update::EVENT);
+                phoenix::write_push_header(&mut head, &channel.join_ref, &text, Event::GameUpdate.as_str());
                 let message =
                     |payload: &Arc<[u8]>| Encoded::message(Opcode::Binary, &[&head, &**payload].concat());
                 payloads.iter().map(message).collect()
@@ -325,11 +325,11 @@ impl Shard {
         let TopicRequest { topic, from, action } = request;
         match action {
             Action::Join(_) => self.join_refused(&topic, from, JoinRefusal::Overload, OVERLOAD),
-            Action::Push(push) if &*push.reference != "null" => {
-                self.reply_on(from.conn, from.channel, &push.reference, "error", OVERLOAD);
+            Action::Push(Push { reference: Some(reference), .. }) => {
+                self.reply_on(from.conn, from.channel, &reference, Status::Error, OVERLOAD);
             }
             // Nothing was promised. The others are never refused, unless their shard has ended.
-            Action::Push(_) | Action::WantWhole | Action::Leave(_) => {}
+            Action::Push(Push { reference: None, .. }) | Action::WantWhole | Action::Leave(_) => {}
         }
     }
 }

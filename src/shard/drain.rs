@@ -12,7 +12,9 @@ use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
+use crate::wire::json::object;
 use crate::wire::native::{Notice, kind};
+use crate::wire::phoenix::Event;
 use crate::wire::upgrade::Refusal;
 
 /// Batches are cut into steps of this length, so that clients do not come back in waves.
@@ -55,14 +57,16 @@ impl Shard {
         let notice = self.drain_notice();
         let [timeout, retry_after, jitter] =
             [limits::DRAIN_DEADLINE, limits::DRAIN_RETRY_AFTER, limits::DRAIN_JITTER]
-                .map(|time| time.as_millis());
-        let payload = format!(r#"{{"timeout":{timeout},"retry_after":{retry_after},"jitter":{jitter}}}"#);
+                .map(|time| time.as_millis() as u64);
+        let payload = object(|notice| {
+            notice.number("timeout", timeout).number("retry_after", retry_after).number("jitter", jitter);
+        });
         for conn in self.conns_in_slots(0, self.connections.slots()) {
             let lifecycle = self.connections.find(conn).map(|connection| &connection.session.lifecycle);
             match lifecycle {
                 Some(Lifecycle::Open(Dialect::Native)) => self.push(conn, notice.clone()),
                 Some(Lifecycle::Open(Dialect::Phoenix)) => {
-                    self.push_on_all(conn, "server_draining", &payload);
+                    self.push_on_all(conn, Event::ServerDraining, &payload);
                 }
                 Some(
                     Lifecycle::Open(Dialect::Echo)

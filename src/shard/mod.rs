@@ -10,6 +10,7 @@ mod deadlines;
 mod deliveries;
 mod drain;
 mod games;
+mod joining;
 mod kick;
 pub mod memory;
 pub mod peer;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ids::{Address, Topic};
 use crate::room::audience::Copies;
-use crate::room::request::{Departure, Effect, Join, Push};
+use crate::room::request::{Departure, Effect, Join};
+use crate::wire::push::Push;
 use crate::wire::token::{Claims, Verifier};
 use crate::wire::upgrade::Upgrade;
 

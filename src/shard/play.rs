@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
-use super::channels::rate_limited;
 use super::connections::SeatRef;
 use super::{Next, Output, Shard};
 use crate::ids::ConnId;
@@ -18,6 +17,8 @@ use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::{Incoming, MessageLimits, Opcode};
 use crate::wire::native::{self, Correction, ErrorHeader, Pong, RateLimited, Record, Scope, kind};
+use crate::wire::phoenix::Event;
+use crate::wire::phoenix::answers::rate_limited;
 
 impl Shard {
     /// Bytes of an open connection: whole messages are handled one by one, the rest waits in its decoder.
@@ -237,7 +238,7 @@ impl Shard {
         match connection.session.lifecycle {
             Lifecycle::Open(Dialect::Phoenix) => {
                 let payload = rate_limited(RateClass::Bytes.label(), stop);
-                self.push_on_all(conn, "rate_limited", &payload);
+                self.push_on_all(conn, Event::RateLimited, &payload);
             }
             Lifecycle::Open(Dialect::Native) => self.tell_rate_limited(conn, RateClass::Bytes, stop),
             Lifecycle::Open(Dialect::Echo)

@@ -13,7 +13,9 @@ use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
+use crate::wire::json::object;
 use crate::wire::native::{Notice, kind};
+use crate::wire::phoenix::Event;
 use crate::wire::upgrade::Refusal;
 
 impl Shard {
@@ -93,13 +95,11 @@ impl Shard {
     fn warn_idle(&mut self, conn: ConnId, timeout: Duration) {
         let Some(connection) = self.connections.find(conn) else { return };
         if matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Phoenix)) {
-            let ms = timeout.as_millis();
-            let message = "nothing was heard of this client; it is closed when that goes on";
-            return self.push_on_all(
-                conn,
-                "disconnect_warning",
-                &format!(r#"{{"timeout":{ms},"message":"{message}"}}"#),
-            );
+            let payload = object(|warning| {
+                warning.number("timeout", timeout.as_millis() as u64);
+                warning.text("message", "nothing was heard of this client; it is closed when that goes on");
+            });
+            return self.push_on_all(conn, Event::DisconnectWarning, &payload);
         }
         let notice = Notice {
             kind: kind::NOTICE,

@@ -20,6 +20,7 @@ use crate::session::rate_limit::RateLimiter;
 use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::native::Scope;
+use crate::wire::phoenix::answers::reason;
 
 impl Shard {
     /// Gives a request to the shard that owns its topic, which may be this one.
@@ -54,7 +55,7 @@ impl Shard {
             }
             Action::Push(push) => {
                 let Some(chat) = self.rooms.find(topic) else { return };
-                chat.push(from, &push, now, &mut effects);
+                chat.push(from, push, now, &mut effects);
             }
             Action::Leave(departure) => match self.rooms.find(topic) {
                 Some(chat) => chat.leave(from, departure, now, &mut effects),
@@ -109,12 +110,12 @@ impl Shard {
                     game.confirm_resume(seat);
                 }
                 let mut effects = Vec::new();
-                match game.push_from_channel(from, &push, now, &mut effects) {
+                match game.push_from_channel(from, push, now, &mut effects) {
                     Played::Changed(applied) => {
                         self.metrics.moves.add(applied.moves.into());
                         self.metrics.objects.add(applied.objects.into());
-                        if let Some(reason) = applied.corrected {
-                            self.metrics.corrections[reason.index()].increment();
+                        if let Some(corrected) = applied.corrected {
+                            self.metrics.corrections[corrected.index()].increment();
                         }
                         self.games.changed(index, now.instant);
                     }
@@ -186,11 +187,8 @@ impl Shard {
                 let Some(game) = self.games.game(index) else { return };
                 let Some(seat) = game.join(&newcomer, now.instant) else {
                     let text = format!("game {name} has all its {} seats taken", game.rules().players_max);
-                    let refused = Effect::Refused {
-                        to: from,
-                        reason: JoinRefusal::Full,
-                        response: format!(r#"{{"reason":"{text}"}}"#),
-                    };
+                    let refused =
+                        Effect::Refused { to: from, reason: JoinRefusal::Full, response: reason(&text) };
                     return self.deliver(from.party(), topic, Delivered::One(refused), now);
                 };
                 self.metrics.seats.add(1);

@@ -4,20 +4,22 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::meta::{Meta, MetaError};
+use super::seen::Seen;
 use crate::ids::ResumeToken;
 use crate::limits::NAME_BYTES_MAX;
 
 /// What a client says when it joins. Keys that the relay does not know are the client's own business.
 #[derive(Debug, Default)]
-pub struct JoinPayload<'a> {
+pub struct JoinPayload {
     /// Grants the topic, and says who joins it.
     pub token: Option<String>,
     /// Display name.
     pub name: Option<String>,
-    /// What it says about itself: JSON, not looked into.
-    pub meta: Option<&'a str>,
+    /// What it says about itself.
+    pub meta: Option<Meta>,
     /// How far it has followed the topic: `resume`, else `last_seen`.
-    pub seen: Option<Value>,
+    pub seen: Option<Seen>,
     /// The seat to take again.
     pub resume_token: Option<ResumeToken>,
 }
@@ -36,6 +38,12 @@ pub enum Malformed {
     /// Not one of the relay's.
     #[error("resume_token must be the 32 lower-case hex digits of a resume token")]
     ResumeToken,
+    /// See there.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// Neither a position nor a time.
+    #[error("resume is {{epoch: \"…\", seq: number}}; last_seen may be a time in unix milliseconds")]
+    Seen,
 }
 
 #[derive(Deserialize, Default)]
@@ -50,16 +58,16 @@ struct Raw<'a> {
     resume_token: Option<String>,
 }
 
-impl<'a> JoinPayload<'a> {
+impl JoinPayload {
     /// Reads valid JSON. What is no object says nothing: Phoenix clients may join with any value.
     ///
     /// # Errors
     /// A key of the protocol has a value that it cannot have.
-    pub fn parse(json: &'a str) -> Result<Self, Malformed> {
+    pub fn parse(json: &str) -> Result<Self, Malformed> {
         if !json.trim_start().starts_with('{') {
             return Ok(Self::default());
         }
-        let raw: Raw<'a> = serde_json::from_str(json).map_err(|_| Malformed::Shape)?;
+        let raw: Raw<'_> = serde_json::from_str(json).map_err(|_| Malformed::Shape)?;
         let name = raw.name.filter(|name| !name.is_empty());
         if name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX || name.contains(char::is_control)) {
             return Err(Malformed::Name);
@@ -67,12 +75,15 @@ impl<'a> JoinPayload<'a> {
         let resume_token = raw.resume_token.filter(|token| !token.is_empty());
         let resume_token =
             resume_token.map(|token| ResumeToken::from_hex(&token).ok_or(Malformed::ResumeToken));
+        let resume_token = resume_token.transpose()?;
+        let meta = raw.meta.map(RawValue::get).filter(|meta| *meta != "null");
+        let seen = raw.resume.or(raw.last_seen).filter(|seen| !seen.is_null());
         Ok(Self {
             token: raw.token.filter(|token| !token.is_empty()),
             name,
-            meta: raw.meta.map(RawValue::get).filter(|meta| *meta != "null"),
-            seen: raw.resume.or(raw.last_seen).filter(|seen| !seen.is_null()),
-            resume_token: resume_token.transpose()?,
+            meta: meta.map(Meta::parse).transpose()?,
+            seen: seen.map(|seen| Seen::read(&seen).ok_or(Malformed::Seen)).transpose()?,
+            resume_token,
         })
     }
 }
@@ -80,6 +91,7 @@ impl<'a> JoinPayload<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::StreamPosition;
 
     #[test]
     fn what_is_said_is_read() {
@@ -87,8 +99,8 @@ mod tests {
             "resume_token":"00112233445566778899aabbccddeeff","user":"x"}"#;
         let payload = JoinPayload::parse(json).unwrap();
         assert_eq!((payload.token.as_deref(), payload.name.as_deref()), (Some("t"), Some("Ann")));
-        assert_eq!(payload.meta, Some(r#"{"a": 1}"#));
-        assert_eq!(payload.seen.unwrap()["seq"], 3);
+        assert_eq!(payload.meta.unwrap().merged_into(None), Ok(Some(r#"{"a":1}"#.into())));
+        assert_eq!(payload.seen, Some(Seen::Position(StreamPosition { epoch: 7, seq: 3 })));
         assert!(payload.resume_token.is_some());
         for nothing in ["{}", "null", "7", "[]", r#"{"token":null,"name":"","meta":null}"#] {
             let payload = JoinPayload::parse(nothing).unwrap();
@@ -104,6 +116,8 @@ mod tests {
             (r#"{"name":"a\u0007"}"#, Malformed::Name),
             (&*long, Malformed::Name),
             (r#"{"resume_token":"ff"}"#, Malformed::ResumeToken),
+            (r#"{"meta":7}"#, Malformed::Meta(MetaError::NotAnObject)),
+            (r#"{"resume":"soon"}"#, Malformed::Seen),
         ] {
             assert_eq!(JoinPayload::parse(json).unwrap_err(), malformed, "{json}");
         }

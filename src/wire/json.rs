@@ -1,39 +1,226 @@
-//! JSON text, written piece by piece: what goes out is composed of parts that are known to be valid.
+//! JSON text, written piece by piece: compact, keys in the order in which they are named, strings escaped.
+
+use std::fmt::{Display, Write};
+
+/// A JSON object as text, with what `write` puts into it.
+pub fn object(write: impl FnOnce(&mut Object<'_>)) -> String {
+    object_of(SHORT_BYTES, write)
+}
+
+/// The same, for a text of about `bytes` bytes: it is allocated once.
+pub fn object_of(bytes: usize, write: impl FnOnce(&mut Object<'_>)) -> String {
+    let mut text = String::with_capacity(bytes);
+    write_object(&mut text, write);
+    text
+}
+
+/// A JSON array as text of about `bytes` bytes.
+pub fn array_of(bytes: usize, write: impl FnOnce(&mut Array<'_>)) -> String {
+    let mut text = String::with_capacity(bytes);
+    write_array(&mut text, write);
+    text
+}
+
+/// Appends a JSON object.
+pub fn write_object(text: &mut String, write: impl FnOnce(&mut Object<'_>)) {
+    text.push('{');
+    write(&mut Object { text, is_empty: true });
+    text.push('}');
+}
+
+/// Appends a JSON array.
+pub fn write_array(text: &mut String, write: impl FnOnce(&mut Array<'_>)) {
+    text.push('[');
+    write(&mut Array { text, is_empty: true });
+    text.push(']');
+}
+
+/// What most answers are shorter than.
+const SHORT_BYTES: usize = 96;
+
+/// An object that is being written. Keys are the relay's own words, and are written as they are.
+#[derive(Debug)]
+pub struct Object<'a> {
+    text: &'a mut String,
+    is_empty: bool,
+}
+
+impl Object<'_> {
+    /// A string.
+    pub fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        write_string(self.key(key), value);
+        self
+    }
+
+    /// A string of what `value` is shown as, which needs no escapes: a number beyond JavaScript's, hex digits.
+    pub fn plain(&mut self, key: &str, value: impl Display) -> &mut Self {
+        write_plain(self.key(key), format_args!("\"{value}\""));
+        self
+    }
+
+    /// A whole number.
+    pub fn number(&mut self, key: &str, value: impl Into<u64>) -> &mut Self {
+        write_plain(self.key(key), value.into());
+        self
+    }
+
+    /// A number that may have a fraction; `null` where it is infinite, since JSON has no word for that.
+    pub fn float(&mut self, key: &str, value: f32) -> &mut Self {
+        write_float(self.key(key), value);
+        self
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &str, value: bool) -> &mut Self {
+        write_plain(self.key(key), value);
+        self
+    }
+
+    /// A value that is JSON already.
+    pub fn raw(&mut self, key: &str, json: &str) -> &mut Self {
+        self.key(key).push_str(json);
+        self
+    }
+
+    /// The fields of `object`, JSON already and not empty, behind those that are there.
+    pub fn fields_of(&mut self, object: &str) -> &mut Self {
+        debug_assert!(object.starts_with('{') && object.ends_with('}') && object.len() > 2, "{object}");
+        self.separate();
+        self.text.push_str(&object[1..object.len() - 1]);
+        self
+    }
+
+    /// An object within.
+    pub fn object(&mut self, key: &str, write: impl FnOnce(&mut Object<'_>)) -> &mut Self {
+        write_object(self.key(key), write);
+        self
+    }
+
+    /// An array within.
+    pub fn array(&mut self, key: &str, write: impl FnOnce(&mut Array<'_>)) -> &mut Self {
+        write_array(self.key(key), write);
+        self
+    }
+
+    fn key(&mut self, key: &str) -> &mut String {
+        self.separate();
+        self.text.push('"');
+        self.text.push_str(key);
+        self.text.push_str("\":");
+        self.text
+    }
+
+    fn separate(&mut self) {
+        if !std::mem::replace(&mut self.is_empty, false) {
+            self.text.push(',');
+        }
+    }
+}
+
+/// An array that is being written.
+#[derive(Debug)]
+pub struct Array<'a> {
+    text: &'a mut String,
+    is_empty: bool,
+}
+
+impl Array<'_> {
+    /// A string.
+    pub fn text(&mut self, value: &str) -> &mut Self {
+        write_string(self.element(), value);
+        self
+    }
+
+    /// A whole number.
+    pub fn number(&mut self, value: impl Into<u64>) -> &mut Self {
+        write_plain(self.element(), value.into());
+        self
+    }
+
+    /// Whole numbers.
+    pub fn numbers(&mut self, values: impl IntoIterator<Item = u32>) -> &mut Self {
+        values.into_iter().fold(self, Self::number)
+    }
+
+    /// A number that may have a fraction; see `Object::float`.
+    pub fn float(&mut self, value: f32) -> &mut Self {
+        write_float(self.element(), value);
+        self
+    }
+
+    /// A value that is JSON already.
+    pub fn raw(&mut self, json: &str) -> &mut Self {
+        self.element().push_str(json);
+        self
+    }
+
+    /// Values that are JSON already.
+    pub fn raws<'json>(&mut self, values: impl IntoIterator<Item = &'json str>) -> &mut Self {
+        values.into_iter().fold(self, Self::raw)
+    }
+
+    /// An object within.
+    pub fn object(&mut self, write: impl FnOnce(&mut Object<'_>)) -> &mut Self {
+        write_object(self.element(), write);
+        self
+    }
+
+    /// An array within.
+    pub fn array(&mut self, write: impl FnOnce(&mut Array<'_>)) -> &mut Self {
+        write_array(self.element(), write);
+        self
+    }
+
+    /// Length of the text so far, with what stands before the array in it.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    fn element(&mut self) -> &mut String {
+        if !std::mem::replace(&mut self.is_empty, false) {
+            self.text.push(',');
+        }
+        self.text
+    }
+}
 
 /// Appends `text` as a JSON string, quotes included (RFC 8259 section 7).
-pub fn write_string(buffer: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    buffer.push(b'"');
+pub fn write_string(buffer: &mut String, text: &str) {
+    buffer.push('"');
     let mut written = 0;
     for (index, byte) in text.bytes().enumerate() {
         let escape = match byte {
-            b'"' | b'\\' => byte,
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x08 => b'b',
-            0x0C => b'f',
-            0..=0x1F => b'u',
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0x08 => "\\b",
+            0x0C => "\\f",
+            0..=0x1F => "\\u00",
             _ => continue,
         };
-        buffer.extend_from_slice(&text.as_bytes()[written..index]);
-        buffer.extend_from_slice(&[b'\\', escape]);
-        if escape == b'u' {
-            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
-            buffer.extend_from_slice(b"00");
-            buffer.extend_from_slice(&digits);
+        buffer.push_str(&text[written..index]);
+        buffer.push_str(escape);
+        if escape.len() > 2 {
+            write_plain(buffer, format_args!("{byte:02x}"));
         }
         written = index + 1;
     }
-    buffer.extend_from_slice(&text.as_bytes()[written..]);
-    buffer.push(b'"');
+    buffer.push_str(&text[written..]);
+    buffer.push('"');
 }
 
-/// `text` as a JSON string, quotes included.
-pub fn quoted(text: &str) -> String {
-    let mut buffer = Vec::with_capacity(text.len() + 2);
-    write_string(&mut buffer, text);
-    String::from_utf8(buffer).expect("what is escaped stays UTF-8")
+fn write_float(text: &mut String, value: f32) {
+    if value.is_finite() {
+        write_plain(text, value);
+    } else {
+        text.push_str("null");
+    }
+}
+
+fn write_plain(text: &mut String, value: impl Display) {
+    write!(text, "{value}").expect("memory takes it");
 }
 
 #[cfg(test)]
@@ -43,10 +230,30 @@ mod tests {
     #[test]
     fn whatever_is_written_is_read_back() {
         for text in ["", "plain", "\"\\/\u{8}\u{c}\n\r\t\0\u{1f}\u{7f}", "ä€🦀\u{2028}"] {
-            let mut buffer = Vec::new();
+            let mut buffer = String::new();
             write_string(&mut buffer, text);
-            assert_eq!(serde_json::from_slice::<String>(&buffer).unwrap(), text);
-            assert_eq!(quoted(text).as_bytes(), buffer);
+            assert_eq!(serde_json::from_str::<String>(&buffer).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn objects_and_arrays_are_compact_and_in_order() {
+        let json = object(|whole| {
+            whole.text("a", "x\"y").number("b", 7u32).boolean("c", true).raw("d", "[null]");
+            whole.plain("e", u64::MAX).object("f", |inner| {
+                inner.float("g", 1.5).float("h", f32::INFINITY).fields_of(r#"{"i":1,"j":2}"#);
+            });
+            whole.array("k", |list| {
+                list.number(1u8).text("two").raw("3").float(-0.5).numbers([4, 5]).raws(["{}", "[]"]);
+                list.array(|_| {}).object(|inner| {
+                    inner.number("l", 6u8);
+                });
+            });
+        });
+        assert_eq!(
+            json,
+            r#"{"a":"x\"y","b":7,"c":true,"d":[null],"e":"18446744073709551615","f":{"g":1.5,"h":null,"i":1,"j":2},"k":[1,"two",3,-0.5,4,5,{},[],[],{"l":6}]}"#
+        );
+        assert_eq!(object(|_| {}), "{}");
     }
 }

@@ -6,12 +6,15 @@ use std::borrow::Cow;
 
 use crate::limits::{JSON_DEPTH_MAX, REF_BYTES_MAX};
 
+pub mod answers;
 mod binary;
 mod encode;
 mod scanner;
 mod text;
+mod words;
 
 pub use binary::{write_broadcast_header, write_push_header};
+pub use words::{Event, Status};
 
 /// How a connection's messages are written: `vsn` of its request chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub(super) struct Changes {
     /// Members by their reference, which is new.
     joins: BTreeMap<u64, MemberNumber>,
     /// Metas that everybody was told of and that are over, by their reference.
-    leaves: BTreeMap<u64, (Arc<str>, Vec<u8>)>,
+    leaves: BTreeMap<u64, (Arc<str>, String)>,
 }
 
 impl Listing {
@@ -52,7 +52,7 @@ impl Changes {
     }
 
     /// Metas that are over and that everybody still has: user, reference, text.
-    pub(super) fn ended(&self) -> impl Iterator<Item = (&Arc<str>, u64, Vec<u8>)> {
+    pub(super) fn ended(&self) -> impl Iterator<Item = (&Arc<str>, u64, String)> {
         self.leaves.iter().map(|(reference, (user, meta))| (user, *reference, meta.clone()))
     }
 
@@ -73,7 +73,7 @@ impl Changes {
         changes.sort_unstable_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
 
         let mut diffs = Diffs::default();
-        let mut meta = Vec::new();
+        let mut meta = String::new();
         for (user, _, change) in &changes {
             match change {
                 Change::Join(member) => {
@@ -90,5 +90,5 @@ impl Changes {
 /// One entry of a diff.
 enum Change<'a> {
     Join(&'a Member),
-    Leave(Vec<u8>),
+    Leave(String),
 }

@@ -1,14 +1,14 @@
 //! The payloads of `presence_state` and `presence_diff`, written entry by entry and cut before they grow too long.
 
-use std::io::Write;
+use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
-use base64::Engine;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::limits::PRESENCE_TEXT_BYTES_MAX;
-use crate::wire::json::write_string;
+use crate::wire::json::{object_of, write_object, write_string};
 
 /// What a diff has besides its two lists.
 const DIFF_FRAME_BYTES: usize = r#"{"joins":,"leaves":}"#.len();
@@ -18,35 +18,35 @@ const ENTRY_FRAME_BYTES: usize = r#","":{"metas":[]}"#.len();
 /// `{user: {"metas": […]}, …}`, user by user.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    text: Vec<u8>,
+    text: String,
     /// Whose metas are being written.
     user: Option<Arc<str>>,
 }
 
 impl List {
     /// Adds a meta. All metas of a user must come one after the other.
-    pub(super) fn push(&mut self, user: &Arc<str>, meta: &[u8]) {
+    pub(super) fn push(&mut self, user: &Arc<str>, meta: &str) {
         if self.user.as_ref() == Some(user) {
-            self.text.push(b',');
+            self.text.push(',');
         } else {
-            self.text.extend_from_slice(if self.user.is_none() { b"{" } else { b"]}," });
+            self.text.push_str(if self.user.is_none() { "{" } else { "]}," });
             write_string(&mut self.text, user);
-            self.text.extend_from_slice(br#":{"metas":["#);
+            self.text.push_str(r#":{"metas":["#);
             self.user = Some(user.clone());
         }
-        self.text.extend_from_slice(meta);
+        self.text.push_str(meta);
     }
 
     /// Whether the list stays within the bound with one more meta.
-    pub(super) fn has_room_for(&self, user: &str, meta: &[u8]) -> bool {
+    pub(super) fn has_room_for(&self, user: &str, meta: &str) -> bool {
         self.bytes() + entry_bytes_max(user, meta) <= PRESENCE_TEXT_BYTES_MAX
     }
 
     /// The whole list, which is empty again then.
     pub(super) fn take(&mut self) -> String {
         let mut text = mem::take(&mut self.text);
-        text.extend_from_slice(if self.user.take().is_none() { b"{}" } else { b"]}}" });
-        String::from_utf8(text).expect("it is made of texts")
+        text.push_str(if self.user.take().is_none() { "{}" } else { "]}}" });
+        text
     }
 
     fn is_empty(&self) -> bool {
@@ -68,12 +68,12 @@ pub(super) struct Diffs {
 }
 
 impl Diffs {
-    pub(super) fn join(&mut self, user: &Arc<str>, meta: &[u8]) {
+    pub(super) fn join(&mut self, user: &Arc<str>, meta: &str) {
         self.make_room(user, meta);
         self.joins.push(user, meta);
     }
 
-    pub(super) fn leave(&mut self, user: &Arc<str>, meta: &[u8]) {
+    pub(super) fn leave(&mut self, user: &Arc<str>, meta: &str) {
         self.make_room(user, meta);
         self.leaves.push(user, meta);
     }
@@ -87,7 +87,7 @@ impl Diffs {
         self.full
     }
 
-    fn make_room(&mut self, user: &str, meta: &[u8]) {
+    fn make_room(&mut self, user: &str, meta: &str) {
         let bytes = DIFF_FRAME_BYTES + self.joins.bytes() + self.leaves.bytes();
         if bytes + entry_bytes_max(user, meta) > PRESENCE_TEXT_BYTES_MAX {
             self.cut();
@@ -97,13 +97,15 @@ impl Diffs {
     fn cut(&mut self) {
         if !self.joins.is_empty() || !self.leaves.is_empty() {
             let (joins, leaves) = (self.joins.take(), self.leaves.take());
-            self.full.push(format!(r#"{{"joins":{joins},"leaves":{leaves}}}"#));
+            self.full.push(object_of(DIFF_FRAME_BYTES + joins.len() + leaves.len(), |diff| {
+                diff.raw("joins", &joins).raw("leaves", &leaves);
+            }));
         }
     }
 }
 
 /// Every byte of the user may become an escape of six.
-fn entry_bytes_max(user: &str, meta: &[u8]) -> usize {
+fn entry_bytes_max(user: &str, meta: &str) -> usize {
     ENTRY_FRAME_BYTES + 6 * user.len() + meta.len()
 }
 
@@ -123,40 +125,34 @@ pub(super) struct MetaText<'a> {
 
 impl MetaText<'_> {
     /// The meta as a JSON object, over whatever was in `buffer`.
-    pub(super) fn write(&self, buffer: &mut Vec<u8>) {
+    pub(super) fn write(&self, buffer: &mut String) {
         buffer.clear();
-        buffer.extend_from_slice(br#"{"phx_ref":"#);
-        write_reference(buffer, self.epoch, self.reference);
-        if self.previous != 0 {
-            buffer.extend_from_slice(br#","phx_ref_prev":"#);
-            write_reference(buffer, self.epoch, self.previous);
-        }
-        write!(buffer, r#","joined_at":{},"status":"#, self.joined_at_s).expect("memory takes it");
-        write_string(buffer, self.status);
-        buffer.extend_from_slice(br#","name":"#);
-        write_string(buffer, self.name);
-        match self.fields {
-            Some(fields) => {
-                buffer.push(b',');
-                buffer.extend_from_slice(&fields.as_bytes()[1..]);
+        write_object(buffer, |meta| {
+            meta.plain("phx_ref", Reference(self.epoch, self.reference));
+            if self.previous != 0 {
+                meta.plain("phx_ref_prev", Reference(self.epoch, self.previous));
             }
-            None => buffer.push(b'}'),
-        }
+            meta.number("joined_at", self.joined_at_s).text("status", self.status).text("name", self.name);
+            if let Some(fields) = self.fields {
+                meta.fields_of(fields);
+            }
+        });
     }
 }
 
 /// Epoch and number in base64. Leading zero bytes of the number are left out: another length is another number.
-fn write_reference(buffer: &mut Vec<u8>, epoch: u64, reference: u64) {
-    let mut bytes = [0; 16];
-    let number = reference.to_be_bytes();
-    let number = &number[reference.leading_zeros() as usize / 8..];
-    bytes[..8].copy_from_slice(&epoch.to_be_bytes());
-    bytes[8..8 + number.len()].copy_from_slice(number);
-    let mut text = [0; 22];
-    let length = URL_SAFE_NO_PAD.encode_slice(&bytes[..8 + number.len()], &mut text);
-    buffer.push(b'"');
-    buffer.extend_from_slice(&text[..length.expect("16 bytes become 22")]);
-    buffer.push(b'"');
+struct Reference(u64, u64);
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(epoch, number) = self;
+        let mut bytes = [0; 16];
+        let significant = &number.to_be_bytes()[number.leading_zeros() as usize / 8..];
+        let end = 8 + significant.len();
+        bytes[..8].copy_from_slice(&epoch.to_be_bytes());
+        bytes[8..end].copy_from_slice(significant);
+        Base64Display::new(&bytes[..end], &URL_SAFE_NO_PAD).fmt(f)
+    }
 }
 
 #[cfg(test)]
@@ -174,9 +170,9 @@ mod tests {
     };
 
     fn written(meta: MetaText<'_>) -> String {
-        let mut buffer = b"old".to_vec();
+        let mut buffer = String::from("old");
         meta.write(&mut buffer);
-        String::from_utf8(buffer).unwrap()
+        buffer
     }
 
     #[test]
@@ -210,9 +206,9 @@ mod tests {
         let (ann, bob) = (Arc::from("ann"), Arc::from("b\"ob"));
         let mut diffs = Diffs::default();
         assert!(diffs.is_empty());
-        diffs.join(&ann, b"1");
-        diffs.join(&ann, b"2");
-        diffs.join(&bob, b"3");
+        diffs.join(&ann, "1");
+        diffs.join(&ann, "2");
+        diffs.join(&bob, "3");
         assert!(!diffs.is_empty());
         assert_eq!(
             diffs.finish(),
@@ -224,7 +220,7 @@ mod tests {
     #[test]
     fn what_is_too_long_for_one_diff_becomes_several_below_the_bound() {
         let mut diffs = Diffs::default();
-        let meta = vec![b'1'; 1000];
+        let meta = "1".repeat(1000);
         for index in 0..100 {
             let user = Arc::from(format!("{index:\u{1}>9}"));
             diffs.join(&user, &meta);

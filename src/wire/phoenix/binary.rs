@@ -43,9 +43,9 @@ fn reference_of(text: &str) -> Result<Ref<'_>, Malformed> {
     if text.is_empty() {
         return Ref::new("null");
     }
-    let mut token = Vec::with_capacity(text.len() + 2);
+    let mut token = String::with_capacity(text.len() + 2);
     write_string(&mut token, text);
-    Ref::new(String::from_utf8(token).expect("a string was written"))
+    Ref::new(token)
 }
 
 /// Appends the header of a push to one member; the data follows. `join_ref` is a JSON token: a string is written decoded, `null`

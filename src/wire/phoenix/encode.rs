@@ -1,12 +1,13 @@
 //! Text messages to clients: compact, V2 with exactly five elements, V1 without `join_ref`.
 
-use super::Serializer;
+use super::answers::reason;
+use super::{Event, Serializer, Status};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
-use crate::wire::json::write_string;
+use crate::wire::json::{array_of, object_of};
 
 /// Complete WebSocket text frames. References are JSON tokens, `null` for none; payloads and responses are JSON values, by the
-/// protocol objects; both are written as they are. Topics, events and texts are not JSON yet.
+/// protocol objects; both are written as they are. Topics and texts are not JSON yet.
 impl Serializer {
     /// `phx_reply`: the answer to one message.
     pub fn reply(
@@ -14,71 +15,48 @@ impl Serializer {
         join_ref: &str,
         reference: &str,
         topic: &str,
-        status: &str,
+        status: Status,
         response: &str,
     ) -> Encoded {
-        let mut payload = Vec::with_capacity(PUNCTUATION_BYTES + status.len() + response.len());
-        payload.extend_from_slice(b"{\"status\":");
-        write_string(&mut payload, status);
-        payload.extend_from_slice(b",\"response\":");
-        payload.extend_from_slice(response.as_bytes());
-        payload.push(b'}');
+        let payload = object_of(PUNCTUATION_BYTES + response.len(), |payload| {
+            payload.text("status", status.as_str()).raw("response", response);
+        });
         self.message(join_ref, reference, topic, "phx_reply", &payload)
     }
 
     /// To one member of a topic.
-    pub fn push(self, join_ref: &str, topic: &str, event: &str, payload: &str) -> Encoded {
-        self.message(join_ref, "null", topic, event, payload.as_bytes())
+    pub fn push(self, join_ref: &str, topic: &str, event: Event, payload: &str) -> Encoded {
+        self.message(join_ref, "null", topic, event.as_str(), payload)
     }
 
     /// To every member of a topic: it names no join.
-    pub fn broadcast(self, topic: &str, event: &str, payload: &str) -> Encoded {
-        self.message("null", "null", topic, event, payload.as_bytes())
+    pub fn broadcast(self, topic: &str, event: Event, payload: &str) -> Encoded {
+        self.message("null", "null", topic, event.as_str(), payload)
     }
 
     /// `phx_close`: the member has left. It does not join again by itself.
     pub fn close(self, join_ref: &str, topic: &str) -> Encoded {
-        self.message(join_ref, join_ref, topic, "phx_close", b"{}")
+        self.message(join_ref, join_ref, topic, "phx_close", "{}")
     }
 
     /// `phx_error`: the membership has ended by a fault; the client joins again.
-    pub fn error(self, join_ref: &str, topic: &str, reason: &str) -> Encoded {
-        let mut payload = b"{\"reason\":".to_vec();
-        write_string(&mut payload, reason);
-        payload.push(b'}');
-        self.message(join_ref, join_ref, topic, "phx_error", &payload)
+    pub fn error(self, join_ref: &str, topic: &str, text: &str) -> Encoded {
+        self.message(join_ref, join_ref, topic, "phx_error", &reason(text))
     }
 
-    fn message(self, join_ref: &str, reference: &str, topic: &str, event: &str, payload: &[u8]) -> Encoded {
+    fn message(self, join_ref: &str, reference: &str, topic: &str, event: &str, payload: &str) -> Encoded {
         let bytes = join_ref.len() + reference.len() + topic.len() + event.len() + payload.len();
-        let mut text = Vec::with_capacity(PUNCTUATION_BYTES + bytes);
-        match self {
-            Self::V1 => {
-                text.extend_from_slice(b"{\"event\":");
-                write_string(&mut text, event);
-                text.extend_from_slice(b",\"payload\":");
-                text.extend_from_slice(payload);
-                text.extend_from_slice(b",\"ref\":");
-                text.extend_from_slice(reference.as_bytes());
-                text.extend_from_slice(b",\"topic\":");
-                write_string(&mut text, topic);
-                text.push(b'}');
-            }
-            Self::V2 => {
-                text.push(b'[');
-                text.extend_from_slice(join_ref.as_bytes());
-                text.push(b',');
-                text.extend_from_slice(reference.as_bytes());
-                text.push(b',');
-                write_string(&mut text, topic);
-                text.push(b',');
-                write_string(&mut text, event);
-                text.push(b',');
-                text.extend_from_slice(payload);
-                text.push(b']');
-            }
-        }
-        Encoded::message(Opcode::Text, &text)
+        let bytes = PUNCTUATION_BYTES + bytes;
+        let text = match self {
+            Self::V1 => object_of(bytes, |message| {
+                message.text("event", event).raw("payload", payload).raw("ref", reference);
+                message.text("topic", topic);
+            }),
+            Self::V2 => array_of(bytes, |message| {
+                message.raw(join_ref).raw(reference).text(topic).text(event).raw(payload);
+            }),
+        };
+        Encoded::message(Opcode::Text, text.as_bytes())
     }
 }
 
@@ -100,11 +78,14 @@ mod tests {
         let v2 = Serializer::V2;
         for (encoded, expected) in [
             (
-                v2.reply("\"3\"", "7", "room:1", "ok", "{}"),
+                v2.reply("\"3\"", "7", "room:1", Status::Ok, "{}"),
                 r#"["3",7,"room:1","phx_reply",{"status":"ok","response":{}}]"#,
             ),
-            (v2.push("\"3\"", "room:1", "news", r#"{"x":1}"#), r#"["3",null,"room:1","news",{"x":1}]"#),
-            (v2.broadcast("room:1", "news", "{}"), r#"[null,null,"room:1","news",{}]"#),
+            (
+                v2.push("\"3\"", "room:1", Event::NewMessage, r#"{"x":1}"#),
+                r#"["3",null,"room:1","new_message",{"x":1}]"#,
+            ),
+            (v2.broadcast("room:1", Event::NewMessage, "{}"), r#"[null,null,"room:1","new_message",{}]"#),
             (v2.close("3", "room:1"), r#"[3,3,"room:1","phx_close",{}]"#),
             (
                 v2.error("\"3\"", "room:1", "channel_crash"),
@@ -120,16 +101,16 @@ mod tests {
         let v1 = Serializer::V1;
         for (encoded, expected) in [
             (
-                v1.reply("\"3\"", "7", "room:1", "ok", "{}"),
+                v1.reply("\"3\"", "7", "room:1", Status::Ok, "{}"),
                 r#"{"event":"phx_reply","payload":{"status":"ok","response":{}},"ref":7,"topic":"room:1"}"#,
             ),
             (
-                v1.push("\"3\"", "room:1", "news", "{}"),
-                r#"{"event":"news","payload":{},"ref":null,"topic":"room:1"}"#,
+                v1.push("\"3\"", "room:1", Event::NewMessage, "{}"),
+                r#"{"event":"new_message","payload":{},"ref":null,"topic":"room:1"}"#,
             ),
             (
-                v1.broadcast("room:1", "news", "{}"),
-                r#"{"event":"news","payload":{},"ref":null,"topic":"room:1"}"#,
+                v1.broadcast("room:1", Event::NewMessage, "{}"),
+                r#"{"event":"new_message","payload":{},"ref":null,"topic":"room:1"}"#,
             ),
             (v1.close("\"3\"", "room:1"), r#"{"event":"phx_close","payload":{},"ref":"3","topic":"room:1"}"#),
             (
@@ -143,7 +124,10 @@ mod tests {
 
     #[test]
     fn what_a_client_named_is_escaped() {
-        let encoded = Serializer::V2.reply("null", "\"a\\\"\"", "to\"pic\n", "o\\k", "{}");
-        assert_eq!(text(&encoded), r#"[null,"a\"","to\"pic\n","phx_reply",{"status":"o\\k","response":{}}]"#);
+        let encoded = Serializer::V2.reply("null", "\"a\\\"\"", "to\"pic\n", Status::Error, "{}");
+        assert_eq!(
+            text(&encoded),
+            r#"[null,"a\"","to\"pic\n","phx_reply",{"status":"error","response":{}}]"#
+        );
     }
 }

@@ -77,13 +77,16 @@ impl Meta {
     }
 
     /// The status, if it is named.
-    pub(super) fn status(&self) -> Option<&str> {
+    pub fn status(&self) -> Option<&str> {
         self.status.as_deref()
     }
 
     /// The own fields `old`, an object that this function made, with those of this meta over them. A field that is null
     /// goes (RFC 7396), so that a member can make room again. `None` is no field at all.
-    pub(super) fn merged_into(&self, old: Option<&str>) -> Result<Option<Box<str>>, MetaError> {
+    ///
+    /// # Errors
+    /// All fields together would be too long.
+    pub fn merged_into(&self, old: Option<&str>) -> Result<Option<Box<str>>, MetaError> {
         let mut fields: Fields =
             old.map_or_else(Fields::new, |old| serde_json::from_str(old).expect("it was written here"));
         for (key, value) in &self.fields {

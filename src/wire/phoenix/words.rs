@@ -1,0 +1,84 @@
+//! The words that the relay itself says: names of events, and how a reply ends.
+
+/// What a member is told, but for replies and the end of its channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Who is here.
+    PresenceState,
+    /// Who came, went and changed.
+    PresenceDiff,
+    /// How many are here.
+    PresenceCount,
+    /// A member came.
+    UserJoined,
+    /// A member went.
+    UserDisconnected,
+    /// A member of a room types, or has stopped.
+    UserTyping,
+    /// A message of a room.
+    NewMessage,
+    /// The state of a room.
+    RoomState,
+    /// What was missed.
+    CatchUp,
+    /// An event of a game.
+    GameEvent,
+    /// The state of a game, or what changed of it.
+    GameUpdate,
+    /// Players whose position is gone.
+    PlayersRemoved,
+    /// Objects that are gone.
+    ObjectsRemoved,
+    /// A move was refused.
+    Correction,
+    /// Something was dropped.
+    RateLimited,
+    /// The client was silent for long.
+    DisconnectWarning,
+    /// The relay shuts down.
+    ServerDraining,
+}
+
+impl Event {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PresenceState => "presence_state",
+            Self::PresenceDiff => "presence_diff",
+            Self::PresenceCount => "presence_count",
+            Self::UserJoined => "user_joined",
+            Self::UserDisconnected => "user_disconnected",
+            Self::UserTyping => "user_typing",
+            Self::NewMessage => "new_message",
+            Self::RoomState => "room_state",
+            Self::CatchUp => "catch_up",
+            Self::GameEvent => "game_event",
+            Self::GameUpdate => "game_update",
+            Self::PlayersRemoved => "players_removed",
+            Self::ObjectsRemoved => "objects_removed",
+            Self::Correction => "correction",
+            Self::RateLimited => "rate_limited",
+            Self::DisconnectWarning => "disconnect_warning",
+            Self::ServerDraining => "server_draining",
+        }
+    }
+}
+
+/// How a message is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is done.
+    Ok,
+    /// It is refused, and had no effect.
+    Error,
+}
+
+impl Status {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Pushes of Phoenix clients to the topics they are in: parsed where they arrive, so that topics see values.
+
+mod game;
+mod room;
+
+pub use game::GamePush;
+pub use room::RoomPush;
+use serde_json::Value;
+
+use super::meta::Meta;
+use super::phoenix::answers::reason;
+use super::phoenix::{Message, Payload};
+use super::seen::Seen;
+use crate::ids::Topic;
+
+/// An event that a client pushed to a topic it is in.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// Raw JSON token that the answer carries; `None`: no answer is wanted.
+    pub reference: Option<Box<str>>,
+    /// What it says.
+    pub event: PushEvent,
+}
+
+/// What a push says.
+#[derive(Clone, Debug)]
+pub enum PushEvent {
+    /// What every topic understands.
+    Common(CommonPush),
+    /// What rooms understand.
+    Room(RoomPush),
+    /// What games understand.
+    Game(GamePush),
+}
+
+/// What every topic understands.
+#[derive(Clone, Debug)]
+pub enum CommonPush {
+    /// `heartbeat`.
+    Heartbeat,
+    /// `presence_update`.
+    PresenceUpdate(Meta),
+    /// `reconnect`: what was missed since then is wanted.
+    Reconnect(Seen),
+    /// What cannot be done: the answer, a JSON object. It takes the way of all pushes, so that the answers on one topic keep
+    /// the order of the messages.
+    Refused(String),
+}
+
+/// Which budgets a push takes from (PROTOCOL 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushClass {
+    /// A move.
+    Move,
+    /// A `game_state`: a move if it has positions, and so many objects.
+    State {
+        /// Whether it moves somebody.
+        moves: bool,
+        /// Objects in it.
+        objects: u32,
+    },
+    /// A `presence_update`.
+    Presence,
+    /// Everything else.
+    Event,
+}
+
+impl PushEvent {
+    /// Reads an event that was pushed to `topic`, and which budgets it takes from, which a refused one does as well.
+    pub fn parse(topic: &Topic, message: &Message<'_>) -> (PushClass, Self) {
+        let json = match message.payload {
+            Payload::Json(text) => text,
+            Payload::Binary(_) => "null",
+        };
+        match (&*message.event, topic) {
+            ("heartbeat", _) => (PushClass::Event, Self::Common(CommonPush::Heartbeat)),
+            ("presence_update", _) => {
+                let meta = Meta::parse(json).map_err(|error| reason(&error.to_string()));
+                (PushClass::Presence, Self::or_refused(meta.map(CommonPush::PresenceUpdate), Self::Common))
+            }
+            ("reconnect", _) => {
+                (PushClass::Event, Self::or_refused(reconnect(json).map(CommonPush::Reconnect), Self::Common))
+            }
+            (event, Topic::Room(_)) => {
+                (PushClass::Event, Self::or_refused(RoomPush::parse(event, json), Self::Room))
+            }
+            (event, Topic::Game(_)) => {
+                let (class, push) = GamePush::parse(event, &message.payload);
+                (class, Self::or_refused(push, Self::Game))
+            }
+        }
+    }
+
+    fn or_refused<T>(parsed: Result<T, String>, event: impl FnOnce(T) -> Self) -> Self {
+        parsed.map_or_else(|refusal| Self::Common(CommonPush::Refused(refusal)), event)
+    }
+}
+
+fn reconnect(json: &str) -> Result<Seen, String> {
+    let payload: Option<Value> = serde_json::from_str(json).ok();
+    let seen = payload.as_ref().and_then(|payload| Seen::read(payload.get("last_seen")?));
+    seen.ok_or_else(|| reason("last_seen must be {epoch, seq}, or, in rooms, a time in unix milliseconds"))
+}
+
+/// The refusal of an event that a topic does not know.
+fn unknown_event(event: &str, known: &str) -> String {
+    let shown: String = event.chars().take(EVENT_CHARS_SHOWN).collect();
+    reason(&format!(
+        "unknown event {shown}; this topic knows {known}, presence_update, heartbeat and reconnect"
+    ))
+}
+
+/// An unknown event is named in its refusal up to this many characters.
+const EVENT_CHARS_SHOWN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::StreamPosition;
+    use crate::wire::native::{Object, Position, Scope};
+    use crate::wire::phoenix::Serializer;
+
+    fn text(topic: &str, event: &str, payload: &str) -> (PushClass, PushEvent) {
+        let text = format!(r#"["1","2","{topic}","{event}",{payload}]"#);
+        let message = Serializer::V2.decode_text(&text).unwrap();
+        PushEvent::parse(&Topic::parse(topic).unwrap(), &message)
+    }
+
+    fn refusal((class, event): (PushClass, PushEvent)) -> (PushClass, String) {
+        let PushEvent::Common(CommonPush::Refused(refusal)) = event else { panic!("{event:?}") };
+        (class, refusal)
+    }
+
+    #[test]
+    fn pushes_become_values() {
+        let room = |event, payload| match text("room:a", event, payload) {
+            (PushClass::Event, PushEvent::Room(push)) => push,
+            other => panic!("{other:?}"),
+        };
+        let message = RoomPush::NewMessage { body: "hi".into(), client_id: Some("c".into()) };
+        assert_eq!(room("new_message", r#"{"body":"hi","client_id":"c"}"#), message);
+        assert_eq!(room("typing", r#"{"typing":true}"#), RoomPush::Typing(true));
+        assert_eq!(room("history", r#"{"before":7}"#), RoomPush::History { before: Some(7), limit: 50 });
+
+        let game = |event: &str, payload: &str| match text("game:a", event, payload) {
+            (class, PushEvent::Game(push)) => (class, push),
+            other => panic!("{other:?}"),
+        };
+        let step = GamePush::Move { x: 1.0, y: -2.5, input_seq: 9 };
+        assert_eq!(game("move", r#"{"x":1,"y":-2.5,"input_seq":9}"#), (PushClass::Move, step));
+        for (to, scope) in [
+            ("", Scope::Others),
+            (r#","to":"others""#, Scope::Others),
+            (r#","to":"all""#, Scope::All),
+            (r#","to":65537"#, Scope::Only(65_537)),
+        ] {
+            let event = GamePush::Event { code: 3, scope, payload: "[1]".into() };
+            let json = format!(r#"{{"code":3,"payload":[1]{to}}}"#);
+            assert_eq!(game("game_event", &json), (PushClass::Event, event), "{to}");
+        }
+    }
+
+    #[test]
+    fn what_every_topic_understands_is_read_alike() {
+        for topic in ["room:a", "game:a"] {
+            let common = |event, payload| match text(topic, event, payload) {
+                (class, PushEvent::Common(push)) => (class, push),
+                other => panic!("{other:?}"),
+            };
+            assert!(matches!(common("heartbeat", "null"), (PushClass::Event, CommonPush::Heartbeat)));
+            let (class, update) = common("presence_update", r#"{"status":"busy"}"#);
+            assert!(matches!(update, CommonPush::PresenceUpdate(meta) if meta.status() == Some("busy")));
+            assert_eq!(class, PushClass::Presence);
+            let (_, reconnect) = common("reconnect", r#"{"last_seen":{"epoch":"7","seq":3}}"#);
+            let seen = Seen::Position(StreamPosition { epoch: 7, seq: 3 });
+            assert!(matches!(reconnect, CommonPush::Reconnect(read) if read == seen));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_takes_from_its_budget_as_well() {
+        for (topic, event, payload, class, says) in [
+            ("room:a", "new_message", "{}", PushClass::Event, "can't be blank"),
+            ("room:a", "typing", "{}", PushClass::Event, "true or false"),
+            ("room:a", "history", r#"{"limit":101}"#, PushClass::Event, "1 to 100"),
+            ("room:a", "move", "{}", PushClass::Event, "new_message, typing, history, presence_update"),
+            ("game:a", "typing", "{}", PushClass::Event, "game_state, move, game_event, presence_update"),
+            ("game:a", "move", r#"{"x":1}"#, PushClass::Move, "y: number"),
+            ("game:a", "game_state", "{}", PushClass::Move, "binary"),
+            ("game:a", "game_event", r#"{"code":65536}"#, PushClass::Event, "0 to 65535"),
+            ("game:a", "presence_update", "[]", PushClass::Presence, "JSON object"),
+            ("game:a", "reconnect", "{}", PushClass::Event, "last_seen"),
+        ] {
+            let (charged, refusal) = refusal(text(topic, event, payload));
+            assert_eq!(charged, class, "{event}");
+            assert!(refusal.contains(says), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_charged_by_what_it_holds() {
+        let topic = Topic::parse("game:a").unwrap();
+        let state = |positions: u32, objects: u32, bytes: usize| {
+            let head = b"\0\0\0\x06\x0agame:agame_state";
+            let counts = [positions.to_be_bytes(), objects.to_be_bytes()].concat();
+            let message = [&head[..], &counts, &vec![0; bytes]].concat();
+            PushEvent::parse(&topic, &Serializer::V2.decode_binary(&message).unwrap())
+        };
+        for (positions, objects) in [(0, 0), (1, 0), (0, 2), (3, 4)] {
+            let bytes = positions * size_of::<Position>() + objects * size_of::<Object>();
+            let (class, event) = state(positions as u32, objects as u32, bytes);
+            assert_eq!(class, PushClass::State { moves: positions > 0, objects: objects as u32 });
+            let PushEvent::Game(GamePush::State { positions: read, objects: put }) = event else { panic!() };
+            assert_eq!((read.len(), put.len()), (positions, objects));
+        }
+        assert_eq!(refusal(state(1, 0, 11)).0, PushClass::Move);
+    }
+}
