@@ -5,6 +5,7 @@
 //     frame: ({ whole, positions, objects }) => …,    // `whole`: forget what you have
 //     roster: (players) => …,                         // Map of player id → { user, name }
 //     event: ({ code, sender, payload }) => …,        // payload is a Uint8Array
+//     closed: ({ code, reason, retryInMs }) => …,     // retryInMs null: it does not come back
 //   });
 //   game.move(1.5, -2);
 //   game.close();
@@ -27,6 +28,14 @@ const FINAL_REASONS = new Set(["replaced", "kicked"]);
 const RETRY_FIRST_MS = 250;
 const RETRY_MAX_MS = 5000;
 
+/** A connection that has brought nothing for so long is asked for a sign of life; a browser shows no pings of the relay. */
+const SILENCE_MS = 5000;
+/** One that then brings nothing for so long is given up: a network that is gone says nothing. */
+const ANSWER_MS = 5000;
+/** The same for one that has not brought a Welcome. */
+const WELCOME_MS = 10_000;
+const WATCH_INTERVAL_MS = 1000;
+
 /** Milliseconds until a client should come back after a close; null: it should not. `attempt` counts from 0, `hint` is what a drain notice said. */
 export function retryDelay({ code, reason }, attempt, hint) {
   if (FINAL_CODES.has(code) || FINAL_REASONS.has(reason)) return null;
@@ -38,18 +47,16 @@ export function retryDelay({ code, reason }, attempt, hint) {
 export class NativeGame {
   #options;
   #on;
-  #socket = null;
+  /** What is of the present connection, and ends with it. */
+  #connection = null;
   #timer = null;
   #attempt = 0;
   #everJoined = false;
   #finished = false;
-  #drain = null;
   #resumeToken = null;
   #seq = 0n;
-  #seqAtJoin = 0n;
   #inputSeq = 0;
   #players = new Map();
-  #rosterContinues = false;
 
   /**
    * Connects. `options`: relay (ws://host:port), game, name, token; WebSocket, a class to use instead of the global one.
@@ -103,7 +110,8 @@ export class NativeGame {
   close() {
     this.#finished = true;
     clearTimeout(this.#timer);
-    this.#socket?.close(1000);
+    clearInterval(this.#connection?.watch);
+    this.#connection?.socket.close(1000);
   }
 
   #connect() {
@@ -117,28 +125,67 @@ export class NativeGame {
     // As a subprotocol the token is in no log of URLs.
     const protocols = ["corelay.v1"];
     if (token) protocols.push(`base64url.bearer.phx.${btoa(token).replace(/=/g, "")}`);
+    const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
+    if (!Socket) throw new Error("no WebSocket here: run it with Node 22 or newer, or pass the option WebSocket (that of the npm package ws)");
     this.#on.connecting?.(this.#attempt);
-    const socket = new (this.#options.WebSocket ?? WebSocket)(url.href, protocols);
-    this.#socket = socket;
+    const socket = new Socket(url.href, protocols);
+    const connection = {
+      socket,
+      opened: false,
+      welcomed: false,
+      heardAt: performance.now(),
+      askedAt: null, // when it was asked for a sign of life, until something comes
+      seqAtJoin: 0n,
+      roster: null, // the parts of a Roster of which the last has not come
+      drain: null,
+      watch: setInterval(() => this.#watch(connection), WATCH_INTERVAL_MS),
+    };
+    this.#connection = connection;
     socket.binaryType = "arraybuffer";
-    let opened = false;
-    socket.onopen = () => (opened = true);
-    socket.onmessage = ({ data }) => data instanceof ArrayBuffer && !this.#finished && this.#read(new DataView(data));
-    socket.onclose = ({ code, reason }) => this.#closed({ code, reason, opened });
+    socket.onopen = () => (connection.opened = true);
+    socket.onmessage = ({ data }) => {
+      connection.heardAt = performance.now();
+      connection.askedAt = null;
+      if (data instanceof ArrayBuffer && !this.#finished) this.#read(new DataView(data));
+    };
+    socket.onclose = ({ code, reason }) => this.#closed({ code, reason });
+    // Node tells of no close when there was no connection.
+    socket.onerror = () => connection.opened || this.#giveUp(connection);
+  }
+
+  #watch(connection) {
+    const now = performance.now();
+    if (!connection.welcomed) {
+      if (now - connection.heardAt >= WELCOME_MS) this.#giveUp(connection);
+    } else if (connection.askedAt !== null) {
+      if (now - connection.askedAt >= ANSWER_MS) this.#giveUp(connection);
+    } else if (now - connection.heardAt >= SILENCE_MS) {
+      connection.askedAt = now;
+      this.ping();
+    }
+  }
+
+  #giveUp({ socket }) {
+    // Its own close would wait for an answer that does not come.
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
+    socket.close();
+    this.#closed({ code: 1006, reason: "" });
   }
 
   #closed(close) {
+    const { watch, opened, drain } = this.#connection;
+    clearInterval(watch);
     // Who was never in has nothing to come back to: the address, the origin or the token is wrong, and stays wrong.
     const comesBack = this.#everJoined && !this.#finished;
-    const retryInMs = comesBack ? retryDelay(close, this.#attempt, this.#drain) : null;
-    this.#drain = null;
+    const retryInMs = comesBack ? retryDelay(close, this.#attempt, drain) : null;
     this.#attempt += 1;
     if (retryInMs !== null) this.#timer = setTimeout(() => this.#connect(), retryInMs);
-    this.#on.closed?.({ ...close, asked: this.#finished, everJoined: this.#everJoined, retryInMs });
+    this.#on.closed?.({ ...close, opened, asked: this.#finished, everJoined: this.#everJoined, retryInMs });
   }
 
   #send(record) {
-    if (this.#socket?.readyState === 1) this.#socket.send(record.buffer);
+    const { socket } = this.#connection;
+    if (socket.readyState === 1) socket.send(record.buffer);
   }
 
   #read(record) {
@@ -165,8 +212,9 @@ export class NativeGame {
     const resumed = (flags & 1) !== 0;
     const missedFollow = (flags & 2) !== 0;
     const [minX, minY, maxX, maxY, maxSpeed] = [52, 56, 60, 64, 68].map((at) => record.getFloat32(at));
-    this.#seqAtJoin = record.getBigUint64(16);
-    if (!missedFollow) this.#seq = this.#seqAtJoin;
+    this.#connection.welcomed = true;
+    this.#connection.seqAtJoin = record.getBigUint64(16);
+    if (!missedFollow) this.#seq = this.#connection.seqAtJoin;
     this.#resumeToken = hexOf(record, 36, 16);
     this.#attempt = 0;
     this.#everJoined = true;
@@ -189,7 +237,7 @@ export class NativeGame {
       code: record.getUint16(2),
       sender: record.getUint32(4),
       seq: String(seq),
-      missed: seq <= this.#seqAtJoin,
+      missed: seq <= this.#connection.seqAtJoin,
       payload: new Uint8Array(record.buffer, 16),
     });
   }
@@ -198,26 +246,28 @@ export class NativeGame {
     const flags = record.getUint8(1);
     const whole = (flags & 1) !== 0;
     // A large roster comes in several records, of which only the first is marked as whole.
-    if (whole && !this.#rosterContinues) this.#players.clear();
-    this.#rosterContinues = (flags & 2) !== 0;
-    const joined = [];
-    const left = [];
+    this.#connection.roster ??= { whole, players: new Map(whole ? [] : this.#players), joined: [], left: [] };
+    const { players, joined, left } = this.#connection.roster;
     let at = 6;
     for (let count = record.getUint16(2); count > 0; count--) {
       const id = record.getUint32(at);
       const userBytes = record.getUint8(at + 4);
       const nameAt = at + 5 + userBytes;
       const nameBytes = record.getUint8(nameAt);
-      this.#players.set(id, { user: textOf(record, at + 5, userBytes), name: textOf(record, nameAt + 1, nameBytes) });
+      players.set(id, { user: textOf(record, at + 5, userBytes), name: textOf(record, nameAt + 1, nameBytes) });
       joined.push(id);
       at = nameAt + 1 + nameBytes;
     }
     for (let count = record.getUint16(4); count > 0; count--, at += 5) {
       const id = record.getUint32(at);
-      left.push({ id, name: this.#players.get(id)?.name, reason: LEAVE_REASONS[record.getUint8(at + 4)] ?? "?" });
-      this.#players.delete(id);
+      left.push({ id, name: players.get(id)?.name, reason: LEAVE_REASONS[record.getUint8(at + 4)] ?? "?" });
+      players.delete(id);
     }
-    this.#on.roster?.(new Map(this.#players), { whole, joined, left });
+    const continues = (flags & 2) !== 0;
+    if (continues) return;
+    this.#players = players;
+    this.#on.roster?.(new Map(players), { whole: this.#connection.roster.whole, joined, left });
+    this.#connection.roster = null;
   }
 
   #notice(record) {
@@ -227,7 +277,7 @@ export class NativeGame {
       retryAfterMs: record.getUint32(8),
       jitterMs: record.getUint32(12),
     };
-    if (notice.reason === "drain") this.#drain = notice;
+    if (notice.reason === "drain") this.#connection.drain = notice;
     this.#on.notice?.(notice);
   }
 }

@@ -1,6 +1,11 @@
 // Joins a game and runs in a circle. In a browser: <script type="module" src="first-game.mjs"></script>, then look at the console.
-// With Node 22 or newer: node first-game.mjs. Start it twice to see two players.
-const socket = new WebSocket("ws://127.0.0.1:4000/play/first-game?name=JavaScript");
+// With Node 22 or newer: node first-game.mjs [RELAY [TOKEN]]. Start it twice to see two players.
+const [relay = "ws://127.0.0.1:4000", token = ""] = globalThis.process?.argv.slice(2) ?? [];
+if (!globalThis.WebSocket) {
+  console.error(`Node ${process.version} has no WebSocket: run this program with Node 22 or newer.`);
+  process.exit(1);
+}
+const socket = new WebSocket(`${relay}/play/first-game?name=JavaScript&token=${encodeURIComponent(token)}`);
 socket.binaryType = "arraybuffer";
 const names = new Map(); // player id → display name
 const places = new Map(); // player id → [x, y]
@@ -18,6 +23,12 @@ socket.onmessage = ({ data }) => {
 socket.onclose = ({ code, reason }) => {
   console.log("closed:", code, reason);
   timers.forEach(clearInterval);
+};
+socket.onerror = () => {
+  if (me) return; // it was in: the close says more
+  console.error(`${relay} let nobody in. Start a relay there (cargo run --release); if it has a key, give a token as well:`);
+  console.error("  corelay token --sub me --topics 'game:*' --jwt-key-file FILE");
+  if (globalThis.process) process.exitCode = 1;
 };
 
 function start(player, tickHz) {

@@ -1,0 +1,228 @@
+// NativeGame of clients/javascript/corelay.mjs against a WebSocket that the test plays, in a time that the test moves.
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+import { NativeGame } from "../../clients/javascript/corelay.mjs";
+
+let now;
+let timers;
+let sockets;
+
+class FakeSocket {
+  readyState = 0;
+  sent = [];
+  closed = false;
+
+  constructor(url) {
+    this.url = new URL(url);
+    sockets.push(this);
+  }
+
+  send(buffer) {
+    this.sent.push(new DataView(buffer));
+  }
+
+  close() {
+    this.closed = true;
+  }
+
+  // What the relay and the network do.
+
+  open() {
+    this.readyState = 1;
+    this.onopen?.();
+  }
+
+  tell(record) {
+    this.onmessage?.({ data: record });
+  }
+
+  lose(code = 1006, reason = "") {
+    this.readyState = 3;
+    this.onclose?.({ code, reason });
+  }
+}
+
+beforeEach(() => {
+  mock.reset();
+  now = 0;
+  timers = new Set();
+  sockets = [];
+  mock.method(performance, "now", () => now);
+  const start = (run, ms, again) => {
+    const timer = { run, ms, again, at: now + ms };
+    timers.add(timer);
+    return timer;
+  };
+  // Node's own mock of timers (in 20) goes on with an interval that is cleared while it runs.
+  mock.method(globalThis, "setTimeout", (run, ms) => start(run, ms, false));
+  mock.method(globalThis, "setInterval", (run, ms) => start(run, ms, true));
+  for (const clear of ["clearTimeout", "clearInterval"]) mock.method(globalThis, clear, (timer) => timers.delete(timer));
+});
+
+/** Lets `ms` pass, with everything that is due in it. */
+function pass(ms) {
+  const end = now + ms;
+  for (;;) {
+    const [next] = [...timers].filter(({ at }) => at <= end).sort((one, other) => one.at - other.at);
+    if (!next) break;
+    now = next.at;
+    if (next.again) next.at += next.ms;
+    else timers.delete(next);
+    next.run();
+  }
+  now = end;
+}
+
+/** A game whose first connection has its Welcome, and what its handlers are told. */
+function joined() {
+  const told = { rosters: [], closes: [], joins: [] };
+  const game = new NativeGame({ relay: "ws://relay", game: "arena", WebSocket: FakeSocket }, {
+    joined: (welcome) => told.joins.push(welcome),
+    roster: (players, changes) => told.rosters.push({ names: [...players.values()].map(({ name }) => name), ...changes }),
+    closed: (close) => told.closes.push(close),
+  });
+  sockets[0].open();
+  sockets[0].tell(welcome());
+  return { game, told };
+}
+
+/** The connection that follows a lost one, with its Welcome. */
+function rejoined() {
+  pass(1_000);
+  const socket = sockets.at(-1);
+  socket.open();
+  socket.tell(welcome({ flags: 1 }));
+  return socket;
+}
+
+function welcome({ flags = 0 } = {}) {
+  const record = new DataView(new ArrayBuffer(72));
+  record.setUint8(0, 0x81);
+  record.setUint8(1, flags);
+  record.setUint16(2, 20);
+  record.setUint32(4, 1);
+  return record.buffer;
+}
+
+const WHOLE = 1;
+const MORE = 2;
+
+function roster(flags, joined, left = []) {
+  const bytes = [0x86, flags, 0, joined.length, 0, left.length];
+  for (const [id, name] of joined) bytes.push(0, 0, 0, id, 1, 0x75, name.length, ...new TextEncoder().encode(name));
+  for (const id of left) bytes.push(0, 0, 0, id, 0);
+  return new Uint8Array(bytes).buffer;
+}
+
+const pings = ({ sent }) => sent.filter((record) => record.getUint8(0) === 0x07).length;
+
+function pong() {
+  const record = new DataView(new ArrayBuffer(28));
+  record.setUint8(0, 0x85);
+  return record.buffer;
+}
+
+test("a roster in parts is told as one", () => {
+  const { told } = joined();
+  sockets[0].tell(roster(WHOLE | MORE, [[1, "Ann"], [2, "Ben"]]));
+  assert.deepEqual(told.rosters, []);
+  sockets[0].tell(roster(0, [[3, "Cid"]]));
+  assert.deepEqual(told.rosters, [{ names: ["Ann", "Ben", "Cid"], whole: true, joined: [1, 2, 3], left: [] }]);
+  sockets[0].tell(roster(0, [[4, "Dee"]], [2]));
+  const { names, whole, left } = told.rosters[1];
+  assert.deepEqual([names, whole, left], [["Ann", "Cid", "Dee"], false, [{ id: 2, name: "Ben", reason: "left" }]]);
+});
+
+test("a roster that a lost connection cut leaves no ghosts", () => {
+  const { told } = joined();
+  sockets[0].tell(roster(WHOLE, [[1, "Ann"], [2, "Ben"]]));
+  sockets[0].tell(roster(MORE, [[3, "Cid"]]));
+  sockets[0].lose();
+  const socket = rejoined();
+  socket.tell(roster(WHOLE | MORE, [[1, "Ann"]]));
+  socket.tell(roster(0, [[4, "Dee"]]));
+  assert.deepEqual(told.rosters.at(-1).names, ["Ann", "Dee"]);
+});
+
+test("what a drain said is of its connection", () => {
+  const { told } = joined();
+  const notice = new DataView(new ArrayBuffer(16));
+  notice.setUint8(0, 0x89);
+  notice.setUint8(1, 2);
+  notice.setUint32(8, 60_000);
+  sockets[0].tell(notice.buffer);
+  sockets[0].lose(1012, "drain");
+  assert.equal(told.closes[0].retryInMs, 60_000);
+  pass(60_000);
+  sockets[1].lose();
+  assert(told.closes[1].retryInMs <= 500, `${told.closes[1].retryInMs} ms`);
+});
+
+test("a network that stops without a word is noticed within 15 s, and the seat resumed", () => {
+  const { told } = joined();
+  pass(4_000);
+  assert.equal(pings(sockets[0]), 0, "it was heard a moment ago");
+  pass(11_000);
+  assert.equal(pings(sockets[0]), 1);
+  assert(sockets[0].closed);
+  assert.equal(told.closes.length, 1);
+  assert.deepEqual([told.closes[0].code, told.closes[0].asked], [1006, false]);
+  rejoined();
+  assert.equal(told.joins.at(-1).resumed, true);
+  assert(sockets.at(-1).url.searchParams.has("resume"));
+  // What the given-up one says now is of no interest.
+  sockets[0].tell(roster(WHOLE, [[9, "Ghost"]]));
+  sockets[0].lose();
+  assert.equal(told.closes.length, 1);
+  assert.deepEqual(told.rosters, []);
+});
+
+test("a game in which nothing happens is not given up as long as the relay answers", () => {
+  const { told } = joined();
+  for (let second = 0; second < 120; second++) {
+    const before = pings(sockets[0]);
+    pass(1_000);
+    if (pings(sockets[0]) > before) sockets[0].tell(pong());
+  }
+  assert.deepEqual(told.closes, []);
+  assert(pings(sockets[0]) <= 24, `${pings(sockets[0])} pings in 2 minutes`);
+});
+
+test("a connection that brings no Welcome is given up", () => {
+  const { told } = joined();
+  sockets[0].lose();
+  pass(1_000);
+  sockets[1].open();
+  pass(12_000);
+  assert(sockets[1].closed);
+  assert.equal(told.closes.length, 2);
+  assert.notEqual(told.closes[1].retryInMs, null);
+});
+
+test("a connection that was none is told as closed, also where there is only an error", () => {
+  const { told } = joined();
+  sockets[0].lose();
+  pass(1_000);
+  sockets[1].onerror({});
+  assert.deepEqual(told.closes.map(({ code, opened }) => [code, opened]), [[1006, true], [1006, false]]);
+  assert.notEqual(told.closes[1].retryInMs, null);
+});
+
+test("who closes is not watched any more, and does not come back", () => {
+  const { game, told } = joined();
+  game.close();
+  sockets[0].lose(1000, "bye");
+  pass(120_000);
+  assert.equal(sockets.length, 1);
+  assert.deepEqual(told.closes.map(({ asked, retryInMs }) => [asked, retryInMs]), [[true, null]]);
+});
+
+test("where there is no WebSocket, the error says what to do", () => {
+  const { WebSocket } = globalThis;
+  delete globalThis.WebSocket;
+  try {
+    assert.throws(() => new NativeGame({ relay: "ws://relay", game: "arena" }, {}), /Node 22 or newer.*ws/);
+  } finally {
+    if (WebSocket) globalThis.WebSocket = WebSocket;
+  }
+});
