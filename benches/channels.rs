@@ -12,6 +12,7 @@ use corelay::session::channels::{ChannelState, Channels, Routed};
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
+use corelay::wire::format::Format;
 use corelay::wire::phoenix::Serializer;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -26,7 +27,7 @@ fn scan_and_route(criterion: &mut Criterion) {
     let mut channels = Channels::new(Serializer::V2, "ann".into(), "Ann".into(), None);
     let join = Serializer::V2.decode_text(r#"["3","3","room:lobby","phx_join",{}]"#).expect("a message");
     let topic = Arc::new(Topic::parse("room:lobby").expect("a topic"));
-    let number = channels.begin_join(topic, &join.join_ref, &join.reference).number;
+    let number = channels.begin_join(topic, Format::V2, &join.join_ref, &join.reference).number;
     channels.find(number).expect("it is joining").state = ChannelState::Joined;
     criterion.bench_function("scan and route a 100-byte push", |bencher| {
         bencher.iter(|| {

@@ -146,6 +146,76 @@ fn players_of_every_dialect_see_each_other_move_encoded_once_each() {
 }
 
 #[test]
+fn who_asks_for_text_is_told_the_state_as_json_and_all_else_as_anybody() {
+    near_and_far(Settings::default, |mut world, name| {
+        let (bob, bob_id, _) = native(&mut world, name);
+        world.send(bob, &move_to(0, 1.5, 2.5));
+        world.send(bob, &put_object(5, 7, 1, 3.5, 4.5));
+        world.advance_ms(100);
+        let binary = player(&mut world, name);
+        let ann = world.socket("");
+        let (response, messages) = join(&mut world, ann, name, &json!({"binary": false}));
+        assert_eq!(words(&messages), ["presence_state", "game_update"]);
+        let whole = json!({"players": [[bob_id, 1.5, 2.5]], "objects": [[5, 7, 1, 3.5, 4.5]]});
+        assert!(
+            matches!(&messages[1], Message::Told { join_ref, payload, .. } if join_ref == "1" && *payload == whole),
+            "{messages:?}"
+        );
+        world.advance_ms(100);
+        for client in [bob, binary.client, ann] {
+            world.client(client).frames();
+        }
+
+        let encoded = world.count(|metrics| metrics.frames_encoded.value());
+        let texts = world.count(|metrics| metrics.broadcasts_encoded.value());
+        push(&mut world, ann, name, "move", &json!({"x": 0.5, "y": 0.25}));
+        push(&mut world, ann, name, "game_event", &json!({"code": 3, "to": "all"}));
+        world.advance_ms(60);
+        let id = response["player_id"].as_u64().unwrap() as u32;
+        let messages = world.client(ann).messages();
+        assert_eq!(
+            messages,
+            [Message::Told {
+                join_ref: Value::Null,
+                topic: format!("game:{name}"),
+                event: "game_update".into(),
+                payload: json!({"players": [[id, 0.5, 0.25]], "objects": []}),
+            }]
+        );
+        let messages = world.client(binary.client).messages();
+        assert_eq!(words(&messages), ["game_event", "game_update"]);
+        assert_eq!(updates(messages)[0].positions, [(id, 0.5, 0.25)]);
+        let encoded = world.count(|metrics| metrics.frames_encoded.value()) - encoded;
+        let texts = world.count(|metrics| metrics.broadcasts_encoded.value()) - texts;
+        assert_eq!((encoded, texts), (3, 1), "native, binary, JSON; the event's text is the same for both");
+
+        // Its own pushes may be binary, and what it missed comes as text as well.
+        world.send(ann, &game_state(["1", "9", &format!("game:{name}")], &[(id, 8.5, 0.5)], &[]));
+        world.advance_ms(60);
+        assert_eq!(told(&world.client(ann).messages(), "game_update").len(), 1);
+        let lost = push(&mut world, ann, name, "reconnect", &json!({"last_seen": {"epoch": "1", "seq": 1}}));
+        assert_eq!(words(&lost), ["catch_up", "game_update"]);
+        assert_eq!(told(&lost, "game_update")[0]["players"].as_array().unwrap().len(), 2);
+        world.set_reading(ann, false);
+        for step in 0..3_u8 {
+            world.send(bob, &move_to(0, f32::from(step) + 0.5, 2.5));
+            world.advance_ms(60);
+        }
+        world.set_reading(ann, true);
+        world.advance_ms(60);
+        let messages = world.client(ann).messages();
+        let last = told(&messages, "game_update").pop().unwrap();
+        assert_eq!(last["players"], json!([[bob_id, 2.5, 2.5], [id, 8.5, 0.5]]));
+        assert_eq!(updates(messages), []);
+
+        world.say(ann, &format!(r#"["2","2","game:{name}","phx_join",{{"binary":"no"}}]"#));
+        let messages = world.client(ann).messages();
+        let (ok, response) = messages[0].answer(&json!("2")).unwrap();
+        assert!(!ok && response["reason"].as_str().unwrap().contains("binary?"), "{response}");
+    });
+}
+
+#[test]
 fn moves_that_are_none_are_refused_and_change_nothing() {
     near_and_far(Settings::default, |mut world, name| {
         let ann = player(&mut world, name);
@@ -345,6 +415,32 @@ fn events_of_phoenix_players_reach_native_players_as_json() {
             }
             trio.assert_heard(&mut world, ann, is_meant, &told, payload.as_bytes());
         }
+    });
+}
+
+#[test]
+fn who_joins_sends_an_event_and_leaves_at_once_hears_it_after_the_reply() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = world.socket("");
+        let game = format!("game:{name}");
+        world.say_at_once(
+            ann,
+            &[
+                &format!(r#"["1","1","{game}","phx_join",{{}}]"#),
+                &format!(r#"["1","2","{game}","game_event",{{"code":3,"to":"all"}}]"#),
+                &format!(r#"["1","3","{game}","phx_leave",{{}}]"#),
+            ],
+        );
+        let heard = world.client(ann).messages();
+        assert_eq!(
+            words(&heard),
+            ["ok", "presence_state", "game_update", "ok", "game_event", "ok", "phx_close"]
+        );
+        let (bob, _, _) = native(&mut world, name);
+        world.send(bob, &event(1, 3, 0, b"x"));
+        world.send(bob, &move_to(0, 1.5, 2.5));
+        world.advance_ms(200);
+        assert_eq!(world.client(ann).frames(), [], "whoever has gone is told nothing more");
     });
 }
 

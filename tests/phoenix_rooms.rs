@@ -12,6 +12,33 @@ use world::{World, near_and_far};
 // ── Messages ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
+fn who_joins_speaks_and_leaves_at_once_hears_itself_before_the_reply() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = world.socket("");
+        let room = format!("room:{name}");
+        world.say_at_once(
+            ann,
+            &[
+                &format!(r#"["1","1","{room}","phx_join",{{}}]"#),
+                &format!(r#"["1","2","{room}","new_message",{{"body":"a"}}]"#),
+                &format!(r#"["1","3","{room}","phx_leave",{{}}]"#),
+            ],
+        );
+        let heard = world.client(ann).messages();
+        assert_eq!(
+            words(&heard),
+            ["ok", "presence_state", "room_state", "new_message", "ok", "ok", "phx_close"]
+        );
+        assert_eq!(heard[4].answer(&json!("2")), Some((true, &told(&heard, "new_message")[0])));
+        // Whoever has gone is told nothing more.
+        let bob = far_member(&mut world, "", name);
+        push(&mut world, bob, name, "new_message", &json!({"body": "b"}));
+        world.advance_ms(100);
+        assert_eq!(world.client(ann).frames(), []);
+    });
+}
+
+#[test]
 fn a_message_is_answered_and_told_to_everybody_once() {
     near_and_far(Settings::default, |mut world, name| {
         let ann = near_member(&mut world, "&name=Ann", name);

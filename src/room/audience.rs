@@ -1,9 +1,10 @@
-//! Who gets a topic's broadcasts: how many members at which party, and which serializers they speak. A broadcast is encoded
-//! once for each serializer that is present and goes to each party once, however many members are there.
+//! Who gets a topic's broadcasts: how many members at which party, and in which formats. A broadcast is encoded once for each
+//! format that is present and goes to each party once, however many members are there.
 
 use crate::ids::Party;
 use crate::memory::Allocated;
 use crate::wire::encoded::Encoded;
+use crate::wire::format::Format;
 use crate::wire::phoenix::Serializer;
 
 /// See the module documentation.
@@ -11,21 +12,22 @@ use crate::wire::phoenix::Serializer;
 pub struct Audience {
     /// Parties with at least one member, in order.
     parties: Vec<(Party, u32)>,
-    v1: u32,
-    v2: u32,
+    /// Members by format.
+    members: [u32; Format::ALL.len()],
 }
 
-/// One message, ready to send, in each serializer that somebody needs.
+/// One message, ready to send, in each format that somebody needs.
 #[derive(Clone, Debug, Default)]
 pub struct Copies {
-    v1: Option<Encoded>,
-    v2: Option<Encoded>,
+    by_format: [Option<Encoded>; Format::ALL.len()],
+    /// How many of them are not another one's.
+    encoded: u8,
 }
 
 impl Audience {
     /// A member came.
-    pub fn add(&mut self, party: Party, serializer: Serializer) {
-        *self.of_mut(serializer) += 1;
+    pub fn add(&mut self, party: Party, format: Format) {
+        self.members[format.index()] += 1;
         match self.parties.binary_search_by_key(&party, |(party, _)| *party) {
             Ok(place) => self.parties[place].1 += 1,
             Err(place) => self.parties.insert(place, (party, 1)),
@@ -33,8 +35,8 @@ impl Audience {
     }
 
     /// A member went.
-    pub fn remove(&mut self, party: Party, serializer: Serializer) {
-        *self.of_mut(serializer) -= 1;
+    pub fn remove(&mut self, party: Party, format: Format) {
+        self.members[format.index()] -= 1;
         let Ok(place) = self.parties.binary_search_by_key(&party, |(party, _)| *party) else { return };
         self.parties[place].1 -= 1;
         if self.parties[place].1 == 0 {
@@ -44,7 +46,7 @@ impl Audience {
 
     /// Number of members.
     pub fn len(&self) -> u32 {
-        self.v1 + self.v2
+        self.members.iter().sum()
     }
 
     /// Whether nobody listens.
@@ -62,40 +64,43 @@ impl Audience {
         self.parties.allocated_bytes()
     }
 
-    /// Whether a member speaks `serializer`.
-    pub fn speaks(&self, serializer: Serializer) -> bool {
-        match serializer {
-            Serializer::V1 => self.v1 > 0,
-            Serializer::V2 => self.v2 > 0,
+    /// A message that differs by format, in every one that is present.
+    pub fn encode(&self, mut encode: impl FnMut(Format) -> Encoded) -> Copies {
+        let mut copies = Copies::default();
+        for format in Format::ALL.into_iter().filter(|format| self.has(*format)) {
+            copies.by_format[format.index()] = Some(encode(format));
+            copies.encoded += 1;
         }
+        copies
     }
 
-    /// A message in every serializer that is spoken here.
-    pub fn encode(&self, mut encode: impl FnMut(Serializer) -> Encoded) -> Copies {
-        let mut copy = |serializer| self.speaks(serializer).then(|| encode(serializer));
-        Copies { v1: copy(Serializer::V1), v2: copy(Serializer::V2) }
+    /// A text message: formats of one serializer share it.
+    pub fn encode_text(&self, mut encode: impl FnMut(Serializer) -> Encoded) -> Copies {
+        let mut copies = Copies::default();
+        for format in Format::ALL.into_iter().filter(|format| self.has(*format)) {
+            let is_shared = |other: &Format| other.serializer() == format.serializer();
+            let shared =
+                Format::ALL.into_iter().filter(is_shared).find_map(|other| copies.of(other).cloned());
+            copies.encoded += u8::from(shared.is_none());
+            copies.by_format[format.index()] = Some(shared.unwrap_or_else(|| encode(format.serializer())));
+        }
+        copies
     }
 
-    fn of_mut(&mut self, serializer: Serializer) -> &mut u32 {
-        match serializer {
-            Serializer::V1 => &mut self.v1,
-            Serializer::V2 => &mut self.v2,
-        }
+    fn has(&self, format: Format) -> bool {
+        self.members[format.index()] > 0
     }
 }
 
 impl Copies {
-    /// The copy for a member that speaks `serializer`; `None`: nobody did when it was encoded.
-    pub fn of(&self, serializer: Serializer) -> Option<&Encoded> {
-        match serializer {
-            Serializer::V1 => self.v1.as_ref(),
-            Serializer::V2 => self.v2.as_ref(),
-        }
+    /// The copy for a member with this format; `None`: there was none when it was encoded.
+    pub fn of(&self, format: Format) -> Option<&Encoded> {
+        self.by_format[format.index()].as_ref()
     }
 
     /// How many times the message was encoded.
     pub fn encoded(&self) -> u64 {
-        u64::from(self.v1.is_some()) + u64::from(self.v2.is_some())
+        self.encoded.into()
     }
 }
 
@@ -103,28 +108,50 @@ impl Copies {
 mod tests {
     use super::*;
     use crate::ids::ShardId;
-    use crate::wire::phoenix::Event;
+    use crate::wire::frame::Opcode;
 
     fn party(shard: u16) -> Party {
         Party::Shard(ShardId(shard))
     }
 
     #[test]
-    fn a_broadcast_is_encoded_once_per_serializer_that_is_present() {
+    fn a_broadcast_is_encoded_once_per_format_that_is_present() {
         let mut audience = Audience::default();
         for shard in [1, 0, 1] {
-            audience.add(party(shard), Serializer::V2);
+            audience.add(party(shard), Format::V2);
         }
-        let broadcast = |serializer: Serializer| serializer.broadcast("room:a", Event::NewMessage, "{}");
-        let copies = audience.encode(broadcast);
-        assert!(copies.of(Serializer::V2).is_some() && copies.of(Serializer::V1).is_none());
+        let encode = |format: Format| Encoded::message(Opcode::Binary, &[format.index() as u8]);
+        let copies = audience.encode(encode);
+        assert!(copies.of(Format::V2).is_some());
+        assert!(copies.of(Format::V1).is_none() && copies.of(Format::V2Text).is_none());
         assert_eq!(copies.encoded(), 1);
-        audience.add(party(7), Serializer::V1);
-        assert_eq!(audience.encode(broadcast).encoded(), 2);
+        audience.add(party(7), Format::V1);
+        audience.add(party(7), Format::V2Text);
+        assert_eq!(audience.encode(encode).encoded(), 3);
         assert_eq!(audience.parties().collect::<Vec<_>>(), [0, 1, 7].map(party));
-        audience.remove(party(1), Serializer::V2);
-        audience.remove(party(0), Serializer::V2);
+        audience.remove(party(1), Format::V2);
+        audience.remove(party(0), Format::V2);
         assert_eq!(audience.parties().collect::<Vec<_>>(), [1, 7].map(party));
-        assert_eq!((audience.len(), audience.is_empty()), (2, false));
+        assert_eq!((audience.len(), audience.is_empty()), (3, false));
+    }
+
+    #[test]
+    fn a_text_is_encoded_once_per_serializer() {
+        let mut audience = Audience::default();
+        for format in Format::ALL {
+            audience.add(party(0), format);
+        }
+        let mut encoded = Vec::new();
+        let copies = audience.encode_text(|serializer| {
+            encoded.push(serializer);
+            Encoded::message(Opcode::Text, &[serializer as u8])
+        });
+        assert_eq!(encoded, [Serializer::V2, Serializer::V1]);
+        assert_eq!(copies.encoded(), 2);
+        let bytes = |format| copies.of(format).map(|copy| copy.bytes().to_vec());
+        assert_eq!(bytes(Format::V2), bytes(Format::V2Text));
+        assert_ne!(bytes(Format::V2), bytes(Format::V1));
+        audience.remove(party(0), Format::V2);
+        assert_eq!(audience.encode_text(|_| Encoded::message(Opcode::Text, &[])).encoded(), 2);
     }
 }

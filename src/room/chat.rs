@@ -17,9 +17,10 @@ use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
+use crate::wire::format::Format;
 use crate::wire::json::{object, object_of, write_array};
+use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::over_rate;
-use crate::wire::phoenix::{Event, Serializer};
 use crate::wire::push::{CommonPush, Push, PushEvent, RoomPush};
 use crate::wire::seen::Seen;
 
@@ -44,7 +45,7 @@ pub struct Chat {
 #[derive(Debug)]
 struct Member {
     number: MemberNumber,
-    serializer: Serializer,
+    format: Format,
     user: Box<str>,
     name: Box<str>,
 }
@@ -121,7 +122,7 @@ impl Chat {
             response.text("user_id", &join.user);
         });
         effects.push(Effect::Joined { to: from, response });
-        self.audience.add(from.party(), join.serializer);
+        self.audience.add(from.party(), join.format);
         self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
         push_presence(&mut self.presence, number, from, effects);
         match join.seen {
@@ -130,7 +131,7 @@ impl Chat {
         }
         let who = (&*join.user, &*join.name);
         broadcast_joined(&self.presence, &self.topic, &self.audience, who, Some(from), effects);
-        let member = Member { number, serializer: join.serializer, user: join.user, name: join.name };
+        let member = Member { number, format: join.format, user: join.user, name: join.name };
         self.members.insert(from, member);
     }
 
@@ -141,7 +142,7 @@ impl Chat {
             effects.push(Effect::Left { to: from });
         }
         let Some(member) = self.members.remove(&from) else { return };
-        self.audience.remove(from.party(), member.serializer);
+        self.audience.remove(from.party(), member.format);
         self.presence.untrack(member.number, now.instant);
         let left = match departure {
             Departure::Asked => LeaveReason::Left,

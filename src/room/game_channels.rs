@@ -20,10 +20,11 @@ use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::FramePool;
+use crate::wire::format::Format;
 use crate::wire::json::object_of;
 use crate::wire::meta::Meta;
 use crate::wire::native::{EventOutHeader, Scope};
-use crate::wire::phoenix::{Event, Serializer};
+use crate::wire::phoenix::Event;
 use crate::wire::seen::Seen;
 
 /// See the module documentation. It comes with the first channel and goes with the last; presence then starts anew.
@@ -46,7 +47,7 @@ pub struct GameChannels {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     pub(super) seat: SeatIndex,
-    pub(super) serializer: Serializer,
+    pub(super) format: Format,
     pub(super) host: bool,
 }
 
@@ -100,8 +101,8 @@ impl Game {
         };
         let mut effects =
             vec![Effect::Joined { to: from, response: self.join_response(seat, &join.user, resumed) }];
-        channels.audience.add(from.party(), join.serializer);
-        channels.members.insert(from, Member { seat, serializer: join.serializer, host: join.host });
+        channels.audience.add(from.party(), join.format);
+        channels.members.insert(from, Member { seat, format: join.format, host: join.host });
         let number = MemberNumber(player.0);
         let joined_at_s = self.seats.seat(seat).map_or(0, |seat| seat.joined_at_s);
         let meta = join.meta.clone().unwrap_or_default().of_player(player.0);
@@ -136,7 +137,7 @@ impl Game {
                 greeting: true,
             });
         }
-        let state = self.whole_state(join.serializer);
+        let state = self.whole_state(join.format);
         effects.push(Effect::Whole { to: from, state, greeting: true });
         effects
     }
@@ -145,7 +146,7 @@ impl Game {
     pub fn close_channel(&mut self, address: Address) -> Option<SeatIndex> {
         let channels = self.channels.as_mut()?;
         let member = channels.members.remove(&address)?;
-        channels.audience.remove(address.party(), member.serializer);
+        channels.audience.remove(address.party(), member.format);
         if channels.members.is_empty() {
             self.channels = None;
         }
@@ -176,7 +177,7 @@ impl Game {
         let channels = self.channels.as_ref()?;
         let changed = self.positions.moved_count() + self.objects.changed().len() > 0;
         let mut encode = |update: &Update<'_>| {
-            channels.audience.encode(|serializer| update.broadcasts(serializer, &channels.text, pool))
+            channels.audience.encode(|format| update.broadcasts(format, &channels.text, pool))
         };
         let moved = || Update {
             positions: self.positions.moved().collect(),
@@ -282,7 +283,7 @@ impl Game {
                 });
                 let copies = channels
                     .audience
-                    .encode(|serializer| serializer.broadcast(&channels.text, event, &payload));
+                    .encode_text(|serializer| serializer.broadcast(&channels.text, event, &payload));
                 channels.effects.push(Effect::Broadcast { copies, except: None, after_state: true });
             }
         }
@@ -329,10 +330,10 @@ impl Game {
         Update { positions: self.positions.all().collect(), objects: self.objects.all().collect() }
     }
 
-    pub(super) fn whole_state(&self, serializer: Serializer) -> WholeState {
-        match serializer {
-            Serializer::V1 => WholeState::Text(self.everything().json()),
-            Serializer::V2 => WholeState::Binary(self.everything().binary()),
+    pub(super) fn whole_state(&self, format: Format) -> WholeState {
+        match format {
+            Format::V2 => WholeState::Binary(self.everything().binary()),
+            Format::V2Text | Format::V1 => WholeState::Text(self.everything().json()),
         }
     }
 

@@ -116,7 +116,7 @@ impl Game {
         let (event, payload) = (Event::CatchUp, payload.into());
         effects.push(Effect::Push { to: from, event, payload, greeting: false });
         if lost {
-            let state = self.whole_state(member.serializer);
+            let state = self.whole_state(member.format);
             effects.push(Effect::Whole { to: from, state, greeting: false });
         }
     }

@@ -6,11 +6,12 @@ use zerocopy::IntoBytes;
 
 use crate::limits::{MESSAGE_HEAD_BYTES_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
 use crate::wire::encoded::{Encoded, FramePool};
+use crate::wire::format::Format;
 use crate::wire::frame::{self, Opcode};
 use crate::wire::game_state::HEADER_BYTES;
 use crate::wire::json::object;
 use crate::wire::native::{Object, Position};
-use crate::wire::phoenix::{self, Event, Serializer};
+use crate::wire::phoenix::{self, Event};
 
 /// Bytes of positions and objects in one message.
 const BODY_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX - HEADER_BYTES;
@@ -37,23 +38,25 @@ impl<'a> Update<'a> {
         self.parts(BODY_BYTES_MAX / size_of::<Object>()).map(fill).collect()
     }
 
-    /// The JSON payloads, for clients of serializer V1, which has no binary messages:
+    /// The JSON payloads, for clients that read no binary messages:
     /// `{"players":[[id,x,y],…],"objects":[[id,type,flags,x,y],…]}`.
     pub fn json(&self) -> Vec<Arc<str>> {
         self.parts(JSON_ITEMS_MAX).map(|part| part.to_json().into()).collect()
     }
 
     /// As broadcasts in the topic, ready to send.
-    pub fn broadcasts(&self, serializer: Serializer, topic: &str, pool: &mut FramePool) -> Encoded {
-        match serializer {
-            Serializer::V1 => pool.messages(|buffer| {
+    pub fn broadcasts(&self, format: Format, topic: &str, pool: &mut FramePool) -> Encoded {
+        match format {
+            Format::V2Text | Format::V1 => pool.messages(|buffer| {
                 let payloads = self.json();
                 for payload in &payloads {
-                    buffer.extend_from_slice(serializer.broadcast(topic, Event::GameUpdate, payload).bytes());
+                    buffer.extend_from_slice(
+                        format.serializer().broadcast(topic, Event::GameUpdate, payload).bytes(),
+                    );
                 }
                 payloads.len() as u32
             }),
-            Serializer::V2 => pool.messages(|buffer| {
+            Format::V2 => pool.messages(|buffer| {
                 let mut head = Vec::new();
                 phoenix::write_broadcast_header(&mut head, topic, Event::GameUpdate.as_str());
                 let mut messages = 0;
@@ -145,7 +148,7 @@ mod tests {
         });
         assert!(ids.eq(1..=10_000));
         assert!(update.json().iter().all(|part| part.len() < OUTBOUND_MESSAGE_BYTES_MAX));
-        let encoded = update.broadcasts(Serializer::V2, "game:a", &mut FramePool::default());
+        let encoded = update.broadcasts(Format::V2, "game:a", &mut FramePool::default());
         assert_eq!(encoded.frames() as usize, parts.len());
     }
 
@@ -158,7 +161,7 @@ mod tests {
         let update = Update { positions: one.iter().collect(), objects: Vec::new() };
         let text: serde_json::Value = serde_json::from_str(&update.json()[0]).unwrap();
         assert_eq!(text["players"][0][1], 1.5);
-        let encoded = update.broadcasts(Serializer::V2, "game:a", &mut FramePool::default());
+        let encoded = update.broadcasts(Format::V2, "game:a", &mut FramePool::default());
         assert!(encoded.bytes().starts_with(b"\x82\x28\x02\x06\x0bgame:agame_update\0\0\0\x01"));
     }
 }

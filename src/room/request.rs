@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::audience::Copies;
 use crate::ids::{Address, ResumeToken};
 use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::wire::format::Format;
 use crate::wire::meta::Meta;
-use crate::wire::phoenix::{Event, Serializer, Status};
+use crate::wire::phoenix::{Event, Status};
 use crate::wire::seen::Seen;
 
 /// A `phx_join`, checked as far as the topic need not be known for it.
@@ -18,8 +19,8 @@ pub struct Join {
     pub name: Box<str>,
     /// May set other players' positions.
     pub host: bool,
-    /// What the client speaks.
-    pub serializer: Serializer,
+    /// In which form it wants what it is told.
+    pub format: Format,
     /// What it says about itself.
     pub meta: Option<Meta>,
     /// The seat to take again.
@@ -84,7 +85,7 @@ pub enum Effect {
     Whole {
         /// Who.
         to: Address,
-        /// JSON objects for V1, bytes for V2.
+        /// As its format wants it.
         state: WholeState,
         /// It is part of the answer to a join.
         greeting: bool,

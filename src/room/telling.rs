@@ -46,7 +46,7 @@ pub(super) fn broadcast(
     effects: &mut Vec<Effect>,
 ) {
     if !audience.is_empty() {
-        let copies = audience.encode(|serializer| serializer.broadcast(topic, event, payload));
+        let copies = audience.encode_text(|serializer| serializer.broadcast(topic, event, payload));
         effects.push(Effect::Broadcast { copies, except, after_state: false });
     }
 }

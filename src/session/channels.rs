@@ -9,6 +9,7 @@ use super::rate_limit::Bucket;
 use crate::ids::{ChannelNumber, Topic};
 use crate::limits::CHANNELS_PER_CONNECTION_MAX;
 use crate::memory::Allocated;
+use crate::wire::format::Format;
 use crate::wire::phoenix::{Message, Ref, Serializer};
 
 /// See the module documentation.
@@ -45,6 +46,8 @@ pub struct Channel {
     pub join_ref: Box<str>,
     /// User id, if the join brought a token of another user than the connection's.
     pub user: Option<Box<str>>,
+    /// In which form it is told.
+    pub format: Format,
     /// Where it is in its life.
     pub state: ChannelState,
 }
@@ -176,7 +179,13 @@ impl Channels {
     }
 
     /// Begins to join `topic`, which exists, and for which there is room.
-    pub fn begin_join(&mut self, topic: Arc<Topic>, join_ref: &Ref<'_>, reference: &Ref<'_>) -> Joining {
+    pub fn begin_join(
+        &mut self,
+        topic: Arc<Topic>,
+        format: Format,
+        join_ref: &Ref<'_>,
+        reference: &Ref<'_>,
+    ) -> Joining {
         let (replaced, replaces) = self.supersede(&topic).unzip();
         let number = self.free_number();
         let name = if join_ref.names_nothing() { reference } else { join_ref };
@@ -189,6 +198,7 @@ impl Channels {
             number,
             join_ref: name.as_str().into(),
             user: None,
+            format,
             state: ChannelState::Joining {
                 join: UnansweredJoin {
                     join_ref: join_ref.as_str().into(),
@@ -312,7 +322,7 @@ mod tests {
     fn join(channels: &mut Channels, text: &str) -> Joining {
         let message = message(text);
         assert_eq!(channels.route(&message), Routed::Join);
-        channels.begin_join(topic(&message.topic), &message.join_ref, &message.reference)
+        channels.begin_join(topic(&message.topic), Format::V2, &message.join_ref, &message.reference)
     }
 
     fn joined(channels: &mut Channels, text: &str) -> ChannelNumber {

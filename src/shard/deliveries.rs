@@ -57,19 +57,22 @@ impl Shard {
         }
     }
 
-    /// The answer to a join. From here on the channel gets what everybody gets, unless it is being left already.
+    /// The answer to a join. From here on the channel gets what everybody gets, until the topic has answered its leave: what the
+    /// client pushed in between is answered behind its broadcast.
     fn joined(&mut self, topic: &Arc<Topic>, to: Address, response: &str) {
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(to.channel) else { return };
+        let subscriber =
+            Subscriber { conn: to.conn, channel: to.channel, format: channel.format, stale: false };
         let join = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
             ChannelState::Joining { join } => {
-                let subscriber = Subscriber { conn: to.conn, channel: to.channel, serializer, stale: false };
                 self.subscribers.insert(topic, subscriber);
                 join
             }
             ChannelState::Leaving { reference, join: Some(join) } => {
                 channel.state = ChannelState::Leaving { reference, join: None };
+                self.subscribers.insert(topic, subscriber);
                 join
             }
             ChannelState::Replaced { join } => {
@@ -188,7 +191,7 @@ impl Shard {
             let is_excepted = except.is_some_and(|except| {
                 (except.shard, except.conn, except.channel) == (own, subscriber.conn, subscriber.channel)
             });
-            let (false, Some(frame)) = (is_excepted, copies.of(subscriber.serializer)) else { continue };
+            let (false, Some(frame)) = (is_excepted, copies.of(subscriber.format)) else { continue };
             if after_state && let Some(connection) = self.connections.find(subscriber.conn) {
                 let outbox = &mut connection.session.outbox;
                 let before = outbox.reliable_bytes();
@@ -216,7 +219,7 @@ impl Shard {
         for subscriber in &mut subscribers {
             subscriber.stale |= after_loss;
             let wanted = if subscriber.stale { whole } else { delta };
-            let frame = wanted.and_then(|copies| copies.of(subscriber.serializer));
+            let frame = wanted.and_then(|copies| copies.of(subscriber.format));
             if frame.is_none() && !subscriber.stale {
                 continue;
             }

@@ -11,6 +11,7 @@ use crate::room::request::{Departure, Join};
 use crate::session::NEVER_EXPIRES;
 use crate::session::channels::{Channels, Joining, Superseded};
 use crate::time::Now;
+use crate::wire::format::Format;
 use crate::wire::join::JoinPayload;
 use crate::wire::phoenix::answers::{over_rate, reason};
 use crate::wire::phoenix::{Message, Payload, Status};
@@ -73,7 +74,7 @@ impl JoinAttempt<'_> {
             user,
             name,
             host,
-            serializer: self.channels.serializer,
+            format: Format::of(self.channels.serializer, payload.binary),
             meta: payload.meta,
             resume_token: payload.resume_token,
             seen: payload.seen,
@@ -139,7 +140,7 @@ impl Shard {
         let session = &mut connection.session;
         let Some(channels) = session.channels.as_mut() else { return };
         let Joining { number, replaced } =
-            channels.begin_join(topic.clone(), &message.join_ref, &message.reference);
+            channels.begin_join(topic.clone(), join.format, &message.join_ref, &message.reference);
         let is_of_other = channels.user != join.user;
         if let Some(channel) = channels.find(number).filter(|_| is_of_other) {
             channel.user = Some(join.user.clone());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::ids::{ChannelNumber, ConnId, Topic};
 use crate::memory::Allocated;
 use crate::surplus::Surplus;
-use crate::wire::phoenix::Serializer;
+use crate::wire::format::Format;
 
 /// A joined channel of this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Subscriber {
     pub conn: ConnId,
     /// Which of the connection's channels.
     pub channel: ChannelNumber,
-    /// What it speaks.
-    pub serializer: Serializer,
+    /// In which form it is told.
+    pub format: Format,
     /// It was not sent the last frame of its game: the next one must be whole.
     pub stale: bool,
 }
@@ -93,7 +93,7 @@ mod tests {
 
     fn subscriber(slot: u32, channel: u16) -> Subscriber {
         let conn = ConnId { slot, generation: 0 };
-        Subscriber { conn, channel: ChannelNumber(channel), serializer: Serializer::V2, stale: false }
+        Subscriber { conn, channel: ChannelNumber(channel), format: Format::V2, stale: false }
     }
 
     #[test]

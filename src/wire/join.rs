@@ -1,4 +1,4 @@
-//! Payload of `phx_join` (PROTOCOL 4): `{token?, name?, meta?, resume?, last_seen?, resume_token?}`.
+//! Payload of `phx_join` (PROTOCOL 4): `{token?, name?, meta?, resume?, last_seen?, resume_token?, binary?}`.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use crate::ids::ResumeToken;
 use crate::limits::NAME_BYTES_MAX;
 
 /// What a client says when it joins. Keys that the relay does not know are the client's own business.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JoinPayload {
     /// Grants the topic, and says who joins it.
     pub token: Option<String>,
@@ -22,6 +22,8 @@ pub struct JoinPayload {
     pub seen: Option<Seen>,
     /// The seat to take again.
     pub resume_token: Option<ResumeToken>,
+    /// Whether it reads binary messages.
+    pub binary: bool,
 }
 
 /// What is wrong with the payload.
@@ -29,7 +31,7 @@ pub struct JoinPayload {
 pub enum Malformed {
     /// A key has the wrong type.
     #[error(
-        "the payload of phx_join is an object {{token?, name?, meta?, resume?, last_seen?, resume_token?}}, and one of these has the wrong type"
+        "the payload of phx_join is an object {{token?, name?, meta?, resume?, last_seen?, resume_token?, binary?}}, and one of these has the wrong type"
     )]
     Shape,
     /// A name that cannot be shown.
@@ -56,6 +58,7 @@ struct Raw<'a> {
     resume: Option<Value>,
     last_seen: Option<Value>,
     resume_token: Option<String>,
+    binary: Option<bool>,
 }
 
 impl JoinPayload {
@@ -65,7 +68,7 @@ impl JoinPayload {
     /// A key of the protocol has a value that it cannot have.
     pub fn parse(json: &str) -> Result<Self, Malformed> {
         if !json.trim_start().starts_with('{') {
-            return Ok(Self::default());
+            return Self::parse("{}");
         }
         let raw: Raw<'_> = serde_json::from_str(json).map_err(|_| Malformed::Shape)?;
         let name = raw.name.filter(|name| !name.is_empty());
@@ -84,6 +87,7 @@ impl JoinPayload {
             meta: meta.map(Meta::parse).transpose()?,
             seen: seen.map(|seen| Seen::read(&seen).ok_or(Malformed::Seen)).transpose()?,
             resume_token,
+            binary: raw.binary.unwrap_or(true),
         })
     }
 }
@@ -96,15 +100,16 @@ mod tests {
     #[test]
     fn what_is_said_is_read() {
         let json = r#"{"token":"t","name":"Ann","meta":{"a": 1},"resume":{"epoch":"7","seq":3},"last_seen":5,
-            "resume_token":"00112233445566778899aabbccddeeff","user":"x"}"#;
+            "resume_token":"00112233445566778899aabbccddeeff","binary":false,"user":"x"}"#;
         let payload = JoinPayload::parse(json).unwrap();
         assert_eq!((payload.token.as_deref(), payload.name.as_deref()), (Some("t"), Some("Ann")));
         assert_eq!(payload.meta.unwrap().merged_into(None), Ok(Some(r#"{"a":1}"#.into())));
         assert_eq!(payload.seen, Some(Seen::Position(StreamPosition { epoch: 7, seq: 3 })));
-        assert!(payload.resume_token.is_some());
+        assert!(payload.resume_token.is_some() && !payload.binary);
         for nothing in ["{}", "null", "7", "[]", r#"{"token":null,"name":"","meta":null}"#] {
             let payload = JoinPayload::parse(nothing).unwrap();
             assert!(payload.token.is_none() && payload.name.is_none() && payload.meta.is_none(), "{nothing}");
+            assert!(payload.binary, "{nothing}");
         }
     }
 
@@ -113,6 +118,7 @@ mod tests {
         let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(65));
         for (json, malformed) in [
             (r#"{"token":7}"#, Malformed::Shape),
+            (r#"{"binary":0}"#, Malformed::Shape),
             (r#"{"name":"a\u0007"}"#, Malformed::Name),
             (&*long, Malformed::Name),
             (r#"{"resume_token":"ff"}"#, Malformed::ResumeToken),

@@ -1,6 +1,7 @@
 //! Bytes to messages and back. Pure; the only floor that knows byte layouts.
 
 pub mod encoded;
+pub mod format;
 pub mod frame;
 pub mod game_state;
 pub mod join;

@@ -1,0 +1,41 @@
+//! In which form a member of a topic is sent what it is told.
+
+use super::phoenix::Serializer;
+
+/// Of one member: two channels of a connection may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Serializer V2, with `game_update` as a binary message.
+    V2,
+    /// Serializer V2 without binary messages, for clients that read text only: `game_update` as V1 gets it.
+    V2Text,
+    /// Serializer V1, which has no binary messages.
+    V1,
+}
+
+impl Format {
+    /// Every one, in the order of `index`.
+    pub const ALL: [Self; 3] = [Self::V2, Self::V2Text, Self::V1];
+
+    /// Of a member that speaks `serializer`, and reads `binary` messages as far as that has them.
+    pub fn of(serializer: Serializer, binary: bool) -> Self {
+        match (serializer, binary) {
+            (Serializer::V2, true) => Self::V2,
+            (Serializer::V2, false) => Self::V2Text,
+            (Serializer::V1, _) => Self::V1,
+        }
+    }
+
+    /// How its text messages are written.
+    pub fn serializer(self) -> Serializer {
+        match self {
+            Self::V2 | Self::V2Text => Serializer::V2,
+            Self::V1 => Serializer::V1,
+        }
+    }
+
+    /// Its place in a table with one entry for each format.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
