@@ -1,6 +1,6 @@
 //! Request heads with random damage: an answer never changes with what comes later, and no damage panics.
 
-use corelay::wire::upgrade::{self, UpgradeRules};
+use corelay::wire::upgrade::{self, OriginPattern, UpgradeRules};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -22,7 +22,7 @@ proptest! {
         following in vec(any::<u8>(), 0..50),
     ) {
         let rules = UpgradeRules {
-            allowed_origins: vec!["//*.game.example".into()],
+            allowed_origins: vec![OriginPattern::parse("//*.game.example").unwrap()],
             ..UpgradeRules::default()
         };
         let mut head = HEAD.to_vec();

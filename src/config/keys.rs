@@ -17,6 +17,7 @@ use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
 use crate::session::rate_limit::Rates;
 use crate::wire::token::Algorithm;
+use crate::wire::upgrade::OriginPattern;
 
 /// Name of the array of tables that sets game rules.
 pub const GAME_TABLE: &str = "game";
@@ -56,7 +57,7 @@ pub struct Draft {
     /// `GET /echo` exists.
     pub enable_echo: bool,
     /// Origins allowed instead of the request's own host.
-    pub allowed_origins: Vec<Box<str>>,
+    pub allowed_origins: Vec<OriginPattern>,
     /// What the admin pages want; or its file.
     pub admin_token: Option<Secret>,
     /// See `admin_token`.
@@ -417,7 +418,7 @@ mod tests {
         .unwrap();
         assert_eq!(draft.listen, "[::1]:5000".parse().unwrap());
         assert_eq!((draft.shards, draft.log_format, draft.enable_echo), (Some(3), LogFormat::Json, true));
-        assert_eq!(draft.allowed_origins, [Box::from("//*.example.com")]);
+        assert_eq!(draft.allowed_origins, [OriginPattern::parse("//*.example.com").unwrap()]);
         assert_eq!(draft.upgrade_timeout, Duration::from_millis(250));
         assert_eq!((draft.rates.moves.per_s, draft.rates.moves.burst), (30, 60));
         assert_eq!(draft.liveness.ping_after, Duration::from_secs(1));
@@ -497,6 +498,12 @@ mod tests {
             (
                 "[[game]]\npattern = 'a'\nmin_x = 2\nmax_x = 2",
                 "game \"a\" (corelay.toml line 1): min_x = 2 must be less than max_x = 2",
+            ),
+            (
+                "allowed_origins = ['*', 'https://game.example/']",
+                "`allowed_origins` is [\"*\", \"https://game.example/\"] (corelay.toml line 1); it must be a list of origins: \
+                 \"https://example.com\", \"//example.com\", \"//*.example.com\", \"*\"; not \"https://game.example/\": an origin has \
+                 no path, nor a slash at its end; write \"https://game.example\"",
             ),
             ("enable_echo = 1", "`enable_echo` is 1 (corelay.toml line 1); it must be true or false"),
         ];

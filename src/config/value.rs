@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::secrets::Secret;
 use crate::ids::TopicName;
 use crate::limits::KEY_ID_BYTES_MAX;
+use crate::wire::upgrade::{Misspelt, OriginPattern};
 
 /// What would have been right.
 pub(super) type Expected = String;
@@ -150,7 +151,7 @@ pub(super) fn word<T: Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, Exp
     })
 }
 
-pub(super) fn origins(value: &Value) -> Result<Vec<Box<str>>, Expected> {
+pub(super) fn origins(value: &Value) -> Result<Vec<OriginPattern>, Expected> {
     let expected = || {
         "a list of origins: \"https://example.com\", \"//example.com\", \"//*.example.com\", \"*\"".to_owned()
     };
@@ -159,11 +160,13 @@ pub(super) fn origins(value: &Value) -> Result<Vec<Box<str>>, Expected> {
         Value::Untyped(list) => Some(list.split(',').map(str::trim).collect()),
         Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::Other(_) => None,
     };
-    let is_origin = |text: &&str| {
-        *text == "*" || text.split_once("//").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'))
+    let parse = |text: &str| {
+        OriginPattern::parse(text).map_err(|Misspelt { why, instead }| {
+            let instead = instead.map(|instead| format!("; write {instead:?}")).unwrap_or_default();
+            format!("{}; not {text:?}: {why}{instead}", expected())
+        })
     };
-    let texts = texts.filter(|texts| texts.iter().all(is_origin)).ok_or_else(expected)?;
-    Ok(texts.into_iter().map(Box::from).collect())
+    texts.ok_or_else(expected)?.into_iter().map(parse).collect()
 }
 
 /// What a pattern must be.

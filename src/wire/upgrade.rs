@@ -13,6 +13,7 @@ use crate::limits::NAME_BYTES_MAX;
 use crate::reasons::RefusalReason;
 use crate::wire::phoenix::Serializer;
 use head::Head;
+pub use origin::pattern::{HostPattern, Misspelt, OriginPattern};
 use query::Query;
 pub use refusal::Refusal;
 use refusal::{bad_request, refuse};
@@ -20,9 +21,9 @@ use refusal::{bad_request, refuse};
 /// What the relay is configured to accept.
 #[derive(Clone, Debug, Default)]
 pub struct UpgradeRules {
-    /// `scheme://host[:port]`, `//host`, `//*.host`, `*`; empty: the request's own host only.
-    pub allowed_origins: Vec<Box<str>>,
-    /// Development mode: loopback origins are allowed as well.
+    /// Empty: the request's own host only.
+    pub allowed_origins: Vec<OriginPattern>,
+    /// Development mode: loopback origins, and the own host on any port, are allowed as well.
     pub development: bool,
     /// `GET /echo` exists.
     pub echo: bool,
@@ -187,8 +188,7 @@ fn check_origin(head: &Head<'_>, rules: &UpgradeRules) -> Result<(), Refusal> {
     if origin::is_allowed(origin, head.host, rules) {
         return Ok(());
     }
-    let text = format!("pages of {origin:?} may not connect; the operator can add it to `allowed_origins`");
-    refuse(RefusalReason::Origin, text)
+    refuse(RefusalReason::Origin, origin::refusal_text(origin, rules))
 }
 
 fn play(game: &str, query: &Query) -> Result<Route, Refusal> {
