@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::figures::Value;
-use crate::target::resolve;
+use crate::target::{connect, resolve};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Unit of the times in `/proc/PID/stat`: fixed at 1/100 s towards user space.
@@ -80,7 +78,7 @@ fn scrape(url: &str) -> anyhow::Result<String> {
         bail!("{url}: it must look like http://127.0.0.1:4001/metrics");
     };
     let exchange = || -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&resolve(authority, 80)?, CONNECT_TIMEOUT)?;
+        let mut stream = connect(&resolve(authority, 80)?)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         // HTTP/1.0: the answer ends with the connection, and is not chunked.
         write!(stream, "GET /{path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;

@@ -1,8 +1,12 @@
 //! Where the relay is: `ws://host:port`, and its metrics beside it.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+
+/// How long one of several addresses of a name is given to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Port of the relay's admin listener, unless told otherwise.
 const ADMIN_PORT: u16 = 4001;
@@ -17,7 +21,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads `ws://host:port` (nothing behind it but a slash) and resolves the host; IPv4 is preferred.
+    /// Reads `ws://host:port` (nothing behind it but a slash) and resolves the host. Of several addresses it is the first that
+    /// somebody listens on, IPv4 before IPv6.
     pub fn parse(url: &str) -> anyhow::Result<Self> {
         let Some(authority) = url.strip_prefix("ws://").map(|rest| rest.trim_end_matches('/')) else {
             bail!("--url {url}: it must look like ws://127.0.0.1:4000 (wss is not spoken here)");
@@ -25,7 +30,8 @@ impl Target {
         if authority.contains('/') {
             bail!("--url {url}: the path is the load test's own (/play/…); give ws://host:port only");
         }
-        let address = resolve(authority, 80).with_context(|| format!("--url {url}"))?;
+        let addresses = resolve(authority, 80).with_context(|| format!("--url {url}"))?;
+        let address = reachable(&addresses).with_context(|| format!("--url {url}: no address"))?;
         Ok(Self { authority: authority.to_owned(), address })
     }
 
@@ -39,12 +45,33 @@ impl Target {
     }
 }
 
-/// The address of `host:port`, or of `host` with the default port.
-pub fn resolve(authority: &str, default_port: u16) -> anyhow::Result<SocketAddr> {
+/// The addresses of `host:port`, or of `host` with the default port; IPv4 first.
+pub fn resolve(authority: &str, default_port: u16) -> anyhow::Result<Vec<SocketAddr>> {
     let addresses = authority.to_socket_addrs().or_else(|_| (authority, default_port).to_socket_addrs());
-    let addresses: Vec<_> = addresses.with_context(|| format!("{authority} is no host:port"))?.collect();
-    let preferred = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    preferred.copied().with_context(|| format!("{authority} has no address"))
+    let mut addresses: Vec<_> = addresses.with_context(|| format!("{authority} is no host:port"))?.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    Ok(addresses)
+}
+
+/// A connection to the first address that takes one.
+pub fn connect(addresses: &[SocketAddr]) -> anyhow::Result<TcpStream> {
+    let mut failure = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = failure.or(Some(anyhow::Error::new(error).context(format!("{address}")))),
+        }
+    }
+    Err(failure.context("no address")?)
+}
+
+/// The first address that takes a connection. If none does it is the first of all: the run then says what is wrong with it.
+fn reachable(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let first = addresses.first().copied();
+    if addresses.len() < 2 {
+        return first;
+    }
+    connect(addresses).ok().and_then(|stream| stream.peer_addr().ok()).or(first)
 }
 
 #[cfg(test)]
@@ -62,6 +89,21 @@ mod tests {
             Target::parse("ws://[::1]:4000").unwrap().default_metrics_url(),
             "http://[::1]:4001/metrics"
         );
+    }
+
+    #[test]
+    fn the_first_address_that_answers_is_taken() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        // Nobody listens on it: it is a port of a service that no machine has.
+        let closed = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(reachable(&[closed, open]), Some(open));
+        assert_eq!(reachable(&[closed, closed]), Some(closed));
+        assert_eq!(reachable(&[closed]), Some(closed));
+        assert_eq!(connect(&[closed, open]).unwrap().peer_addr().unwrap(), open);
+        let refused = connect(&[closed]).unwrap_err();
+        assert!(format!("{refused:#}").contains(&closed.to_string()), "{refused:#}");
+        assert!(connect(&[]).is_err());
     }
 
     #[test]
