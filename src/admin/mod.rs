@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -122,23 +122,42 @@ fn router(admin: Admin) -> Router {
         .route("/metrics", get(prometheus))
         .route("/users/{id}/disconnect", post(kick::disconnect))
         .merge(playground::router())
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
         // Behind every route, and behind those that do not exist.
         .layer(middleware::from_fn_with_state(access, access::check))
         .with_state(Arc::new(Pages { admin, registry }))
 }
 
+const HELP: &str = concat!(
+    "corelay ",
+    env!("CARGO_PKG_VERSION"),
+    "\n\n\
+     GET  /                       a playground: join a game in the browser\n\
+     GET  /livez                  200 while every shard's loop turns, else 503 and which one does not\n\
+     GET  /readyz                 200 while players may come, 503 while starting or draining\n\
+     GET  /version                version, kernel, number of shards (JSON)\n\
+     GET  /metrics                for Prometheus (OpenMetrics text)\n\
+     POST /users/{id}/disconnect  close every connection of a user and free its seats (JSON)\n"
+);
+
 async fn help() -> &'static str {
-    concat!(
-        "corelay ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\n\
-         GET  /                       a playground: join a game in the browser\n\
-         GET  /livez                  200 while every shard's loop turns, else 503 and which one does not\n\
-         GET  /readyz                 200 while players may come, 503 while starting or draining\n\
-         GET  /version                version, kernel, number of shards (JSON)\n\
-         GET  /metrics                for Prometheus (OpenMetrics text)\n\
-         POST /users/{id}/disconnect  close every connection of a user and free its seats (JSON)\n"
-    )
+    HELP
+}
+
+async fn nowhere(State(pages): Shared, uri: Uri) -> Response {
+    let path = uri.path();
+    let players = if path.starts_with("/play/") || path.starts_with("/socket") {
+        format!(" (players connect to another port: {})", pages.admin.relay)
+    } else {
+        String::new()
+    };
+    (StatusCode::NOT_FOUND, format!("there is no page {path}{players}\n\n{HELP}")).into_response()
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let text = format!("{} does not take {method}\n\n{HELP}", uri.path());
+    (StatusCode::METHOD_NOT_ALLOWED, text).into_response()
 }
 
 async fn livez(State(pages): Shared) -> Response {
@@ -289,7 +308,11 @@ mod tests {
         assert_eq!(relay, (200, "{\"relay\":\"127.0.0.1:4000\",\"version\":\"1.2.3\"}\n".into()));
         let (status, body) = fixture.fetch("/");
         assert!(status == 200 && body.contains("/metrics"), "{body}");
-        assert_eq!(fixture.fetch("/nowhere").0, 404);
+        let (status, body) = fixture.fetch("/nowhere?a=b");
+        assert!(status == 404 && body.starts_with("there is no page /nowhere\n"), "{body}");
+        assert!(body.contains("GET  /metrics") && body.contains("POST /users/{id}/disconnect"), "{body}");
+        let (status, body) = fixture.fetch("/play/arena");
+        assert!(status == 404 && body.contains("another port: 127.0.0.1:4000"), "{body}");
         fixture.shards[1].frames_in.add(7);
         let (status, body) = fixture.fetch("/metrics");
         assert_eq!(status, 200);
@@ -320,7 +343,9 @@ mod tests {
         for wrong in ["POST /users/%ff/disconnect", &format!("POST /users/{}/disconnect", "x".repeat(129))] {
             assert_eq!(fixture.ask(wrong, "Host: localhost").0, 400, "{wrong}");
         }
-        assert_eq!(fixture.fetch("/users/ann/disconnect").0, 405);
+        let (status, head, body) = fixture.ask("GET /users/ann/disconnect", "Host: localhost");
+        assert!(status == 405 && head.contains("allow: POST"), "{head}");
+        assert!(body.starts_with("/users/ann/disconnect does not take GET\n"), "{body}");
     }
 
     #[test]
