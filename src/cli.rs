@@ -2,16 +2,18 @@
 
 mod example;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config;
 use crate::config::error::ConfigError;
-use crate::config::source::{Assignment, Origin};
+use crate::config::source::{Assignment, FILE_VARIABLE, Origin};
 use crate::config::value::Value;
 use crate::machine::Machine;
 use crate::server::{self, Ended};
@@ -111,8 +113,8 @@ struct ServeArguments {
 /// The flags that all commands know.
 #[derive(Debug, Default, Args)]
 struct SharedArguments {
-    /// The configuration file [default: corelay.toml, if it is there]
-    #[arg(long, value_name = "FILE", env = "CORELAY_CONFIG", hide_env_values = true)]
+    /// The configuration file; also the variable CORELAY_CONFIG [default: corelay.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Key of the tokens; without one everybody is a guest (development mode)
     #[arg(long, value_name = "FILE")]
@@ -146,6 +148,32 @@ struct TokenArguments {
     shared: SharedArguments,
 }
 
+/// Reads the command line. One that is wrong, or asks for help, ends the process here.
+pub fn parse() -> Cli {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    Cli::try_parse_from(&arguments).unwrap_or_else(|error| with_hint(error, &arguments).exit())
+}
+
+/// Says what a flag was probably meant to be that does not exist.
+fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    // What a token is minted with is no key.
+    let serves = !arguments.iter().any(|argument| argument == "token");
+    if let (ErrorKind::UnknownArgument, true) = (error.kind(), serves)
+        && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && let Some(hint) = config::keys::hint_for_flag(flag, &flag_names())
+    {
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
+}
+
+/// The flags that set keys, without their dashes.
+fn flag_names() -> Vec<String> {
+    let command = Cli::command();
+    command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+}
+
 /// Does what the command line says.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
@@ -161,10 +189,10 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
-    let (file, flags) = (arguments.shared.config.clone(), arguments.assignments());
+    let (file, flags) = (arguments.shared.file(), arguments.assignments());
     let loaded = config::load(file.as_deref(), environment(), flags.clone())?;
-    let log_format = loaded.draft.log_format;
     let machine = Machine::prepare();
+    let log_format = loaded.draft.log_format;
     let config = loaded.resolve(machine.resources())?;
 
     let _written_when_dropped = logs::start(log_format);
@@ -194,16 +222,14 @@ fn read_keys(file: Option<&Path>, flags: &[Assignment]) -> anyhow::Result<Option
 }
 
 fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
-    let loaded = load(arguments)?;
-    let machine = Machine::prepare();
-    let report = doctor::examine(&machine, loaded.draft.shards, loaded.draft.connections_max);
+    let report = doctor::examine(&Machine::prepare(), load(arguments)?);
     write!(io::stdout(), "{report}").context("cannot write the report")?;
     Ok(if report.can_run() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
 
 fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
     let TokenArguments { sub, topics, name, host, kid, ttl, shared } = arguments;
-    let (file, key_file) = (shared.config.clone(), shared.jwt_key_file.clone());
+    let (file, key_file) = (shared.file(), shared.jwt_key_file.clone());
     let loaded = config::load(file.as_deref(), environment(), shared.assignments())?;
     let key = loaded.signing_key(kid.as_deref(), key_file.as_deref().map(Path::new))?;
 
@@ -226,7 +252,7 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
 }
 
 fn load(arguments: ServeArguments) -> Result<config::Loaded, ConfigError> {
-    let file = arguments.shared.config.clone();
+    let file = arguments.shared.file();
     config::load(file.as_deref(), environment(), arguments.assignments())
 }
 
@@ -253,6 +279,12 @@ impl ServeArguments {
 }
 
 impl SharedArguments {
+    /// The file that is named. An empty variable counts as not set, as everywhere.
+    fn file(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os(FILE_VARIABLE).filter(|file| !file.is_empty());
+        self.config.clone().or_else(|| variable().map(PathBuf::from))
+    }
+
     fn assignments(self) -> Vec<Assignment> {
         let own = [("jwt_key_file", self.jwt_key_file), ("jwt_algorithm", self.jwt_algorithm)];
         own.into_iter().filter_map(flag).collect()
@@ -330,6 +362,7 @@ mod tests {
 
     use super::*;
     use crate::config::keys;
+    use crate::config::secrets::Place;
 
     #[test]
     fn the_definition_is_sound() {
@@ -350,6 +383,78 @@ mod tests {
     fn a_cause_is_told_once() {
         let error = anyhow::anyhow!("no file").context("cannot read a (no file)").context("cannot start");
         assert_eq!(lines(&error), ["cannot start", "cannot read a (no file)"]);
+    }
+
+    /// Assigns what a command line sets, as `serve` does.
+    fn accept(arguments: &[&str]) {
+        let cli =
+            Cli::try_parse_from([&["corelay"], arguments].concat()).unwrap_or_else(|error| panic!("{error}"));
+        for assignment in cli.serve.assignments() {
+            keys::assign(&mut keys::Draft::default(), &assignment)
+                .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_errors_advise_is_accepted() {
+        let not_found = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let address = "0.0.0.0:4000".parse().unwrap();
+        let crowd = |shards_needed| ConfigError::TooManyConnections {
+            connections_max: 50_000,
+            shards: 2,
+            per_shard: 31_250,
+            reserve: 64,
+            needed: 31_314,
+            available: 20_000,
+            shards_needed,
+        };
+        let memory = |available| ConfigError::TooLittleMemory {
+            connections_max: 9,
+            user: 320,
+            kernel: 4_200,
+            needed: 40_680,
+            available,
+        };
+        let errors = [
+            ConfigError::FileUnreadable { path: "corelay.toml".into(), source: not_found() },
+            ConfigError::PublicWithoutKey { listen: address },
+            ConfigError::PublicAdmin { admin: address },
+            ConfigError::NoKey,
+            ConfigError::KeyUnreadable { path: "corelay.key".into(), source: not_found() },
+            ConfigError::AdminTokenUnreadable { path: "admin.token".into(), source: not_found() },
+            ConfigError::AdminTokenUnusable { place: Place::File("admin.token".into()), bytes: 5 },
+            ConfigError::TooFewDescriptors { available: 60, reserve: 64 },
+            crowd(Some(4)),
+            crowd(None),
+            memory(10_000),
+            memory(1_000),
+        ];
+        let command = Cli::command();
+        let takes_value = |flag: &str| {
+            let argument = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
+            argument.map(|argument| argument.get_action().takes_values())
+        };
+        let mut accepted = 0;
+        for error in errors {
+            let remedy = error.remedy().expect("these have one");
+            let words: Vec<&str> = remedy.split([' ', '`', ';', ',', '(', ')']).collect();
+            for (word, next) in words.iter().zip(words.iter().skip(1)) {
+                if let Some((variable, value)) = word.split_once('=').filter(|_| word.starts_with("CORELAY_"))
+                {
+                    let key = keys::key_of_variable(&variable["CORELAY_".len()..]);
+                    assert!(key.is_some() && !value.is_empty(), "{remedy}");
+                    accepted += 1;
+                }
+                match word.strip_prefix("--").and_then(takes_value) {
+                    // "name another file with --config; …" names no value.
+                    Some(true) if !next.is_empty() => accept(&[word, next]),
+                    Some(false) => accept(&[word]),
+                    Some(true) | None => continue,
+                }
+                accepted += 1;
+            }
+        }
+        assert_eq!(accepted, 7, "pieces of advice that can be pasted");
     }
 
     #[test]

@@ -2,16 +2,20 @@
 //! connections.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::config::Loaded;
 use crate::config::capacity::{self, Queues, Wanted};
 use crate::config::error::ConfigError;
+use crate::config::keys::Draft;
 use crate::limits::{
     CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES,
 };
 use crate::machine::{self, Machine};
-use crate::uring::{self, Probe};
+use crate::server;
+use crate::uring::{self, ListenOptions, Probe};
 
 /// What was found, a line each.
 #[derive(Debug)]
@@ -57,8 +61,9 @@ impl Report {
     }
 }
 
-/// Looks at everything. `shards` and `connections_max` as configured.
-pub fn examine(machine: &Machine, shards: Option<u16>, connections_max: Option<u32>) -> Report {
+/// Looks at everything that a relay with this configuration needs here.
+pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
+    let Draft { shards, connections_max, listen, admin, .. } = loaded.draft;
     // What cannot work is told further down, for the number of shards that there would be otherwise.
     let planned = capacity::plan(Wanted { connections_max, shards }, machine.resources());
     let shards = match &planned {
@@ -82,6 +87,8 @@ pub fn examine(machine: &Machine, shards: Option<u16>, connections_max: Option<u
     let by_descriptors = add_descriptors(&mut report, machine, descriptors_refused);
     let by_memory = add_memory(&mut report, cpus, memory_refused);
     add_network(&mut report);
+    add_configuration(&mut report, loaded, machine);
+    add_addresses(&mut report, listen, admin);
     if report.can_run() {
         let limits = [(by_descriptors, "descriptor tables"), (by_memory, "memory")];
         report.connections = limits.into_iter().min_by_key(|(connections, _)| *connections);
@@ -240,6 +247,56 @@ fn add_network(report: &mut Report) {
     });
 }
 
+/// What the relay would not start with, and what it would warn about.
+fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine) {
+    let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
+    match loaded.resolve(machine.resources()) {
+        Ok(config) => {
+            let tokens = match &config.settings.verifier {
+                Some(verifier) => format!("{} key(s) of tokens can be used", verifier.keys().len()),
+                None => "no key: development mode, everybody is a guest".to_owned(),
+            };
+            report.add(Verdict::Fine, "configuration", file, tokens);
+            for warning in config.warnings {
+                report.add(Verdict::Note, "configuration", "warning", warning);
+            }
+        }
+        // These are told above, where the machine's limits are.
+        Err(
+            ConfigError::TooManyConnections { .. }
+            | ConfigError::TooLittleMemory { .. }
+            | ConfigError::TooFewDescriptors { .. },
+        ) => {}
+        Err(error) => {
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            report.add(Verdict::Wrong, "configuration", file, format!("{error}{cause}{remedy}"));
+        }
+    }
+}
+
+/// Both are bound and given back at once.
+fn add_addresses(report: &mut Report, listen: SocketAddr, admin: SocketAddr) {
+    let bound = uring::bind(listen, 1, ListenOptions::default()).map(drop).map_err(|error| error.to_string());
+    add_address(report, "listen", listen, bound, "players can connect here");
+    let bound = server::bind_admin(admin).map(drop).map_err(|error| format!("{error:#}"));
+    add_address(report, "admin", admin, bound, "the admin pages can be here");
+}
+
+fn add_address(
+    report: &mut Report,
+    name: &str,
+    address: SocketAddr,
+    bound: Result<(), String>,
+    meaning: &str,
+) {
+    match bound {
+        Ok(()) => report.add(Verdict::Fine, name, address, meaning),
+        Err(error) => report.add(Verdict::Wrong, name, address, error),
+    }
+}
+
 /// `1048576` as `1,048,576`.
 fn grouped(number: u64) -> String {
     if number == u64::MAX {
@@ -291,10 +348,50 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_048_576].map(grouped), ["0", "999", "1,000", "1,048,576"]);
     }
 
+    /// A configuration that can be had on any machine, with this in it.
+    fn loaded(change: impl FnOnce(&mut Draft)) -> Loaded {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut loaded = Loaded::default();
+        (loaded.draft.listen, loaded.draft.admin) = (any_port, any_port);
+        change(&mut loaded.draft);
+        loaded
+    }
+
+    #[test]
+    fn ports_that_are_taken_and_keys_that_are_missing_are_failures() {
+        let machine = Machine { cpus: vec![0], kernel: "6.18".into(), descriptors: 1_024 };
+        let fine = examine(&machine, loaded(|_| {}));
+        assert!(fine.can_run() && fine.to_string().contains("development mode"), "{fine}");
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        for (flag, change) in [
+            ("--listen", (|draft, address| draft.listen = address) as fn(&mut Draft, SocketAddr)),
+            ("--admin", |draft, address| draft.admin = address),
+        ] {
+            let report = examine(&machine, loaded(|draft| change(draft, address)));
+            assert!(!report.can_run(), "{report}");
+            let text = report.to_string();
+            assert!(
+                text.contains("FAIL") && text.contains("another process") && text.contains(flag),
+                "{text}"
+            );
+        }
+        let report =
+            examine(&machine, loaded(|draft| draft.jwt_key_file = Some("/nowhere/corelay.key".into())));
+        let text = report.to_string();
+        assert!(
+            !report.can_run() && text.contains("cannot read the key file /nowhere/corelay.key: No such file"),
+            "{text}"
+        );
+    }
+
     #[test]
     fn too_many_connections_are_a_failure_with_a_remedy() {
         let machine = Machine { cpus: vec![0], kernel: "6.18".into(), descriptors: 1_024 };
-        let report = examine(&machine, Some(2), Some(100_000));
+        let report = examine(
+            &machine,
+            loaded(|draft| (draft.shards, draft.connections_max) = (Some(2), Some(100_000))),
+        );
         assert!(!report.can_run());
         let text = report.to_string();
         assert!(text.contains("FAIL  RLIMIT_NOFILE") && text.contains("--shards 131"), "{text}");
@@ -304,7 +401,7 @@ mod tests {
     #[test]
     fn the_tightest_limit_is_the_answer() {
         let machine = Machine { cpus: vec![0, 1], kernel: "6.18".into(), descriptors: 1_064 };
-        let report = examine(&machine, None, None);
+        let report = examine(&machine, loaded(|_| {}));
         assert!(report.can_run(), "{report}");
         assert!(
             report

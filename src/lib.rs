@@ -42,8 +42,8 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod logs;
 #[cfg(feature = "server")]
-pub mod doctor;
-#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod doctor;
 #[cfg(feature = "server")]
 pub mod cli;

@@ -1,7 +1,7 @@
 //! Wires everything together: a pinned thread per shard, the service thread, and the main thread that watches both and the
 //! signals. Whatever ends first, on purpose or not, ends the process: there is no half of a relay.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -93,7 +94,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let listen = listeners.first().context("no listener")?.local_addr();
     let admin_listener = bind_admin(config.admin)?;
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
-    tracing::info!(kernel = machine.kernel, "{probe}");
+    tracing::debug!(kernel = machine.kernel, "{probe}");
 
     let (endpoints, sender) = mailbox::mesh(shards, config.capacity.queues.letters)?;
     let sender = SharedSender::new(sender);
@@ -158,7 +159,17 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
         return Ok(ended);
     }
     let connections_max = config.capacity.connections_max;
-    tracing::info!(%listen, %admin, shards, connections_max, "ready");
+    let (players, pages) = (reachable(listen), reachable(admin));
+    tracing::info!(
+        %listen,
+        %admin,
+        shards,
+        connections_max,
+        games = format!("ws://{players}/play/{{game}}"),
+        phoenix = format!("ws://{players}/socket"),
+        playground = format!("http://{pages}/"),
+        "ready"
+    );
     supervisor.watch()
 }
 
@@ -182,9 +193,32 @@ fn check_messages_between_rings(probe: &Probe, shards: u16) -> anyhow::Result<()
     )
 }
 
-fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| {
-        format!("cannot serve the admin pages on {address} (another address: --admin 127.0.0.1:4002)")
+/// Where to connect to for a listener at `address`: nobody can connect to "any address".
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The listener of the admin pages, or why there can be none and what to do.
+pub fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::ADDRINUSE) => anyhow!(
+            "another process serves on {address} already, perhaps another corelay; stop it, or choose another address for the \
+             admin pages with --admin (`ss -tlnp` shows who)"
+        ),
+        Some(Errno::ACCESS | Errno::PERM) => anyhow!(
+            "no permission to serve the admin pages on {address}: ports below 1024 need CAP_NET_BIND_SERVICE; choose a port \
+             above with --admin"
+        ),
+        Some(Errno::ADDRNOTAVAIL) => anyhow!(
+            "cannot serve the admin pages on {address}: it is not an address of this machine; choose one of its own with --admin"
+        ),
+        _ => anyhow::Error::new(error)
+            .context(format!("cannot serve the admin pages on {address} (another address: --admin 127.0.0.1:4001)")),
     })?;
     listener.set_nonblocking(true).context("cannot make the admin listener non-blocking")?;
     Ok(listener)

@@ -166,8 +166,20 @@ fn a_wrong_value_names_its_place_and_what_is_allowed() {
         code == 2 && error.contains("cannot read the configuration file missing.toml\n  cause: No such file"),
         "{error}"
     );
-    let (code, error) = folder.failure(&["--lisen", "127.0.0.1:0"]);
-    assert!(code == 2 && error.contains("'--listen'"), "{error}");
+    for (arguments, hint) in [
+        (&["--lisen", "127.0.0.1:0"][..], "'--listen'"),
+        (&["--port", "4000"], "did you mean --listen 127.0.0.1:4000, address and port?"),
+        (
+            &["serve", "--max-players=9"],
+            "`players_max` is set in the configuration file, in a [[game]] table",
+        ),
+        (&["doctor", "--allowed-origins", "*"], "as CORELAY_ALLOWED_ORIGINS"),
+    ] {
+        let (code, error) = folder.failure(arguments);
+        assert!(code == 2 && error.contains(hint), "{error}");
+    }
+    let (_, error) = folder.failure(&["token", "--sub", "ann", "--port", "4000"]);
+    assert!(!error.contains("--listen"), "a token has no such flag: {error}");
 }
 
 #[test]
@@ -356,7 +368,8 @@ fn a_token_needs_a_key_and_a_sound_user() {
 #[test]
 fn the_doctor_says_whether_the_relay_could_run() {
     let folder = Folder::new("doctor");
-    let output = folder.run(&["doctor", "--shards", "3"]);
+    let any_port = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let output = folder.run(&[&["doctor", "--shards", "3"][..], &any_port].concat());
     let report = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{report}");
     for part in ["kernel", "io_uring", "RLIMIT_NOFILE", "net.core.somaxconn", "on 3 shard(s)"] {
@@ -365,12 +378,40 @@ fn the_doctor_says_whether_the_relay_could_run() {
     let output = folder.run(&["doctor", "--connections-max", "100000000"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).ends_with("The relay cannot run here: see FAIL above.\n"));
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = folder.run(&[
+        "doctor",
+        "--listen",
+        &address,
+        "--admin",
+        "127.0.0.1:0",
+        "--jwt-key-file",
+        "missing.key",
+    ]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    for part in [
+        &format!("another process listens on {address}"),
+        "cannot read the key file missing.key: No such file",
+    ] {
+        assert!(report.contains(part), "{part:?} is missing in\n{report}");
+    }
+    let (code, error) = folder.failure(&["doctor", "--config", "missing.toml"]);
+    assert!(code == 2 && error.contains("cannot read the configuration file missing.toml"), "{error}");
 }
 
 #[test]
 fn flags_win_over_variables_over_the_file() {
     let folder = Folder::new("precedence");
     folder.write("corelay.toml", "shards = 1\n");
+    folder.write("other.toml", "shards = 4\n");
+    for (file, shards) in [("", 1), ("other.toml", 4)] {
+        let mut command = folder.corelay(&[]);
+        command.env("CORELAY_CONFIG", file);
+        assert_eq!(Relay::start(command).ready["shards"], shards, "{file:?}");
+    }
     assert_eq!(folder.start(&[]).ready["shards"], 1);
     let mut command = folder.corelay(&["serve"]);
     command.env("CORELAY_SHARDS", "2");
@@ -430,8 +471,46 @@ fn a_taken_port_is_named() {
         let output = folder.run(&arguments);
         let log = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {log}");
-        assert!(log.contains(&address) && log.contains(arguments[0]), "{arguments:?}: {log}");
+        for part in [&address, arguments[0], "another process", "ss -tlnp"] {
+            assert!(log.contains(part), "{arguments:?}: {part:?} is missing in {log}");
+        }
+        assert!(!log.contains("os error"), "{log}");
     }
+}
+
+#[test]
+fn the_ready_line_says_where_to_go() {
+    let folder = Folder::new("ready");
+    let relay = folder.start(&["--shards", "1"]);
+    let (players, pages) = (relay.address("listen"), relay.address("admin"));
+    assert_eq!(relay.ready["games"], format!("ws://{players}/play/{{game}}"));
+    assert_eq!(relay.ready["phoenix"], format!("ws://{players}/socket"));
+    assert_eq!(relay.ready["playground"], format!("http://{pages}/"));
+    assert!(relay.fetch("/").contains("<html"));
+}
+
+#[test]
+fn what_cannot_be_logged_or_read_of_the_log_filter_is_no_reason_to_end() {
+    let folder = Folder::new("log-filter");
+    let mut command = folder.corelay(&["--shards", "1"]);
+    command.env("RUST_LOG", "corelay=loud,info");
+    let mut relay = Relay::start(command);
+    relay.signal(Signal::TERM);
+    relay.log_until("drained");
+    // Nothing can be written here.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command =
+        folder.corelay(&["--shards", "1", "--listen", "127.0.0.1:0", "--admin", &free.to_string()]);
+    let mut child = command.env("RUST_LOG", "corelay=loud,[").stderr(full).spawn().unwrap();
+    let is_up = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        TcpStream::connect(free).is_ok()
+    });
+    let ended = child.try_wait().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_up && ended.is_none(), "{ended:?}");
 }
 
 #[test]

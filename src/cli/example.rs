@@ -1,9 +1,10 @@
 //! What to do with a fresh token: lines to paste.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::ids::TopicName;
+use crate::server::reachable;
 use crate::wire::token::TopicPattern;
 
 /// A key that any client may send (RFC 6455 section 4.1 wants 16 bytes; which, is nobody's concern here).
@@ -44,16 +45,6 @@ fn game_of(pattern: &str) -> Option<String> {
         _ => pattern.strip_prefix("game:")?.replace('*', "1"),
     };
     TopicName::parse(&name).map(|name| name.to_string())
-}
-
-/// Nobody can connect to "any address".
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl ConfigError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::FileUnreadable { .. } => {
-                Some("name another file with --config, or remove the option to run with the defaults".into())
+                Some("name another file with --config; without one, corelay.toml is read if it is there, and must be readable".into())
             }
             Self::PublicWithoutKey { .. } => Some(
                 "make a key (`openssl rand -hex 32 > corelay.key`) and start with --jwt-key-file corelay.key; \
@@ -219,10 +219,12 @@ impl ConfigError {
                 let ways: Vec<String> = limit.into_iter().chain(shards).collect();
                 Some(if ways.is_empty() { "ask for fewer".into() } else { ways.join(", or ") })
             }
-            Self::TooLittleMemory { user, kernel, available, .. } => Some(format!(
-                "use `--connections-max {}`, or give the machine (or its control group) more memory",
-                available / (user + kernel)
-            )),
+            Self::TooLittleMemory { user, kernel, available, .. } => Some(match available / (user + kernel) {
+                0 => "give the machine (or its control group) more memory".into(),
+                fitting => format!(
+                    "use `--connections-max {fitting}`, or give the machine (or its control group) more memory"
+                ),
+            }),
             Self::TooFewDescriptors { .. } => Some("raise it: `ulimit -n 20000`".into()),
             Self::Syntax { .. }
             | Self::UnknownKey { .. }

@@ -6,8 +6,11 @@ use super::capacity::{self, Wanted};
 use super::error::ConfigError;
 use super::keys::Draft;
 use super::{Config, Loaded, secrets};
+use crate::glob::glob_matches;
+use crate::limits;
 use crate::machine::Resources;
 use crate::metrics::SharedCount;
+use crate::room::game::GameRules;
 use crate::shard::placement::Placement;
 use crate::shard::settings::Settings;
 use crate::wire::upgrade::UpgradeRules;
@@ -18,6 +21,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     check_addresses(&draft)?;
     check_liveness(&draft)?;
     warnings.extend(unreachable_games(&draft));
+    warnings.extend(too_few_moves(&draft));
 
     let admin_token = secrets::admin_token(&draft)?;
     if admin_token.is_none() && !draft.admin.ip().is_loopback() {
@@ -67,9 +71,10 @@ fn check_addresses(draft: &Draft) -> Result<(), ConfigError> {
     if !draft.insecure && !secrets::has_key(draft) && !listen.ip().is_loopback() {
         return Err(ConfigError::PublicWithoutKey { listen });
     }
-    if listen == admin && listen.port() != 0 {
+    let same_host = listen.ip() == admin.ip() || listen.ip().is_unspecified() || admin.ip().is_unspecified();
+    if same_host && listen.port() == admin.port() && listen.port() != 0 {
         return Err(ConfigError::Conflict {
-            what: format!("`listen` and `admin` are both {listen}; they need two ports"),
+            what: format!("`listen` = {listen} and `admin` = {admin} have the same port; they need two"),
         });
     }
     Ok(())
@@ -104,7 +109,8 @@ fn check_liveness(draft: &Draft) -> Result<(), ConfigError> {
 fn unreachable_games(draft: &Draft) -> Vec<String> {
     let shadowed_by = |index: usize| {
         let pattern = &draft.games[index].pattern;
-        draft.games[..index].iter().find(|earlier| &*earlier.pattern == "*" || earlier.pattern == *pattern)
+        // A star of the later pattern stands in for what it may become: only a star of the earlier one takes it.
+        draft.games[..index].iter().find(|earlier| glob_matches(&earlier.pattern, pattern))
     };
     (0..draft.games.len())
         .filter_map(|index| Some((index, shadowed_by(index)?)))
@@ -112,6 +118,24 @@ fn unreachable_games(draft: &Draft) -> Vec<String> {
             format!(
                 "[[game]] pattern \"{}\" is never used: \"{}\" stands before it and the first that fits wins",
                 draft.games[index].pattern, earlier.pattern
+            )
+        })
+        .collect()
+}
+
+/// Warnings about games whose ticks a client cannot keep up with: PROTOCOL lets it send a Move for each.
+fn too_few_moves(draft: &Draft) -> Vec<String> {
+    let per_s = draft.rates.moves.per_s;
+    let game = |rules: &GameRules| (format!("[[game]] pattern \"{}\"", rules.pattern), rules.tick_hz);
+    let others = ("a game without a [[game]] table".to_owned(), limits::TICK_HZ_DEFAULT);
+    let games = draft.games.iter().map(game);
+    let others = (!draft.games.iter().any(|rules| &*rules.pattern == "*")).then_some(others);
+    let too_fast = games.chain(others).filter(|(_, tick_hz)| u32::from(*tick_hz) > per_s);
+    too_fast
+        .map(|(game, tick_hz)| {
+            format!(
+                "{game} has {tick_hz} ticks per second, and rates.move_per_s = {per_s}: a client that sends a Move per tick is \
+                 rate-limited; set rates.move_per_s = {tick_hz} and rates.move_burst = {tick_hz}"
             )
         })
         .collect()
@@ -167,7 +191,20 @@ mod tests {
         }
         let with_token = resolve_text("admin = '[::]:4001'\nadmin_token = 'sixteen-letters!'").unwrap();
         assert!(with_token.admin_token.is_some());
-        assert!(resolve_text("admin = '127.0.0.1:4000'").is_err(), "the same port twice");
+        for (listen, admin) in [
+            ("127.0.0.1:4000", "127.0.0.1:4000"),
+            ("0.0.0.0:4000", "127.0.0.1:4000"),
+            ("127.0.0.1:5", "[::]:5"),
+        ] {
+            let text = format!(
+                "listen = '{listen}'\nadmin = '{admin}'\ninsecure = true\nadmin_token = 'sixteen-letters!'"
+            );
+            assert!(
+                matches!(resolve_text(&text), Err(ConfigError::Conflict { .. })),
+                "the same port twice: {text}"
+            );
+        }
+        assert!(resolve_text("listen = '127.0.0.1:4000'\nadmin = '127.0.0.2:4000'").is_ok());
     }
 
     #[test]
@@ -195,5 +232,23 @@ mod tests {
         let config = resolve_text("[[game]]\npattern = '*'\n[[game]]\npattern = 'arena'").unwrap();
         assert_eq!(config.warnings.len(), 1);
         assert!(config.warnings[0].contains("\"arena\" is never used"), "{:?}", config.warnings);
+        let covered = "[[game]]\npattern = 'arena-*'\n[[game]]\npattern = 'arena-*-small'";
+        assert_eq!(resolve_text(covered).unwrap().warnings.len(), 1);
+        let reached = "[[game]]\npattern = 'arena-1'\n[[game]]\npattern = 'arena-*'\n[[game]]\npattern = '*'";
+        assert!(resolve_text(reached).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn ticks_that_moves_cannot_follow_are_warned_about_with_what_helps() {
+        let fast = "[[game]]\npattern = 'duel'\ntick_hz = 120\n";
+        let warnings = resolve_text(fast).unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("\"duel\" has 120 ticks"), "{warnings:?}");
+        // The advice, pasted.
+        let (_, advice) = warnings[0].split_once("; set ").unwrap();
+        let advice = advice.replace(" and ", "\n");
+        assert!(resolve_text(&format!("{advice}\n{fast}")).unwrap().warnings.is_empty());
+        assert!(resolve_text("[[game]]\npattern = '*'\ntick_hz = 60").unwrap().warnings.is_empty());
+        let slow = resolve_text("rates.move_per_s = 10").unwrap().warnings;
+        assert!(slow.len() == 1 && slow[0].starts_with("a game without a [[game]] table has 20"), "{slow:?}");
     }
 }
