@@ -16,8 +16,8 @@ use crate::config::error::ConfigError;
 use crate::config::source::{Assignment, FILE_VARIABLE, Origin};
 use crate::config::value::Value;
 use crate::machine::Machine;
+use crate::rim::Clock;
 use crate::server::{self, Ended};
-use crate::uring::Clock;
 use crate::wire::token::{self, Claims, TopicPattern, Verifier};
 use crate::{doctor, limits, logs};
 

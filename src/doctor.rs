@@ -14,8 +14,9 @@ use crate::limits::{
     CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES,
 };
 use crate::machine::{self, Machine};
+use crate::rim::uring::{self, Probe};
+use crate::rim::{self, ListenOptions};
 use crate::server;
-use crate::uring::{self, ListenOptions, Probe};
 
 /// What was found, a line each.
 #[derive(Debug)]
@@ -278,7 +279,7 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine) {
 
 /// Both are bound and given back at once.
 fn add_addresses(report: &mut Report, listen: SocketAddr, admin: SocketAddr) {
-    let bound = uring::bind(listen, 1, ListenOptions::default()).map(drop).map_err(|error| error.to_string());
+    let bound = rim::bind(listen, 1, ListenOptions::default()).map(drop).map_err(|error| error.to_string());
     add_address(report, "listen", listen, bound, "players can connect here");
     let bound = server::bind_admin(admin).map(drop).map_err(|error| format!("{error:#}"));
     add_address(report, "admin", admin, bound, "the admin pages can be here");

@@ -32,7 +32,7 @@ pub mod mailbox;
 #[cfg(feature = "server")]
 pub mod admin;
 #[cfg(feature = "server")]
-pub mod uring;
+pub mod rim;
 
 // Floor 7: assembly.
 #[cfg(feature = "server")]

@@ -1,11 +1,11 @@
 //! Queues between threads: bounded, one writer and one reader each, and a doorbell that is rung once however much was posted.
 //!
-//! The queues know no ring. A shard that posted to another asks `must_ring` and, if so, wakes it through its own ring; the
-//! service thread has none and writes to an eventfd that the shard's ring reads.
+//! The queues know no driver. A shard that posted to another asks `must_ring` and, if so, wakes it through its own driver;
+//! the service thread has none and writes to an eventfd that the shard's driver watches.
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,7 +32,7 @@ pub enum Letter {
     Peer(PeerMessage),
     /// For the core, from this process.
     Order(Order),
-    /// A connection whose descriptor comes by ring under the same ticket. Posted before the descriptor is sent.
+    /// A connection whose descriptor comes by way of the drivers under the same ticket. Posted before the descriptor is sent.
     Connection {
         /// Matches it with its descriptor.
         ticket: Ticket,
@@ -192,8 +192,8 @@ impl Endpoint {
     }
 
     /// Becomes readable (eight bytes) when the service thread rings.
-    pub fn wake(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+    pub fn wake(&self) -> Arc<OwnedFd> {
+        self.wake.clone()
     }
 }
 
@@ -295,7 +295,7 @@ mod tests {
         assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
         assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
         let mut count = [0; 8];
-        rustix::io::read(endpoints[0].wake(), &mut count).unwrap();
+        rustix::io::read(&*endpoints[0].wake(), &mut count).unwrap();
         assert_eq!(u64::from_ne_bytes(count), 1, "rung once for two letters");
         assert!(matches!(endpoints[0].take(), Some(Letter::Order(Order::Drain))));
         drop(endpoints);

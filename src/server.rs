@@ -23,10 +23,12 @@ use crate::limits::DRAIN_DEADLINE;
 use crate::machine::{self, Machine};
 use crate::mailbox::{self, SharedSender};
 use crate::metrics::ShardMetrics;
+use crate::rim::uring::{self, Probe, RingDriver, RingSettings};
+use crate::rim::{self, Clock, ListenOptions, Loop, LoopSettings};
 use crate::shard::Shard;
 use crate::shard::peer::Order;
 use crate::time::Instant;
-use crate::uring::{self, Addresses, Clock, ListenOptions, Loop, LoopSettings, Probe};
+
 use crate::wire::token::{Verifier, VerifyingKey};
 
 /// How often the main thread looks whether the loops have begun to turn.
@@ -86,7 +88,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let probe = uring::probe()?;
     let shards = config.settings.placement.shards;
     check_messages_between_rings(&probe, shards)?;
-    let listeners = uring::bind(
+    let listeners = rim::bind(
         config.listen,
         shards,
         ListenOptions { send_buffer_bytes: config.send_buffer_bytes as usize, ..ListenOptions::default() },
@@ -119,8 +121,12 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
 
     let queues = config.capacity.queues;
     let loop_settings = LoopSettings {
-        connections: config.capacity.table_entries,
+        descriptors: config.capacity.table_entries,
         connections_per_address: config.connections_per_address,
+        addresses: Arc::default(),
+    };
+    let ring_settings = RingSettings {
+        descriptors: config.capacity.table_entries,
         submissions: queues.submissions,
         completions: queues.completions,
         receive_buffers: queues.receive_buffers,
@@ -129,26 +135,27 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let mut settings = config.settings;
     settings.placement.seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
     let settings = Arc::new(settings);
-    let addresses = Arc::new(Addresses::default());
     let cpu_of = |shard: u16| machine.cpus[usize::from(shard) % machine.cpus.len()];
-    let make_loop = |id: ShardId, listener, endpoint, metrics: Arc<ShardMetrics>| -> anyhow::Result<Loop> {
-        let shard = Shard::new(id, settings.clone(), metrics.clone(), random()?);
-        Ok(Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses.clone())?)
-    };
+    let make_loop =
+        |id: ShardId, listener, endpoint, metrics: Arc<ShardMetrics>| -> anyhow::Result<ShardLoop> {
+            let shard = Shard::new(id, settings.clone(), metrics.clone(), random()?);
+            let driver = RingDriver::new(ring_settings)?;
+            Ok(Loop::new(loop_settings.clone(), driver, listener, endpoint, shard, metrics, clock))
+        };
     let made =
         (0..).zip(endpoints).zip(listeners).zip(&metrics).map(|(((shard, endpoint), listener), metrics)| {
             machine::on_cpu(cpu_of(shard), || make_loop(ShardId(shard), listener, endpoint, metrics.clone()))
                 .with_context(|| format!("shard {shard}"))
         });
-    let loops: Vec<Loop> = made.collect::<Result<_, _>>()?;
-    let ring_fds: Vec<RawFd> = loops.iter().map(Loop::ring_fd).collect();
+    let loops: Vec<ShardLoop> = made.collect::<Result<_, _>>()?;
+    let driver_fds: Vec<RawFd> = loops.iter().map(Loop::driver_fd).collect();
     let enabled = Arc::new(Barrier::new(loops.len()));
     for (shard, shard_loop) in (0..).zip(loops) {
         let start = ShardStart {
             id: ShardId(shard),
             cpu: cpu_of(shard),
             shard_loop,
-            ring_fds: ring_fds.clone(),
+            driver_fds: driver_fds.clone(),
             enabled: enabled.clone(),
         };
         spawn_shard(start, events.clone())?;
@@ -224,12 +231,14 @@ pub fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
+type ShardLoop = Loop<RingDriver>;
+
 /// Everything that a shard's thread takes with it.
 struct ShardStart {
     id: ShardId,
     cpu: usize,
-    shard_loop: Loop,
-    ring_fds: Vec<RawFd>,
+    shard_loop: ShardLoop,
+    driver_fds: Vec<RawFd>,
     enabled: Arc<Barrier>,
 }
 
@@ -247,11 +256,11 @@ fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
 }
 
 fn run_shard(start: ShardStart) -> anyhow::Result<()> {
-    let ShardStart { id, cpu, shard_loop, ring_fds, enabled } = start;
+    let ShardStart { id, cpu, shard_loop, driver_fds, enabled } = start;
     if let Err(error) = machine::pin_thread(cpu) {
         tracing::warn!(shard = id.0, cpu, %error, "cannot pin the thread; it stays where the kernel puts it");
     }
-    Ok(shard_loop.run(ring_fds, &enabled)?)
+    Ok(shard_loop.run(driver_fds, &enabled)?)
 }
 
 /// The service thread: the admin pages and the signals.

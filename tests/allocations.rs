@@ -108,7 +108,7 @@ fn an_idle_player_stays_within_its_budget() {
         games.tick();
     });
     let heap = counted.bytes_current as f64 / 13_000.0;
-    let socket = corelay::uring::SOCKET_BYTES;
+    let socket = corelay::rim::SOCKET_BYTES;
     let player = heap + socket as f64;
     println!("{player:.0} bytes: {heap:.0} of the core's, {socket} of the ring's table");
     assert!(

@@ -1,5 +1,5 @@
 //! The floors of `src/lib.rs` hold: no module uses one that stands below it in that list, the siblings of floors 3 and 6 do not
-//! see each other, and floors 1 to 4 touch nothing of the outside world.
+//! see each other, and floors 1 to 4 touch nothing of the outside world. The loop knows no interface of the kernel.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -64,6 +64,33 @@ fn no_arrow_points_up_or_sideways() {
     }
     assert!(checked > 20, "only {checked} files checked");
     assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_loop_knows_no_interface_of_the_kernel() {
+    let rim = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rim");
+    let mut files = Vec::new();
+    list_files(&rim, &mut files);
+    files.retain(|file| {
+        !file.starts_with(rim.join("uring")) && !is_test_file(file.strip_prefix(&rim).unwrap())
+    });
+    assert!(files.len() > 8, "{files:?}");
+    let faults: Vec<String> = files
+        .iter()
+        .flat_map(|file| {
+            let code = without_test_modules(&without_comments_and_texts(&fs::read_to_string(file).unwrap()));
+            let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+            kernel_interfaces_named(&code).into_iter().map(move |word| format!("{name} names {word}"))
+        })
+        .collect();
+    // `mod.rs` declares the driver's folder.
+    assert_eq!(faults, ["mod.rs names uring"]);
+}
+
+/// Words that only a driver may say.
+fn kernel_interfaces_named(code: &str) -> Vec<String> {
+    let drivers_own = ["io_uring", "libc", "uring", "RingDriver", "unsafe"];
+    words(code).into_iter().filter(|word| drivers_own.contains(&word.as_str())).collect()
 }
 
 /// The modules of lib.rs with their floors, in order.
@@ -424,6 +451,14 @@ mod checker {
         assert_eq!(faults("room", code), ["room reads JSON; behind wire only values travel"]);
         let tests = format!("#[cfg(test)] mod tests {{ {code} }}");
         assert_eq!((faults("server", code), faults("room", &tests)), Default::default());
+    }
+
+    #[test]
+    fn a_loop_that_names_its_driver_is_found() {
+        let code = without_comments_and_texts(
+            "// uring\nuse super::uring::RingDriver;\nfn f() -> X { unsafe { g() } }",
+        );
+        assert_eq!(kernel_interfaces_named(&code), ["uring", "RingDriver", "unsafe"]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Server {
             .build(limits::SUBMISSION_QUEUE_ENTRIES)?;
         ring.submitter().register_files_sparse(DESCRIPTORS)?;
         let buffers = Buffers::new(&ring)?;
-        let options = corelay::uring::ListenOptions::default();
+        let options = corelay::rim::ListenOptions::default();
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(listen),
             socket2::Type::STREAM,

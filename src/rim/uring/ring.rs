@@ -13,6 +13,7 @@ use super::buffers::GROUP;
 use super::op::{Operation, Token};
 use super::probe::RingError;
 use crate::limits::{COMPLETIONS_PER_TURN, TURN_GATHER_TIME};
+use crate::rim::driver::{Counts, Descriptor, Receive, ShutdownSides};
 use crate::surplus::Surplus;
 
 /// So few submissions take less time than an enter of their own.
@@ -27,46 +28,22 @@ pub(super) struct RingSizes {
     pub(super) descriptors: u32,
 }
 
-/// A descriptor in the ring's own table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Descriptor(pub(super) u32);
-
 impl From<Descriptor> for types::Fixed {
     fn from(descriptor: Descriptor) -> Self {
         Self(descriptor.0)
     }
 }
 
-/// How much one submission receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Receive {
-    /// One buffer, when something comes.
-    One,
-    /// One buffer of what is there; `EAGAIN` if nothing is.
-    Now,
-    /// Buffer after buffer, until something ends it.
-    Many,
-}
-
-/// How a `shutdown` ends a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ShutdownSides {
-    /// Nothing more is sent.
-    Write,
-    /// Receives and sends in flight end.
-    Both,
-}
-
-/// One completion.
+/// An entry of the completion queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Completion {
+pub(super) struct Reaped {
     pub(super) token: Token,
     /// What the system call would return; below zero: an errno.
     pub(super) result: i32,
     flags: u32,
 }
 
-impl Completion {
+impl Reaped {
     /// Further completions of the same submission follow.
     pub(super) fn more(&self) -> bool {
         cqueue::more(self.flags)
@@ -86,6 +63,11 @@ impl Completion {
     pub(super) fn error(&self) -> Option<Errno> {
         (self.result < 0).then(|| Errno::from_raw_os_error(-self.result))
     }
+
+    /// What the system call would return.
+    pub(super) fn outcome(&self) -> Result<u32, Errno> {
+        self.error().map_or(Ok(self.result as u32), Err)
+    }
 }
 
 /// See the module documentation. Belongs to the thread that enables it (`SINGLE_ISSUER`).
@@ -101,11 +83,10 @@ pub(super) struct Ring {
     gather_time: Duration,
     /// The kernel can gather completions for a while (Linux 6.12).
     gathers: bool,
-    /// The last `reap` found something.
+    /// Something was reaped since the last wait.
     busy: bool,
     overflowing: bool,
-    overflows: u64,
-    enters: u64,
+    counts: Counts,
 }
 
 impl Ring {
@@ -133,8 +114,7 @@ impl Ring {
             gathers,
             busy: false,
             overflowing: false,
-            overflows: 0,
-            enters: 0,
+            counts: Counts::default(),
         })
     }
 
@@ -167,14 +147,8 @@ impl Ring {
         self.in_flight
     }
 
-    /// `io_uring_enter` calls so far.
-    pub(super) fn enters(&self) -> u64 {
-        self.enters
-    }
-
-    /// How often the completion queue was found to have overflowed.
-    pub(super) fn overflows(&self) -> u64 {
-        self.overflows
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// Queues a submission, behind those that did not fit earlier.
@@ -194,7 +168,7 @@ impl Ring {
         }
         // The queue is full. Completions are not reaped here (the caller may be in the middle of one); if the kernel
         // refuses too, the turn ends, reaps, and comes back to the backlog.
-        self.enters += 1;
+        self.counts.enters += 1;
         let submitted = self.ring.submit();
         // SAFETY: as the caller promises.
         if submitted.is_err() || unsafe { self.ring.submission().push(&entry) }.is_err() {
@@ -214,7 +188,7 @@ impl Ring {
             Receive::Now => one(libc::MSG_DONTWAIT),
             Receive::Many => opcode::RecvMulti::new(descriptor, GROUP).build(),
         };
-        // SAFETY: it points at nothing; the buffers of the group outlive the ring's operations (see `Driver`).
+        // SAFETY: it points at nothing; the buffers of the group outlive the ring's operations (see `RingDriver`).
         unsafe { self.push(entry, token) }
     }
 
@@ -282,7 +256,7 @@ impl Ring {
         if self.ring.submission().len() < SUBMITTED_AT_ONCE {
             return Ok(());
         }
-        self.enters += 1;
+        self.counts.enters += 1;
         ignore_temporary(self.ring.submit())
     }
 
@@ -291,7 +265,8 @@ impl Ring {
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), RingError> {
         self.flush_backlog();
         let gather_time = timeout.min(self.gather_time);
-        let (want, timeout) = match (self.backlog.is_empty(), self.gathers, self.busy) {
+        let busy = std::mem::take(&mut self.busy);
+        let (want, timeout) = match (self.backlog.is_empty(), self.gathers, busy) {
             (false, _, _) => (0, timeout),
             (true, true, _) => (self.completions_per_turn, timeout),
             (true, false, true) => (self.completions_per_turn, gather_time),
@@ -302,30 +277,27 @@ impl Ring {
         if self.gathers {
             arguments = arguments.min_wait_usec(gather_time.as_micros() as u32);
         }
-        self.enters += 1;
+        self.counts.enters += 1;
         let waited = self.ring.submitter().submit_with_args(want, &arguments);
+        self.count_overflow();
         ignore_temporary(waited)
     }
 
-    /// Moves up to `completions.capacity()` completions there. True: there may be more.
-    pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
-        completions.clear();
-        self.count_overflow();
-        let mut foreign = 0;
-        for entry in self.ring.completion().take(completions.capacity()) {
-            let Some(token) = Token::decode(entry.user_data()) else {
-                foreign += 1;
-                continue;
-            };
-            let completion = Completion { token, result: entry.result(), flags: entry.flags() };
-            if !completion.more() && !token.operation.is_posted() {
+    /// The next completion.
+    pub(super) fn reap(&mut self) -> Option<Reaped> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            self.busy = true;
+            self.counts.completions += 1;
+            let token = Token::decode(entry.user_data());
+            debug_assert!(token.is_some(), "every user_data is a Token");
+            let Some(token) = token else { continue };
+            let reaped = Reaped { token, result: entry.result(), flags: entry.flags() };
+            if !reaped.more() && !token.operation.is_posted() {
                 self.in_flight -= 1;
             }
-            completions.push(completion);
+            return Some(reaped);
         }
-        debug_assert_eq!(foreign, 0, "every user_data is a Token");
-        self.busy = !completions.is_empty();
-        completions.len() == completions.capacity()
     }
 
     /// Gives back what the submissions of more than `connections` needed.
@@ -339,9 +311,8 @@ impl Ring {
         const STEP: Duration = Duration::from_millis(10);
         self.in_flight -= std::mem::take(&mut self.backlog).len();
         // What is still in the queue must be submitted to be cancelled.
-        self.enters += 1;
+        self.counts.enters += 1;
         let submitted = ignore_temporary(self.ring.submit());
-        let mut completions = Vec::with_capacity(1024);
         let mut patience_left = patience;
         while submitted.is_ok() && self.in_flight > 0 && !patience_left.is_zero() {
             let in_flight_before = self.in_flight;
@@ -351,7 +322,7 @@ impl Ring {
             if self.wait(STEP).is_err() {
                 break;
             }
-            while self.reap(&mut completions) {}
+            while self.reap().is_some() {}
             if self.in_flight >= in_flight_before {
                 // Only steps without progress are counted: a large table takes as long as it takes.
                 patience_left = patience_left.saturating_sub(STEP);
@@ -373,7 +344,7 @@ impl Ring {
     fn count_overflow(&mut self) {
         let overflowing = self.ring.submission().cq_overflow();
         if overflowing && !self.overflowing {
-            self.overflows += 1;
+            self.counts.overflows += 1;
         }
         self.overflowing = overflowing;
     }

@@ -1,4 +1,4 @@
-//! Connections between two shards: who left, who is announced, and whose descriptor has come.
+//! Connections on their way between two shards: who left, who is announced, and whose descriptor has come.
 //!
 //! The letter is posted before the descriptor is sent, so that whoever gets a descriptor finds the letter in its mailbox. While
 //! the mailbox is full the letter waits, and the connection with it.
@@ -8,15 +8,14 @@ use std::net::IpAddr;
 use rustix::io::Errno;
 
 use super::Loop;
-use super::op::{Operation, Token};
-use super::ring::{Completion, Descriptor};
+use super::driver::{Descriptor, Driver};
 use super::sockets::State;
 use crate::ids::{ConnId, ShardId};
 use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
 use crate::surplus::Surplus;
 
-/// A connection that leaves: its letter waits, or its descriptor is on the way to another ring.
+/// A connection that leaves: its letter waits, or its descriptor is on the way to another shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leaving {
     pub(super) conn: ConnId,
@@ -41,8 +40,8 @@ pub(super) struct Arrived {
     pub(super) announced: Option<Announced>,
 }
 
-/// See the module documentation. Few connections cross at a time, so searches are linear.
-pub(super) struct Crossings {
+/// See the module documentation. Few connections are on their way at a time, so searches are linear.
+pub(super) struct Handovers {
     id: ShardId,
     tickets: u32,
     leaving: Vec<Leaving>,
@@ -50,7 +49,7 @@ pub(super) struct Crossings {
     arrived: Vec<(Ticket, Descriptor)>,
 }
 
-impl Crossings {
+impl Handovers {
     pub(super) fn new(id: ShardId) -> Self {
         Self { id, tickets: 0, leaving: Vec::new(), announced: Vec::new(), arrived: Vec::new() }
     }
@@ -77,7 +76,7 @@ impl Crossings {
         Some(self.leaving.swap_remove(index))
     }
 
-    /// Gives back what more crossings needed.
+    /// Gives back what more hand-overs needed.
     pub(super) fn give_back(&mut self) {
         self.leaving.give_back(0);
         self.announced.give_back(0);
@@ -114,7 +113,7 @@ impl Crossings {
 }
 
 /// Leaving for another shard.
-impl Loop {
+impl<D: Driver> Loop<D> {
     pub(super) fn hand_over(&mut self, conn: ConnId, target: ShardId, state: Box<HandOver>) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.state != State::Open {
@@ -129,7 +128,7 @@ impl Loop {
             self.refuse_hand_over(conn);
             return;
         }
-        let ticket = self.crossings.ticket();
+        let ticket = self.handovers.ticket();
         let address = self.take_address(conn);
         if self.mailbox.is_gone(target) || !self.has_room_to_wait(target) {
             self.keep_address(conn, address);
@@ -138,23 +137,22 @@ impl Loop {
         }
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.state = State::HandingOver;
-        self.crossings.depart(Leaving { conn, target, ticket, address });
+        self.handovers.depart(Leaving { conn, target, ticket, address });
         self.post_or_wait(target, Letter::Connection { ticket, state, address });
     }
 
     /// The letter is in the other shard's mailbox: the descriptor follows.
     pub(super) fn send_descriptor(&mut self, ticket: Ticket) {
-        let Some(Leaving { conn, target, .. }) = self.crossings.leaving(ticket) else { return };
+        let Some(Leaving { conn, target, .. }) = self.handovers.leaving(ticket) else { return };
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.in_flight += 1;
-        let (notice, token) = (Token::handed_over(ticket), Token::of(Operation::HandOver, conn));
-        self.driver.ring.send_descriptor(socket.descriptor, self.peers[usize::from(target.0)], notice, token);
+        self.driver.hand_over(conn, socket.descriptor, target, ticket);
     }
 
     /// The other shard ended before it could read the letter.
     pub(super) fn give_up_hand_over(&mut self, ticket: Ticket) {
-        let Some(Leaving { conn, address, .. }) = self.crossings.leaving(ticket) else { return };
-        self.crossings.departed(conn);
+        let Some(Leaving { conn, address, .. }) = self.handovers.leaving(ticket) else { return };
+        self.handovers.departed(conn);
         self.keep_address(conn, address);
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.state == State::GivenUp {
@@ -168,11 +166,11 @@ impl Loop {
     }
 
     /// The kernel has answered; only now the descriptor here may be closed.
-    pub(super) fn departed(&mut self, conn: ConnId, error: Option<Errno>) {
-        let Some(leaving) = self.crossings.departed(conn) else { return };
+    pub(super) fn departed(&mut self, conn: ConnId, outcome: Result<(), Errno>) {
+        let Some(leaving) = self.handovers.departed(conn) else { return };
         let Some(socket) = self.sockets.find(conn) else { return };
         let given_up = socket.state == State::GivenUp;
-        let Some(errno) = error else {
+        let Err(errno) = outcome else {
             socket.state = State::Closing;
             self.metrics.hand_overs_out.increment();
             self.settle(conn);
@@ -204,19 +202,20 @@ impl Loop {
 }
 
 /// Coming from another shard.
-impl Loop {
-    pub(super) fn arrived(&mut self, completion: &Completion) {
-        if let Some(errno) = completion.error() {
-            tracing::error!(%errno, "a descriptor was announced by its ring without having come (a bug)");
-            return;
+impl<D: Driver> Loop<D> {
+    pub(super) fn arrived(&mut self, ticket: Ticket, descriptor: Result<Descriptor, Errno>) {
+        match descriptor {
+            Ok(descriptor) => {
+                self.acceptor.taken();
+                self.handovers.arrive(ticket, descriptor);
+            }
+            Err(errno) => tracing::error!(%errno, "a descriptor was announced without having come (a bug)"),
         }
-        self.driver.acceptor.taken();
-        self.crossings.arrive(completion.token.ticket(), Descriptor(completion.result as u32));
     }
 
     /// Pairs descriptors with letters, after the mailbox was read to its end.
     pub(super) fn take_in_arrived(&mut self) {
-        while let Some(arrived) = self.crossings.next() {
+        while let Some(arrived) = self.handovers.next() {
             let Some(Announced { state, address, ticket: _ }) = arrived.announced else {
                 tracing::error!("a descriptor has come without its letter and is closed (a bug)");
                 self.discard(arrived.descriptor);
@@ -243,9 +242,9 @@ mod tests {
 
     #[test]
     fn a_descriptor_finds_its_letter_whatever_the_order_and_a_withdrawn_one_finds_none() {
-        let mut source = Crossings::new(ShardId(1));
+        let mut source = Handovers::new(ShardId(1));
         let [first, second, third] = [(); 3].map(|()| source.ticket());
-        let mut target = Crossings::new(ShardId(0));
+        let mut target = Handovers::new(ShardId(0));
         for ticket in [first, second, third] {
             target.announce(announced(ticket));
         }
@@ -263,12 +262,12 @@ mod tests {
 
     #[test]
     fn a_connection_departs_once() {
-        let mut crossings = Crossings::new(ShardId(0));
+        let mut handovers = Handovers::new(ShardId(0));
         let conn = ConnId { slot: 4, generation: 2 };
-        let leaving = Leaving { conn, target: ShardId(1), ticket: crossings.ticket(), address: None };
-        crossings.depart(leaving);
-        assert_eq!(crossings.departed(ConnId { slot: 4, generation: 3 }), None);
-        assert_eq!(crossings.departed(conn), Some(leaving));
-        assert_eq!(crossings.departed(conn), None);
+        let leaving = Leaving { conn, target: ShardId(1), ticket: handovers.ticket(), address: None };
+        handovers.depart(leaving);
+        assert_eq!(handovers.departed(ConnId { slot: 4, generation: 3 }), None);
+        assert_eq!(handovers.departed(conn), Some(leaving));
+        assert_eq!(handovers.departed(conn), None);
     }
 }

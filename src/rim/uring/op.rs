@@ -7,9 +7,12 @@
 //! └───────────┴──────────────────────────────────┴───────────────────────┘
 //! ```
 
+use std::num::NonZeroU32;
+
 use crate::ids::{ConnId, ShardId};
 use crate::limits::CONNECTIONS_PER_SHARD_MAX;
 use crate::mailbox::Ticket;
+use crate::rim::driver::SendId;
 
 const SLOT_BITS: u32 = 24;
 const GENERATION_SHIFT: u32 = SLOT_BITS;
@@ -27,7 +30,7 @@ pub(super) enum Operation {
     Receive,
     /// The poll of a parked connection.
     Poll,
-    /// A send of a connection.
+    /// A send; slot: which one.
     Send,
     /// A `shutdown` of a connection, of either kind.
     Shutdown,
@@ -89,6 +92,16 @@ impl Token {
     /// For an operation that belongs to no connection.
     pub(super) fn numbered(operation: Operation, slot: u32) -> Self {
         Self { operation, generation: 0, slot }
+    }
+
+    /// For a send.
+    pub(super) fn send(id: SendId) -> Self {
+        Self::numbered(Operation::Send, id.0.get() - 1)
+    }
+
+    /// Which send a `Send` is of.
+    pub(super) fn send_id(self) -> SendId {
+        SendId(NonZeroU32::MIN.saturating_add(self.slot))
     }
 
     /// For the message that tells a ring about a descriptor.

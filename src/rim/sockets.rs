@@ -1,4 +1,4 @@
-//! The connections of a ring by slot: descriptor, generation, what is in flight, and how far the end is.
+//! The connections of a shard by slot: descriptor, generation, what is in flight, and how far the end is.
 //!
 //! How a connection receives:
 //!
@@ -12,8 +12,7 @@
 //! for what to cancel in 256 lists: with 16,000 connections that is a walk over 64 of them, and a million that go at once take
 //! minutes. One that tells once ends by a shutdown, or has ended already when the client's close is read.
 
-use super::ring::Descriptor;
-use super::sends::SendId;
+use super::driver::{Descriptor, SendId};
 use crate::ids::ConnId;
 use crate::memory::Allocated;
 use crate::surplus::Surplus;
@@ -28,9 +27,9 @@ pub(super) enum State {
     Free,
     /// It receives and sends.
     Open,
-    /// Its descriptor is on the way to another ring.
+    /// Its descriptor is on the way to another shard.
     HandingOver,
-    /// The same, and the core has closed it meanwhile: it ends if the other ring does not take it.
+    /// The same, and the core has closed it meanwhile: it ends if the other shard does not take it.
     GivenUp,
     /// Waits for the last completion of everything in flight.
     Closing,

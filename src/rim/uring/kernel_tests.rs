@@ -3,21 +3,22 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use io_uring::{opcode, types};
 use rustix::io::Errno;
 
 use super::buffers::{Buffers, Protection};
-use super::driver::Driver;
-use super::listener::{ListenOptions, Listener, bind};
+use super::driver::{RingDriver, RingSettings};
 use super::op::{Operation, Token};
-use super::ring::{Completion, Descriptor, Receive, Ring, RingSizes, ShutdownSides};
-use super::sockets::Sockets;
-use super::{Clock, LoopSettings};
+use super::ring::{Reaped, Ring, RingSizes};
 use crate::ids::{ConnId, ShardId};
 use crate::mailbox::{Ticket, mesh};
-use crate::shard::peer::Order;
+use crate::rim::Clock;
+use crate::rim::driver::{Accept, Completion, Descriptor, Driver, Receive, ShutdownSides};
+use crate::rim::listener::{ListenOptions, Listener, bind};
+use crate::rim::sockets::Sockets;
 
 /// For what must happen, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ struct Rig {
     ring: Ring,
     buffers: Buffers,
     listener: Listener,
-    reaped: Vec<Completion>,
+    reaped: Vec<Reaped>,
 }
 
 impl Rig {
@@ -47,9 +48,8 @@ impl Rig {
     }
 
     /// Everything that completes within `patience`, until `enough`.
-    fn reap(&mut self, patience: Duration, enough: impl Fn(&Completion) -> bool) -> Option<Completion> {
+    fn reap(&mut self, patience: Duration, enough: impl Fn(&Reaped) -> bool) -> Option<Reaped> {
         let deadline = Clock::start();
-        let mut batch = Vec::with_capacity(256);
         loop {
             if let Some(index) = self.reaped.iter().position(&enough) {
                 return Some(self.reaped.remove(index));
@@ -58,12 +58,11 @@ impl Rig {
                 return None;
             }
             self.ring.wait(Duration::from_millis(5)).unwrap();
-            self.ring.reap(&mut batch);
-            self.reaped.append(&mut batch);
+            self.reaped.extend(std::iter::from_fn(|| self.ring.reap()));
         }
     }
 
-    fn next(&mut self, operation: Operation) -> Completion {
+    fn next(&mut self, operation: Operation) -> Reaped {
         let completion = self.reap(PATIENCE, |completion| completion.token.operation == operation);
         completion.unwrap_or_else(|| panic!("no completion of {operation:?}"))
     }
@@ -73,7 +72,8 @@ impl Rig {
     }
 
     fn accept_many(&mut self) {
-        let accept = opcode::AcceptMulti::new(types::Fd(self.listener.fd())).allocate_file_index(true);
+        let accept =
+            opcode::AcceptMulti::new(types::Fd(self.listener.fd().as_raw_fd())).allocate_file_index(true);
         // SAFETY: it points at nothing.
         unsafe { self.ring.push(accept.build(), Token::numbered(Operation::Accept, 0)) }
     }
@@ -85,9 +85,12 @@ impl Rig {
     /// A client and its descriptor here.
     fn pair(&mut self) -> (TcpStream, Descriptor) {
         let client = self.connect();
-        let accept =
-            opcode::Accept::new(types::Fd(self.listener.fd()), std::ptr::null_mut(), std::ptr::null_mut())
-                .file_index(Some(types::DestinationSlot::auto_target()));
+        let accept = opcode::Accept::new(
+            types::Fd(self.listener.fd().as_raw_fd()),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+        .file_index(Some(types::DestinationSlot::auto_target()));
         // SAFETY: it points at nothing.
         unsafe { self.ring.push(accept.build(), Token::numbered(Operation::Accept, 1)) }
         let accepted = self.next(Operation::Accept);
@@ -100,11 +103,11 @@ impl Rig {
     }
 
     /// The bytes of a completion; gives the buffer back.
-    fn bytes(&mut self, completion: &Completion) -> Vec<u8> {
+    fn bytes(&mut self, completion: &Reaped) -> Vec<u8> {
         let buffer = completion.buffer().expect("data comes in a buffer");
-        let bytes = self.buffers.take(buffer, completion.result as usize).to_vec();
-        self.buffers.release(buffer);
-        self.buffers.publish();
+        let lent = self.buffers.take(buffer, completion.result as usize);
+        let bytes = self.buffers.bytes(&lent).to_vec();
+        self.buffers.release(lent);
         bytes
     }
 }
@@ -310,24 +313,6 @@ fn an_accept_into_a_full_table_drops_the_client_and_ends() {
     assert!(hears_the_end(&mut dropped, PATIENCE));
 }
 
-/// Guard: a late accept is not forgotten.
-#[test]
-fn a_cancelled_accept_either_brings_its_client_or_leaves_it_in_the_backlog() {
-    let mut rig = Rig::new();
-    rig.accept_many();
-    assert!(rig.silent(Operation::Accept));
-    let _client = rig.connect();
-    rig.ring.cancel(Token::numbered(Operation::Accept, 0));
-    let _found_or_late = rig.next(Operation::Cancel);
-    let first = rig.next(Operation::Accept);
-    if first.error().is_none() {
-        assert_eq!(rig.next(Operation::Accept).error(), Some(Errno::CANCELED));
-    } else {
-        rig.accept_many();
-        assert!(rig.next(Operation::Accept).error().is_none());
-    }
-}
-
 /// Guard: the source closes its descriptor only after its own completion; the target finds the place in the result.
 #[test]
 fn a_descriptor_sent_to_another_ring_arrives_with_its_place_and_the_source_hears_of_it_later() {
@@ -412,7 +397,7 @@ fn an_overflow_of_the_completion_queue_ends_a_receive_and_loses_nothing() {
         }
     }
     assert_eq!((received.as_slice(), ended), (&b"ab"[..], true));
-    assert!(rig.ring.overflows() > 0, "and it is counted");
+    assert!(rig.ring.counts().overflows > 0, "and it is counted");
     let nops = rig.reaped.iter().filter(|completion| completion.token.operation == Operation::Wake);
     assert_eq!(nops.count(), 40);
 }
@@ -435,8 +420,9 @@ fn a_late_write_to_a_released_buffer_is_an_error_and_the_bytes_stay_in_the_socke
     let mut rig = Rig::new();
     let (mut client, descriptor) = rig.pair();
     let mut guarded = Buffers::new(8, 4096, Protection::Quarantine).unwrap();
-    let address = guarded.take(0, 4096).as_mut_ptr();
-    guarded.release(0);
+    let lent = guarded.take(0, 4096);
+    let address = guarded.bytes(&lent).as_mut_ptr();
+    guarded.release(lent);
     client.write_all(b"late").unwrap();
     let receive = opcode::Recv::new(types::Fixed(descriptor.0), address, 4096);
     // SAFETY: the memory is mapped, without access, until the completion below.
@@ -452,75 +438,28 @@ fn a_late_write_to_a_released_buffer_is_an_error_and_the_bytes_stay_in_the_socke
 fn a_dropped_driver_leaves_nothing_in_flight() {
     let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
     let address = listener.local_addr();
-    let settings = LoopSettings {
-        connections: 8,
-        connections_per_address: Some(9),
+    let settings = RingSettings {
+        descriptors: 8,
         submissions: 64,
         completions: 256,
         receive_buffers: 8,
         gather_time: Duration::from_millis(1),
     };
-    let mut driver = Driver::new(settings, listener).unwrap();
-    driver.ring.enable().unwrap();
-    let metrics = crate::metrics::ShardMetrics::default();
-    let clock = Clock::start();
-    driver.acceptor.turn(&mut driver.ring, &metrics, clock.instant());
+    let mut driver = RingDriver::new(settings).unwrap();
+    driver.enable(Vec::new()).unwrap();
     let (endpoints, _service) = mesh(1, 16).unwrap();
-    driver.await_wake(&endpoints[0]);
+    driver.watch(endpoints[0].wake());
+    driver.accept(listener.fd(), Accept::One(0));
     let mut client = TcpStream::connect(address).unwrap();
-    let mut completions = Vec::with_capacity(8);
-    driver.ring.wait(PATIENCE).unwrap();
-    driver.ring.reap(&mut completions);
-    let accepted = driver.acceptor.completed(&completions[0], &metrics, clock.instant()).unwrap();
-    assert_eq!(accepted.address, Some(client.local_addr().unwrap().ip()));
-    driver.ring.receive(accepted.descriptor, Receive::Many, Token::of(Operation::Receive, FIRST));
-    driver.ring.wait(Duration::ZERO).unwrap();
-    assert!(driver.ring.in_flight() > 2);
+    driver.wait(PATIENCE).unwrap();
+    let Some(Completion::Accepted { client: Ok(descriptor), .. }) = driver.next_completion() else {
+        panic!("nobody was accepted");
+    };
+    driver.accept(listener.fd(), Accept::One(0));
+    driver.receive(FIRST, descriptor, Receive::Many);
+    driver.wait(Duration::ZERO).unwrap();
+    assert_eq!(driver.ring.in_flight(), 3);
     assert!(driver.ring.drain(PATIENCE), "{} in flight", driver.ring.in_flight());
     drop(driver);
     assert!(hears_the_end(&mut client, PATIENCE));
-}
-
-/// Guard: an idle loop sleeps.
-#[test]
-fn a_wait_without_completions_lasts_as_long_as_it_should() {
-    let mut rig = Rig::new();
-    let clock = Clock::start();
-    rig.ring.wait(Duration::from_millis(40)).unwrap();
-    let slept = clock.instant().as_micros();
-    assert!(slept >= 39_000, "{slept} µs");
-    assert_eq!(rig.ring.enters(), 1);
-}
-
-/// Guard: a single ping waits for the gathering, not for the timeout.
-#[test]
-fn one_completion_ends_the_wait_after_the_time_to_gather() {
-    let mut rig = Rig::new();
-    let (mut client, descriptor) = rig.pair();
-    rig.receive_many(descriptor, FIRST);
-    assert!(rig.silent(Operation::Receive));
-    client.write_all(b"ping").unwrap();
-    let clock = Clock::start();
-    rig.ring.wait(2 * PATIENCE).unwrap();
-    assert!(clock.instant().as_micros() < PATIENCE.as_micros() as u64);
-    let received = rig.next(Operation::Receive);
-    assert_eq!(rig.bytes(&received), b"ping");
-}
-
-/// Guard: the service thread has no ring.
-#[test]
-fn a_read_of_an_eventfd_completes_when_the_service_thread_rings() {
-    let mut rig = Rig::new();
-    let (endpoints, mut service) = mesh(1, 16).unwrap();
-    let mut count = Box::new([0; 8]);
-    let fd = types::Fd(std::os::fd::AsRawFd::as_raw_fd(&endpoints[0].wake()));
-    // SAFETY: the box lives until the completion below.
-    unsafe {
-        let read = opcode::Read::new(fd, count.as_mut_ptr(), 8).build();
-        rig.ring.push(read, Token::numbered(Operation::Wake, 0));
-    }
-    assert!(rig.silent(Operation::Wake));
-    let ring = std::thread::spawn(move || drop(service.send(ShardId(0), Order::Drain)));
-    assert_eq!(rig.next(Operation::Wake).result, 8);
-    ring.join().unwrap();
 }

@@ -1,4 +1,4 @@
-//! Two loops on real rings, for what only they show together.
+//! Two loops and the kernel, for what only they show together.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use super::{Addresses, Clock, ListenOptions, Loop, LoopSettings, bind};
+use super::uring::{RingDriver, RingSettings};
+use super::{Clock, ListenOptions, Loop, LoopSettings, bind};
 use crate::ids::{ShardId, TopicName};
 use crate::mailbox::{ServiceSender, mesh};
 use crate::metrics::ShardMetrics;
@@ -33,11 +34,11 @@ impl Relay {
         let address = listeners[0].local_addr();
         let settings = Arc::new(Settings { placement: Placement::known(2), ..Settings::default() });
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
-        let addresses = Arc::new(Addresses::default());
         let clock = Clock::start();
-        let loop_settings = LoopSettings {
-            connections: 4096,
-            connections_per_address: None,
+        let loop_settings =
+            LoopSettings { descriptors: 4096, connections_per_address: None, addresses: Arc::default() };
+        let ring_settings = RingSettings {
+            descriptors: 4096,
             submissions: 256,
             completions: 4096,
             receive_buffers: 64,
@@ -46,14 +47,15 @@ impl Relay {
         let ends = (0..).zip(endpoints).zip(listeners).zip(metrics.clone());
         let make_loop = |(((id, endpoint), listener), metrics): (_, Arc<ShardMetrics>)| {
             let shard = Shard::new(ShardId(id), settings.clone(), metrics.clone(), [id as u8; 32]);
-            Loop::new(loop_settings, listener, endpoint, shard, metrics, clock, addresses.clone()).unwrap()
+            let driver = RingDriver::new(ring_settings).unwrap();
+            Loop::new(loop_settings.clone(), driver, listener, endpoint, shard, metrics, clock)
         };
-        let loops: Vec<Loop> = ends.map(make_loop).collect();
-        let ring_fds: Vec<RawFd> = loops.iter().map(Loop::ring_fd).collect();
+        let loops: Vec<Loop<RingDriver>> = ends.map(make_loop).collect();
+        let driver_fds: Vec<RawFd> = loops.iter().map(Loop::driver_fd).collect();
         let enabled = Arc::new(Barrier::new(loops.len()));
-        let run = |shard_loop: Loop| {
-            let (ring_fds, enabled) = (ring_fds.clone(), enabled.clone());
-            thread::spawn(move || shard_loop.run(ring_fds, &enabled).unwrap())
+        let run = |shard_loop: Loop<RingDriver>| {
+            let (driver_fds, enabled) = (driver_fds.clone(), enabled.clone());
+            thread::spawn(move || shard_loop.run(driver_fds, &enabled).unwrap())
         };
         let threads = loops.into_iter().map(run).collect();
         Self { address, metrics, service, threads }

@@ -1,19 +1,15 @@
 //! Accepting: how many clients to ask the kernel for, given how many descriptors are free.
 //!
-//! With plenty of descriptors one multishot accept takes all clients. It may take a whole backlog at once, and a client that
-//! meets a full table is accepted and dropped, so near the end clients are taken one submission each, and at last not at all:
+//! With plenty of descriptors one accept takes all clients. It may take a whole backlog at once, and a client that
+//! meets a full table is accepted and dropped, so near the end clients are asked for one by one, and at last not at all:
 //! they wait in the backlog until connections end.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use io_uring::{opcode, types};
 use rustix::io::Errno;
-use socket2::{SockAddr, SockAddrStorage};
 
+use super::driver::{Accept, Cancel, Descriptor, Driver};
 use super::listener::Listener;
-use super::op::{Operation, Token};
-use super::ring::{Completion, Descriptor, Ring};
 use crate::limits::{ACCEPTS_IN_FLIGHT, CONNECTIONS_RESERVE, LISTEN_BACKLOG};
 use crate::metrics::ShardMetrics;
 use crate::time::Instant;
@@ -24,18 +20,10 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The log tells about a full table at most this often.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Number of the multishot accept; the single ones have the numbers before it.
-const MULTISHOT: usize = ACCEPTS_IN_FLIGHT;
+/// Place of `Accept::Many` among the flights; the single ones have their numbers.
+const MANY: usize = ACCEPTS_IN_FLIGHT;
 
-/// A client that was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Accepted {
-    pub(super) descriptor: Descriptor,
-    /// Known if addresses are counted.
-    pub(super) address: Option<IpAddr>,
-}
-
-/// What is in flight under one number.
+/// What is in flight of one accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flight {
     Idle,
@@ -44,20 +32,12 @@ enum Flight {
     Cancelling,
 }
 
-/// Where the kernel writes the address of a client that is accepted on its own.
-struct Peer {
-    storage: SockAddrStorage,
-    bytes: libc::socklen_t,
-}
-
 /// See the module documentation.
 pub(super) struct Acceptor {
     /// Closed after the last accept has ended.
     listener: Option<Listener>,
-    /// One per single accept; the kernel holds their addresses.
-    peers: Box<[Peer]>,
     flights: [Flight; ACCEPTS_IN_FLIGHT + 1],
-    /// Addresses are counted: a multishot accept does not tell them.
+    /// Addresses are counted: an accept of many does not tell them.
     wants_addresses: bool,
     /// Entries of the descriptor table.
     descriptors: u32,
@@ -72,10 +52,8 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub(super) fn new(listener: Listener, descriptors: u32, wants_addresses: bool) -> Self {
-        let peer = || Peer { storage: SockAddrStorage::zeroed(), bytes: 0 };
         Self {
             listener: Some(listener),
-            peers: (0..ACCEPTS_IN_FLIGHT).map(|_| peer()).collect(),
             flights: [Flight::Idle; ACCEPTS_IN_FLIGHT + 1],
             wants_addresses,
             descriptors,
@@ -110,17 +88,13 @@ impl Acceptor {
         self.retry_at
     }
 
-    /// Keeps the memory for ever: the kernel may still write to it.
-    pub(super) fn leak(&mut self) {
-        std::mem::forget(std::mem::take(&mut self.peers));
-    }
-
-    /// The one place that submits accepts: once a turn, after everything that changes the number of free descriptors.
-    pub(super) fn turn(&mut self, ring: &mut Ring, metrics: &ShardMetrics, now: Instant) {
-        let Some(listener) = &self.listener else { return };
-        let fd = types::Fd(listener.fd());
+    /// The one place that asks for clients: once a turn, after everything that changes the number of free descriptors.
+    pub(super) fn turn(&mut self, driver: &mut impl Driver, metrics: &ShardMetrics, now: Instant) {
+        if self.listener.is_none() {
+            return;
+        }
         if self.stopping {
-            self.cancel_all(ring);
+            self.cancel_all(driver);
             if self.flights.iter().all(|&flight| flight == Flight::Idle) {
                 self.listener = None;
                 tracing::info!("stopped listening");
@@ -133,36 +107,39 @@ impl Acceptor {
         self.retry_at = None;
         self.pause_or_resume(metrics, now);
         if self.paused {
-            self.cancel_all(ring);
+            self.cancel_all(driver);
         } else if !self.wants_addresses && self.free() > LISTEN_BACKLOG + CONNECTIONS_RESERVE {
-            self.arm_multishot(ring, fd);
+            self.arm(driver, MANY);
         } else {
-            self.cancel(ring, MULTISHOT);
-            self.arm_singles(ring, fd);
+            self.cancel(driver, MANY);
+            self.arm_singles(driver);
         }
     }
 
-    /// Takes the client out of a completion.
+    /// The client's socket, if there is one; from now on its place is taken.
     pub(super) fn completed(
         &mut self,
-        completion: &Completion,
+        accept: Accept,
+        more: bool,
+        client: Result<Descriptor, Errno>,
         metrics: &ShardMetrics,
         now: Instant,
-    ) -> Option<Accepted> {
-        let number = completion.token.slot as usize;
-        if !completion.more() {
-            self.flights[number] = Flight::Idle;
+    ) -> Option<Descriptor> {
+        if !more {
+            self.flights[place(accept)] = Flight::Idle;
         }
-        if let Some(errno) = completion.error() {
-            self.failed(errno, metrics, now);
-            return None;
+        match client {
+            Ok(descriptor) => {
+                self.backoff = BACKOFF_MIN;
+                self.in_use += 1;
+                metrics.accepts.increment();
+                Some(descriptor)
+            }
+            Err(errno) => {
+                self.failed(errno, metrics, now);
+                None
+            }
         }
-        self.backoff = BACKOFF_MIN;
-        self.in_use += 1;
-        metrics.accepts.increment();
-        let descriptor = Descriptor(completion.result as u32);
-        let address = self.peers.get(number).and_then(Peer::address).filter(|_| self.wants_addresses);
-        Some(Accepted { descriptor, address })
     }
 
     fn free(&self) -> u32 {
@@ -170,7 +147,7 @@ impl Acceptor {
     }
 
     /// With this many or fewer free nobody is accepted. The core refuses players while it still has `CONNECTIONS_RESERVE`; a
-    /// quarter of it is left for clients that the kernel accepts before a cancel takes effect, and for hand-overs.
+    /// quarter of it is left for clients that are accepted before a cancel takes effect, and for hand-overs.
     fn pause_at(&self) -> u32 {
         (CONNECTIONS_RESERVE.min(self.descriptors / 4) / 4).max(1)
     }
@@ -195,43 +172,34 @@ impl Acceptor {
         }
     }
 
-    fn arm_multishot(&mut self, ring: &mut Ring, fd: types::Fd) {
-        if self.flights[MULTISHOT] != Flight::Idle {
-            return;
-        }
-        self.flights[MULTISHOT] = Flight::Armed;
-        let entry = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
-        // SAFETY: it points at nothing; the listener is open until the accept has ended.
-        unsafe { ring.push(entry, Token::numbered(Operation::Accept, MULTISHOT as u32)) }
-    }
-
-    fn arm_singles(&mut self, ring: &mut Ring, fd: types::Fd) {
+    fn arm_singles(&mut self, driver: &mut impl Driver) {
         let spare = (self.free() - self.pause_at()) as usize;
-        let in_flight = self.flights[..MULTISHOT].iter().filter(|&&flight| flight != Flight::Idle).count();
-        let idle = (0..MULTISHOT).filter(|&number| self.flights[number] == Flight::Idle);
-        let numbers: Vec<usize> = idle.take(spare.saturating_sub(in_flight)).collect();
-        for number in numbers {
-            self.flights[number] = Flight::Armed;
-            let peer = &mut self.peers[number];
-            peer.bytes = size_of::<SockAddrStorage>() as libc::socklen_t;
-            let storage = (&raw mut peer.storage).cast();
-            let entry = opcode::Accept::new(fd, storage, &raw mut peer.bytes)
-                .file_index(Some(types::DestinationSlot::auto_target()))
-                .build();
-            // SAFETY: `peers` is boxed, outlives the ring's operations (see `Driver`), and this one is used again only
-            // after the completion has made its flight idle.
-            unsafe { ring.push(entry, Token::numbered(Operation::Accept, number as u32)) }
+        let in_flight = self.flights[..MANY].iter().filter(|&&flight| flight != Flight::Idle).count();
+        let mut missing = spare.saturating_sub(in_flight);
+        for place in 0..MANY {
+            if missing > 0 && self.flights[place] == Flight::Idle {
+                self.arm(driver, place);
+                missing -= 1;
+            }
         }
     }
 
-    fn cancel_all(&mut self, ring: &mut Ring) {
-        (0..=MULTISHOT).for_each(|number| self.cancel(ring, number));
+    fn arm(&mut self, driver: &mut impl Driver, place: usize) {
+        let Some(listener) = &self.listener else { return };
+        if self.flights[place] == Flight::Idle {
+            self.flights[place] = Flight::Armed;
+            driver.accept(listener.fd(), accept(place));
+        }
     }
 
-    fn cancel(&mut self, ring: &mut Ring, number: usize) {
-        if self.flights[number] == Flight::Armed {
-            self.flights[number] = Flight::Cancelling;
-            ring.cancel(Token::numbered(Operation::Accept, number as u32));
+    fn cancel_all(&mut self, driver: &mut impl Driver) {
+        (0..=MANY).for_each(|place| self.cancel(driver, place));
+    }
+
+    fn cancel(&mut self, driver: &mut impl Driver, place: usize) {
+        if self.flights[place] == Flight::Armed {
+            self.flights[place] = Flight::Cancelling;
+            driver.cancel(Cancel::Accept(accept(place)));
         }
     }
 
@@ -251,11 +219,14 @@ impl Acceptor {
     }
 }
 
-impl Peer {
-    fn address(&self) -> Option<IpAddr> {
-        // SAFETY: the storage is plain bytes, of which the kernel has written `bytes` as an address; before that it is zero, an
-        // unspecified family.
-        let address = unsafe { SockAddr::new(std::ptr::read(&raw const self.storage), self.bytes) };
-        address.as_socket().map(|address| address.ip())
+/// Where an accept is among the flights.
+fn place(accept: Accept) -> usize {
+    match accept {
+        Accept::Many => MANY,
+        Accept::One(number) => usize::from(number),
     }
+}
+
+fn accept(place: usize) -> Accept {
+    if place == MANY { Accept::Many } else { Accept::One(place as u8) }
 }

@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Loop;
-use super::allocator;
-use super::op::{Operation, Token};
+use super::driver::{Cancel, Driver};
 use super::sockets::{Flag, State};
 use crate::memory::Allocated;
 use crate::surplus::Surplus;
@@ -21,7 +20,7 @@ const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 /// … of so many connections, seats and members in one turn: 0.1 ms of players, 0.6 ms of members of rooms.
 const COUNTED_PER_TURN: usize = 2048;
 
-impl Loop {
+impl<D: Driver> Loop<D> {
     /// Goes over a part of the connections, if a sweep is due.
     pub(super) fn sweep(&mut self) {
         if self.now.instant < self.sweep_at {
@@ -38,7 +37,7 @@ impl Loop {
         }
     }
 
-    /// Gives back what the shard and its ring have reserved for more connections than there are.
+    /// Gives back what the shard and its driver have reserved for more connections than there are.
     fn give_back(&mut self) {
         self.shard.give_back();
         self.sockets.give_back();
@@ -47,15 +46,10 @@ impl Loop {
         self.address_by_slot.give_back(0);
         self.receives.give_back(slots);
         self.starved.give_back(slots);
-        self.crossings.give_back();
-        self.driver.sends.give_back(slots);
-        self.driver.ring.give_back(slots);
+        self.handovers.give_back();
         self.overflow.iter_mut().for_each(|letters| letters.give_back(0));
-        if slots == 0 {
-            // Nothing is in flight on any connection, so no receive is, and no completion that names a buffer is to come.
-            self.driver.buffers.give_back();
-        }
-        allocator::give_back();
+        // Last, as it has the allocator give back what the others have freed.
+        self.driver.give_back(slots);
     }
 
     /// Goes on with counting memory, if it is time.
@@ -68,8 +62,7 @@ impl Loop {
         };
         self.count_memory_at = self.now.instant + MEMORY_INTERVAL;
         memory.rings = self.sockets.heap_bytes()
-            + self.driver.buffers.heap_bytes()
-            + self.driver.sends.heap_bytes()
+            + self.driver.heap_bytes()
             + self.address_by_slot.allocated_bytes()
             + self.receives.allocated_bytes()
             + self.starved.allocated_bytes();
@@ -94,9 +87,9 @@ impl Loop {
                 if socket.flags.raise(Flag::SeenClosing) {
                     tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
                     // One by one: a cancel by descriptor would look at everything that is in flight on the ring.
-                    for operation in [Operation::Receive, Operation::Poll, Operation::Send] {
-                        self.driver.ring.cancel(Token::of(operation, conn));
-                    }
+                    let send = socket.send.map(Cancel::Send);
+                    let stuck = [Cancel::Receive(conn), Cancel::Poll(conn)].into_iter().chain(send);
+                    stuck.for_each(|what| self.driver.cancel(what));
                 }
             }
         }

@@ -5,18 +5,15 @@ use std::ptr::null_mut;
 
 use io_uring::{opcode, squeue, types};
 
-use super::ring::Descriptor;
+use crate::ids::ConnId;
 use crate::memory::Allocated;
+use crate::rim::driver::{Descriptor, SendId};
 use crate::shard::Frames;
 use crate::surplus::{Spares, Surplus, is_surplus};
 use crate::wire::encoded::Encoded;
 
 /// `WAITALL`: the kernel itself continues a send that found the socket's buffer full.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-
-/// Which send of the pool, counted from 1: a connection without one needs no further byte to say so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SendId(NonZeroU32);
 
 /// How far a send is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +22,11 @@ pub(super) enum Progress {
     Done,
     /// It took a part: submit again.
     Short,
+    /// It took a part, and the send was cancelled.
+    Cancelled,
 }
 
-/// The pool. In a steady state no send allocates. It is as large as the most sends that were in flight at once: those of one
+/// The pool; a send's id is its place, counted from 1. In a steady state no send allocates. It is as large as the most sends that were in flight at once: those of one
 /// turn, and of clients that do not read. What only sends of several frames need is kept apart.
 #[derive(Default)]
 pub(super) struct Sends {
@@ -39,10 +38,15 @@ pub(super) struct Sends {
 
 /// Invariant: `sent <= bytes of frames`. The kernel holds addresses of the frames' bytes and of the gather, both of which stay
 /// where they are when this value moves.
-#[derive(Default)]
 struct Send {
+    /// Whose it is, or was.
+    conn: ConnId,
+    descriptor: Descriptor,
+    /// `None`: the place is free.
     frames: Option<Frames>,
     sent: usize,
+    /// It does not go on when it ends short.
+    cancelled: bool,
     gather: Option<Box<Gather>>,
 }
 
@@ -57,25 +61,26 @@ unsafe impl std::marker::Send for Gather {}
 
 impl Sends {
     /// Takes the frames in. `entry` gives the submission.
-    pub(super) fn start(&mut self, frames: Frames) -> SendId {
-        let id = self.free.pop().unwrap_or_else(|| {
-            self.sends.push(Send::default());
-            SendId(NonZeroU32::MIN.saturating_add(self.sends.len() as u32 - 1))
-        });
+    pub(super) fn start(&mut self, conn: ConnId, descriptor: Descriptor, frames: Frames) -> SendId {
         let gather = match &frames {
             Frames::One(_) => None,
             Frames::Many(_) => Some(self.gathers.take().unwrap_or_default()),
         };
-        let send = self.send(id);
-        debug_assert!(send.frames.is_none(), "a free send holds no frames");
-        *send = Send { frames: Some(frames), sent: 0, gather };
-        id
+        let send = Send { conn, descriptor, frames: Some(frames), sent: 0, cancelled: false, gather };
+        if let Some(id) = self.free.pop() {
+            let place = self.send(id);
+            debug_assert!(place.frames.is_none(), "a free send holds no frames");
+            *place = send;
+            return id;
+        }
+        self.sends.push(send);
+        SendId(NonZeroU32::MIN.saturating_add(self.sends.len() as u32 - 1))
     }
 
     /// The submission that sends what is not sent yet. What it points to stays where it is until `finish`, and must not be
     /// asked for again before its completion.
-    pub(super) fn entry(&mut self, id: SendId, descriptor: Descriptor) -> squeue::Entry {
-        self.send(id).entry(descriptor.into())
+    pub(super) fn entry(&mut self, id: SendId) -> squeue::Entry {
+        self.send(id).entry()
     }
 
     /// The kernel took `bytes` more.
@@ -84,14 +89,31 @@ impl Sends {
         send.sent += bytes;
         let total = send.frames.as_ref().map_or(0, Frames::bytes);
         assert!(send.sent <= total, "the kernel took {} of {total} bytes", send.sent);
-        if send.sent == total { Progress::Done } else { Progress::Short }
+        match (send.sent == total, send.cancelled) {
+            (true, _) => Progress::Done,
+            (false, false) => Progress::Short,
+            (false, true) => Progress::Cancelled,
+        }
     }
 
-    /// Lets go of the frames after the last completion.
-    pub(super) fn finish(&mut self, id: SendId) {
-        let send = std::mem::take(self.send(id));
-        send.gather.into_iter().for_each(|gather| self.gathers.keep(gather));
+    pub(super) fn is_cancelled(&self, id: SendId) -> bool {
+        self.sends[index(id)].cancelled
+    }
+
+    /// It is being cancelled.
+    pub(super) fn cancel(&mut self, id: SendId) {
+        self.send(id).cancelled = true;
+    }
+
+    /// Lets go of the frames after the last completion. Returns whose send it was, and how many bytes the kernel has taken.
+    pub(super) fn finish(&mut self, id: SendId) -> (ConnId, usize) {
+        let send = self.send(id);
+        send.frames = None;
+        let whose = (send.conn, send.sent);
+        let gather = send.gather.take();
+        gather.into_iter().for_each(|gather| self.gathers.keep(gather));
         self.free.push(id);
+        whose
     }
 
     /// Gives back what more than `connections` needed, and gathers that no send has needed since the last call.
@@ -99,7 +121,7 @@ impl Sends {
         if is_surplus(self.sends.len(), connections) {
             let used = self.sends.iter().rposition(|send| send.frames.is_some()).map_or(0, |last| last + 1);
             self.sends.truncate(used);
-            self.free.retain(|id| id.index() < used);
+            self.free.retain(|id| index(*id) < used);
         }
         self.sends.give_back(connections);
         self.free.give_back(connections);
@@ -125,18 +147,17 @@ impl Sends {
     }
 
     fn send(&mut self, id: SendId) -> &mut Send {
-        &mut self.sends[id.index()]
+        &mut self.sends[index(id)]
     }
 }
 
-impl SendId {
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
+fn index(id: SendId) -> usize {
+    id.0.get() as usize - 1
 }
 
 impl Send {
-    fn entry(&mut self, descriptor: types::Fixed) -> squeue::Entry {
+    fn entry(&mut self) -> squeue::Entry {
+        let descriptor = types::Fixed::from(self.descriptor);
         let frames = self.frames.as_ref().map_or(&[][..], Frames::as_slice);
         let mut skip = self.sent;
         let begun = frames.iter().position(|frame| {
@@ -200,8 +221,14 @@ mod tests {
         Frames::Many(texts.iter().map(|text| Encoded::raw(text.as_bytes().to_vec())).collect())
     }
 
+    const CONN: ConnId = ConnId { slot: 3, generation: 7 };
+
+    fn start(sends: &mut Sends, frames: Frames) -> SendId {
+        sends.start(CONN, Descriptor(0), frames)
+    }
+
     fn unsent(sends: &mut Sends, id: SendId) -> Vec<usize> {
-        let _entry = sends.entry(id, Descriptor(0));
+        let _entry = sends.entry(id);
         let gather = sends.send(id).gather.as_ref().unwrap();
         gather.vectors.iter().map(|vector| vector.iov_len).collect()
     }
@@ -209,41 +236,44 @@ mod tests {
     #[test]
     fn a_short_send_continues_within_the_frame_it_ended_in() {
         let mut sends = Sends::default();
-        let id = sends.start(frames(&["abc", "defgh", "ij"]));
+        let id = start(&mut sends, frames(&["abc", "defgh", "ij"]));
         assert_eq!(unsent(&mut sends, id), [3, 5, 2]);
         assert_eq!(sends.advance(id, 2), Progress::Short);
         assert_eq!(unsent(&mut sends, id), [1, 5, 2]);
         assert_eq!(sends.advance(id, 1), Progress::Short);
         assert_eq!(unsent(&mut sends, id), [5, 2], "the first frame is done");
         assert_eq!(sends.advance(id, 7), Progress::Done);
+        assert_eq!(sends.finish(id), (CONN, 10));
     }
 
     #[test]
     fn a_pool_of_many_sends_shrinks_to_those_in_flight() {
         let mut sends = Sends::default();
-        let ids: Vec<SendId> = (0..5_000).map(|_| sends.start(frames(&["abc", "de"]))).collect();
+        let ids: Vec<SendId> = (0..5_000).map(|_| start(&mut sends, frames(&["abc", "de"]))).collect();
         let (in_flight, finished) = (ids[3], [&ids[..3], &ids[4..]].concat());
         let sizes = unsent(&mut sends, in_flight);
-        finished.iter().for_each(|id| sends.finish(*id));
+        for id in finished {
+            sends.finish(id);
+        }
         sends.give_back(2_000);
         assert_eq!(sends.sends.len(), 5_000, "so many connections may send again");
         (0..2).for_each(|_| sends.give_back(100));
         assert_eq!((sends.sends.len(), sends.free.len(), sends.gathers.count()), (4, 3, 0));
         assert!(sends.sends.capacity() < 1_000 && sends.free.capacity() < 1_000);
         assert_eq!(unsent(&mut sends, in_flight), sizes);
-        let next: Vec<SendId> = (0..4).map(|_| sends.start(frames(&["x"]))).collect();
+        let next: Vec<SendId> = (0..4).map(|_| start(&mut sends, frames(&["x"]))).collect();
         assert!(next.iter().all(|id| *id != in_flight) && sends.sends.len() == 5);
     }
 
     #[test]
     fn a_finished_send_is_used_again() {
         let mut sends = Sends::default();
-        let first = sends.start(frames(&["abc", "def"]));
+        let first = start(&mut sends, frames(&["abc", "def"]));
         let address = &raw const **sends.sends[0].gather.as_ref().unwrap();
-        let second = sends.start(Frames::One(Encoded::raw(vec![1])));
+        let second = start(&mut sends, Frames::One(Encoded::raw(vec![1])));
         assert!(second != first && sends.send(second).gather.is_none());
         sends.finish(first);
-        assert_eq!(sends.start(frames(&["x", "y"])), first);
+        assert_eq!(start(&mut sends, frames(&["x", "y"])), first);
         assert_eq!(&raw const **sends.sends[0].gather.as_ref().unwrap(), address);
     }
 }

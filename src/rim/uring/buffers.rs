@@ -13,6 +13,8 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
+use crate::rim::driver::Lent;
+
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 
@@ -48,14 +50,14 @@ enum Owner {
 
 /// See the module documentation.
 ///
-/// Invariant: every buffer between the kernel's head and the published tail is the kernel's.
+/// Invariant: every buffer between the kernel's head and the tail is the kernel's.
 pub(super) struct Buffers {
     memory: Mapping,
     ring: Mapping,
     stride: usize,
     bytes: u32,
     owners: Box<[Owner]>,
-    /// Entries ever written to the ring; the kernel knows of them after `publish`.
+    /// Entries ever written to the ring.
     tail: u16,
     with_kernel: u16,
     /// One of them has been written to since the last `give_back`.
@@ -89,7 +91,7 @@ impl Buffers {
     /// Makes the buffers group `GROUP` of `ring`, which must be dropped, or at least drained, before them.
     pub(super) fn register(&mut self, ring: &IoUring) -> io::Result<()> {
         let address = self.ring.start.as_ptr() as u64;
-        // SAFETY: the mapping holds one entry per owner and lives until the ring has no operation left (see `Driver`).
+        // SAFETY: the mapping holds one entry per owner and lives until the ring has no operation left (see `RingDriver`).
         unsafe {
             ring.submitter().register_buf_ring_with_flags(address, self.owners.len() as u16, GROUP, 0)?;
         }
@@ -97,24 +99,40 @@ impl Buffers {
         Ok(())
     }
 
-    /// The first `bytes` bytes of the buffer that a completion has named.
-    pub(super) fn take(&mut self, id: u16, bytes: usize) -> &mut [u8] {
+    /// Takes in a buffer that a completion has named, with so many bytes in it.
+    pub(super) fn take(&mut self, id: u16, bytes: usize) -> Lent {
         let owner = &mut self.owners[usize::from(id)];
         assert_eq!(*owner, Owner::Kernel, "the kernel returned receive buffer {id}, which it does not have");
         assert!(bytes <= self.bytes as usize, "the kernel wrote {bytes} bytes to a buffer of {}", self.bytes);
         *owner = Owner::Core;
         self.with_kernel -= 1;
         self.written = true;
-        // SAFETY: the kernel is done with a buffer once it has named it; `&mut self` keeps others away.
-        unsafe { std::slice::from_raw_parts_mut(self.address(id), bytes) }
+        Lent { buffer: id, bytes: bytes as u16 }
     }
 
-    /// Ends what `take` began. The kernel sees the buffer after the next `publish`.
-    pub(super) fn release(&mut self, id: u16) {
+    /// What is in it.
+    pub(super) fn bytes(&mut self, lent: &Lent) -> &mut [u8] {
+        let owner = self.owners[usize::from(lent.buffer)];
+        assert_eq!(
+            owner,
+            Owner::Core,
+            "receive buffer {} is read by somebody who does not have it",
+            lent.buffer
+        );
+        assert!(u32::from(lent.bytes) <= self.bytes, "more bytes than a buffer has");
+        // SAFETY: the kernel is done with a buffer once it has named it; `&mut self` keeps others away.
+        unsafe { std::slice::from_raw_parts_mut(self.address(lent.buffer), usize::from(lent.bytes)) }
+    }
+
+    /// Ends what `take` began.
+    #[allow(clippy::needless_pass_by_value, reason = "whoever gives a buffer back has it no more")]
+    pub(super) fn release(&mut self, lent: Lent) {
+        let id = lent.buffer;
         let owner = self.owners[usize::from(id)];
         assert_eq!(owner, Owner::Core, "receive buffer {id} is released by somebody who does not have it");
         let Some(mut quarantine) = self.quarantine.take() else {
             self.provide(id);
+            self.publish();
             return;
         };
         self.owners[usize::from(id)] = Owner::Free;
@@ -125,12 +143,13 @@ impl Buffers {
         {
             self.protect(oldest, MprotectFlags::READ | MprotectFlags::WRITE);
             self.provide(oldest);
+            self.publish();
         }
         self.quarantine = Some(quarantine);
     }
 
-    /// Shows the kernel what was released.
-    pub(super) fn publish(&self) {
+    /// Shows the kernel what was provided.
+    fn publish(&self) {
         // SAFETY: the first entry was written by `new`; its last two bytes are the ring's tail, aligned, and shared with
         // the kernel by atomic access only.
         let tail = unsafe {
@@ -243,9 +262,10 @@ mod tests {
     fn a_buffer_has_one_owner_at_a_time() {
         let mut buffers = buffers(Protection::Unguarded);
         assert_eq!(buffers.with_kernel(), 8);
-        buffers.take(3, 10).fill(1);
+        let lent = buffers.take(3, 10);
+        buffers.bytes(&lent).fill(1);
         assert_eq!(buffers.with_kernel(), 7);
-        buffers.release(3);
+        buffers.release(lent);
         assert_eq!(buffers.with_kernel(), 8);
     }
 
@@ -253,27 +273,27 @@ mod tests {
     #[should_panic(expected = "which it does not have")]
     fn a_completion_cannot_name_a_buffer_twice() {
         let mut buffers = buffers(Protection::Unguarded);
-        buffers.take(3, 10);
-        buffers.take(3, 10);
+        let _lent = buffers.take(3, 10);
+        let _again = buffers.take(3, 10);
     }
 
     #[test]
     #[should_panic(expected = "by somebody who does not have it")]
     fn a_buffer_is_not_released_twice() {
         let mut buffers = buffers(Protection::Unguarded);
-        buffers.take(3, 10);
-        buffers.release(3);
-        buffers.release(3);
+        let lent = buffers.take(3, 10);
+        buffers.release(lent);
+        buffers.release(Lent { buffer: 3, bytes: 10 });
     }
 
     #[test]
     fn buffers_that_were_given_back_are_empty_and_can_be_used_again() {
         let mut buffers = buffers(Protection::Unguarded);
         for byte in [1, 2] {
-            let buffer = buffers.take(3, 4096);
-            assert_eq!(buffer, [0; 4096]);
-            buffer.fill(byte);
-            buffers.release(3);
+            let lent = buffers.take(3, 4096);
+            assert_eq!(buffers.bytes(&lent), [0; 4096]);
+            buffers.bytes(&lent).fill(byte);
+            buffers.release(lent);
             buffers.give_back();
         }
         assert_eq!(buffers.with_kernel(), 8);
@@ -283,10 +303,11 @@ mod tests {
     fn a_quarantined_buffer_comes_back_after_a_quarter_of_the_others() {
         let mut buffers = buffers(Protection::Quarantine);
         for id in 0..3 {
-            buffers.take(id, 1);
-            buffers.release(id);
+            let lent = buffers.take(id, 1);
+            buffers.release(lent);
         }
         assert_eq!(buffers.owners[..4], [Owner::Kernel, Owner::Free, Owner::Free, Owner::Kernel]);
-        buffers.take(0, 4096).fill(7);
+        let lent = buffers.take(0, 4096);
+        buffers.bytes(&lent).fill(7);
     }
 }

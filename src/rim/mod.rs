@@ -1,31 +1,23 @@
-//! The loop of a shard: completions become calls of the core, its outputs become submissions.
+//! The loop of a shard: completions become calls of the core, its outputs become operations of a driver.
 //!
-//! One turn: sleep (one submit-and-wait) → completions → mailbox → timers → outputs → what was decided on the way (receives,
-//! accepts, doorbells). What bites on io_uring sockets, and the guard against it, is told where the guard is.
-#![allow(
-    unsafe_code,
-    reason = "the kernel is given addresses; each block says what keeps the memory alive, and until when"
-)]
+//! One turn: sleep (begin what was asked for, and wait) → completions → mailbox → timers → outputs → what was decided on the way
+//! (receives, accepts, doorbells). Which interface of the kernel carries that out is behind `Driver`.
 
 mod accepting;
 mod addresses;
-mod allocator;
-mod buffers;
 mod clock;
-mod connections;
-mod crossings;
-mod driver;
 #[cfg(test)]
-mod kernel_tests;
+mod conformance;
+mod connections;
+pub mod driver;
+mod handover;
 mod listener;
 #[cfg(test)]
 mod loop_tests;
-mod op;
-mod probe;
-mod ring;
-mod sends;
 mod sockets;
 mod sweeper;
+mod transport;
+pub mod uring;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -33,12 +25,9 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use rustix::io::Errno;
-
 pub use addresses::Addresses;
 pub use clock::Clock;
 pub use listener::{BindError, ListenOptions, Listener, bind};
-pub use probe::{Feature, Probe, RingError, io_uring_disabled, kernel_release, probe, table_entries_max};
 pub use sockets::SOCKET_BYTES;
 
 use crate::ids::{ConnId, Party, ShardId};
@@ -49,37 +38,29 @@ use crate::shard::memory::MemoryCount;
 use crate::shard::peer::PeerMessage;
 use crate::shard::{Output, Shard};
 use crate::time::{Instant, Now};
-use crossings::{Announced, Crossings};
-use driver::Driver;
-use op::{Operation, Token};
-use ring::Completion;
+use accepting::Acceptor;
+use driver::{Completion, Driver};
+use handover::{Announced, Handovers};
 use sockets::Sockets;
 
 /// How soon a full mailbox is tried again.
 const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
-/// Completions taken out of the queue at once.
-const REAP_BATCH: usize = 1024;
 
 /// What assembly decides about a loop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LoopSettings {
-    /// Entries of the descriptor table, at most `table_entries_max()`: players, refusals, and connections on their way.
-    pub connections: u32,
+    /// Descriptors that the driver has: for players, refusals, and connections on their way.
+    pub descriptors: u32,
     /// Connections that one address may have over all shards. `None`: addresses are not even asked for.
     pub connections_per_address: Option<u32>,
-    /// Submission queue entries, a power of two.
-    pub submissions: u32,
-    /// Completion queue entries, a power of two.
-    pub completions: u32,
-    /// Receive buffers, a power of two.
-    pub receive_buffers: u16,
-    /// How long it gathers completions before it turns.
-    pub gather_time: Duration,
+    /// Where all loops count them.
+    pub addresses: Arc<Addresses>,
 }
 
-/// One shard's ring, and the shard.
-pub struct Loop {
-    driver: Driver,
+/// One shard, its driver, and what stands between them.
+pub struct Loop<D> {
+    driver: D,
+    acceptor: Acceptor,
     settings: LoopSettings,
     shard: Shard,
     mailbox: Endpoint,
@@ -88,20 +69,15 @@ pub struct Loop {
     /// Both clocks at the begin of the turn.
     now: Now,
     sockets: Sockets,
-    crossings: Crossings,
-    addresses: Arc<Addresses>,
+    handovers: Handovers,
     /// Counted addresses by slot; empty when they are not counted.
     address_by_slot: Vec<Option<IpAddr>>,
     /// Connections on which something has to be armed.
     receives: Vec<ConnId>,
-    /// Among what was submitted last are receives that complete at once.
+    /// Among what was asked for last are receives that complete at once.
     receives_now: bool,
     /// Connections whose receive found no buffer.
     starved: VecDeque<ConnId>,
-    /// Where those of a turn go; made by `new`, taken by `run`.
-    completions: Vec<Completion>,
-    /// Rings of all shards.
-    peers: Vec<RawFd>,
     /// Shards that were posted to in this turn.
     posted_to: Vec<ShardId>,
     /// By shard, what waits for room in its mailbox, in order.
@@ -128,37 +104,36 @@ enum Turn {
     Last,
 }
 
-impl Loop {
+impl<D: Driver> Loop<D> {
     /// Makes everything that a loop has for as long as it lives, and nothing later: `run` may be called on another thread, and
     /// what that one allocates then comes and goes with connections. The allocator keeps a page, 64 KiB or more, for each size
     /// of which one object is left to a thread; what `new` allocates would keep those that a crowd has filled.
     pub fn new(
         settings: LoopSettings,
+        driver: D,
         listener: Listener,
         mailbox: Endpoint,
         shard: Shard,
         metrics: Arc<ShardMetrics>,
         clock: Clock,
-        addresses: Arc<Addresses>,
-    ) -> Result<Self, RingError> {
+    ) -> Self {
         let shards = mailbox.shards();
-        Ok(Self {
-            driver: Driver::new(settings, listener)?,
+        let wants_addresses = settings.connections_per_address.is_some();
+        Self {
+            driver,
+            acceptor: Acceptor::new(listener, settings.descriptors, wants_addresses),
             settings,
-            crossings: Crossings::new(mailbox.id()),
+            handovers: Handovers::new(mailbox.id()),
             shard,
             mailbox,
             metrics,
             clock,
             now: clock.now(),
             sockets: Sockets::default(),
-            addresses,
             address_by_slot: Vec::new(),
             receives: Vec::new(),
             receives_now: false,
             starved: VecDeque::new(),
-            completions: Vec::with_capacity(REAP_BATCH),
-            peers: Vec::new(),
             posted_to: Vec::with_capacity(shards),
             overflow: (0..shards).map(|_| VecDeque::new()).collect(),
             letters_waiting: 0,
@@ -167,28 +142,25 @@ impl Loop {
             swept: 0,
             count_memory_at: Instant::default(),
             memory_count: MemoryCount::default(),
-        })
+        }
     }
 
-    /// The ring's descriptor, by which other shards' rings reach it.
-    pub fn ring_fd(&self) -> RawFd {
-        self.driver.ring.fd()
+    /// The descriptor by which other shards' drivers reach this one's.
+    pub fn driver_fd(&self) -> RawFd {
+        self.driver.fd()
     }
 
-    /// Runs on the calling thread until the core has drained. `peers`: the ring descriptor of every shard, this one's included,
-    /// by number. `enabled`: where the loops wait for each other until every ring takes messages. A message to a ring that is not enabled
-    /// fails, and one that is just being enabled must not be sent to: older kernels do so without ordering. If one loop fails before
-    /// it gets there the others wait for ever: the caller ends the process.
-    pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), RingError> {
-        self.peers = peers;
-        self.driver.ring.enable()?;
+    /// Runs on the calling thread until the core has drained. `peers`: the `driver_fd` of every shard, this one's included, by
+    /// number. `enabled`: where the loops wait for each other until every driver can be reached. If one loop fails before it gets
+    /// there the others wait for ever: the caller ends the process.
+    pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), D::Error> {
+        self.driver.enable(peers)?;
         enabled.wait();
-        self.driver.await_wake(&self.mailbox);
-        let mut completions = std::mem::take(&mut self.completions);
+        self.driver.watch(self.mailbox.wake());
         loop {
-            let turn = self.turn(&mut completions);
+            let turn = self.turn();
             // The sends of a tick take the kernel a millisecond: what is due next must not be counted from before them.
-            self.driver.ring.submit()?;
+            self.driver.submit()?;
             let ended_at = self.clock.instant();
             self.metrics.loop_turn.record(ended_at.since(self.now.instant));
             let sleep_time = match turn {
@@ -196,14 +168,14 @@ impl Loop {
                 Turn::AtOnce => Duration::ZERO,
                 Turn::Last => return Ok(()),
             };
-            self.driver.ring.wait(sleep_time)?;
+            self.driver.wait(sleep_time)?;
         }
     }
 
-    fn turn(&mut self, completions: &mut Vec<Completion>) -> Turn {
+    fn turn(&mut self) -> Turn {
         self.now = self.clock.now();
         self.metrics.loop_turned_at_us.set(self.now.instant.as_micros());
-        self.handle_completions(completions);
+        self.handle_completions();
         self.read_mailbox();
         self.post_overflow();
         if self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
@@ -217,7 +189,7 @@ impl Loop {
         self.arm_receives();
         self.sweep();
         self.count_memory();
-        self.driver.acceptor.turn(&mut self.driver.ring, &self.metrics, self.now.instant);
+        self.acceptor.turn(&mut self.driver, &self.metrics, self.now.instant);
         self.ring_doorbells();
         next
     }
@@ -236,55 +208,34 @@ impl Loop {
         Turn::AtOnce
     }
 
-    fn handle_completions(&mut self, completions: &mut Vec<Completion>) {
-        loop {
-            let more = self.driver.ring.reap(completions);
-            self.metrics.completions.add(completions.len() as u64);
-            completions.iter().for_each(|completion| self.handle_completion(completion));
-            self.driver.buffers.publish();
-            if !more {
-                break;
-            }
+    fn handle_completions(&mut self) {
+        while let Some(completion) = self.driver.next_completion() {
+            self.handle_completion(completion);
         }
-        count_up_to(&self.metrics.enters, self.driver.ring.enters());
-        count_up_to(&self.metrics.completion_overflows, self.driver.ring.overflows());
+        let counts = self.driver.counts();
+        count_up_to(&self.metrics.completions, counts.completions);
+        count_up_to(&self.metrics.enters, counts.enters);
+        count_up_to(&self.metrics.completion_overflows, counts.overflows);
     }
 
-    fn handle_completion(&mut self, completion: &Completion) {
-        let conn = completion.token.conn();
-        match completion.token.operation {
-            Operation::Receive => self.received(conn, completion),
-            Operation::Poll => self.polled(conn),
-            Operation::Send => self.sent(conn, completion),
-            Operation::Shutdown => self.settle(conn),
-            Operation::Close => self.descriptor_closed(conn),
-            Operation::HandOver => self.departed(conn, completion.error()),
-            Operation::HandedOver => self.arrived(completion),
-            Operation::Accept => self.accepted(completion),
-            Operation::Discard => self.driver.acceptor.given_back(),
-            // "Found", "not found" or "too late": the cancelled operation answers for itself.
-            Operation::Cancel => {}
-            // Rung, or its ring is gone or short of memory: the other shard looks at its bell whenever it turns.
-            Operation::Ring => {}
-            // The mailbox is looked at every turn.
-            Operation::Doorbell => {}
-            Operation::Wake => self.woken(completion),
-        }
-    }
-
-    /// The mailbox is looked at every turn; here it is only seen to that the next ring wakes the loop again.
-    fn woken(&mut self, completion: &Completion) {
-        match completion.error() {
-            None | Some(Errno::INTR | Errno::AGAIN) => self.driver.await_wake(&self.mailbox),
-            // Armed again it would fail again, at once. The loop turns once a second and finds its mail late.
-            Some(errno) => {
-                tracing::error!(%errno, "the service thread cannot wake this shard any more (a bug)");
+    fn handle_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { conn, what, left_some, more } => {
+                self.received(conn, what, left_some, more);
             }
+            Completion::Polled { conn } => self.polled(conn),
+            Completion::Sent { conn, bytes, failed } => self.sent(conn, bytes, failed),
+            Completion::ShutDown { conn } => self.settle(conn),
+            Completion::Closed { conn } => self.descriptor_closed(conn),
+            Completion::HandedOver { conn, outcome } => self.departed(conn, outcome),
+            Completion::Arrived { ticket, descriptor } => self.arrived(ticket, descriptor),
+            Completion::Accepted { accept, more, client } => self.accepted(accept, more, client),
+            Completion::Discarded => self.acceptor.given_back(),
         }
     }
 
     fn read_mailbox(&mut self) {
-        if !self.mailbox.is_rung() && !self.crossings.has_arrived() {
+        if !self.mailbox.is_rung() && !self.handovers.has_arrived() {
             return;
         }
         self.mailbox.answer();
@@ -293,9 +244,9 @@ impl Loop {
                 Letter::Peer(message) => self.shard.handle_peer(message, self.now),
                 Letter::Order(order) => self.shard.handle_order(order, self.now),
                 Letter::Connection { ticket, state, address } => {
-                    self.crossings.announce(Announced { ticket, state, address });
+                    self.handovers.announce(Announced { ticket, state, address });
                 }
-                Letter::Withdrawn { ticket } => self.crossings.withdraw(ticket),
+                Letter::Withdrawn { ticket } => self.handovers.withdraw(ticket),
             }
         }
         self.take_in_arrived();
@@ -311,7 +262,7 @@ impl Loop {
             Output::Pause { conn } => self.pause(conn),
             Output::Resume { conn } => self.resume(conn),
             Output::Upgraded { conn } => self.upgraded(conn),
-            Output::StopAccepting => self.driver.acceptor.stop(),
+            Output::StopAccepting => self.acceptor.stop(),
             Output::Drained => return Turn::Last,
         }
         Turn::Next
@@ -399,8 +350,7 @@ impl Loop {
         }
         while let Some(target) = self.posted_to.pop() {
             if self.mailbox.must_ring(target) {
-                let token = Token::numbered(Operation::Ring, u32::from(target.0));
-                self.driver.ring.ring_doorbell(self.peers[usize::from(target.0)], token);
+                self.driver.ring(target);
             }
         }
     }
@@ -414,7 +364,7 @@ impl Loop {
         {
             return Duration::ZERO;
         }
-        [self.shard.poll_timeout(), self.driver.acceptor.wakes_at()]
+        [self.shard.poll_timeout(), self.acceptor.wakes_at()]
             .into_iter()
             .flatten()
             .map(|due| due.since(now))

@@ -260,9 +260,7 @@ fn messages_arrive(target: &mut Ring) -> bool {
     if waited.is_err() {
         return false;
     }
-    let mut completions = Vec::with_capacity(8);
-    target.reap(&mut completions);
-    completions.iter().any(|completion| completion.token.operation == Operation::Doorbell)
+    std::iter::from_fn(|| target.reap()).any(|reaped| reaped.token.operation == Operation::Doorbell)
 }
 
 #[cfg(test)]

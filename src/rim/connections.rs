@@ -1,37 +1,38 @@
 //! The life of a connection in the loop, from its descriptor's coming to its descriptor's end.
 //!
-//! Never close first: `close` with a receive in flight gives no completion, the peer sees no end, and what it sends arrives
-//! beside the descriptor's next connection. So the end is: shut down, wait for the last completion of everything in flight,
+//! Never close first: with a receive in flight on an io_uring a close gives no completion, the peer sees no end, and what it sends
+//! arrives beside the descriptor's next connection. So the end is: shut down, wait for the last completion of everything in flight,
 //! close the descriptor, wait for that, free the slot.
 
 use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::Loop;
-use super::op::{Operation, Token};
-use super::ring::{Completion, Descriptor, Receive, ShutdownSides};
-use super::sends::Progress;
+use super::driver::{Accept, Cancel, Descriptor, Driver, Receive, Received, ShutdownSides};
 use super::sockets::{Arming, Flag, State};
+use super::{Loop, transport};
 use crate::ids::ConnId;
-use crate::limits;
 use crate::reasons::CloseReason;
 use crate::shard::{Admission, Frames};
 
 /// Coming.
-impl Loop {
-    pub(super) fn accepted(&mut self, completion: &Completion) {
-        let accepted = self.driver.acceptor.completed(completion, &self.metrics, self.now.instant);
-        let Some(accepted) = accepted else { return };
-        let (admission, counted) = match (accepted.address, self.settings.connections_per_address) {
-            (Some(address), Some(limit)) => match self.addresses.enter(address, limit) {
+impl<D: Driver> Loop<D> {
+    pub(super) fn accepted(&mut self, accept: Accept, more: bool, client: Result<Descriptor, Errno>) {
+        let accepted = self.acceptor.completed(accept, more, client, &self.metrics, self.now.instant);
+        let Some(descriptor) = accepted else { return };
+        let address = match accept {
+            Accept::One(number) => self.driver.accepted_address(number),
+            Accept::Many => None,
+        };
+        let (admission, counted) = match (address, self.settings.connections_per_address) {
+            (Some(address), Some(limit)) => match self.settings.addresses.enter(address, limit) {
                 Admission::Admitted => (Admission::Admitted, Some(address)),
                 Admission::AddressLimit => (Admission::AddressLimit, None),
             },
             (None, _) | (_, None) => (Admission::Admitted, None),
         };
         let conn = self.shard.handle_accepted(admission, self.now);
-        self.open_or_discard(conn, accepted.descriptor, counted);
+        self.open_or_discard(conn, descriptor, counted);
     }
 
     pub(super) fn open_or_discard(
@@ -41,7 +42,7 @@ impl Loop {
         address: Option<IpAddr>,
     ) {
         let Some(conn) = conn else {
-            address.inspect(|&address| self.addresses.leave(address));
+            address.inspect(|&address| self.settings.addresses.leave(address));
             self.discard(descriptor);
             return;
         };
@@ -52,7 +53,7 @@ impl Loop {
     }
 
     pub(super) fn discard(&mut self, descriptor: Descriptor) {
-        self.driver.ring.close(descriptor, Token::numbered(Operation::Discard, descriptor.0));
+        self.driver.discard(descriptor);
     }
 
     pub(super) fn keep_address(&mut self, conn: ConnId, address: Option<IpAddr>) {
@@ -69,41 +70,35 @@ impl Loop {
 }
 
 /// Receiving.
-impl Loop {
-    pub(super) fn received(&mut self, conn: ConnId, completion: &Completion) {
+impl<D: Driver> Loop<D> {
+    pub(super) fn received(&mut self, conn: ConnId, what: Received, left_some: bool, more: bool) {
         let socket = self.sockets.find(conn);
         if socket.is_none() {
             self.metrics.completions_stale.increment();
         }
         let open = socket.is_some_and(|socket| {
-            // A receive that filled its buffer, or was told so, has left something behind.
-            let full = completion.result.max(0) as u32 == limits::RECEIVE_BUFFER_BYTES;
-            if full || completion.left_some() {
+            if left_some {
                 socket.flags.raise(Flag::Readable);
             }
-            if completion.result > 0 {
+            if matches!(what, Received::Bytes(_)) {
                 socket.flags.raise(Flag::Heard);
             }
             socket.state == State::Open && !socket.flags.has(Flag::Ended)
         });
-        let bytes = completion.result.max(0) as usize;
-        // A completion that names a buffer returns it, whatever became of the connection and of the operation.
-        if let Some(buffer) = completion.buffer() {
-            let received = self.driver.buffers.take(buffer, bytes);
-            if open && bytes > 0 {
-                self.metrics.bytes_in.add(bytes as u64);
-                self.shard.handle_received(conn, received, self.now);
+        let starved = what == Received::Starved;
+        match what {
+            Received::Bytes(lent) => {
+                if open {
+                    let bytes = transport::take_in(&mut self.driver, &lent, &mut self.shard, conn, self.now);
+                    self.metrics.bytes_in.add(bytes as u64);
+                }
+                // It goes back whatever has become of the connection.
+                self.driver.release(lent);
             }
-            self.driver.buffers.release(buffer);
+            Received::End if open => self.end_of_stream(conn),
+            Received::End | Received::Nothing | Received::Starved => {}
         }
-        let error = completion.error();
-        let starved = error == Some(Errno::NOBUFS);
-        let passing = [Errno::CANCELED, Errno::NOBUFS, Errno::INTR, Errno::AGAIN];
-        let ended = error.map_or(bytes == 0, |errno| !passing.contains(&errno));
-        if open && ended {
-            self.end_of_stream(conn);
-        }
-        if !completion.more() {
+        if !more {
             self.receive_completed(conn, starved);
         }
     }
@@ -136,7 +131,7 @@ impl Loop {
         socket.flags.lower(Flag::Busy);
         if socket.flags.has(Flag::Receiving) {
             // What arrives before the receive has ended is still given to the core.
-            self.driver.ring.cancel(Token::of(Operation::Receive, conn));
+            self.driver.cancel(Cancel::Receive(conn));
         }
     }
 
@@ -174,7 +169,7 @@ impl Loop {
     pub(super) fn park(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.flags.lower(Flag::Busy) && socket.flags.has(Flag::Receiving) {
-            self.driver.ring.cancel(Token::of(Operation::Receive, conn));
+            self.driver.cancel(Cancel::Receive(conn));
         }
     }
 
@@ -189,7 +184,7 @@ impl Loop {
     /// or closed by what it just sent has none in flight.
     pub(super) fn arm_receives(&mut self) {
         // Without a buffer a receive fails at once: those that found none wait until some have come back.
-        let with_buffer = self.starved.len().min(usize::from(self.driver.buffers.with_kernel()));
+        let with_buffer = self.starved.len().min(self.driver.free_buffers());
         self.receives.extend(self.starved.drain(..with_buffer));
         self.receives_now = false;
         for conn in self.receives.drain(..) {
@@ -204,74 +199,60 @@ impl Loop {
                 Arming::Poll => {
                     socket.flags.raise(Flag::Polling);
                     self.metrics.connections_parked.add(1);
-                    self.driver.ring.poll(socket.descriptor, Token::of(Operation::Poll, conn));
+                    self.driver.poll(conn, socket.descriptor);
                     continue;
                 }
             };
             self.receives_now |= arming == Arming::Now;
             socket.flags.lower(Flag::Readable);
             socket.flags.raise(Flag::Receiving);
-            self.driver.ring.receive(socket.descriptor, receive, Token::of(Operation::Receive, conn));
+            self.driver.receive(conn, socket.descriptor, receive);
         }
     }
 }
 
 /// Sending.
-impl Loop {
+impl<D: Driver> Loop<D> {
     pub(super) fn send(&mut self, conn: ConnId, frames: Frames) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.state != State::Open || socket.flags.has(Flag::Broken) {
             return;
         }
         assert!(socket.send.is_none(), "a second send in flight would land inside the first");
-        let id = self.driver.sends.start(frames);
-        socket.send = Some(id);
         socket.in_flight += 1;
-        self.driver.send(id, socket.descriptor, Token::of(Operation::Send, conn));
+        socket.send = Some(transport::give_out(&mut self.driver, conn, socket.descriptor, frames));
     }
 
-    pub(super) fn sent(&mut self, conn: ConnId, completion: &Completion) {
+    pub(super) fn sent(&mut self, conn: ConnId, bytes: usize, failed: Option<Errno>) {
+        self.metrics.bytes_out.add(bytes as u64);
         let Some(socket) = self.sockets.find(conn) else {
             self.metrics.completions_stale.increment();
             return;
         };
-        let Some(id) = socket.send else { return };
-        let open = socket.state == State::Open;
-        let progress = match completion.error() {
-            None => {
-                self.metrics.bytes_out.add(completion.result as u64);
-                Some(self.driver.sends.advance(id, completion.result as usize))
-                    .filter(|&progress| progress == Progress::Done || completion.result > 0)
-            }
-            Some(Errno::INTR | Errno::AGAIN) => Some(Progress::Short),
-            Some(_) => None,
-        };
-        if progress == Some(Progress::Short) && open {
-            self.driver.send(id, socket.descriptor, Token::of(Operation::Send, conn));
-            return;
-        }
         socket.send = None;
-        self.driver.sends.finish(id);
-        if open {
-            match progress {
-                Some(_) => {
-                    let shutdown = socket.flags.lower(Flag::ShutdownAfterSend);
-                    self.shard.handle_sent(conn, self.now);
-                    if shutdown {
-                        self.submit_shutdown(conn, ShutdownSides::Write);
-                    }
+        match (socket.state, failed) {
+            (State::Open, None) => {
+                let shutdown = socket.flags.lower(Flag::ShutdownAfterSend);
+                self.shard.handle_sent(conn, self.now);
+                if shutdown {
+                    self.submit_shutdown(conn, ShutdownSides::Write);
                 }
-                None => self.break_off(conn, completion.error()),
             }
+            (State::Open, Some(errno)) => self.break_off(conn, errno),
+            // Nobody waits for it but the end of the connection.
+            (
+                State::Closing | State::HandingOver | State::GivenUp | State::ClosingDescriptor | State::Free,
+                _,
+            ) => {}
         }
         self.settle(conn);
     }
 
     /// A send failed, perhaps in the middle of a frame: nothing may follow it. The core hears of an end of stream, and will
     /// close.
-    fn break_off(&mut self, conn: ConnId, error: Option<Errno>) {
+    fn break_off(&mut self, conn: ConnId, errno: Errno) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        tracing::debug!(slot = conn.slot, generation = conn.generation, ?error, "send failed");
+        tracing::debug!(slot = conn.slot, generation = conn.generation, %errno, "send failed");
         socket.flags.raise(Flag::Broken);
         if socket.flags.has(Flag::Ended) {
             // The core has heard of the end, and waits for this send. There is nothing left to wait for.
@@ -303,12 +284,12 @@ impl Loop {
     fn submit_shutdown(&mut self, conn: ConnId, sides: ShutdownSides) {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.in_flight += 1;
-        self.driver.ring.shutdown(socket.descriptor, sides, Token::of(Operation::Shutdown, conn));
+        self.driver.shutdown(conn, socket.descriptor, sides);
     }
 }
 
 /// Ending.
-impl Loop {
+impl<D: Driver> Loop<D> {
     pub(super) fn close(&mut self, conn: ConnId, reason: Option<CloseReason>) {
         let Some(socket) = self.sockets.find(conn) else { return };
         tracing::debug!(
@@ -349,7 +330,7 @@ impl Loop {
         if socket.in_flight == 0 {
             socket.state = State::ClosingDescriptor;
             socket.in_flight = 1;
-            self.driver.ring.close(socket.descriptor, Token::of(Operation::Close, conn));
+            self.driver.close(conn, socket.descriptor);
         }
     }
 
@@ -357,9 +338,9 @@ impl Loop {
         self.settle(conn);
         self.sockets.release(conn);
         if let Some(address) = self.take_address(conn) {
-            self.addresses.leave(address);
+            self.settings.addresses.leave(address);
         }
-        self.driver.acceptor.given_back();
+        self.acceptor.given_back();
         self.shard.handle_closed(conn, self.now);
     }
 }
