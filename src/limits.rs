@@ -17,6 +17,8 @@ pub const REFUSAL_RETRY_AFTER: Duration = Duration::from_secs(5);
 pub const NAME_BYTES_MAX: usize = 64;
 /// User id (`sub`), in bytes of UTF-8; its length travels in one byte. Longer: 403.
 pub const USER_ID_BYTES_MAX: usize = 128;
+/// Token, in bytes: longer than a request head it could not come with the connection. Longer: refused.
+pub const TOKEN_BYTES_MAX: usize = REQUEST_HEAD_BYTES_MAX;
 /// Secret that signs tokens with HS256: as long as its hash (RFC 7518 section 3.2). Shorter: not accepted at start.
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 /// Keys of tokens at once. A token that names none costs a signature check for each.

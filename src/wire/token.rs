@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::glob::glob_matches;
 use crate::ids::Topic;
-use crate::limits::{NAME_BYTES_MAX, USER_ID_BYTES_MAX};
-pub use key::{Algorithm, Algorithms, KeyError, UnknownAlgorithm};
-pub use verifier::{Verifier, VerifierError, VerifyingKey};
+use crate::limits::{NAME_BYTES_MAX, TOKEN_BYTES_MAX, USER_ID_BYTES_MAX};
+pub use key::{Algorithm, Algorithms, KeyError, UnknownAlgorithm, key_text};
+pub use verifier::{Checked, Verifier, VerifierError, VerifyingKey};
 
 /// What a valid token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,12 @@ pub enum TokenError {
     /// Not a JSON Web Token.
     #[error("the token is not a JSON Web Token of three parts, `header.claims.signature`")]
     Malformed,
+    /// Longer than a request head can be.
+    #[error("the token has more than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    /// Of three parts, but one of them is not what it should be.
+    #[error("the token's {0}")]
+    Part(&'static str),
     /// `alg` is not what is configured for the key, or for any key if the token names none; `none` never is.
     #[error("the token is not signed with {0}, which is what this relay accepts")]
     Algorithm(Algorithms),
@@ -95,7 +101,7 @@ impl TokenError {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
-            Self::Malformed => "malformed",
+            Self::Malformed | Self::TooLong | Self::Part(_) => "malformed",
             Self::Algorithm(_) => "algorithm",
             Self::UnknownKey => "unknown_key",
             Self::Signature => "signature",
@@ -299,12 +305,28 @@ mod tests {
         assert_eq!(verifier().verify("", NOW), Err(TokenError::Missing));
         let header = part(r#"{"alg":"HS256"}"#);
         for bad in
-            ["a", ".", "..", "a.b.c", "\u{1F980}.x.y", &header, &format!("{header}.e30"), &part("[].e30.e30")]
+            ["a", ".", "a.b", "a.b.c.d", &header, &format!("{header}.e30"), &"a".repeat(TOKEN_BYTES_MAX)]
         {
             assert_eq!(verifier().verify(bad, NOW), Err(TokenError::Malformed), "{bad}");
         }
+        assert_eq!(verifier().verify(&"a".repeat(TOKEN_BYTES_MAX + 1), NOW), Err(TokenError::TooLong));
         let critical = part(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#);
-        assert_eq!(verifier().verify(&format!("{critical}.e30.AAAA"), NOW), Err(TokenError::Malformed));
+        let claims = part(&json!({"sub": "eve", "exp": NOW + 60}).to_string());
+        for (bad, what) in [
+            ("..", "header is not a JSON object"),
+            ("\u{1F980}.x.y", "header is not base64url"),
+            ("e30=.e30.AAAA", "header is not base64url"),
+            (&format!("{}.e30.e30", part("[]")), "header is not a JSON object"),
+            (&format!("{critical}.e30.AAAA"), "header has `crit`"),
+            (&format!("{header}.?.AAAA"), "claims are not base64url"),
+            (&format!("{header}.{}.AAAA", part("[]")), "claims are not a JSON object"),
+            (&format!("{header}.{}.AAAA", part(r#"{"exp":1e999}"#)), "claims are not a JSON object"),
+            (&format!("{header}.{claims}.AAA="), "signature is not base64url"),
+        ] {
+            let error = verifier().verify(bad, NOW).unwrap_err();
+            assert!(matches!(error, TokenError::Part(_)) && error.label() == "malformed", "{bad}: {error}");
+            assert!(error.to_string().starts_with(&format!("the token's {what}")), "{bad}: {error}");
+        }
     }
 
     #[test]
@@ -321,6 +343,26 @@ mod tests {
             "a NumericDate may have a fraction"
         );
         assert_eq!(verify(&json!({"sub": "a", "exp": -1})), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_numeric_date_may_be_written_as_any_number() {
+        let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, SECRET);
+        let verify_at = |exp: &str, nbf: &str, now| {
+            let claims = part(&format!(r#"{{"sub":"a","exp":{exp},"nbf":{nbf}}}"#));
+            let signed = format!("{}.{claims}", part(r#"{"alg":"HS256"}"#));
+            let signature = URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&secret, signed.as_bytes()));
+            verifier().verify(&format!("{signed}.{signature}"), now).map(|claims| claims.expires_at_s)
+        };
+        for written in
+            ["1800000000", "1800000000.0", "1800000000.9", "1.8e9", "1.8E+9", "18e8", "180000000000e-2"]
+        {
+            assert_eq!(verify_at(written, "0", NOW - 1), Ok(NOW), "{written}");
+            assert_eq!(verify_at(written, "0", NOW), Err(TokenError::Expired), "{written}");
+            assert_eq!(verify_at("1.9e9", written, NOW), Ok(1_900_000_000), "{written}");
+            assert_eq!(verify_at("1.9e9", written, NOW - 60), Err(TokenError::NotYetValid), "{written}");
+        }
+        assert_eq!(verify_at("1e300", "-1e300", NOW), Ok(u64::MAX));
     }
 
     #[test]
@@ -346,7 +388,7 @@ mod tests {
             let Err(TokenError::Claims(text)) = verify(&claims) else { panic!("{claims} is accepted") };
             assert!(text.contains(&format!("`{claim}`")), "{text} does not name {claim}");
         }
-        assert_eq!(verify(&json!([])), Err(TokenError::Malformed));
+        assert_eq!(verify(&json!([])), Err(TokenError::Part("claims are not a JSON object")));
     }
 
     #[test]
@@ -361,9 +403,6 @@ mod tests {
     #[test]
     fn keys_that_do_not_fit_are_named() {
         assert_eq!(Verifier::new(Algorithm::Hs256, b"secret\n").unwrap_err(), KeyError::SecretTooShort(6));
-        let with_line_end = [SECRET, b"\r\n"].concat();
-        let token = sign(Algorithm::Hs256, &with_line_end, &claims()).unwrap();
-        assert!(verifier().verify(&token, NOW).is_ok(), "the line end is not part of the secret");
         let other_curve = include_bytes!("../../tests/keys/es384.public.pem");
         for algorithm in [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa] {
             let (private, public) = keys(algorithm);
@@ -373,6 +412,41 @@ mod tests {
             }
             for key in [public, SECRET] {
                 assert_eq!(sign(algorithm, key, &claims()), Err(KeyError::NotPrivateKey(algorithm)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_the_text_without_what_stands_around_it() {
+        for (before, after) in [
+            ("", "\n"),
+            ("", "\r\n\r\n"),
+            (" ", ""),
+            ("\u{FEFF}", "\n"),
+            ("\u{FEFF}\t", " \n\n"),
+            ("", "\u{A0}\u{2003}"),
+        ] {
+            let surround = |key: &[u8]| [before.as_bytes(), key, after.as_bytes()].concat();
+            for algorithm in Algorithm::ALL {
+                let (private, public) = keys(algorithm);
+                let token = sign(algorithm, &surround(private), &claims()).unwrap();
+                let bare = Verifier::new(algorithm, public).unwrap();
+                assert!(bare.verify(&token, NOW).is_ok(), "{algorithm} between {before:?} and {after:?}");
+                let surrounded = Verifier::new(algorithm, &surround(public)).unwrap();
+                assert!(
+                    surrounded.verify(&token, NOW).is_ok(),
+                    "{algorithm} between {before:?} and {after:?}"
+                );
+            }
+        }
+        assert_eq!(key_text(b" a b\n"), b"a b", "what is within it stays");
+        let bytes = [&[b' ', 0xC3][..], SECRET, b"\n"].concat();
+        assert_eq!(key_text(&bytes), bytes, "no text");
+        for order in [[0xFF, 0xFE], [0xFE, 0xFF]] {
+            let written_by_powershell = [&order[..], SECRET, SECRET].concat();
+            for algorithm in Algorithm::ALL {
+                assert_eq!(Verifier::new(algorithm, &written_by_powershell).unwrap_err(), KeyError::Utf16);
+                assert_eq!(sign(algorithm, &written_by_powershell, &claims()), Err(KeyError::Utf16));
             }
         }
     }

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
+};
+use jsonwebtoken::{DecodingKey, EncodingKey};
 
 use crate::limits::TOKEN_SECRET_BYTES_MIN;
 
@@ -119,28 +123,56 @@ pub enum KeyError {
     /// Not what makes signatures of the algorithm.
     #[error("tokens are signed with {0} by its private key in PEM (PKCS #8), `-----BEGIN PRIVATE KEY-----`")]
     NotPrivateKey(Algorithm),
+    /// Bytes that no other program would take for the same key.
+    #[error("this is text in UTF-16, as PowerShell writes it; a key is UTF-8")]
+    Utf16,
 }
 
-/// The key that checks signatures.
-pub(super) fn verifying(algorithm: Algorithm, key: &[u8]) -> Result<DecodingKey, KeyError> {
-    let not_public = |_| KeyError::NotPublicKey(algorithm);
-    if algorithm != Algorithm::Hs256 && !contains(key, b"PUBLIC KEY-----") {
+/// The key in a file, a variable or a setting: its text, without the white space and the byte-order mark around it. What is no
+/// text in UTF-8 is a key byte for byte.
+pub fn key_text(bytes: &[u8]) -> &[u8] {
+    let is_around = |letter: char| letter.is_whitespace() || letter == '\u{FEFF}';
+    str::from_utf8(bytes).map_or(bytes, |text| text.trim_matches(is_around).as_bytes())
+}
+
+/// What checks signatures, read once.
+#[derive(Clone)]
+pub(super) enum CheckingKey {
+    Secret(Box<hmac::Key>),
+    Public(ParsedPublicKey),
+}
+
+impl CheckingKey {
+    /// From the secret, or the public key in PEM.
+    pub(super) fn new(algorithm: Algorithm, key: &[u8]) -> Result<Self, KeyError> {
+        let key = text(key)?;
+        let (pem, scheme): (_, &'static dyn VerificationAlgorithm) = match algorithm {
+            Algorithm::Hs256 => {
+                return Ok(Self::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret(key)?).into()));
+            }
+            Algorithm::Rs256 => (DecodingKey::from_rsa_pem(key), &RSA_PKCS1_2048_8192_SHA256),
+            Algorithm::Es256 => (DecodingKey::from_ec_pem(key), &ECDSA_P256_SHA256_FIXED),
+            Algorithm::EdDsa => (DecodingKey::from_ed_pem(key), &ED25519),
+        };
+        let bytes = pem.as_ref().ok().and_then(|key| key.try_get_as_bytes().ok());
         // A private key could be read as well, but then no signature would fit.
-        return Err(KeyError::NotPublicKey(algorithm));
+        let public = bytes.filter(|_| contains(key, b"PUBLIC KEY-----"));
+        let parsed = public.and_then(|bytes| ParsedPublicKey::new(scheme, bytes).ok());
+        parsed.map(Self::Public).ok_or(KeyError::NotPublicKey(algorithm))
     }
-    let decoding_key = match algorithm {
-        Algorithm::Hs256 => DecodingKey::from_secret(secret(key)?),
-        Algorithm::Rs256 => DecodingKey::from_rsa_pem(key).map_err(not_public)?,
-        Algorithm::Es256 => DecodingKey::from_ec_pem(key).map_err(not_public)?,
-        Algorithm::EdDsa => DecodingKey::from_ed_pem(key).map_err(not_public)?,
-    };
-    // The library looks into the key only when it uses it: a wrong curve must be found now.
-    crypto::verify("", b"", &decoding_key, algorithm.library()).map_err(not_public)?;
-    Ok(decoding_key)
+
+    /// Whether `signature` is by this key.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Self::Public(key) => key.verify_sig(message, signature).is_ok(),
+        }
+    }
 }
 
 /// The key that makes signatures.
 pub(super) fn signing(algorithm: Algorithm, key: &[u8]) -> Result<EncodingKey, KeyError> {
+    let key = text(key)?;
     match algorithm {
         Algorithm::Hs256 => return Ok(EncodingKey::from_secret(secret(key)?)),
         Algorithm::Rs256 => EncodingKey::from_rsa_pem(key),
@@ -150,10 +182,14 @@ pub(super) fn signing(algorithm: Algorithm, key: &[u8]) -> Result<EncodingKey, K
     .map_err(|_| KeyError::NotPrivateKey(algorithm))
 }
 
-/// A secret as it lies in a file: without the line end that an editor or `openssl rand` puts behind it.
-fn secret(key: &[u8]) -> Result<&[u8], KeyError> {
-    let secret = key.strip_suffix(b"\n").unwrap_or(key);
-    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+fn text(key: &[u8]) -> Result<&[u8], KeyError> {
+    if key.starts_with(b"\xFF\xFE") || key.starts_with(b"\xFE\xFF") {
+        return Err(KeyError::Utf16);
+    }
+    Ok(key_text(key))
+}
+
+fn secret(secret: &[u8]) -> Result<&[u8], KeyError> {
     if contains(secret, b"-----BEGIN ") {
         return Err(KeyError::SecretIsPem);
     }

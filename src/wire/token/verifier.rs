@@ -4,33 +4,25 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Map, Value};
 
-use super::key::{self, Algorithm, Algorithms, KeyError};
+use super::key::{Algorithm, Algorithms, CheckingKey, KeyError};
 use super::{Claims, TokenError, optional, read_claims, seconds};
-use crate::limits::{TOKEN_KEYS_MAX, TOKEN_NOT_BEFORE_LEEWAY_S};
+use crate::limits::{TOKEN_BYTES_MAX, TOKEN_KEYS_MAX, TOKEN_NOT_BEFORE_LEEWAY_S};
 
 /// A key that checks signatures. Its algorithm is its own, never the token's.
 #[derive(Clone)]
 pub struct VerifyingKey {
     kid: Option<Box<str>>,
     algorithm: Algorithm,
-    key: DecodingKey,
-    validation: Validation,
+    key: CheckingKey,
 }
 
 impl VerifyingKey {
-    /// `kid`: how tokens name it. `key`: for HS256 the secret (one line end behind it does not count), else the public key in
-    /// PEM.
+    /// `kid`: how tokens name it. `key`: for HS256 the secret, else the public key in PEM; what stands around it (`key_text`)
+    /// does not count.
     pub fn new(kid: Option<Box<str>>, algorithm: Algorithm, key: &[u8]) -> Result<Self, KeyError> {
-        let mut validation = Validation::new(algorithm.library());
-        // Times are compared with the time that `verify` is told; audiences are not configured.
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        Ok(Self { kid, algorithm, key: key::verifying(algorithm, key)?, validation })
+        Ok(Self { kid, algorithm, key: CheckingKey::new(algorithm, key)? })
     }
 
     /// How tokens name it.
@@ -104,11 +96,28 @@ impl Verifier {
     /// It is valid before `exp`, to the second, and from `limits::TOKEN_NOT_BEFORE_LEEWAY_S` before `nbf`, since the issuer's
     /// clock may be ahead.
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
+        self.check(token, now_unix_s).claims
+    }
+
+    /// The same, and what it cost.
+    pub fn check(&self, token: &str, now_unix_s: u64) -> Checked {
+        let mut signatures = 0;
+        let claims = self.read(token, now_unix_s, &mut signatures);
+        Checked { claims, signatures }
+    }
+
+    /// Signatures cost a hundred times as much as all the rest: what can be refused without one is.
+    fn read(&self, token: &str, now_unix_s: u64, signatures: &mut u32) -> Result<Claims, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
         }
-        let header = Header::read(token)?;
-        let claims = self.check_signature(token, &header)?;
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::TooLong);
+        }
+        let parts = Parts::split(token)?;
+        let header = Header::read(&parts)?;
+        let claims = decode(parts.claims, "claims are not base64url without padding")?;
+        let claims = object(&claims, "claims are not a JSON object")?;
         let not_before_s = optional(&claims, "nbf", seconds, "`nbf` is not a number of seconds since 1970")?;
         let claims = read_claims(&claims)?;
         if now_unix_s >= claims.expires_at_s {
@@ -117,11 +126,19 @@ impl Verifier {
         if not_before_s.is_some_and(|start| start > now_unix_s.saturating_add(TOKEN_NOT_BEFORE_LEEWAY_S)) {
             return Err(TokenError::NotYetValid);
         }
+        let signature = decode(parts.signature, "signature is not base64url without padding")?;
+        self.check_signature(&header, parts.signed, &signature, signatures)?;
         Ok(claims)
     }
 
     /// The token's `kid` picks the key. Without one, every key of the token's algorithm may be it.
-    fn check_signature(&self, token: &str, header: &Header) -> Result<Map<String, Value>, TokenError> {
+    fn check_signature(
+        &self,
+        header: &Header,
+        signed: &str,
+        signature: &[u8],
+        signatures: &mut u32,
+    ) -> Result<(), TokenError> {
         let kid = header.kid.as_deref().filter(|_| self.named);
         let is_meant = |key: &&VerifyingKey| kid.is_none_or(|kid| key.kid() == Some(kid));
         let mut algorithms = Algorithms::default();
@@ -131,14 +148,11 @@ impl Verifier {
             if header.algorithm.as_deref() != Some(key.algorithm.name()) {
                 continue;
             }
-            match jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &key.validation) {
-                Ok(decoded) => return Ok(decoded.claims),
-                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
-                    verdict = Some(TokenError::Signature);
-                }
-                // The algorithm is checked before; times and audiences are not asked for. What is left is the shape.
-                Err(_) => return Err(TokenError::Malformed),
+            *signatures += 1;
+            if key.key.verifies(signed.as_bytes(), signature) {
+                return Ok(());
             }
+            verdict = Some(TokenError::Signature);
         }
         let nobodys = if algorithms == Algorithms::default() {
             TokenError::UnknownKey
@@ -149,6 +163,43 @@ impl Verifier {
     }
 }
 
+/// What became of a check.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the token says, or why it is refused.
+    pub claims: Result<Claims, TokenError>,
+    /// How many signatures were checked for it.
+    pub signatures: u32,
+}
+
+/// `header.claims.signature`, each in base64url (RFC 7515 section 7.1).
+struct Parts<'a> {
+    header: &'a str,
+    claims: &'a str,
+    signature: &'a str,
+    /// The first two.
+    signed: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn split(token: &'a str) -> Result<Self, TokenError> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        if claims.contains('.') {
+            return Err(TokenError::Malformed);
+        }
+        Ok(Self { header, claims, signature, signed })
+    }
+}
+
+fn decode(part: &str, wrong: &'static str) -> Result<Vec<u8>, TokenError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Part(wrong))
+}
+
+fn object(json: &[u8], wrong: &'static str) -> Result<Map<String, Value>, TokenError> {
+    serde_json::from_slice(json).map_err(|_| TokenError::Part(wrong))
+}
+
 /// What the token says of itself: no more than a claim of the sender's.
 struct Header {
     algorithm: Option<String>,
@@ -157,19 +208,17 @@ struct Header {
 
 impl Header {
     /// There must be no extension that would change what the signature means (`crit`, RFC 7515 section 4.1.11).
-    fn read(token: &str) -> Result<Self, TokenError> {
-        let (header, _) = token.split_once('.').ok_or(TokenError::Malformed)?;
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
-        let header: Map<String, Value> =
-            serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
+    fn read(parts: &Parts<'_>) -> Result<Self, TokenError> {
+        let header = decode(parts.header, "header is not base64url without padding")?;
+        let header = object(&header, "header is not a JSON object")?;
         if header.contains_key("crit") {
-            return Err(TokenError::Malformed);
+            return Err(TokenError::Part("header has `crit`: extensions, of which this relay knows none"));
         }
+        // It must be a string (RFC 7515 section 4.1.4); libraries write null for a name that is not set.
         let kid = match header.get("kid") {
-            None => None,
+            None | Some(Value::Null) => None,
             Some(Value::String(kid)) => Some(kid.clone()),
-            // It must be a string (RFC 7515 section 4.1.4).
-            Some(_) => return Err(TokenError::Malformed),
+            Some(_) => return Err(TokenError::Part("`kid` is not a text")),
         };
         Ok(Self { algorithm: header.get("alg").and_then(Value::as_str).map(Into::into), kid })
     }
@@ -245,10 +294,32 @@ mod tests {
     }
 
     #[test]
-    fn a_kid_is_a_text() {
-        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","kid":7}"#);
-        let verifier = Verifier::new(Algorithm::Hs256, OLD).unwrap();
-        assert_eq!(verifier.verify(&format!("{header}.e30.AAAA"), NOW), Err(TokenError::Malformed));
+    fn a_kid_is_a_text_and_null_is_none() {
+        let verifier = Verifier::of(vec![hs256("old", OLD)]).unwrap();
+        let with_kid = |kid: &str| {
+            let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","kid":{kid}}}"#));
+            let token = token(None, OLD);
+            let signed = format!("{header}.{}", token.split('.').nth(1).unwrap());
+            let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, OLD);
+            let signature = URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&key, signed.as_bytes()));
+            verifier.verify(&format!("{signed}.{signature}"), NOW).map(drop)
+        };
+        assert_eq!([with_kid("null"), with_kid(r#""old""#)], [Ok(()), Ok(())]);
+        for wrong in ["7", "[]", "true"] {
+            assert_eq!(with_kid(wrong), Err(TokenError::Part("`kid` is not a text")));
+        }
+    }
+
+    #[test]
+    fn only_what_cannot_be_refused_otherwise_costs_a_signature() {
+        let many = (0..TOKEN_KEYS_MAX).map(|kid| hs256(&kid.to_string(), NEW)).collect();
+        let verifier = Verifier::of(many).unwrap();
+        let cost = |token: &str, now| verifier.check(token, now).signatures;
+        assert_eq!(cost(&token(Some("3"), NEW), NOW), 1);
+        assert_eq!(cost(&token(None, OLD), NOW), TOKEN_KEYS_MAX as u32);
+        assert_eq!(cost(&token(None, OLD), NOW + 60), 0, "expired");
+        assert_eq!(cost(&token(Some("x"), OLD), NOW), 0, "no such key");
+        assert_eq!(cost("a.b.c", NOW), 0);
     }
 
     #[test]
