@@ -1,6 +1,7 @@
 //! The command line: what the flags are, and what each command does.
 
 mod example;
+mod topics;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -218,7 +219,12 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
 
 /// The keys as they are configured now.
 fn read_keys(file: Option<&Path>, flags: &[Assignment]) -> anyhow::Result<Option<Verifier>> {
-    Ok(config::load(file, environment(), flags.to_vec())?.verifier()?)
+    let mut warnings = Vec::new();
+    let verifier = config::load(file, environment(), flags.to_vec())?.verifier(&mut warnings)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(verifier)
 }
 
 fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
@@ -231,10 +237,12 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
     let TokenArguments { sub, topics, name, host, kid, ttl, shared } = arguments;
     let (file, key_file) = (shared.file(), shared.jwt_key_file.clone());
     let loaded = config::load(file.as_deref(), environment(), shared.assignments())?;
-    let key = loaded.signing_key(kid.as_deref(), key_file.as_deref().map(Path::new))?;
+    let mut warnings = Vec::new();
+    let key = loaded.signing_key(kid.as_deref(), key_file.as_deref().map(Path::new), &mut warnings)?;
 
     check_length("--sub", &sub, 1, limits::USER_ID_BYTES_MAX)?;
     check_length("--name", name.as_deref().unwrap_or("-"), 1, limits::NAME_BYTES_MAX)?;
+    let topics = topics::patterns(&topics).map_err(Failure::usage)?;
     let claims = Claims {
         user: sub.into(),
         expires_at_s: Clock::start().now().unix_s() + ttl,
@@ -247,7 +255,8 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
     writeln!(io::stdout(), "{token}").context("cannot write the token")?;
     let examples = example::examples(loaded.draft.listen, &token, &claims.topics);
     // Examples that nobody sees are no failure.
-    let _ = write!(io::stderr(), "valid for {ttl} s, for {}\n{examples}", topics.join(" and "));
+    let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    let _ = write!(io::stderr(), "{warnings}valid for {ttl} s, for {}\n{examples}", topics.join(" and "));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -310,8 +319,7 @@ fn check_length(flag: &str, value: &str, min: usize, max: usize) -> Result<(), F
     if (min..=max).contains(&value.len()) {
         return Ok(());
     }
-    let error = anyhow::anyhow!("{flag} has {} bytes; it must have {min} to {max}", value.len());
-    Err(Failure { code: EXIT_USAGE, error, remedy: None })
+    Err(Failure::usage(format!("{flag} has {} bytes; it must have {min} to {max}", value.len())))
 }
 
 /// Why a command ended early.
@@ -322,6 +330,11 @@ struct Failure {
 }
 
 impl Failure {
+    /// The command line is wrong.
+    fn usage(text: String) -> Self {
+        Self { code: EXIT_USAGE, error: anyhow::Error::msg(text), remedy: None }
+    }
+
     /// One line for what is wrong, one for each cause, one for what to do.
     fn print(&self) {
         let mut text = format!("error: {}\n", lines(&self.error).join("\n  cause: "));

@@ -98,6 +98,9 @@ impl fmt::Display for TopicName {
     }
 }
 
+/// What stands before the colon of a topic, and what it makes of the name behind it.
+pub type TopicKind = (&'static str, fn(TopicName) -> Topic);
+
 /// What a client can join.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
@@ -108,15 +111,14 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Every kind.
+    pub const KINDS: [TopicKind; 2] = [("game", Self::Game), ("room", Self::Room)];
+
     /// Reads a topic as Phoenix clients write it; `None`: there is no such kind, or the name is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':')?;
-        let kind = match kind {
-            "game" => Self::Game,
-            "room" => Self::Room,
-            _ => return None,
-        };
-        TopicName::parse(name).map(kind)
+        let (_, topic) = Self::KINDS.into_iter().find(|(known, _)| *known == kind)?;
+        TopicName::parse(name).map(topic)
     }
 
     /// The part behind the colon.

@@ -235,7 +235,7 @@ fn a_minted_token_is_one_that_the_relay_accepts() {
         "--name",
         "Ann",
         "--topics",
-        "game:arena-*,game:lobby",
+        "game:arena-*, game:lobby",
         "--host",
         "--ttl",
         "15m",
@@ -253,6 +253,7 @@ fn a_minted_token_is_one_that_the_relay_accepts() {
 
     let hint = text(&output.stderr);
     for part in [
+        "warning: the key in corelay.key is the text without what stands around it (\"\\n\" behind it)",
         "curl -i -N",
         &format!("'http://127.0.0.1:4000/play/arena-1?token={}'", token.trim()),
         "new WebSocket(\"ws://127.0.0.1:4000/play/arena-1?token=",
@@ -363,6 +364,10 @@ fn a_token_needs_a_key_and_a_sound_user() {
     let (code, error) =
         folder.failure(&["token", "--sub", "ann", "--ttl", "1w", "--jwt-key-file", "corelay.key"]);
     assert!(code == 2 && error.contains("90s, 15m, 1h, 7d"), "{error}");
+    let (code, error) =
+        folder.failure(&["token", "--sub", "ann", "--topics", "games:*", "--jwt-key-file", "corelay.key"]);
+    let said = "error: --topics \"games:*\" covers no topic; did you mean game:*?\n";
+    assert_eq!((code, error.as_str()), (2, said));
 }
 
 #[test]

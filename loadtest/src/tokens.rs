@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use corelay::wire::token::key_text;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
 
@@ -32,11 +33,12 @@ impl Tokens {
             (Some(token), _) => same(token).context("--token"),
             (None, Some(path)) => {
                 let context = || format!("--token-key-file {}", path.display());
-                let key = std::fs::read(path).with_context(context)?;
+                let file = std::fs::read(path).with_context(context)?;
+                let key = key_text(&file);
                 if key.len() < KEY_BYTES_MIN {
                     bail!("{}: {} bytes; HS256 needs {KEY_BYTES_MIN} or more", context(), key.len());
                 }
-                Ok(Self::Signed(EncodingKey::from_secret(&key)))
+                Ok(Self::Signed(EncodingKey::from_secret(key)))
             }
             (None, None) => Ok(Self::None),
         }
@@ -90,6 +92,19 @@ mod tests {
         assert_eq!(topics, ["room:lobby"]);
         assert_ne!(tokens.token(13, "room:lobby", 1_000_000).unwrap(), token);
         assert!(token.len() <= TOKEN_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_key_is_the_text_of_its_file_as_it_is_for_the_relay() {
+        let path = std::env::temp_dir().join(format!("corelay-loadtest-line-end-{}", std::process::id()));
+        let written = format!("{}\r\n\n", "k".repeat(64));
+        std::fs::write(&path, &written).unwrap();
+        let token = Tokens::new(None, Some(&path)).unwrap().token(1, "room:lobby", 1_000_000).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        for key in [written.as_str(), written.trim()] {
+            let relay = Verifier::new(Algorithm::Hs256, key.as_bytes()).unwrap();
+            assert!(relay.verify(&token, 1_000_000).is_ok());
+        }
     }
 
     #[test]

@@ -186,25 +186,25 @@ impl ConfigError {
                 Some("name another file with --config; without one, corelay.toml is read if it is there, and must be readable".into())
             }
             Self::PublicWithoutKey { .. } => Some(
-                "make a key (`openssl rand -hex 32 > corelay.key`) and start with --jwt-key-file corelay.key; \
+                "make a key, `(umask 077; openssl rand -hex 32 | tr -d '\\n' > corelay.key)`, and start with --jwt-key-file corelay.key; \
                  or listen on 127.0.0.1; or say --insecure if everybody on this network is trusted"
                     .into(),
             ),
             Self::PublicAdmin { .. } => Some(
-                "make one (`openssl rand -hex 32 > admin.token`), name it as `admin_token_file` (CORELAY_ADMIN_TOKEN_FILE=admin.token), \
+                "make one, `(umask 077; openssl rand -hex 32 > admin.token)`, name it as `admin_token_file` (CORELAY_ADMIN_TOKEN_FILE=admin.token), \
                  and send it as `Authorization: Bearer …`; or use a loopback address: --admin 127.0.0.1:4001"
                     .into(),
             ),
             Self::NoKey => Some(
-                "make a key (`openssl rand -hex 32 > corelay.key`), start the relay with --jwt-key-file corelay.key, \
+                "make a key, `(umask 077; openssl rand -hex 32 | tr -d '\\n' > corelay.key)`, start the relay with --jwt-key-file corelay.key, \
                  and give the same flag here"
                     .into(),
             ),
             Self::AdminTokenUnusable { .. } | Self::AdminTokenUnreadable { .. } => {
-                Some("`openssl rand -hex 32 > admin.token` makes a good one".into())
+                Some("`(umask 077; openssl rand -hex 32 > admin.token)` makes a good one".into())
             }
             Self::KeyUnreadable { .. } => {
-                Some("check the path and that the relay's user may read it; `openssl rand -hex 32 > corelay.key` makes one".into())
+                Some("check the path and that the relay's user may read it; `(umask 077; openssl rand -hex 32 | tr -d '\\n' > corelay.key)` makes one".into())
             }
             Self::TooManyConnections { needed, shards_needed, .. } => {
                 // No limit helps beyond what the kernel allows a table.

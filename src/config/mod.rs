@@ -91,14 +91,20 @@ pub fn load(
 }
 
 impl Loaded {
-    /// Reads the keys of the tokens; `None`: development mode. What SIGHUP does again.
-    pub fn verifier(&self) -> Result<Option<Verifier>, ConfigError> {
-        secrets::verifier(&self.draft)
+    /// Reads the keys of the tokens; `None`: development mode. What SIGHUP does again. `warnings` gets what is allowed but
+    /// probably not meant, a line each.
+    pub fn verifier(&self, warnings: &mut Vec<String>) -> Result<Option<Verifier>, ConfigError> {
+        secrets::verifier(&self.draft, warnings)
     }
 
-    /// The key that signs: the one called `kid`, or the only one, or what is in `file`.
-    pub fn signing_key(&self, kid: Option<&str>, file: Option<&Path>) -> Result<SigningKey, ConfigError> {
-        secrets::signing_key(&self.draft, kid, file)
+    /// The key that signs: the one called `kid`, or the only one, or what is in `file`. `warnings`: as above.
+    pub fn signing_key(
+        &self,
+        kid: Option<&str>,
+        file: Option<&Path>,
+        warnings: &mut Vec<String>,
+    ) -> Result<SigningKey, ConfigError> {
+        secrets::signing_key(&self.draft, kid, file, warnings)
     }
 
     /// Checks what only the whole can tell, reads the key file, and plans shards, tables and queues.

@@ -23,11 +23,11 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     warnings.extend(unreachable_games(&draft));
     warnings.extend(too_few_moves(&draft));
 
-    let admin_token = secrets::admin_token(&draft)?;
+    let admin_token = secrets::admin_token(&draft, &mut warnings)?;
     if admin_token.is_none() && !draft.admin.ip().is_loopback() {
         return Err(ConfigError::PublicAdmin { admin: draft.admin });
     }
-    let verifier = secrets::verifier(&draft)?;
+    let verifier = secrets::verifier(&draft, &mut warnings)?;
     let development = verifier.is_none();
     let wanted = Wanted { connections_max: draft.connections_max, shards: draft.shards };
     let capacity = capacity::plan(wanted, found)?;
