@@ -104,11 +104,17 @@ pub const OBJECTS_PER_PLAYER_MAX: usize = 64;
 pub const EVENT_PAYLOAD_BYTES_MAX: usize = 1024;
 /// Events a game keeps for members that resume. Older ones cannot be caught up with.
 pub const EVENTS_KEPT_MAX: usize = 300;
+/// How long it keeps them at least; where seats are held for longer, so long. Older ones cannot be caught up with.
+pub const EVENTS_KEPT_FOR: Duration = Duration::from_secs(60);
 
 // ── Topics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Topics of one connection. One more: `too many channels joined`.
 pub const CHANNELS_PER_CONNECTION_MAX: usize = 100;
+/// Topics of one shard, games and rooms together. One more: its join is refused `full`, on `/play` with 503.
+pub const TOPICS_PER_SHARD_MAX: usize = 64 * 1024;
+/// Memory of the topics of one shard, as counted last. From there on no topic begins: the same refusals.
+pub const TOPICS_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Body of a chat message. Longer: `error`.
 pub const CHAT_BODY_BYTES_MAX: usize = 4 * 1024;
 /// `client_id` of a chat message. Longer: `error`.
@@ -128,9 +134,9 @@ pub const CHAT_WINDOW: Duration = Duration::from_secs(60);
 /// `typing: true` ends by itself after this.
 pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a room keeps its messages when its last member has gone.
-pub const ROOM_LINGER: Duration = Duration::from_secs(60);
+pub const TOPIC_LINGER: Duration = Duration::from_secs(60);
 /// Rooms without members that a shard keeps. More: the one left longest ago is forgotten.
-pub const ROOMS_LINGERING_MAX: usize = 1_000;
+pub const TOPICS_LINGERING_MAX: usize = 1_000;
 /// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
 /// that is filled up to a bound leaves it free.
 pub const MESSAGE_HEAD_BYTES_MAX: usize = 1024;
@@ -227,8 +233,6 @@ pub const MAILBOX_LETTERS_ALL: usize = 32 * 1024;
 /// Letters that wait behind a full mailbox. More: a hand-over is refused with 503, a request is answered `overload`; members that
 /// cannot be told something get `phx_error` and may join again.
 pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;
-/// Members that are given up are not given up again for so long.
-pub const GIVEN_UP_FOR: Duration = Duration::from_secs(1);
 /// Entries that a queue or a table keeps room for, times two to four, when the crowd it was large for has gone.
 pub const ENTRIES_KEPT: usize = 128;
 /// Receive buffers a shard lends to the kernel, and the size of one.

@@ -173,6 +173,75 @@ fn members_that_cannot_be_told_something_get_an_error_and_catch_up_later() {
     assert_eq!(world.count(|metrics| metrics.channels.value()), 1);
 }
 
+/// What ann was told, in words.
+fn words(world: &mut World, client: ClientId) -> Vec<String> {
+    world.client(client).messages().iter().map(|message| message.word().to_owned()).collect()
+}
+
+#[test]
+fn whoever_joins_again_in_an_overload_is_given_up_again_when_something_is_lost_again() {
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
+    let name = world.name_on(2);
+    let room = format!("room:{name}");
+    let [ann, bob] = [world.socket_on(0, ""), world.socket_on(2, "")];
+    for client in [ann, bob] {
+        join(&mut world, client, &room, &json!({}));
+    }
+    for n in 0..4 {
+        world.advance_ms(100);
+        words(&mut world, ann);
+        world.full_mailbox = Some(0);
+        world.say(bob, &format!(r#"["1","2","{room}","new_message",{{"body":"{n}"}}]"#));
+        assert_eq!(words(&mut world, ann), ["phx_error"], "loss {n}");
+        world.full_mailbox = None;
+        join(&mut world, ann, &room, &json!({}));
+        world.say(bob, &format!(r#"["1","3","{room}","new_message",{{"body":"{n} again"}}]"#));
+        let told = words(&mut world, ann);
+        assert!(told.iter().any(|word| word == "new_message"), "a member is told what comes: {told:?}");
+    }
+}
+
+#[test]
+fn the_end_of_a_party_ends_its_members_and_the_channels_of_its_topics() {
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
+    let names = [0, 1, 2].map(|shard| world.name_on(shard));
+    let [ann, bob] = [world.socket_on(0, ""), world.socket_on(2, "")];
+    for name in &names {
+        for client in [ann, bob] {
+            join(&mut world, client, &format!("room:{name}"), &json!({}));
+            join(&mut world, client, &format!("game:{name}"), &json!({}));
+        }
+    }
+    world.advance_ms(100);
+    words(&mut world, ann);
+    world.end_shard(2);
+    world.advance_ms(100);
+    let messages = world.client(ann).messages();
+    let ended: Vec<&str> = messages
+        .iter()
+        .filter(|message| message.word() == "phx_error")
+        .map(|message| message.topic())
+        .collect();
+    assert_eq!(ended, [format!("room:{}", names[2]), format!("game:{}", names[2])], "{messages:?}");
+    for name in &names[..2] {
+        let diffs = messages
+            .iter()
+            .filter(|message| message.word() == "presence_diff" && message.topic() == format!("room:{name}"));
+        assert_eq!(diffs.count(), 1, "one for all members behind the party: {messages:?}");
+    }
+    assert_eq!(
+        world.count(|metrics| metrics.seats_held.value()),
+        2,
+        "bob may come back to the games that are left"
+    );
+    world.advance_ms(20_000);
+    assert_eq!(world.count(|metrics| metrics.seats_held.value()), 0);
+    world.client(ann).messages();
+    world.say(ann, &format!(r#"["1","1","room:{}","phx_join",{{}}]"#, names[2]));
+    let messages = world.client(ann).messages();
+    assert_eq!(messages[0].answer(&json!("1")), Some((false, &json!({"reason": "overload"}))));
+}
+
 #[test]
 fn frames_that_cannot_be_told_are_made_good_by_a_whole_state() {
     let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });

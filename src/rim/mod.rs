@@ -275,7 +275,10 @@ impl<D: Driver> Loop<D> {
         if has_room && !self.mailbox.is_gone(target) {
             self.post_or_wait(target, Letter::Peer(message));
         } else {
-            self.shard.handle_forward_refused(Party::Shard(target), message, self.now);
+            let instead = self.shard.handle_forward_refused(Party::Shard(target), message, self.now);
+            if let Some(instead) = instead.filter(|_| !self.mailbox.is_gone(target)) {
+                self.post_or_wait(target, Letter::Peer(instead));
+            }
         }
     }
 

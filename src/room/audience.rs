@@ -14,6 +14,18 @@ pub struct Audience {
     parties: Vec<(Party, u32)>,
     /// Members by format.
     members: [u32; Format::ALL.len()],
+    joins: JoinNumber,
+}
+
+/// Counts the members of a topic as they join. It wraps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JoinNumber(u32);
+
+impl JoinNumber {
+    /// Whether a member with this number had joined when the count stood at `count`.
+    pub fn is_within(self, count: Self) -> bool {
+        count.0.wrapping_sub(self.0) < u32::MAX / 2
+    }
 }
 
 /// One message, ready to send, in each format that somebody needs.
@@ -25,13 +37,20 @@ pub struct Copies {
 }
 
 impl Audience {
-    /// A member came.
-    pub fn add(&mut self, party: Party, format: Format) {
+    /// A member came: its number.
+    pub fn add(&mut self, party: Party, format: Format) -> JoinNumber {
         self.members[format.index()] += 1;
         match self.parties.binary_search_by_key(&party, |(party, _)| *party) {
             Ok(place) => self.parties[place].1 += 1,
             Err(place) => self.parties.insert(place, (party, 1)),
         }
+        self.joins.0 = self.joins.0.wrapping_add(1);
+        self.joins
+    }
+
+    /// The number of the member that joined last.
+    pub fn joins(&self) -> JoinNumber {
+        self.joins
     }
 
     /// A member went.
@@ -117,9 +136,9 @@ mod tests {
     #[test]
     fn a_broadcast_is_encoded_once_per_format_that_is_present() {
         let mut audience = Audience::default();
-        for shard in [1, 0, 1] {
-            audience.add(party(shard), Format::V2);
-        }
+        let numbers = [1, 0, 1].map(|shard| audience.add(party(shard), Format::V2));
+        assert!(numbers.iter().all(|number| number.is_within(audience.joins())));
+        assert!(!numbers[2].is_within(numbers[1]), "it came later");
         let encode = |format: Format| Encoded::message(Opcode::Binary, &[format.index() as u8]);
         let copies = audience.encode(encode);
         assert!(copies.of(Format::V2).is_some());

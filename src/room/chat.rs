@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::audience::Audience;
+use super::audience::{Audience, JoinNumber};
 use super::history::{History, Kept};
+use super::hosted::{Context, Hosted, Lost, Need};
 use super::presence::{MemberNumber, Presence, User};
 use super::recovery::{self, CatchUp};
-use super::request::{Departure, Effect, Join};
+use super::request::{Departure, Effect, Join, ToMember};
 use super::telling::{
     Answer, broadcast, broadcast_joined, broadcast_left, broadcast_presence, done, heartbeat, push_presence,
     reply, update_presence,
@@ -45,6 +46,7 @@ pub struct Chat {
 #[derive(Debug)]
 struct Member {
     number: MemberNumber,
+    join_number: JoinNumber,
     format: Format,
     user: Box<str>,
     name: Box<str>,
@@ -84,18 +86,7 @@ impl Chat {
         }
     }
 
-    /// Who gets its broadcasts.
-    pub fn audience(&self) -> &Audience {
-        &self.audience
-    }
-
-    /// Whether somebody may come back for its messages.
-    pub fn has_messages(&self) -> bool {
-        self.messages.seq() > 0
-    }
-
-    /// But for its presence; see `memory`.
-    pub fn heap_bytes(&self) -> usize {
+    fn own_heap_bytes(&self) -> usize {
         let names = |member: &Member| member.user.allocated_bytes() + member.name.allocated_bytes();
         let spoken = self.spoken.iter().map(|(user, times)| user.allocated_bytes() + times.allocated_bytes());
         self.topic.allocated_bytes()
@@ -108,21 +99,15 @@ impl Chat {
             + self.typing.allocated_bytes()
     }
 
-    /// Of its presence; see `memory`.
-    pub fn presence_heap_bytes(&self) -> usize {
-        self.presence.heap_bytes()
-    }
-
-    /// A channel joins.
-    pub fn join(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
+    fn admit(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
         self.next_number += 1;
         let number = MemberNumber(self.next_number);
         let response = object(|response| {
             response.plain("epoch", self.epoch).number("seq", self.messages.seq());
             response.text("user_id", &join.user);
         });
-        effects.push(Effect::Joined { to: from, response });
-        self.audience.add(from.party(), join.format);
+        effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
+        let join_number = self.audience.add(from.party(), join.format);
         self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
         push_presence(&mut self.presence, number, from, effects);
         match join.seen {
@@ -131,15 +116,14 @@ impl Chat {
         }
         let who = (&*join.user, &*join.name);
         broadcast_joined(&self.presence, &self.topic, &self.audience, who, Some(from), effects);
-        let member = Member { number, format: join.format, user: join.user, name: join.name };
+        let member = Member { number, join_number, format: join.format, user: join.user, name: join.name };
         self.members.insert(from, member);
     }
 
-    /// A member goes.
-    pub fn leave(&mut self, from: Address, departure: Departure, now: Now, effects: &mut Vec<Effect>) {
+    fn remove(&mut self, from: Address, departure: Departure, now: Now, effects: &mut Vec<Effect>) {
         self.stop_typing(from, now.instant, effects);
         if departure == Departure::Asked {
-            effects.push(Effect::Left { to: from });
+            effects.push(Effect::Member { to: from, what: ToMember::Left });
         }
         let Some(member) = self.members.remove(&from) else { return };
         self.audience.remove(from.party(), member.format);
@@ -152,8 +136,7 @@ impl Chat {
         broadcast_left(&self.presence, &self.topic, &self.audience, &member.user, left, effects);
     }
 
-    /// A member pushed an event.
-    pub fn push(&mut self, from: Address, push: Push, now: Now, effects: &mut Vec<Effect>) {
+    fn handle_push(&mut self, from: Address, push: Push, now: Now, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.get(&from) else { return };
         let answer = match push.event {
             PushEvent::Room(RoomPush::NewMessage { body, client_id }) => {
@@ -174,21 +157,6 @@ impl Chat {
             PushEvent::Game(_) => unreachable!("pushes are parsed by the kind of their topic"),
         };
         reply(from, push.reference, answer, effects);
-    }
-
-    /// Does what is due: ends of typing, news of presence.
-    pub fn handle_timeout(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let over: Vec<Address> =
-            self.typing.iter().filter(|(_, until)| **until <= now).map(|(address, _)| *address).collect();
-        for address in over {
-            self.stop_typing(address, now, effects);
-        }
-        broadcast_presence(&mut self.presence, &self.topic, &self.audience, now, effects);
-    }
-
-    /// When `handle_timeout` is due.
-    pub fn due(&self) -> Option<Instant> {
-        self.typing.values().copied().chain(self.presence.due()).min()
     }
 
     fn new_message(
@@ -329,7 +297,8 @@ impl Chat {
             });
             state.raw("users", &users).plain("epoch", self.epoch).number("seq", self.messages.seq());
         });
-        Effect::Push { to, event: Event::RoomState, payload: payload.into(), greeting }
+        let what = ToMember::Push { event: Event::RoomState, payload: payload.into(), greeting };
+        Effect::Member { to, what }
     }
 
     fn catch_up(&self, to: Address, seen: Seen, greeting: bool, effects: &mut Vec<Effect>) {
@@ -353,7 +322,8 @@ impl Chat {
             CatchUp::Recovered(payload) => (payload, false),
             CatchUp::Lost(payload) => (payload, true),
         };
-        effects.push(Effect::Push { to, event: Event::CatchUp, payload: payload.into(), greeting });
+        let what = ToMember::Push { event: Event::CatchUp, payload: payload.into(), greeting };
+        effects.push(Effect::Member { to, what });
         if lost {
             effects.push(self.room_state(to, greeting));
         }
@@ -361,6 +331,64 @@ impl Chat {
 
     fn broadcast(&self, event: Event, payload: &str, except: Option<Address>, effects: &mut Vec<Effect>) {
         broadcast(&self.topic, &self.audience, event, payload, except, effects);
+    }
+}
+
+impl Hosted for Chat {
+    fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
+        self.admit(from, join, context.now, &mut context.effects);
+    }
+
+    fn push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
+        self.handle_push(from, push, context.now, &mut context.effects);
+    }
+
+    fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
+        self.remove(from, departure, context.now, &mut context.effects);
+    }
+
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> usize {
+        let lost = self.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
+        let members: Vec<Address> = lost.map(|(address, _)| *address).collect();
+        for member in &members {
+            self.remove(*member, Departure::Lost, context.now, &mut context.effects);
+        }
+        members.len()
+    }
+
+    /// Ends of typing, news of presence.
+    fn timeout(&mut self, context: &mut Context<'_>) {
+        let (now, effects) = (context.now.instant, &mut context.effects);
+        let over: Vec<Address> =
+            self.typing.iter().filter(|(_, until)| **until <= now).map(|(address, _)| *address).collect();
+        for address in over {
+            self.stop_typing(address, now, effects);
+        }
+        broadcast_presence(&mut self.presence, &self.topic, &self.audience, now, effects);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.typing.values().copied().chain(self.presence.due()).min()
+    }
+
+    fn audience(&self) -> Option<&Audience> {
+        Some(&self.audience)
+    }
+
+    fn need(&self) -> Need {
+        match (self.audience.is_empty(), self.messages.seq()) {
+            (false, _) => Need::Members,
+            (true, 0) => Need::Nobody,
+            (true, _) => Need::Memory,
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.own_heap_bytes()
+    }
+
+    fn presence_heap_bytes(&self) -> usize {
+        self.presence.heap_bytes()
     }
 }
 

@@ -1,5 +1,7 @@
 //! A game: who plays, where everybody is, what happened, and the frame of each tick.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zerocopy::IntoBytes;
@@ -8,11 +10,12 @@ use super::frames::{self, Contents, First, Positions};
 use super::game_channels::GameChannels;
 use super::history::{History, Kept, Missed};
 use super::objects::Objects;
+use super::request::{Effect, ToMember};
 use super::roster::{self, RosterChanges};
 use super::seats::{Newcomer, Occupancy, SeatIndex, Seats};
 use super::speed::SpeedWindow;
 use super::tick::TickClock;
-use crate::ids::{ConnId, PlayerId, ResumeToken, TopicName};
+use crate::ids::{ConnId, PlayerId, ResumeToken, Topic, TopicName};
 use crate::limits;
 use crate::memory::Allocated;
 use crate::reasons::{CorrectionReason, ErrorCode, LeaveReason};
@@ -70,15 +73,22 @@ impl Default for GameRules {
     }
 }
 
+/// Events expire about so much later than they may, and together.
+const EVENTS_EXPIRE_TOGETHER: Duration = Duration::from_secs(5);
+
 /// One game. Its members are seats; a seat knows its connection only by name.
 #[derive(Debug)]
 pub struct Game {
-    name: TopicName,
+    topic: Arc<Topic>,
     pub(super) rules: GameRules,
     pub(super) clock: TickClock,
+    /// When something that changed is told; `None`: nothing has changed.
+    pub(super) tick_at: Option<Instant>,
     pub(super) epoch: u64,
     pub(super) events: History<PastEvent>,
     pub(super) seats: Seats,
+    /// Held seats, by the time until which they are.
+    pub(super) holds: BTreeSet<(Instant, SeatIndex)>,
     pub(super) positions: Positions,
     /// Distances covered lately, by seat; only where the game has a maximum speed.
     speeds: Vec<SpeedWindow>,
@@ -97,6 +107,7 @@ pub(super) struct PastEvent {
     pub(super) format: PayloadFormat,
     /// The native record.
     pub(super) encoded: Encoded,
+    pub(super) happened_at: Instant,
 }
 
 impl Kept for PastEvent {
@@ -104,6 +115,19 @@ impl Kept for PastEvent {
         // Whoever it waits for counts a part of it once more, for the moment.
         self.encoded.whole_heap_bytes()
     }
+}
+
+/// An event that a player sends.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEvent<'a> {
+    /// Whom it is meant for.
+    pub scope: Scope,
+    /// The game's meaning.
+    pub code: u16,
+    /// What `payload` is.
+    pub format: PayloadFormat,
+    /// At most `limits::EVENT_PAYLOAD_BYTES_MAX` bytes.
+    pub payload: &'a [u8],
 }
 
 /// What the payload of an event is.
@@ -132,6 +156,15 @@ pub enum Moved {
     },
 }
 
+/// What became of the seat of a player that was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeatFate {
+    /// It waits for its player.
+    Held,
+    /// The game does not hold seats.
+    Freed,
+}
+
 /// How a seat was taken again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resumed {
@@ -152,14 +185,16 @@ pub struct Greeting {
 
 impl Game {
     /// An empty game. `epoch` names its event stream and must never have been used; `phase` spreads games over a tick.
-    pub fn new(name: TopicName, rules: GameRules, epoch: u64, phase: f32, now: Instant) -> Self {
+    pub fn new(topic: Arc<Topic>, rules: GameRules, epoch: u64, phase: f32, now: Instant) -> Self {
         Self {
-            name,
+            topic,
             clock: TickClock::new(rules.tick_hz, phase, now),
+            tick_at: None,
             rules,
             epoch,
             events: History::new(limits::EVENTS_KEPT_MAX),
             seats: Seats::default(),
+            holds: BTreeSet::new(),
             positions: Positions::default(),
             speeds: Vec::new(),
             objects: Objects::default(),
@@ -169,9 +204,14 @@ impl Game {
         }
     }
 
+    /// The game's topic.
+    pub fn topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+
     /// The game's name.
     pub fn name(&self) -> &TopicName {
-        &self.name
+        self.topic.name()
     }
 
     /// The game's rules.
@@ -189,9 +229,9 @@ impl Game {
         &self.seats
     }
 
-    /// But for its presence; see `memory`.
-    pub fn heap_bytes(&self) -> usize {
-        self.name.heap_bytes()
+    pub(super) fn own_heap_bytes(&self) -> usize {
+        Topic::shared_bytes(&self.topic)
+            + self.holds.allocated_bytes()
             + self.rules.pattern.allocated_bytes()
             + self.events.heap_bytes()
             + self.seats.heap_bytes()
@@ -204,24 +244,25 @@ impl Game {
             + self.channels.as_ref().map_or(0, |channels| channels.heap_bytes())
     }
 
-    /// Of its presence; see `memory`.
-    pub fn presence_heap_bytes(&self) -> usize {
-        self.channels.as_ref().map_or(0, |channels| channels.presence.heap_bytes())
-    }
-
     // ── Coming and going ────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Seats a newcomer; `None`: every seat is taken.
-    pub fn join(&mut self, newcomer: &Newcomer<'_>, now: Instant) -> Option<SeatIndex> {
+    pub fn take_seat(
+        &mut self,
+        newcomer: &Newcomer<'_>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Option<SeatIndex> {
         if self.seats.len() >= self.rules.players_max as usize {
             return None;
         }
         let seat = self.seats.take(newcomer);
         self.positions.grow(self.seats.slots());
         self.roster.joined(self.player(seat)?);
+        self.changed(now);
         if newcomer.occupancy.is_native() {
             self.roster.informed(seat);
-            self.tell_channels_joined(seat, now);
+            self.tell_channels_joined(seat, now, effects);
         }
         Some(seat)
     }
@@ -235,6 +276,7 @@ impl Game {
         occupant: Occupancy,
         new_token: ResumeToken,
         now: Instant,
+        effects: &mut Vec<Effect>,
     ) -> Option<Resumed> {
         let index = self.seats.find_token(token)?;
         let seat = self.seats.seat_mut(index)?;
@@ -243,6 +285,13 @@ impl Game {
         }
         let before = std::mem::replace(&mut seat.occupancy, occupant);
         self.seats.replace_token(index, token, new_token);
+        match before {
+            Occupancy::Connected(conn) => effects.push(Effect::Unseated { conn, seat: index }),
+            Occupancy::Channel(to) => effects.push(Effect::Member { to, what: ToMember::Replaced }),
+            Occupancy::HeldUntil(until) => {
+                self.holds.remove(&(until, index));
+            }
+        }
         if occupant.is_native() {
             self.roster.informed(index);
         }
@@ -301,24 +350,48 @@ impl Game {
         Some(Greeting { events: frames.len() - state_frames, frames })
     }
 
-    /// Holds the seat of a lost connection until `until`.
-    pub fn hold(&mut self, index: SeatIndex, until: Instant, now: Instant) {
-        if let Some(seat) = self.seats.seat_mut(index) {
-            let before = std::mem::replace(&mut seat.occupancy, Occupancy::HeldUntil(until));
-            self.tell_channels_held(index, before, now);
+    /// The player of a seat was lost: it is held for a while, if the game holds seats, and freed else.
+    pub fn lose_seat(&mut self, index: SeatIndex, now: Instant, effects: &mut Vec<Effect>) -> SeatFate {
+        if self.rules.seat_hold.is_zero() {
+            self.free_seat(index, LeaveReason::TimedOut, now, effects);
+            return SeatFate::Freed;
         }
+        let until = now + self.rules.seat_hold;
+        let Some(seat) = self.seats.seat_mut(index) else { return SeatFate::Freed };
+        let before = std::mem::replace(&mut seat.occupancy, Occupancy::HeldUntil(until));
+        self.holds.insert((until, index));
+        self.tell_channels_held(index, before, now);
+        SeatFate::Held
     }
 
     /// Frees a seat, with its position and objects.
-    pub fn leave(&mut self, index: SeatIndex, reason: LeaveReason, now: Instant) {
+    pub fn free_seat(
+        &mut self,
+        index: SeatIndex,
+        reason: LeaveReason,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(seat) = self.seats.free(index) else { return };
-        self.tell_channels_left(&seat, reason, now);
+        if let Occupancy::HeldUntil(until) = seat.occupancy {
+            self.holds.remove(&(until, index));
+            effects.push(Effect::HoldEnded { seat: index });
+        }
+        self.tell_channels_left(&seat, reason, now, effects);
         if let Some(player) = self.positions.remove(index.slot()) {
             self.gone_players.push(player.0);
         }
         self.forget_speed(index);
         self.objects.remove_all_of(seat.player.0);
         self.roster.left(seat.player, reason);
+        self.changed(now);
+    }
+
+    /// Frees the seats that were held in vain.
+    pub(super) fn end_holds(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        while let Some((_, index)) = self.holds.first().copied().filter(|(until, _)| *until <= now) {
+            self.free_seat(index, LeaveReason::TimedOut, now, effects);
+        }
     }
 
     // ── Playing ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -398,16 +471,15 @@ impl Game {
         self.objects.remove(player.0, object_id).map_err(|code| object_error(code, object_id))
     }
 
-    /// A player sends an event: the record for its native receivers, or `None` when the target does not exist. Channels are
-    /// told by effects.
+    /// A player sends an event: its number, or `None` when the target does not exist.
     pub fn event(
         &mut self,
         index: SeatIndex,
-        scope: Scope,
-        code: u16,
-        format: PayloadFormat,
-        payload: &[u8],
-    ) -> Option<Encoded> {
+        event: NewEvent<'_>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Option<u64> {
+        let NewEvent { scope, code, format, payload } = event;
         let sender = self.player(index)?;
         let scope_byte = match scope {
             Scope::Others => 0,
@@ -428,11 +500,38 @@ impl Game {
             let mut record = Vec::with_capacity(size_of::<EventOutHeader>() + payload.len());
             record.extend_from_slice(header.as_bytes());
             record.extend_from_slice(payload);
-            PastEvent { sender, scope, format, encoded: Encoded::message(Opcode::Binary, &record) }
+            PastEvent {
+                sender,
+                scope,
+                format,
+                encoded: Encoded::message(Opcode::Binary, &record),
+                happened_at: now,
+            }
         });
-        let encoded = event.encoded.clone();
-        self.tell_channels_event(index);
-        Some(encoded)
+        effects.push(Effect::Event { sender: index, scope, record: event.encoded.clone() });
+        self.tell_channels_event(index, effects);
+        Some(self.events.seq())
+    }
+
+    /// Forgets events that nobody can need any more: whoever could come back for them has lost its seat.
+    pub(super) fn forget_events(&mut self, now: Instant) {
+        if self.events_expire_at().is_none_or(|at| at > now) {
+            return;
+        }
+        let kept_for = self.events_kept_for();
+        while self.events.kept().next().is_some_and(|event| event.happened_at + kept_for <= now) {
+            self.events.forget_oldest();
+        }
+    }
+
+    /// When `forget_events` has something to forget next: not for each event alone.
+    pub(super) fn events_expire_at(&self) -> Option<Instant> {
+        let oldest = self.events.kept().next()?;
+        Some(oldest.happened_at + self.events_kept_for() + EVENTS_EXPIRE_TOGETHER)
+    }
+
+    fn events_kept_for(&self) -> Duration {
+        self.rules.seat_hold.max(limits::EVENTS_KEPT_FOR)
     }
 
     /// Connections that get an event of `sender`.
@@ -444,7 +543,21 @@ impl Game {
         })
     }
 
+    /// Something has changed that the next tick tells. `true`: there was no tick to come before.
+    pub fn changed(&mut self, now: Instant) -> bool {
+        let is_first = self.tick_at.is_none();
+        if is_first {
+            self.tick_at = Some(self.clock.next_after(now));
+        }
+        is_first
+    }
+
     // ── Ticking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// When the tick was due that is due now; `None`: none is. It has none to come before something changes.
+    pub fn take_due_tick(&mut self, now: Instant) -> Option<Instant> {
+        self.tick_at.take_if(|at| *at <= now)
+    }
 
     /// Whether members' state frames are out of date.
     pub fn state_changed(&self) -> bool {

@@ -1,24 +1,25 @@
 //! The players of a game that speak Phoenix Channels, and what they are told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rand_core::Rng;
 use zerocopy::FromBytes;
 
-use super::audience::{Audience, Copies};
+use super::audience::{Audience, Copies, JoinNumber};
 use super::game::{Game, PastEvent, PayloadFormat, receives};
 use super::game_update::Update;
+use super::hosted::Context;
 use super::presence::{MemberNumber, Presence};
 use super::recovery::{self, CatchUp};
-use super::request::{Effect, Join, WholeState};
+use super::request::{Effect, Join, ToMember, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
 use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
-use crate::ids::{Address, Party, PlayerId, Topic};
+use crate::ids::{Address, Party, PlayerId};
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
-use crate::time::{Instant, Now};
+use crate::time::Instant;
 use crate::wire::encoded::FramePool;
 use crate::wire::format::Format;
 use crate::wire::json::object_of;
@@ -30,8 +31,7 @@ use crate::wire::seen::Seen;
 /// See the module documentation. It comes with the first channel and goes with the last; presence then starts anew.
 #[derive(Debug)]
 pub struct GameChannels {
-    topic: Arc<Topic>,
-    /// The same, as it stands in messages.
+    /// The game's topic, as it stands in messages.
     text: Box<str>,
     audience: Audience,
     pub(super) members: BTreeMap<Address, Member>,
@@ -40,26 +40,14 @@ pub struct GameChannels {
     stale_parties: BTreeSet<Party>,
     /// Parties to which the last frame could not be sent.
     lost_parties: BTreeSet<Party>,
-    /// What came of changes that others made; to be carried out.
-    effects: Vec<Effect>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     pub(super) seat: SeatIndex,
+    pub(super) join_number: JoinNumber,
     pub(super) format: Format,
     pub(super) host: bool,
-}
-
-/// With what the channels of a game begin, if one is the first.
-#[derive(Clone, Copy, Debug)]
-pub struct Beginning<'a> {
-    /// The game's topic.
-    pub topic: &'a Arc<Topic>,
-    /// See `Presence`.
-    pub presence_list_max: u32,
-    /// Must never have been used.
-    pub presence_epoch: u64,
 }
 
 /// The frame of a tick for channels.
@@ -91,18 +79,18 @@ impl Game {
         seat: SeatIndex,
         join: &Join,
         resumed: bool,
-        begin: Beginning<'_>,
-        now: Now,
-    ) -> Vec<Effect> {
-        let Some(player) = self.player(seat) else { return Vec::new() };
+        context: &mut Context<'_>,
+    ) {
+        let Some(player) = self.player(seat) else { return };
         let mut channels = match self.channels.take() {
             Some(channels) => channels,
-            None => self.new_channels(seat, begin, now.instant),
+            None => self.new_channels(seat, context),
         };
-        let mut effects =
-            vec![Effect::Joined { to: from, response: self.join_response(seat, &join.user, resumed) }];
-        channels.audience.add(from.party(), join.format);
-        channels.members.insert(from, Member { seat, format: join.format, host: join.host });
+        let (now, effects) = (context.now, &mut context.effects);
+        let response = self.join_response(seat, &join.user, resumed);
+        effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
+        let join_number = channels.audience.add(from.party(), join.format);
+        channels.members.insert(from, Member { seat, join_number, format: join.format, host: join.host });
         let number = MemberNumber(player.0);
         let joined_at_s = self.seats.seat(seat).map_or(0, |seat| seat.joined_at_s);
         let meta = join.meta.clone().unwrap_or_default().of_player(player.0);
@@ -115,31 +103,20 @@ impl Game {
         } else {
             channels.presence.track(number, &join.user, name, Some(&meta), joined_at_s.into(), now.instant);
         }
-        push_presence(&mut channels.presence, number, from, &mut effects);
+        push_presence(&mut channels.presence, number, from, effects);
         if !resumed {
             let (topic, audience) = (&channels.text, &channels.audience);
-            broadcast_joined(
-                &channels.presence,
-                topic,
-                audience,
-                (&join.user, name),
-                Some(from),
-                &mut effects,
-            );
+            let who = (&*join.user, name);
+            broadcast_joined(&channels.presence, topic, audience, who, Some(from), effects);
         }
         self.channels = Some(channels);
         if let Some(seen) = join.seen {
             let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = self.catch_up(player, seen);
-            effects.push(Effect::Push {
-                to: from,
-                event: Event::CatchUp,
-                payload: payload.into(),
-                greeting: true,
-            });
+            let what = ToMember::Push { event: Event::CatchUp, payload: payload.into(), greeting: true };
+            effects.push(Effect::Member { to: from, what });
         }
-        let state = self.whole_state(join.format);
-        effects.push(Effect::Whole { to: from, state, greeting: true });
-        effects
+        let what = ToMember::Whole { state: self.whole_state(join.format), greeting: true };
+        effects.push(Effect::Member { to: from, what });
     }
 
     /// The member's connection holds no channel of this game any more. What becomes of its seat is decided apart.
@@ -154,22 +131,24 @@ impl Game {
     }
 
     /// A party has a member that was not sent the last frame.
-    pub fn want_whole(&mut self, party: Party) {
+    pub fn want_whole(&mut self, party: Party, now: Instant) {
         if let Some(channels) = &mut self.channels {
             channels.stale_parties.insert(party);
+            self.changed(now);
         }
     }
 
     /// A frame could not be sent to a party.
-    pub fn frame_lost(&mut self, party: Party) {
+    pub fn frame_lost(&mut self, party: Party, now: Instant) {
         if let Some(channels) = &mut self.channels {
             channels.lost_parties.insert(party);
+            self.changed(now);
         }
     }
 
     /// What channels are told at this tick; `None`: nothing. What is gone goes into the effects.
-    pub fn channel_frame(&mut self, pool: &mut FramePool) -> Option<ChannelFrame> {
-        self.tell_channels_gone();
+    pub fn channel_frame(&mut self, pool: &mut FramePool, effects: &mut Vec<Effect>) -> Option<ChannelFrame> {
+        self.tell_channels_gone(effects);
         let channels = self.channels.as_mut()?;
         let lost = std::mem::take(&mut channels.lost_parties);
         let mut stale = std::mem::take(&mut channels.stale_parties);
@@ -188,31 +167,21 @@ impl Game {
         (delta.is_some() || whole.is_some()).then_some(ChannelFrame { delta, whole, lost })
     }
 
-    /// News of presence, if they are due, and what came of changes that others made.
-    pub fn take_channel_effects(&mut self, now: Instant) -> Vec<Effect> {
-        let Some(channels) = &mut self.channels else { return Vec::new() };
-        let mut effects = std::mem::take(&mut channels.effects);
-        let (topic, audience) = (&channels.text, &channels.audience);
-        broadcast_presence(&mut channels.presence, topic, audience, now, &mut effects);
-        effects
+    /// Tells news of presence, if they are due.
+    pub(super) fn tell_channels_presence(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(channels) = &mut self.channels else { return };
+        broadcast_presence(&mut channels.presence, &channels.text, &channels.audience, now, effects);
     }
 
     // ── What others do ──────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A native player took a seat.
-    pub(super) fn tell_channels_joined(&mut self, index: SeatIndex, now: Instant) {
+    pub(super) fn tell_channels_joined(&mut self, index: SeatIndex, now: Instant, effects: &mut Vec<Effect>) {
         let Some(channels) = &mut self.channels else { return };
         let Some(seat) = self.seats.seat(index) else { return };
         track(&mut channels.presence, seat, now);
         let who = (seat.user(), seat.name());
-        broadcast_joined(
-            &channels.presence,
-            &channels.text,
-            &channels.audience,
-            who,
-            None,
-            &mut channels.effects,
-        );
+        broadcast_joined(&channels.presence, &channels.text, &channels.audience, who, None, effects);
     }
 
     /// A seat was taken again, from whoever had it before.
@@ -236,41 +205,48 @@ impl Game {
     }
 
     /// A seat was freed.
-    pub(super) fn tell_channels_left(&mut self, seat: &Seat, left: LeaveReason, now: Instant) {
+    pub(super) fn tell_channels_left(
+        &mut self,
+        seat: &Seat,
+        left: LeaveReason,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Occupancy::Channel(address) = seat.occupancy {
             self.close_channel(address);
         }
         let Some(channels) = &mut self.channels else { return };
         channels.presence.untrack(MemberNumber(seat.player.0), now);
         let (topic, audience) = (&channels.text, &channels.audience);
-        broadcast_left(&channels.presence, topic, audience, seat.user(), left, &mut channels.effects);
+        broadcast_left(&channels.presence, topic, audience, seat.user(), left, effects);
     }
 
     /// The last event, for those that it is meant for.
-    pub(super) fn tell_channels_event(&mut self, sender: SeatIndex) {
+    pub(super) fn tell_channels_event(&mut self, sender: SeatIndex, effects: &mut Vec<Effect>) {
         let sender = self.seats.seat(sender).and_then(Seat::channel);
-        let Some(channels) = &mut self.channels else { return };
+        let Some(channels) = &self.channels else { return };
         let Some(event) = self.events.kept().next_back() else { return };
         let payload = event_payload(event, self.events.seq());
         match event.scope {
             Scope::Others | Scope::All => {
                 let except = sender.filter(|_| event.scope == Scope::Others);
                 let (topic, audience) = (&channels.text, &channels.audience);
-                broadcast(topic, audience, Event::GameEvent, &payload, except, &mut channels.effects);
+                broadcast(topic, audience, Event::GameEvent, &payload, except, effects);
             }
             Scope::Only(target) => {
                 let seat = self.seats.find(PlayerId(target)).map(|(_, seat)| seat);
                 if let Some(to) = seat.and_then(Seat::channel) {
                     let (event, payload) = (Event::GameEvent, payload.into());
-                    channels.effects.push(Effect::Push { to, event, payload, greeting: false });
+                    let what = ToMember::Push { event, payload, greeting: false };
+                    effects.push(Effect::Member { to, what });
                 }
             }
         }
     }
 
     /// Positions and objects that are gone since the last tick: reliable, since a frame may be skipped.
-    fn tell_channels_gone(&mut self) {
-        let Some(channels) = &mut self.channels else { return };
+    fn tell_channels_gone(&self, effects: &mut Vec<Effect>) {
+        let Some(channels) = &self.channels else { return };
         let objects: Vec<u32> = self.objects.gone().collect();
         let players = &self.gone_players;
         for (event, ids) in [(Event::PlayersRemoved, players), (Event::ObjectsRemoved, &objects)] {
@@ -284,7 +260,7 @@ impl Game {
                 let copies = channels
                     .audience
                     .encode_text(|serializer| serializer.broadcast(&channels.text, event, &payload));
-                channels.effects.push(Effect::Broadcast { copies, except: None, after_state: true });
+                effects.push(Effect::Broadcast { copies, except: None, after_state: true });
             }
         }
     }
@@ -292,22 +268,21 @@ impl Game {
     // ── Parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Everybody but the newcomer is tracked at once: from here on changes follow.
-    fn new_channels(&self, newcomer: SeatIndex, begin: Beginning<'_>, now: Instant) -> Box<GameChannels> {
-        let mut presence = Presence::new(begin.presence_list_max, begin.presence_epoch);
+    fn new_channels(&self, newcomer: SeatIndex, context: &mut Context<'_>) -> Box<GameChannels> {
+        let now = context.now.instant;
+        let mut presence = Presence::new(context.presence_list_max, context.random.next_u64());
         for (_, seat) in self.seats.taken().filter(|(index, _)| *index != newcomer) {
             track(&mut presence, seat, now);
         }
         // The newcomer is the only one there: the others are in its state, not in a diff behind it.
         presence.settle();
         Box::new(GameChannels {
-            topic: begin.topic.clone(),
-            text: begin.topic.to_string().into(),
+            text: self.topic().to_string().into(),
             audience: Audience::default(),
             members: BTreeMap::new(),
             presence,
             stale_parties: BTreeSet::new(),
             lost_parties: BTreeSet::new(),
-            effects: Vec::new(),
         })
     }
 
@@ -355,11 +330,6 @@ impl Game {
 }
 
 impl GameChannels {
-    /// The game's topic.
-    pub fn topic(&self) -> &Arc<Topic> {
-        &self.topic
-    }
-
     /// Who gets the game's broadcasts.
     pub fn audience(&self) -> &Audience {
         &self.audience
@@ -367,16 +337,14 @@ impl GameChannels {
 
     /// But for presence; see `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
-        Topic::shared_bytes(&self.topic)
-            + self.text.allocated_bytes()
+        self.text.allocated_bytes()
             + self.audience.heap_bytes()
             + self.members.allocated_bytes()
             + self.stale_parties.allocated_bytes()
             + self.lost_parties.allocated_bytes()
-            + self.effects.allocated_bytes()
     }
 
-    /// When `take_channel_effects` has something to say by itself.
+    /// When `tell_channels_presence` has something to tell.
     pub fn due(&self) -> Option<Instant> {
         self.presence.due()
     }

@@ -1,16 +1,15 @@
 //! What players push in the channel of a game: moves, states, events (PROTOCOL 4, `game:`).
 
-use super::game::{Game, Moved, PayloadFormat};
+use super::game::{Game, Moved, NewEvent, PayloadFormat};
 use super::game_channels::Member;
+use super::hosted::Context;
 use super::presence::MemberNumber;
 use super::recovery::CatchUp;
-use super::request::Effect;
+use super::request::{Effect, ToMember};
 use super::seats::SeatIndex;
 use super::telling::{Answer, done, heartbeat, reply, update_presence};
 use crate::ids::Address;
-use crate::reasons::CorrectionReason;
-use crate::time::{Instant, Now};
-use crate::wire::encoded::Encoded;
+use crate::time::Instant;
 use crate::wire::json::object;
 use crate::wire::meta::Meta;
 use crate::wire::native::{Move, Object, Position, Scope, kind};
@@ -19,66 +18,43 @@ use crate::wire::phoenix::answers::reason;
 use crate::wire::push::{CommonPush, GamePush, Push, PushEvent};
 use crate::wire::seen::Seen;
 
-/// A push of a player, as the game understands it.
-#[derive(Debug)]
-pub enum Played {
-    /// Something changed that the next tick tells.
-    Changed(Applied),
-    /// An event for native players went out as well: its scope, and its record.
-    Event(Scope, Encoded),
-    /// Nothing that others see.
-    Nothing,
-}
-
-/// What of a push was applied.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Applied {
-    /// Moves.
-    pub moves: u32,
-    /// Objects that were put.
-    pub objects: u32,
-    /// A move that was refused.
-    pub corrected: Option<CorrectionReason>,
-}
-
 impl Game {
     /// A member pushed an event.
-    pub fn push_from_channel(
-        &mut self,
-        from: Address,
-        push: Push,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Played {
+    pub(super) fn push_from_channel(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
         let Some(member) = self.channels.as_ref().and_then(|channels| channels.members.get(&from)).copied()
         else {
-            return Played::Nothing;
+            return;
         };
-        let mut applied = Applied::default();
+        // Its client has been heard: it has its new token.
+        self.confirm_resume(member.seat);
+        let now = context.now;
         let answer = match push.event {
             PushEvent::Game(GamePush::State { positions, objects }) => {
-                let state = (&*positions, &*objects);
-                let done = self.apply_state(from, member, state, now.instant, &mut applied, effects);
+                let done = self.apply_state(from, member, (&positions, &objects), context);
                 // What is refused is dropped alone: the rest has changed the game.
+                self.changed(now.instant);
                 if let Err(text) = done {
-                    reply(from, push.reference, Err(reason(&text)), effects);
+                    reply(from, push.reference, Err(reason(&text)), &mut context.effects);
                 }
-                return Played::Changed(applied);
+                return;
             }
             PushEvent::Game(GamePush::Move { x, y, input_seq }) => {
                 let (input_seq, x, y) = (input_seq.into(), x.into(), y.into());
                 let step = Move { kind: kind::MOVE, flags: 0, input_seq, x, y };
-                self.move_in_channel(from, member.seat, &step, now.instant, &mut applied, effects);
-                return Played::Changed(applied);
+                self.move_in_channel(from, member.seat, &step, context);
+                self.changed(now.instant);
+                return;
             }
             PushEvent::Game(GamePush::Event { code, scope, payload }) => {
-                match self.event_from_channel(member, code, scope, &payload) {
-                    Ok((seq, record)) => {
+                let mut told = Vec::new();
+                match self.event_from_channel(member, (code, scope, &payload), now.instant, &mut told) {
+                    Ok(seq) => {
                         let response = object(|response| {
                             response.number("seq", seq);
                         });
-                        reply(from, push.reference, Ok(response), effects);
-                        return Played::Event(scope, record);
+                        context.metrics.events_in.increment();
+                        reply(from, push.reference, Ok(response), &mut context.effects);
+                        return context.effects.append(&mut told);
                     }
                     Err(text) => Err(reason(&text)),
                 }
@@ -88,14 +64,12 @@ impl Game {
                 self.update_presence_of(member.seat, &meta, now.instant)
             }
             PushEvent::Common(CommonPush::Reconnect(seen)) => {
-                self.recover_in_channel(from, member, seen, effects);
-                return Played::Nothing;
+                return self.recover_in_channel(from, member, seen, &mut context.effects);
             }
             PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
             PushEvent::Room(_) => unreachable!("pushes are parsed by the kind of their topic"),
         };
-        reply(from, push.reference, answer, effects);
-        Played::Nothing
+        reply(from, push.reference, answer, &mut context.effects);
     }
 
     fn update_presence_of(&mut self, seat: SeatIndex, meta: &Meta, now: Instant) -> Answer {
@@ -114,10 +88,11 @@ impl Game {
         let lost = matches!(answer, CatchUp::Lost(_));
         let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
         let (event, payload) = (Event::CatchUp, payload.into());
-        effects.push(Effect::Push { to: from, event, payload, greeting: false });
+        let what = ToMember::Push { event, payload, greeting: false };
+        effects.push(Effect::Member { to: from, what });
         if lost {
-            let state = self.whole_state(member.format);
-            effects.push(Effect::Whole { to: from, state, greeting: false });
+            let what = ToMember::Whole { state: self.whole_state(member.format), greeting: false };
+            effects.push(Effect::Member { to: from, what });
         }
     }
 
@@ -126,9 +101,7 @@ impl Game {
         from: Address,
         member: Member,
         (positions, objects): (&[Position], &[Object]),
-        now: Instant,
-        applied: &mut Applied,
-        effects: &mut Vec<Effect>,
+        context: &mut Context<'_>,
     ) -> Result<(), String> {
         let Some(player) = self.player(member.seat) else { return Ok(()) };
         let own = |position: &&Position| position.player_id.get() == player.0;
@@ -137,42 +110,35 @@ impl Game {
         if let Some(position) = positions.iter().rfind(own) {
             let record =
                 Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
-            self.move_in_channel(from, member.seat, &record, now, applied, effects);
+            self.move_in_channel(from, member.seat, &record, context);
         }
         for object in objects {
             self.put_object(member.seat, object).map_err(|(_, text)| text)?;
-            applied.objects += 1;
+            context.metrics.objects.increment();
         }
         match (others.is_empty(), member.host) {
             (true, _) => Ok(()),
             (false, true) => {
                 self.host_moves(&others).map_err(|(_, text)| text)?;
-                applied.moves += others.len() as u32;
+                context.metrics.moves.add(others.len() as u64);
                 Ok(())
             }
             (false, false) => Err("positions of other players need a token with \"host\": true".into()),
         }
     }
 
-    fn move_in_channel(
-        &mut self,
-        from: Address,
-        seat: SeatIndex,
-        record: &Move,
-        now: Instant,
-        applied: &mut Applied,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self.move_player(seat, record, now) {
-            Moved::Applied => applied.moves += 1,
+    fn move_in_channel(&mut self, from: Address, seat: SeatIndex, record: &Move, context: &mut Context<'_>) {
+        match self.move_player(seat, record, context.now.instant) {
+            Moved::Applied => context.metrics.moves.increment(),
             Moved::Refused { reason, x, y } => {
-                applied.corrected = Some(reason);
+                context.metrics.corrections[reason.index()].increment();
                 let payload = object(|correction| {
                     correction.text("reason", reason.label()).float("x", x).float("y", y);
                     correction.number("input_seq", record.input_seq.get());
                 });
-                let event = Event::Correction;
-                effects.push(Effect::Push { to: from, event, payload: payload.into(), greeting: false });
+                let (event, payload) = (Event::Correction, payload.into());
+                let what = ToMember::Push { event, payload, greeting: false };
+                context.effects.push(Effect::Member { to: from, what });
             }
         }
     }
@@ -180,12 +146,13 @@ impl Game {
     fn event_from_channel(
         &mut self,
         member: Member,
-        code: u16,
-        scope: Scope,
-        payload: &str,
-    ) -> Result<(u64, Encoded), String> {
-        match (self.event(member.seat, scope, code, PayloadFormat::Json, payload.as_bytes()), scope) {
-            (Some(record), _) => Ok((self.events.seq(), record)),
+        (code, scope, payload): (u16, Scope, &str),
+        now: Instant,
+        told: &mut Vec<Effect>,
+    ) -> Result<u64, String> {
+        let event = NewEvent { scope, code, format: PayloadFormat::Json, payload: payload.as_bytes() };
+        match (self.event(member.seat, event, now, told), scope) {
+            (Some(seq), _) => Ok(seq),
             (None, Scope::Only(target)) => Err(format!("player {target} is not in this game")),
             (None, Scope::Others | Scope::All) => Err("the sender is not in this game".into()),
         }

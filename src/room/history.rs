@@ -64,6 +64,10 @@ impl<T: Kept> History<T> {
     /// Forgets the oldest kept event.
     pub fn forget_oldest(&mut self) -> Option<T> {
         let oldest = self.kept.pop_front()?;
+        if self.kept.is_empty() {
+            // A topic in which nothing happens any more keeps no room for it.
+            self.kept = VecDeque::new();
+        }
         self.kept_heap_bytes -= oldest.heap_bytes();
         Some(oldest)
     }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::audience::Copies;
-use crate::ids::{Address, ResumeToken};
+use super::seats::SeatIndex;
+use crate::ids::{Address, ConnId, ResumeToken};
 use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
 use crate::wire::meta::Meta;
+use crate::wire::native::Scope;
 use crate::wire::phoenix::{Event, Status};
 use crate::wire::seen::Seen;
 
@@ -43,52 +46,12 @@ pub enum Departure {
 /// What a topic wants done. Effects of one topic are carried out in order.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// A join is answered `ok`; from here on the member gets broadcasts.
-    Joined {
-        /// Who.
-        to: Address,
-        /// JSON object.
-        response: String,
-    },
-    /// A join is answered `error`.
-    Refused {
-        /// Who.
-        to: Address,
-        /// Label for the metrics.
-        reason: JoinRefusal,
-        /// JSON object.
-        response: String,
-    },
-    /// A push is answered.
-    Reply {
-        /// Who.
-        to: Address,
-        /// The push's.
-        reference: Box<str>,
-        /// How it ended.
-        status: Status,
-        /// JSON object.
-        response: String,
-    },
     /// One member is told something.
-    Push {
-        /// Who.
+    Member {
+        /// Receiver.
         to: Address,
-        /// What about.
-        event: Event,
-        /// JSON object.
-        payload: Arc<str>,
-        /// It is part of the answer to a join.
-        greeting: bool,
-    },
-    /// One member is told the whole state of its game.
-    Whole {
-        /// Who.
-        to: Address,
-        /// As its format wants it.
-        state: WholeState,
-        /// It is part of the answer to a join.
-        greeting: bool,
+        /// What it is told.
+        what: ToMember,
     },
     /// Every member is told something, or all but one.
     Broadcast {
@@ -99,38 +62,75 @@ pub enum Effect {
         /// It takes back what an earlier state frame said, and must not overtake it.
         after_state: bool,
     },
-    /// `phx_leave` is answered.
-    Left {
-        /// Who.
-        to: Address,
+    /// The native players on the topic's own shard are told of an event.
+    Event {
+        /// Whose event it is.
+        sender: SeatIndex,
+        /// Which players it is meant for.
+        scope: Scope,
+        /// The record.
+        record: Encoded,
     },
-    /// An operator removes the member: its connection ends.
-    Kicked {
-        /// Who.
-        to: Address,
+    /// Another connection has taken the seat of a native player on the topic's own shard.
+    Unseated {
+        /// The connection that had it.
+        conn: ConnId,
+        /// The seat.
+        seat: SeatIndex,
     },
-    /// Another connection has taken the member's seat.
-    Replaced {
-        /// Who.
-        to: Address,
+    /// A seat is not held any more: what its player had left of its rate limits is of no use.
+    HoldEnded {
+        /// The seat.
+        seat: SeatIndex,
     },
 }
 
-impl Effect {
-    /// The one member that it is for; `None`: all.
-    pub fn to(&self) -> Option<Address> {
-        match self {
-            Self::Joined { to, .. }
-            | Self::Refused { to, .. }
-            | Self::Reply { to, .. }
-            | Self::Push { to, .. }
-            | Self::Whole { to, .. }
-            | Self::Left { to }
-            | Self::Kicked { to }
-            | Self::Replaced { to } => Some(*to),
-            Self::Broadcast { .. } => None,
-        }
-    }
+/// What one member is told.
+#[derive(Clone, Debug)]
+pub enum ToMember {
+    /// Its join is answered `ok`; from here on it gets broadcasts.
+    Joined {
+        /// JSON object.
+        response: String,
+    },
+    /// Its join is answered `error`.
+    Refused {
+        /// Label for the metrics.
+        reason: JoinRefusal,
+        /// JSON object.
+        response: String,
+    },
+    /// A push is answered.
+    Reply {
+        /// The push's.
+        reference: Box<str>,
+        /// How it ended.
+        status: Status,
+        /// JSON object.
+        response: String,
+    },
+    /// An event.
+    Push {
+        /// What about.
+        event: Event,
+        /// JSON object.
+        payload: Arc<str>,
+        /// It is part of the answer to a join.
+        greeting: bool,
+    },
+    /// The whole state of its game.
+    Whole {
+        /// As its format wants it.
+        state: WholeState,
+        /// It is part of the answer to a join.
+        greeting: bool,
+    },
+    /// `phx_leave` is answered.
+    Left,
+    /// An operator removes the member: its connection ends.
+    Kicked,
+    /// Another connection has taken the member's seat.
+    Replaced,
 }
 
 /// The state of a game as one member gets it: `game_update`.

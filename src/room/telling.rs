@@ -2,7 +2,7 @@
 
 use super::audience::Audience;
 use super::presence::{MemberNumber, Presence, Told};
-use super::request::Effect;
+use super::request::{Effect, ToMember};
 use crate::ids::Address;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
@@ -33,7 +33,7 @@ pub(super) fn reply(to: Address, reference: Option<Box<str>>, answer: Answer, ef
         Ok(response) => (Status::Ok, response),
         Err(response) => (Status::Error, response),
     };
-    effects.push(Effect::Reply { to, reference, status, response });
+    effects.push(Effect::Member { to, what: ToMember::Reply { reference, status, response } });
 }
 
 /// Tells every member, or all but one, encoded once per serializer.
@@ -60,12 +60,12 @@ pub(super) fn push_presence(
 ) {
     let events = std::iter::once(Event::PresenceState).chain(std::iter::repeat(Event::PresenceDiff));
     for (payload, event) in presence.state(number).into_iter().zip(events) {
-        effects.push(Effect::Push { to, event, payload, greeting: true });
+        effects.push(Effect::Member { to, what: ToMember::Push { event, payload, greeting: true } });
     }
     if !presence.is_listed() {
         // The others are told when the number changes.
         let (event, payload) = (Event::PresenceCount, presence_count(presence.online()).into());
-        effects.push(Effect::Push { to, event, payload, greeting: true });
+        effects.push(Effect::Member { to, what: ToMember::Push { event, payload, greeting: true } });
     }
 }
 

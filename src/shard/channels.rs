@@ -242,7 +242,7 @@ impl Shard {
     pub(super) fn open_channels_of_player(&mut self, conn: ConnId, token: Option<Box<str>>) {
         let Some(connection) = self.connections.find(conn) else { return };
         let Some(seat) = connection.seat else { return };
-        let Some(seat) = self.games.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else {
+        let Some(seat) = self.topics.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else {
             return;
         };
         let channels = Channels::new(Serializer::V2, seat.user().into(), seat.name().into(), token);

@@ -1,11 +1,11 @@
 //! The end of a connection: its close frame, its seat, and the wait for the peer.
 
 use super::connections::SeatRef;
-use super::games::HeldSeat;
 use super::{Output, Shard};
 use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
+use crate::room::game::SeatFate;
 use crate::room::request::Departure;
 use crate::session::rate_limit::RateLimiter;
 use crate::session::{Closing, Lifecycle, PeerEnd};
@@ -195,38 +195,16 @@ impl Shard {
 
     /// Holds or frees the seat of a connection that ends. `rates`: what its player may still do when it comes back.
     fn vacate(&mut self, seat: SeatRef, rates: RateLimiter, reason: CloseReason, now: Now) {
-        match fate_of_seat(reason) {
-            Fate::Hold => self.hold_or_free(seat, rates, now),
-            Fate::Leave(reason) => self.free_seat(seat, reason, now),
-        }
-    }
-
-    /// Holds the seat of a player that did not mean to go, if its game holds seats.
-    pub(super) fn hold_or_free(&mut self, seat: SeatRef, rates: RateLimiter, now: Now) {
-        let Some(game) = self.games.game(seat.game) else { return };
-        if game.rules().seat_hold.is_zero() {
-            return self.free_seat(seat, LeaveReason::TimedOut, now);
-        }
-        let until = now.instant + game.rules().seat_hold;
-        game.hold(seat.seat, until, now.instant);
-        let Some(player) = game.seats().seat(seat.seat).map(|seat| seat.player) else { return };
-        self.games.seat_held(HeldSeat { until, game: seat.game, seat: seat.seat, player });
-        self.held_rates.insert((seat.game, seat.seat), rates);
-        self.metrics.seats_held.add(1);
-        self.game_channels_changed(seat.game, Vec::new(), now);
-    }
-
-    /// Frees a seat, and its game with the last one.
-    pub(super) fn free_seat(&mut self, seat: SeatRef, reason: LeaveReason, now: Now) {
-        let Some(game) = self.games.game(seat.game) else { return };
-        game.leave(seat.seat, reason, now.instant);
-        self.metrics.seats.subtract(1);
-        if game.seats().is_empty() {
-            self.games.remove(seat.game);
-            self.metrics.games.set(self.games.len() as u64);
-        } else {
-            self.games.changed(seat.game, now.instant);
-            self.game_channels_changed(seat.game, Vec::new(), now);
+        let SeatRef { game: index, seat, .. } = seat;
+        let fate = self.decide_in_game(index, now, |game, context| match fate_of_seat(reason) {
+            Fate::Hold => game.lose_player(seat, context),
+            Fate::Leave(reason) => {
+                game.vacate(seat, reason, context);
+                SeatFate::Freed
+            }
+        });
+        if fate == Some(SeatFate::Held) {
+            self.held_rates.insert((index, seat), rates);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::limits::CONNECTION_BYTES_MAX;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
 
-use super::games::GameIndex;
+use super::topics::TopicIndex;
 
 /// One client, and where it plays.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Connection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeatRef {
     /// The game.
-    pub game: GameIndex,
+    pub game: TopicIndex,
     /// The seat.
     pub seat: SeatIndex,
     /// May set other players' positions.

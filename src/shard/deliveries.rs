@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::peer::{Action, Delivered, Delivery, TopicRequest};
 use super::subscribers::Subscriber;
 use super::{Shard, outbox_bytes_max};
-use crate::ids::{Address, ChannelNumber, ConnId, Topic};
+use crate::ids::{Address, ChannelNumber, ConnId, Party, Topic};
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;
-use crate::room::request::{Departure, Effect, WholeState};
+use crate::room::hosted::Lost;
+use crate::room::request::{ToMember, WholeState};
 use crate::session::Session;
 use crate::session::channels::{ChannelState, UnansweredJoin};
 use crate::session::outbox::{PlaceForState, Pushed};
@@ -23,37 +24,33 @@ impl Shard {
     pub(super) fn handle_delivery(&mut self, delivery: Delivery, now: Now) {
         let Delivery { topic, what } = delivery;
         match what {
-            Delivered::One(effect) => self.deliver_to_one(&topic, effect, now),
-            Delivered::All { copies, except, after_state } => {
+            Delivered::One { to, what } => self.deliver_to_one(&topic, to, what, now),
+            Delivered::All { joins: _, copies, except, after_state } => {
                 self.deliver_to_all(&topic, &copies, except, after_state);
             }
             Delivered::Frame { delta, whole, after_loss } => {
                 self.deliver_frame(&topic, delta.as_ref(), whole.as_ref(), after_loss, now);
             }
-            Delivered::GivenUp { channel } => self.end_given_up(&topic, channel, now),
+            Delivered::GivenUp(lost) => self.end_given_up(&topic, lost),
         }
     }
 
-    fn deliver_to_one(&mut self, topic: &Arc<Topic>, effect: Effect, now: Now) {
-        match effect {
-            Effect::Joined { to, response } => self.joined(topic, to, &response),
-            Effect::Refused { to, reason, response } => self.join_refused(topic, to, reason, &response),
-            Effect::Reply { to, reference, status, response } => {
+    fn deliver_to_one(&mut self, topic: &Arc<Topic>, to: Address, what: ToMember, now: Now) {
+        match what {
+            ToMember::Joined { response } => self.joined(topic, to, &response),
+            ToMember::Refused { reason, response } => self.join_refused(topic, to, reason, &response),
+            ToMember::Reply { reference, status, response } => {
                 self.reply_on(to.conn, to.channel, &reference, status, &response);
             }
-            Effect::Push { to, event, payload, greeting } => {
+            ToMember::Push { event, payload, greeting } => {
                 if let Some(frame) = self.encode_push(to.conn, to.channel, event, &payload) {
                     self.push_answer(to.conn, frame, greeting);
                 }
             }
-            Effect::Whole { to, state, greeting } => self.push_whole(topic, to, &state, greeting),
-            Effect::Left { to } => self.left(topic, to),
-            Effect::Replaced { to } => self.replaced(topic, to, now),
-            Effect::Kicked { to } => self.close(to.conn, CloseReason::Kicked, now),
-            // It comes as `Delivered::All`.
-            Effect::Broadcast { copies, except, after_state } => {
-                self.deliver_to_all(topic, &copies, except, after_state);
-            }
+            ToMember::Whole { state, greeting } => self.push_whole(topic, to, &state, greeting),
+            ToMember::Left => self.left(topic, to),
+            ToMember::Replaced => self.replaced(topic, to, now),
+            ToMember::Kicked => self.close(to.conn, CloseReason::Kicked, now),
         }
     }
 
@@ -301,25 +298,68 @@ impl Shard {
     }
 
     /// What was to be told is lost: the channels end with an error, so that clients join again and catch up.
-    fn end_given_up(&mut self, topic: &Arc<Topic>, channel: Option<Address>, now: Now) {
-        let ended: Vec<(ConnId, ChannelNumber)> = match channel {
-            Some(address) => vec![(address.conn, address.channel)],
-            None => {
+    fn end_given_up(&mut self, topic: &Arc<Topic>, lost: Lost) {
+        match lost {
+            Lost::One(member) => self.end_channel(topic, member.conn, member.channel),
+            Lost::AllAt { .. } => {
                 let subscribers = self.subscribers.take(topic);
-                let ended = subscribers.iter().map(|member| (member.conn, member.channel)).collect();
+                let members: Vec<_> =
+                    subscribers.iter().map(|member| (member.conn, member.channel)).collect();
                 self.subscribers.put_back(topic, subscribers);
-                ended
+                members.into_iter().for_each(|(conn, number)| self.end_channel(topic, conn, number));
             }
-        };
-        for (conn, number) in ended {
-            self.subscribers.remove(topic, conn, number);
+        }
+    }
+
+    /// The owner of topics has ended.
+    pub(super) fn end_channels_of(&mut self, owner: Party, now: Now) {
+        let conns: Vec<ConnId> =
+            self.connections.in_slots(0, self.connections.slots()).map(|(conn, _)| conn).collect();
+        for conn in conns {
             let Some(channels) = self.channels(conn) else { continue };
-            let serializer = channels.serializer;
-            let Some(channel) = channels.remove(number) else { continue };
-            self.metrics.channels.subtract(1);
-            self.push(conn, serializer.error(&channel.join_ref, &topic.to_string(), "overload"));
-            let (from, action) = (self.address(conn, number), Action::Leave(Departure::Lost));
-            self.request(TopicRequest { topic: topic.clone(), from, action }, now);
+            let channels: Vec<_> =
+                channels.all().iter().map(|channel| (channel.topic.clone(), channel.number)).collect();
+            for (topic, number) in channels {
+                if Party::Shard(self.settings.placement.shard_of(topic.name())) != owner {
+                    continue;
+                }
+                match self
+                    .channels(conn)
+                    .and_then(|channels| channels.find(number))
+                    .map(|channel| &channel.state)
+                {
+                    // Nobody else answers the leave any more.
+                    Some(ChannelState::Leaving { .. }) => self.left(&topic, self.address(conn, number)),
+                    Some(
+                        ChannelState::Joining { .. } | ChannelState::Joined | ChannelState::Replaced { .. },
+                    ) => {
+                        self.end_channel(&topic, conn, number);
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.close_overflowed(now);
+    }
+
+    /// Ends a channel that its topic does not count as a member any more. A join that waits for its answer is refused; a leave
+    /// that does is answered by the topic.
+    fn end_channel(&mut self, topic: &Arc<Topic>, conn: ConnId, number: ChannelNumber) {
+        self.subscribers.remove(topic, conn, number);
+        let Some(channels) = self.channels(conn) else { return };
+        let serializer = channels.serializer;
+        let Some(channel) = channels.find(number) else { return };
+        match &channel.state {
+            ChannelState::Joining { .. } | ChannelState::Replaced { .. } => {
+                self.join_refused(topic, self.address(conn, number), JoinRefusal::Overload, OVERLOAD);
+            }
+            ChannelState::Joined => {
+                let error = serializer.error(&channel.join_ref, &topic.to_string(), "overload");
+                channels.remove(number);
+                self.metrics.channels.subtract(1);
+                self.push(conn, error);
+            }
+            ChannelState::Leaving { .. } => {}
         }
     }
 

@@ -119,8 +119,7 @@ impl Shard {
 
     fn end_drain_if_empty(&mut self) {
         // Connections of other shards may be in topics of this one until they are closed themselves.
-        let is_needed =
-            self.rooms.have_members() || self.games.iter().any(|(_, game)| game.channels().is_some());
+        let is_needed = self.topics.have_members();
         let Some(drain) = &mut self.drain else { return };
         let is_needed = is_needed && !drain.overdue;
         if self.connections.len() == 0 && !is_needed && !drain.ended {

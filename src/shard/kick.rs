@@ -1,18 +1,16 @@
 //! Removing a user: an operator's order, carried out on every shard.
 
 use super::Shard;
-use super::connections::SeatRef;
-use super::games::GameIndex;
-use super::peer::Delivered;
-use crate::ids::{ConnId, Topic};
+use super::topics::TopicIndex;
+use crate::ids::ConnId;
 use crate::reasons::{CloseReason, LeaveReason};
-use crate::room::request::Effect;
+use crate::room::request::ToMember;
 use crate::room::seats::{Occupancy, SeatIndex};
 use crate::session::Session;
 use crate::time::Now;
 
 /// A seat of the user.
-type Found = (GameIndex, SeatIndex, Occupancy);
+type Found = (TopicIndex, SeatIndex, Occupancy);
 
 impl Shard {
     /// Closes every connection of `user` on this shard, frees its held seats, and returns how many connections it closed. It may
@@ -45,15 +43,13 @@ impl Shard {
                 }
                 // Its connection may be known under another name: a guest that resumed another guest's seat.
                 Occupancy::Channel(to) => {
-                    let Some(name) = self.games.game(game).map(|game| game.name().clone()) else { continue };
-                    let topic = self.subscribers.shared(Topic::Game(name));
-                    self.deliver(to.party(), &topic, Delivered::One(Effect::Kicked { to }), now);
+                    let Some(topic) = self.topics.name(game).cloned() else { continue };
+                    self.tell_member(&topic, to, ToMember::Kicked, now);
                 }
                 Occupancy::HeldUntil(_) => {
-                    self.metrics.seats_held.subtract(1);
-                    self.held_rates.remove(&(game, seat));
-                    let seat = SeatRef { game, seat, host: false, resume_unconfirmed: false };
-                    self.free_seat(seat, LeaveReason::Kicked, now);
+                    self.decide_in_game(game, now, |game, context| {
+                        game.vacate(seat, LeaveReason::Kicked, context);
+                    });
                 }
             }
         }
@@ -62,9 +58,9 @@ impl Shard {
 
     /// In all games. It looks at every seat of the shard: kicks are rare, and an index of users would cost every player memory.
     fn seats_of(&self, user: &str) -> Vec<Found> {
-        let seats = self.games.iter().flat_map(|(game, entry)| {
-            let taken = entry.seats().taken().filter(|(_, seat)| seat.user() == user);
-            taken.map(move |(index, seat)| (game, index, seat.occupancy))
+        let seats = self.topics.all_games().flat_map(|(index, game)| {
+            let taken = game.seats().taken().filter(|(_, seat)| seat.user() == user);
+            taken.map(move |(seat_index, seat)| (index, seat_index, seat.occupancy))
         });
         seats.collect()
     }

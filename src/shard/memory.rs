@@ -1,9 +1,7 @@
 //! What the shard's memory is used for.
 
-use std::sync::Arc;
-
 use super::Shard;
-use crate::ids::Topic;
+use super::topics::Kind;
 use crate::memory::{Allocated, MemoryByPart};
 use crate::session::rate_limit::RateLimiter;
 
@@ -13,10 +11,8 @@ pub struct MemoryCount {
     counted: MemoryByPart,
     /// The first slot of connections that is still to come.
     connection: usize,
-    /// The first slot of games that is still to come.
-    game: usize,
-    /// The last room that is done.
-    room: Option<Arc<Topic>>,
+    /// The first slot of topics that is still to come.
+    topic: usize,
 }
 
 impl Shard {
@@ -42,23 +38,20 @@ impl Shard {
         }
         count.connection += slots;
         left -= slots;
-        for (slot, game) in self.games.starting_at(count.game) {
+        for (slot, kind) in self.topics.starting_at(count.topic) {
             if left == 0 {
                 return None;
             }
-            left = left.saturating_sub(1 + game.seats().slots());
-            counted.games += game.heap_bytes();
-            counted.presence += game.presence_heap_bytes();
-            count.game = slot + 1;
-        }
-        for (topic, room) in self.rooms.after(count.room.clone()) {
-            if left == 0 {
-                return None;
-            }
-            left = left.saturating_sub(1 + room.audience().len() as usize);
-            counted.rooms += room.heap_bytes();
-            counted.presence += room.presence_heap_bytes();
-            count.room = Some(topic.clone());
+            let topic = kind.as_hosted();
+            let members = topic.audience().map_or(0, |audience| audience.len() as usize);
+            let (part, walked) = match kind {
+                Kind::Game(game) => (&mut counted.games, game.seats().slots()),
+                Kind::Room(_) => (&mut counted.rooms, members),
+            };
+            left = left.saturating_sub(1 + walked);
+            *part += topic.heap_bytes();
+            counted.presence += topic.presence_heap_bytes();
+            count.topic = slot + 1;
         }
         if left == 0 {
             return None;
@@ -66,8 +59,10 @@ impl Shard {
         let MemoryCount { mut counted, .. } = std::mem::take(count);
         counted.sessions += self.tables_of_sessions();
         counted.outboxes += self.outputs.allocated_bytes() + self.ready.allocated_bytes();
-        counted.games += self.games.heap_bytes();
-        counted.rooms += self.rooms.heap_bytes();
+        let tables = self.topics.heap_bytes();
+        let of_rooms = tables * self.topics.rooms() / self.topics.len().max(1);
+        counted.rooms += of_rooms;
+        counted.games += tables - of_rooms;
         counted.frames = self.pool.heap_bytes() + self.ping.heap_bytes();
         Some(counted)
     }
@@ -82,7 +77,6 @@ impl Shard {
             + held_rates
             + self.deadlines.heap_bytes()
             + self.subscribers.heap_bytes()
-            + self.given_up.allocated_bytes()
             + self.overflowed.allocated_bytes()
     }
 }

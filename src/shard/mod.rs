@@ -9,7 +9,7 @@ mod connections;
 mod deadlines;
 mod deliveries;
 mod drain;
-mod games;
+mod hosting;
 mod joining;
 mod kick;
 pub mod memory;
@@ -17,7 +17,6 @@ pub mod peer;
 pub mod placement;
 mod play;
 mod requests;
-mod rooms;
 pub mod settings;
 mod subscribers;
 mod ticks;
@@ -34,12 +33,11 @@ pub use self::connections::CONNECTION_BYTES;
 use self::connections::Connections;
 use self::deadlines::Deadlines;
 use self::drain::Drain;
-use self::games::{GameIndex, Games};
 use self::peer::{HandOver, Order, PeerMessage};
-use self::rooms::Rooms;
 use self::settings::Settings;
 use self::subscribers::Subscribers;
-use crate::ids::{Address, ConnId, Party, ShardId, Topic};
+use self::topics::{TopicIndex, Topics};
+use crate::ids::{ConnId, Party, ShardId};
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::reasons::CloseReason;
@@ -145,14 +143,12 @@ pub struct Shard {
     open: u32,
     /// Request heads of which a part has come.
     heads: BTreeMap<ConnId, Vec<u8>>,
-    games: Games,
-    rooms: Rooms,
-    /// Members on other shards that were given up lately, and until when that counts; `None`: all of a topic.
-    given_up: BTreeMap<(Party, Arc<Topic>, Option<Address>), Instant>,
+    /// What lives here.
+    topics: Topics,
     /// Who on this shard is in which topic of any shard.
     subscribers: Subscribers,
     /// What the players of held seats may still do: a reconnect does not fill their buckets.
-    held_rates: BTreeMap<(GameIndex, SeatIndex), RateLimiter>,
+    held_rates: BTreeMap<(TopicIndex, SeatIndex), RateLimiter>,
     deadlines: Deadlines,
     pool: FramePool,
     /// The ping, which is the same for everybody.
@@ -181,9 +177,7 @@ impl Shard {
             connections: Connections::new(slots as usize),
             heads: BTreeMap::new(),
             open: 0,
-            games: Games::default(),
-            rooms: Rooms::default(),
-            given_up: BTreeMap::new(),
+            topics: Topics::default(),
             subscribers: Subscribers::default(),
             held_rates: BTreeMap::new(),
             deadlines: Deadlines::default(),
@@ -292,18 +286,29 @@ impl Shard {
         self.close_overflowed(now);
     }
 
-    /// An `Output::Forward` that could not be taken.
-    pub fn handle_forward_refused(&mut self, target: Party, message: PeerMessage, now: Now) {
-        self.forward_refused(target, message, now);
+    /// An `Output::Forward` that could not be taken. Returns what must be given to the party in its place, before any other
+    /// output.
+    #[must_use]
+    pub fn handle_forward_refused(
+        &mut self,
+        target: Party,
+        message: PeerMessage,
+        now: Now,
+    ) -> Option<PeerMessage> {
+        let in_its_place = self.forward_refused(target, message, now);
+        self.close_overflowed(now);
+        in_its_place
+    }
+
+    /// A party is no more: members behind it are none any more, and channels here that are in its topics end.
+    pub fn handle_party_ended(&mut self, party: Party, now: Now) {
+        self.party_ended(party, now);
         self.close_overflowed(now);
     }
 
     /// Does what has become due: ticks, liveness, ends of seats, drain.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.run_ticks(now);
-        self.run_rooms(now);
-        self.run_game_channels(now);
-        self.give_up_seats(now);
+        self.run_topics(now);
         self.check_connections(now);
         self.go_on_draining(now);
         self.close_overflowed(now);
@@ -321,8 +326,7 @@ impl Shard {
         self.outputs.give_back(connections);
         self.ready.give_back(connections);
         self.overflowed.give_back(connections);
-        self.games.give_back();
-        self.rooms.give_back();
+        self.topics.give_back();
         self.pool.give_back();
     }
 
@@ -346,7 +350,7 @@ impl Shard {
     /// When `handle_timeout` is due next; `None`: when something has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
-        self.games.next().into_iter().chain(self.rooms.next()).chain(self.deadlines.next()).chain(drain).min()
+        self.topics.next().into_iter().chain(self.deadlines.next()).chain(drain).min()
     }
 
     // ── What the parts share ────────────────────────────────────────────────────────────────────────────────────────

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ids::{Address, Topic};
-use crate::room::audience::Copies;
-use crate::room::request::{Departure, Effect, Join};
+use crate::room::audience::{Copies, JoinNumber};
+use crate::room::hosted::Lost;
+use crate::room::request::{Departure, Join, ToMember};
 use crate::wire::push::Push;
 use crate::wire::token::{Claims, Verifier};
 use crate::wire::upgrade::Upgrade;
@@ -44,7 +45,9 @@ impl PeerMessage {
     pub fn must_arrive(&self) -> bool {
         match self {
             Self::Request(request) => matches!(request.action, Action::Leave(_) | Action::WantWhole),
-            Self::Deliver(delivery) => matches!(delivery.what, Delivered::GivenUp { .. }),
+            Self::Deliver(delivery) => {
+                matches!(delivery.what, Delivered::GivenUp(_) | Delivered::One { what: ToMember::Left, .. })
+            }
         }
     }
 }
@@ -85,10 +88,17 @@ pub struct Delivery {
 /// What a topic tells.
 #[derive(Clone, Debug)]
 pub enum Delivered {
-    /// One member, by an effect that names it.
-    One(Effect),
+    /// One member.
+    One {
+        /// Receiver.
+        to: Address,
+        /// What it is told.
+        what: ToMember,
+    },
     /// Every member, or all but one.
     All {
+        /// Who of them joined last.
+        joins: JoinNumber,
         /// Encoded.
         copies: Copies,
         /// Who is left out.
@@ -105,11 +115,9 @@ pub enum Delivered {
         /// The frame before was lost on its way: nobody here was sent it.
         after_loss: bool,
     },
-    /// Members could not be told something: they must join again. `None`: all of them.
-    GivenUp {
-        /// The member.
-        channel: Option<Address>,
-    },
+    /// Members could not be told something, and are none any more: they may join again. It comes where the lost message would
+    /// have, so those whose join is not answered yet have not missed it: they are spared.
+    GivenUp(Lost),
 }
 
 /// What the shards answer to a kick: the shards write, whoever asked reads, nobody waits.

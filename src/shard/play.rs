@@ -9,7 +9,7 @@ use super::{Next, Output, Shard};
 use crate::ids::ConnId;
 use crate::limits;
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass};
-use crate::room::game::{Moved, PayloadFormat};
+use crate::room::game::{Moved, NewEvent, PayloadFormat};
 use crate::session::liveness::Silence;
 use crate::session::rate_limit::Verdict;
 use crate::session::{Dialect, Lifecycle};
@@ -28,7 +28,7 @@ impl Shard {
         session.silence = Silence::broken(now.instant);
         if let Some(seat) = connection.seat.as_mut().filter(|seat| seat.resume_unconfirmed) {
             seat.resume_unconfirmed = false;
-            if let Some(game) = self.games.game(seat.game) {
+            if let Some(game) = self.topics.game(seat.game) {
                 game.confirm_resume(seat.seat);
             }
         }
@@ -123,7 +123,7 @@ impl Shard {
     }
 
     fn handle_admitted(&mut self, conn: ConnId, seat: SeatRef, record: &Record<'_>, now: Now) {
-        let Some(game) = self.games.game(seat.game) else { return };
+        let Some(game) = self.topics.game(seat.game) else { return };
         let done = match record {
             Record::Move(record) => match game.move_player(seat.seat, record, now.instant) {
                 Moved::Applied => {
@@ -164,7 +164,9 @@ impl Shard {
                 if matches!(record, Record::PutObject(_) | Record::RemoveObject { .. }) {
                     self.metrics.objects.increment();
                 }
-                self.games.changed(seat.game, now.instant);
+                if game.changed(now.instant) {
+                    self.topics.reschedule(seat.game);
+                }
             }
             Err((code, text)) => self.tell_error(conn, code, &text),
         }
@@ -179,8 +181,11 @@ impl Shard {
         payload: &[u8],
         now: Now,
     ) {
-        let Some(game) = self.games.game(seat.game) else { return };
-        let Some(event) = game.event(seat.seat, scope, code, PayloadFormat::Bytes, payload) else {
+        let happened = self.decide_in_game(seat.game, now, |game, context| {
+            let event = NewEvent { scope, code, format: PayloadFormat::Bytes, payload };
+            game.event(seat.seat, event, now.instant, &mut context.effects)
+        });
+        if happened.flatten().is_none() {
             let text = match scope {
                 Scope::Only(target) => format!("player {target} is not in this game"),
                 Scope::Others | Scope::All => "the sender is not in this game".to_owned(),
@@ -188,8 +193,6 @@ impl Shard {
             return self.tell_error(conn, ErrorCode::NoSuchPlayer, &text);
         };
         self.metrics.events_in.increment();
-        self.send_event(seat.game, seat.seat, scope, &event);
-        self.game_channels_changed(seat.game, Vec::new(), now);
     }
 
     pub(super) fn handle_malformed(&mut self, conn: ConnId, text: &str, now: Now) -> Next {

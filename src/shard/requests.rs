@@ -3,17 +3,14 @@
 use rand_core::Rng;
 
 use super::connections::SeatRef;
-use super::games::GameIndex;
-use super::peer::{Delivered, HandOver};
+use super::peer::HandOver;
+use super::topics::TopicIndex;
 use super::{Output, Shard};
-use crate::glob::glob_matches;
-use crate::ids::{ConnId, ResumeToken, Topic, TopicName};
-use crate::reasons::{CloseReason, RefusalReason};
-use crate::room::game::{Game, GameRules, Resumed};
-use crate::room::request::Effect;
+use crate::ids::{ConnId, ResumeToken, Topic};
+use crate::reasons::RefusalReason;
+use crate::room::game::Resumed;
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::session::channels::Channels;
-use crate::session::rate_limit::RateLimiter;
 use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
@@ -181,8 +178,8 @@ impl Shard {
     /// Whether a request takes a seat that is there: it brings no further player.
     fn resumes(&mut self, route: &Route, claims: Option<&Claims>) -> bool {
         let Route::Play { game, resume: Some(token), .. } = route else { return false };
-        let index = self.games.find(game);
-        let Some(game) = index.and_then(|index| self.games.game(index)) else { return false };
+        let index = self.topics.find(&Topic::Game(game.clone()));
+        let Some(game) = index.and_then(|index| self.topics.game(index)) else { return false };
         let seat = game.seats().find_token(*token).and_then(|seat| game.seats().seat(seat));
         seat.is_some_and(|seat| claims.is_none_or(|claims| *claims.user == *seat.user()))
     }
@@ -196,19 +193,14 @@ impl Shard {
         now: Now,
     ) -> Result<Vec<Encoded>, Refusal> {
         let Route::Play { game: name, name: wished_name, resume, seq } = route else { return Ok(Vec::new()) };
+        let topic = self.subscribers.shared(Topic::Game(name.clone()));
+        let found = self.topics.find(&topic);
         let host = claims.is_some_and(|claims| claims.host);
-        let new_token = self.new_resume_token();
-        if let Some((game, seat)) =
-            resume.and_then(|token| self.resume(conn, name, token, claims, new_token, now))
+        if let (Some(game), Some(token)) = (found, *resume)
+            && let Some(seat) = self.resume(conn, game, token, claims, now)
         {
-            self.metrics.resumes.increment();
-            return Ok(self.greet(
-                conn,
-                SeatRef { game, seat, host, resume_unconfirmed: true },
-                true,
-                *seq,
-                now,
-            ));
+            let seat = SeatRef { game, seat, host, resume_unconfirmed: true };
+            return Ok(self.greet(conn, seat, true, *seq, now));
         }
         let guest;
         let (user, name_text) = match claims {
@@ -222,69 +214,50 @@ impl Shard {
             occupancy: Occupancy::Connected(conn),
             user,
             name: name_text.unwrap_or(user),
-            resume_token: new_token,
+            resume_token: self.new_resume_token(),
             joined_at_s: now.unix_s(),
         };
-        let game = self.games.find(name).unwrap_or_else(|| self.new_game(name, now));
-        let Some(entry) = self.games.game(game) else { return Ok(Vec::new()) };
-        let Some(seat) = entry.join(&newcomer, now.instant) else {
-            let text = format!("game {name} has all its {} seats taken", entry.rules().players_max);
+        let Some(game) = found.or_else(|| self.new_topic(&topic, now)) else {
+            let text = "this relay has no room for another game; try again";
             return Err(Refusal::new(RefusalReason::Full, text));
         };
-        self.metrics.seats.add(1);
-        self.games.changed(game, now.instant);
-        Ok(self.greet(conn, SeatRef { game, seat, host, resume_unconfirmed: false }, false, None, now))
+        let seat = self.decide_in_game(game, now, |game, context| {
+            let seat = game.take_seat(&newcomer, now.instant, &mut context.effects);
+            context.metrics.seats.add(seat.is_some().into());
+            seat.ok_or_else(|| {
+                let text = format!("game {name} has all its {} seats taken", game.rules().players_max);
+                Refusal::new(RefusalReason::Full, text)
+            })
+        });
+        let Some(seat) = seat else { return Ok(Vec::new()) };
+        let seat = SeatRef { game, seat: seat?, host, resume_unconfirmed: false };
+        Ok(self.greet(conn, seat, false, None, now))
     }
 
     /// Takes a held seat again, or one whose connection is still open, which is closed.
     fn resume(
         &mut self,
         conn: ConnId,
-        name: &TopicName,
+        game: TopicIndex,
         token: ResumeToken,
         claims: Option<&Claims>,
-        new_token: ResumeToken,
         now: Now,
-    ) -> Option<(GameIndex, SeatIndex)> {
-        let index = self.games.find(name)?;
-        let user = claims.map(|claims| &*claims.user);
+    ) -> Option<SeatIndex> {
+        let (new_token, user) = (self.new_resume_token(), claims.map(|claims| &*claims.user));
         let occupant = Occupancy::Connected(conn);
-        let resumed = self.games.game(index)?.resume(token, user, occupant, new_token, now.instant)?;
-        let rates = self.leave_to_successor(index, &resumed, now);
-        if let (Some(rates), Some(connection)) = (rates, self.connections.find(conn)) {
+        let resumed = self.decide_in_game(game, now, |game, context| {
+            let resumed = game.resume(token, user, occupant, new_token, now.instant, &mut context.effects)?;
+            context.metrics.resumes.increment();
+            context.metrics.seats_held.subtract(matches!(resumed.before, Occupancy::HeldUntil(_)).into());
+            Some(resumed)
+        });
+        let Resumed { seat, .. } = resumed.flatten()?;
+        if let Some(rates) = self.held_rates.remove(&(game, seat))
+            && let Some(connection) = self.connections.find(conn)
+        {
             connection.session.rates = rates;
         }
-        self.game_channels_changed(index, Vec::new(), now);
-        Some((index, resumed.seat))
-    }
-
-    /// Ends the hold of whoever had a seat that was taken again, and returns what that player may still do.
-    pub(super) fn leave_to_successor(
-        &mut self,
-        index: GameIndex,
-        resumed: &Resumed,
-        now: Now,
-    ) -> Option<RateLimiter> {
-        match resumed.before {
-            Occupancy::Connected(old) => {
-                let rates = self.connections.find(old).map(|connection| {
-                    connection.seat = None;
-                    std::mem::take(&mut connection.session.rates)
-                });
-                self.close(old, CloseReason::Replaced, now);
-                rates
-            }
-            Occupancy::Channel(old) => {
-                let name = self.games.game(index)?.name().clone();
-                let topic = self.subscribers.shared(Topic::Game(name));
-                self.deliver(old.party(), &topic, Delivered::One(Effect::Replaced { to: old }), now);
-                None
-            }
-            Occupancy::HeldUntil(_) => {
-                self.metrics.seats_held.subtract(1);
-                self.held_rates.remove(&(index, resumed.seat))
-            }
-        }
+        Some(seat)
     }
 
     /// Guests are numbered per shard, and every shard has its own share of the numbers.
@@ -327,24 +300,13 @@ impl Shard {
             connection.seat = Some(seat);
         }
         let development = self.verifier.is_none();
-        let Some(game) = self.games.game(seat.game) else { return Vec::new() };
+        let Some(game) = self.topics.game(seat.game) else { return Vec::new() };
         let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, now) else {
             return Vec::new();
         };
         self.metrics.keyframes.increment();
         self.metrics.events_out.add(greeting.events as u64);
         greeting.frames
-    }
-
-    pub(super) fn new_game(&mut self, name: &TopicName, now: Now) -> GameIndex {
-        let fits = |rules: &&GameRules| glob_matches(&rules.pattern, name.as_str());
-        let rules = self.settings.games.iter().find(fits).cloned().unwrap_or_default();
-        // Ticks of games that start together are spread over the interval: so are their sends.
-        let phase = (self.random.next_u32() >> 8) as f32 / (1u32 << 24) as f32;
-        let game = Game::new(name.clone(), rules, self.random.next_u64(), phase, now.instant);
-        let index = self.games.insert(game);
-        self.metrics.games.set(self.games.len() as u64);
-        index
     }
 
     pub(super) fn new_resume_token(&mut self) -> ResumeToken {

@@ -1,33 +1,29 @@
 //! The tick of a game: at most one Delta and one Keyframe are encoded, whatever the number of members.
 
 use super::Shard;
-use super::connections::SeatRef;
-use super::games::GameIndex;
+use super::peer::Delivered;
+use super::topics::TopicIndex;
 use crate::ids::ConnId;
-use crate::reasons::LeaveReason;
-use crate::room::seats::Occupancy;
 use crate::session::outbox::Wanted;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 
 impl Shard {
-    /// Ticks every game whose tick is due.
-    pub(super) fn run_ticks(&mut self, now: Now) {
-        while let Some((game, due)) = self.games.due_tick(now.instant) {
-            self.metrics.tick_lateness.record(now.instant.since(due));
-            self.tell_roster(game);
-            self.tell_state(game, now);
-            self.tell_state_to_channels(game, now);
-            if let Some(game) = self.games.game(game) {
-                game.settle();
-            }
+    /// The tick of a game, which was due at `due`.
+    pub(super) fn tick(&mut self, game: TopicIndex, due: Instant, now: Now) {
+        self.metrics.tick_lateness.record(now.instant.since(due));
+        self.tell_roster(game);
+        self.tell_state(game, now);
+        self.tell_state_to_channels(game, now);
+        if let Some(game) = self.topics.game(game) {
+            game.settle();
         }
     }
 
     /// Who came and went, to everybody who does not know yet: one shared record, and a shorter one for each of those that
     /// joined during this tick.
-    fn tell_roster(&mut self, index: GameIndex) {
-        let Some(game) = self.games.game(index) else { return };
+    fn tell_roster(&mut self, index: TopicIndex) {
+        let Some(game) = self.topics.game(index) else { return };
         let changes = game.roster_changes();
         if changes.is_empty() {
             return;
@@ -48,8 +44,8 @@ impl Shard {
 
     /// The state, to everybody whose socket is free: the Delta to those that were sent the frame before, the Keyframe to
     /// the others. Who is skipped makes the next tick happen, even if nothing changes.
-    fn tell_state(&mut self, index: GameIndex, now: Now) {
-        let Some(game) = self.games.game(index) else { return };
+    fn tell_state(&mut self, index: TopicIndex, now: Now) {
+        let Some(game) = self.topics.game(index) else { return };
         let tick = game.clock().number_at(now.instant);
         let changed = game.state_changed();
         let metrics = &self.metrics;
@@ -91,23 +87,34 @@ impl Shard {
             }
         }
         if anybody_stale {
-            self.games.changed(index, now.instant);
+            game.changed(now.instant);
         }
     }
 
-    /// Frees seats that were held in vain.
-    pub(super) fn give_up_seats(&mut self, now: Now) {
-        while let Some(held) = self.games.due_seat(now.instant) {
-            let Some(game) = self.games.game(held.game) else { continue };
-            let Some(seat) = game.seats().seat(held.seat) else { continue };
-            let over = |until: Instant| until <= now.instant;
-            let in_vain = matches!(seat.occupancy, Occupancy::HeldUntil(until) if over(until));
-            if seat.player == held.player && in_vain {
-                self.metrics.seats_held.subtract(1);
-                self.held_rates.remove(&(held.game, held.seat));
-                let seat =
-                    SeatRef { game: held.game, seat: held.seat, host: false, resume_unconfirmed: false };
-                self.free_seat(seat, LeaveReason::TimedOut, now);
+    /// The same to channels: one message for each party with members.
+    fn tell_state_to_channels(&mut self, index: TopicIndex, now: Now) {
+        let pool = &mut self.pool;
+        let Some(game) = self.topics.game(index) else { return };
+        if game.channels().is_none() {
+            return;
+        }
+        let mut effects = Vec::new();
+        let frame = game.channel_frame(pool, &mut effects);
+        let topic = game.topic().clone();
+        let receivers = self.receivers_of(index);
+        for effect in effects {
+            self.perform(index, &topic, &receivers, effect, now);
+        }
+        let Some(frame) = frame else { return };
+        let encoded = frame.delta.as_ref().map_or(0, |copies| copies.encoded())
+            + frame.whole.as_ref().map_or(0, |(copies, _)| copies.encoded());
+        self.metrics.frames_encoded.add(encoded);
+        for party in receivers.parties {
+            let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&party));
+            let whole = whole.map(|(copies, _)| copies.clone());
+            if frame.delta.is_some() || whole.is_some() {
+                let (delta, after_loss) = (frame.delta.clone(), frame.lost.contains(&party));
+                self.deliver(party, &topic, Delivered::Frame { delta, whole, after_loss }, now);
             }
         }
     }

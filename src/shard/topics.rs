@@ -1,332 +1,255 @@
-//! What channels ask of the topics of this shard, and what the topics tell: one message per party, not per member.
+//! The topics of a shard, of every kind: by name, and by when something is due in them.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use rand_core::Rng;
-
-use super::connections::SeatRef;
-use super::games::GameIndex;
-use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
-use super::{Output, Shard};
-use crate::ids::{Address, ConnId, Party, Topic, TopicName};
-use crate::limits::GIVEN_UP_FOR;
-use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::ids::Topic;
+use crate::limits::{TOPIC_LINGER, TOPICS_LINGERING_MAX};
+use crate::memory::Allocated;
 use crate::room::chat::Chat;
-use crate::room::game_channels::Beginning;
-use crate::room::game_pushes::Played;
-use crate::room::request::{Departure, Effect, Join};
-use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
-use crate::session::rate_limit::RateLimiter;
-use crate::time::Now;
-use crate::wire::encoded::Encoded;
-use crate::wire::native::Scope;
-use crate::wire::phoenix::answers::reason;
+use crate::room::game::Game;
+use crate::room::hosted::{Hosted, Need};
+use crate::surplus::{Surplus, is_surplus};
+use crate::time::Instant;
 
-impl Shard {
-    /// Gives a request to the shard that owns its topic, which may be this one.
-    pub(super) fn request(&mut self, request: TopicRequest, now: Now) {
-        let target = self.settings.placement.shard_of(request.topic.name());
-        if target == self.id {
-            self.handle_request(request, now);
-        } else {
-            let (target, message) = (Party::Shard(target), PeerMessage::Request(Box::new(request)));
-            self.outputs.push_back(Output::Forward { target, message });
+/// Place of a topic in its shard's table. Reused, but not while a connection has a seat in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TopicIndex(u32);
+
+/// A topic of one of the kinds that there are.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is boxed as a whole")]
+pub enum Kind {
+    /// `game:`.
+    Game(Game),
+    /// `room:`.
+    Room(Chat),
+}
+
+impl Kind {
+    /// What it does like every other kind.
+    pub fn hosted(&mut self) -> &mut dyn Hosted {
+        match self {
+            Self::Game(game) => game,
+            Self::Room(chat) => chat,
         }
     }
 
-    /// A request for a topic of this shard.
-    pub(super) fn handle_request(&mut self, request: TopicRequest, now: Now) {
-        let TopicRequest { topic, from, action } = request;
-        match &*topic {
-            Topic::Room(_) => self.request_of_room(&topic, from, action, now),
-            Topic::Game(name) => self.request_of_game(&topic, name, from, action, now),
+    /// The same, to be looked at.
+    pub fn as_hosted(&self) -> &dyn Hosted {
+        match self {
+            Self::Game(game) => game,
+            Self::Room(chat) => chat,
+        }
+    }
+}
+
+/// See the module documentation. A topic ends when nobody needs it; one that somebody may come back for, a while later.
+#[derive(Debug, Default)]
+pub struct Topics {
+    /// Boxed: a table of topics that grows would leave behind half its size each time.
+    slots: Vec<Option<Box<Entry>>>,
+    /// The lowest is used next, so that the table ends with topics, not with free slots.
+    free: BinaryHeap<Reverse<u32>>,
+    by_topic: BTreeMap<Arc<Topic>, TopicIndex>,
+    due: BinaryHeap<Reverse<(Instant, TopicIndex)>>,
+    /// Topics that only somebody who comes back needs, and since when.
+    lingering: BTreeSet<(Instant, TopicIndex)>,
+    games: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    topic: Arc<Topic>,
+    kind: Kind,
+    /// The one entry of `due` that counts for this topic.
+    due_at: Option<Instant>,
+    /// Its entry in `lingering`.
+    lingers_since: Option<Instant>,
+}
+
+impl Topics {
+    /// Number of topics.
+    pub fn len(&self) -> usize {
+        self.by_topic.len()
+    }
+
+    /// Number of games.
+    pub fn games(&self) -> usize {
+        self.games
+    }
+
+    /// Number of chat rooms.
+    pub fn rooms(&self) -> usize {
+        self.len() - self.games
+    }
+
+    /// The topic called so, if there is one.
+    pub fn find(&self, topic: &Topic) -> Option<TopicIndex> {
+        self.by_topic.get(topic).copied()
+    }
+
+    /// The topic at `index`.
+    pub fn kind(&mut self, index: TopicIndex) -> Option<&mut Kind> {
+        self.entry(index).map(|entry| &mut entry.kind)
+    }
+
+    /// The game at `index`; `None`: another kind is there, or nothing.
+    pub fn game(&mut self, index: TopicIndex) -> Option<&mut Game> {
+        match self.kind(index)? {
+            Kind::Game(game) => Some(game),
+            Kind::Room(_) => None,
         }
     }
 
-    // ── Rooms ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn request_of_room(&mut self, topic: &Arc<Topic>, from: Address, action: Action, now: Now) {
-        let mut effects = Vec::new();
-        match action {
-            Action::Join(join) => {
-                let (random, list_max) = (&mut self.random, self.settings.presence_list_max);
-                let new = || Chat::new(topic, random.next_u64(), list_max);
-                self.rooms.find_or_insert(topic, new).join(from, *join, now, &mut effects);
-            }
-            Action::Push(push) => {
-                let Some(chat) = self.rooms.find(topic) else { return };
-                chat.push(from, push, now, &mut effects);
-            }
-            Action::Leave(departure) => match self.rooms.find(topic) {
-                Some(chat) => chat.leave(from, departure, now, &mut effects),
-                None if departure == Departure::Asked => effects.push(Effect::Left { to: from }),
-                None => {}
-            },
-            // Rooms have no state frames.
-            Action::WantWhole => {}
-        }
-        self.room_changed(topic, effects, now);
+    /// The shared name of the topic at `index`.
+    pub fn name(&self, index: TopicIndex) -> Option<&Arc<Topic>> {
+        self.slots.get(index.0 as usize)?.as_ref().map(|entry| &entry.topic)
     }
 
-    fn room_changed(&mut self, topic: &Arc<Topic>, effects: Vec<Effect>, now: Now) {
-        let room = self.rooms.find(topic);
-        let parties: Vec<Party> = room.map(|chat| chat.audience().parties().collect()).unwrap_or_default();
-        self.rooms.changed(topic, now.instant);
-        self.metrics.rooms.set(self.rooms.len() as u64);
-        self.perform_effects(topic, &parties, effects, now);
+    /// Every game, in order of index.
+    pub fn all_games(&self) -> impl Iterator<Item = (TopicIndex, &Game)> {
+        self.starting_at(0).filter_map(|(slot, kind)| match kind {
+            Kind::Game(game) => Some((TopicIndex(slot as u32), game)),
+            Kind::Room(_) => None,
+        })
     }
 
-    /// Does what is due in rooms.
-    pub(super) fn run_rooms(&mut self, now: Now) {
-        while let Some(topic) = self.rooms.due(now.instant) {
-            let mut effects = Vec::new();
-            if let Some(chat) = self.rooms.find(&topic) {
-                chat.handle_timeout(now.instant, &mut effects);
-            }
-            self.room_changed(&topic, effects, now);
-        }
-        self.rooms.forget_empty(now.instant);
-        self.metrics.rooms.set(self.rooms.len() as u64);
+    /// Every topic's place, in order.
+    pub fn indices(&self) -> impl Iterator<Item = TopicIndex> {
+        self.starting_at(0).map(|(slot, _)| TopicIndex(slot as u32))
     }
 
-    // ── Games ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn request_of_game(
-        &mut self,
-        topic: &Arc<Topic>,
-        name: &TopicName,
-        from: Address,
-        action: Action,
-        now: Now,
-    ) {
-        match action {
-            Action::Join(join) => self.join_game(topic, name, from, *join, now),
-            Action::Push(push) => {
-                let Some(index) = self.games.find(name) else { return };
-                let Some(game) = self.games.game(index) else { return };
-                let seat = game.seat_of_channel(from);
-                if let Some(seat) = seat {
-                    // Its client has been heard: it has its new token.
-                    game.confirm_resume(seat);
-                }
-                let mut effects = Vec::new();
-                match game.push_from_channel(from, push, now, &mut effects) {
-                    Played::Changed(applied) => {
-                        self.metrics.moves.add(applied.moves.into());
-                        self.metrics.objects.add(applied.objects.into());
-                        if let Some(corrected) = applied.corrected {
-                            self.metrics.corrections[corrected.index()].increment();
-                        }
-                        self.games.changed(index, now.instant);
-                    }
-                    Played::Event(scope, record) => {
-                        self.metrics.events_in.increment();
-                        if let Some(seat) = seat {
-                            self.send_event(index, seat, scope, &record);
-                        }
-                    }
-                    Played::Nothing => {}
-                }
-                self.game_channels_changed(index, effects, now);
-            }
-            Action::Leave(departure) => {
-                if departure == Departure::Asked {
-                    self.deliver(from.party(), topic, Delivered::One(Effect::Left { to: from }), now);
-                }
-                let Some(index) = self.games.find(name) else { return };
-                let Some(game) = self.games.game(index) else { return };
-                let Some(seat) = game.seat_of_channel(from) else { return };
-                let seat = SeatRef { game: index, seat, host: false, resume_unconfirmed: false };
-                match departure {
-                    Departure::Asked => self.free_seat(seat, LeaveReason::Left, now),
-                    Departure::Left(reason) => self.free_seat(seat, reason, now),
-                    Departure::Lost => self.hold_or_free(seat, RateLimiter::default(), now),
-                }
-                self.game_channels_changed(index, Vec::new(), now);
-            }
-            Action::WantWhole => {
-                let Some(index) = self.games.find(name) else { return };
-                if let Some(game) = self.games.game(index) {
-                    game.want_whole(from.party());
-                }
-                self.games.changed(index, now.instant);
-            }
-        }
+    /// The topics in slots from `first` on, with their slots; for walks in parts.
+    pub fn starting_at(&self, first: usize) -> impl Iterator<Item = (usize, &Kind)> {
+        let entries = self.slots.iter().enumerate().skip(first);
+        entries.filter_map(|(slot, entry)| Some((slot, &entry.as_ref()?.kind)))
     }
 
-    fn join_game(&mut self, topic: &Arc<Topic>, name: &TopicName, from: Address, join: Join, now: Now) {
-        let new_token = self.new_resume_token();
-        let occupant = Occupancy::Channel(from);
-        let resumed = join.resume_token.and_then(|token| {
-            let index = self.games.find(name)?;
-            let user = self.verifier.is_some().then_some(&*join.user);
-            let resumed = self.games.game(index)?.resume(token, user, occupant, new_token, now.instant)?;
-            Some((index, resumed))
-        });
-        let (index, seat, join, resumed) = match resumed {
-            Some((index, resumed)) => {
-                self.metrics.resumes.increment();
-                let _rates = self.leave_to_successor(index, &resumed, now);
-                let user = self.games.game(index).and_then(|game| game.seats().seat(resumed.seat));
-                // In development mode every connection is another guest; the seat knows whose it is.
-                let user = user.map_or_else(|| join.user.clone(), |seat| seat.user().into());
-                (index, resumed.seat, Join { user, ..join }, true)
+    /// Whether somebody is in a topic through a channel.
+    pub fn have_members(&self) -> bool {
+        let has_members =
+            |kind: &Kind| kind.as_hosted().audience().is_some_and(|audience| !audience.is_empty());
+        self.starting_at(0).any(|(_, kind)| has_members(kind))
+    }
+
+    /// But for what the topics own; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.slots.allocated_bytes()
+            + self.len() * size_of::<Entry>()
+            + self.free.allocated_bytes()
+            + self.by_topic.allocated_bytes()
+            + self.by_topic.keys().map(|topic| 2 * Topic::shared_bytes(topic)).sum::<usize>()
+            + self.due.allocated_bytes()
+            + self.lingering.allocated_bytes()
+    }
+
+    /// Takes a new topic in.
+    pub fn insert(&mut self, topic: &Arc<Topic>, kind: Kind) -> TopicIndex {
+        self.games += usize::from(matches!(kind, Kind::Game(_)));
+        let entry = Entry { topic: topic.clone(), kind, due_at: None, lingers_since: None };
+        let entry = Some(Box::new(entry));
+        let index = match self.free.pop() {
+            Some(Reverse(slot)) => {
+                self.slots[slot as usize] = entry;
+                TopicIndex(slot)
             }
             None => {
-                let index = match self.games.find(name) {
-                    Some(index) => index,
-                    None => self.new_game(name, now),
-                };
-                let newcomer = Newcomer {
-                    occupancy: occupant,
-                    user: &join.user,
-                    name: &join.name,
-                    resume_token: new_token,
-                    joined_at_s: now.unix_s(),
-                };
-                let Some(game) = self.games.game(index) else { return };
-                let Some(seat) = game.join(&newcomer, now.instant) else {
-                    let text = format!("game {name} has all its {} seats taken", game.rules().players_max);
-                    let refused =
-                        Effect::Refused { to: from, reason: JoinRefusal::Full, response: reason(&text) };
-                    return self.deliver(from.party(), topic, Delivered::One(refused), now);
-                };
-                self.metrics.seats.add(1);
-                (index, seat, join, false)
+                self.slots.push(entry);
+                TopicIndex(self.slots.len() as u32 - 1)
             }
         };
-        let begin = Beginning {
-            topic,
-            presence_list_max: self.settings.presence_list_max,
-            presence_epoch: self.random.next_u64(),
-        };
-        let Some(game) = self.games.game(index) else { return };
-        let effects = game.open_channel(from, seat, &join, resumed, begin, now);
-        self.games.changed(index, now.instant);
-        self.game_channels_changed(index, effects, now);
+        self.by_topic.insert(topic.clone(), index);
+        index
     }
 
-    /// Something has happened among the channels of a game: `effects`, then what others caused.
-    pub(super) fn game_channels_changed(&mut self, index: GameIndex, mut effects: Vec<Effect>, now: Now) {
-        let Some(game) = self.games.game(index) else { return };
-        effects.extend(game.take_channel_effects(now.instant));
-        let Some(channels) = game.channels() else { return };
-        let topic = channels.topic().clone();
-        let parties: Vec<Party> = channels.audience().parties().collect();
-        if let Some(due) = channels.due() {
-            self.games.channels_due(index, due);
-        }
-        self.perform_effects(&topic, &parties, effects, now);
-    }
-
-    /// Tells channels what is due by itself: presence.
-    pub(super) fn run_game_channels(&mut self, now: Now) {
-        while let Some(index) = self.games.due_channels(now.instant) {
-            self.game_channels_changed(index, Vec::new(), now);
+    /// Something has happened in a topic: when something is due in it, and whether it is needed, may have changed.
+    pub fn changed(&mut self, index: TopicIndex, now: Instant) {
+        self.reschedule(index);
+        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else { return };
+        match (entry.kind.as_hosted().need(), entry.lingers_since) {
+            (Need::Members, None) | (Need::Memory, Some(_)) => {}
+            (Need::Members, Some(since)) => {
+                entry.lingers_since = None;
+                self.lingering.remove(&(since, index));
+            }
+            (Need::Memory, None) => {
+                entry.lingers_since = Some(now);
+                self.lingering.insert((now, index));
+            }
+            (Need::Nobody, _) => self.remove(index),
         }
     }
 
-    /// The frame of a tick: one message for each party with members.
-    pub(super) fn tell_state_to_channels(&mut self, index: GameIndex, now: Now) {
-        let Some(game) = self.games.game(index) else { return };
-        if game.channels().is_none() {
-            return;
+    /// Something may be due in a topic earlier than before.
+    pub fn reschedule(&mut self, index: TopicIndex) {
+        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else { return };
+        if let Some(due) = entry.kind.as_hosted().due()
+            && entry.due_at.is_none_or(|at| due < at)
+        {
+            entry.due_at = Some(due);
+            self.due.push(Reverse((due, index)));
         }
-        let frame = game.channel_frame(&mut self.pool);
-        self.game_channels_changed(index, Vec::new(), now);
-        let Some(frame) = frame else { return };
-        let Some(channels) = self.games.game(index).and_then(|game| game.channels()) else { return };
-        let encoded = frame.delta.as_ref().map_or(0, |copies| copies.encoded())
-            + frame.whole.as_ref().map_or(0, |(copies, _)| copies.encoded());
-        self.metrics.frames_encoded.add(encoded);
-        let parties: Vec<Party> = channels.audience().parties().collect();
-        let topic = channels.topic().clone();
-        for party in parties {
-            let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&party));
-            let whole = whole.map(|(copies, _)| copies.clone());
-            if frame.delta.is_some() || whole.is_some() {
-                let (delta, after_loss) = (frame.delta.clone(), frame.lost.contains(&party));
-                self.deliver(party, &topic, Delivered::Frame { delta, whole, after_loss }, now);
+    }
+
+    /// A topic in which something is due. Whoever asks lets it do that, and calls `changed`.
+    pub fn due(&mut self, now: Instant) -> Option<TopicIndex> {
+        while let Some(Reverse((at, index))) = self.due.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            self.due.pop();
+            // What was due in a topic that ended, or ended and was followed by another in its slot, counts for nobody.
+            if let Some(entry) = self.entry(index)
+                && entry.due_at == Some(at)
+            {
+                entry.due_at = None;
+                return Some(index);
             }
         }
+        None
     }
 
-    /// An event for the native players that it is meant for.
-    pub(super) fn send_event(&mut self, index: GameIndex, sender: SeatIndex, scope: Scope, record: &Encoded) {
-        let Some(game) = self.games.game(index) else { return };
-        let receivers: Vec<ConnId> = game.receivers(sender, scope).collect();
-        self.metrics.events_out.add(receivers.len() as u64);
-        for receiver in receivers {
-            self.push(receiver, record.clone());
-        }
-    }
-
-    // ── What topics tell ────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// Carries out what a topic decided. `parties`: those with members.
-    fn perform_effects(&mut self, topic: &Arc<Topic>, parties: &[Party], effects: Vec<Effect>, now: Now) {
-        for effect in effects {
-            match effect {
-                Effect::Broadcast { copies, except, after_state } => {
-                    self.metrics.broadcasts_encoded.add(copies.encoded());
-                    for party in parties {
-                        let what = Delivered::All { copies: copies.clone(), except, after_state };
-                        self.deliver(*party, topic, what, now);
-                    }
-                }
-                Effect::Joined { to, .. }
-                | Effect::Refused { to, .. }
-                | Effect::Reply { to, .. }
-                | Effect::Push { to, .. }
-                | Effect::Whole { to, .. }
-                | Effect::Left { to }
-                | Effect::Kicked { to }
-                | Effect::Replaced { to } => self.deliver(to.party(), topic, Delivered::One(effect), now),
+    /// Ends topics that nobody has come back for, and the oldest of too many.
+    pub fn forget_lingering(&mut self, now: Instant) {
+        while let Some((since, index)) = self.lingering.first().copied() {
+            if since + TOPIC_LINGER > now && self.lingering.len() <= TOPICS_LINGERING_MAX {
+                return;
             }
+            self.remove(index);
         }
     }
 
-    /// Tells the members at `target`, which may be this shard.
-    pub(super) fn deliver(&mut self, target: Party, topic: &Arc<Topic>, what: Delivered, now: Now) {
-        let delivery = Delivery { topic: topic.clone(), what };
-        if target == Party::Shard(self.id) {
-            self.handle_delivery(delivery, now);
-        } else {
-            let message = PeerMessage::Deliver(Box::new(delivery));
-            self.outputs.push_back(Output::Forward { target, message });
+    /// Gives back what more topics needed.
+    pub fn give_back(&mut self) {
+        let topics = self.len();
+        if is_surplus(self.slots.len(), topics) {
+            let used = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+            self.slots.truncate(used);
+            self.free.retain(|Reverse(slot)| (*slot as usize) < used);
         }
+        self.slots.give_back(topics);
+        self.free.give_back(topics);
+        self.due.give_back(topics);
     }
 
-    /// Another party's mailbox is full, and as much waits behind it as may: the message is not on its way.
-    pub(super) fn forward_refused(&mut self, target: Party, message: PeerMessage, now: Now) {
-        self.metrics.forwards_refused.increment();
-        match message {
-            PeerMessage::Request(request) => self.answer_refused_request(*request),
-            PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),
-        }
+    /// When `due` or `forget_lingering` has something to say next.
+    pub fn next(&self) -> Option<Instant> {
+        let due = self.due.peek().map(|Reverse((at, _))| *at);
+        let lingering = self.lingering.first().map(|(since, _)| *since + TOPIC_LINGER);
+        due.into_iter().chain(lingering).min()
     }
 
-    /// Members on `target` cannot be told something: they are told that much, and may join again and catch up.
-    fn give_up_members(&mut self, target: Party, delivery: Delivery, now: Now) {
-        let Delivery { topic, what } = delivery;
-        let channel = match what {
-            Delivered::One(effect) => effect.to(),
-            Delivered::All { .. } => None,
-            // A frame that is lost is followed by a whole one.
-            Delivered::Frame { .. } => {
-                let Some(index) = self.games.find(topic.name()) else { return };
-                if let Some(game) = self.games.game(index) {
-                    game.frame_lost(target);
-                }
-                return self.games.changed(index, now.instant);
-            }
-            Delivered::GivenUp { .. } => return,
-        };
-        // Until that has arrived, more is lost on the same members.
-        self.given_up.retain(|_, until| *until > now.instant);
-        let until = now.instant + GIVEN_UP_FOR;
-        if self.given_up.insert((target, topic.clone(), channel), until).is_none() {
-            self.deliver(target, &topic, Delivered::GivenUp { channel }, now);
+    fn entry(&mut self, index: TopicIndex) -> Option<&mut Entry> {
+        self.slots.get_mut(index.0 as usize)?.as_deref_mut()
+    }
+
+    fn remove(&mut self, index: TopicIndex) {
+        let Some(entry) = self.slots.get_mut(index.0 as usize).and_then(Option::take) else { return };
+        self.games -= usize::from(matches!(entry.kind, Kind::Game(_)));
+        self.by_topic.remove(&entry.topic);
+        if let Some(since) = entry.lingers_since {
+            self.lingering.remove(&(since, index));
         }
+        self.free.push(Reverse(index.0));
     }
 }

@@ -75,6 +75,16 @@ impl Message {
     }
 }
 
+impl Message {
+    /// The topic that it came on; none of a binary update.
+    pub fn topic(&self) -> &str {
+        match self {
+            Self::Reply { topic, .. } | Self::Told { topic, .. } => topic,
+            Self::Update(_) => "",
+        }
+    }
+}
+
 /// Whether there is no whitespace outside of strings.
 fn is_compact(json: &str) -> bool {
     let (mut in_string, mut escaped) = (false, false);

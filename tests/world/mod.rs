@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use corelay::ids::{ConnId, Party, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
-use corelay::shard::peer::{Delivered, Delivery, Order, PeerMessage};
+use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
@@ -34,6 +34,8 @@ pub struct World {
     pub stopped_accepting: Vec<usize>,
     /// The shard whose mailbox takes no more, but for what must arrive.
     pub full_mailbox: Option<usize>,
+    /// Shards that have ended.
+    pub ended: Vec<usize>,
     /// Orders to end members that could not be told something.
     pub given_up: usize,
     shards: Vec<Shard>,
@@ -68,6 +70,7 @@ impl World {
             drained: Vec::new(),
             stopped_accepting: Vec::new(),
             full_mailbox: None,
+            ended: Vec::new(),
             given_up: 0,
             next_client: 0,
         }
@@ -180,6 +183,17 @@ impl World {
         self.run();
     }
 
+    /// A shard ends without a word, and the others notice. Its clients are left alone.
+    pub fn end_shard(&mut self, ended: usize) {
+        self.ended.push(ended);
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            if !self.ended.contains(&number) {
+                shard.handle_party_ended(Party::Shard(ShardId(ended as u16)), self.now);
+            }
+        }
+        self.run();
+    }
+
     pub fn tell_shards(&mut self, order: &Order) {
         for shard in &mut self.shards {
             shard.handle_order(order.clone(), self.now);
@@ -191,15 +205,18 @@ impl World {
     pub fn advance(&mut self, duration: Duration) {
         let end = self.now.instant + duration;
         loop {
-            let due = self.shards.iter().filter_map(Shard::poll_timeout).min().filter(|due| *due <= end);
+            let running = self.shards.iter().enumerate().filter(|(shard, _)| !self.ended.contains(shard));
+            let due = running.filter_map(|(_, shard)| shard.poll_timeout()).min().filter(|due| *due <= end);
             let until = due.unwrap_or(end).max(self.now.instant);
             self.now.unix_us += until.since(self.now.instant).as_micros() as u64;
             self.now.instant = until;
             if due.is_none() {
                 return;
             }
-            for shard in &mut self.shards {
-                shard.handle_timeout(self.now);
+            for (number, shard) in self.shards.iter_mut().enumerate() {
+                if !self.ended.contains(&number) {
+                    shard.handle_timeout(self.now);
+                }
             }
             self.run();
         }
@@ -247,12 +264,14 @@ impl World {
                 Output::Forward { target, message } => {
                     let Party::Shard(ShardId(number)) = target else { continue };
                     let index = usize::from(number);
-                    let gives_up = |delivery: &Delivery| matches!(delivery.what, Delivered::GivenUp { .. });
-                    self.given_up +=
-                        usize::from(matches!(&message, PeerMessage::Deliver(delivery) if gives_up(delivery)));
-                    if self.full_mailbox == Some(index) && !message.must_arrive() {
-                        self.shards[shard].handle_forward_refused(target, message, self.now);
-                    } else {
+                    let refused = self.ended.contains(&index)
+                        || self.full_mailbox == Some(index) && !message.must_arrive();
+                    let message = match refused {
+                        true => self.shards[shard].handle_forward_refused(target, message, self.now),
+                        false => Some(message),
+                    };
+                    self.given_up += usize::from(refused && message.is_some());
+                    if let Some(message) = message.filter(|_| !self.ended.contains(&index)) {
                         self.shards[index].handle_peer(message, self.now);
                     }
                 }
@@ -268,7 +287,9 @@ impl World {
     }
 
     fn next_output(&mut self) -> Option<(usize, Output)> {
-        self.shards.iter_mut().enumerate().find_map(|(shard, world)| Some((shard, world.poll_output()?)))
+        let running = |(shard, _): &(usize, &mut Shard)| !self.ended.contains(shard);
+        let mut shards = self.shards.iter_mut().enumerate().filter(running);
+        shards.find_map(|(shard, world)| Some((shard, world.poll_output()?)))
     }
 
     fn deliver(&mut self, shard: usize, conn: ConnId, frames: &corelay::shard::Frames) {

@@ -1,0 +1,153 @@
+//! A game as a topic: channels join it, play in it, and leave it.
+
+use rand_core::Rng;
+
+use super::audience::Audience;
+use super::game::{Game, Resumed, SeatFate};
+use super::hosted::{Context, Hosted, Lost, Need};
+use super::request::{Departure, Effect, Join, ToMember};
+use super::seats::{Newcomer, Occupancy, SeatIndex};
+use crate::ids::{Address, ResumeToken};
+use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::time::Instant;
+use crate::wire::phoenix::answers::reason;
+use crate::wire::push::Push;
+
+impl Hosted for Game {
+    fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
+        let mut new_token = [0; 16];
+        context.random.fill_bytes(&mut new_token);
+        let new_token = ResumeToken(new_token);
+        let now = context.now;
+        let (seat, join, resumed) = match self.resume_in_channel(from, &join, new_token, context) {
+            Some(seat) => {
+                // In development mode every connection is another guest; the seat knows whose it is.
+                let user = self.seats.seat(seat).map_or_else(|| join.user.clone(), |seat| seat.user().into());
+                (seat, Join { user, ..join }, true)
+            }
+            None => {
+                let newcomer = Newcomer {
+                    occupancy: Occupancy::Channel(from),
+                    user: &join.user,
+                    name: &join.name,
+                    resume_token: new_token,
+                    joined_at_s: now.unix_s(),
+                };
+                let Some(seat) = self.take_seat(&newcomer, now.instant, &mut context.effects) else {
+                    let (name, seats) = (self.name(), self.rules.players_max);
+                    let response = reason(&format!("game {name} has all its {seats} seats taken"));
+                    let what = ToMember::Refused { reason: JoinRefusal::Full, response };
+                    return context.effects.push(Effect::Member { to: from, what });
+                };
+                context.metrics.seats.add(1);
+                (seat, join, false)
+            }
+        };
+        self.open_channel(from, seat, &join, resumed, context);
+        self.changed(now.instant);
+    }
+
+    fn push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
+        self.push_from_channel(from, push, context);
+    }
+
+    fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
+        if departure == Departure::Asked {
+            context.effects.push(Effect::Member { to: from, what: ToMember::Left });
+        }
+        let Some(seat) = self.seat_of_channel(from) else { return };
+        match departure {
+            Departure::Asked => self.vacate(seat, LeaveReason::Left, context),
+            Departure::Left(reason) => self.vacate(seat, reason, context),
+            Departure::Lost => {
+                self.lose_player(seat, context);
+            }
+        }
+    }
+
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> usize {
+        let Some(channels) = &self.channels else { return 0 };
+        let members =
+            channels.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
+        let seats: Vec<SeatIndex> = members.map(|(_, member)| member.seat).collect();
+        for seat in &seats {
+            self.lose_player(*seat, context);
+        }
+        seats.len()
+    }
+
+    fn timeout(&mut self, context: &mut Context<'_>) {
+        let now = context.now.instant;
+        let seats_before = self.seats.len();
+        self.end_holds(now, &mut context.effects);
+        let freed = (seats_before - self.seats.len()) as u64;
+        context.metrics.seats.subtract(freed);
+        context.metrics.seats_held.subtract(freed);
+        self.forget_events(now);
+        self.tell_channels_presence(now, &mut context.effects);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let hold = self.holds.first().map(|(until, _)| *until);
+        let presence = self.channels.as_ref().and_then(|channels| channels.due());
+        [self.tick_at, hold, presence, self.events_expire_at()].into_iter().flatten().min()
+    }
+
+    fn audience(&self) -> Option<&Audience> {
+        self.channels.as_ref().map(|channels| channels.audience())
+    }
+
+    fn need(&self) -> Need {
+        if self.seats.is_empty() { Need::Nobody } else { Need::Members }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.own_heap_bytes()
+    }
+
+    fn presence_heap_bytes(&self) -> usize {
+        self.channels.as_ref().map_or(0, |channels| channels.presence.heap_bytes())
+    }
+}
+
+impl Game {
+    fn resume_in_channel(
+        &mut self,
+        from: Address,
+        join: &Join,
+        new_token: ResumeToken,
+        context: &mut Context<'_>,
+    ) -> Option<SeatIndex> {
+        let user = (!context.development).then_some(&*join.user);
+        let (occupant, now) = (Occupancy::Channel(from), context.now.instant);
+        let token = join.resume_token?;
+        let resumed = self.resume(token, user, occupant, new_token, now, &mut context.effects)?;
+        context.metrics.resumes.increment();
+        let Resumed { seat, before } = resumed;
+        context.metrics.seats_held.subtract(matches!(before, Occupancy::HeldUntil(_)).into());
+        // Rates of records are of no use in a channel.
+        context.effects.push(Effect::HoldEnded { seat });
+        Some(seat)
+    }
+
+    /// Frees a seat for good.
+    pub fn vacate(&mut self, seat: SeatIndex, reason: LeaveReason, context: &mut Context<'_>) {
+        let Some(held) = self.seats.seat(seat).map(|seat| matches!(seat.occupancy, Occupancy::HeldUntil(_)))
+        else {
+            return;
+        };
+        self.free_seat(seat, reason, context.now.instant, &mut context.effects);
+        context.metrics.seats.subtract(1);
+        context.metrics.seats_held.subtract(held.into());
+    }
+
+    /// A player did not mean to go: its seat is held, if the game holds seats.
+    pub fn lose_player(&mut self, seat: SeatIndex, context: &mut Context<'_>) -> SeatFate {
+        let fate = self.lose_seat(seat, context.now.instant, &mut context.effects);
+        match fate {
+            SeatFate::Held => context.metrics.seats_held.add(1),
+            SeatFate::Freed => context.metrics.seats.subtract(1),
+        }
+        fate
+    }
+}

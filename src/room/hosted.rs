@@ -1,0 +1,95 @@
+//! What a topic of any kind does: it is told who joins, pushes and leaves, and answers with effects.
+
+use rand_chacha::ChaCha12Rng;
+
+use super::audience::{Audience, JoinNumber};
+use super::request::{Departure, Effect, Join};
+use crate::ids::{Address, Party};
+use crate::metrics::ShardMetrics;
+use crate::time::{Instant, Now};
+use crate::wire::push::Push;
+
+/// A kind of topic. Its methods decide and are told nothing of connections: whoever hosts the topic carries the effects out, in
+/// order, and asks `due` and `need` again after every call.
+pub trait Hosted {
+    /// A channel joins.
+    fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>);
+
+    /// A channel pushes an event. It need not be a member: it may have gone meanwhile.
+    fn push(&mut self, from: Address, push: Push, context: &mut Context<'_>);
+
+    /// A channel goes.
+    fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>);
+
+    /// Members could not be told something. They are none from now on, and may join again. Returns how many they were.
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> usize;
+
+    /// Does what is due.
+    fn timeout(&mut self, context: &mut Context<'_>);
+
+    /// When `timeout` has something to do next; `None`: when something has happened.
+    fn due(&self) -> Option<Instant>;
+
+    /// Who gets its broadcasts; `None`: nobody.
+    fn audience(&self) -> Option<&Audience>;
+
+    /// Whether the topic must stay.
+    fn need(&self) -> Need;
+
+    /// But for its presence; see `memory`.
+    fn heap_bytes(&self) -> usize;
+
+    /// Of its presence; see `memory`.
+    fn presence_heap_bytes(&self) -> usize;
+}
+
+/// What a topic may use while it decides, and where it puts what it has decided.
+pub struct Context<'a> {
+    /// The time of the turn.
+    pub now: Now,
+    /// The shard's counters.
+    pub metrics: &'a ShardMetrics,
+    /// For names of streams and for tokens.
+    pub random: &'a mut ChaCha12Rng,
+    /// Nobody needs a token, so a user id says nothing about who somebody is.
+    pub development: bool,
+    /// See `Presence`.
+    pub presence_list_max: u32,
+    /// What is to be done, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Members that could not be told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// One member.
+    One(Address),
+    /// All members behind a party, but for those that joined behind what was lost: they did not miss it.
+    AllAt {
+        /// Who could not be reached.
+        party: Party,
+        /// Who joined last before.
+        joins: JoinNumber,
+    },
+}
+
+impl Lost {
+    /// Whether `member` is one of them, which joined under `number`.
+    pub fn has(&self, member: &Address, number: JoinNumber) -> bool {
+        match self {
+            Self::One(lost) => lost == member,
+            Self::AllAt { party, joins } => *party == member.party() && number.is_within(*joins),
+        }
+    }
+}
+
+/// What a topic stays for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Somebody is in it, or has a place in it.
+    Members,
+    /// Nobody is, but somebody may come back for what was said: it stays for a while.
+    Memory,
+    /// Nothing: it ends.
+    Nobody,
+}

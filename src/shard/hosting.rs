@@ -1,0 +1,306 @@
+//! Hosting topics: what channels ask of them, and what they want done: one message per party, not per member.
+
+use std::sync::Arc;
+
+use rand_core::Rng;
+
+use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
+use super::topics::{Kind, TopicIndex};
+use super::{Output, Shard};
+use crate::glob::glob_matches;
+use crate::ids::{Address, ConnId, Party, Topic, TopicName};
+use crate::limits::{TOPICS_BYTES_MAX, TOPICS_PER_SHARD_MAX};
+use crate::reasons::{CloseReason, JoinRefusal};
+use crate::room::audience::{Audience, JoinNumber};
+use crate::room::chat::Chat;
+use crate::room::game::{Game, GameRules};
+use crate::room::hosted::{Context, Lost};
+use crate::room::request::{Departure, Effect, Join, ToMember};
+use crate::room::seats::SeatIndex;
+use crate::time::Now;
+use crate::wire::encoded::Encoded;
+use crate::wire::native::Scope;
+use crate::wire::phoenix::answers::reason;
+
+/// Who gets a topic's broadcasts.
+#[derive(Debug, Default)]
+pub(super) struct Receivers {
+    /// Those behind which it has members.
+    pub(super) parties: Vec<Party>,
+    /// The member that joined last.
+    joins: JoinNumber,
+}
+
+impl Receivers {
+    fn of(audience: &Audience) -> Self {
+        Self { parties: audience.parties().collect(), joins: audience.joins() }
+    }
+}
+
+impl Shard {
+    /// Gives a request to the shard that owns its topic, which may be this one.
+    pub(super) fn request(&mut self, request: TopicRequest, now: Now) {
+        let target = self.settings.placement.shard_of(request.topic.name());
+        if target == self.id {
+            self.handle_request(request, now);
+        } else {
+            let (target, message) = (Party::Shard(target), PeerMessage::Request(Box::new(request)));
+            self.outputs.push_back(Output::Forward { target, message });
+        }
+    }
+
+    /// A request for a topic of this shard.
+    pub(super) fn handle_request(&mut self, request: TopicRequest, now: Now) {
+        let TopicRequest { topic, from, action } = request;
+        let found = self.topics.find(&topic);
+        match (action, found) {
+            (Action::Join(join), Some(index)) => {
+                self.decide(index, now, |kind, context| kind.hosted().join(from, *join, context));
+            }
+            (Action::Join(join), None) => self.join_new_topic(&topic, from, *join, now),
+            (Action::Push(push), Some(index)) => {
+                self.decide(index, now, |kind, context| kind.hosted().push(from, push, context));
+            }
+            (Action::Leave(departure), Some(index)) => {
+                self.decide(index, now, |kind, context| kind.hosted().leave(from, departure, context));
+            }
+            (Action::Leave(Departure::Asked), None) => self.tell_member(&topic, from, ToMember::Left, now),
+            (Action::WantWhole, Some(index)) => {
+                if let Some(game) = self.topics.game(index) {
+                    game.want_whole(from.party(), now.instant);
+                }
+                self.topics.reschedule(index);
+            }
+            // The topic has ended, and its members have been told of that.
+            (Action::Push(_) | Action::Leave(_) | Action::WantWhole, None) => {}
+        }
+    }
+
+    fn join_new_topic(&mut self, topic: &Arc<Topic>, from: Address, join: Join, now: Now) {
+        let Some(index) = self.new_topic(topic, now) else {
+            let response = reason("this relay has no room for another topic; try again");
+            let refused = ToMember::Refused { reason: JoinRefusal::Full, response };
+            return self.tell_member(topic, from, refused, now);
+        };
+        self.decide(index, now, |kind, context| kind.hosted().join(from, join, context));
+    }
+
+    /// A topic with nobody in it: whoever makes it lets somebody join, and calls `topic_changed`. `None`: there are as many as
+    /// there may be.
+    pub(super) fn new_topic(&mut self, topic: &Arc<Topic>, now: Now) -> Option<TopicIndex> {
+        if !self.has_room_for_a_topic() {
+            return None;
+        }
+        let epoch = self.random.next_u64();
+        let kind = match &**topic {
+            Topic::Room(_) => Kind::Room(Chat::new(topic, epoch, self.settings.presence_list_max)),
+            Topic::Game(name) => {
+                // 24 bits: the largest number below 1 that an f32 holds.
+                let phase = (self.random.next_u32() >> 8) as f32 / (1 << 24) as f32;
+                Kind::Game(Game::new(topic.clone(), self.rules_of(name), epoch, phase, now.instant))
+            }
+        };
+        Some(self.topics.insert(topic, kind))
+    }
+
+    /// Names of topics cost nothing to make up.
+    fn has_room_for_a_topic(&self) -> bool {
+        let metrics = &self.metrics;
+        let bytes =
+            metrics.memory_games.value() + metrics.memory_rooms.value() + metrics.memory_presence.value();
+        self.topics.len() < TOPICS_PER_SHARD_MAX && bytes < TOPICS_BYTES_MAX
+    }
+
+    fn rules_of(&self, name: &TopicName) -> GameRules {
+        let fits = |rules: &&GameRules| glob_matches(&rules.pattern, name.as_str());
+        self.settings.games.iter().find(fits).cloned().unwrap_or_default()
+    }
+
+    /// Lets a topic decide, and does what it wants done. `None`: there is none at `index`.
+    pub(super) fn decide<R>(
+        &mut self,
+        index: TopicIndex,
+        now: Now,
+        act: impl FnOnce(&mut Kind, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let kind = self.topics.kind(index)?;
+        let mut context = Context {
+            now,
+            metrics: &self.metrics,
+            random: &mut self.random,
+            development: self.verifier.is_none(),
+            presence_list_max: self.settings.presence_list_max,
+            effects: Vec::new(),
+        };
+        let result = act(kind, &mut context);
+        let effects = context.effects;
+        self.topic_changed(index, effects, now);
+        Some(result)
+    }
+
+    /// The same, of a game.
+    pub(super) fn decide_in_game<R>(
+        &mut self,
+        index: TopicIndex,
+        now: Now,
+        act: impl FnOnce(&mut Game, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let act = |kind: &mut Kind, context: &mut Context<'_>| match kind {
+            Kind::Game(game) => Some(act(game, context)),
+            Kind::Room(_) => None,
+        };
+        self.decide(index, now, act)?
+    }
+
+    /// A topic has decided: `effects`.
+    fn topic_changed(&mut self, index: TopicIndex, effects: Vec<Effect>, now: Now) {
+        let Some(topic) = self.topics.name(index).cloned() else { return };
+        let receivers = self.receivers_of(index);
+        self.topics.changed(index, now.instant);
+        self.metrics.games.set(self.topics.games() as u64);
+        self.metrics.rooms.set(self.topics.rooms() as u64);
+        for effect in effects {
+            self.perform(index, &topic, &receivers, effect, now);
+        }
+    }
+
+    /// Who gets the broadcasts of a topic now.
+    pub(super) fn receivers_of(&mut self, index: TopicIndex) -> Receivers {
+        let audience = self.topics.kind(index).and_then(|kind| kind.as_hosted().audience());
+        audience.map(Receivers::of).unwrap_or_default()
+    }
+
+    /// Lets topics do what is due in them.
+    pub(super) fn run_topics(&mut self, now: Now) {
+        while let Some(index) = self.topics.due(now.instant) {
+            if let Some(due) = self.topics.game(index).and_then(|game| game.take_due_tick(now.instant)) {
+                self.tick(index, due, now);
+            }
+            self.decide(index, now, |kind, context| kind.hosted().timeout(context));
+        }
+        self.topics.forget_lingering(now.instant);
+        self.metrics.rooms.set(self.topics.rooms() as u64);
+    }
+
+    // ── What topics want done ───────────────────────────────────────────────────────────────────────────────────────
+
+    /// `receivers`: as they were when the topic had decided.
+    pub(super) fn perform(
+        &mut self,
+        index: TopicIndex,
+        topic: &Arc<Topic>,
+        receivers: &Receivers,
+        effect: Effect,
+        now: Now,
+    ) {
+        match effect {
+            Effect::Member { to, what } => self.tell_member(topic, to, what, now),
+            Effect::Broadcast { copies, except, after_state } => {
+                self.metrics.broadcasts_encoded.add(copies.encoded());
+                for party in &receivers.parties {
+                    let joins = receivers.joins;
+                    let what = Delivered::All { joins, copies: copies.clone(), except, after_state };
+                    self.deliver(*party, topic, what, now);
+                }
+            }
+            Effect::Event { sender, scope, record } => self.send_event(index, sender, scope, &record),
+            Effect::Unseated { conn, seat } => self.unseat(conn, index, seat, now),
+            Effect::HoldEnded { seat } => {
+                self.held_rates.remove(&(index, seat));
+            }
+        }
+    }
+
+    /// An event for the native players that it is meant for.
+    fn send_event(&mut self, index: TopicIndex, sender: SeatIndex, scope: Scope, record: &Encoded) {
+        let Some(game) = self.topics.game(index) else { return };
+        let receivers: Vec<ConnId> = game.receivers(sender, scope).collect();
+        self.metrics.events_out.add(receivers.len() as u64);
+        for receiver in receivers {
+            self.push(receiver, record.clone());
+        }
+    }
+
+    /// A connection's seat is another's now; what its player had left of its rate limits waits for that one.
+    fn unseat(&mut self, conn: ConnId, index: TopicIndex, seat: SeatIndex, now: Now) {
+        if let Some(connection) = self.connections.find(conn) {
+            connection.seat = None;
+            let rates = std::mem::take(&mut connection.session.rates);
+            self.held_rates.insert((index, seat), rates);
+        }
+        self.close(conn, CloseReason::Replaced, now);
+    }
+
+    pub(super) fn tell_member(&mut self, topic: &Arc<Topic>, to: Address, what: ToMember, now: Now) {
+        self.deliver(to.party(), topic, Delivered::One { to, what }, now);
+    }
+
+    /// Tells the members at `target`, which may be this shard.
+    pub(super) fn deliver(&mut self, target: Party, topic: &Arc<Topic>, what: Delivered, now: Now) {
+        let delivery = Delivery { topic: topic.clone(), what };
+        if target == Party::Shard(self.id) {
+            self.handle_delivery(delivery, now);
+        } else {
+            let message = PeerMessage::Deliver(Box::new(delivery));
+            self.outputs.push_back(Output::Forward { target, message });
+        }
+    }
+
+    // ── What is lost ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Another party's mailbox is full, and as much waits behind it as may: the message is not on its way.
+    pub(super) fn forward_refused(
+        &mut self,
+        target: Party,
+        message: PeerMessage,
+        now: Now,
+    ) -> Option<PeerMessage> {
+        self.metrics.forwards_refused.increment();
+        match message {
+            PeerMessage::Request(request) => {
+                self.answer_refused_request(*request);
+                None
+            }
+            PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),
+        }
+    }
+
+    /// Members at `target` cannot be told something. The topic takes them out at once, so that nothing more is lost on them, and
+    /// the notice of it takes the place of what was lost: whoever joins again is a new member, and behind the notice.
+    fn give_up_members(&mut self, target: Party, delivery: Delivery, now: Now) -> Option<PeerMessage> {
+        let Delivery { topic, what } = delivery;
+        let found = self.topics.find(&topic);
+        let lost = match what {
+            Delivered::One { to, .. } => Lost::One(to),
+            Delivered::All { joins, .. } => Lost::AllAt { party: target, joins },
+            // A frame that is lost is followed by a whole one.
+            Delivered::Frame { .. } => {
+                let index = found?;
+                self.topics.game(index)?.frame_lost(target, now.instant);
+                self.topics.reschedule(index);
+                return None;
+            }
+            Delivered::GivenUp(_) => return None,
+        };
+        let give_up = |kind: &mut Kind, context: &mut Context<'_>| kind.hosted().give_up(lost, context);
+        let given_up = found.and_then(|index| self.decide(index, now, give_up)).unwrap_or(0);
+        if given_up == 0 && matches!(lost, Lost::AllAt { .. }) {
+            // Those who should have been told are given up already, or have left.
+            return None;
+        }
+        Some(PeerMessage::Deliver(Box::new(Delivery { topic, what: Delivered::GivenUp(lost) })))
+    }
+
+    /// A party has ended: nobody is behind it any more, and its topics are gone.
+    pub(super) fn party_ended(&mut self, party: Party, now: Now) {
+        let topics: Vec<TopicIndex> = self.topics.indices().collect();
+        for index in topics {
+            let Receivers { parties, joins } = self.receivers_of(index);
+            if parties.contains(&party) {
+                let lost = Lost::AllAt { party, joins };
+                self.decide(index, now, |kind, context| kind.hosted().give_up(lost, context));
+            }
+        }
+        self.end_channels_of(party, now);
+    }
+}
