@@ -9,6 +9,7 @@ pub mod glob;
 pub mod memory;
 pub mod ids;
 pub mod limits;
+pub mod impossible;
 pub mod surplus;
 pub mod reasons;
 pub mod time;

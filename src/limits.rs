@@ -36,6 +36,8 @@ pub const ADMIN_VISITORS_MAX: usize = 64;
 pub const ADMIN_VISIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Lines of the log that strangers bring about come once in so long, with the number of those that were left out.
 pub const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
+/// Places of `impossible!` that are named in the log. More are counted only.
+pub const IMPOSSIBLE_PLACES_MAX: usize = 64;
 /// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
 pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
 

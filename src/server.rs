@@ -19,6 +19,7 @@ use crate::admin::{self, About, Admin, Phase, PhaseCell};
 use crate::config::Config;
 use crate::config::secrets::AdminToken;
 use crate::ids::ShardId;
+use crate::impossible::{self, Place};
 use crate::limits::DRAIN_DEADLINE;
 use crate::machine::{self, Machine};
 use crate::mailbox::{self, SharedSender};
@@ -35,6 +36,9 @@ use crate::wire::token::{Verifier, VerifyingKey};
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// From the first look until a loop that does not turn is given up.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often the service thread looks for places of `impossible!` that have not been logged.
+const IMPOSSIBLE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a run ended that was told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,8 +313,24 @@ async fn run_service(
             keys.renew();
         }
     });
+    tokio_uring::spawn(log_impossible());
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
     match admin::serve(listener, pages).await {}
+}
+
+/// Names each place of the code once that was reached and cannot be.
+async fn log_impossible() {
+    let mut logged = 0;
+    loop {
+        while let Some(Place { invariant, file, line, .. }) = impossible::reached(logged) {
+            tracing::error!(
+                place = format!("{file}:{line}"),
+                "broken invariant: {invariant} (a bug; the relay goes on without)"
+            );
+            logged += 1;
+        }
+        tokio::time::sleep(IMPOSSIBLE_LOOK_INTERVAL).await;
+    }
 }
 
 /// The keys of the tokens, which SIGHUP reads again.

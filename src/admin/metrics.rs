@@ -8,6 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::{About, Admin, process};
+use crate::impossible;
 use crate::metrics::{Counter, DurationHistogram, Gauge, ShardMetrics};
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 use crate::time::Instant;
@@ -198,6 +199,14 @@ impl RelayCollector {
         encoder
             .encode_descriptor("process_start_time_seconds", help, None, MetricType::Gauge)?
             .encode_gauge(&self.about.started_at_unix_s)?;
+        encoder
+            .encode_descriptor(
+                "corelay_impossible",
+                "Times that a table of the relay was found broken: a bug, whose place the log names once",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&impossible::times(), None)?;
         let labels = [("version", self.about.version), ("kernel", self.about.kernel.as_str())];
         encoder
             .encode_descriptor("corelay_build", "What runs here", None, MetricType::Info)?
@@ -292,6 +301,7 @@ mod tests {
             "corelay_rate_limited_total{shard=\"1\",class=\"event\"} 5",
             "corelay_loop_silence_seconds{shard=\"1\"} 2.0",
             "process_start_time_seconds 12.5",
+            "corelay_impossible_total 0",
             "corelay_build_info{version=\"1.2.3\",kernel=\"6.18\"} 1",
             "# EOF",
         ] {

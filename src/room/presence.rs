@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use self::changes::{Changes, Listing};
 use self::texts::{Diffs, List, MetaText};
+use crate::impossible;
 use crate::limits::{PRESENCE_COUNT_INTERVAL, PRESENCE_WINDOW};
 use crate::memory::{Allocated, COUNTS_BYTES};
 use crate::time::Instant;
@@ -165,7 +166,9 @@ impl Presence {
 
     /// Replaces the status: "online", "away", "typing", or the client's own word.
     pub fn set_status(&mut self, member: MemberNumber, status: &str, now: Instant) {
-        let Some(tracked) = self.members.get(&member) else { return };
+        let Some(tracked) = self.members.get(&member) else {
+            return impossible!("whose status changes is tracked");
+        };
         let fields = tracked.fields.clone();
         self.replace(member, boxed_status(status), fields, now);
     }
@@ -176,7 +179,10 @@ impl Presence {
     /// # Errors
     /// All fields together would be too long. Nothing has changed then.
     pub fn update(&mut self, member: MemberNumber, meta: &Meta, now: Instant) -> Result<(), MetaError> {
-        let Some(tracked) = self.members.get(&member) else { return Ok(()) };
+        let Some(tracked) = self.members.get(&member) else {
+            impossible!("who says something about itself is tracked");
+            return Ok(());
+        };
         let fields = meta.merged_into(tracked.fields.as_deref())?;
         let status = meta.status().map_or_else(|| tracked.status.clone(), boxed_status);
         self.replace(member, status, fields, now);
@@ -294,7 +300,9 @@ impl Presence {
         fields: Option<Box<str>>,
         now: Instant,
     ) {
-        let Some(tracked) = self.members.get_mut(&member) else { return };
+        let Some(tracked) = self.members.get_mut(&member) else {
+            return impossible!("whose meta is replaced has one");
+        };
         if tracked.status == status && tracked.fields == fields {
             return;
         }

@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::seats::{SeatIndex, Seats};
 use crate::ids::PlayerId;
+use crate::impossible;
 use crate::limits::OUTBOUND_MESSAGE_BYTES_MAX;
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
@@ -111,7 +112,10 @@ fn encode(
         let mut part = Part { flags: first_flags, ..Part::default() };
         let mut parts = 0;
         for player in joined {
-            let Some((_, seat)) = seats.find(*player) else { continue };
+            let Some((_, seat)) = seats.find(*player) else {
+                impossible!("who is told to have joined has a seat");
+                continue;
+            };
             let (user, name) = (seat.user(), seat.name());
             if !part.has_room(native::joined_bytes(user, name)) {
                 parts += part.flush(buffer, RosterHeader::MORE);

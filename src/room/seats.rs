@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{Address, ConnId, PlayerId, ResumeToken};
+use crate::impossible;
 use crate::limits::{PLAYERS_MAX_MAX, SEAT_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::memory::Allocated;
 use crate::time::Instant;
@@ -223,10 +224,11 @@ impl Seats {
 
     /// Gives a seat another token; the one that named it now, `previous`, stays good until `forget_previous_token`.
     pub fn replace_token(&mut self, index: SeatIndex, previous: ResumeToken, token: ResumeToken) {
-        if let Some(seat) = self.seat_mut(index) {
-            seat.resume_token = token;
-            self.previous_tokens.insert(index, previous);
-        }
+        let Some(seat) = self.seat_mut(index) else {
+            return impossible!("a seat that is given a token is taken");
+        };
+        seat.resume_token = token;
+        self.previous_tokens.insert(index, previous);
     }
 
     /// The client has its present token.

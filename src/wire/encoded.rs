@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::frame::{self, Opcode};
+use crate::impossible;
 use crate::limits::{FRAMES_POOLED_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
 use crate::memory::{Allocated, COUNTS_BYTES, shared_bytes};
 use crate::surplus::{Spares, Surplus};
@@ -138,7 +139,9 @@ impl FramePool {
 
     fn take_back(&mut self, asked: usize) {
         for _ in 0..asked.min(self.lent.len()) {
-            let Some(mut oldest) = self.lent.pop_front() else { return };
+            let Some(mut oldest) = self.lent.pop_front() else {
+                return impossible!("as many buffers are lent as are counted");
+            };
             match Arc::get_mut(&mut oldest.0) {
                 None => self.lent.push_back(oldest),
                 Some(message) if message.bytes.capacity() <= OUTBOUND_MESSAGE_BYTES_MAX => {

@@ -163,18 +163,17 @@ impl Topic {
     }
 
     fn status(&mut self, number: u32, status: &str) {
+        // A topic asks for members only.
+        let Some(said) = self.said.get_mut(&MemberNumber(number)) else { return };
+        said.1 = status.into();
         self.presence.set_status(MemberNumber(number), status, self.now);
-        if let Some(said) = self.said.get_mut(&MemberNumber(number)) {
-            said.1 = status.into();
-        }
     }
 
     fn field(&mut self, number: u32, value: &Value) {
         let meta = Meta::parse(&json!({ "x": value }).to_string()).unwrap();
+        let Some(said) = self.said.get_mut(&MemberNumber(number)) else { return };
+        said.2 = value.clone();
         self.presence.update(MemberNumber(number), &meta, self.now).unwrap();
-        if let Some(said) = self.said.get_mut(&MemberNumber(number)) {
-            said.2 = value.clone();
-        }
     }
 
     /// Time passes; what is due on the way is told.
