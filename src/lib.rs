@@ -12,6 +12,7 @@ pub mod limits;
 pub mod impossible;
 pub mod surplus;
 pub mod reasons;
+pub mod note;
 pub mod time;
 pub mod metrics;
 

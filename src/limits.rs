@@ -38,6 +38,8 @@ pub const ADMIN_VISIT_TIME_MAX: Duration = Duration::from_secs(10);
 pub const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// Places of `impossible!` that are named in the log. More are counted only.
 pub const IMPOSSIBLE_PLACES_MAX: usize = 64;
+/// Lines about players that come and go, per shard and second in development mode. More are counted only.
+pub const NOTES_PER_SECOND_MAX: u32 = 20;
 /// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
 pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
 

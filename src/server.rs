@@ -138,6 +138,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     };
     let mut settings = config.settings;
     settings.placement.seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
+    settings.notes = rim::are_notes_wanted(settings.upgrade.development);
     let settings = Arc::new(settings);
     let cpu_of = |shard: u16| machine.cpus[usize::from(shard) % machine.cpus.len()];
     let make_loop =

@@ -107,6 +107,19 @@ impl Relay {
         }
     }
 
+    /// How many lines begin with `message` before the one that begins with `last`.
+    fn log_count_until(&mut self, message: &str, last: &str) -> usize {
+        let mut count = 0;
+        loop {
+            let line = self.log_until("");
+            let text = line["message"].as_str().unwrap();
+            if text.starts_with(last) {
+                return count;
+            }
+            count += usize::from(text.starts_with(message));
+        }
+    }
+
     fn address(&self, name: &str) -> SocketAddr {
         self.ready[name].as_str().unwrap().parse().unwrap()
     }
@@ -443,17 +456,67 @@ fn it_starts_serves_the_admin_pages_and_ends_when_told() {
     assert_eq!(relay.exit_code(), 0);
 }
 
+/// The head of a request that joins a game.
+fn upgrade(target: &str, more: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{more}\r\n"
+    )
+}
+
+/// Asks the relay; the status of its answer.
+fn answered(relay: &Relay, head: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(relay.address("listen")).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    (stream, text(&answer))
+}
+
+#[test]
+fn a_developer_sees_who_comes_and_who_may_not() {
+    let folder = Folder::new("players");
+    let mut relay = folder.start(&["--shards", "2"]);
+    let (player, status) = answered(&relay, &upgrade("/play/arena?name=Ann", ""));
+    assert_eq!(status, "HTTP/1.1 101");
+    let joined = relay.log_until("joined");
+    let said = ["level", "game", "name"].map(|field| joined[field].as_str().unwrap().to_owned());
+    assert_eq!(said, ["INFO", "arena", "Ann"].map(String::from));
+    assert!(joined["user"].as_str().unwrap().starts_with("guest-"), "{joined}");
+    assert_eq!(joined["player"], 1);
+    drop(player);
+    assert_eq!(relay.log_until("lost")["name"], "Ann");
+    for page in ["null", "http://elsewhere.example"] {
+        let (_, status) = answered(&relay, &upgrade("/play/arena", &format!("Origin: {page}\r\n")));
+        assert_eq!(status, "HTTP/1.1 403");
+    }
+    let refused = relay.log_until("refused");
+    assert_eq!((refused["level"].as_str(), refused["reason"].as_str()), (Some("WARN"), Some("origin")));
+    assert!(refused["message"].as_str().unwrap().contains("python3 -m http.server"), "{refused}");
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.log_count_until("refused", "drained"), 0, "the second one is within the minute");
+}
+
+#[test]
+fn with_a_key_the_log_is_silent_about_players_unless_asked() {
+    let folder = Folder::new("players-key");
+    folder.write("corelay.key", &"k".repeat(32));
+    for (filter, lines) in [("info", 0), ("info,corelay::players=debug", 1)] {
+        let mut command = folder.corelay(&["--shards", "1", "--jwt-key-file", "corelay.key"]);
+        command.env("RUST_LOG", filter);
+        let mut relay = Relay::start(command);
+        assert_eq!(answered(&relay, &upgrade("/play/arena", "")).1, "HTTP/1.1 403");
+        relay.signal(Signal::TERM);
+        assert_eq!(relay.log_count_until("refused", "drained"), lines, "{filter}");
+    }
+}
+
 #[test]
 fn a_player_is_drained_and_a_second_signal_does_not_wait() {
     let folder = Folder::new("second-signal");
     let mut relay = folder.start(&["--shards", "1"]);
-    let mut player = TcpStream::connect(relay.address("listen")).unwrap();
-    let key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
-    let head = "Host: relay\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13";
-    write!(player, "GET /play/arena HTTP/1.1\r\n{head}\r\n{key}\r\n\r\n").unwrap();
-    let mut answer = [0; 12];
-    player.read_exact(&mut answer).unwrap();
-    assert_eq!(text(&answer), "HTTP/1.1 101");
+    let (_player, status) = answered(&relay, &upgrade("/play/arena", ""));
+    assert_eq!(status, "HTTP/1.1 101");
 
     relay.signal(Signal::TERM);
     let draining = relay.log_until("draining");

@@ -5,6 +5,7 @@ mod world;
 
 use std::sync::Arc;
 
+use corelay::note::{Note, Step};
 use corelay::reasons::LeaveReason;
 use corelay::shard::peer::{KickTally, Order};
 use corelay::shard::placement::Placement;
@@ -107,4 +108,58 @@ fn new_keys_count_for_joins_from_then_on() {
     world.advance_ms(100);
     let records = world.client(ann).records();
     assert!(matches!(records[..], [Record::Roster { .. }, ..]), "who plays goes on: {records:?}");
+}
+
+/// What the log was told: of players their game, name and step, of refusals what was wrong.
+fn told(world: &mut World) -> Vec<(String, Option<Step>)> {
+    let text = |note| match note {
+        Note::Player { game, player, user, name, step } => {
+            assert!(player.0 > 0 && user.starts_with("guest-"));
+            (format!("{game} {name}"), Some(step))
+        }
+        Note::Refused { text, .. } => (text.into(), None),
+    };
+    std::mem::take(&mut world.notes).into_iter().map(text).collect()
+}
+
+#[test]
+fn the_log_hears_who_comes_and_goes_if_it_wants_to() {
+    let mut world = World::new(Settings { notes: true, ..Settings::default() });
+    let ann = world.join("/play/arena?name=Ann");
+    let bob = world.socket("&name=Bob");
+    world.say(bob, r#"["1","1","game:arena","phx_join",{}]"#);
+    assert_eq!(
+        told(&mut world),
+        [("arena Ann".into(), Some(Step::Joined)), ("arena Bob".into(), Some(Step::Joined))]
+    );
+    world.say(bob, r#"["1","2","game:arena","phx_leave",{}]"#);
+    world.hang_up(ann);
+    world.advance_ms(16_000);
+    assert_eq!(
+        told(&mut world),
+        [
+            ("arena Bob".into(), Some(Step::Left(LeaveReason::Left))),
+            ("arena Ann".into(), Some(Step::Lost)),
+            ("arena Ann".into(), Some(Step::Left(LeaveReason::TimedOut))),
+        ]
+    );
+    world.request("/nowhere");
+    let refused = told(&mut world);
+    assert!(matches!(&refused[..], [(text, None)] if text.starts_with("nothing is here")), "{refused:?}");
+
+    let mut silent = World::new(Settings::default());
+    silent.join("/play/arena?name=Ann");
+    silent.request("/nowhere");
+    assert!(silent.notes.is_empty());
+}
+
+#[test]
+fn the_log_hears_who_comes_back() {
+    let mut world = World::new(Settings { notes: true, ..Settings::default() });
+    let first = world.request("/play/arena?name=Ann");
+    let token = world.client(first).upgraded().resume_token;
+    world.hang_up(first);
+    world.join(&format!("/play/arena?resume={token}"));
+    let steps: Vec<_> = told(&mut world).into_iter().filter_map(|(_, step)| step).collect();
+    assert_eq!(steps, [Step::Joined, Step::Lost, Step::Resumed]);
 }

@@ -45,6 +45,8 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
         },
         verifier: verifier.map(Arc::new),
         games: draft.games,
+        // The log is started with what this returns, and says then.
+        notes: false,
         rates: draft.rates,
         liveness: draft.liveness,
         presence_list_max: draft.presence_list_max,

@@ -12,6 +12,7 @@ mod connections;
 pub mod driver;
 mod handover;
 mod listener;
+mod notes;
 #[cfg(test)]
 mod loop_tests;
 mod sockets;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use addresses::Addresses;
 pub use clock::Clock;
 pub use listener::{BindError, ListenOptions, Listener, bind};
+pub use notes::are_wanted as are_notes_wanted;
 pub use sockets::SOCKET_BYTES;
 
 use crate::ids::{ConnId, Party, ShardId};
@@ -41,6 +43,7 @@ use crate::time::{Instant, Now};
 use accepting::Acceptor;
 use driver::{Completion, Driver};
 use handover::{Announced, Handovers};
+use notes::Notes;
 use sockets::Sockets;
 
 /// How soon a full mailbox is tried again.
@@ -91,6 +94,7 @@ pub struct Loop<D> {
     /// When the next count of memory begins.
     count_memory_at: Instant,
     memory_count: MemoryCount,
+    notes: Notes,
 }
 
 /// Whether the loop goes on.
@@ -142,6 +146,7 @@ impl<D: Driver> Loop<D> {
             swept: 0,
             count_memory_at: Instant::default(),
             memory_count: MemoryCount::default(),
+            notes: Notes::default(),
         }
     }
 
@@ -262,6 +267,9 @@ impl<D: Driver> Loop<D> {
             Output::Pause { conn } => self.pause(conn),
             Output::Resume { conn } => self.resume(conn),
             Output::Upgraded { conn } => self.upgraded(conn),
+            Output::Note(note) => {
+                self.notes.write(&note, self.shard.is_in_development(), self.now.instant);
+            }
             Output::StopAccepting => self.acceptor.stop(),
             Output::Drained => return Turn::Last,
         }

@@ -387,13 +387,6 @@ impl Game {
         self.changed(now);
     }
 
-    /// Frees the seats that were held in vain.
-    pub(super) fn end_holds(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        while let Some((_, index)) = self.holds.first().copied().filter(|(until, _)| *until <= now) {
-            self.free_seat(index, LeaveReason::TimedOut, now, effects);
-        }
-    }
-
     // ── Playing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// A player moves. Allocates nothing, unless the game has a maximum speed and this seat is the first beyond those that

@@ -8,6 +8,8 @@ use super::hosted::{Context, Hosted, Lost, Need};
 use super::request::{Departure, Effect, Join, ToMember};
 use super::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::ids::{Address, ResumeToken};
+use crate::impossible;
+use crate::note::{Note, Step};
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::time::Instant;
 use crate::wire::phoenix::answers::reason;
@@ -43,6 +45,7 @@ impl Hosted for Game {
                 (seat, join, false)
             }
         };
+        self.note(seat, if resumed { Step::Resumed } else { Step::Joined }, context);
         self.open_channel(from, seat, &join, resumed, context);
         self.changed(now.instant);
     }
@@ -78,11 +81,7 @@ impl Hosted for Game {
 
     fn timeout(&mut self, context: &mut Context<'_>) {
         let now = context.now.instant;
-        let seats_before = self.seats.len();
-        self.end_holds(now, &mut context.effects);
-        let freed = (seats_before - self.seats.len()) as u64;
-        context.metrics.seats.subtract(freed);
-        context.metrics.seats_held.subtract(freed);
+        self.end_holds(context);
         self.forget_events(now);
         self.tell_channels_presence(now, &mut context.effects);
     }
@@ -136,13 +135,37 @@ impl Game {
         else {
             return;
         };
+        self.note(seat, Step::Left(reason), context);
         self.free_seat(seat, reason, context.now.instant, &mut context.effects);
         context.metrics.seats.subtract(1);
         context.metrics.seats_held.subtract(held.into());
     }
 
+    /// Frees the seats that were held in vain.
+    fn end_holds(&mut self, context: &mut Context<'_>) {
+        let now = context.now.instant;
+        while let Some((_, seat)) = self.holds.first().copied().filter(|(until, _)| *until <= now) {
+            self.vacate(seat, LeaveReason::TimedOut, context);
+        }
+    }
+
+    /// Lets the log say what happens to the player of a seat, if it wants to hear.
+    pub fn note(&self, seat: SeatIndex, step: Step, context: &mut Context<'_>) {
+        if !context.notes {
+            return;
+        }
+        let Some(seat) = self.seats.seat(seat) else {
+            return impossible!("something happens to players that have a seat");
+        };
+        let (game, player) = (self.name().clone(), seat.player);
+        let (user, name) = (seat.user().into(), seat.name().into());
+        context.effects.push(Effect::Note(Box::new(Note::Player { game, player, user, name, step })));
+    }
+
     /// A player did not mean to go: its seat is held, if the game holds seats.
     pub fn lose_player(&mut self, seat: SeatIndex, context: &mut Context<'_>) -> SeatFate {
+        let is_held = !self.rules.seat_hold.is_zero();
+        self.note(seat, if is_held { Step::Lost } else { Step::Left(LeaveReason::TimedOut) }, context);
         let fate = self.lose_seat(seat, context.now.instant, &mut context.effects);
         match fate {
             SeatFate::Held => context.metrics.seats_held.add(1),

@@ -53,6 +53,8 @@ pub struct Context<'a> {
     pub random: &'a mut ChaCha12Rng,
     /// Nobody needs a token, so a user id says nothing about who somebody is.
     pub development: bool,
+    /// Whether the log wants to hear of players.
+    pub notes: bool,
     /// See `Presence`.
     pub presence_list_max: u32,
     /// What is to be done, in order.

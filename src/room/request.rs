@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::audience::Copies;
 use super::seats::SeatIndex;
 use crate::ids::{Address, ConnId, ResumeToken};
+use crate::note::Note;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
@@ -83,6 +84,8 @@ pub enum Effect {
         /// The seat.
         seat: SeatIndex,
     },
+    /// The log is told.
+    Note(Box<Note>),
 }
 
 /// What one member is told.

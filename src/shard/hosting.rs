@@ -129,6 +129,7 @@ impl Shard {
             metrics: &self.metrics,
             random: &mut self.random,
             development: self.verifier.is_none(),
+            notes: self.settings.notes,
             presence_list_max: self.settings.presence_list_max,
             effects: Vec::new(),
         };
@@ -208,6 +209,7 @@ impl Shard {
             Effect::HoldEnded { seat } => {
                 self.held_rates.remove(&(index, seat));
             }
+            Effect::Note(note) => self.outputs.push_back(Output::Note(note)),
         }
     }
 

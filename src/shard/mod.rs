@@ -40,6 +40,7 @@ use self::topics::{TopicIndex, Topics};
 use crate::ids::{ConnId, Party, ShardId};
 use crate::limits;
 use crate::metrics::ShardMetrics;
+use crate::note::Note;
 use crate::reasons::CloseReason;
 use crate::room::seats::SeatIndex;
 use crate::session::outbox::Pushed;
@@ -108,6 +109,8 @@ pub enum Output {
         /// The connection.
         conn: ConnId,
     },
+    /// Tell the log. Only with `Settings::notes`.
+    Note(Box<Note>),
     /// Stop accepting and close the listener: the relay drains.
     StopAccepting,
     /// Nothing is left to do after a drain: leave the loop.
@@ -189,6 +192,11 @@ impl Shard {
             guests: 0,
             drain: None,
         }
+    }
+
+    /// No token is needed: everybody is a guest.
+    pub fn is_in_development(&self) -> bool {
+        self.verifier.is_none()
     }
 
     /// A connection was accepted here. `None`: no slot is free, close it.

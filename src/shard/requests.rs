@@ -7,6 +7,7 @@ use super::peer::HandOver;
 use super::topics::TopicIndex;
 use super::{Output, Shard};
 use crate::ids::{ConnId, ResumeToken, Topic};
+use crate::note::{Note, Step};
 use crate::reasons::RefusalReason;
 use crate::room::game::Resumed;
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
@@ -223,6 +224,9 @@ impl Shard {
         };
         let seat = self.decide_in_game(game, now, |game, context| {
             let seat = game.take_seat(&newcomer, now.instant, &mut context.effects);
+            if let Some(seat) = seat {
+                game.note(seat, Step::Joined, context);
+            }
             context.metrics.seats.add(seat.is_some().into());
             seat.ok_or_else(|| {
                 let text = format!("game {name} has all its {} seats taken", game.rules().players_max);
@@ -248,6 +252,7 @@ impl Shard {
         let resumed = self.decide_in_game(game, now, |game, context| {
             let resumed = game.resume(token, user, occupant, new_token, now.instant, &mut context.effects)?;
             context.metrics.resumes.increment();
+            game.note(resumed.seat, Step::Resumed, context);
             context.metrics.seats_held.subtract(matches!(resumed.before, Occupancy::HeldUntil(_)).into());
             Some(resumed)
         });
@@ -318,6 +323,10 @@ impl Shard {
     /// Answers a request with an error status, and ends the connection.
     pub(super) fn refuse(&mut self, conn: ConnId, refusal: &Refusal, now: Now) {
         self.metrics.refusals[refusal.reason.index()].increment();
+        if self.settings.notes {
+            let note = Note::Refused { reason: refusal.reason, text: refusal.text.clone() };
+            self.outputs.push_back(Output::Note(Box::new(note)));
+        }
         self.push_exempt(conn, Encoded::raw(refusal.response()));
         self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(None, PeerEnd::Untold)));
         self.start_close_timeout(conn, now);

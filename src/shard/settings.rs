@@ -29,6 +29,8 @@ pub struct Settings {
     pub verifier: Option<Arc<Verifier>>,
     /// Rules by game name pattern (a `*` stands for any run of characters); the first that fits wins.
     pub games: Vec<GameRules>,
+    /// Whether the log wants to hear of players that come and go, and of refusals: `Output::Note`.
+    pub notes: bool,
     /// Rate limits of a player.
     pub rates: Rates,
     /// Silence that is answered by a ping, and by a close.
@@ -55,6 +57,7 @@ impl Default for Settings {
             upgrade: UpgradeRules { allowed_origins: Vec::new(), development: true, echo: false },
             verifier: None,
             games: Vec::new(),
+            notes: false,
             rates: Rates::default(),
             liveness: Liveness::default(),
             presence_list_max: limits::PRESENCE_LIST_MAX,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use corelay::ids::{ConnId, Party, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
+use corelay::note::Note;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
@@ -36,6 +37,8 @@ pub struct World {
     pub full_mailbox: Option<usize>,
     /// Shards that have ended.
     pub ended: Vec<usize>,
+    /// What the log was told.
+    pub notes: Vec<Note>,
     /// Orders to end members that could not be told something.
     pub given_up: usize,
     shards: Vec<Shard>,
@@ -71,6 +74,7 @@ impl World {
             stopped_accepting: Vec::new(),
             full_mailbox: None,
             ended: Vec::new(),
+            notes: Vec::new(),
             given_up: 0,
             next_client: 0,
         }
@@ -280,6 +284,7 @@ impl World {
                 Output::Upgraded { conn } => {
                     self.by_conn(shard, conn, |client| client.upgraded_by_shard = true);
                 }
+                Output::Note(note) => self.notes.push(*note),
                 Output::StopAccepting => self.stopped_accepting.push(shard),
                 Output::Drained => self.drained.push(shard),
             }

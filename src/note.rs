@@ -1,0 +1,42 @@
+//! What the log is told of players and refusals, where somebody wants to hear it.
+
+use crate::ids::{PlayerId, TopicName};
+use crate::reasons::{LeaveReason, RefusalReason};
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Something happened to a player of a game.
+    Player {
+        /// The game.
+        game: TopicName,
+        /// Who.
+        player: PlayerId,
+        /// User id.
+        user: Box<str>,
+        /// Display name.
+        name: Box<str>,
+        /// What.
+        step: Step,
+    },
+    /// A request was not upgraded.
+    Refused {
+        /// The label in `/metrics`.
+        reason: RefusalReason,
+        /// What the client was told: what is wrong, and what would be right.
+        text: Box<str>,
+    },
+}
+
+/// What happens to a player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It has a new seat.
+    Joined,
+    /// It has its seat again.
+    Resumed,
+    /// Its connection is gone, its seat is held.
+    Lost,
+    /// Its seat is free.
+    Left(LeaveReason),
+}
