@@ -226,6 +226,11 @@ impl Outbox {
         self.lane_bytes + self.in_flight_bytes
     }
 
+    /// Those of them that the bound does not count.
+    pub fn exempt_bytes(&self) -> u32 {
+        self.exempt_bytes
+    }
+
     /// Of what waits; what is in flight is the rim's. See `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.lane.heap_bytes() + self.state.as_ref().map_or(0, Encoded::heap_bytes)

@@ -18,6 +18,7 @@ pub mod placement;
 mod play;
 mod requests;
 pub mod settings;
+pub mod sizes;
 mod subscribers;
 mod ticks;
 mod timers;

@@ -68,6 +68,11 @@ impl Subscribers {
         place.is_ok_and(|place| subscribers[place].stale)
     }
 
+    /// Number of topics with members here.
+    pub fn topics(&self) -> usize {
+        self.0.len()
+    }
+
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
         let lists = self.0.values().map(Vec::allocated_bytes).sum::<usize>();

@@ -232,6 +232,11 @@ impl Topics {
         self.due.give_back(topics);
     }
 
+    /// Number of times at which something is due, those that count for nobody any more included.
+    pub fn due_count(&self) -> usize {
+        self.due.len()
+    }
+
     /// When `due` or `forget_lingering` has something to say next.
     pub fn next(&self) -> Option<Instant> {
         let due = self.due.peek().map(|Reverse((at, _))| *at);

@@ -1,0 +1,143 @@
+//! What was said in rooms and games, as far as anybody was told of it, and whether somebody missed what was meant for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whom an event is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Others,
+    All,
+    Only(u32),
+}
+
+/// An event as its sender knows it.
+#[derive(Debug)]
+struct Sent {
+    game: &'static str,
+    sender: u32,
+    scope: Scope,
+    /// Its place in the game's stream, once anybody was told.
+    place: Option<(String, u64)>,
+}
+
+impl Sent {
+    fn is_for(&self, player: u32) -> bool {
+        match self.scope {
+            Scope::Others => player != self.sender,
+            Scope::All => true,
+            Scope::Only(target) => player == target,
+        }
+    }
+}
+
+/// The events of one seat, from some number on, as its player was told them.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    pub epoch: String,
+    pub player: u32,
+    /// It need not know what came up to here.
+    after: u64,
+    /// The last one that it was told.
+    pub last: u64,
+    seen: BTreeSet<u64>,
+}
+
+impl Stream {
+    pub fn new(epoch: String, player: u32, after: u64) -> Self {
+        Self { epoch, player, after, last: after, seen: BTreeSet::new() }
+    }
+
+    /// Everything up to `seq` was said to have been told.
+    pub fn is_told_up_to(&mut self, seq: u64) {
+        assert!(seq >= self.last, "told up to {seq} after {}", self.last);
+        self.last = seq;
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    sent: Vec<Sent>,
+    /// Numbers of events by game and epoch, by their place in the stream.
+    events: BTreeMap<(&'static str, String), BTreeMap<u64, usize>>,
+    /// Bodies of the messages of all rooms, by topic and epoch, by their place in the stream.
+    said: BTreeMap<(&'static str, String), BTreeMap<u64, String>>,
+    /// Streams that ended, or went on after a gap that was told.
+    ended: Vec<(&'static str, Stream)>,
+}
+
+impl Ledger {
+    /// The number that an event is known by.
+    pub fn send(&mut self, game: &'static str, sender: u32, scope: Scope) -> usize {
+        self.sent.push(Sent { game, sender, scope, place: None });
+        self.sent.len() - 1
+    }
+
+    /// Somebody was told that event `number` is the one at `seq`.
+    pub fn place(&mut self, game: &'static str, epoch: &str, seq: u64, number: usize) {
+        let sent = &mut self.sent[number];
+        assert_eq!(sent.game, game, "event {number} is told in another game");
+        let place = sent.place.get_or_insert_with(|| (epoch.to_owned(), seq));
+        assert_eq!((&*place.0, place.1), (epoch, seq), "event {number} is told twice");
+        let first = *self.events.entry((game, epoch.to_owned())).or_default().entry(seq).or_insert(number);
+        assert_eq!(first, number, "two events at {seq} of {game}");
+    }
+
+    /// A player is told an event.
+    pub fn tell(&mut self, game: &'static str, stream: &mut Stream, seq: u64, number: usize) {
+        assert!(seq > stream.last, "event {seq} of {game} after {}", stream.last);
+        self.place(game, &stream.epoch, seq, number);
+        assert!(
+            self.sent[number].is_for(stream.player),
+            "event {seq} of {game} is not for {}",
+            stream.player
+        );
+        stream.seen.insert(seq);
+        stream.last = seq;
+    }
+
+    /// A stream ends, or goes on after a gap that its player was told of.
+    pub fn end(&mut self, game: &'static str, stream: Stream) {
+        if !stream.epoch.is_empty() {
+            self.ended.push((game, stream));
+        }
+    }
+
+    /// A member is told a message, or its sender that it was taken.
+    pub fn say(&mut self, room: &'static str, epoch: &str, seq: u64, body: &str) {
+        let messages = self.said.entry((room, epoch.to_owned())).or_default();
+        let first = messages.entry(seq).or_insert_with(|| body.to_owned());
+        assert_eq!(first, body, "message {seq} of {room}: everybody is told the same");
+    }
+
+    /// Numbers of the last messages of a room that anybody was told, by epoch.
+    pub fn last_said_of(&self, room: &str) -> BTreeMap<String, u64> {
+        let of_room = self.said.iter().filter(|((name, _), _)| *name == room);
+        of_room
+            .map(|((_, epoch), messages)| (epoch.clone(), messages.keys().next_back().copied().unwrap_or(0)))
+            .collect()
+    }
+
+    /// Everything that is at rest: whoever is still there has been told all that is known.
+    pub fn check(&mut self, open: &[(&'static str, &Stream)]) {
+        for (game, stream) in open {
+            self.check_stream(game, stream, u64::MAX);
+        }
+        for (game, stream) in std::mem::take(&mut self.ended) {
+            self.check_stream(game, &stream, stream.last);
+        }
+    }
+
+    fn check_stream(&self, game: &'static str, stream: &Stream, until: u64) {
+        let Some(events) = self.events.get(&(game, stream.epoch.clone())) else { return };
+        for (seq, number) in events.range(stream.after.saturating_add(1)..).filter(|(seq, _)| **seq <= until)
+        {
+            let sent = &self.sent[*number];
+            assert!(
+                !sent.is_for(stream.player) || stream.seen.contains(seq),
+                "player {} of {game} has silently missed event {seq} of {}",
+                stream.player,
+                sent.sender,
+            );
+        }
+    }
+}

@@ -1,0 +1,683 @@
+//! The topics of one client, as a Phoenix client keeps them: what it has joined, what it has seen, what it waits for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use corelay::time::Instant;
+use serde_json::{Value, json};
+
+use super::faults::{Branch, Counts};
+use super::ledger::{Ledger, Scope, Stream};
+use super::phoenix::{Message, PresenceList};
+use super::random::Random;
+use super::records::{GameUpdate, View};
+use super::wire::{Serializer, number_of_event};
+
+/// What a client needs of the run to take in what it is told.
+pub struct Hearing<'a> {
+    pub ledger: &'a mut Ledger,
+    pub counts: &'a mut Counts,
+    pub random: &'a mut Random,
+    pub now: Instant,
+    /// Until then a seat that is lost now cannot have been given up.
+    pub sure_until: Instant,
+}
+
+impl Hearing<'_> {
+    /// When a client tries again what did not work.
+    pub fn soon(&mut self) -> Instant {
+        self.now + Duration::from_millis(self.random.below(600) as u64)
+    }
+}
+
+/// The topics of a connection. They outlive it: the next one joins them again.
+#[derive(Debug)]
+pub struct Topics {
+    pub serializer: Serializer,
+    pub all: Vec<Topic>,
+    next_ref: u64,
+    /// What the relay has not answered yet, by `ref`.
+    asked: BTreeMap<String, Asked>,
+}
+
+/// A message that wants an answer.
+#[derive(Debug)]
+struct Asked {
+    topic: Option<usize>,
+    join_ref: String,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Join,
+    Leave,
+    Message {
+        body: String,
+    },
+    Event {
+        number: usize,
+    },
+    History,
+    Reconnect,
+    /// Whatever the answer is.
+    Other,
+}
+
+/// One topic.
+#[derive(Debug)]
+pub struct Topic {
+    pub name: &'static str,
+    pub state: State,
+    pub kind: Kind,
+    /// Names the present membership, or the last one.
+    join_ref: String,
+    /// Names the membership before it on this connection, if there was one.
+    join_ref_before: Option<String>,
+    before: Before,
+    /// A `catch_up` is to come.
+    catches_up: Option<CatchUp>,
+    pub epoch: String,
+    /// The last event that was seen.
+    pub seq: u64,
+    pub user: String,
+    pub presence: Presence,
+}
+
+/// What a client has asked to be caught up with.
+#[derive(Clone, Copy, Debug)]
+struct CatchUp {
+    /// What it had seen.
+    from: u64,
+    /// It is part of the answer to a join, and nothing of the stream overtakes it.
+    of_join: bool,
+}
+
+/// What a join takes the place of, on the same connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// It goes on being told until the answer.
+    Membership,
+    /// Nobody knows what has been told of it: it is not listened to.
+    UnansweredJoin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not joined; `None`: and not wanted.
+    Out {
+        again_at: Option<Instant>,
+    },
+    Joining,
+    Joined,
+    Leaving,
+}
+
+#[derive(Debug)]
+pub enum Kind {
+    Room,
+    Game(Box<Game>),
+}
+
+/// A game as one Phoenix client knows it.
+#[derive(Debug, Default)]
+pub struct Game {
+    pub player: u32,
+    pub token: String,
+    pub view: View,
+    pub stream: Stream,
+    /// Until then the seat cannot have been given up; `NEVER` while it is taken.
+    pub sure_until: Instant,
+}
+
+/// Who is in a topic, as a client is told.
+#[derive(Debug, Default)]
+pub struct Presence {
+    pub list: PresenceList,
+    /// How many are there, while nobody says who.
+    pub online: Option<u64>,
+}
+
+impl Presence {
+    fn hear(&mut self, message: &Message, counts: &mut Counts) {
+        if message.told("presence_state").is_some() && self.online.take().is_some() {
+            counts.branch(Branch::ListBack);
+        }
+        if let Some(count) = message.told("presence_count") {
+            if self.online.is_none() {
+                counts.branch(Branch::ListOff);
+            }
+            self.online = count["online"].as_u64();
+        }
+        self.list.hear(message);
+    }
+}
+
+impl Topic {
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            state: State::Out { again_at: Some(Instant::default()) },
+            kind: if name.starts_with("room:") { Kind::Room } else { Kind::Game(Box::default()) },
+            join_ref: String::new(),
+            join_ref_before: None,
+            before: Before::Nothing,
+            catches_up: None,
+            epoch: String::new(),
+            seq: 0,
+            user: String::new(),
+            presence: Presence::default(),
+        }
+    }
+
+    pub fn game(&self) -> Option<&Game> {
+        match &self.kind {
+            Kind::Game(game) => Some(game),
+            Kind::Room => None,
+        }
+    }
+
+    fn game_mut(&mut self) -> Option<&mut Game> {
+        match &mut self.kind {
+            Kind::Game(game) => Some(game),
+            Kind::Room => None,
+        }
+    }
+
+    pub fn is_joined(&self) -> bool {
+        self.state == State::Joined
+    }
+
+    /// Whether what its topic tells all members may reach it now.
+    fn is_member(&self) -> bool {
+        match self.state {
+            State::Joined | State::Leaving => true,
+            State::Joining => self.before == Before::Membership,
+            State::Out { .. } => false,
+        }
+    }
+
+    /// Whether what is told may be of a membership that is not followed.
+    fn is_deaf(&self) -> bool {
+        self.before == Before::UnansweredJoin
+    }
+
+    fn out(&mut self, again_at: Option<Instant>) {
+        self.state = State::Out { again_at };
+        self.before = Before::Nothing;
+        self.catches_up = None;
+    }
+
+    /// Its seat is held from now on.
+    fn loses_seat(&mut self, sure_until: Instant) {
+        if let Kind::Game(game) = &mut self.kind {
+            game.sure_until = game.sure_until.min(sure_until);
+        }
+    }
+}
+
+impl Topics {
+    pub fn new(serializer: Serializer, names: Vec<&'static str>) -> Self {
+        let all = names.into_iter().map(Topic::new).collect();
+        Self { serializer, all, next_ref: 0, asked: BTreeMap::new() }
+    }
+
+    /// The connection is gone: everything that is wanted is joined again on the next one.
+    pub fn lost(&mut self, sure_until: Instant) {
+        self.asked.clear();
+        for topic in &mut self.all {
+            topic.join_ref.clear();
+            topic.loses_seat(sure_until);
+            match topic.state {
+                State::Leaving => topic.out(None),
+                State::Out { again_at: None } => {}
+                State::Out { .. } | State::Joining | State::Joined => topic.out(Some(Instant::default())),
+            }
+        }
+    }
+
+    /// Everything that the relay knew of this client is gone.
+    pub fn forgotten(&mut self) {
+        self.all.iter_mut().for_each(|topic| topic.loses_seat(Instant::default()));
+    }
+
+    /// What at rest must have been answered.
+    pub fn check_answered(&self) {
+        for (reference, asked) in &self.asked {
+            let is_answered = match (asked.topic.map(|topic| &self.all[topic]), &asked.what) {
+                (_, What::Reconnect) => true,
+                (Some(topic), _) => topic.state != State::Joined || topic.join_ref != asked.join_ref,
+                (None, _) => false,
+            };
+            assert!(is_answered, "{reference} was never answered: {asked:?}");
+        }
+        for topic in &self.all {
+            assert!(!topic.is_joined() || topic.catches_up.is_none(), "no catch_up came: {topic:?}");
+        }
+    }
+
+    // ── What it writes ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Joins what is wanted and not joined, in one burst.
+    pub fn join_wanted(&mut self, now: Instant, random: &mut Random) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for index in 0..self.all.len() {
+            if matches!(self.all[index].state, State::Out { again_at: Some(at) } if at <= now) {
+                bytes.extend(self.join(index, Instant::NEVER, random));
+            }
+        }
+        bytes
+    }
+
+    /// Joins a topic, perhaps again: then its seat is lost until the answer.
+    pub fn join(&mut self, index: usize, sure_until: Instant, random: &mut Random) -> Vec<u8> {
+        let reference = self.next_ref();
+        let topic = &mut self.all[index];
+        let mut payload = json!({});
+        topic.catches_up = None;
+        if !topic.epoch.is_empty() && random.chance(800) {
+            payload["resume"] = json!({"epoch": topic.epoch, "seq": topic.seq});
+            topic.catches_up = Some(CatchUp { from: topic.seq, of_join: true });
+        }
+        if random.chance(100) {
+            payload["meta"] = json!({"n": random.below(5)});
+        }
+        let token = topic.game().map(|game| game.token.clone()).filter(|token| !token.is_empty());
+        match token.filter(|_| random.chance(900)) {
+            Some(token) => {
+                payload["resume_token"] = json!(token);
+                topic.loses_seat(sure_until);
+            }
+            None => topic.loses_seat(Instant::default()),
+        }
+        topic.before = match topic.state {
+            State::Joined | State::Leaving => Before::Membership,
+            State::Joining => Before::UnansweredJoin,
+            State::Out { .. } => Before::Nothing,
+        };
+        topic.state = State::Joining;
+        topic.join_ref_before = Some(std::mem::replace(&mut topic.join_ref, reference.clone()));
+        let name = topic.name;
+        self.ask(Some(index), &reference, What::Join);
+        self.serializer.text(&json!(reference), &json!(reference), name, "phx_join", &payload)
+    }
+
+    pub fn leave(&mut self, index: usize) -> Vec<u8> {
+        let topic = &mut self.all[index];
+        topic.state = State::Leaving;
+        topic.loses_seat(Instant::default());
+        self.push_asking(index, "phx_leave", &json!({}), What::Leave)
+    }
+
+    pub fn heartbeat(&mut self) -> Vec<u8> {
+        let reference = self.next_ref();
+        self.ask(None, &reference, What::Other);
+        self.serializer.text(&Value::Null, &json!(reference), "phoenix", "heartbeat", &json!({}))
+    }
+
+    /// Heartbeats that are longer than they need be.
+    pub fn flood(&mut self) -> Vec<u8> {
+        let padding = json!({"padding": "x".repeat(4000)});
+        let mut bytes = Vec::new();
+        for _ in 0..40 {
+            let reference = self.next_ref();
+            self.ask(None, &reference, What::Other);
+            bytes.extend(self.serializer.text(
+                &Value::Null,
+                &json!(reference),
+                "phoenix",
+                "heartbeat",
+                &padding,
+            ));
+        }
+        bytes
+    }
+
+    pub fn talk(&mut self, index: usize, long: bool, again: bool) -> Vec<u8> {
+        let body = if long { format!("{} {}", self.next_ref(), "x".repeat(4000)) } else { self.next_ref() };
+        // References of two clients are alike; what they say is not.
+        let body = format!("{} {body}", self.all[index].user);
+        let payload = json!({"body": body, "client_id": self.next_ref});
+        let mut bytes =
+            self.push_asking(index, "new_message", &payload, What::Message { body: body.clone() });
+        if again {
+            bytes.extend(self.push_asking(index, "new_message", &payload, What::Message { body }));
+        }
+        bytes
+    }
+
+    pub fn history(&mut self, index: usize) -> Vec<u8> {
+        self.push_asking(index, "history", &json!({"limit": 20}), What::History)
+    }
+
+    /// Asks for what was missed since `seen`.
+    pub fn reconnect(&mut self, index: usize, seen: u64) -> Vec<u8> {
+        let topic = &mut self.all[index];
+        if topic.catches_up.is_some() {
+            return Vec::new();
+        }
+        topic.catches_up = Some(CatchUp { from: seen, of_join: false });
+        let payload = json!({"last_seen": {"epoch": topic.epoch, "seq": seen}});
+        self.push_asking(index, "reconnect", &payload, What::Reconnect)
+    }
+
+    pub fn send_event(&mut self, index: usize, scope: Scope, long: bool, ledger: &mut Ledger) -> Vec<u8> {
+        let topic = &self.all[index];
+        let Some(game) = topic.game() else { return Vec::new() };
+        let number = ledger.send(topic.name, game.player, scope);
+        let to = match scope {
+            Scope::Others => json!("others"),
+            Scope::All => json!("all"),
+            Scope::Only(player) => json!(player),
+        };
+        let inner = if long { json!([number, "x".repeat(1000)]) } else { json!(number) };
+        let payload = json!({"code": 1, "to": to, "payload": inner});
+        self.push_asking(index, "game_event", &payload, What::Event { number })
+    }
+
+    /// A push that is answered, whatever the answer is.
+    pub fn ask_other(&mut self, index: usize, event: &str, payload: &Value) -> Vec<u8> {
+        self.push_asking(index, event, payload, What::Other)
+    }
+
+    /// A push that wants no answer.
+    pub fn push(&mut self, index: usize, event: &str, payload: &Value) -> Vec<u8> {
+        let topic = &self.all[index];
+        self.serializer.text(&json!(topic.join_ref), &Value::Null, topic.name, event, payload)
+    }
+
+    /// A push to the membership before: nobody hears it.
+    pub fn push_too_late(&mut self, index: usize) -> Vec<u8> {
+        let topic = &self.all[index];
+        let Some(join_ref) = topic.join_ref_before.as_ref().filter(|name| !name.is_empty()) else {
+            return Vec::new();
+        };
+        self.serializer.text(&json!(join_ref), &Value::Null, topic.name, "typing", &json!({"typing": true}))
+    }
+
+    /// The head of a binary push.
+    pub fn binary_head(&self, index: usize) -> [&str; 3] {
+        let topic = &self.all[index];
+        [&topic.join_ref, "", topic.name]
+    }
+
+    fn push_asking(&mut self, index: usize, event: &str, payload: &Value, what: What) -> Vec<u8> {
+        let reference = self.next_ref();
+        self.ask(Some(index), &reference, what);
+        let topic = &self.all[index];
+        self.serializer.text(&json!(topic.join_ref), &json!(reference), topic.name, event, payload)
+    }
+
+    fn ask(&mut self, topic: Option<usize>, reference: &str, what: What) {
+        let join_ref = topic.map(|topic| self.all[topic].join_ref.clone()).unwrap_or_default();
+        self.asked.insert(reference.to_owned(), Asked { topic, join_ref, what });
+    }
+
+    fn next_ref(&mut self) -> String {
+        self.next_ref += 1;
+        self.next_ref.to_string()
+    }
+
+    // ── What it is told ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    pub fn hear(&mut self, message: &Message, hearing: &mut Hearing<'_>) {
+        let (Message::Reply { topic: name, .. } | Message::Told { topic: name, .. }) = message else {
+            let Message::Update(update) = message else { return };
+            return self.hear_update(update);
+        };
+        if let Message::Reply { reference, ok, response, .. } = message {
+            return self.hear_reply(reference, *ok, response, hearing);
+        }
+        let Some(index) = self.all.iter().position(|topic| topic.name == name) else {
+            panic!("told of a topic that it has never joined: {message:?}");
+        };
+        let topic = &mut self.all[index];
+        let Message::Told { join_ref, event, payload, .. } = message else { return };
+        if !join_ref.is_null() && *join_ref != topic.join_ref {
+            // Of a membership before this one.
+            return;
+        }
+        match &**event {
+            "phx_close" => {
+                if topic.state != State::Leaving {
+                    hearing.counts.branch(Branch::ReplacedChannel);
+                }
+                topic.loses_seat(Instant::default());
+                return topic.out(None);
+            }
+            "phx_error" => {
+                assert_eq!(payload["reason"], "overload");
+                hearing.counts.branch(Branch::GivenUp);
+                topic.loses_seat(hearing.sure_until);
+                let again_at = hearing.soon();
+                return topic.out(Some(again_at).filter(|_| topic.state != State::Leaving));
+            }
+            _ => {}
+        }
+        if topic.is_deaf() {
+            return;
+        }
+        assert!(topic.is_member(), "before the answer to the join, or after the end: {message:?}");
+        topic.presence.hear(message, hearing.counts);
+        match &**event {
+            "new_message" => topic.hear_message(payload, hearing),
+            "game_event" => topic.hear_event(payload, hearing),
+            "catch_up" => topic.catch_up(payload, hearing),
+            "room_state" => topic.seq = payload["seq"].as_u64().expect("a number"),
+            "players_removed" | "objects_removed" => topic.hear_removed(event, payload),
+            "correction" => hearing.counts.branch(Branch::Corrected),
+            "rate_limited" => hearing.counts.branch(Branch::RateLimited),
+            _ => {}
+        }
+    }
+
+    fn hear_reply(&mut self, reference: &Value, ok: bool, response: &Value, hearing: &mut Hearing<'_>) {
+        let Some(name) = reference.as_str() else {
+            // A push that wants no answer, to a topic that has ended meanwhile.
+            return assert_eq!(response["reason"], "unmatched topic");
+        };
+        let Some(Asked { topic: index, join_ref, what }) = self.asked.remove(name) else {
+            panic!("{name} was answered twice, or never asked: {response}");
+        };
+        let reason = response["reason"].as_str().unwrap_or("");
+        if !ok && reason == "rate_limited" {
+            hearing.counts.branch(Branch::RateLimited);
+        }
+        if !ok && reason == "overload" {
+            let is_join = matches!(what, What::Join);
+            hearing.counts.branch(if is_join { Branch::JoinOverload } else { Branch::PushOverload });
+        }
+        let Some(topic) = index.map(|index| &mut self.all[index]) else {
+            return assert!(ok, "{response}");
+        };
+        // Of a membership before this one, nothing changes the present one.
+        let is_present = topic.join_ref == join_ref;
+        match what {
+            What::Join if !is_present => hearing.counts.branch(Branch::SupersededJoin),
+            What::Join if ok => topic.joined(response, hearing),
+            What::Join => {
+                let is_full = reason.contains("seats taken");
+                assert!(is_full || matches!(reason, "overload" | "rate_limited"), "{topic:?} {response}");
+                if is_full {
+                    hearing.counts.branch(Branch::GameFull);
+                }
+                topic.loses_seat(hearing.sure_until);
+                let again_at =
+                    hearing.soon() + Duration::from_millis(response["retry_after"].as_u64().unwrap_or(0));
+                topic.out(Some(again_at).filter(|_| !is_full && topic.state != State::Leaving));
+            }
+            What::Message { body } if ok => {
+                assert_eq!(response["body"], *body);
+                if is_present {
+                    let seq = response["seq"].as_u64().expect("a number");
+                    hearing.ledger.say(topic.name, &topic.epoch, seq, &body);
+                }
+            }
+            What::Event { number } if ok && is_present => {
+                let seq = response["seq"].as_u64().expect("a number");
+                hearing.ledger.place(topic.name, &topic.epoch, seq, number);
+            }
+            What::History if ok && is_present => {
+                for message in response["messages"].as_array().expect("an array") {
+                    let (seq, body) = (message["seq"].as_u64(), message["body"].as_str());
+                    let (Some(seq), Some(body)) = (seq, body) else { panic!("{message}") };
+                    hearing.ledger.say(topic.name, &topic.epoch, seq, body);
+                }
+            }
+            What::Reconnect => {
+                assert!(!ok, "it is answered by catch_up");
+                if is_present {
+                    topic.catches_up = None;
+                }
+            }
+            What::Message { .. } | What::Event { .. } | What::History | What::Leave | What::Other => {}
+        }
+    }
+
+    fn hear_update(&mut self, update: &GameUpdate) {
+        let Some(topic) = self.all.iter_mut().find(|topic| topic.name == update.topic) else {
+            panic!("told of a game that it has never joined: {update:?}");
+        };
+        if update.join_ref.as_ref().is_some_and(|join_ref| *join_ref != topic.join_ref) {
+            return;
+        }
+        // The newest state may wait behind the end of its channel.
+        if topic.is_deaf() || matches!(topic.state, State::Out { .. }) {
+            return;
+        }
+        if topic.state == State::Joining && topic.before == Before::Nothing {
+            return;
+        }
+        assert!(topic.is_member(), "{update:?}");
+        let Some(game) = topic.game_mut() else { panic!("{update:?}") };
+        game.view.positions.extend(update.positions.iter().map(|(id, x, y)| (*id, (*x, *y))));
+        let objects = update.objects.iter().map(|object| (object.id, (object.kind, object.x, object.y)));
+        game.view.objects.extend(objects);
+    }
+}
+
+impl Topic {
+    fn joined(&mut self, response: &Value, hearing: &mut Hearing<'_>) {
+        let (epoch, seq) = (text(&response["epoch"]), response["seq"].as_u64().expect("a number"));
+        self.before = Before::Nothing;
+        let is_left = self.state == State::Leaving;
+        if !is_left {
+            self.state = State::Joined;
+        }
+        self.user = text(&response["user_id"]);
+        let catches_up = self.catches_up.is_some();
+        if let Kind::Game(game) = &mut self.kind {
+            let player = response["player_id"].as_u64().expect("a number") as u32;
+            let resumed = response["resumed"] == true;
+            if resumed {
+                assert_eq!((game.player, &game.stream.epoch), (player, &epoch), "a seat keeps its player");
+                hearing.counts.branch(Branch::Resumed);
+            } else {
+                assert!(hearing.now > game.sure_until, "a held seat was lost: {game:?}");
+                if !game.token.is_empty() {
+                    hearing.counts.branch(Branch::SeatLost);
+                }
+            }
+            if !resumed || !catches_up {
+                let stream = Stream::new(epoch.clone(), player, seq);
+                hearing.ledger.end(self.name, std::mem::replace(&mut game.stream, stream));
+            }
+            game.player = player;
+            game.token = text(&response["resume_token"]);
+            game.view = View::default();
+            game.sure_until = if is_left { Instant::default() } else { Instant::NEVER };
+        }
+        if !catches_up {
+            (self.epoch, self.seq) = (epoch, seq);
+        }
+    }
+
+    fn hear_message(&mut self, payload: &Value, hearing: &mut Hearing<'_>) {
+        self.check_not_overtaken(payload);
+        let seq = payload["seq"].as_u64().expect("a number");
+        assert_eq!(seq, self.seq + 1, "each message of {} once, and in order", self.name);
+        self.seq = seq;
+        hearing.ledger.say(self.name, &self.epoch, seq, payload["body"].as_str().expect("a string"));
+    }
+
+    fn hear_event(&mut self, payload: &Value, hearing: &mut Hearing<'_>) {
+        self.check_not_overtaken(payload);
+        let seq = payload["seq"].as_u64().expect("a number");
+        let Kind::Game(game) = &mut self.kind else { panic!("{payload}") };
+        hearing.ledger.tell(self.name, &mut game.stream, seq, number_of_event(payload));
+        self.seq = seq;
+    }
+
+    /// A join with a position is answered by `catch_up` before anything else of its stream.
+    fn check_not_overtaken(&self, payload: &Value) {
+        let waits = self.catches_up.is_some_and(|catch_up| catch_up.of_join);
+        assert!(!waits || self.state != State::Joined, "it overtakes catch_up: {payload}");
+    }
+
+    fn hear_removed(&mut self, event: &str, payload: &Value) {
+        let Kind::Game(game) = &mut self.kind else { panic!("{payload}") };
+        for id in payload["ids"].as_array().expect("an array") {
+            let id = id.as_u64().expect("a number") as u32;
+            match event {
+                "players_removed" => game.view.positions.remove(&id).is_some(),
+                _ => game.view.objects.remove(&id).is_some(),
+            };
+        }
+    }
+
+    fn catch_up(&mut self, payload: &Value, hearing: &mut Hearing<'_>) {
+        let (epoch, seq) = (text(&payload["epoch"]), payload["seq"].as_u64().expect("a number"));
+        let Some(CatchUp { from, .. }) = self.catches_up.take() else { panic!("nobody asked: {payload}") };
+        let events = payload["events"].as_array().expect("an array");
+        if payload["recovered"] == false {
+            assert!(events.is_empty(), "never a part: {payload}");
+            hearing.counts.branch(match payload["reason"].as_str() {
+                Some("too_old") => Branch::TooOld,
+                Some("epoch") => Branch::OtherEpoch,
+                Some("ahead") => Branch::Ahead,
+                other => panic!("{other:?}"),
+            });
+            if let Kind::Game(game) = &mut self.kind {
+                let stream = Stream::new(epoch.clone(), game.player, seq);
+                hearing.ledger.end(self.name, std::mem::replace(&mut game.stream, stream));
+            }
+            (self.epoch, self.seq) = (epoch, seq);
+            return;
+        }
+        assert_eq!(epoch, self.epoch);
+        if !events.is_empty() {
+            hearing.counts.branch(Branch::CaughtUp);
+        }
+        match &mut self.kind {
+            Kind::Room => {
+                for (place, event) in events.iter().enumerate() {
+                    let number = event["payload"]["seq"].as_u64().expect("a number");
+                    assert_eq!(number, from + 1 + place as u64, "all that was missed of {}", self.name);
+                    let body = event["payload"]["body"].as_str().expect("a string");
+                    hearing.ledger.say(self.name, &self.epoch, number, body);
+                }
+                assert_eq!(seq, from + events.len() as u64, "all that was missed of {}", self.name);
+                assert!(seq >= self.seq, "{seq} after {}", self.seq);
+            }
+            Kind::Game(game) => {
+                // A seat of its own has missed nothing that was for it.
+                let is_continued = game.stream.last <= seq && game.stream.player == game.player;
+                for event in events {
+                    let number = event["payload"]["seq"].as_u64().expect("a number");
+                    assert!(number > from && number <= seq, "{payload}");
+                    if is_continued && number > game.stream.last {
+                        let event = number_of_event(&event["payload"]);
+                        hearing.ledger.tell(self.name, &mut game.stream, number, event);
+                    }
+                }
+                game.stream.is_told_up_to(seq);
+            }
+        }
+        self.seq = seq;
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a string").to_owned()
+}
