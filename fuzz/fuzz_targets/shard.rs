@@ -29,7 +29,7 @@ type Place = (usize, ConnId);
 struct Relay {
     shards: Vec<Shard>,
     now: Now,
-    /// The rough client, and those that must stay.
+    /// The rough client, until it is ended, and those that must stay.
     rough: Option<Place>,
     quiet: Vec<Place>,
     /// The rough client takes nothing until its connection ends.
@@ -89,6 +89,7 @@ impl Relay {
                 Output::Send { conn, .. } => self.shards[shard].handle_sent(conn, self.now),
                 Output::Close { conn, .. } => {
                     assert!(!self.quiet.contains(&(shard, conn)), "another client's bytes ended this one");
+                    self.rough = self.rough.filter(|place| *place != (shard, conn));
                     self.shards[shard].handle_closed(conn, self.now);
                 }
                 Output::HandOver { conn, target, state } => {
@@ -132,7 +133,10 @@ fuzz_target!(|input: &[u8]| {
     JOINS.iter().for_each(|join| relay.receive(relay.quiet[1], &frame(0x81, join)));
     relay.dial(PATHS[usize::from(mode & 3)], true);
     if mode & 4 != 0 {
-        JOINS.iter().for_each(|join| relay.receive(relay.rough.expect("it dialed"), &frame(0x81, join)));
+        for join in JOINS {
+            let Some(rough) = relay.rough else { return };
+            relay.receive(rough, &frame(0x81, join));
+        }
     }
     let in_messages = mode & 8 != 0;
     let mut rest = input;
@@ -140,7 +144,7 @@ fuzz_target!(|input: &[u8]| {
     while let [length, pause, after @ ..] = rest {
         let (piece, after) = after.split_at(usize::from(*length).min(after.len()));
         rest = after;
-        let rough = relay.rough.expect("it dialed");
+        let Some(rough) = relay.rough else { return };
         // The first time that it does not take what it is sent, it is stuck.
         relay.is_stuck |= pause & 0xF == 0xF;
         match (in_messages, pause & 0x10) {

@@ -2,6 +2,7 @@
 //! format that is present and goes to each party once, however many members are there.
 
 use crate::ids::Party;
+use crate::impossible;
 use crate::memory::Allocated;
 use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
@@ -56,7 +57,9 @@ impl Audience {
     /// A member went.
     pub fn remove(&mut self, party: Party, format: Format) {
         self.members[format.index()] -= 1;
-        let Ok(place) = self.parties.binary_search_by_key(&party, |(party, _)| *party) else { return };
+        let Ok(place) = self.parties.binary_search_by_key(&party, |(party, _)| *party) else {
+            return impossible!("a member that goes has been counted");
+        };
         self.parties[place].1 -= 1;
         if self.parties[place].1 == 0 {
             self.parties.remove(place);

@@ -14,6 +14,7 @@ use super::telling::{
     reply, update_presence,
 };
 use crate::ids::{Address, StreamPosition, Topic};
+use crate::impossible;
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
@@ -125,6 +126,7 @@ impl Chat {
         if departure == Departure::Asked {
             effects.push(Effect::Member { to: from, what: ToMember::Left });
         }
+        // It may have been given up before it left.
         let Some(member) = self.members.remove(&from) else { return };
         self.audience.remove(from.party(), member.format);
         self.presence.untrack(member.number, now.instant);
@@ -167,7 +169,10 @@ impl Chat {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Answer {
-        let Some(member) = self.members.get(&from) else { return done() };
+        let Some(member) = self.members.get(&from) else {
+            impossible!("who says something is a member");
+            return done();
+        };
         let sent_before = |message: &&ChatMessage| client_id.is_some() && message.client_id == client_id;
         if let Some(first) =
             self.messages.kept().filter(|message| message.user == member.user).find(sent_before)
@@ -199,7 +204,9 @@ impl Chat {
         while self.bytes_kept > limits::MESSAGES_KEPT_BYTES_MAX
             || self.messages.kept_count() > limits::MESSAGES_KEPT_MAX
         {
-            let Some(oldest) = self.messages.forget_oldest() else { return };
+            let Some(oldest) = self.messages.forget_oldest() else {
+                return impossible!("what is too much is kept");
+            };
             self.bytes_kept -= oldest.payload.len();
         }
     }
@@ -238,7 +245,7 @@ impl Chat {
     }
 
     fn tell_typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(member) = self.members.get(&from) else { return };
+        let Some(member) = self.members.get(&from) else { return impossible!("who types is a member") };
         self.presence.set_status(member.number, if typing { "typing" } else { "online" }, now);
         let payload = object(|news| {
             news.text("user_id", &member.user).boolean("typing", typing);

@@ -16,6 +16,7 @@ use super::seats::{Newcomer, Occupancy, SeatIndex, Seats};
 use super::speed::SpeedWindow;
 use super::tick::TickClock;
 use crate::ids::{ConnId, PlayerId, ResumeToken, Topic, TopicName};
+use crate::impossible;
 use crate::limits;
 use crate::memory::Allocated;
 use crate::reasons::{CorrectionReason, ErrorCode, LeaveReason};
@@ -357,7 +358,10 @@ impl Game {
             return SeatFate::Freed;
         }
         let until = now + self.rules.seat_hold;
-        let Some(seat) = self.seats.seat_mut(index) else { return SeatFate::Freed };
+        let Some(seat) = self.seats.seat_mut(index) else {
+            impossible!("who is lost has a seat");
+            return SeatFate::Freed;
+        };
         let before = std::mem::replace(&mut seat.occupancy, Occupancy::HeldUntil(until));
         self.holds.insert((until, index));
         self.tell_channels_held(index, before, now);
@@ -372,7 +376,7 @@ impl Game {
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(seat) = self.seats.free(index) else { return };
+        let Some(seat) = self.seats.free(index) else { return impossible!("a seat is freed once") };
         if let Occupancy::HeldUntil(until) = seat.occupancy {
             self.holds.remove(&(until, index));
             effects.push(Effect::HoldEnded { seat: index });
@@ -399,7 +403,10 @@ impl Game {
             Some(held) => held.player_id,
             None => match self.player(index) {
                 Some(player) => player.0.into(),
-                None => return Moved::Applied,
+                None => {
+                    impossible!("who plays has a seat");
+                    return Moved::Applied;
+                }
             },
         };
         let reason = if !self.rules.bounds.contain(x, y) {
@@ -441,7 +448,10 @@ impl Game {
             }
         }
         for position in positions {
-            let Some((index, _)) = self.seats.find(PlayerId(position.player_id.get())) else { continue };
+            let Some((index, _)) = self.seats.find(PlayerId(position.player_id.get())) else {
+                impossible!("a player that was found is there");
+                continue;
+            };
             self.positions.set(index.slot(), *position);
             self.forget_speed(index);
         }
@@ -450,7 +460,10 @@ impl Game {
 
     /// A player puts an object.
     pub fn put_object(&mut self, index: SeatIndex, object: &Object) -> Result<(), (ErrorCode, String)> {
-        let Some(player) = self.player(index) else { return Ok(()) };
+        let Some(player) = self.player(index) else {
+            impossible!("who plays has a seat");
+            return Ok(());
+        };
         let (x, y) = (object.x.get(), object.y.get());
         if !self.rules.bounds.contain(x, y) {
             return Err((ErrorCode::LimitReached, format!("({x}, {y}) is outside the game's bounds")));
@@ -460,7 +473,10 @@ impl Game {
 
     /// A player removes an object.
     pub fn remove_object(&mut self, index: SeatIndex, object_id: u32) -> Result<(), (ErrorCode, String)> {
-        let Some(player) = self.player(index) else { return Ok(()) };
+        let Some(player) = self.player(index) else {
+            impossible!("who plays has a seat");
+            return Ok(());
+        };
         self.objects.remove(player.0, object_id).map_err(|code| object_error(code, object_id))
     }
 

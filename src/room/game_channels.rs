@@ -17,6 +17,7 @@ use super::request::{Effect, Join, ToMember, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
 use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
 use crate::ids::{Address, Party, PlayerId};
+use crate::impossible;
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
 use crate::time::Instant;
@@ -81,7 +82,9 @@ impl Game {
         resumed: bool,
         context: &mut Context<'_>,
     ) {
-        let Some(player) = self.player(seat) else { return };
+        let Some(player) = self.player(seat) else {
+            return impossible!("a channel is opened for a seat");
+        };
         let mut channels = match self.channels.take() {
             Some(channels) => channels,
             None => self.new_channels(seat, context),
@@ -178,7 +181,9 @@ impl Game {
     /// A native player took a seat.
     pub(super) fn tell_channels_joined(&mut self, index: SeatIndex, now: Instant, effects: &mut Vec<Effect>) {
         let Some(channels) = &mut self.channels else { return };
-        let Some(seat) = self.seats.seat(index) else { return };
+        let Some(seat) = self.seats.seat(index) else {
+            return impossible!("who has joined has a seat");
+        };
         track(&mut channels.presence, seat, now);
         let who = (seat.user(), seat.name());
         broadcast_joined(&channels.presence, &channels.text, &channels.audience, who, None, effects);
@@ -189,7 +194,9 @@ impl Game {
         if let Occupancy::Channel(address) = before {
             self.close_channel(address);
         }
-        let Some(player) = self.player(index) else { return };
+        let Some(player) = self.player(index) else {
+            return impossible!("a seat that is kept has a player");
+        };
         let Some(channels) = &mut self.channels else { return };
         channels.presence.set_status(MemberNumber(player.0), "online", now);
     }
@@ -199,7 +206,9 @@ impl Game {
         if let Occupancy::Channel(address) = before {
             self.close_channel(address);
         }
-        let Some(player) = self.player(index) else { return };
+        let Some(player) = self.player(index) else {
+            return impossible!("a seat that is kept has a player");
+        };
         let Some(channels) = &mut self.channels else { return };
         channels.presence.set_status(MemberNumber(player.0), "away", now);
     }
@@ -225,7 +234,9 @@ impl Game {
     pub(super) fn tell_channels_event(&mut self, sender: SeatIndex, effects: &mut Vec<Effect>) {
         let sender = self.seats.seat(sender).and_then(Seat::channel);
         let Some(channels) = &self.channels else { return };
-        let Some(event) = self.events.kept().next_back() else { return };
+        let Some(event) = self.events.kept().next_back() else {
+            return impossible!("an event that has just been sent is kept");
+        };
         let payload = event_payload(event, self.events.seq());
         match event.scope {
             Scope::Others | Scope::All => {

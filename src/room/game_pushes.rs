@@ -9,6 +9,7 @@ use super::request::{Effect, ToMember};
 use super::seats::SeatIndex;
 use super::telling::{Answer, done, heartbeat, reply, update_presence};
 use crate::ids::Address;
+use crate::impossible;
 use crate::time::Instant;
 use crate::wire::json::object;
 use crate::wire::meta::Meta;
@@ -77,13 +78,18 @@ impl Game {
             (Some(player), Some(channels)) => {
                 update_presence(&mut channels.presence, MemberNumber(player.0), meta, now)
             }
-            _ => done(),
+            _ => {
+                impossible!("a member has a seat, in a game with channels");
+                done()
+            }
         }
     }
 
     /// `reconnect`: what was missed, or everything.
     fn recover_in_channel(&self, from: Address, member: Member, seen: Seen, effects: &mut Vec<Effect>) {
-        let Some(player) = self.player(member.seat) else { return };
+        let Some(player) = self.player(member.seat) else {
+            return impossible!("a member has a seat");
+        };
         let answer = self.catch_up(player, seen);
         let lost = matches!(answer, CatchUp::Lost(_));
         let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
@@ -103,7 +109,10 @@ impl Game {
         (positions, objects): (&[Position], &[Object]),
         context: &mut Context<'_>,
     ) -> Result<(), String> {
-        let Some(player) = self.player(member.seat) else { return Ok(()) };
+        let Some(player) = self.player(member.seat) else {
+            impossible!("a member has a seat");
+            return Ok(());
+        };
         let own = |position: &&Position| position.player_id.get() == player.0;
         let others: Vec<Position> = positions.iter().filter(|position| !own(position)).copied().collect();
         // Each one would be corrected, if it has to be.

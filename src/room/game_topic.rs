@@ -58,6 +58,7 @@ impl Hosted for Game {
         if departure == Departure::Asked {
             context.effects.push(Effect::Member { to: from, what: ToMember::Left });
         }
+        // Its seat may be another's by now.
         let Some(seat) = self.seat_of_channel(from) else { return };
         match departure {
             Departure::Asked => self.vacate(seat, LeaveReason::Left, context),
@@ -133,7 +134,7 @@ impl Game {
     pub fn vacate(&mut self, seat: SeatIndex, reason: LeaveReason, context: &mut Context<'_>) {
         let Some(held) = self.seats.seat(seat).map(|seat| matches!(seat.occupancy, Occupancy::HeldUntil(_)))
         else {
-            return;
+            return impossible!("a seat is freed once");
         };
         self.note(seat, Step::Left(reason), context);
         self.free_seat(seat, reason, context.now.instant, &mut context.effects);

@@ -3,6 +3,7 @@
 use super::peer::{Action, TopicRequest};
 use super::{Next, Shard};
 use crate::ids::{Address, ChannelNumber, ConnId};
+use crate::impossible;
 use crate::reasons::{ChannelRateClass, CloseReason, RateClass};
 use crate::room::request::Departure;
 use crate::session::channels::{ChannelState, Channels, Routed};
@@ -41,7 +42,10 @@ impl Shard {
     /// A head that cannot be read has no topic to answer on. A player is told by a record; anybody else is closed.
     fn handle_malformed_message(&mut self, conn: ConnId, malformed: Malformed, now: Now) -> Next {
         self.metrics.messages_malformed.increment();
-        let Some(connection) = self.connections.find(conn) else { return Next::Stop };
+        let Some(connection) = self.connections.find(conn) else {
+            impossible!("whoever is worked on is here");
+            return Next::Stop;
+        };
         if matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Native)) {
             return self.handle_malformed(conn, &malformed.to_string(), now);
         }
@@ -52,6 +56,7 @@ impl Shard {
     fn handle_phoenix(&mut self, conn: ConnId, message: &Message<'_>, now: Now) -> Next {
         self.metrics.messages_in.increment();
         self.ensure_channels(conn);
+        // A join of its own may just have closed it.
         let Some(channels) = self.channels(conn) else { return Next::Stop };
         let serializer = channels.serializer;
         let (join_ref, reference) = (message.join_ref.as_str(), message.reference.as_str());
@@ -80,7 +85,9 @@ impl Shard {
     // ── Leaving ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn begin_leave(&mut self, conn: ConnId, number: ChannelNumber, reference: &str, now: Now) {
-        let Some(channel) = self.channels(conn).and_then(|channels| channels.find(number)) else { return };
+        let Some(channel) = self.channels(conn).and_then(|channels| channels.find(number)) else {
+            return impossible!("a message is routed to a channel that is there");
+        };
         let reference = reference.into();
         channel.state = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
             ChannelState::Joining { join } => ChannelState::Leaving { reference, join: Some(join) },
@@ -121,6 +128,7 @@ impl Shard {
         now: Now,
     ) -> Next {
         let Some(channel) = self.channels(conn).and_then(|channels| channels.find(number)) else {
+            impossible!("a message is routed to a channel that is there");
             return Next::GoOn;
         };
         let topic = channel.topic.clone();
@@ -240,10 +248,13 @@ impl Shard {
 
     /// A player speaks Phoenix Channels under the name that it plays under.
     pub(super) fn open_channels_of_player(&mut self, conn: ConnId, token: Option<Box<str>>) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
+        // A join of its own may just have taken its seat: it closes.
         let Some(seat) = connection.seat else { return };
         let Some(seat) = self.topics.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else {
-            return;
+            return impossible!("a seat is in a game");
         };
         let channels = Channels::new(Serializer::V2, seat.user().into(), seat.name().into(), token);
         connection.session.channels = Some(Box::new(channels));

@@ -3,6 +3,7 @@
 use super::connections::SeatRef;
 use super::{Output, Shard};
 use crate::ids::ConnId;
+use crate::impossible;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
 use crate::room::game::SeatFate;
@@ -62,6 +63,7 @@ impl Shard {
     }
 
     fn close_with(&mut self, conn: ConnId, reason: CloseReason, code: u16, peer: PeerEnd, now: Now) {
+        // An order to end it may have been on its way when it went.
         let Some(connection) = self.connections.find(conn) else { return };
         if !connection.session.is_open() {
             return;
@@ -95,7 +97,9 @@ impl Shard {
 
     /// The peer sends nothing more.
     pub(super) fn peer_is_done(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("the rim tells of connections that are here");
+        };
         let idle = connection.session.outbox.is_idle();
         match &mut connection.session.lifecycle {
             Lifecycle::Upgrading | Lifecycle::HandingOver => self.end(conn),
@@ -111,7 +115,9 @@ impl Shard {
 
     /// The client went without a close frame.
     fn lose(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let seat = connection.seat.take();
         let channels = connection.session.channels.take();
         let rates = std::mem::take(&mut connection.session.rates);
@@ -128,7 +134,9 @@ impl Shard {
 
     /// The last frame is with the kernel: a connection that closes waits for the peer's end, if that is still to come.
     pub(super) fn everything_sent(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let Lifecycle::Closing(closing) = &mut connection.session.lifecycle else { return };
         match closing.peer {
             PeerEnd::Done => self.end(conn),
@@ -143,14 +151,18 @@ impl Shard {
 
     /// A close that takes too long is finished without the peer.
     pub(super) fn start_close_timeout(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         connection.session.deadline = now.instant + limits::CLOSE_TIMEOUT;
         self.schedule_check(conn, now);
     }
 
     /// Tells the rim to end the connection; it answers with `handle_closed`.
     pub(super) fn end(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         connection.session.deadline = Instant::NEVER;
         let reason = match &connection.session.lifecycle {
             Lifecycle::Closing(closing) => closing.reason,
@@ -163,7 +175,9 @@ impl Shard {
     pub(super) fn forget(&mut self, conn: ConnId, now: Now) {
         self.drop_waiting(conn);
         self.heads.remove(&conn);
-        let Some(connection) = self.connections.remove(conn) else { return };
+        let Some(connection) = self.connections.remove(conn) else {
+            return impossible!("the rim tells of connections that are here");
+        };
         self.metrics.outbox_bytes.subtract(u64::from(connection.session.outbox.reliable_bytes()));
         match connection.session.lifecycle {
             Lifecycle::Upgrading | Lifecycle::HandingOver => {
@@ -186,7 +200,9 @@ impl Shard {
 
     /// Drops what waits to be sent and is not in flight.
     fn drop_waiting(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("the rim tells of connections that are here");
+        };
         let outbox = &mut connection.session.outbox;
         let before = outbox.reliable_bytes();
         outbox.clear();

@@ -1,6 +1,7 @@
 //! The connections of a shard: a table whose slots are reused under another generation, and whose memory goes with them.
 
 use crate::ids::ConnId;
+use crate::impossible;
 use crate::limits::CONNECTION_BYTES_MAX;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
@@ -176,7 +177,10 @@ impl Connections {
         let chunk = &mut self.chunks[number as usize];
         let free = Slot::Free { generation: conn.generation.wrapping_add(1), next: chunk.free };
         let entry = &mut chunk.slots.as_mut()?[place(conn)];
-        let Slot::Taken(connection) = std::mem::replace(entry, free) else { return None };
+        let Slot::Taken(connection) = std::mem::replace(entry, free) else {
+            impossible!("a slot that was found is taken");
+            return None;
+        };
         chunk.free = Some(place(conn) as u8);
         chunk.taken -= 1;
         self.len -= 1;

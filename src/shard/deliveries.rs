@@ -6,6 +6,7 @@ use super::peer::{Action, Delivered, Delivery, TopicRequest};
 use super::subscribers::Subscriber;
 use super::{Shard, outbox_bytes_max};
 use crate::ids::{Address, ChannelNumber, ConnId, Party, Topic};
+use crate::impossible;
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;
 use crate::room::hosted::Lost;
@@ -35,6 +36,7 @@ impl Shard {
         }
     }
 
+    /// Whoever it is for may have gone while this was on its way, or the channel may: then nothing happens.
     fn deliver_to_one(&mut self, topic: &Arc<Topic>, to: Address, what: ToMember, now: Now) {
         match what {
             ToMember::Joined { response } => self.joined(topic, to, &response),
@@ -243,9 +245,13 @@ impl Shard {
 
     /// Puts a state frame, if the connection can take one.
     fn put_state(&mut self, subscriber: &Subscriber, frame: Option<&Encoded>) -> StatePut {
-        let Some(connection) = self.connections.find(subscriber.conn) else { return StatePut::Gone };
+        let Some(connection) = self.connections.find(subscriber.conn) else {
+            impossible!("a subscriber is here");
+            return StatePut::Gone;
+        };
         let bytes_max = outbox_bytes_max(&connection.session, &self.settings);
         let Session { outbox, channels: Some(channels), .. } = &mut connection.session else {
+            impossible!("a subscriber has channels");
             return StatePut::Gone;
         };
         let is_of_other = channels.state_of != Some(subscriber.channel);
@@ -281,7 +287,9 @@ impl Shard {
 
     /// The kernel has taken what a connection was sent: games whose frames were skipped meanwhile are asked for everything.
     pub(super) fn want_whole_states(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let Session { outbox, channels: Some(channels), .. } = &mut connection.session else { return };
         if !channels.stale || outbox.place_for_state() != PlaceForState::Free {
             return;

@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::{Output, Shard};
 use crate::ids::ConnId;
+use crate::impossible;
 use crate::limits;
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::session::{Dialect, Lifecycle};
@@ -104,7 +105,9 @@ impl Shard {
     }
 
     fn close_for_drain(&mut self, conn: ConnId, overdue: bool, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("closing one connection removes none");
+        };
         match connection.session.lifecycle {
             Lifecycle::Open(_) => self.close(conn, CloseReason::Drain, now),
             Lifecycle::Upgrading => {

@@ -9,6 +9,7 @@ use super::topics::{Kind, TopicIndex};
 use super::{Output, Shard};
 use crate::glob::glob_matches;
 use crate::ids::{Address, ConnId, Party, Topic, TopicName};
+use crate::impossible;
 use crate::limits::{TOPICS_BYTES_MAX, TOPICS_PER_SHARD_MAX};
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::{Audience, JoinNumber};
@@ -155,7 +156,9 @@ impl Shard {
 
     /// A topic has decided: `effects`.
     fn topic_changed(&mut self, index: TopicIndex, effects: Vec<Effect>, now: Now) {
-        let Some(topic) = self.topics.name(index).cloned() else { return };
+        let Some(topic) = self.topics.name(index).cloned() else {
+            return impossible!("a topic that has decided is there");
+        };
         let receivers = self.receivers_of(index);
         self.topics.changed(index, now.instant);
         self.metrics.games.set(self.topics.games() as u64);
@@ -215,6 +218,7 @@ impl Shard {
 
     /// An event for the native players that it is meant for.
     fn send_event(&mut self, index: TopicIndex, sender: SeatIndex, scope: Scope, record: &Encoded) {
+        // It may have ended with what it decided.
         let Some(game) = self.topics.game(index) else { return };
         let receivers: Vec<ConnId> = game.receivers(sender, scope).collect();
         self.metrics.events_out.add(receivers.len() as u64);
@@ -225,11 +229,12 @@ impl Shard {
 
     /// A connection's seat is another's now; what its player had left of its rate limits waits for that one.
     fn unseat(&mut self, conn: ConnId, index: TopicIndex, seat: SeatIndex, now: Now) {
-        if let Some(connection) = self.connections.find(conn) {
-            connection.seat = None;
-            let rates = std::mem::take(&mut connection.session.rates);
-            self.held_rates.insert((index, seat), rates);
-        }
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("a connected seat has a connection");
+        };
+        connection.seat = None;
+        let rates = std::mem::take(&mut connection.session.rates);
+        self.held_rates.insert((index, seat), rates);
         self.close(conn, CloseReason::Replaced, now);
     }
 

@@ -6,6 +6,7 @@ use super::channels::UNMATCHED;
 use super::peer::{Action, TopicRequest};
 use super::{Next, Shard};
 use crate::ids::{ConnId, Topic};
+use crate::impossible;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::request::{Departure, Join};
 use crate::session::NEVER_EXPIRES;
@@ -105,9 +106,15 @@ impl Shard {
     /// A client wants to join a topic.
     pub(super) fn join_topic(&mut self, conn: ConnId, message: &Message<'_>, now: Now) -> Next {
         let rate = self.settings.rates.joins;
-        let Some(connection) = self.connections.find(conn) else { return Next::Stop };
+        let Some(connection) = self.connections.find(conn) else {
+            impossible!("whoever is worked on is here");
+            return Next::Stop;
+        };
         let plays = connection.seat.is_some();
-        let Some(channels) = connection.session.channels.as_mut() else { return Next::Stop };
+        let Some(channels) = connection.session.channels.as_mut() else {
+            impossible!("who joins a topic has channels");
+            return Next::Stop;
+        };
         // What names no topic is answered whatever the rate.
         if Topic::parse(&message.topic).is_some()
             && let Err(wait) = channels.joins.admit(rate, now.instant)
@@ -136,9 +143,13 @@ impl Shard {
     fn begin_join(&mut self, conn: ConnId, message: &Message<'_>, accepted: Accepted, now: Now) {
         let Accepted { topic, join, expires_at_s } = accepted;
         let topic = self.subscribers.shared(topic);
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let session = &mut connection.session;
-        let Some(channels) = session.channels.as_mut() else { return };
+        let Some(channels) = session.channels.as_mut() else {
+            return impossible!("who joins a topic has channels");
+        };
         let Joining { number, replaced } =
             channels.begin_join(topic.clone(), join.format, &message.join_ref, &message.reference);
         let is_of_other = channels.user != join.user;
@@ -166,7 +177,9 @@ impl Shard {
     fn refuse_join(&mut self, conn: ConnId, message: &Message<'_>, refused: &Refused) {
         let Refused(reason, response) = refused;
         self.metrics.joins_refused[reason.index()].increment();
-        let Some(channels) = self.channels(conn) else { return };
+        let Some(channels) = self.channels(conn) else {
+            return impossible!("who joins a topic has channels");
+        };
         // Row 4 answers without join_ref.
         let join_ref = if *reason == JoinRefusal::Unmatched { "null" } else { message.join_ref.as_str() };
         let reference = message.reference.as_str();
@@ -179,7 +192,9 @@ impl Shard {
     fn end_refused(&mut self, conn: ConnId, message: &Message<'_>, now: Now) {
         let Some(topic) = Topic::parse(&message.topic) else { return };
         let topic = self.subscribers.shared(topic);
-        let Some(channels) = self.channels(conn) else { return };
+        let Some(channels) = self.channels(conn) else {
+            return impossible!("who joins a topic has channels");
+        };
         let serializer = channels.serializer;
         let Some((superseded, name)) = channels.supersede(&topic) else { return };
         self.push(conn, serializer.close(&name, &message.topic));

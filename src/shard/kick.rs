@@ -43,6 +43,7 @@ impl Shard {
                 }
                 // Its connection may be known under another name: a guest that resumed another guest's seat.
                 Occupancy::Channel(to) => {
+                    // It may have ended with a seat before.
                     let Some(topic) = self.topics.name(game).cloned() else { continue };
                     self.tell_member(&topic, to, ToMember::Kicked, now);
                 }

@@ -39,6 +39,7 @@ use self::settings::Settings;
 use self::subscribers::Subscribers;
 use self::topics::{TopicIndex, Topics};
 use crate::ids::{ConnId, Party, ShardId};
+use crate::impossible;
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::note::Note;
@@ -228,7 +229,9 @@ impl Shard {
 
     /// Bytes came in. They are unmasked in place and not kept.
     pub fn handle_received(&mut self, conn: ConnId, bytes: &mut [u8], now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("the rim tells of connections that are here");
+        };
         match &mut connection.session.lifecycle {
             Lifecycle::Upgrading => self.receive_request(conn, bytes, now),
             Lifecycle::Open(dialect) => {
@@ -256,7 +259,9 @@ impl Shard {
 
     /// The kernel has taken the whole of the last `Output::Send`.
     pub fn handle_sent(&mut self, conn: ConnId, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("the rim tells of connections that are here");
+        };
         let outbox = &mut connection.session.outbox;
         let before = outbox.reliable_bytes();
         outbox.sent();
@@ -345,6 +350,7 @@ impl Shard {
             return Some(output);
         }
         while let Some(conn) = self.ready.pop_front() {
+            // Whoever was ready may have gone since.
             let Some(connection) = self.connections.find(conn) else { continue };
             connection.session.outbox.delist();
             if let Some(frames) = connection.session.outbox.take() {
@@ -366,7 +372,9 @@ impl Shard {
 
     /// Queues a frame that must arrive, or marks the connection as too slow to stay.
     fn push(&mut self, conn: ConnId, frame: Encoded) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is told something is here");
+        };
         let session = &mut connection.session;
         let bytes_max = match session.lifecycle {
             Lifecycle::Open(Dialect::Native | Dialect::Phoenix) => outbox_bytes_max(session, &self.settings),
@@ -387,7 +395,9 @@ impl Shard {
 
     /// Queues a frame of the answer to a join.
     fn push_greeting(&mut self, conn: ConnId, frame: Encoded) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is answered is here");
+        };
         let session = &mut connection.session;
         let bytes_max = outbox_bytes_max(session, &self.settings);
         if !session.is_open() {
@@ -407,7 +417,9 @@ impl Shard {
 
     /// Queues a frame that must arrive whatever waits already: of a greeting, a refusal, a close.
     fn push_exempt(&mut self, conn: ConnId, frame: Encoded) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is answered is here");
+        };
         let outbox = &mut connection.session.outbox;
         let before = outbox.reliable_bytes();
         outbox.push_exempt(frame);
@@ -419,7 +431,9 @@ impl Shard {
 
     /// Moves a connection on in its life. The gauges follow.
     fn set_lifecycle(&mut self, conn: ConnId, lifecycle: Lifecycle) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let before = std::mem::replace(&mut connection.session.lifecycle, lifecycle);
         let metrics = &self.metrics;
         let gauge = |lifecycle: &Lifecycle| match lifecycle {

@@ -7,6 +7,7 @@ use zerocopy::IntoBytes;
 use super::connections::SeatRef;
 use super::{Next, Output, Shard};
 use crate::ids::ConnId;
+use crate::impossible;
 use crate::limits;
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass};
 use crate::room::game::{Moved, NewEvent, PayloadFormat};
@@ -23,13 +24,16 @@ use crate::wire::phoenix::answers::rate_limited;
 impl Shard {
     /// Bytes of an open connection: whole messages are handled one by one, the rest waits in its decoder.
     pub(super) fn receive_frames(&mut self, conn: ConnId, dialect: Dialect, mut bytes: &mut [u8], now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let session = &mut connection.session;
         session.silence = Silence::broken(now.instant);
         if let Some(seat) = connection.seat.as_mut().filter(|seat| seat.resume_unconfirmed) {
             seat.resume_unconfirmed = false;
-            if let Some(game) = self.topics.game(seat.game) {
-                game.confirm_resume(seat.seat);
+            match self.topics.game(seat.game) {
+                Some(game) => game.confirm_resume(seat.seat),
+                None => impossible!("a seat is in a game"),
             }
         }
         // The decoder is out of the table while its messages are handled: they borrow from it.
@@ -63,8 +67,9 @@ impl Shard {
                 Err(violation) => return self.close(conn, violation.close_reason(), now),
             }
         }
-        if let Some(connection) = self.connections.find(conn) {
-            connection.session.decoder = decoder;
+        match self.connections.find(conn) {
+            Some(connection) => connection.session.decoder = decoder,
+            None => impossible!("whoever is worked on is here"),
         }
     }
 
@@ -103,7 +108,11 @@ impl Shard {
             Record::Event { .. } => RateClass::Event,
             Record::Ping(_) => RateClass::Ping,
         };
-        let Some(connection) = self.connections.find(conn) else { return Next::Stop };
+        let Some(connection) = self.connections.find(conn) else {
+            impossible!("whoever is worked on is here");
+            return Next::Stop;
+        };
+        // A join of its own may just have taken its seat: it closes.
         let Some(seat) = connection.seat else { return Next::Stop };
         match connection.session.rates.admit(class, &self.settings.rates, now.instant) {
             Verdict::Admitted => self.handle_admitted(conn, seat, &record, now),
@@ -123,7 +132,9 @@ impl Shard {
     }
 
     fn handle_admitted(&mut self, conn: ConnId, seat: SeatRef, record: &Record<'_>, now: Now) {
-        let Some(game) = self.topics.game(seat.game) else { return };
+        let Some(game) = self.topics.game(seat.game) else {
+            return impossible!("a seat is in a game");
+        };
         let done = match record {
             Record::Move(record) => match game.move_player(seat.seat, record, now.instant) {
                 Moved::Applied => {
@@ -196,7 +207,10 @@ impl Shard {
     }
 
     pub(super) fn handle_malformed(&mut self, conn: ConnId, text: &str, now: Now) -> Next {
-        let Some(connection) = self.connections.find(conn) else { return Next::Stop };
+        let Some(connection) = self.connections.find(conn) else {
+            impossible!("whoever is worked on is here");
+            return Next::Stop;
+        };
         let too_many = connection.session.rates.malformed(now.instant);
         self.tell_error(conn, ErrorCode::Malformed, text);
         if too_many {
@@ -237,7 +251,9 @@ impl Shard {
 
     /// Each in its dialect.
     fn tell_reading_stops(&mut self, conn: ConnId, stop: Duration) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         match connection.session.lifecycle {
             Lifecycle::Open(Dialect::Phoenix) => {
                 let payload = rate_limited(RateClass::Bytes.label(), stop);
@@ -253,7 +269,9 @@ impl Shard {
 
     /// The byte budget is used up: nothing is read until it is back, or has been forgiven.
     fn stop_reading(&mut self, conn: ConnId, stop: Duration, now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let tell = connection.session.rates.tell(RateClass::Bytes, now.instant);
         let paused_already = connection.session.deadline != Instant::NEVER;
         connection.session.deadline = now.instant + stop;

@@ -7,6 +7,7 @@ use super::peer::HandOver;
 use super::topics::TopicIndex;
 use super::{Output, Shard};
 use crate::ids::{ConnId, ResumeToken, Topic};
+use crate::impossible;
 use crate::note::{Note, Step};
 use crate::reasons::RefusalReason;
 use crate::room::game::Resumed;
@@ -22,7 +23,9 @@ use crate::wire::upgrade::{self, Refusal, Route, Upgrade};
 impl Shard {
     /// Bytes of a request head.
     pub(super) fn receive_request(&mut self, conn: ConnId, bytes: &[u8], now: Now) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         if !matches!(connection.session.lifecycle, Lifecycle::Upgrading) {
             return;
         }
@@ -89,10 +92,11 @@ impl Shard {
             self.seat_player(conn, state, now);
         } else {
             self.set_lifecycle(conn, Lifecycle::HandingOver);
-            if let Some(connection) = self.connections.find(conn) {
-                // Its request came in time; from here on the rim answers, not the clock.
-                connection.session.deadline = Instant::NEVER;
-            }
+            let Some(connection) = self.connections.find(conn) else {
+                return impossible!("whoever is worked on is here");
+            };
+            // Its request came in time; from here on the rim answers, not the clock.
+            connection.session.deadline = Instant::NEVER;
             self.outputs.push_back(Output::HandOver { conn, target, state: Box::new(state) });
         }
     }
@@ -153,11 +157,12 @@ impl Shard {
             }
         };
         self.set_lifecycle(conn, Lifecycle::Open(dialect));
-        if let Some(connection) = self.connections.find(conn) {
-            connection.session.deadline = Instant::NEVER;
-            let expires_at_s = |claims: Claims| u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES);
-            connection.session.expires_at_s = claims.map_or(NEVER_EXPIRES, expires_at_s);
-        }
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
+        connection.session.deadline = Instant::NEVER;
+        let expires_at_s = |claims: Claims| u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES);
+        connection.session.expires_at_s = claims.map_or(NEVER_EXPIRES, expires_at_s);
         self.outputs.push_back(Output::Upgraded { conn });
         self.schedule_check(conn, now);
         if !unread.is_empty() {
@@ -193,7 +198,10 @@ impl Shard {
         claims: Option<&Claims>,
         now: Now,
     ) -> Result<Vec<Encoded>, Refusal> {
-        let Route::Play { game: name, name: wished_name, resume, seq } = route else { return Ok(Vec::new()) };
+        let Route::Play { game: name, name: wished_name, resume, seq } = route else {
+            impossible!("only players take seats");
+            return Ok(Vec::new());
+        };
         let topic = self.subscribers.shared(Topic::Game(name.clone()));
         let found = self.topics.find(&topic);
         let host = claims.is_some_and(|claims| claims.host);
@@ -233,7 +241,10 @@ impl Shard {
                 Refusal::new(RefusalReason::Full, text)
             })
         });
-        let Some(seat) = seat else { return Ok(Vec::new()) };
+        let Some(seat) = seat else {
+            impossible!("a game that was found or made is there");
+            return Ok(Vec::new());
+        };
         let seat = SeatRef { game, seat: seat?, host, resume_unconfirmed: false };
         Ok(self.greet(conn, seat, false, None, now))
     }
@@ -288,9 +299,10 @@ impl Shard {
         let name = name.unwrap_or(&user).into();
         // Without a key no token is looked at, and none is kept.
         let channels = Channels::new(serializer, user, name, token.filter(|_| claims.is_some()));
-        if let Some(connection) = self.connections.find(conn) {
-            connection.session.channels = Some(Box::new(channels));
-        }
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
+        connection.session.channels = Some(Box::new(channels));
     }
 
     fn greet(
@@ -301,12 +313,17 @@ impl Shard {
         seen: Option<u64>,
         now: Now,
     ) -> Vec<Encoded> {
-        if let Some(connection) = self.connections.find(conn) {
-            connection.seat = Some(seat);
+        match self.connections.find(conn) {
+            Some(connection) => connection.seat = Some(seat),
+            None => impossible!("whoever is worked on is here"),
         }
         let development = self.verifier.is_none();
-        let Some(game) = self.topics.game(seat.game) else { return Vec::new() };
+        let Some(game) = self.topics.game(seat.game) else {
+            impossible!("a seat is in a game");
+            return Vec::new();
+        };
         let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, now) else {
+            impossible!("who is greeted has a seat");
             return Vec::new();
         };
         self.metrics.keyframes.increment();

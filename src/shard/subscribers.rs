@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::{ChannelNumber, ConnId, Topic};
+use crate::impossible;
 use crate::memory::Allocated;
 use crate::surplus::Surplus;
 use crate::wire::format::Format;
@@ -86,8 +87,10 @@ impl Subscribers {
 
     /// Puts back what was taken.
     pub fn put_back(&mut self, topic: &Topic, subscribers: Vec<Subscriber>) {
-        if let Some(place) = self.0.get_mut(topic) {
-            *place = subscribers;
+        match self.0.get_mut(topic) {
+            Some(place) => *place = subscribers,
+            None if subscribers.is_empty() => {}
+            None => impossible!("nobody leaves while they are told something"),
         }
     }
 }

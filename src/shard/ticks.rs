@@ -4,6 +4,7 @@ use super::Shard;
 use super::peer::Delivered;
 use super::topics::TopicIndex;
 use crate::ids::ConnId;
+use crate::impossible;
 use crate::session::outbox::Wanted;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
@@ -15,15 +16,18 @@ impl Shard {
         self.tell_roster(game);
         self.tell_state(game, now);
         self.tell_state_to_channels(game, now);
-        if let Some(game) = self.topics.game(game) {
-            game.settle();
-        }
+        let Some(game) = self.topics.game(game) else {
+            return impossible!("a game is there while it ticks");
+        };
+        game.settle();
     }
 
     /// Who came and went, to everybody who does not know yet: one shared record, and a shorter one for each of those that
     /// joined during this tick.
     fn tell_roster(&mut self, index: TopicIndex) {
-        let Some(game) = self.topics.game(index) else { return };
+        let Some(game) = self.topics.game(index) else {
+            return impossible!("a game is there while it ticks");
+        };
         let changes = game.roster_changes();
         if changes.is_empty() {
             return;
@@ -45,7 +49,9 @@ impl Shard {
     /// The state, to everybody whose socket is free: the Delta to those that were sent the frame before, the Keyframe to
     /// the others. Who is skipped makes the next tick happen, even if nothing changes.
     fn tell_state(&mut self, index: TopicIndex, now: Now) {
-        let Some(game) = self.topics.game(index) else { return };
+        let Some(game) = self.topics.game(index) else {
+            return impossible!("a game is there while it ticks");
+        };
         let tick = game.clock().number_at(now.instant);
         let changed = game.state_changed();
         let metrics = &self.metrics;
@@ -53,7 +59,10 @@ impl Shard {
         let mut keyframe: Option<Encoded> = None;
         let mut anybody_stale = false;
         for (_, conn) in game.seats().connected() {
-            let Some(connection) = self.connections.find(conn) else { continue };
+            let Some(connection) = self.connections.find(conn) else {
+                impossible!("a connected seat has a connection");
+                continue;
+            };
             let outbox = &mut connection.session.outbox;
             if !changed && !outbox.is_stale() {
                 continue;
@@ -94,7 +103,9 @@ impl Shard {
     /// The same to channels: one message for each party with members.
     fn tell_state_to_channels(&mut self, index: TopicIndex, now: Now) {
         let pool = &mut self.pool;
-        let Some(game) = self.topics.game(index) else { return };
+        let Some(game) = self.topics.game(index) else {
+            return impossible!("a game is there while it ticks");
+        };
         if game.channels().is_none() {
             return;
         }

@@ -6,6 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::{Output, Shard};
 use crate::ids::ConnId;
+use crate::impossible;
 use crate::limits::CHECKS_PER_TURN;
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::session::liveness::{Liveness, Patience, Silence, Step};
@@ -23,6 +24,7 @@ impl Shard {
     pub(super) fn check_connections(&mut self, now: Now) {
         for _ in 0..CHECKS_PER_TURN {
             let Some((bucket, conn)) = self.deadlines.expire(now.instant) else { return };
+            // It may have gone since it was put into its bucket.
             let Some(connection) = self.connections.find(conn) else { continue };
             if connection.check_bucket == bucket {
                 connection.check_bucket = 0;
@@ -34,7 +36,9 @@ impl Shard {
 
     fn check(&mut self, conn: ConnId, now: Now) {
         let liveness = self.settings.liveness;
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let session = &mut connection.session;
         let patience = patience_with(&session.lifecycle, &liveness);
         let deadline_over = session.deadline <= now.instant;
@@ -71,7 +75,9 @@ impl Shard {
     /// Makes sure that `check` is called when there is something to do for this connection.
     pub(super) fn schedule_check(&mut self, conn: ConnId, now: Now) {
         let liveness = self.settings.liveness;
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         let session = &connection.session;
         let patience = patience_with(&session.lifecycle, &liveness);
         let next = if session.is_open() {
@@ -93,7 +99,9 @@ impl Shard {
     }
 
     fn warn_idle(&mut self, conn: ConnId, timeout: Duration) {
-        let Some(connection) = self.connections.find(conn) else { return };
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
         if matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Phoenix)) {
             let payload = object(|warning| {
                 warning.number("timeout", timeout.as_millis() as u64);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use crate::ids::Topic;
+use crate::impossible;
 use crate::limits::{TOPIC_LINGER, TOPICS_LINGERING_MAX};
 use crate::memory::Allocated;
 use crate::room::chat::Chat;
@@ -167,7 +168,9 @@ impl Topics {
     /// Something has happened in a topic: when something is due in it, and whether it is needed, may have changed.
     pub fn changed(&mut self, index: TopicIndex, now: Instant) {
         self.reschedule(index);
-        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else { return };
+        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else {
+            return impossible!("what happens in a topic happens in one that is there");
+        };
         match (entry.kind.as_hosted().need(), entry.lingers_since) {
             (Need::Members, None) | (Need::Memory, Some(_)) => {}
             (Need::Members, Some(since)) => {
@@ -184,7 +187,9 @@ impl Topics {
 
     /// Something may be due in a topic earlier than before.
     pub fn reschedule(&mut self, index: TopicIndex) {
-        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else { return };
+        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else {
+            return impossible!("what happens in a topic happens in one that is there");
+        };
         if let Some(due) = entry.kind.as_hosted().due()
             && entry.due_at.is_none_or(|at| due < at)
         {
@@ -249,7 +254,9 @@ impl Topics {
     }
 
     fn remove(&mut self, index: TopicIndex) {
-        let Some(entry) = self.slots.get_mut(index.0 as usize).and_then(Option::take) else { return };
+        let Some(entry) = self.slots.get_mut(index.0 as usize).and_then(Option::take) else {
+            return impossible!("a topic ends once");
+        };
         self.games -= usize::from(matches!(entry.kind, Kind::Game(_)));
         self.by_topic.remove(&entry.topic);
         if let Some(since) = entry.lingers_since {

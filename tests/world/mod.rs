@@ -157,6 +157,10 @@ impl World {
     /// Bytes from a client, as they are.
     pub fn send_raw(&mut self, id: ClientId, bytes: &[u8]) {
         let client = &self.clients[&id];
+        // Nobody hears what is sent to a descriptor that is closed.
+        if client.ended.is_some() {
+            return;
+        }
         let (shard, conn) = (client.shard, client.conn);
         self.shards[shard].handle_received(conn, &mut bytes.to_vec(), self.now);
         self.run();
