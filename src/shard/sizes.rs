@@ -1,6 +1,8 @@
 //! How much is in the tables and queues of a shard: what a test compares with the bounds, and with nothing.
 
-use super::Shard;
+use super::{Shard, outbox_bytes_max};
+use crate::limits::OUTBOX_BURST;
+use crate::session::Session;
 
 /// Numbers of entries, but where it says bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct Sizes {
     pub reliable_bytes_max: usize,
     /// Those of them that no bound of the connection counts, at most.
     pub exempt_bytes_max: usize,
+    /// Open connections on which more waits than may, or than is said to wait.
+    pub lanes_over_bound: usize,
 }
 
 impl Sizes {
@@ -37,9 +41,16 @@ impl Sizes {
 impl Shard {
     /// Counts everything.
     pub fn sizes(&self) -> Sizes {
-        let outboxes = || {
+        let sessions = || {
             let connections = self.connections.in_slots(0, self.connections.slots());
-            connections.map(|(_, connection)| &connection.session.outbox)
+            connections.map(|(_, connection)| &connection.session)
+        };
+        let reliable = |session: &Session| session.outbox.reliable_bytes() as usize;
+        let exempt = |session: &Session| session.outbox.exempt_bytes() as usize;
+        let is_over_bound = |session: &&Session| {
+            let bytes_max = OUTBOX_BURST * outbox_bytes_max(session, &self.settings);
+            session.is_open() && reliable(session) > exempt(session) + bytes_max
+                || exempt(session) > reliable(session)
         };
         Sizes {
             connections: self.connections.len(),
@@ -50,8 +61,9 @@ impl Shard {
             subscribed: self.subscribers.topics(),
             held_rates: self.held_rates.len(),
             outputs: self.outputs.len() + self.ready.len() + self.overflowed.len(),
-            reliable_bytes_max: outboxes().map(|outbox| outbox.reliable_bytes() as usize).max().unwrap_or(0),
-            exempt_bytes_max: outboxes().map(|outbox| outbox.exempt_bytes() as usize).max().unwrap_or(0),
+            reliable_bytes_max: sessions().map(reliable).max().unwrap_or(0),
+            exempt_bytes_max: sessions().map(exempt).max().unwrap_or(0),
+            lanes_over_bound: sessions().filter(is_over_bound).count(),
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Client {
     reset_until: Option<Instant>,
     /// There was no room for it when it came last.
     pub is_refused: bool,
+    /// There was no room for it at some time.
+    pub was_refused: bool,
     /// Connections that it has left without closing them, and what was sent on them since.
     old: Vec<(SocketId, Vec<u8>)>,
 }
@@ -76,6 +78,7 @@ impl Client {
             troubled_until: Instant::default(),
             reset_until: None,
             is_refused: false,
+            was_refused: false,
             old: Vec::new(),
         }
     }
@@ -270,7 +273,7 @@ impl Client {
             (status, text) => {
                 assert!(matches!(status, 408 | 503), "{text}");
                 around.counts.branch(Branch::Refused);
-                self.is_refused = true;
+                (self.is_refused, self.was_refused) = (true, true);
                 around.relay.finish(socket);
                 self.lose(Instant::NEVER, around);
             }
@@ -293,7 +296,7 @@ impl Client {
                 self.topics.hear(&message, &mut hearing);
             }
             Frame::Binary(bytes) => {
-                assert_eq!(self.topics.serializer, Serializer::V2, "V1 is text");
+                assert_eq!(self.topics.serializer, Serializer::V2, "it reads text only");
                 self.topics.hear(&Message::Update(GameUpdate::parse(bytes)), &mut hearing);
             }
             Frame::Ping(_) => {

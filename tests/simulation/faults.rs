@@ -45,6 +45,7 @@ counted! {
         ShortTurn = "a turn ends at its bound",
         StandStill = "a shard stands still",
         AllStandStill = "the relay stands still",
+        ShardEnd = "a shard ends, and the others go on",
         Kick = "an operator kicks a user",
         Drain = "the relay drains, and another one is started",
     }
@@ -174,7 +175,7 @@ impl Fault {
             Self::StandStill => [3, 20, 60],
             Self::AllStandStill => [1, 5, 15],
             Self::Kick => [1, 5, 20],
-            Self::Drain => [1, 3, 6],
+            Self::Drain | Self::ShardEnd => [1, 3, 6],
             // They are bounds, drawn once a run.
             Self::FullMailbox | Self::RefusedForward | Self::ShortTurn => [1, 2, 3],
         }

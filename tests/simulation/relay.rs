@@ -1,18 +1,22 @@
 //! A relay without a kernel: shards, the letters between them, and the sockets of their clients, in virtual time. It does what
 //! a rim does, in the order in which a rim does it, and lets go wrong what can go wrong there.
 
+mod letters;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, Party, ShardId};
+use corelay::ids::{ConnId, Party, ShardId, TopicName};
+use corelay::limits::GREETINGS_BYTES_MAX;
 use corelay::metrics::ShardMetrics;
-use corelay::shard::peer::{HandOver, Order, PeerMessage};
+use corelay::shard::peer::{HandOver, Order};
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Frames, Output, Shard};
 use corelay::time::{Instant, Now};
 
+use self::letters::Letter;
 use super::faults::{Branch, Counts, Fault, Plan};
 use super::random::Random;
 use super::socket::{Reading, Socket, SocketId, State};
@@ -91,16 +95,6 @@ enum Completion {
     },
     /// A descriptor has come from another shard.
     Arrived(SocketId),
-}
-
-/// What lies in an inbox.
-#[derive(Debug)]
-enum Letter {
-    Peer(PeerMessage),
-    /// The socket's descriptor follows.
-    Connection(SocketId, Box<HandOver>),
-    /// It does not.
-    Withdrawn(SocketId),
 }
 
 /// What happens later.
@@ -214,9 +208,9 @@ impl Relay {
         self.loops.len()
     }
 
-    /// The sum of a number over all shards.
+    /// The sum of a number over all shards that run.
     pub fn sum(&self, value: impl Fn(&ShardMetrics) -> u64) -> u64 {
-        self.metrics.iter().map(|metrics| value(metrics)).sum()
+        self.running().into_iter().map(|number| value(&self.metrics[number])).sum()
     }
 
     pub fn shard(&self, number: usize) -> &Shard {
@@ -248,11 +242,9 @@ impl Relay {
 
     /// Takes over what the shards have counted.
     pub fn count_branches(&mut self) {
-        for (branch, times) in [
-            (Branch::StaleFrame, self.sum(|metrics| metrics.frames_skipped.value())),
-            (Branch::StaleMessage, self.sum(|metrics| metrics.messages_stale.value())),
-        ] {
-            self.counts.branches(branch, times);
+        for metrics in &self.metrics {
+            self.counts.branches(Branch::StaleFrame, metrics.frames_skipped.value());
+            self.counts.branches(Branch::StaleMessage, metrics.messages_stale.value());
         }
     }
 
@@ -362,6 +354,15 @@ impl Relay {
     }
 
     // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// What waits for anybody is within its bounds.
+    pub fn check_bounds(&self) {
+        for number in self.running() {
+            let sizes = self.loops[number].shard.sizes();
+            assert_eq!(sizes.lanes_over_bound, 0, "shard {number}: {sizes:?}");
+            assert!(sizes.exempt_bytes_max <= GREETINGS_BYTES_MAX, "shard {number}: {sizes:?}");
+        }
+    }
 
     /// Lets time pass, with everything that happens in it at its moment.
     pub fn advance(&mut self, duration: Duration) {
@@ -645,147 +646,6 @@ impl Relay {
         }
     }
 
-    // ── Letters ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn read_mail(&mut self, number: usize) {
-        while let Some(order) = self.loops[number].orders.pop_front() {
-            self.loops[number].shard.handle_order(order, self.now);
-        }
-        for _ in 0..self.shape.letters_per_turn {
-            let own = &mut self.loops[number];
-            let inboxes = own.inboxes.len();
-            let Some(source) =
-                (0..inboxes).map(|n| (own.next_inbox + n) % inboxes).find(|n| !own.inboxes[*n].is_empty())
-            else {
-                break;
-            };
-            own.next_inbox = (source + 1) % inboxes;
-            match own.inboxes[source].pop_front() {
-                Some(Letter::Peer(message)) => own.shard.handle_peer(message, self.now),
-                Some(Letter::Connection(id, state)) => {
-                    own.announced.insert(id, state);
-                }
-                Some(Letter::Withdrawn(id)) => {
-                    own.announced.remove(&id);
-                }
-                None => {}
-            }
-        }
-        self.take_in_arrived(number);
-    }
-
-    /// Opens connections whose letter and descriptor are both there.
-    fn take_in_arrived(&mut self, number: usize) {
-        for id in self.loops[number].arrived.clone() {
-            let own = &mut self.loops[number];
-            let Some(state) = own.announced.remove(&id) else { continue };
-            own.arrived.remove(&id);
-            let conn = own.shard.handle_handed_over(*state, self.now);
-            self.open(number, id, conn);
-        }
-    }
-
-    fn forward(&mut self, source: usize, target: usize, message: PeerMessage) {
-        let has_room = self.loops[source].overflow[target].len() < self.shape.overflow_max;
-        let message = if (has_room || message.must_arrive()) && !self.loops[target].is_gone {
-            Some(message)
-        } else {
-            self.counts.fault(Fault::RefusedForward);
-            self.trace.note("refused", || format!("{source} to {target}: {message:?}"));
-            let party = Party::Shard(ShardId(target as u16));
-            self.loops[source].shard.handle_forward_refused(party, message, self.now)
-        };
-        if let Some(message) = message.filter(|_| !self.loops[target].is_gone) {
-            self.post_or_wait(source, target, Letter::Peer(message));
-        }
-    }
-
-    fn post_or_wait(&mut self, source: usize, target: usize, letter: Letter) {
-        if self.loops[source].overflow[target].is_empty() && self.has_room(source, target) {
-            self.post(source, target, letter);
-        } else {
-            self.counts.fault(Fault::FullMailbox);
-            self.loops[source].overflow[target].push_back(letter);
-        }
-    }
-
-    fn post_overflow(&mut self, source: usize) {
-        for target in 0..self.loops.len() {
-            if self.loops[target].is_gone {
-                for letter in std::mem::take(&mut self.loops[source].overflow[target]) {
-                    if let Letter::Connection(id, _) = letter {
-                        self.stay(source, id);
-                    }
-                }
-            }
-            while self.has_room(source, target) {
-                let Some(letter) = self.loops[source].overflow[target].pop_front() else { break };
-                self.post(source, target, letter);
-            }
-        }
-        for (target, id) in std::mem::take(&mut self.loops[source].withdrawals) {
-            self.withdraw(source, target, id);
-        }
-    }
-
-    fn post(&mut self, source: usize, target: usize, letter: Letter) {
-        if let Letter::Connection(id, _) = &letter {
-            self.send_descriptor(source, target, *id);
-        }
-        self.loops[target].inboxes[source].push_back(letter);
-    }
-
-    // ── Hand-overs ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn hand_over(&mut self, source: usize, conn: ConnId, target: usize, state: Box<HandOver>) {
-        let Some(id) = self.loops[source].by_conn.get(&conn).copied() else { return };
-        if self.socket(id).state != State::Open {
-            return;
-        }
-        assert!(!self.socket(id).receives && self.socket(id).sending.is_none(), "it is in use");
-        let has_room = self.loops[source].overflow[target].len() < self.shape.overflow_max;
-        if self.loops[target].is_gone || !has_room {
-            self.counts.fault(Fault::RefusedForward);
-            self.loops[source].shard.handle_hand_over_refused(conn, self.now);
-            return;
-        }
-        self.socket(id).state = State::HandingOver;
-        self.post_or_wait(source, target, Letter::Connection(id, state));
-    }
-
-    /// The letter is in the other shard's mailbox: the descriptor follows.
-    fn send_descriptor(&mut self, source: usize, target: usize, id: SocketId) {
-        let Some(conn) = self.socket(id).conn else { return };
-        if self.random.chance(self.plan.of(Fault::RefusedHandOver)) || self.loops[target].is_gone {
-            self.counts.fault(Fault::RefusedHandOver);
-            self.complete(source, Completion::Stayed { id, target });
-        } else {
-            self.complete_at_times(target, Completion::Arrived(id), Fault::LateHandOver, 300);
-            self.complete_at_times(source, Completion::Departed(conn), Fault::LateHandOver, 300);
-        }
-    }
-
-    /// A connection that could not be handed over goes on where it is.
-    fn stay(&mut self, source: usize, id: SocketId) {
-        let socket = self.socket(id);
-        let Some(conn) = socket.conn else { return };
-        if socket.state == State::GivenUp {
-            socket.state = State::Closing;
-            return self.complete(source, Completion::Closed(id, conn));
-        }
-        socket.state = State::Open;
-        self.loops[source].shard.handle_hand_over_refused(conn, self.now);
-        self.receive(id);
-    }
-
-    fn withdraw(&mut self, source: usize, target: usize, id: SocketId) {
-        if self.has_room(source, target) {
-            self.loops[target].inboxes[source].push_back(Letter::Withdrawn(id));
-        } else {
-            self.loops[source].withdrawals.push((target, id));
-        }
-    }
-
     // ── Outputs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     fn perform_outputs(&mut self, number: usize) {
@@ -844,7 +704,10 @@ impl Relay {
             }
             Output::Note(_) => {}
             Output::StopAccepting => self.loops[number].accepts = false,
-            Output::Drained => self.end_loop(number),
+            Output::Drained => {
+                self.counts.branch(Branch::Drained);
+                self.end_loop(number);
+            }
         }
     }
 
@@ -867,27 +730,57 @@ impl Relay {
         }
     }
 
-    /// A shard has drained: its ring and its mailbox go.
+    /// A shard's ring and its mailbox go, and what was on the way to it.
     fn end_loop(&mut self, number: usize) {
-        self.counts.branch(Branch::Drained);
         let own = &mut self.loops[number];
         own.is_gone = true;
+        own.accepts = false;
         own.has_outputs = false;
-        // Whoever was handed over at the last moment is not even refused.
-        let mut lost: Vec<SocketId> = std::mem::take(&mut own.by_conn).into_values().collect();
-        lost.extend(own.arrived.iter().chain(own.announced.keys()));
-        for letter in std::mem::take(&mut own.inboxes).into_iter().flatten() {
+        let mut lost: Vec<SocketId> = std::mem::take(&mut own.announced).into_keys().collect();
+        lost.append(&mut std::mem::take(&mut own.arrived).into_iter().collect());
+        let inboxes = std::mem::take(&mut own.inboxes);
+        own.inboxes = inboxes.iter().map(|_| VecDeque::new()).collect();
+        let overflow = std::mem::take(&mut own.overflow);
+        own.overflow = inboxes.iter().map(|_| VecDeque::new()).collect();
+        for letter in inboxes.into_iter().chain(overflow).flatten() {
             if let Letter::Connection(id, _) = letter {
                 lost.push(id);
             }
         }
         for completion in std::mem::take(&mut own.completions) {
-            if let Completion::Accepted(id) | Completion::Arrived(id) = completion {
+            if let Completion::Accepted(id) | Completion::Arrived(id) | Completion::Stayed { id, .. } =
+                completion
+            {
                 lost.push(id);
             }
         }
-        own.inboxes = (0..own.overflow.len()).map(|_| VecDeque::new()).collect();
+        for id in std::mem::take(&mut own.by_conn).into_values() {
+            // What has left already is another shard's.
+            if self.socket(id).state != State::HandingOver && self.socket(id).shard == number {
+                lost.push(id);
+            }
+        }
         lost.into_iter().for_each(|id| self.let_go(id));
+    }
+
+    /// A shard ends without having drained, and the others hear of it.
+    pub fn end_shard(&mut self, number: usize) {
+        self.trace.note("a shard ends", || number.to_string());
+        self.end_loop(number);
+        for other in &mut self.loops {
+            other.inboxes[number].push_back(Letter::Ended);
+        }
+    }
+
+    /// Whether the shard that owns a topic is no more.
+    pub fn has_lost(&self, topic: &str) -> bool {
+        let name = topic.split_once(':').and_then(|(_, name)| TopicName::parse(name)).expect("a topic");
+        self.loops[usize::from(self.settings.placement.shard_of(&name).0)].is_gone
+    }
+
+    /// Numbers of the shards that run.
+    pub fn running(&self) -> Vec<usize> {
+        (0..self.loops.len()).filter(|number| !self.loops[*number].is_gone).collect()
     }
 }
 

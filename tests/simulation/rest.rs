@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::client::{Client, Link};
 use super::ledger::{Scope, Stream};
 use super::player::Player;
+use super::relay::Relay;
 use super::run::{GAMES, ROOMS, Run};
 use super::topics::{State, Topic, Topics};
 use super::wire::Serializer;
@@ -32,7 +33,7 @@ impl Run {
         }
         self.advance(REST);
         let begun = self.relay.now.instant;
-        while let Some(client) = self.clients.iter().find(|client| !client.is_settled()) {
+        while let Some(client) = self.clients.iter().find(|client| !client.is_settled(&self.relay)) {
             assert!(self.relay.now.instant.since(begun) < REST_MAX, "it does not come back: {client:?}");
             self.advance(Duration::from_secs(1));
         }
@@ -71,10 +72,15 @@ impl Run {
         for client in members {
             client.topics.check_answered();
         }
-        for room in ROOMS {
+        let relay = &self.relay;
+        for topic in ROOMS.into_iter().chain(GAMES).filter(|topic| relay.has_lost(topic)) {
+            let member = everybody.iter().find(|client| client.joined(topic).is_some());
+            assert!(member.is_none(), "{topic} is gone, and {member:?} is in it");
+        }
+        for room in ROOMS.into_iter().filter(|topic| !relay.has_lost(topic)) {
             check_room(room, &everybody, newcomers, &self.ledger.last_said_of(room));
         }
-        for game in GAMES {
+        for game in GAMES.into_iter().filter(|topic| !relay.has_lost(topic)) {
             check_game(game, &everybody, newcomers);
         }
         let streams: Vec<(&'static str, Stream)> = self
@@ -129,7 +135,7 @@ impl Run {
         assert_eq!(sum(|metrics| metrics.seats.value()), 0, "seats");
         assert_eq!(sum(|metrics| metrics.seats_held.value()), 0, "held seats");
         assert_eq!(sum(|metrics| metrics.outbox_bytes.value()), 0, "bytes that wait");
-        for number in 0..self.relay.shards() {
+        for number in self.relay.running() {
             let sizes = self.relay.shard(number).sizes();
             assert!(sizes.is_empty(), "shard {number}: {sizes:?}");
         }
@@ -137,8 +143,13 @@ impl Run {
 }
 
 impl Client {
-    pub fn is_settled(&self) -> bool {
-        let settled = |topic: &Topic| matches!(topic.state, State::Joined | State::Out { again_at: None });
+    /// Whether it is where it wants to be, or cannot be.
+    fn is_settled(&self, relay: &Relay) -> bool {
+        let settled = |topic: &Topic| match topic.state {
+            State::Joined | State::Out { again_at: None } => true,
+            State::Joining | State::Out { .. } => relay.has_lost(topic.name),
+            State::Leaving => false,
+        };
         self.link == Link::Gone
             || self.is_refused
             || self.open().is_some() && self.topics.all.iter().all(settled)
@@ -168,7 +179,7 @@ impl Client {
 fn check_room(room: &str, everybody: &[&Client], newcomers: &[Client], last_said: &BTreeMap<String, u64>) {
     let Some(truth) = newcomers[0].joined(room) else {
         // It found no room on the relay.
-        return assert!(newcomers[0].is_refused, "nobody new in {room}");
+        return assert!(newcomers[0].was_refused, "nobody new in {room}");
     };
     let said = last_said.get(&truth.epoch).copied().unwrap_or(0);
     assert!(truth.seq >= said, "{room} is at {}, and {said} was told", truth.seq);

@@ -69,15 +69,14 @@ impl Run {
     }
 
     pub fn run(mut self) -> Outcome {
-        for _ in 0..2 {
+        for round in 0..2 {
+            if round > 0 {
+                self.go_on();
+            }
             let steps = 40 + self.random.below(120);
             (0..steps).for_each(|_| self.step());
             self.come_to_rest();
             self.check_rest();
-            let plan = Plan::draw(&mut self.random);
-            let shape = Shape::draw(&plan, &mut self.random);
-            self.relay.trouble(plan.clone(), shape);
-            self.plan = plan;
         }
         self.part();
         self.check_empty();
@@ -85,6 +84,18 @@ impl Run {
         let mut counts = self.counts;
         counts.add(&self.relay.counts);
         Outcome { counts, trace: self.relay.trace.hash() }
+    }
+
+    /// Other things go wrong from here on.
+    fn go_on(&mut self) {
+        if self.relay.running().len() < self.relay.shards() {
+            self.clients.iter_mut().for_each(Client::forgotten);
+            self.relay.restart();
+        }
+        let plan = Plan::draw(&mut self.random);
+        let shape = Shape::draw(&plan, &mut self.random);
+        self.relay.trouble(plan.clone(), shape);
+        self.plan = plan;
     }
 
     fn step(&mut self) {
@@ -114,6 +125,7 @@ impl Run {
         loop {
             let left = end.since(self.relay.now.instant);
             self.relay.advance(left.min(SLICE));
+            self.relay.check_bounds();
             self.each_client(|client, around| {
                 client.recover(around);
                 client.live(around);
@@ -161,7 +173,7 @@ impl Run {
         if topics.is_empty() {
             topics.push(random.one_of(&GAMES));
         }
-        let serializer = if random.chance(250) { Serializer::V1 } else { Serializer::V2 };
+        let serializer = random.one_of(&[Serializer::V1, Serializer::V2, Serializer::V2, Serializer::V2Text]);
         Client::new(None, Topics::new(serializer, topics))
     }
 
@@ -373,7 +385,7 @@ impl Run {
                 self.with_client(index, |client, around| client.take_over(sure_until, around));
             }
             Fault::StandStill => {
-                let shard = random.below(self.relay.shards());
+                let shard = random.one_of(&self.relay.running());
                 let longest = if random.chance(100) { 20_000 } else { 3_000 };
                 let duration = ms(random.below(longest));
                 self.relay.stand_still(shard, duration);
@@ -390,6 +402,11 @@ impl Run {
                     let (user, tally) = (user.as_str().into(), std::sync::Arc::clone(&tally));
                     self.relay.order(shard, Order::Kick { user, tally });
                 }
+            }
+            Fault::ShardEnd if self.relay.running().len() > 1 && self.drain_since.is_none() => {
+                self.clients.iter_mut().for_each(Client::forgotten);
+                let shard = self.random.one_of(&self.relay.running());
+                self.relay.end_shard(shard);
             }
             Fault::Drain if self.drain_since.is_none() => {
                 self.drain_since = Some(now);
@@ -408,6 +425,7 @@ impl Run {
             | Fault::LateHandOver
             | Fault::RefusedHandOver
             | Fault::ShortTurn
+            | Fault::ShardEnd
             | Fault::Drain => return,
         }
         self.counts.fault(fault);
@@ -447,7 +465,7 @@ fn draw_settings(random: &mut Random) -> Settings {
         placement: Placement::known(random.one_of(&[1, 2, 3, 4])),
         // Lists stop and come back.
         presence_list_max: random.one_of(&[3, 5, 256, 256]),
-        outbox_bytes_max: random.one_of(&[4, 16, 256]) * 1024,
+        outbox_bytes_max: random.one_of(&[1, 4, 16, 256]) * 1024,
         connections_per_shard_max: random.one_of(&[6, 10_000, 10_000, 10_000]),
         liveness: Liveness {
             ping_after: seconds(1),

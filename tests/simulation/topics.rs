@@ -280,6 +280,9 @@ impl Topics {
             payload["resume"] = json!({"epoch": topic.epoch, "seq": topic.seq});
             topic.catches_up = Some(CatchUp { from: topic.seq, of_join: true });
         }
+        if self.serializer == Serializer::V2Text {
+            payload["binary"] = json!(false);
+        }
         if random.chance(100) {
             payload["meta"] = json!({"n": random.below(5)});
         }

@@ -10,6 +10,8 @@ use super::records::{GameUpdate, Object, masked_frame};
 pub enum Serializer {
     V1,
     V2,
+    /// V2, and nothing in binary.
+    V2Text,
 }
 
 impl Serializer {
@@ -23,7 +25,7 @@ impl Serializer {
         payload: &Value,
     ) -> Vec<u8> {
         let text = match self {
-            Self::V2 => json!([join_ref, reference, topic, event, payload]).to_string(),
+            Self::V2 | Self::V2Text => json!([join_ref, reference, topic, event, payload]).to_string(),
             Self::V1 => {
                 let message = json!({"topic": topic, "event": event, "payload": payload, "ref": reference, "join_ref": join_ref});
                 message.to_string()
@@ -36,6 +38,13 @@ impl Serializer {
     pub fn read(self, text: &str) -> Message {
         match self {
             Self::V2 => Message::parse(text),
+            Self::V2Text => match Message::parse(text) {
+                Message::Told { join_ref, topic, event, payload } if event == "game_update" => {
+                    let join_ref = join_ref.as_str().map(str::to_owned);
+                    Message::Update(GameUpdate { join_ref, ..update_in_text(topic, &payload) })
+                }
+                message => message,
+            },
             Self::V1 => read_v1(text),
         }
     }
@@ -60,12 +69,12 @@ fn read_v1(text: &str) -> Message {
         }
         // The serializer has no `join_ref`: these two carry it as `ref`.
         "phx_close" | "phx_error" => Message::Told { join_ref: reference, topic, event, payload },
-        "game_update" => Message::Update(update_of_v1(topic, &payload)),
+        "game_update" => Message::Update(update_in_text(topic, &payload)),
         _ => Message::Told { join_ref: Value::Null, topic, event, payload },
     }
 }
 
-fn update_of_v1(topic: String, payload: &Value) -> GameUpdate {
+fn update_in_text(topic: String, payload: &Value) -> GameUpdate {
     let number = |value: &Value| value.as_u64().expect("a number") as u32;
     let float = |value: &Value| value.as_f64().expect("a number") as f32;
     let rows = |name: &str| payload[name].as_array().expect("an array").clone();
