@@ -50,8 +50,8 @@ fn a_joiner_gets_its_seat_then_who_is_there_then_the_whole_state() {
                 .values()
                 .map(|entry| (&entry["metas"][0]["player_id"], &entry["metas"][0]["name"]))
                 .collect();
-            assert_eq!(players.len(), 1, "{players:?}");
-            assert_eq!(players[0].0, &json!(bob_id));
+            assert_eq!(players.len(), 2);
+            assert!(players.contains(&(&json!(bob_id + 1), &json!("Ann"))), "{players:?}");
             assert_eq!(
                 updates(messages),
                 [GameUpdate {
@@ -62,12 +62,8 @@ fn a_joiner_gets_its_seat_then_who_is_there_then_the_whole_state() {
                 }]
             );
             world.advance_ms(100);
-            let heard = world.client(ann).messages();
+            assert_eq!(world.client(ann).frames(), [], "nobody is told twice who is here");
             let user = response["user_id"].as_str().unwrap();
-            let diffs = told(&heard, "presence_diff");
-            let meta = &diffs[0]["joins"][user]["metas"][0];
-            assert_eq!((&meta["player_id"], &meta["name"]), (&json!(bob_id + 1), &json!("Ann")));
-            assert_eq!(diffs[0]["joins"].as_object().unwrap().len(), 1, "the others are not told again");
             let records = world.client(bob).records();
             let [Record::Roster { joined, .. }] = &records[..] else { panic!("{records:?}") };
             assert_eq!(joined[..], [(bob_id + 1, user.into(), "Ann".into())]);

@@ -110,7 +110,7 @@ impl Chat {
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
         let join_number = self.audience.add(from.party(), join.format);
         self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
-        push_presence(&mut self.presence, number, from, effects);
+        push_presence(&mut self.presence, &self.audience, number, from, effects);
         match join.seen {
             None => effects.push(self.room_state(from, true)),
             Some(seen) => self.catch_up(from, seen, true, effects),

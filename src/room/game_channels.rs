@@ -106,7 +106,7 @@ impl Game {
         } else {
             channels.presence.track(number, &join.user, name, Some(&meta), joined_at_s.into(), now.instant);
         }
-        push_presence(&mut channels.presence, number, from, effects);
+        push_presence(&mut channels.presence, &channels.audience, number, from, effects);
         if !resumed {
             let (topic, audience) = (&channels.text, &channels.audience);
             let who = (&*join.user, name);
@@ -285,8 +285,6 @@ impl Game {
         for (_, seat) in self.seats.taken().filter(|(index, _)| *index != newcomer) {
             track(&mut presence, seat, now);
         }
-        // The newcomer is the only one there: the others are in its state, not in a diff behind it.
-        presence.settle();
         Box::new(GameChannels {
             text: self.topic().to_string().into(),
             audience: Audience::default(),

@@ -51,13 +51,18 @@ pub(super) fn broadcast(
     }
 }
 
-/// What a member that was just tracked is told of the others.
+/// What a member that was just tracked, and added to the audience, is told of who is here.
 pub(super) fn push_presence(
     presence: &mut Presence,
+    audience: &Audience,
     number: MemberNumber,
     to: Address,
     effects: &mut Vec<Effect>,
 ) {
+    if audience.len() == 1 {
+        // Nobody else waits for a diff: it is in its own state.
+        presence.settle();
+    }
     let events = std::iter::once(Event::PresenceState).chain(std::iter::repeat(Event::PresenceDiff));
     for (payload, event) in presence.state(number).into_iter().zip(events) {
         effects.push(Effect::Member { to, what: ToMember::Push { event, payload, greeting: true } });
