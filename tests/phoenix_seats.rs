@@ -9,7 +9,9 @@ use corelay::reasons::CloseReason;
 use corelay::room::game::GameRules;
 use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
-use world::client::{ClientId, Frame, Message, PresenceList, Record, close, event, move_to, put_object};
+use world::client::{
+    ClientId, Frame, Message, PresenceList, Record, close, event, move_to, put_object, remove_object,
+};
 use world::games::{join, native, object, player, player_of, push, refusal, told, updates, words};
 use world::{STARTED_AT_S, World, near_and_far};
 
@@ -243,6 +245,41 @@ fn one_connection_plays_several_games() {
                 .collect();
             assert_eq!(of_game, (0..10_u8).map(f32::from).collect::<Vec<_>>(), "{other}");
         }
+    });
+}
+
+#[test]
+fn what_went_while_a_client_was_away_is_named_to_nobody_and_in_no_state() {
+    near_and_far(Settings::default, |mut world, name| {
+        let (bob, bob_id, _) = native(&mut world, name);
+        let (eve, eve_id, _) = native(&mut world, name);
+        let ann = player(&mut world, name);
+        for number in [1, 2] {
+            world.send(bob, &put_object(number, 7, 1, 1.5, 2.5));
+        }
+        world.send(bob, &move_to(0, 1.5, 2.5));
+        world.send(eve, &move_to(0, 3.5, 4.5));
+        world.advance_ms(100);
+        let seen = updates(world.client(ann.client).messages());
+        assert_eq!((seen[0].positions.len(), seen[0].objects.len()), (2, 2));
+        world.hang_up(ann.client);
+        world.send(bob, &remove_object(1));
+        world.send_raw(eve, &close(1000, ""));
+        world.advance_ms(200);
+
+        // Whoever forgets at the ok knows what a newcomer knows; whoever does not would keep the two that went.
+        let socket = world.socket("");
+        let (response, mut messages) = join(&mut world, socket, name, &json!({"resume_token": ann.token}));
+        assert_eq!((&response["resumed"], &response["player_id"]), (&json!(true), &json!(ann.id)));
+        world.advance_ms(500);
+        messages.extend(world.client(socket).messages());
+        assert_eq!(told(&messages, "objects_removed").len() + told(&messages, "players_removed").len(), 0);
+        let states = updates(messages);
+        assert_eq!(states.len(), 1, "one whole state");
+        let ids: Vec<u32> = states[0].positions.iter().map(|(id, _, _)| *id).collect();
+        assert!(ids == [bob_id] && !ids.contains(&eve_id), "{ids:?}");
+        let objects: Vec<u32> = states[0].objects.iter().map(|object| object.id).collect();
+        assert_eq!(objects, [2]);
     });
 }
 

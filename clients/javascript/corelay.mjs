@@ -49,6 +49,8 @@ export class NativeGame {
   #on;
   /** What is of the present connection, and ends with it. */
   #connection = null;
+  /** Sockets that were given up: they are closed when the seat is another connection's, or their close would free it. */
+  #abandoned = [];
   #timer = null;
   #attempt = 0;
   #everJoined = false;
@@ -112,6 +114,7 @@ export class NativeGame {
     clearTimeout(this.#timer);
     clearInterval(this.#connection?.watch);
     this.#connection?.socket.close(1000);
+    this.#closeAbandoned();
   }
 
   #connect() {
@@ -165,11 +168,16 @@ export class NativeGame {
     }
   }
 
-  #giveUp({ socket }) {
-    // Its own close would wait for an answer that does not come.
+  #giveUp({ socket, opened }) {
+    // Its own close event would wait for an answer that does not come.
     socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
-    socket.close();
+    if (opened) this.#abandoned.push(socket);
+    else socket.close();
     this.#closed({ code: 1006, reason: "" });
+  }
+
+  #closeAbandoned() {
+    for (const socket of this.#abandoned.splice(0)) socket.close();
   }
 
   #closed(close) {
@@ -179,7 +187,8 @@ export class NativeGame {
     const comesBack = this.#everJoined && !this.#finished;
     const retryInMs = comesBack ? retryDelay(close, this.#attempt, drain) : null;
     this.#attempt += 1;
-    if (retryInMs !== null) this.#timer = setTimeout(() => this.#connect(), retryInMs);
+    if (retryInMs === null) this.#closeAbandoned();
+    else this.#timer = setTimeout(() => this.#connect(), retryInMs);
     this.#on.closed?.({ ...close, opened, asked: this.#finished, everJoined: this.#everJoined, retryInMs });
   }
 
@@ -213,6 +222,7 @@ export class NativeGame {
     const missedFollow = (flags & 2) !== 0;
     const [minX, minY, maxX, maxY, maxSpeed] = [52, 56, 60, 64, 68].map((at) => record.getFloat32(at));
     this.#connection.welcomed = true;
+    this.#closeAbandoned();
     this.#connection.seqAtJoin = record.getBigUint64(16);
     if (!missedFollow) this.#seq = this.#connection.seqAtJoin;
     this.#resumeToken = hexOf(record, 36, 16);
