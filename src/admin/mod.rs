@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -199,10 +199,14 @@ async fn version(State(pages): Shared) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 
-async fn prometheus(State(pages): Shared) -> Response {
+async fn prometheus(State(pages): Shared, request: HeaderMap) -> Response {
+    // A browser would download what it does not know; Prometheus does not ask for HTML.
+    let accepts = request.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+    let is_browser = accepts.contains("text/html");
+    let content_type = if is_browser { "text/plain; charset=utf-8" } else { metrics::CONTENT_TYPE };
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &pages.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(()) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
@@ -317,6 +321,13 @@ mod tests {
         let (status, body) = fixture.fetch("/metrics");
         assert_eq!(status, 200);
         assert!(body.contains("corelay_frames_in_total{shard=\"1\"} 7\n"), "{body}");
+        for (accept, content_type) in [
+            ("text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; charset=utf-8"),
+            ("application/openmetrics-text;version=1.0.0,*/*;q=0.1", metrics::CONTENT_TYPE),
+        ] {
+            let (_, head, _) = fixture.ask("GET /metrics", &format!("Host: localhost\r\nAccept: {accept}"));
+            assert!(head.contains(&format!("content-type: {content_type}\r\n")), "{head}");
+        }
     }
 
     #[test]

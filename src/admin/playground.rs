@@ -13,8 +13,9 @@ use axum::routing::get;
 
 use super::{Pages, Shared};
 
-/// Scripts and styles of the page itself; connections to its own server, and to any relay.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src ws: wss: 'self'; \
+/// Scripts and styles of the page itself; connections to its own server, and to any relay, which is asked over HTTP whether it is
+/// there at all.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src ws: wss: http: https: 'self'; \
      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -50,6 +51,7 @@ static ASSETS: &[Asset] = &[
     },
     asset!("style.css", CSS),
     asset!("icon.svg", SVG),
+    asset!("code.js", SCRIPT),
     asset!("main.js", SCRIPT),
     asset!("meter.js", SCRIPT),
     asset!("panels.js", SCRIPT),

@@ -1,20 +1,24 @@
 // The playground: joins one game, in either dialect, and shows all that the relay says about it.
 
 import { NativeGame } from "./corelay.mjs";
-import { Rate, Sparkline, meteredWebSocket } from "./meter.js";
+import { codeFor } from "./code.js";
+import { Network, Rate, Sparkline, meteredWebSocket } from "./meter.js";
 import { Log, Roster } from "./panels.js";
 import { PhoenixGame } from "./phoenix-game.js";
 import { Pilot } from "./pilot.js";
-import { aboutRelay, refusals, relayUrl, whyRefused } from "./relay.js";
+import { aboutRelay, isSameRelay, refusals, relayUrl, whoAnswers, whyRefused } from "./relay.js";
 import { Stage } from "./stage.js";
 import { closeText, troubleOf } from "./words.js";
 import { World } from "./world.js";
 
 const WAVE_CODE = 1;
 const OBJECTS_PER_PLAYER = 8;
+/** From the player, as a part of what it sees. */
+const OBJECT_DISTANCE = 0.07;
 const METERS_INTERVAL_MS = 1000;
 const ROSTER_INTERVAL_MS = 200;
 const TYPING_MS = 3000;
+const CUT_MS = 3000;
 const NAMES = ["Ada", "Björn", "Chidi", "Dana", "Emre", "Fen", "Goro", "Hana", "Ines", "Jun", "Kofi", "Lena", "Mila", "Noor"];
 
 const element = (id) => document.getElementById(id);
@@ -27,6 +31,7 @@ const roster = new Roster();
 const log = new Log();
 const pilot = new Pilot(element("stage"), (x, y) => stage.toWorld(x, y), () => wave("👋"));
 const traffic = { in: 0, out: 0 };
+const network = new Network();
 const rates = { in: new Rate(), out: new Rate(), frames: new Rate() };
 const sparklines = Object.fromEntries(["latency", "bytes-in", "bytes-out", "frames"].map((id) => [id, new Sparkline(element(`${id}-spark`))]));
 
@@ -38,6 +43,8 @@ let latency = null;
 let framesSeen = 0;
 let objectsPut = 0;
 let bannerUntil = null;
+let lost = null; // how the connection was lost that is being waited for: {opened}
+let wanted = null; // what was asked for: {dialect, relay, game, name, token}
 
 // ------------------------------------------------------------------------------------------------------------- joining
 
@@ -48,7 +55,7 @@ async function begin() {
     game: form.elements.game.value.trim(),
     name: form.elements.name.value.trim(),
     token: form.token.value.trim(),
-    WebSocket: meteredWebSocket(traffic),
+    WebSocket: meteredWebSocket(traffic, network),
   };
   element("trouble").hidden = true;
   const nameIsGood = form.elements.game.checkValidity();
@@ -59,6 +66,7 @@ async function begin() {
   for (const [key, value] of Object.entries({ game: options.game, dialect })) localStorage.setItem(key, value);
   sessionStorage.setItem("name", options.name);
 
+  wanted = { ...options, dialect };
   showState("joining", "Joining…");
   const refusedBefore = await refusals();
   if (game) return;
@@ -108,6 +116,7 @@ function joined(welcome, options, dialect) {
   form.hidden = true;
   element("hint").hidden = false;
   element("leave").hidden = false;
+  element("code").hidden = false;
   const second = new URLSearchParams({ game: options.game, relay: options.relay, dialect });
   element("second").href = `/?${second}`;
   element("second").hidden = false;
@@ -129,6 +138,7 @@ async function closed(close, refusedBefore) {
   if (close.everJoined || close.code !== 1006) log.add(close.denied ? "error" : "close", close.denied ?? closeText(close));
   if (close.retryInMs !== null) {
     showState("waiting", "Connection lost");
+    lost = close;
     bannerUntil = performance.now() + close.retryInMs;
     element("banner").hidden = false;
     return showBanner();
@@ -138,8 +148,9 @@ async function closed(close, refusedBefore) {
   if (close.denied) return showTrouble({ kind: "denied", reason: close.denied });
   if (close.everJoined || close.code !== 1006) return showTrouble({ kind: "closed", ...close });
   showState("idle", "Looking for the cause…");
-  const isOwn = about && new URL(form.relay.value).host === new URL(relayUrl(about.relay, location)).host;
-  const finding = isOwn ? await whyRefused(refusedBefore) : { kind: "unreachable" };
+  const relay = form.relay.value;
+  const isOwn = about && isSameRelay(relay, relayUrl(about.relay, location));
+  const finding = isOwn ? await whyRefused(refusedBefore, relay) : await whoAnswers(relay);
   // Somebody may have joined again while the relay was asked.
   if (game === null) showTrouble({ ...finding, own: about?.relay });
 }
@@ -151,7 +162,7 @@ function end() {
   world.clear();
   roster.show(players);
   form.hidden = false;
-  for (const id of ["hint", "leave", "second", "banner"]) element(id).hidden = true;
+  for (const id of ["hint", "leave", "code", "second", "banner"]) element(id).hidden = true;
   for (const id of ["latency", "bytes-in", "bytes-out", "frames", "tick-rate", "players"]) element(id).value = "–";
   for (const sparkline of Object.values(sparklines)) sparkline.clear();
   document.title = "corelay playground";
@@ -186,8 +197,11 @@ function showState(state, text) {
 
 function showBanner() {
   const seconds = Math.max(0, (bannerUntil - performance.now()) / 1000);
-  element("banner").textContent =
-    seconds > 0 ? `Connection lost. Back in ${seconds.toFixed(0)} s; your seat is held for a while.` : "Connection lost. Trying again…";
+  const when = seconds > 0 ? `Trying again in ${seconds.toFixed(0)} s.` : "Trying again…";
+  // A relay that answers holds the seat; of one that does not nothing is known.
+  element("banner").textContent = lost.opened
+    ? `Connection lost. ${when} A relay that runs holds your seat for a while.`
+    : `${network.isCut ? "The network is cut." : `Nothing answers at ${wanted.relay}.`} ${when}`;
 }
 
 // --------------------------------------------------------------------------------------------------------------- others
@@ -238,7 +252,7 @@ function showScopes() {
 let typingTimer = null;
 
 function enableSending(enabled) {
-  for (const control of element("send").elements) control.disabled = !enabled;
+  for (const control of [...element("send").elements, element("cut")]) control.disabled = !enabled;
   // The native roster has no status to set.
   element("presence").disabled = !enabled || dialectOf() === "native";
   element("presence").value = "online";
@@ -260,8 +274,35 @@ function typed(isTyping) {
 function putObject() {
   if (!pilot.position) return;
   const slot = objectsPut++ % OBJECTS_PER_PLAYER;
+  // Around the player, where it can be seen.
+  const angle = (2 * Math.PI * slot) / OBJECTS_PER_PLAYER;
+  const within = (value, least, most) => Math.min(most, Math.max(least, value));
+  const { minX, minY, maxX, maxY } = me.bounds;
+  const x = within(pilot.position.x + stage.span * OBJECT_DISTANCE * Math.cos(angle), minX, maxX);
+  const y = within(pilot.position.y + stage.span * OBJECT_DISTANCE * Math.sin(angle), minY, maxY);
   // Ids are the game's, not the player's: the own id in front keeps tabs apart.
-  game?.putObject({ id: me.playerId * 256 + slot, type: slot, ...pilot.position });
+  const id = me.playerId * 256 + slot;
+  game?.putObject({ id, type: slot, x, y });
+  log.add("object", `${id} put at ${x.toFixed(1)}, ${y.toFixed(1)}; it goes with you`);
+}
+
+// ----------------------------------------------------------------------------------------------------------------- code
+
+function showCode() {
+  element("code-text").value = codeFor({ ...wanted, token: wanted.token !== "" });
+  element("code-dialog").showModal();
+}
+
+async function copyCode() {
+  try {
+    // Only pages of this machine, and those over HTTPS, may.
+    await navigator.clipboard.writeText(element("code-text").value);
+    element("copy-code").textContent = "Copied";
+  } catch {
+    element("code-text").select();
+    element("copy-code").textContent = "Press Ctrl+C";
+  }
+  setTimeout(() => (element("copy-code").textContent = "Copy"), 2000);
 }
 
 // ------------------------------------------------------------------------------------------------------------- the loop
@@ -353,14 +394,22 @@ function listen() {
   element("message").addEventListener("input", () => typed(true));
   element("presence").addEventListener("change", ({ target }) => game?.setStatus?.(target.value));
   element("drop").addEventListener("click", putObject);
+  element("cut").addEventListener("click", () => {
+    log.add("notice", `the connection is cut for ${CUT_MS / 1000} s`);
+    network.cut(CUT_MS);
+  });
+  element("added-latency").addEventListener("change", ({ target }) => (network.addedLatencyMs = Number(target.value)));
+  element("code").addEventListener("click", showCode);
+  element("copy-code").addEventListener("click", copyCode);
+  element("close-code").addEventListener("click", () => element("code-dialog").close());
   element("stage").addEventListener("pointerdown", () => (element("hint").hidden = true));
 }
 
 async function start() {
-  const wanted = new URLSearchParams(location.search);
-  const remembered = (key) => wanted.get(key) ?? localStorage.getItem(key);
+  const query = new URLSearchParams(location.search);
+  const remembered = (key) => query.get(key) ?? localStorage.getItem(key);
   form.elements.game.value = remembered("game") ?? "playground";
-  form.elements.name.value = wanted.get("name") ?? sessionStorage.getItem("name") ?? NAMES[Math.floor(Math.random() * NAMES.length)];
+  form.elements.name.value = query.get("name") ?? sessionStorage.getItem("name") ?? NAMES[Math.floor(Math.random() * NAMES.length)];
   const dialect = document.querySelector(`input[name=dialect][value="${remembered("dialect") === "phoenix" ? "phoenix" : "native"}"]`);
   dialect.checked = true;
   showScopes();
@@ -371,7 +420,7 @@ async function start() {
   about = await aboutRelay();
   if (about) element("version").textContent = `corelay ${about.version}`;
   // A relay that was remembered may be another page's; only an address of the link is taken as it is.
-  form.relay.value = wanted.get("relay") ?? (about ? relayUrl(about.relay, location) : `ws://${location.hostname}:4000`);
+  form.relay.value = query.get("relay") ?? (about ? relayUrl(about.relay, location) : `ws://${location.hostname}:4000`);
 }
 
 /** For tests and the curious: copies of what the page knows. */
@@ -379,6 +428,7 @@ window.playground = Object.freeze({
   state: () => element("status").dataset.state,
   me: () => me && { playerId: me.playerId, resumed: me.resumed, epoch: me.epoch },
   players: () => drawn(performance.now()).map(({ id, name, x, y, me: own }) => ({ id, name, x, y, me: own })),
+  objects: () => [...world.objects].map(([id, { x, y }]) => ({ id, x, y })),
   roster: () => [...players].map(([id, { name, status = "online" }]) => ({ id, name, status })),
   toWorld: (clientX, clientY) => stage.toWorld(clientX, clientY),
 });

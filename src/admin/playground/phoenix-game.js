@@ -16,7 +16,8 @@ export class PhoenixGame {
   #resumeToken = null;
   #position = null; // {epoch, seq} of the last event that was seen
   #players = new Map();
-  #leaveReasons = new Map(); // user → why it went
+  #leaveReasons = new Map(); // user → why it went last
+  #opened = false;
   #playerId = 0;
   #retryInMs = 0;
 
@@ -27,6 +28,8 @@ export class PhoenixGame {
     this.#on.connecting?.(0);
     this.#socket = new Socket(new URL("/socket", options.relay).href, {
       transport: options.WebSocket ?? WebSocket,
+      // A network that stops without a word is noticed within two of these.
+      heartbeatIntervalMs: 5000,
       ...(options.token && { authToken: options.token }),
       // Asked before the close is reported, so without its code.
       reconnectAfterMs: () => (this.#retryInMs = retryDelay({ code: 1006 }, this.#attempt, this.#drain)),
@@ -108,12 +111,13 @@ export class PhoenixGame {
     }
     this.#attempt = 0;
     this.#everJoined = true;
-    const { min_x: minX, min_y: minY, max_x: maxX, max_y: maxY } = reply.bounds ?? {};
+    const { min_x: minX, min_y: minY, max_x: maxX, max_y: maxY } = reply.bounds;
     this.#on.joined?.({
       playerId: reply.player_id,
       tickHz: reply.tick_hz,
       epoch: String(reply.epoch),
-      bounds: { minX, minY, maxX, maxY },
+      // null: there is no bound.
+      bounds: { minX: minX ?? -Infinity, minY: minY ?? -Infinity, maxX: maxX ?? Infinity, maxY: maxY ?? Infinity },
       maxSpeed: reply.max_speed ?? Infinity,
       resumed,
       missedFollow: resumed,
@@ -130,6 +134,7 @@ export class PhoenixGame {
   }
 
   #listen() {
+    this.#socket.onOpen(() => (this.#opened = true));
     this.#socket.onClose((close) => this.#closed(close));
     // Also after the own leave; then everything is over already.
     this.#channel.onClose(() => this.#denied("the relay closed the topic"));
@@ -177,6 +182,7 @@ export class PhoenixGame {
     const left = [...this.#players]
       .filter(([id]) => !now.has(id))
       .map(([id, { user, name }]) => ({ id, name, reason: this.#leaveReasons.get(user) ?? "left" }));
+    for (const { user } of now.values()) this.#leaveReasons.delete(user);
     const whole = this.#players.size === 0;
     this.#players = now;
     this.#on.roster?.(new Map(now), { whole, joined, left });
@@ -189,13 +195,15 @@ export class PhoenixGame {
     if (this.#finished) return;
     const comesBack = this.#everJoined && retryDelay({ code, reason }, 0, null) !== null;
     const retryInMs = comesBack ? this.#retryInMs : null;
+    const opened = this.#opened;
     this.#drain = null;
+    this.#opened = false;
     this.#attempt += 1;
     if (retryInMs === null) {
       this.#finished = true;
       this.#socket.disconnect();
     }
-    this.#on.closed?.({ code, reason, everJoined: this.#everJoined, retryInMs });
+    this.#on.closed?.({ code, reason, opened, everJoined: this.#everJoined, retryInMs });
   }
 }
 

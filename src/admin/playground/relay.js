@@ -1,5 +1,7 @@
 // What the page's own server knows about its relay: where it listens, and why it refuses.
 
+const ANSWER_MS = 5000;
+
 /** {relay: "127.0.0.1:4000", version} or null when nobody answers. */
 export async function aboutRelay() {
   try {
@@ -31,8 +33,15 @@ export async function refusals() {
   return counts;
 }
 
+/** Whether two relay addresses are the same one: this machine has several names. */
+export function isSameRelay(one, other) {
+  const [a, b] = [new URL(one), new URL(other)];
+  const isLoopback = ({ hostname }) => hostname === "localhost" || hostname === "[::1]" || hostname.startsWith("127.");
+  return a.port === b.port && (a.hostname === b.hostname || (isLoopback(a) && isLoopback(b)));
+}
+
 /** Browsers do not say why a WebSocket failed. The relay's own pages do: a refusal counter that rose, or its phase. */
-export async function whyRefused(before) {
+export async function whyRefused(before, relay) {
   let readiness;
   try {
     readiness = await fetch("/readyz", { cache: "no-store" });
@@ -42,5 +51,15 @@ export async function whyRefused(before) {
   if (!readiness.ok) return { kind: "starting", phase: (await readiness.text()).trim() };
   const after = await refusals();
   const reason = [...after.keys()].find((word) => after.get(word) > (before.get(word) ?? 0));
-  return reason ? { kind: "refused", reason } : { kind: "unreachable" };
+  return reason ? { kind: "refused", reason } : whoAnswers(relay);
+}
+
+/** Of a relay whose pages this is not: a page may not read what it answers, but learns whether it answers. */
+export async function whoAnswers(relay) {
+  try {
+    await fetch(relay.replace(/^ws/, "http"), { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
+    return { kind: "answers" };
+  } catch {
+    return { kind: "unreachable" };
+  }
 }

@@ -63,14 +63,20 @@ export function troubleOf(finding, { relay, origin }) {
     }
     case "starting":
       return [`The relay is ${finding.phase}`, `Its /readyz answers “${finding.phase}”.`, "Wait a moment, then join."];
+    case "answers":
+      return [
+        "The relay lets this page not in",
+        `Something answers at ${relay}, but refuses the connection; a browser does not say why.`,
+        `Most likely this page's origin is not allowed there (allowed_origins must name ${origin}), or it wants a token: ` +
+          "paste one under “Relay and token”. The relay's log and its /metrics say which.",
+      ];
     case "gone":
       return ["The relay does not run any more", "Not even this page's own server answers.", "Start corelay again, then join."];
     default:
       return [
         "Nothing answers there",
         `No connection to ${relay}${finding.own ? `; this page's relay listens on ${finding.own}` : ""}.`,
-        "Check the address and port, and whether a firewall is between. A relay elsewhere may also refuse this page's origin " +
-          `(allowed_origins must name ${origin}) or want a token.`,
+        "Check the address and port, whether the relay runs, and whether a firewall is between.",
       ];
   }
 }
