@@ -133,7 +133,11 @@ impl<'a> Replay<'a> {
                 let as_recorded =
                     matches!(&now, Some(Message::Close(now, text)) if (now, text) == (code, reason));
                 if as_recorded {
-                    self.world.hang_up(self.clients[*socket]);
+                    let client = self.clients[*socket];
+                    // After its own close the relay has ended it already.
+                    if self.world.client(client).ended.is_none() {
+                        self.world.hang_up(client);
+                    }
                     return Ok(());
                 }
                 let recorded = Message::Close(*code, reason.clone());
