@@ -98,6 +98,10 @@ pub const TICK_HZ_MAX: u16 = 120;
 pub const PLAYERS_MAX_DEFAULT: u32 = 1_000;
 /// Highest `players_max` that can be configured.
 pub const PLAYERS_MAX_MAX: u32 = 20_000;
+/// Moves that a network has held back for so long, and delivers bunched, are not corrected for their speed. More: some are.
+pub const MOVE_DELAY_MAX: Duration = Duration::from_secs(1);
+/// So far apart may the Moves of a player be whose network holds them back, and no less than a tick.
+pub const MOVE_INTERVAL_MAX: Duration = Duration::from_millis(250);
 /// How long a lost player's seat is held, when not configured.
 pub const SEAT_HOLD_DEFAULT: Duration = Duration::from_secs(15);
 /// Longest `seat_hold_s` that can be configured.

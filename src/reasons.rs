@@ -194,7 +194,7 @@ labelled! {
     CorrectionReason {
         /// Outside the game's bounds.
         OutOfBounds = "out_of_bounds",
-        /// Faster than the game's `max_speed` over a sliding second.
+        /// Faster than the game's `max_speed` allows.
         TooFast = "too_fast",
     }
 }

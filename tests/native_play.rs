@@ -254,21 +254,50 @@ fn steps_out_of_bounds_are_corrected() {
 }
 
 #[test]
-fn speed_is_measured_over_a_sliding_second() {
+fn speed_is_an_allowance_that_grows_with_time() {
     let mut world = world_with(GameRules { max_speed: 10.0, ..GameRules::default() });
     let ann = world.join("/play/arena");
     world.send(ann, &move_to(0, 500.0, 0.0));
-    for step in 1..=10 {
+    for step in 1..=12 {
         world.send(ann, &move_to(step, 500.0 + f32::from(step), 0.0));
     }
-    assert_eq!(world.client(ann).records(), [], "a bunch within the allowance of a second");
-    world.send(ann, &move_to(11, 511.0, 0.0));
+    assert_eq!(world.client(ann).records(), [], "a bunch within the allowance of 1.25 s");
+    world.send(ann, &move_to(13, 513.0, 0.0));
     let records = world.client(ann).records();
-    assert_eq!(records, [Record::Correction { reason: 2, input_seq: 11, x: 510.0, y: 0.0 }]);
-    world.advance_ms(1100);
+    assert_eq!(records, [Record::Correction { reason: 2, input_seq: 13, x: 512.0, y: 0.0 }]);
+    world.advance_ms(1300);
     world.client(ann).frames();
-    world.send(ann, &move_to(12, 520.0, 0.0));
+    world.send(ann, &move_to(14, 524.0, 0.0));
     assert_eq!(world.client(ann).records(), []);
+}
+
+#[test]
+fn moves_that_the_network_holds_back_for_a_second_are_not_corrected() {
+    for tick_hz in [1, 4, 20, 50] {
+        let mut world = world_with(GameRules { max_speed: 10.0, tick_hz, ..GameRules::default() });
+        let ann = world.join("/play/arena");
+        let (interval_ms, mut held_back) = (1000 / u64::from(tick_hz), Vec::new());
+        let mut sent = 0;
+        world.send(ann, &move_to(0, 0.0, 0.0));
+        for ms in (0..12_000).step_by(10) {
+            world.advance_ms(10);
+            world.client(ann).frames();
+            while sent * interval_ms < ms {
+                sent += 1;
+                held_back.push(move_to(sent as u16, (10 * sent * interval_ms) as f32 / 1e3, 0.0));
+            }
+            // Three times, for a second each.
+            if !(3_000..4_000).contains(&ms) && !(5_000..6_000).contains(&ms) && !(7_000..8_000).contains(&ms)
+            {
+                for record in held_back.drain(..) {
+                    world.send(ann, &record);
+                }
+            }
+            assert_eq!(world.client(ann).records(), [], "at {ms} ms of {tick_hz} Hz");
+        }
+        let corrected = world.count(|metrics| metrics.corrections[CorrectionReason::TooFast.index()].value());
+        assert!(corrected == 0 && sent >= 11_900 / interval_ms);
+    }
 }
 
 #[test]

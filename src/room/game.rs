@@ -13,7 +13,7 @@ use super::objects::Objects;
 use super::request::{Effect, ToMember};
 use super::roster::{self, RosterChanges};
 use super::seats::{Newcomer, Occupancy, SeatIndex, Seats};
-use super::speed::SpeedWindow;
+use super::speed::SpeedAllowance;
 use super::tick::TickClock;
 use crate::ids::{ConnId, PlayerId, ResumeToken, Topic, TopicName};
 use crate::impossible;
@@ -53,7 +53,7 @@ pub struct GameRules {
     pub tick_hz: u16,
     /// Where positions may be.
     pub bounds: Bounds,
-    /// Distance per sliding second; infinite: not checked.
+    /// Distance per second; infinite: not checked.
     pub max_speed: f32,
     /// Seats, held ones included.
     pub players_max: u32,
@@ -74,6 +74,15 @@ impl Default for GameRules {
     }
 }
 
+impl GameRules {
+    /// How much of its way a player that keeps to `max_speed` may cover at once: as much as a network may hold back, and a
+    /// step.
+    fn speed_bound(&self) -> Duration {
+        let tick = Duration::from_secs(1) / u32::from(self.tick_hz.max(1));
+        limits::MOVE_DELAY_MAX + tick.max(limits::MOVE_INTERVAL_MAX)
+    }
+}
+
 /// Events expire about so much later than they may, and together.
 const EVENTS_EXPIRE_TOGETHER: Duration = Duration::from_secs(5);
 
@@ -91,8 +100,8 @@ pub struct Game {
     /// Held seats, by the time until which they are.
     pub(super) holds: BTreeSet<(Instant, SeatIndex)>,
     pub(super) positions: Positions,
-    /// Distances covered lately, by seat; only where the game has a maximum speed.
-    speeds: Vec<SpeedWindow>,
+    /// What each seat's player may still cover; only where the game has a maximum speed.
+    speeds: Vec<SpeedAllowance>,
     pub(super) objects: Objects,
     pub(super) gone_players: Vec<u32>,
     roster: RosterChanges,
@@ -414,10 +423,11 @@ impl Game {
         } else if let Some(held) = held.filter(|_| self.rules.max_speed.is_finite()) {
             let distance = (x - held.x.get()).hypot(y - held.y.get());
             if self.speeds.len() <= index.slot() {
-                self.speeds.resize_with(index.slot() + 1, SpeedWindow::default);
+                self.speeds.resize_with(index.slot() + 1, SpeedAllowance::default);
             }
-            let window = &mut self.speeds[index.slot()];
-            (!window.admit(distance, self.rules.max_speed, now)).then_some(CorrectionReason::TooFast)
+            let (allowance, bound) = (&mut self.speeds[index.slot()], self.rules.speed_bound());
+            let fits = allowance.admit(distance, self.rules.max_speed, bound, now);
+            (!fits).then_some(CorrectionReason::TooFast)
         } else {
             None
         };
@@ -615,10 +625,10 @@ impl Game {
         self.roster.settle();
     }
 
-    /// Whoever sits at `index` starts with a sliding second of its own.
+    /// Whoever sits at `index` has the whole allowance.
     fn forget_speed(&mut self, index: SeatIndex) {
-        if let Some(window) = self.speeds.get_mut(index.slot()) {
-            *window = SpeedWindow::default();
+        if let Some(allowance) = self.speeds.get_mut(index.slot()) {
+            *allowance = SpeedAllowance::default();
         }
     }
 
