@@ -7,20 +7,49 @@ use crate::memory::Allocated;
 use crate::wire::encoded::{Encoded, Frames};
 
 /// See the module documentation. At most one send is in flight; what arrives meanwhile waits.
-///
-/// Invariant: `exempt_bytes <= lane_bytes + in_flight_bytes`.
 #[derive(Debug, Default)]
 pub struct Outbox {
     lane: Lane,
     state: Option<Encoded>,
-    lane_bytes: u32,
-    /// Reliable bytes with the kernel.
-    in_flight_bytes: u32,
-    /// Part of the two above that the bound does not count.
-    exempt_bytes: u32,
+    /// Of the reliable frames with the kernel.
+    sending: Cost,
     in_flight: InFlight,
     stale: bool,
     listed: bool,
+}
+
+/// What reliable frames take, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cost {
+    /// Of the lane's bound.
+    counted: u32,
+    /// Of what the bound does not count.
+    exempt: u32,
+}
+
+impl Cost {
+    fn of(frame: &Queued) -> Self {
+        match frame.exempt {
+            true => Self { counted: 0, exempt: cost(&frame.frame) },
+            false => Self { counted: cost(&frame.frame), exempt: 0 },
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { counted: self.counted + other.counted, exempt: self.exempt + other.exempt }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self { counted: self.counted - other.counted, exempt: self.exempt - other.exempt }
+    }
+}
+
+/// A frame that waits.
+#[derive(Debug)]
+struct Queued {
+    frame: Encoded,
+    /// The lane's bound does not count it.
+    exempt: bool,
 }
 
 /// Frames that wait, oldest first. Most often there is none, or one: that takes no allocation.
@@ -28,21 +57,43 @@ pub struct Outbox {
 enum Lane {
     #[default]
     Empty,
-    One(Encoded),
-    #[allow(clippy::box_collection, reason = "an idle outbox pays one word for the rare case, not three")]
-    Many(Box<Vec<Encoded>>),
+    One(Queued),
+    /// An idle outbox pays one word for the rare case.
+    Many(Box<Queue>),
+}
+
+/// Invariant: `cost` is that of `frames`.
+#[derive(Debug, Default)]
+struct Queue {
+    frames: Vec<Queued>,
+    cost: Cost,
+}
+
+impl Queue {
+    fn of(frames: Vec<Queued>) -> Self {
+        Self { cost: frames.iter().map(Cost::of).fold(Cost::default(), Cost::plus), frames }
+    }
 }
 
 impl Lane {
-    fn push(&mut self, frame: Encoded) {
+    fn push(&mut self, frame: Queued) {
         *self = match std::mem::take(self) {
             Self::Empty => Self::One(frame),
-            Self::One(first) => Self::Many(Box::new(vec![first, frame])),
-            Self::Many(mut frames) => {
-                frames.push(frame);
-                Self::Many(frames)
+            Self::One(first) => Self::Many(Box::new(Queue::of(vec![first, frame]))),
+            Self::Many(mut queue) => {
+                queue.cost = queue.cost.plus(Cost::of(&frame));
+                queue.frames.push(frame);
+                Self::Many(queue)
             }
         };
+    }
+
+    fn cost(&self) -> Cost {
+        match self {
+            Self::Empty => Cost::default(),
+            Self::One(frame) => Cost::of(frame),
+            Self::Many(queue) => queue.cost,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -52,10 +103,10 @@ impl Lane {
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Empty => 0,
-            Self::One(frame) => frame.heap_bytes(),
-            Self::Many(frames) => {
-                let lists = frames.allocated_bytes() + Vec::allocated_bytes(frames);
-                lists + frames.iter().map(Encoded::heap_bytes).sum::<usize>()
+            Self::One(queued) => queued.frame.heap_bytes(),
+            Self::Many(queue) => {
+                let frames = queue.frames.iter().map(|queued| queued.frame.heap_bytes());
+                queue.allocated_bytes() + queue.frames.allocated_bytes() + frames.sum::<usize>()
             }
         }
     }
@@ -107,28 +158,24 @@ pub enum PlaceForState {
 impl Outbox {
     /// Queues a frame that must arrive.
     pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
-        let bytes = cost(&frame);
         // Many may say something within one turn. Whoever has nothing in flight has not been slow yet.
         let burst = if self.in_flight == InFlight::Nothing { OUTBOX_BURST } else { 1 };
-        if (self.reliable_bytes() - self.exempt_bytes + bytes) as usize > burst * bytes_max {
+        if (self.reliable().counted + cost(&frame)) as usize > burst * bytes_max {
             return Pushed::Refused;
         }
-        self.lane_bytes += bytes;
-        self.lane.push(frame);
+        self.lane.push(Queued { frame, exempt: false });
         Pushed::Queued
     }
 
     /// Queues a frame that must arrive whatever waits already: of a greeting, whose length a game's players and kept events
     /// bound, or a close.
     pub fn push_exempt(&mut self, frame: Encoded) {
-        self.lane_bytes += cost(&frame);
-        self.exempt_bytes += cost(&frame);
-        self.lane.push(frame);
+        self.lane.push(Queued { frame, exempt: true });
     }
 
     /// Queues a frame of the answer to a join: it does not count against the bound, as long as all that wait are not too many.
     pub fn push_greeting(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
-        if (self.exempt_bytes + cost(&frame)) as usize > GREETINGS_BYTES_MAX {
+        if (self.exempt_bytes() + cost(&frame)) as usize > GREETINGS_BYTES_MAX {
             return self.push(frame, bytes_max);
         }
         self.push_exempt(frame);
@@ -175,8 +222,6 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.lane = Lane::Empty;
         self.state = None;
-        self.lane_bytes = 0;
-        self.exempt_bytes = self.exempt_bytes.min(self.in_flight_bytes);
     }
 
     /// The next frames for the kernel; `None`: nothing waits, or a send is in flight.
@@ -184,35 +229,34 @@ impl Outbox {
         if self.in_flight != InFlight::Nothing {
             return None;
         }
-        let state_bytes = self.state.as_ref().map(cost);
+        let waiting = self.lane.cost();
+        let state_waits = self.state.is_some();
         let taken = match std::mem::take(&mut self.lane) {
             Lane::Empty => self.state.take().map(Frames::One)?,
-            Lane::One(frame) => match self.state.take() {
+            Lane::One(Queued { frame, .. }) => match self.state.take() {
                 None => Frames::One(frame),
                 Some(state) => Frames::Many(vec![frame, state]),
             },
-            Lane::Many(mut waiting) if waiting.len() > FRAMES_PER_SEND_MAX => {
-                let first = waiting.drain(..FRAMES_PER_SEND_MAX).collect();
-                self.lane = Lane::Many(waiting);
-                Frames::Many(first)
+            Lane::Many(mut queue) if queue.frames.len() > FRAMES_PER_SEND_MAX => {
+                let first = Queue::of(queue.frames.drain(..FRAMES_PER_SEND_MAX).collect());
+                queue.cost = queue.cost.minus(first.cost);
+                self.lane = Lane::Many(queue);
+                Frames::Many(first.frames.into_iter().map(|queued| queued.frame).collect())
             }
-            Lane::Many(mut waiting) => {
-                waiting.extend(self.state.take());
-                Frames::Many(*waiting)
+            Lane::Many(queue) => {
+                let frames = queue.frames.into_iter().map(|queued| queued.frame);
+                Frames::Many(frames.chain(self.state.take()).collect())
             }
         };
-        let state_taken = state_bytes.filter(|_| self.state.is_none());
-        let taken_bytes: u32 = taken.as_slice().iter().map(cost).sum();
-        self.in_flight_bytes = taken_bytes - state_taken.unwrap_or(0);
-        self.lane_bytes -= self.in_flight_bytes;
-        self.in_flight = if state_taken.is_some() { InFlight::State } else { InFlight::Lane };
+        self.sending = waiting.minus(self.lane.cost());
+        let state_taken = state_waits && self.state.is_none();
+        self.in_flight = if state_taken { InFlight::State } else { InFlight::Lane };
         Some(taken)
     }
 
     /// The kernel has taken what was in flight.
     pub fn sent(&mut self) {
-        self.exempt_bytes = self.exempt_bytes.saturating_sub(self.in_flight_bytes);
-        self.in_flight_bytes = 0;
+        self.sending = Cost::default();
         self.in_flight = InFlight::Nothing;
     }
 
@@ -223,12 +267,17 @@ impl Outbox {
 
     /// Bytes of the reliable lane that the kernel has not taken, as its bound counts them.
     pub fn reliable_bytes(&self) -> u32 {
-        self.lane_bytes + self.in_flight_bytes
+        let Cost { counted, exempt } = self.reliable();
+        counted + exempt
     }
 
     /// Those of them that the bound does not count.
     pub fn exempt_bytes(&self) -> u32 {
-        self.exempt_bytes
+        self.reliable().exempt
+    }
+
+    fn reliable(&self) -> Cost {
+        self.lane.cost().plus(self.sending)
     }
 
     /// Of what waits; what is in flight is the rim's. See `memory`.
@@ -255,6 +304,8 @@ fn cost(frame: &Encoded) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::wire::frame::Opcode;
 
@@ -327,6 +378,120 @@ mod tests {
             Pushed::Queued,
             "what else is sent has its place all the same"
         );
+    }
+
+    #[test]
+    fn what_was_sent_gives_back_its_own_bound_and_no_other() {
+        let mut outbox = Outbox::default();
+        let bound = 2 * (OUTBOX_FRAME_BYTES + 60);
+        assert_eq!(outbox.push(frame(58), bound), Pushed::Queued);
+        assert!(outbox.take().is_some());
+        outbox.push_exempt(frame(58));
+        outbox.sent();
+        assert_eq!(
+            outbox.exempt_bytes(),
+            outbox.reliable_bytes(),
+            "only the greeting is left, and it is exempt"
+        );
+        assert!(outbox.take().is_some());
+        assert_eq!([(); 3].map(|()| outbox.push(frame(58), bound) == Pushed::Queued), [true, true, false]);
+    }
+
+    /// What may happen to an outbox; a frame's number is its length.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(usize),
+        PushExempt(usize),
+        PushGreeting(usize),
+        PutState(usize),
+        QueueState,
+        Take,
+        Sent,
+        Clear,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let bytes = || 1..120_usize;
+        prop_oneof![
+            4 => bytes().prop_map(Step::Push),
+            2 => bytes().prop_map(Step::PushExempt),
+            2 => bytes().prop_map(Step::PushGreeting),
+            1 => bytes().prop_map(Step::PutState),
+            1 => Just(Step::QueueState),
+            2 => Just(Step::Take),
+            2 => Just(Step::Sent),
+            1 => Just(Step::Clear),
+        ]
+    }
+
+    proptest! {
+        /// Against a list of every frame with its kind.
+        #[test]
+        fn each_frame_counts_as_what_it_was_pushed_until_it_is_sent(
+            steps in prop::collection::vec(step(), 1..400),
+            bytes_max in 200..40_000_usize,
+        ) {
+            let mut outbox = Outbox::default();
+            let mut waiting: Vec<(usize, bool)> = Vec::new();
+            let mut sending: Option<Vec<(usize, bool)>> = None;
+            let mut state = None;
+            let bytes_of = |length: usize| length + 2 + OUTBOX_FRAME_BYTES;
+            let sum = |frames: &[(usize, bool)], exempt: bool| -> usize {
+                frames.iter().filter(|frame| frame.1 == exempt).map(|frame| bytes_of(frame.0)).sum()
+            };
+            for step in steps {
+                match step {
+                    Step::Push(length) => {
+                        let counted = sum(&waiting, false) + sum(sending.as_deref().unwrap_or_default(), false);
+                        let burst = if sending.is_some() { 1 } else { OUTBOX_BURST };
+                        let fits = counted + bytes_of(length) <= burst * bytes_max;
+                        prop_assert_eq!(outbox.push(frame(length), bytes_max) == Pushed::Queued, fits);
+                        waiting.extend(fits.then_some((length, false)));
+                    }
+                    Step::PushExempt(length) => {
+                        outbox.push_exempt(frame(length));
+                        waiting.push((length, true));
+                    }
+                    Step::PushGreeting(length) => {
+                        prop_assert_eq!(outbox.push_greeting(frame(length), bytes_max), Pushed::Queued);
+                        waiting.push((length, true));
+                    }
+                    Step::PutState(length) => {
+                        outbox.put_state(frame(length));
+                        state = Some(length);
+                    }
+                    Step::QueueState => {
+                        outbox.queue_state();
+                        waiting.extend(state.take().map(|length| (length, true)));
+                    }
+                    Step::Take => {
+                        let taken: Option<Vec<usize>> = outbox
+                            .take()
+                            .map(|frames| frames.as_slice().iter().map(|frame| frame.payload().len()).collect());
+                        let may = sending.is_none() && (!waiting.is_empty() || state.is_some());
+                        prop_assert_eq!(taken.is_some(), may);
+                        if let Some(taken) = taken {
+                            let first: Vec<_> = waiting.drain(..waiting.len().min(FRAMES_PER_SEND_MAX)).collect();
+                            let last = state.take_if(|_| waiting.is_empty());
+                            prop_assert_eq!(taken, first.iter().map(|frame| frame.0).chain(last).collect::<Vec<_>>());
+                            sending = Some(first);
+                        }
+                    }
+                    Step::Sent => {
+                        outbox.sent();
+                        sending = None;
+                    }
+                    Step::Clear => {
+                        outbox.clear();
+                        waiting.clear();
+                        state = None;
+                    }
+                }
+                let all = [&waiting[..], sending.as_deref().unwrap_or_default()].concat();
+                prop_assert_eq!(outbox.exempt_bytes() as usize, sum(&all, true));
+                prop_assert_eq!(outbox.reliable_bytes() as usize, sum(&all, true) + sum(&all, false));
+            }
+        }
     }
 
     #[test]
