@@ -256,25 +256,34 @@ impl Game {
 
     // ── Coming and going ────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Seats a newcomer; `None`: every seat is taken.
+    /// Seats a newcomer; `Err`: why there is no seat for it, in a sentence.
     pub fn take_seat(
         &mut self,
         newcomer: &Newcomer<'_>,
         now: Instant,
         effects: &mut Vec<Effect>,
-    ) -> Option<SeatIndex> {
-        if self.seats.len() >= self.rules.players_max as usize {
-            return None;
+    ) -> Result<SeatIndex, String> {
+        let players_max = self.rules.players_max;
+        if self.seats.len() >= players_max as usize {
+            return Err(format!("game {} has all its {players_max} seats taken", self.name()));
         }
-        let seat = self.seats.take(newcomer);
+        let Some(seat) = self.seats.take(newcomer) else {
+            let name = self.name();
+            return Err(format!(
+                "game {name} has given all its player ids; it takes players again when it has ended"
+            ));
+        };
         self.positions.grow(self.seats.slots());
-        self.roster.joined(self.player(seat)?);
+        match self.player(seat) {
+            Some(player) => self.roster.joined(player),
+            None => impossible!("a seat that was taken has a player"),
+        }
         self.changed(now);
         if newcomer.occupancy.is_native() {
             self.roster.informed(seat);
             self.tell_channels_joined(seat, now, effects);
         }
-        Some(seat)
+        Ok(seat)
     }
 
     /// Gives the seat that `token` names to `occupant`, under `new_token`; `None`: there is no such seat, or it is another

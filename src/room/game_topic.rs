@@ -35,11 +35,12 @@ impl Hosted for Game {
                     resume_token: new_token,
                     joined_at_s: now.unix_s(),
                 };
-                let Some(seat) = self.take_seat(&newcomer, now.instant, &mut context.effects) else {
-                    let (name, seats) = (self.name(), self.rules.players_max);
-                    let response = reason(&format!("game {name} has all its {seats} seats taken"));
-                    let what = ToMember::Refused { reason: JoinRefusal::Full, response };
-                    return context.effects.push(Effect::Member { to: from, what });
+                let seat = match self.take_seat(&newcomer, now.instant, &mut context.effects) {
+                    Ok(seat) => seat,
+                    Err(text) => {
+                        let what = ToMember::Refused { reason: JoinRefusal::Full, response: reason(&text) };
+                        return context.effects.push(Effect::Member { to: from, what });
+                    }
                 };
                 context.metrics.seats.add(1);
                 (seat, join, false)

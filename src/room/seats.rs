@@ -12,8 +12,13 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeatIndex(pub u16);
 
-const _: () =
-    assert!(PLAYERS_MAX_MAX < 0xFFFF, "a player id holds its seat's index + 1 in its lower 16 bits");
+const _: () = assert!(
+    PLAYERS_MAX_MAX < SLOTS_MAX as u32,
+    "a player id holds its seat's index + 1 in its lower 16 bits"
+);
+
+/// Slots of a game's table: the index of the last one, plus one, is the highest number of 16 bits.
+const SLOTS_MAX: usize = 0xFFFF;
 
 impl SeatIndex {
     /// As an index.
@@ -108,11 +113,15 @@ pub struct Newcomer<'a> {
     pub joined_at_s: u64,
 }
 
-/// A table whose slots are reused, oldest first, each time under another player id.
+/// A table whose slots are reused, oldest first, each time under another player id. A slot whose ids have all been given is
+/// retired: no id comes back while the game lives.
+///
+/// Invariant: each slot is taken, in `free`, or counted in `retired`.
 #[derive(Debug, Default)]
 pub struct Seats {
     slots: Vec<Slot>,
     free: VecDeque<SeatIndex>,
+    retired: u16,
     /// The tokens before the present ones, of seats that were resumed and whose client has not been heard since: a Welcome can
     /// be lost on its way.
     previous_tokens: BTreeMap<SeatIndex, ResumeToken>,
@@ -125,13 +134,15 @@ enum Slot {
     Taken(Seat),
     /// How often the slot had been taken before.
     Free(u16),
+    /// It was taken under every id that it has.
+    Retired,
 }
 
 impl Slot {
     fn seat(&self) -> Option<&Seat> {
         match self {
             Self::Taken(seat) => Some(seat),
-            Self::Free(_) => None,
+            Self::Free(_) | Self::Retired => None,
         }
     }
 }
@@ -139,7 +150,7 @@ impl Slot {
 impl Seats {
     /// Number of seats taken, held ones included.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.free.len() - usize::from(self.retired)
     }
 
     /// Whether nobody is here, and nobody may come back.
@@ -152,22 +163,15 @@ impl Seats {
         self.slots.len()
     }
 
-    /// Seats a newcomer under a new player id.
-    pub fn take(&mut self, newcomer: &Newcomer<'_>) -> SeatIndex {
+    /// Seats a newcomer under a new player id; `None`: every id has been given.
+    pub fn take(&mut self, newcomer: &Newcomer<'_>) -> Option<SeatIndex> {
         let user_bytes = newcomer.user.len().clamp(1, USER_ID_BYTES_MAX);
         debug_assert_eq!(user_bytes, newcomer.user.len());
-        let index = self.free.pop_front().unwrap_or_else(|| {
-            if self.slots.len() == self.slots.capacity() {
-                // By an eighth, not to double: most games stay at one size, and the rest would be empty seats.
-                self.slots.reserve_exact(4.max(self.slots.len() / 8));
-            }
-            self.slots.push(Slot::Free(0));
-            SeatIndex((self.slots.len() - 1) as u16)
-        });
+        let index = self.free.pop_front().or_else(|| self.new_slot())?;
         let slot = &mut self.slots[index.slot()];
         let generation = match slot {
             Slot::Free(generation) => *generation,
-            Slot::Taken(_) => unreachable!("a free slot is not taken"),
+            Slot::Taken(_) | Slot::Retired => unreachable!("a free slot is neither taken nor retired"),
         };
         *slot = Slot::Taken(Seat {
             player: PlayerId(u32::from(generation) << 16 | (u32::from(index.0) + 1)),
@@ -182,17 +186,38 @@ impl Seats {
             .concat()
             .into(),
         });
-        index
+        Some(index)
+    }
+
+    fn new_slot(&mut self) -> Option<SeatIndex> {
+        if self.slots.len() == SLOTS_MAX {
+            return None;
+        }
+        if self.slots.len() == self.slots.capacity() {
+            // By an eighth, not to double: most games stay at one size, and the rest would be empty seats.
+            self.slots.reserve_exact(4.max(self.slots.len() / 8));
+        }
+        self.slots.push(Slot::Free(0));
+        Some(SeatIndex((self.slots.len() - 1) as u16))
     }
 
     /// Frees a seat.
     pub fn free(&mut self, index: SeatIndex) -> Option<Seat> {
         let generation = (self.seat(index)?.player.0 >> 16) as u16;
-        self.free.push_back(index);
         self.previous_tokens.remove(&index);
-        match std::mem::replace(&mut self.slots[index.slot()], Slot::Free(generation.wrapping_add(1))) {
+        let next = match generation.checked_add(1) {
+            Some(next) => {
+                self.free.push_back(index);
+                Slot::Free(next)
+            }
+            None => {
+                self.retired += 1;
+                Slot::Retired
+            }
+        };
+        match std::mem::replace(&mut self.slots[index.slot()], next) {
             Slot::Taken(seat) => Some(seat),
-            Slot::Free(_) => None,
+            Slot::Free(_) | Slot::Retired => None,
         }
     }
 
@@ -205,7 +230,7 @@ impl Seats {
     pub fn seat_mut(&mut self, index: SeatIndex) -> Option<&mut Seat> {
         match self.slots.get_mut(index.slot())? {
             Slot::Taken(seat) => Some(seat),
-            Slot::Free(_) => None,
+            Slot::Free(_) | Slot::Retired => None,
         }
     }
 
@@ -276,11 +301,11 @@ mod tests {
     #[test]
     fn a_slot_is_used_again_under_another_player_id() {
         let mut seats = Seats::default();
-        let first = seats.take(&newcomer("u"));
+        let first = seats.take(&newcomer("u")).unwrap();
         let first_player = seats.seat(first).unwrap().player;
         assert_eq!(first_player, PlayerId(1));
         seats.free(first);
-        let second = seats.take(&newcomer("uu"));
+        let second = seats.take(&newcomer("uu")).unwrap();
         let second_player = seats.seat(second).unwrap().player;
         assert_eq!((second, second_player), (first, PlayerId(0x1_0001)));
         assert!(seats.find(first_player).is_none());
@@ -289,5 +314,39 @@ mod tests {
             Some(("uu", "Ann"))
         );
         assert!(seats.find(PlayerId(0)).is_none());
+    }
+
+    #[test]
+    fn no_player_id_comes_back_and_a_slot_is_retired_with_its_last_one() {
+        let mut seats = Seats::default();
+        let ann = newcomer("u");
+        let keeps_the_first = seats.take(&ann).unwrap();
+        let mut last = PlayerId(0);
+        for use_of_seat in 0..0x2_0003_u32 {
+            let index = seats.take(&ann).unwrap();
+            assert_eq!(usize::from(index.0), 1 + (use_of_seat >> 16) as usize, "use {use_of_seat}");
+            let player = seats.seat(index).unwrap().player;
+            let expected = (use_of_seat & 0xFFFF) << 16 | (u32::from(index.0) + 1);
+            assert_eq!(player, PlayerId(expected), "each id of a seat, then those of the next");
+            assert_eq!((seats.len(), seats.find(last).is_none()), (2, true));
+            seats.free(index);
+            last = player;
+        }
+        assert_eq!((seats.len(), seats.slots(), seats.retired), (1, 4, 2));
+        assert!(seats.free(keeps_the_first).is_some() && seats.is_empty());
+    }
+
+    #[test]
+    fn a_table_whose_slots_are_all_retired_takes_nobody() {
+        let mut seats = Seats::default();
+        let taken: Vec<SeatIndex> = std::iter::from_fn(|| seats.take(&newcomer("u"))).collect();
+        assert_eq!((taken.len(), seats.len()), (SLOTS_MAX, SLOTS_MAX));
+        let last = SeatIndex(0xFFFE);
+        assert_eq!(seats.seat(last).unwrap().player, PlayerId(0xFFFF));
+        for index in taken {
+            seats.seat_mut(index).unwrap().player.0 |= 0xFFFF_0000;
+            seats.free(index);
+        }
+        assert!(seats.is_empty() && seats.take(&newcomer("u")).is_none());
     }
 }

@@ -232,14 +232,11 @@ impl Shard {
         };
         let seat = self.decide_in_game(game, now, |game, context| {
             let seat = game.take_seat(&newcomer, now.instant, &mut context.effects);
-            if let Some(seat) = seat {
+            if let Ok(seat) = seat {
                 game.note(seat, Step::Joined, context);
             }
-            context.metrics.seats.add(seat.is_some().into());
-            seat.ok_or_else(|| {
-                let text = format!("game {name} has all its {} seats taken", game.rules().players_max);
-                Refusal::new(RefusalReason::Full, text)
-            })
+            context.metrics.seats.add(seat.is_ok().into());
+            seat.map_err(|text| Refusal::new(RefusalReason::Full, text))
         });
         let Some(seat) = seat else {
             impossible!("a game that was found or made is there");
