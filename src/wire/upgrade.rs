@@ -83,7 +83,7 @@ pub fn parse(received: &[u8], rules: &UpgradeRules) -> Result<Option<(Upgrade, u
     let accept_key = accept_key(&head)?;
     check_origin(&head, rules)?;
 
-    let query = Query::parse(query).map_err(bad_request)?;
+    let query = Query::new(query);
     let route = match endpoint {
         Endpoint::Play(game) => play(game, &query)?,
         Endpoint::Socket => Route::Socket { serializer: serializer(&query)?, name: name(&query)? },
@@ -98,7 +98,7 @@ pub fn parse(received: &[u8], rules: &UpgradeRules) -> Result<Option<(Upgrade, u
         spoken.filter(|spoken| head.list("Sec-WebSocket-Protocol").any(|offered| offered == *spoken));
     let token = match token_in_subprotocols(&head)? {
         Some(token) => Some(token),
-        None => query.first("token").map(Box::from),
+        None => first(&query, "token")?.map(Box::from),
     };
     Ok(Some((Upgrade { route, token, accept_key, subprotocol }, head.bytes)))
 }
@@ -191,16 +191,21 @@ fn check_origin(head: &Head<'_>, rules: &UpgradeRules) -> Result<(), Refusal> {
     refuse(RefusalReason::Origin, origin::refusal_text(origin, rules))
 }
 
-fn play(game: &str, query: &Query) -> Result<Route, Refusal> {
+/// The first value of a parameter.
+fn first(query: &Query<'_>, key: &str) -> Result<Option<String>, Refusal> {
+    query.first(key).map_err(bad_request)
+}
+
+fn play(game: &str, query: &Query<'_>) -> Result<Route, Refusal> {
     let game = query::percent_decode(game).ok().and_then(|game| TopicName::parse(&game));
     let Some(game) = game else {
         return Err(bad_request("a game's name is 1 to 64 characters of `A-Z a-z 0-9 _ - .`"));
     };
-    let resume = query.first("resume").map(|text| {
-        ResumeToken::from_hex(text)
+    let resume = first(query, "resume")?.map(|text| {
+        ResumeToken::from_hex(&text)
             .ok_or_else(|| bad_request("`resume` must be the 32 lower-case hex digits of a resume token"))
     });
-    let seq = query.first("seq").map(|text| {
+    let seq = first(query, "seq")?.map(|text| {
         let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
         let seq = if digits_only { text.parse().ok() } else { None };
         seq.ok_or_else(|| bad_request("`seq` must be a decimal number below 2^64"))
@@ -208,20 +213,21 @@ fn play(game: &str, query: &Query) -> Result<Route, Refusal> {
     Ok(Route::Play { game, name: name(query)?, resume: resume.transpose()?, seq: seq.transpose()? })
 }
 
-fn name(query: &Query) -> Result<Option<Box<str>>, Refusal> {
-    let name = query.first("name");
-    if name.is_some_and(|name| name.contains(char::is_control)) {
+fn name(query: &Query<'_>) -> Result<Option<Box<str>>, Refusal> {
+    let name = first(query, "name")?;
+    if name.as_ref().is_some_and(|name| name.contains(char::is_control)) {
         return Err(bad_request("`name` holds a control character; it is shown to other players"));
     }
-    if name.is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+    if name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
         return Err(bad_request(format!("`name` is longer than {NAME_BYTES_MAX} bytes of UTF-8")));
     }
     Ok(name.map(Box::from))
 }
 
 /// `vsn`: `~> 2.0.0` or `~> 1.0.0` as Phoenix reads it, so the last number may be any; without it 1.0.0.
-fn serializer(query: &Query) -> Result<Serializer, Refusal> {
-    let version = query.first("vsn").unwrap_or("1.0.0");
+fn serializer(query: &Query<'_>) -> Result<Serializer, Refusal> {
+    let version = first(query, "vsn")?;
+    let version = version.as_deref().unwrap_or("1.0.0");
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match version.split('.').collect::<Vec<_>>()[..] {
         ["2", "0", patch] if is_number(patch) => Ok(Serializer::V2),
@@ -307,6 +313,20 @@ mod tests {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_parameter_that_nobody_reads_may_be_anything() {
+        for target in ["/play/a?x=%zz&name=Ann", "/play/a?%zz=1&name=Ann", "/play/a?name=Ann&vsn=%"] {
+            let Route::Play { name, .. } = get(target, "").unwrap().route else { panic!("{target}") };
+            assert_eq!(name.as_deref(), Some("Ann"), "{target}");
+        }
+        assert!(get("/socket/websocket?seq=%zz&resume=%C3", "").is_ok());
+        for target in
+            ["/play/a?name=%zz", "/play/a?token=%zz", "/play/a?seq=%zz", "/socket/websocket?vsn=%zz"]
+        {
+            assert_refused(get(target, ""), RefusalReason::BadRequest, "%");
+        }
     }
 
     #[test]

@@ -1,25 +1,30 @@
 //! The query of a request target: `key=value` pairs, percent-encoded.
 
+use std::borrow::Cow;
 use std::str;
 
-/// Pairs in the order they came, decoded.
-pub(super) struct Query(Vec<(String, String)>);
+/// Pairs in the order they came, as they came: what nobody asks for may be anything.
+pub(super) struct Query<'a>(&'a str);
 
-impl Query {
-    /// Fails with a sentence for the client.
-    pub(super) fn parse(query: &str) -> Result<Self, &'static str> {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((percent_decode(&key.replace('+', " "))?, percent_decode(&value.replace('+', " "))?))
-        });
-        Ok(Self(pairs.collect::<Result<_, &'static str>>()?))
+impl<'a> Query<'a> {
+    pub(super) fn new(query: &'a str) -> Self {
+        Self(query)
     }
 
-    /// The first value of `key`. One that is empty counts as absent.
-    pub(super) fn first(&self, key: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(candidate, _)| candidate == key)?;
-        (!value.is_empty()).then_some(value)
+    /// The first value of `key`, decoded. One that is empty counts as absent. Fails with a sentence for the client.
+    pub(super) fn first(&self, key: &str) -> Result<Option<String>, &'static str> {
+        let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let named = |(candidate, _): &(&str, &str)| form_decode(candidate).is_ok_and(|name| name == key);
+        let Some((_, value)) = pairs.clone().find(named) else { return Ok(None) };
+        let value = form_decode(value)?;
+        Ok((!value.is_empty()).then_some(value))
     }
+}
+
+/// As forms are: `%XX`, and `+` is a space.
+fn form_decode(text: &str) -> Result<String, &'static str> {
+    let text = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    percent_decode(&text)
 }
 
 /// Resolves `%XX`. Fails with a sentence for the client.
@@ -53,8 +58,12 @@ mod tests {
 
     #[test]
     fn the_first_value_wins_and_an_empty_one_is_none() {
-        let query = Query::parse("name=a+b%2B&&name=c&seq=&flag").expect("valid");
-        assert_eq!(query.first("name"), Some("a b+"));
-        assert_eq!((query.first("seq"), query.first("flag"), query.first("token")), (None, None, None));
+        let query = Query::new("n%61me=a+b%2B&&name=c&seq=&flag&bad=%zz");
+        assert_eq!(query.first("name"), Ok(Some("a b+".to_owned())));
+        assert_eq!(
+            [query.first("seq"), query.first("flag"), query.first("token")],
+            [Ok(None), Ok(None), Ok(None)]
+        );
+        assert_eq!(query.first("bad"), Err(BAD_ESCAPE));
     }
 }
