@@ -121,6 +121,11 @@ impl Topic {
         TopicName::parse(name).map(topic)
     }
 
+    /// Whether there is the kind of topic that `text` names, whatever stands behind the colon.
+    pub fn names_kind(text: &str) -> bool {
+        text.split_once(':').is_some_and(|(kind, _)| Self::KINDS.iter().any(|(known, _)| *known == kind))
+    }
+
     /// The part behind the colon.
     pub fn name(&self) -> &TopicName {
         match self {

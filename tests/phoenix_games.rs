@@ -39,7 +39,7 @@ fn a_joiner_gets_its_seat_then_who_is_there_then_the_whole_state() {
                 json!({
                     "epoch": response["epoch"], "seq": 0, "user_id": response["user_id"], "player_id": bob_id + 1, "tick_hz": 10,
                     "resume_token": response["resume_token"], "resumed": false,
-                    "bounds": {"min_x": -1, "min_y": -2, "max_x": 100.5, "max_y": 4}, "max_speed": 50
+                    "bounds": {"min_x": -1.0, "min_y": -2.0, "max_x": 100.5, "max_y": 4.0}, "max_speed": 50.0
                 })
             );
             assert_eq!(response["resume_token"].as_str().unwrap().len(), 32);
@@ -91,6 +91,74 @@ fn without_a_maximum_there_is_none_in_the_reply() {
 }
 
 #[test]
+fn a_whole_number_may_be_written_with_a_point_or_an_exponent() {
+    near_and_far(Settings::default, |mut world, name| {
+        let bob = player(&mut world, name);
+        let ann = world.socket("");
+        let (response, _) = join(&mut world, ann, name, &json!({}));
+        let epoch = response["epoch"].as_str().unwrap().to_owned();
+        let say = |world: &mut World, event: &str, payload: &str| {
+            world.say(ann, &format!(r#"["1","9","game:{name}","{event}",{payload}]"#));
+            world.client(ann).messages()
+        };
+        for payload in [
+            r#"{"code":7.0}"#.to_owned(),
+            r#"{"code":0.7e1}"#.to_owned(),
+            r#"{"code":70E-1}"#.to_owned(),
+            format!(r#"{{"code":7,"to":{}.00}}"#, bob.id),
+        ] {
+            let messages = say(&mut world, "game_event", &payload);
+            assert_eq!(messages[0].word(), "ok", "{payload}: {messages:?}");
+            let heard = told(&world.client(bob.client).messages(), "game_event");
+            assert_eq!(heard[0]["code"], 7);
+        }
+        for payload in [r#"{"code":7.5}"#, r#"{"code":65536.0}"#, r#"{"code":-7.0}"#, r#"{"code":1e99}"#] {
+            assert!(refusal(&say(&mut world, "game_event", payload)).contains("code"), "{payload}");
+        }
+        assert_eq!(say(&mut world, "move", r#"{"x":1,"y":2,"input_seq":3.0}"#), []);
+        let messages =
+            say(&mut world, "reconnect", &format!(r#"{{"last_seen":{{"epoch":"{epoch}","seq":4.0}}}}"#));
+        let [caught_up] = &told(&messages, "catch_up")[..] else { panic!("{messages:?}") };
+        assert_eq!((&caught_up["recovered"], &caught_up["events"]), (&json!(true), &json!([])));
+        let again = world.socket("");
+        let resume = format!(r#"{{"resume":{{"epoch":"{epoch}","seq":1e0}}}}"#);
+        world.say(again, &format!(r#"["1","1","game:{name}","phx_join",{resume}]"#));
+        let caught_up = told(&world.client(again).messages(), "catch_up");
+        assert_eq!(caught_up[0]["recovered"], true);
+    });
+}
+
+#[test]
+fn numbers_that_may_have_a_fraction_go_out_with_one_and_no_bound_is_null() {
+    let bounds = Bounds { min_x: -5.0, min_y: f32::MIN, max_x: 1e20, max_y: f32::MAX };
+    let rules = || GameRules { bounds, max_speed: 20.0, ..GameRules::default() };
+    near_and_far(
+        || Settings { games: vec![rules()], ..Settings::default() },
+        |mut world, name| {
+            let ann = world.dial();
+            world.send_raw(ann, world::client::request("/socket/websocket").as_bytes());
+            world.client(ann).response();
+            let say = |world: &mut World, event: &str, payload: &str| {
+                world.say(
+                    ann,
+                    &format!(r#"{{"topic":"game:{name}","event":"{event}","payload":{payload},"ref":"1"}}"#),
+                );
+                world.client(ann).texts()
+            };
+            let joined = say(&mut world, "phx_join", "{}").remove(0);
+            let bounds = r#""bounds":{"min_x":-5.0,"min_y":null,"max_x":1e20,"max_y":null},"max_speed":20.0"#;
+            assert!(joined.contains(bounds), "{joined}");
+            say(&mut world, "move", r#"{"x":2,"y":0.5}"#);
+            world.advance_ms(100);
+            let state = world.client(ann).texts();
+            assert!(state.iter().any(|text| text.contains(",2.0,0.5]]")), "{state:?}");
+            let corrected = say(&mut world, "move", r#"{"x":-6,"y":0,"input_seq":1}"#).remove(0);
+            assert!(corrected.contains(r#""x":2.0,"y":0.5,"input_seq":1}"#), "{corrected}");
+        },
+    );
+}
+
+#[test]
 fn players_of_every_dialect_see_each_other_move_encoded_once_each() {
     near_and_far(Settings::default, |mut world, name| {
         let (bob, bob_id, _) = native(&mut world, name);
@@ -126,7 +194,7 @@ fn players_of_every_dialect_see_each_other_move_encoded_once_each() {
             assert_eq!(world.client(client).messages(), [Message::Update(update.clone())]);
         }
         let payload = format!(
-            r#"{{"players":[[{bob_id},1,2],[{},3.5,-4],[{},5,6]],"objects":[[9,7,1,1,2]]}}"#,
+            r#"{{"players":[[{bob_id},1.0,2.0],[{},3.5,-4.0],[{},5.0,6.0]],"objects":[[9,7,1,1.0,2.0]]}}"#,
             ann.id, cid.id
         );
         assert_eq!(
@@ -272,11 +340,11 @@ fn who_goes_out_of_bounds_or_too_fast_is_corrected() {
             };
             assert_eq!(
                 corrected(&mut world, json!({"x": 101, "y": 5, "input_seq": 2})),
-                json!({"reason": "out_of_bounds", "x": 5, "y": 5, "input_seq": 2})
+                json!({"reason": "out_of_bounds", "x": 5.0, "y": 5.0, "input_seq": 2})
             );
             assert_eq!(
                 corrected(&mut world, json!({"x": 50, "y": 5, "input_seq": 3})),
-                json!({"reason": "too_fast", "x": 5, "y": 5, "input_seq": 3})
+                json!({"reason": "too_fast", "x": 5.0, "y": 5.0, "input_seq": 3})
             );
             world.send(
                 ann.client,

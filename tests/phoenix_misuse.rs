@@ -35,7 +35,7 @@ fn closes(world: &World, reason: CloseReason) -> u64 {
 
 /// Text messages that are no message of Phoenix.
 fn no_messages() -> Vec<String> {
-    let deep = format!(r#"["1","1","room:a","phx_join",{}{}]"#, "[".repeat(65), "]".repeat(65));
+    let deep = format!(r#"["1",{}{},"room:a","phx_join",{{}}]"#, "[".repeat(65), "]".repeat(65));
     let long_ref = format!(r#"["1","{}","room:a","phx_join",{{}}]"#, "x".repeat(127));
     let texts = [
         "",
@@ -51,7 +51,8 @@ fn no_messages() -> Vec<String> {
         r#"["1","1","room:a","phx_join",{}]]"#,
         r#"["1","1","room:a","phx_join",{},]"#,
         r#"["1","1","room:a","phx_join",{"a":01}]"#,
-        r#"["1","1","room:\ud800","phx_join",{}]"#,
+        r#"["1","\ud800","room:a","phx_join",{}]"#,
+        r#"["1",NaN,"room:a","phx_join",{}]"#,
         r#"{"topic":"room:a","event":"phx_join","payload":{},"ref":"1"}"#,
     ];
     texts.iter().map(|text| (*text).to_owned()).chain([deep, long_ref]).collect()
@@ -67,6 +68,92 @@ fn a_head_that_cannot_be_read_closes_a_socket() {
             assert_eq!(world.count(|metrics| metrics.messages_malformed.value()), index as u64 + 1);
             assert_eq!(world.count(|metrics| metrics.channels.value()), 0, "its topics are left");
         }
+    });
+}
+
+/// What makes a message unreadable while its head can be read, and a word of the sentence that says so.
+fn bad_strings() -> Vec<(String, &'static str)> {
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    vec![
+        (r#"{"name":"\ud83e"}"#.to_owned(), "surrogate"),
+        (r#"{"name":"\udd80 late"}"#.to_owned(), "surrogate"),
+        (r#"{"a":NaN}"#.to_owned(), "NaN"),
+        (r#"{"a":[Infinity,1]}"#.to_owned(), "NaN"),
+        (r#"{"a":-Infinity}"#.to_owned(), "NaN"),
+        (deep, "64"),
+        ("{\"name\":\"a\tb\"}".to_owned(), "control"),
+    ]
+}
+
+#[test]
+fn one_bad_string_costs_its_message_and_not_the_connection() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = member(&mut world, name);
+        for (payload, word) in bad_strings() {
+            for (topic, event, join_ref) in [
+                ("room:other".to_owned(), "phx_join", "5"),
+                (format!("room:{name}"), "new_message", "1"),
+                ("room:nobody".to_owned(), "typing", "7"),
+            ] {
+                world.say(ann, &format!(r#"["{join_ref}","9","{topic}","{event}",{payload}]"#));
+                let messages = world.client(ann).messages();
+                let [Message::Reply { join_ref: echoed, topic: on, ok: false, response, .. }] = &messages[..]
+                else {
+                    panic!("{payload} {event}: {messages:?}")
+                };
+                assert_eq!((echoed, on), (&json!(join_ref), &topic));
+                assert!(response["reason"].as_str().unwrap().contains(word), "{response}");
+            }
+            world.say(ann, &format!(r#"["1",null,"room:{name}","new_message",{payload}]"#));
+            assert_eq!(world.client(ann).messages(), [], "whoever wants no answer gets none");
+            world.say(ann, &format!(r#"["1","9","room:{name}","heartbeat",{{}}]"#));
+            assert_eq!(world.client(ann).messages()[0].word(), "ok", "what is joined stays");
+            world.advance_ms(2_000);
+            world.client(ann).frames();
+        }
+        let bad_topic = r#"["1","9","room:\ud83e","new_message",{}]"#;
+        world.say(ann, bad_topic);
+        let messages = world.client(ann).messages();
+        let [Message::Reply { topic, ok: false, .. }] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!(topic, "room:\u{fffd}");
+        assert_eq!(world.count(|metrics| metrics.messages_malformed.value()), 4 * 7 + 1);
+    });
+}
+
+#[test]
+fn bad_strings_are_answered_in_the_older_serializer_and_on_play_as_well() {
+    near_and_far(Settings::default, |mut world, name| {
+        for (payload, word) in bad_strings() {
+            let old = world.dial();
+            world.send_raw(old, world::client::request("/socket/websocket").as_bytes());
+            world.client(old).response();
+            // The payload stands before the ref.
+            let text = format!(r#"{{"payload":{payload},"topic":"room:a","event":"phx_join","ref":"1"}}"#);
+            world.say(old, &text);
+            let texts = world.client(old).texts();
+            assert!(texts.len() == 1 && texts[0].contains(word) && texts[0].contains("error"), "{texts:?}");
+        }
+        let bob = world.join(&format!("/play/{name}"));
+        for (payload, _) in bad_strings() {
+            world.say(bob, &format!(r#"["1","9","room:a","phx_join",{payload}]"#));
+            let messages = world.client(bob).messages();
+            assert_eq!(messages[0].word(), "error", "{payload}");
+        }
+    });
+}
+
+#[test]
+fn bad_strings_are_bounded_by_a_rate_and_invite_no_storm() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = member(&mut world, name);
+        let topic = |number: u32| {
+            format!(r#"["{number}","{number}","room:{number}","phx_join",{{"name":"\ud83e"}}]"#)
+        };
+        let texts: Vec<String> = (0..100).map(topic).collect();
+        world.say_at_once(ann, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let answers = world.client(ann).messages().len();
+        assert_eq!(answers, 40, "as many as a burst of events, then none; and no close");
+        assert_eq!(closes(&world, CloseReason::Malformed), 0);
     });
 }
 
@@ -113,7 +200,8 @@ fn a_player_is_told_of_a_head_that_cannot_be_read_and_plays_on() {
             let ann = world.join(&format!("/play/{name}"));
             world.say(ann, text);
             let records = world.client(ann).records();
-            assert!(matches!(&records[..], [Record::Error { code: 1, .. }]), "{text}: {records:?}");
+            let [Record::Error { code: 1, text: why }] = &records[..] else { panic!("{text}: {records:?}") };
+            assert!(why.ends_with("; native records are binary messages"), "{why}");
             world.say(ann, r#"[null,"1","phoenix","heartbeat",{}]"#);
             assert_eq!(world.client(ann).messages()[0].word(), "ok");
         }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 type Fields = [String; 5];
 
 fn decode(serializer: Serializer, text: &str) -> Result<Fields, Malformed> {
-    serializer.decode_text(text).map(|message| fields(&message))
+    serializer.decode_text(text).map(|message| fields(&message)).map_err(|unreadable| unreadable.why)
 }
 
 fn fields(message: &Message<'_>) -> Fields {
@@ -198,7 +198,7 @@ proptest! {
                 prop_assert_eq!(text.map_or(0, |text| text.len()), bytes);
             }
         }
-        let text = str::from_utf8(&bytes).map_err(|_| Malformed::NotText);
+        let text = str::from_utf8(&bytes).map_err(|_| Malformed::NotText.into());
         let as_text = text.and_then(|text| Serializer::V1.decode_text(text));
         prop_assert_eq!(Serializer::V1.decode_binary(&bytes), as_text);
     }

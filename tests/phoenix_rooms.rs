@@ -227,9 +227,10 @@ fn history_is_scrolled_up_and_the_room_shows_its_last_fifty() {
         assert_eq!(history(&mut world, &json!({"before": 3, "limit": 1})), (vec![2], true));
         assert_eq!(history(&mut world, &json!({"before": 1})), (vec![], false));
         assert_eq!(history(&mut world, &json!({"before": 2, "limit": 1})), (vec![1], false));
-        for wrong in
-            [json!({"limit": 0}), json!({"limit": 101}), json!({"before": -1}), json!([]), json!(null)]
-        {
+        for nothing in [json!([]), json!(null)] {
+            assert_eq!(history(&mut world, &nothing).0.len(), 50, "it counts as an empty object");
+        }
+        for wrong in [json!({"limit": 0}), json!({"limit": 101}), json!({"before": -1})] {
             assert!(!answer(&push(&mut world, ann, name, "history", &wrong)).0, "{wrong}");
         }
         let bob = world.socket("");
@@ -378,5 +379,39 @@ fn an_empty_room_keeps_its_messages_for_a_minute() {
         assert_eq!(world.count(|metrics| metrics.rooms.value()), 0);
         let (_, again, seq) = epoch_and_seq(&mut world);
         assert!(again != first && seq == json!(0));
+    });
+}
+
+#[test]
+fn numbers_of_rooms_may_be_written_with_a_point_or_an_exponent() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = near_member(&mut world, "", name);
+        for body in ["a", "b", "c"] {
+            push(&mut world, ann, name, "new_message", &json!({ "body": body }));
+        }
+        let say = |world: &mut World, event: &str, payload: &str| {
+            world.say(ann, &format!(r#"["1","9","room:{name}","{event}",{payload}]"#));
+            world.client(ann).messages()
+        };
+        for (payload, count) in [
+            (r#"{"limit":2.0}"#, 2),
+            (r#"{"limit":1e1}"#, 3),
+            (r#"{"before":3.0,"limit":0.2e1}"#, 2),
+            ("7", 3),
+            ("[]", 3),
+        ] {
+            let (ok, page) = answer(&say(&mut world, "history", payload));
+            assert!(ok, "{payload}: {page}");
+            assert_eq!(page["messages"].as_array().unwrap().len(), count, "{payload}");
+        }
+        for payload in [r#"{"limit":2.5}"#, r#"{"limit":1e3}"#, r#"{"before":-1.0}"#, r#"{"limit":"2"}"#] {
+            assert!(!answer(&say(&mut world, "history", payload)).0, "{payload}");
+        }
+        let messages = say(&mut world, "reconnect", r#"{"last_seen":1.7e12}"#);
+        let caught_up = told(&messages, "catch_up");
+        assert_eq!(caught_up[0]["events"].as_array().unwrap().len(), 3);
+        let late = world.socket("");
+        world.say(late, &format!(r#"["1","1","room:{name}","phx_join",{{"last_seen":1700000000000.0}}]"#));
+        assert_eq!(words(&world.client(late).messages())[0], "ok");
     });
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use corelay::limits::REF_BYTES_MAX;
-use corelay::wire::phoenix::{Malformed, Message, Payload, Serializer, Status};
+use corelay::wire::phoenix::{Malformed, Message, Payload, Ref, Serializer, Status, Unreadable};
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 
@@ -15,9 +15,12 @@ fuzz_target!(|bytes: &[u8]| {
         }
         let Ok(text) = str::from_utf8(bytes) else { continue };
         let decoded = serializer.decode_text(text);
+        if let Err(Unreadable { head: Some(head), .. }) = &decoded {
+            check_answer(&head.join_ref, &head.reference, &head.topic);
+        }
         match &decoded {
             // Stricter than serde, which passes over what it does not decode.
-            Err(Malformed::LoneSurrogate | Malformed::TooDeep) => {}
+            Err(Unreadable { why: Malformed::LoneSurrogate | Malformed::TooDeep, .. }) => {}
             Err(_) => assert_eq!(oracle(serializer, text), None),
             Ok(message) => {
                 let Payload::Json(payload) = message.payload else { panic!("text carries JSON") };
@@ -58,8 +61,12 @@ fn oracle(serializer: Serializer, text: &str) -> Option<[String; 5]> {
 }
 
 fn check_reply(message: &Message<'_>) {
-    let (join_ref, reference) = (message.join_ref.as_str(), message.reference.as_str());
-    let reply = Serializer::V2.reply(join_ref, reference, &message.topic, Status::Error, "{}");
+    check_answer(&message.join_ref, &message.reference, &message.topic);
+}
+
+fn check_answer(join_ref: &Ref<'_>, reference: &Ref<'_>, topic: &str) {
+    let (join_ref, reference) = (join_ref.as_str(), reference.as_str());
+    let reply = Serializer::V2.reply(join_ref, reference, topic, Status::Error, "{}");
     let header_bytes = match reply.bytes()[1] {
         127 => 10,
         126 => 4,
@@ -67,5 +74,5 @@ fn check_reply(message: &Message<'_>) {
     };
     let elements: [&RawValue; 5] = serde_json::from_slice(&reply.bytes()[header_bytes..]).unwrap();
     assert_eq!((elements[0].get(), elements[1].get()), (join_ref, reference));
-    assert_eq!(serde_json::from_str::<String>(elements[2].get()).unwrap(), message.topic);
+    assert_eq!(serde_json::from_str::<String>(elements[2].get()).unwrap(), topic);
 }

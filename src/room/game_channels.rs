@@ -303,8 +303,8 @@ impl Game {
             response.number("player_id", seat.player.0).number("tick_hz", self.rules.tick_hz);
             response.plain("resume_token", seat.resume_token).boolean("resumed", resumed);
             response.object("bounds", |corners| {
-                corners.float("min_x", bounds.min_x).float("min_y", bounds.min_y);
-                corners.float("max_x", bounds.max_x).float("max_y", bounds.max_y);
+                corners.float("min_x", side(bounds.min_x)).float("min_y", side(bounds.min_y));
+                corners.float("max_x", side(bounds.max_x)).float("max_y", side(bounds.max_y));
             });
             response.float("max_speed", self.rules.max_speed);
         })
@@ -379,6 +379,11 @@ fn event_payload(event: &PastEvent, seq: u64) -> String {
             PayloadFormat::Bytes => news.text("payload_b64", &STANDARD.encode(payload)),
         };
     })
+}
+
+/// A side of the bounds: infinite, and so without a number, where every finite one is within them.
+fn side(bound: f32) -> f32 {
+    if bound.abs() == f32::MAX { f32::INFINITY.copysign(bound) } else { bound }
 }
 
 /// What most answers to a join of a game are shorter than.

@@ -15,8 +15,9 @@ use crate::wire::phoenix::{self, Event};
 
 /// Bytes of positions and objects in one message.
 const BODY_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX - HEADER_BYTES;
-/// Players or objects in one message of JSON: each takes at most 124 letters (an `f32` has up to 48).
-const JSON_ITEMS_MAX: usize = BODY_BYTES_MAX / 124;
+/// Players or objects in one message of JSON, none of which is longer than this one.
+const JSON_ITEMS_MAX: usize =
+    BODY_BYTES_MAX / r#"[4294967295,65535,65535,-9999999000000000.0,-9999999000000000.0],"#.len();
 
 /// Positions and objects to tell, in the order in which they are told.
 #[derive(Debug)]
@@ -126,7 +127,9 @@ mod tests {
     use crate::wire::game_state;
 
     fn positions(count: u32) -> Vec<Position> {
-        (1..=count).map(|id| Position { player_id: id.into(), x: 1.5.into(), y: f32::MIN.into() }).collect()
+        let longest = -9_999_999_000_000_000.0_f32;
+        let position = |id: u32| Position { player_id: id.into(), x: 1.5.into(), y: longest.into() };
+        (1..=count).map(position).collect()
     }
 
     #[test]

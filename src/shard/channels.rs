@@ -11,8 +11,8 @@ use crate::session::rate_limit::Verdict;
 use crate::session::{Dialect, Lifecycle};
 use crate::time::Now;
 use crate::wire::encoded::Encoded;
-use crate::wire::phoenix::answers::{over_rate, rate_limited};
-use crate::wire::phoenix::{Event, Malformed, Message, Serializer, Status};
+use crate::wire::phoenix::answers::{over_rate, rate_limited, reason};
+use crate::wire::phoenix::{Event, Head, Malformed, Message, Serializer, Status, Unreadable};
 use crate::wire::push::{Push, PushClass, PushEvent};
 
 impl Shard {
@@ -32,22 +32,59 @@ impl Shard {
         self.channels(conn).map_or(Serializer::V2, |channels| channels.serializer)
     }
 
-    fn handle_decoded(&mut self, conn: ConnId, decoded: Result<Message<'_>, Malformed>, now: Now) -> Next {
+    fn handle_decoded(
+        &mut self,
+        conn: ConnId,
+        decoded: Result<Message<'_>, Unreadable<'_>>,
+        now: Now,
+    ) -> Next {
         match decoded {
             Ok(message) => self.handle_phoenix(conn, &message, now),
-            Err(malformed) => self.handle_malformed_message(conn, malformed, now),
+            Err(Unreadable { why, head }) => {
+                self.metrics.messages_malformed.increment();
+                match head {
+                    Some(head) => self.refuse_unreadable(conn, why, &head, now),
+                    None => self.handle_no_message(conn, why, now),
+                }
+            }
         }
     }
 
-    /// A head that cannot be read has no topic to answer on. A player is told by a record; anybody else is closed.
-    fn handle_malformed_message(&mut self, conn: ConnId, malformed: Malformed, now: Now) -> Next {
-        self.metrics.messages_malformed.increment();
+    /// One bad string costs its message, not the topics of the connection: clients that come back by themselves would say it
+    /// again at once, for ever. Answers have the rate of events.
+    fn refuse_unreadable(&mut self, conn: ConnId, why: Malformed, head: &Head<'_>, now: Now) -> Next {
+        let serializer = self.serializer_of(conn);
+        let Some(connection) = self.connections.find(conn) else {
+            impossible!("whoever is worked on is here");
+            return Next::Stop;
+        };
+        match connection.session.rates.admit(RateClass::Event, &self.settings.rates, now.instant) {
+            Verdict::Admitted if head.reference.is_null() => {}
+            Verdict::Admitted => {
+                let (join_ref, reference) = (head.join_ref.as_str(), head.reference.as_str());
+                let response = reason(&why.to_string());
+                let reply = serializer.reply(join_ref, reference, &head.topic, Status::Error, &response);
+                self.push(conn, reply);
+            }
+            Verdict::Dropped { .. } => self.metrics.rate_limited[RateClass::Event.index()].increment(),
+            Verdict::Abuse => {
+                self.metrics.rate_limited[RateClass::Event.index()].increment();
+                self.close(conn, CloseReason::Abuse, now);
+                return Next::Stop;
+            }
+        }
+        Next::GoOn
+    }
+
+    /// What is no message has no topic to be answered on. A player is told by a record; anybody else is closed.
+    fn handle_no_message(&mut self, conn: ConnId, why: Malformed, now: Now) -> Next {
         let Some(connection) = self.connections.find(conn) else {
             impossible!("whoever is worked on is here");
             return Next::Stop;
         };
         if matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Native)) {
-            return self.handle_malformed(conn, &malformed.to_string(), now);
+            let text = format!("{why}; native records are binary messages");
+            return self.handle_malformed(conn, &text, now);
         }
         self.close(conn, CloseReason::Malformed, now);
         Next::Stop

@@ -180,8 +180,9 @@ impl Shard {
         let Some(channels) = self.channels(conn) else {
             return impossible!("who joins a topic has channels");
         };
-        // Row 4 answers without join_ref.
-        let join_ref = if *reason == JoinRefusal::Unmatched { "null" } else { message.join_ref.as_str() };
+        // Row 4 answers without join_ref where no kind of topic is named.
+        let is_of_no_kind = *reason == JoinRefusal::Unmatched && !Topic::names_kind(&message.topic);
+        let join_ref = if is_of_no_kind { "null" } else { message.join_ref.as_str() };
         let reference = message.reference.as_str();
         let reply = channels.serializer.reply(join_ref, reference, &message.topic, Status::Error, response);
         self.push(conn, reply);

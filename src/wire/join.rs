@@ -1,10 +1,9 @@
 //! Payload of `phx_join` (PROTOCOL 4): `{token?, name?, meta?, resume?, last_seen?, resume_token?, binary?}`.
 
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 use super::meta::{Meta, MetaError};
+use super::phoenix::fields::{boolean, named, string};
 use super::seen::Seen;
 use crate::ids::ResumeToken;
 use crate::limits::NAME_BYTES_MAX;
@@ -48,48 +47,37 @@ pub enum Malformed {
     Seen,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Raw<'a> {
-    token: Option<String>,
-    name: Option<String>,
-    #[serde(borrow)]
-    meta: Option<&'a RawValue>,
-    resume: Option<Value>,
-    last_seen: Option<Value>,
-    resume_token: Option<String>,
-    binary: Option<bool>,
-}
-
 impl JoinPayload {
     /// Reads valid JSON. What is no object says nothing: Phoenix clients may join with any value.
     ///
     /// # Errors
     /// A key of the protocol has a value that it cannot have.
     pub fn parse(json: &str) -> Result<Self, Malformed> {
-        if !json.trim_start().starts_with('{') {
-            return Self::parse("{}");
-        }
-        let raw: Raw<'_> = serde_json::from_str(json).map_err(|_| Malformed::Shape)?;
-        let name = raw.name.filter(|name| !name.is_empty());
+        let keys = ["token", "name", "meta", "resume", "last_seen", "resume_token", "binary"];
+        let [token, name, meta, resume, last_seen, resume_token, binary] = named(json, keys);
+        let name = text(name)?;
         if name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX || name.contains(char::is_control)) {
             return Err(Malformed::Name);
         }
-        let resume_token = raw.resume_token.filter(|token| !token.is_empty());
+        let resume_token = text(resume_token)?;
         let resume_token =
             resume_token.map(|token| ResumeToken::from_hex(&token).ok_or(Malformed::ResumeToken));
-        let resume_token = resume_token.transpose()?;
-        let meta = raw.meta.map(RawValue::get).filter(|meta| *meta != "null");
-        let seen = raw.resume.or(raw.last_seen).filter(|seen| !seen.is_null());
+        let seen = resume.or(last_seen).map(|seen| Seen::read(seen).ok_or(Malformed::Seen));
         Ok(Self {
-            token: raw.token.filter(|token| !token.is_empty()),
+            token: text(token)?,
             name,
             meta: meta.map(Meta::parse).transpose()?,
-            seen: seen.map(|seen| Seen::read(&seen).ok_or(Malformed::Seen)).transpose()?,
-            resume_token,
-            binary: raw.binary.unwrap_or(true),
+            seen: seen.transpose()?,
+            resume_token: resume_token.transpose()?,
+            binary: binary.map_or(Some(true), boolean).ok_or(Malformed::Shape)?,
         })
     }
+}
+
+/// A text; one that is empty says nothing.
+fn text(json: Option<&str>) -> Result<Option<String>, Malformed> {
+    let text = json.map(|json| string(json).ok_or(Malformed::Shape)).transpose()?;
+    Ok(text.filter(|text| !text.is_empty()).map(Cow::into_owned))
 }
 
 #[cfg(test)]
@@ -99,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_read() {
-        let json = r#"{"token":"t","name":"Ann","meta":{"a": 1},"resume":{"epoch":"7","seq":3},"last_seen":5,
+        let json = r#"{"token":"t","name":"Ann","meta":{"a": 1},"resume":{"epoch":"7","seq":3.0},"last_seen":5,
             "resume_token":"00112233445566778899aabbccddeeff","binary":false,"user":"x"}"#;
         let payload = JoinPayload::parse(json).unwrap();
         assert_eq!((payload.token.as_deref(), payload.name.as_deref()), (Some("t"), Some("Ann")));

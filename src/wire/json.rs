@@ -213,7 +213,8 @@ pub fn write_string(buffer: &mut String, text: &str) {
 
 fn write_float(text: &mut String, value: f32) {
     if value.is_finite() {
-        write_plain(text, value);
+        // As Debug shows it: with a point or an exponent, so that a typed reader takes it for what it is.
+        write_plain(text, format_args!("{value:?}"));
     } else {
         text.push_str("null");
     }
@@ -237,11 +238,34 @@ mod tests {
     }
 
     #[test]
+    fn a_float_is_never_written_as_a_whole_number_and_is_read_back() {
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.5, "1.5"),
+            (16_777_216.0, "16777216.0"),
+            (1e20, "1e20"),
+            (-1.2e-5, "-1.2e-5"),
+            (f32::MAX, "3.4028235e38"),
+            (f32::MIN_POSITIVE, "1.1754944e-38"),
+        ] {
+            let written = object(|number| {
+                number.float("x", value);
+            });
+            assert_eq!(written, format!(r#"{{"x":{text}}}"#));
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&written).unwrap()["x"].as_f64(),
+                Some(text.parse().unwrap())
+            );
+        }
+    }
+
+    #[test]
     fn objects_and_arrays_are_compact_and_in_order() {
         let json = object(|whole| {
             whole.text("a", "x\"y").number("b", 7u32).boolean("c", true).raw("d", "[null]");
             whole.plain("e", u64::MAX).object("f", |inner| {
-                inner.float("g", 1.5).float("h", f32::INFINITY).fields_of(r#"{"i":1,"j":2}"#);
+                inner.float("g", 2.0).float("h", f32::INFINITY).fields_of(r#"{"i":1,"j":2}"#);
             });
             whole.array("k", |list| {
                 list.number(1u8).text("two").raw("3").float(-0.5).numbers([4, 5]).raws(["{}", "[]"]);
@@ -252,7 +276,7 @@ mod tests {
         });
         assert_eq!(
             json,
-            r#"{"a":"x\"y","b":7,"c":true,"d":[null],"e":"18446744073709551615","f":{"g":1.5,"h":null,"i":1,"j":2},"k":[1,"two",3,-0.5,4,5,{},[],[],{"l":6}]}"#
+            r#"{"a":"x\"y","b":7,"c":true,"d":[null],"e":"18446744073709551615","f":{"g":2.0,"h":null,"i":1,"j":2},"k":[1,"two",3,-0.5,4,5,{},[],[],{"l":6}]}"#
         );
         assert_eq!(object(|_| {}), "{}");
     }

@@ -9,6 +9,7 @@ use crate::limits::{JSON_DEPTH_MAX, REF_BYTES_MAX};
 pub mod answers;
 mod binary;
 mod encode;
+pub(in crate::wire) mod fields;
 mod scanner;
 mod text;
 mod words;
@@ -27,7 +28,10 @@ pub enum Serializer {
 
 impl Serializer {
     /// Reads a text message. The whole of it must be one valid JSON value (RFC 8259), whitespace included.
-    pub fn decode_text(self, text: &str) -> Result<Message<'_>, Malformed> {
+    ///
+    /// # Errors
+    /// Why it cannot be read, and whom to tell, if at least that can be.
+    pub fn decode_text(self, text: &str) -> Result<Message<'_>, Unreadable<'_>> {
         match self {
             Self::V1 => text::decode_v1(text),
             Self::V2 => text::decode_v2(text),
@@ -35,10 +39,13 @@ impl Serializer {
     }
 
     /// Reads a binary message. V1 knows no binary: there it is text under another opcode.
-    pub fn decode_binary(self, bytes: &[u8]) -> Result<Message<'_>, Malformed> {
+    ///
+    /// # Errors
+    /// As above.
+    pub fn decode_binary(self, bytes: &[u8]) -> Result<Message<'_>, Unreadable<'_>> {
         match self {
             Self::V1 => text::decode_v1(str::from_utf8(bytes).map_err(|_| Malformed::NotText)?),
-            Self::V2 => binary::decode(bytes),
+            Self::V2 => Ok(binary::decode(bytes)?),
         }
     }
 }
@@ -56,6 +63,32 @@ pub struct Message<'a> {
     pub event: Cow<'a, str>,
     /// For whoever the event is for.
     pub payload: Payload<'a>,
+}
+
+/// A message that cannot be passed on.
+#[derive(Debug, PartialEq)]
+pub struct Unreadable<'a> {
+    /// What is wrong.
+    pub why: Malformed,
+    /// Where the refusal goes; `None`: it is no message at all.
+    pub head: Option<Head<'a>>,
+}
+
+/// What of an unreadable message can be read.
+#[derive(Debug, PartialEq)]
+pub struct Head<'a> {
+    /// See `Message`.
+    pub join_ref: Ref<'a>,
+    /// See `Message`.
+    pub reference: Ref<'a>,
+    /// See `Message`; what cannot be a character is U+FFFD.
+    pub topic: Cow<'a, str>,
+}
+
+impl From<Malformed> for Unreadable<'_> {
+    fn from(why: Malformed) -> Self {
+        Self { why, head: None }
+    }
 }
 
 /// What a message carries.
@@ -104,6 +137,12 @@ pub enum Malformed {
     /// See the text.
     #[error("half of a surrogate pair is no character; write \\ud83e\\udd80 or the character itself")]
     LoneSurrogate,
+    /// See the text.
+    #[error("NaN and Infinity are no JSON; write null or a number")]
+    NotANumber,
+    /// See the text.
+    #[error("control characters in JSON strings are escaped, as in \\n and \\u0007")]
+    ControlCharacter,
     /// See the text.
     #[error("JSON values nest at most {JSON_DEPTH_MAX} deep")]
     TooDeep,
@@ -169,6 +208,8 @@ mod tests {
         for reason in [
             Malformed::Json,
             Malformed::LoneSurrogate,
+            Malformed::NotANumber,
+            Malformed::ControlCharacter,
             Malformed::TooDeep,
             Malformed::NotAnArray,
             Malformed::TooFewElements,

@@ -3,15 +3,14 @@
 mod game;
 mod room;
 
-pub use game::GamePush;
-pub use room::RoomPush;
-use serde_json::Value;
-
 use super::meta::Meta;
 use super::phoenix::answers::reason;
+use super::phoenix::fields::named;
 use super::phoenix::{Message, Payload};
 use super::seen::Seen;
 use crate::ids::Topic;
+pub use game::GamePush;
+pub use room::RoomPush;
 
 /// An event that a client pushed to a topic it is in.
 #[derive(Clone, Debug)]
@@ -97,8 +96,8 @@ impl PushEvent {
 }
 
 fn reconnect(json: &str) -> Result<Seen, String> {
-    let payload: Option<Value> = serde_json::from_str(json).ok();
-    let seen = payload.as_ref().and_then(|payload| Seen::read(payload.get("last_seen")?));
+    let [last_seen] = named(json, ["last_seen"]);
+    let seen = last_seen.and_then(Seen::read);
     seen.ok_or_else(|| reason("last_seen must be {epoch, seq}, or, in rooms, a time in unix milliseconds"))
 }
 
@@ -183,9 +182,12 @@ mod tests {
             ("room:a", "new_message", "{}", PushClass::Event, "can't be blank"),
             ("room:a", "typing", "{}", PushClass::Event, "true or false"),
             ("room:a", "history", r#"{"limit":101}"#, PushClass::Event, "1 to 100"),
+            ("room:a", "history", r#"{"limit":0.0}"#, PushClass::Event, "1 to 100"),
             ("room:a", "move", "{}", PushClass::Event, "new_message, typing, history, presence_update"),
             ("game:a", "typing", "{}", PushClass::Event, "game_state, move, game_event, presence_update"),
             ("game:a", "move", r#"{"x":1}"#, PushClass::Move, "y: number"),
+            ("game:a", "move", "[1,2]", PushClass::Move, "y: number"),
+            ("game:a", "move", r#"{"x":1,"y":1e39}"#, PushClass::Move, "y: number"),
             ("game:a", "game_state", "{}", PushClass::Move, "binary"),
             ("game:a", "game_event", r#"{"code":65536}"#, PushClass::Event, "0 to 65535"),
             ("game:a", "presence_update", "[]", PushClass::Presence, "JSON object"),

@@ -1,7 +1,6 @@
 //! How far a client that comes back has followed a topic (PROTOCOL 5).
 
-use serde_json::Value;
-
+use super::phoenix::fields::{named, string, whole};
 use crate::ids::StreamPosition;
 
 /// See the module documentation.
@@ -15,12 +14,12 @@ pub enum Seen {
 
 impl Seen {
     /// Reads `{epoch, seq}`, whose epoch is a decimal string, or a time in unix milliseconds.
-    pub fn read(value: &Value) -> Option<Self> {
-        if let Some(ms) = value.as_u64() {
+    pub(super) fn read(json: &str) -> Option<Self> {
+        if let Some(ms) = whole(json) {
             return Some(Self::UnixMs(ms));
         }
-        let epoch = value.get("epoch")?;
-        let epoch = epoch.as_u64().or_else(|| epoch.as_str()?.parse().ok())?;
-        Some(Self::Position(StreamPosition { epoch, seq: value.get("seq")?.as_u64()? }))
+        let [Some(epoch), Some(seq)] = named(json, ["epoch", "seq"]) else { return None };
+        let epoch = whole(epoch).or_else(|| string(epoch)?.parse().ok())?;
+        Some(Self::Position(StreamPosition { epoch, seq: whole(seq)? }))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::text::string;
+use super::fields::string;
 use super::{Malformed, Message, Payload, Ref};
 use crate::wire::json::write_string;
 

@@ -1,9 +1,11 @@
 //! Passes over JSON values without building them, and checks every byte on the way (RFC 8259).
 //!
-//! Beyond the grammar it refuses half surrogate pairs, as Phoenix does: what is passed on must be readable for everyone. It
-//! does not recurse, and how deep values nest is bounded.
+//! Beyond the grammar it finds half surrogate pairs a fault, as Phoenix does: what is passed on must be readable for everyone. It
+//! does not recurse, and how deep values nest is bounded. Behind such a fault, and some of those that JSON writers are known
+//! for, it goes on: the message is refused, but whom to tell can still be read.
 
 use super::Malformed;
+use super::fields::string;
 use crate::limits::JSON_DEPTH_MAX;
 
 /// A place in a JSON text.
@@ -11,11 +13,13 @@ pub(super) struct Scanner<'a> {
     text: &'a str,
     /// Invariant: at most `text.len()`.
     at: usize,
+    /// The first thing that is wrong with a value that has an end all the same.
+    fault: Option<Malformed>,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self { text, at: 0, fault: None }
     }
 
     /// Whether `byte` comes next, after whitespace.
@@ -31,11 +35,15 @@ impl<'a> Scanner<'a> {
         is_there
     }
 
-    /// Passes `byte`, behind which only whitespace may come.
-    pub(super) fn end(&mut self, byte: u8) -> Result<(), Malformed> {
-        let is_closed = self.take(byte);
+    /// Only whitespace may come. `Some`: what is wrong with one of the values.
+    pub(super) fn end(&mut self) -> Result<Option<Malformed>, Malformed> {
         self.skip_blanks();
-        if is_closed && self.at == self.text.len() { Ok(()) } else { Err(Malformed::Json) }
+        if self.at == self.text.len() { Ok(self.fault) } else { Err(Malformed::Json) }
+    }
+
+    /// What is wrong with the next value.
+    pub(super) fn fault_of_value(mut self) -> Option<Malformed> {
+        self.value().err().or(self.fault)
     }
 
     /// Passes one value, after whitespace, and returns it as it was written.
@@ -46,8 +54,12 @@ impl<'a> Scanner<'a> {
         'values: loop {
             match self.next()? {
                 b'"' => self.rest_of_string()?,
+                b'{' | b'[' if open.is_full() => {
+                    self.flag(Malformed::TooDeep);
+                    self.rest_of_nested()?;
+                }
                 b'{' => {
-                    open.push(true)?;
+                    open.push(true);
                     if !self.take(b'}') {
                         self.key()?;
                         continue;
@@ -55,11 +67,19 @@ impl<'a> Scanner<'a> {
                     open.pop();
                 }
                 b'[' => {
-                    open.push(false)?;
+                    open.push(false);
                     if !self.take(b']') {
                         continue;
                     }
                     open.pop();
+                }
+                b'N' => {
+                    self.flag(Malformed::NotANumber);
+                    self.rest_of_word("aN")?;
+                }
+                b'I' => {
+                    self.flag(Malformed::NotANumber);
+                    self.rest_of_word("nfinity")?;
                 }
                 b't' => self.rest_of_word("rue")?,
                 b'f' => self.rest_of_word("alse")?,
@@ -85,6 +105,26 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Passes an object and shows `each` of its keys, decoded, and values, as they were written.
+    pub(super) fn entries(&mut self, mut each: impl FnMut(&str, &'a str)) -> Result<(), Malformed> {
+        if !self.take(b'{') {
+            return Err(Malformed::NotAnObject);
+        }
+        let mut is_first = true;
+        while !self.take(b'}') {
+            if !is_first && !self.take(b',') {
+                return Err(Malformed::Json);
+            }
+            is_first = false;
+            let key = string(self.value()?).ok_or(Malformed::Json)?;
+            if !self.take(b':') {
+                return Err(Malformed::Json);
+            }
+            each(&key, self.value()?);
+        }
+        Ok(())
+    }
+
     /// Passes a key, its colon and the whitespace after it.
     fn key(&mut self) -> Result<(), Malformed> {
         if !self.take(b'"') {
@@ -107,9 +147,23 @@ impl<'a> Scanner<'a> {
             match rest[plain] {
                 b'"' => return Ok(()),
                 b'\\' => self.rest_of_escape()?,
-                _ => return Err(Malformed::Json),
+                _ => self.flag(Malformed::ControlCharacter),
             }
         }
+    }
+
+    /// Passes what is nested too deep to be checked, up to the bracket that ends it.
+    fn rest_of_nested(&mut self) -> Result<(), Malformed> {
+        let mut depth = 1_usize;
+        while depth > 0 {
+            match self.next()? {
+                b'"' => self.rest_of_string()?,
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn rest_of_escape(&mut self) -> Result<(), Malformed> {
@@ -121,16 +175,18 @@ impl<'a> Scanner<'a> {
         match self.code_unit()? {
             HIGH_SURROGATE_MIN..LOW_SURROGATE_MIN => {
                 if !self.text[self.at..].starts_with("\\u") {
-                    return Err(Malformed::LoneSurrogate);
+                    self.flag(Malformed::LoneSurrogate);
+                    return Ok(());
                 }
                 self.at += 2;
-                let second = self.code_unit()?;
-                let is_low = (LOW_SURROGATE_MIN..=LOW_SURROGATE_MAX).contains(&second);
-                if is_low { Ok(()) } else { Err(Malformed::LoneSurrogate) }
+                if !(LOW_SURROGATE_MIN..=LOW_SURROGATE_MAX).contains(&self.code_unit()?) {
+                    self.flag(Malformed::LoneSurrogate);
+                }
             }
-            LOW_SURROGATE_MIN..=LOW_SURROGATE_MAX => Err(Malformed::LoneSurrogate),
-            _ => Ok(()),
+            LOW_SURROGATE_MIN..=LOW_SURROGATE_MAX => self.flag(Malformed::LoneSurrogate),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Four hexadecimal digits.
@@ -143,6 +199,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn rest_of_number(&mut self, first: u8) -> Result<(), Malformed> {
+        if first == b'-' && self.peek() == Some(b'I') {
+            self.flag(Malformed::NotANumber);
+            return self.rest_of_word("Infinity");
+        }
         match if first == b'-' { self.next()? } else { first } {
             b'0' => {}
             b'1'..=b'9' => self.skip_digits(),
@@ -173,6 +233,10 @@ impl<'a> Scanner<'a> {
         }
         self.at += rest.len();
         Ok(())
+    }
+
+    fn flag(&mut self, fault: Malformed) {
+        self.fault.get_or_insert(fault);
     }
 
     fn skip_digits(&mut self) {
@@ -208,13 +272,14 @@ struct Open {
 const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS, "there is a bit for each");
 
 impl Open {
-    fn push(&mut self, is_object: bool) -> Result<(), Malformed> {
-        if self.depth == JSON_DEPTH_MAX {
-            return Err(Malformed::TooDeep);
-        }
+    fn is_full(&self) -> bool {
+        self.depth == JSON_DEPTH_MAX
+    }
+
+    fn push(&mut self, is_object: bool) {
+        debug_assert!(!self.is_full());
         self.are_objects = self.are_objects << 1 | u64::from(is_object);
         self.depth += 1;
-        Ok(())
     }
 
     fn pop(&mut self) {
@@ -250,7 +315,9 @@ mod tests {
 
     /// The first value, when something may follow it.
     fn value(text: &str) -> Result<&str, Malformed> {
-        Scanner::new(text).value()
+        let mut scanner = Scanner::new(text);
+        let value = scanner.value()?;
+        scanner.fault.map_or(Ok(value), Err)
     }
 
     #[test]
@@ -300,8 +367,6 @@ mod tests {
             "-a",
             "\"",
             "\"\\\"",
-            "\"\u{1f}\"",
-            "\"\n\"",
             r#""\a""#,
             r#""\u00g0""#,
             r#""\u+123""#,
@@ -337,6 +402,22 @@ mod tests {
     }
 
     #[test]
+    fn what_json_writers_get_wrong_is_passed_and_named() {
+        for (text, fault) in [
+            ("NaN", Malformed::NotANumber),
+            ("[-Infinity,Infinity]", Malformed::NotANumber),
+            ("\"\u{1f}\"", Malformed::ControlCharacter),
+            ("{\"\n\":1}", Malformed::ControlCharacter),
+        ] {
+            assert_eq!(value(text), Err(fault), "{text}");
+            assert_eq!(Scanner::new(text).value(), Ok(text));
+        }
+        for text in ["Nan", "Infinit", "-I", "NaNa]"] {
+            assert!(Scanner::new(&format!("[{text}]")).value().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn half_a_surrogate_pair_is_refused() {
         for text in [
             r#""\ud83e""#,
@@ -348,6 +429,7 @@ mod tests {
             r#""\udbff\ue000""#,
         ] {
             assert_eq!(value(text), Err(Malformed::LoneSurrogate), "{text}");
+            assert_eq!(Scanner::new(text).value(), Ok(text), "it has an end all the same");
         }
     }
 
@@ -363,6 +445,7 @@ mod tests {
             assert_eq!(value(&text), Ok(&*text));
             let deeper = format!("[{text}]");
             assert_eq!(value(&deeper), Err(Malformed::TooDeep));
+            assert_eq!(Scanner::new(&deeper).value(), Ok(&*deeper));
         }
         assert_eq!(value(&nested("[", "]", 100_000)), Err(Malformed::TooDeep));
         let wide = format!("[{}[]]", "[],".repeat(10_000));

@@ -1,106 +1,123 @@
 //! Text messages of clients: an array of five in V2, an object in V1.
 
-use std::borrow::Cow;
-
+use super::fields::string;
 use super::scanner::Scanner;
-use super::{Malformed, Message, Payload, Ref};
+use super::{Head, Malformed, Message, Payload, Ref, Unreadable};
 
 /// `[join_ref, ref, topic, event, payload]`; what follows the fifth element must be JSON and is ignored.
-pub(super) fn decode_v2(text: &str) -> Result<Message<'_>, Malformed> {
+pub(super) fn decode_v2(text: &str) -> Result<Message<'_>, Unreadable<'_>> {
     let mut scanner = Scanner::new(text);
     if !scanner.take(b'[') {
-        return Err(Malformed::NotAnArray);
+        return Err(Malformed::NotAnArray.into());
     }
     let mut elements = [""; 5];
     for (index, element) in elements.iter_mut().enumerate() {
         if scanner.is_at(b']') {
-            return Err(Malformed::TooFewElements);
+            return Err(Malformed::TooFewElements.into());
         }
         if index > 0 && !scanner.take(b',') {
-            return Err(Malformed::Json);
+            return Err(Malformed::Json.into());
         }
         *element = scanner.value()?;
     }
     while scanner.take(b',') {
         scanner.value()?;
     }
-    scanner.end(b']')?;
-    let [join_ref, reference, topic, event, payload] = elements;
-    message(join_ref, reference, topic, event, payload)
+    if !scanner.take(b']') {
+        return Err(Malformed::Json.into());
+    }
+    message(elements, scanner.end()?)
 }
 
 /// `{"topic": …, "event": …, "payload": …, "ref": …, "join_ref": …}` in any order, the last one optional. Of a key that
 /// comes twice the last value counts; other keys are ignored.
-pub(super) fn decode_v1(text: &str) -> Result<Message<'_>, Malformed> {
-    let mut scanner = Scanner::new(text);
-    if !scanner.take(b'{') {
-        return Err(Malformed::NotAnObject);
-    }
+pub(super) fn decode_v1(text: &str) -> Result<Message<'_>, Unreadable<'_>> {
     let [mut topic, mut event, mut payload, mut reference] = [None; 4];
     let mut join_ref = "null";
-    let mut is_first = true;
-    while !scanner.is_at(b'}') {
-        if !is_first && !scanner.take(b',') {
-            return Err(Malformed::Json);
-        }
-        is_first = false;
-        let key = string(scanner.value()?).ok_or(Malformed::Json)?;
-        if !scanner.take(b':') {
-            return Err(Malformed::Json);
-        }
-        let value = scanner.value()?;
-        match &*key {
-            "topic" => topic = Some(value),
-            "event" => event = Some(value),
-            "payload" => payload = Some(value),
-            "ref" => reference = Some(value),
-            "join_ref" => join_ref = value,
-            _ => {}
-        }
-    }
-    scanner.end(b'}')?;
+    let mut scanner = Scanner::new(text);
+    scanner.entries(|key, value| match key {
+        "topic" => topic = Some(value),
+        "event" => event = Some(value),
+        "payload" => payload = Some(value),
+        "ref" => reference = Some(value),
+        "join_ref" => join_ref = value,
+        _ => {}
+    })?;
+    let fault = scanner.end()?;
     let (Some(topic), Some(event), Some(payload), Some(reference)) = (topic, event, payload, reference)
     else {
-        return Err(Malformed::KeyMissing);
+        return Err(Malformed::KeyMissing.into());
     };
-    message(join_ref, reference, topic, event, payload)
+    message([join_ref, reference, topic, event, payload], fault)
 }
 
-/// From five JSON values as they were written.
-fn message<'a>(
-    join_ref: &'a str,
-    reference: &'a str,
-    topic: &'a str,
-    event: &'a str,
-    payload: &'a str,
-) -> Result<Message<'a>, Malformed> {
-    Ok(Message {
-        join_ref: Ref::new(join_ref)?,
-        reference: Ref::new(reference)?,
-        topic: string(topic).ok_or(Malformed::TopicNotAString)?,
-        event: string(event).ok_or(Malformed::EventNotAString)?,
-        payload: Payload::Json(payload),
-    })
-}
-
-/// The text that a valid JSON string stands for; `None` for every other value.
-pub(super) fn string(token: &str) -> Option<Cow<'_, str>> {
-    let text = token.strip_prefix('"')?.strip_suffix('"')?;
-    if text.as_bytes().contains(&b'\\') {
-        serde_json::from_str(token).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(text))
+/// From join_ref, ref, topic, event and payload as they were written, and what is wrong with one of them.
+fn message(elements: [&str; 5], fault: Option<Malformed>) -> Result<Message<'_>, Unreadable<'_>> {
+    let [join_ref, reference, topic, event, payload] = elements;
+    if let Some(fault) = fault
+        && [join_ref, reference].iter().any(|reference| Scanner::new(reference).fault_of_value().is_some())
+    {
+        return Err(fault.into());
+    }
+    let (join_ref, reference) = (Ref::new(join_ref)?, Ref::new(reference)?);
+    let topic = string(topic).ok_or(Malformed::TopicNotAString)?;
+    let event = string(event).ok_or(Malformed::EventNotAString)?;
+    match fault {
+        None => Ok(Message { join_ref, reference, topic, event, payload: Payload::Json(payload) }),
+        Some(why) => Err(Unreadable { why, head: Some(Head { join_ref, reference, topic }) }),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
     use crate::limits::REF_BYTES_MAX;
 
     fn fields<'a>(message: &'a Message<'a>) -> [&'a str; 5] {
         let Payload::Json(payload) = message.payload else { panic!("text carries JSON") };
         [message.join_ref.as_str(), message.reference.as_str(), &message.topic, &message.event, payload]
+    }
+
+    /// Why nothing of a message can be read.
+    fn why(decoded: &Result<Message<'_>, Unreadable<'_>>) -> Malformed {
+        let Err(Unreadable { why, head: None }) = decoded else { panic!("{decoded:?}") };
+        *why
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_value_leaves_the_head_readable() {
+        let deep = format!("{}1{}", "[{\"a\":".repeat(40), "}]".repeat(40));
+        for (payload, expected) in [
+            (r#""\ud83e""#, Malformed::LoneSurrogate),
+            (r#"{"\udd80":{"a":[]}}"#, Malformed::LoneSurrogate),
+            ("[NaN]", Malformed::NotANumber),
+            ("-Infinity", Malformed::NotANumber),
+            ("\"a\u{1}b\"", Malformed::ControlCharacter),
+            (&deep, Malformed::TooDeep),
+            (r#"["\ud83e",NaN]"#, Malformed::LoneSurrogate),
+        ] {
+            let v2 = format!(r#"["3","4","room:1","msg",{payload}]"#);
+            let v1 =
+                format!(r#"{{"payload":{payload},"event":"msg","topic":"room:1","ref":"4","join_ref":"3"}}"#);
+            for decoded in [decode_v2(&v2), decode_v1(&v1)] {
+                let Err(Unreadable { why, head: Some(head) }) = decoded else { panic!("{payload}") };
+                assert_eq!((why, &*head.topic), (expected, "room:1"), "{payload}");
+                assert_eq!((head.join_ref.as_str(), head.reference.as_str()), ("\"3\"", "\"4\""));
+            }
+            assert_eq!(
+                why(&decode_v2(&v2[..v2.len() - 1])),
+                Malformed::Json,
+                "what does not end is no message"
+            );
+        }
+        let Err(Unreadable { head: Some(head), .. }) =
+            decode_v2(r#"["3","4","r\ud83e\n\ud83e\udd80","e",1]"#)
+        else {
+            panic!("the topic is shown as far as it can be")
+        };
+        assert_eq!(head.topic, "r\u{fffd}\n🦀");
     }
 
     #[test]
@@ -134,10 +151,11 @@ mod tests {
             ("[null \"1\",\"t\",\"e\",{}]", Malformed::Json),
             ("[null,\"1\",7,\"e\",{}]", Malformed::TopicNotAString),
             ("[null,\"1\",\"t\",null,{}]", Malformed::EventNotAString),
-            ("[null,\"1\",\"\\ud83e\",\"e\",{}]", Malformed::LoneSurrogate),
+            ("[null,\"\\ud83e\",\"t\",\"e\",{}]", Malformed::LoneSurrogate),
+            ("[NaN,\"1\",\"t\",\"e\",{}]", Malformed::NotANumber),
             (&long_ref, Malformed::RefTooLong),
         ] {
-            assert_eq!(decode_v2(text), Err(expected), "{text}");
+            assert_eq!(why(&decode_v2(text)), expected, "{text}");
         }
     }
 
@@ -173,7 +191,7 @@ mod tests {
             (r#"{"topic":"t","event":"e","payload":{},"ref":"1",5:6}"#, Malformed::Json),
             (r#"{"topic":"t","event":"e","payload":{},"ref":"1"}}"#, Malformed::Json),
         ] {
-            assert_eq!(decode_v1(text), Err(expected), "{text}");
+            assert_eq!(why(&decode_v1(text)), expected, "{text}");
         }
     }
 }

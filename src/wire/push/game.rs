@@ -1,8 +1,6 @@
 //! What clients push to a game (PROTOCOL 4, Games).
 
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::{PushClass, unknown_event};
 use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
@@ -10,6 +8,7 @@ use crate::wire::game_state;
 use crate::wire::native::{Object, Position, Scope};
 use crate::wire::phoenix::Payload;
 use crate::wire::phoenix::answers::reason;
+use crate::wire::phoenix::fields::{float, named, string, whole};
 
 /// See the module documentation. Coordinates are finite.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +54,7 @@ impl GamePush {
                 (PushClass::Move, Err(reason(text)))
             }
             ("move", _) => (PushClass::Move, step(json)),
-            ("game_event", _) => (PushClass::Event, game_event(json).map_err(|text| reason(&text))),
+            ("game_event", _) => (PushClass::Event, game_event(json)),
             (event, _) => (PushClass::Event, Err(unknown_event(event, "game_state, move, game_event"))),
         }
     }
@@ -75,59 +74,34 @@ fn state(bytes: &[u8]) -> (PushClass, Result<GamePush, String>) {
 }
 
 fn step(json: &str) -> Result<GamePush, String> {
-    #[derive(Deserialize)]
-    struct Step {
-        x: f32,
-        y: f32,
-        input_seq: Option<u16>,
-    }
-    match serde_json::from_str(json) {
-        Ok(Step { x, y, input_seq }) if x.is_finite() && y.is_finite() => {
-            Ok(GamePush::Move { x, y, input_seq: input_seq.unwrap_or_default() })
-        }
-        Ok(_) | Err(_) => Err(reason("move takes {x: number, y: number, input_seq?: 0 to 65535}")),
-    }
+    let [x, y, input_seq] = named(json, ["x", "y", "input_seq"]);
+    let step = || {
+        let input_seq = input_seq.map_or(Some(0), whole)?;
+        Some(GamePush::Move { x: float(x?)?, y: float(y?)?, input_seq })
+    };
+    step().ok_or_else(|| reason("move takes {x: number, y: number, input_seq?: 0 to 65535}"))
 }
 
 fn game_event(json: &str) -> Result<GamePush, String> {
-    #[derive(Deserialize)]
-    struct GameEvent<'a> {
-        code: u16,
-        to: Option<Target>,
-        #[serde(borrow)]
-        payload: Option<&'a RawValue>,
-    }
-    let wrong = |_| {
-        "game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}".to_owned()
+    let [code, to, payload] = named(json, ["code", "to", "payload"]);
+    let payload = payload.unwrap_or("null");
+    let event = || {
+        let code = whole(code?)?;
+        let scope = match to.and_then(string).as_deref() {
+            Some("others") => Scope::Others,
+            Some("all") => Scope::All,
+            Some(_) => return None,
+            None => to.map_or(Some(Scope::Others), |player| whole(player).map(Scope::Only))?,
+        };
+        // It is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
+        serde_json::from_str::<Value>(payload).ok()?;
+        Some(GamePush::Event { code, scope, payload: payload.into() })
     };
-    let event: GameEvent<'_> = serde_json::from_str(json).map_err(wrong)?;
-    // It is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
-    serde_json::from_str::<Value>(json).map_err(wrong)?;
-    let scope = match event.to {
-        None | Some(Target::Word(Word::Others)) => Scope::Others,
-        Some(Target::Word(Word::All)) => Scope::All,
-        Some(Target::Player(player)) => Scope::Only(player),
-    };
-    let payload = event.payload.map_or("null", RawValue::get);
     if payload.len() > EVENT_PAYLOAD_BYTES_MAX {
-        return Err(format!(
-            "the payload has {} bytes of JSON, at most {EVENT_PAYLOAD_BYTES_MAX} are allowed",
-            payload.len()
-        ));
+        let (bytes, most) = (payload.len(), EVENT_PAYLOAD_BYTES_MAX);
+        return Err(reason(&format!("the payload has {bytes} bytes of JSON, at most {most} are allowed")));
     }
-    Ok(GamePush::Event { code: event.code, scope, payload: payload.into() })
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Target {
-    Word(Word),
-    Player(u32),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Others,
-    All,
+    event().ok_or_else(|| {
+        reason("game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}")
+    })
 }

@@ -1,12 +1,10 @@
 //! What clients push to a chat room (PROTOCOL 4, Rooms).
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::unknown_event;
 use crate::limits::{CHAT_BODY_BYTES_MAX, CLIENT_ID_BYTES_MAX, HISTORY_MESSAGES_MAX, ROOM_STATE_MESSAGES};
 use crate::wire::json::object;
 use crate::wire::phoenix::answers::reason;
+use crate::wire::phoenix::fields::{boolean, named, string, whole};
 
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,29 +43,22 @@ impl RoomPush {
 }
 
 fn new_message(json: &str) -> Result<RoomPush, String> {
-    let payload: Value = serde_json::from_str(json).unwrap_or_default();
-    let body = match payload.get("body") {
-        Some(Value::String(body)) => body,
-        None | Some(Value::Null) => return Err(errors("body", "can't be blank")),
-        Some(_) => return Err(errors("body", "must be a string")),
-    };
+    let [body, client_id] = named(json, ["body", "client_id"]);
+    let body = body.ok_or_else(|| errors("body", "can't be blank"))?;
+    let body = string(body).ok_or_else(|| errors("body", "must be a string"))?;
     if body.trim().is_empty() {
         return Err(errors("body", "can't be blank"));
     }
     if body.len() > CHAT_BODY_BYTES_MAX {
         return Err(errors("body", &format!("is longer than {CHAT_BODY_BYTES_MAX} bytes")));
     }
-    let client_id = match payload.get("client_id") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(id)) if (1..=CLIENT_ID_BYTES_MAX).contains(&id.len()) => Some(Box::from(&**id)),
-        Some(_) => {
-            return Err(errors(
-                "client_id",
-                &format!("must be a string of 1 to {CLIENT_ID_BYTES_MAX} bytes"),
-            ));
-        }
-    };
-    Ok(RoomPush::NewMessage { body: Box::from(&**body), client_id })
+    let client_id = client_id.map(|id| {
+        let id = string(id).filter(|id| (1..=CLIENT_ID_BYTES_MAX).contains(&id.len()));
+        id.map(Box::from).ok_or_else(|| {
+            errors("client_id", &format!("must be a string of 1 to {CLIENT_ID_BYTES_MAX} bytes"))
+        })
+    });
+    Ok(RoomPush::NewMessage { body: body.into(), client_id: client_id.transpose()? })
 }
 
 fn errors(field: &str, text: &str) -> String {
@@ -81,22 +72,16 @@ fn errors(field: &str, text: &str) -> String {
 }
 
 fn typing(json: &str) -> Result<RoomPush, String> {
-    let payload: Option<Value> = serde_json::from_str(json).ok();
-    let typing = payload.as_ref().and_then(|payload| payload.get("typing")?.as_bool());
-    typing.map(RoomPush::Typing).ok_or_else(|| reason("typing must be true or false"))
+    let [typing] = named(json, ["typing"]);
+    let typing = typing.and_then(boolean).map(RoomPush::Typing);
+    typing.ok_or_else(|| reason("typing must be true or false"))
 }
 
 fn history(json: &str) -> Result<RoomPush, String> {
-    #[derive(Deserialize)]
-    struct History {
-        before: Option<u64>,
-        limit: Option<usize>,
-    }
     let wrong = || reason("history takes {before: seq, limit: 1 to 100}");
-    let History { before, limit } = serde_json::from_str(json).map_err(|_| wrong())?;
-    let limit = limit.unwrap_or(ROOM_STATE_MESSAGES);
-    if !(1..=HISTORY_MESSAGES_MAX).contains(&limit) {
-        return Err(wrong());
-    }
+    let [before, limit] = named(json, ["before", "limit"]);
+    let before = before.map(|before| whole(before).ok_or_else(wrong)).transpose()?;
+    let limit = limit.map_or(Some(ROOM_STATE_MESSAGES), whole);
+    let limit = limit.filter(|limit| (1..=HISTORY_MESSAGES_MAX).contains(limit)).ok_or_else(wrong)?;
     Ok(RoomPush::History { before, limit })
 }
