@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::impossible;
 use crate::memory::MemoryByPart;
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 
@@ -44,7 +45,11 @@ impl Gauge {
 
     /// Takes `n` away.
     pub fn subtract(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+        let left = self.0.load(Relaxed).checked_sub(n).unwrap_or_else(|| {
+            impossible!("what is counted down has been counted up");
+            0
+        });
+        self.0.store(left, Relaxed);
     }
 
     /// The value now.
@@ -65,7 +70,11 @@ impl SharedCount {
 
     /// Takes one away.
     pub fn decrement(&self) {
-        self.0.fetch_sub(1, Relaxed);
+        if self.0.fetch_sub(1, Relaxed) == 0 {
+            // Left at the largest number, the relay would be full for everybody.
+            self.0.fetch_add(1, Relaxed);
+            impossible!("what is counted down has been counted up");
+        }
     }
 
     /// The value now.

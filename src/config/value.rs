@@ -179,3 +179,34 @@ pub(super) fn pattern(value: &Value) -> Result<Box<str>, Expected> {
         .map(Box::from)
         .ok_or_else(|| PATTERN_EXPECTED.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts in double quotes, or behind "such as".
+    fn examples(expected: &str) -> Vec<String> {
+        let quoted = expected.split('"').skip(1).step_by(2).map(str::to_owned);
+        let named = expected.split_once("such as ").map_or("", |(_, named)| named);
+        quoted.chain(named.split(" or ").filter(|name| !name.is_empty()).map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn what_a_refusal_names_as_right_is_taken() {
+        let wrong = Value::Boolean(true);
+        let origins_named = examples(&origins(&wrong).unwrap_err());
+        assert_eq!(origins_named.len(), 4);
+        assert!(origins(&Value::Untyped(origins_named.join(","))).is_ok());
+        let addresses = examples(&address(&wrong).unwrap_err());
+        assert_eq!(addresses.len(), 2);
+        let words = &[("auto", 1), ("pretty", 2)];
+        let named = examples(&word(&wrong, words).unwrap_err());
+        assert_eq!(named.len(), 2);
+        for text in addresses {
+            assert!(address(&Value::Text(text.clone())).is_ok(), "{text}");
+        }
+        for text in named {
+            assert!(word(&Value::Text(text.clone()), words).is_ok(), "{text}");
+        }
+    }
+}
