@@ -41,7 +41,7 @@ fn fan_out(criterion: &mut Criterion) {
                 outbox.put_state(frame.clone());
             }
             for outbox in &mut outboxes {
-                drop(black_box(outbox.take()));
+                drop(black_box(outbox.take(None)));
                 outbox.sent();
             }
         });

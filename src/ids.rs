@@ -1,6 +1,7 @@
 //! Names of things: newtypes that cannot be mixed up.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::memory::{Allocated, shared_bytes};
@@ -151,6 +152,20 @@ impl fmt::Display for Topic {
 /// A topic that a connection has joined, by number. A number is used again after 65,535 others of the same connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelNumber(pub u16);
+
+/// Number of a frame of a game's state. Each frame names the one before it: whoever was sent that one needs only what changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameNumber(NonZeroU32);
+
+impl FrameNumber {
+    /// Of the state that a game begins with.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// Of the frame behind this one. It wraps after 2^32 frames.
+    pub fn next(self) -> Self {
+        Self(self.0.checked_add(1).unwrap_or(NonZeroU32::MIN))
+    }
+}
 
 /// Where a member of a topic is reached, from whichever shard owns the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

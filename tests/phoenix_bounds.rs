@@ -9,7 +9,7 @@ use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use serde_json::json;
-use world::client::move_to;
+use world::client::{Message, move_to, put_object, remove_object};
 use world::{World, games, near_and_far, rooms};
 
 #[test]
@@ -37,6 +37,105 @@ fn two_games_of_one_connection_that_tick_at_once_are_both_told() {
             told.sort_unstable();
             assert_eq!(told, [1, 1], "step {step}: the one player of each game");
         }
+    });
+}
+
+#[test]
+fn who_stops_reading_in_two_games_is_skipped_in_both_and_stays() {
+    near_and_far(Settings::default, |mut world, name| {
+        let names = [name.to_owned(), format!("{name}-b")];
+        let ann = world.socket("");
+        let movers = names.clone().map(|name| games::native(&mut world, &name));
+        for (number, name) in names.iter().enumerate() {
+            world.say(ann, &format!(r#"["{number}","{number}","game:{name}","phx_join",{{}}]"#));
+        }
+        world.advance_ms(100);
+        world.client(ann).frames();
+        world.set_reading(ann, false);
+        let waits = |world: &World| world.count(|metrics| metrics.outbox_bytes.value());
+        let before = waits(&world);
+        for step in 0..1_000_u16 {
+            for (mover, _, _) in &movers {
+                world.send(*mover, &move_to(0, f32::from(step), 0.0));
+            }
+            world.advance_ms(50);
+        }
+        assert_eq!(world.client(ann).ended, None);
+        assert_eq!(waits(&world), before, "states wait in their places, not in the lane");
+        world.set_reading(ann, true);
+        world.advance_ms(200);
+        let updates = games::updates(world.client(ann).messages());
+        let last = updates
+            .iter()
+            .filter(|update| update.positions.iter().any(|(_, x, _)| x.to_bits() == 999_f32.to_bits()));
+        assert!(last.count() >= 2, "of each game the newest: {updates:?}");
+    });
+}
+
+#[test]
+fn removals_behind_a_stuck_send_do_not_pile_up_states() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = games::player(&mut world, name);
+        let (mover, _, _) = games::native(&mut world, name);
+        world.advance_ms(100);
+        world.client(ann.client).frames();
+        // A message of the lane is stuck, so a state may wait behind it.
+        world.set_reading(ann.client, false);
+        games::push(&mut world, ann.client, name, "heartbeat", &json!({}));
+        let waits = |world: &World| world.count(|metrics| metrics.outbox_bytes.value());
+        let before = waits(&world);
+        for id in 0..50 {
+            world.send(mover, &put_object(id, 1, 0, 1.0, 1.0));
+            world.advance_ms(50);
+            world.send(mover, &remove_object(id));
+            world.advance_ms(50);
+        }
+        let removals = 50 * (64 + 2 * 96);
+        assert!(waits(&world) - before < removals, "{} bytes wait", waits(&world) - before);
+        world.set_reading(ann.client, true);
+        world.advance_ms(200);
+        let mut view = std::collections::BTreeSet::new();
+        for message in world.client(ann.client).messages() {
+            match message {
+                Message::Update(update) => view.extend(update.objects.iter().map(|object| object.id)),
+                _ => {
+                    let removed =
+                        message.told("objects_removed").and_then(|payload| payload["ids"].as_array());
+                    for id in removed.into_iter().flatten().filter_map(serde_json::Value::as_u64) {
+                        view.remove(&(id as u32));
+                    }
+                }
+            }
+        }
+        assert!(view.is_empty(), "no object comes back behind its removal: {view:?}");
+    });
+}
+
+#[test]
+fn a_frame_from_before_a_second_join_is_not_sent_behind_its_answer() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = games::player(&mut world, name);
+        let (mover, id, _) = games::native(&mut world, name);
+        world.advance_ms(100);
+        world.client(ann.client).frames();
+        world.set_reading(ann.client, false);
+        games::push(&mut world, ann.client, name, "heartbeat", &json!({}));
+        world.send(mover, &move_to(0, 1.0, 0.0));
+        world.advance_ms(60);
+        world.send(mover, &move_to(0, 2.0, 0.0));
+        let again = json!({ "resume_token": ann.token });
+        world.say(ann.client, &format!(r#"["7","7","game:{name}","phx_join",{again}]"#));
+        world.set_reading(ann.client, true);
+        world.advance_ms(200);
+        let updates = games::updates(world.client(ann.client).messages());
+        let told: Vec<f32> = updates
+            .iter()
+            .flat_map(|update| &update.positions)
+            .filter(|at| at.0 == id)
+            .map(|at| at.1)
+            .collect();
+        assert_eq!(told.first(), Some(&2.0), "{told:?}");
+        assert!(told.iter().all(|x| x.to_bits() == 2_f32.to_bits()), "nothing older follows: {told:?}");
     });
 }
 

@@ -16,7 +16,7 @@ use super::recovery::{self, CatchUp};
 use super::request::{Effect, Join, ToMember, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
 use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
-use crate::ids::{Address, Party, PlayerId};
+use crate::ids::{Address, FrameNumber, Party, PlayerId};
 use crate::impossible;
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
@@ -39,8 +39,8 @@ pub struct GameChannels {
     pub(super) presence: Presence,
     /// Parties with a member that was not sent the last frame.
     stale_parties: BTreeSet<Party>,
-    /// Parties to which the last frame could not be sent.
-    lost_parties: BTreeSet<Party>,
+    /// The last frame that was told.
+    frame: FrameNumber,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,12 +54,12 @@ pub(super) struct Member {
 /// The frame of a tick for channels.
 #[derive(Debug)]
 pub struct ChannelFrame {
-    /// What changed, if something did.
-    pub delta: Option<Copies>,
+    /// Its number.
+    pub number: FrameNumber,
+    /// What changed, if something did, and since which frame.
+    pub delta: Option<(FrameNumber, Copies)>,
     /// Everything, for parties with a member that was not sent the frame before.
     pub whole: Option<(Copies, BTreeSet<Party>)>,
-    /// Parties that did not get the frame before.
-    pub lost: BTreeSet<Party>,
 }
 
 impl Game {
@@ -118,8 +118,7 @@ impl Game {
             let what = ToMember::Push { event: Event::CatchUp, payload: payload.into(), greeting: true };
             effects.push(Effect::Member { to: from, what });
         }
-        let what = ToMember::Whole { state: self.whole_state(join.format), greeting: true };
-        effects.push(Effect::Member { to: from, what });
+        effects.push(Effect::Member { to: from, what: self.whole(join.format, true) });
     }
 
     /// The member's connection holds no channel of this game any more. What becomes of its seat is decided apart.
@@ -141,21 +140,11 @@ impl Game {
         }
     }
 
-    /// A frame could not be sent to a party.
-    pub fn frame_lost(&mut self, party: Party, now: Instant) {
-        if let Some(channels) = &mut self.channels {
-            channels.lost_parties.insert(party);
-            self.changed(now);
-        }
-    }
-
     /// What channels are told at this tick; `None`: nothing. What is gone goes into the effects.
     pub fn channel_frame(&mut self, pool: &mut FramePool, effects: &mut Vec<Effect>) -> Option<ChannelFrame> {
         self.tell_channels_gone(effects);
         let channels = self.channels.as_mut()?;
-        let lost = std::mem::take(&mut channels.lost_parties);
-        let mut stale = std::mem::take(&mut channels.stale_parties);
-        stale.extend(&lost);
+        let stale = std::mem::take(&mut channels.stale_parties);
         let channels = self.channels.as_ref()?;
         let changed = self.positions.moved_count() + self.objects.changed().len() > 0;
         let mut encode = |update: &Update<'_>| {
@@ -165,9 +154,15 @@ impl Game {
             positions: self.positions.moved().collect(),
             objects: self.objects.changed().collect(),
         };
-        let delta = changed.then(|| encode(&moved()));
+        let before = channels.frame;
+        let delta = changed.then(|| (before, encode(&moved())));
         let whole = (!stale.is_empty()).then(|| (encode(&self.everything()), stale));
-        (delta.is_some() || whole.is_some()).then_some(ChannelFrame { delta, whole, lost })
+        if delta.is_none() && whole.is_none() {
+            return None;
+        }
+        let number = if changed { before.next() } else { before };
+        self.channels.as_mut()?.frame = number;
+        Some(ChannelFrame { number, delta, whole })
     }
 
     /// Tells news of presence, if they are due.
@@ -291,7 +286,7 @@ impl Game {
             members: BTreeMap::new(),
             presence,
             stale_parties: BTreeSet::new(),
-            lost_parties: BTreeSet::new(),
+            frame: FrameNumber::FIRST,
         })
     }
 
@@ -314,7 +309,13 @@ impl Game {
         Update { positions: self.positions.all().collect(), objects: self.objects.all().collect() }
     }
 
-    pub(super) fn whole_state(&self, format: Format) -> WholeState {
+    /// Everything, for one member.
+    pub(super) fn whole(&self, format: Format, greeting: bool) -> ToMember {
+        let frame = self.channels.as_ref().map_or(FrameNumber::FIRST, |channels| channels.frame);
+        ToMember::Whole { state: self.whole_state(format), frame, greeting }
+    }
+
+    fn whole_state(&self, format: Format) -> WholeState {
         match format {
             Format::V2 => WholeState::Binary(self.everything().binary()),
             Format::V2Text | Format::V1 => WholeState::Text(self.everything().json()),
@@ -350,7 +351,6 @@ impl GameChannels {
             + self.audience.heap_bytes()
             + self.members.allocated_bytes()
             + self.stale_parties.allocated_bytes()
-            + self.lost_parties.allocated_bytes()
     }
 
     /// When `tell_channels_presence` has something to tell.

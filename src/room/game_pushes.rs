@@ -97,8 +97,7 @@ impl Game {
         let what = ToMember::Push { event, payload, greeting: false };
         effects.push(Effect::Member { to: from, what });
         if lost {
-            let what = ToMember::Whole { state: self.whole_state(member.format), greeting: false };
-            effects.push(Effect::Member { to: from, what });
+            effects.push(Effect::Member { to: from, what: self.whole(member.format, false) });
         }
     }
 

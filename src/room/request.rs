@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::audience::Copies;
 use super::seats::SeatIndex;
-use crate::ids::{Address, ConnId, ResumeToken};
+use crate::ids::{Address, ConnId, FrameNumber, ResumeToken};
 use crate::note::Note;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::wire::encoded::Encoded;
@@ -125,6 +125,8 @@ pub enum ToMember {
     Whole {
         /// As its format wants it.
         state: WholeState,
+        /// The frame behind which this is everything.
+        frame: FrameNumber,
         /// It is part of the answer to a join.
         greeting: bool,
     },

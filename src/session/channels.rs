@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::outbox::States;
 use super::rate_limit::Bucket;
 use crate::ids::{ChannelNumber, Topic};
 use crate::limits::CHANNELS_PER_CONNECTION_MAX;
@@ -25,8 +26,8 @@ pub struct Channels {
     pub token: Option<Box<str>>,
     /// Some game's frame was skipped: it is asked for when the outbox is free.
     pub stale: bool,
-    /// Whose state frame was put last.
-    pub state_of: Option<ChannelNumber>,
+    /// Of its games.
+    pub states: States,
     /// Joins.
     pub joins: Bucket,
     /// `presence_update`s.
@@ -140,7 +141,7 @@ impl Channels {
             name,
             token,
             stale: false,
-            state_of: None,
+            states: States::default(),
             joins: Bucket::default(),
             presence_updates: Bucket::default(),
             channels: Vec::new(),
@@ -255,7 +256,7 @@ impl Channels {
     pub fn heap_bytes(&self) -> usize {
         let names = self.user.allocated_bytes() + self.name.allocated_bytes() + self.token.allocated_bytes();
         let channels = self.channels.iter().map(Channel::heap_bytes).sum::<usize>();
-        names + self.channels.allocated_bytes() + channels
+        names + self.states.heap_bytes() + self.channels.allocated_bytes() + channels
     }
 
     /// The channel that messages for `topic` go to: not one that is being left.

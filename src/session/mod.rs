@@ -12,6 +12,7 @@ use self::rate_limit::RateLimiter;
 use crate::memory::Allocated;
 use crate::reasons::CloseReason;
 use crate::time::Instant;
+use crate::wire::encoded::Frames;
 use crate::wire::frame::Decoder;
 
 /// A time that no connection sees: 2106.
@@ -120,6 +121,16 @@ impl Session {
     pub fn heap_bytes(&self) -> usize {
         let channels = self.channels.as_ref().map_or(0, |channels| channels.heap_bytes());
         self.decoder.heap_bytes() + self.rates.heap_bytes() + self.channels.allocated_bytes() + channels
+    }
+
+    /// The next frames for the kernel; `None`: nothing waits, or a send is in flight.
+    pub fn take_frames(&mut self) -> Option<Frames> {
+        self.outbox.take(self.channels.as_mut().map(|channels| &mut channels.states))
+    }
+
+    /// Nothing waits to be sent and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.outbox.is_idle() && self.channels.as_ref().is_none_or(|channels| channels.states.is_empty())
     }
 
     /// Whether it is open.

@@ -1,7 +1,8 @@
-//! What waits to be sent to one client: a reliable lane, and one place for the newest state.
+//! What waits to be sent to one client: a reliable lane, and one place for the newest state of each of its games.
 //!
 //! A client that does not read costs only itself: its state frames are skipped, and its reliable lane has a bound.
 
+use crate::ids::ChannelNumber;
 use crate::limits::{FRAMES_PER_SEND_MAX, GREETINGS_BYTES_MAX, OUTBOX_BURST, OUTBOX_FRAME_BYTES};
 use crate::memory::Allocated;
 use crate::wire::encoded::{Encoded, Frames};
@@ -10,6 +11,7 @@ use crate::wire::encoded::{Encoded, Frames};
 #[derive(Debug, Default)]
 pub struct Outbox {
     lane: Lane,
+    /// Of the game that the connection plays in.
     state: Option<Encoded>,
     /// Of the reliable frames with the kernel.
     sending: Cost,
@@ -112,6 +114,48 @@ impl Lane {
     }
 }
 
+/// State frames of channels that wait: one place for each game that the connection has joined.
+#[derive(Debug, Default)]
+pub struct States(Vec<(ChannelNumber, Encoded)>);
+
+impl States {
+    /// Whether one of `game` waits.
+    pub fn has(&self, game: ChannelNumber) -> bool {
+        self.0.iter().any(|(waiting, _)| *waiting == game)
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts one where none of its game is.
+    pub fn put(&mut self, game: ChannelNumber, frame: Encoded) {
+        debug_assert!(!self.has(game));
+        self.0.push((game, frame));
+    }
+
+    /// Drops the one of a game; `true`: one waited. Whoever should have got it needs the whole state next.
+    pub fn remove(&mut self, game: ChannelNumber) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(waiting, _)| *waiting != game);
+        self.0.len() < before
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.allocated_bytes() + self.0.iter().map(|(_, frame)| frame.heap_bytes()).sum::<usize>()
+    }
+
+    /// Moves as many as `count` behind `frames`.
+    fn take(&mut self, count: usize, frames: &mut Vec<Encoded>) {
+        frames.extend(self.0.drain(..count.min(self.0.len())).map(|(_, frame)| frame));
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum InFlight {
     #[default]
@@ -144,17 +188,6 @@ pub enum Wanted {
     Nothing,
 }
 
-/// What a state frame of a channel finds: a connection may be in several games.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlaceForState {
-    /// It is sent next.
-    Free,
-    /// A state frame waits that the kernel has not been offered yet.
-    Taken,
-    /// A state frame is with the kernel.
-    Busy,
-}
-
 impl Outbox {
     /// Queues a frame that must arrive.
     pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
@@ -182,14 +215,7 @@ impl Outbox {
         Pushed::Queued
     }
 
-    /// A state frame that waits is sent before whatever is pushed from now on.
-    pub fn queue_state(&mut self) {
-        if let Some(state) = self.state.take() {
-            self.push_exempt(state);
-        }
-    }
-
-    /// Which state frame to put; asked once a tick in which the state changed.
+    /// Which state frame of the own game to put; asked once a tick in which the state changed.
     pub fn wanted(&mut self) -> Wanted {
         if self.in_flight == InFlight::State {
             self.stale = true;
@@ -198,21 +224,17 @@ impl Outbox {
         if self.stale || self.state.is_some() { Wanted::Keyframe } else { Wanted::Delta }
     }
 
-    /// What a state frame of a channel would find.
-    pub fn place_for_state(&self) -> PlaceForState {
-        match (self.in_flight, &self.state) {
-            (InFlight::State, _) => PlaceForState::Busy,
-            (InFlight::Nothing | InFlight::Lane, Some(_)) => PlaceForState::Taken,
-            (InFlight::Nothing | InFlight::Lane, None) => PlaceForState::Free,
-        }
+    /// Whether the kernel still has a state frame.
+    pub fn sends_state(&self) -> bool {
+        self.in_flight == InFlight::State
     }
 
-    /// Whether a state frame was skipped and none has been put since.
+    /// Whether a state frame of the own game was skipped and none has been put since.
     pub fn is_stale(&self) -> bool {
         self.stale
     }
 
-    /// Puts a state frame; `true`: it replaces one that was not sent.
+    /// Puts a state frame of the own game; `true`: it replaces one that was not sent.
     pub fn put_state(&mut self, frame: Encoded) -> bool {
         self.stale = false;
         self.state.replace(frame).is_some()
@@ -224,34 +246,53 @@ impl Outbox {
         self.state = None;
     }
 
-    /// The next frames for the kernel; `None`: nothing waits, or a send is in flight.
-    pub fn take(&mut self) -> Option<Frames> {
+    /// The next frames for the kernel: the lane, then `states` of channels, as many as one send takes. `None`: nothing waits, or
+    /// a send is in flight.
+    pub fn take(&mut self, states: Option<&mut States>) -> Option<Frames> {
         if self.in_flight != InFlight::Nothing {
             return None;
         }
         let waiting = self.lane.cost();
-        let state_waits = self.state.is_some();
-        let taken = match std::mem::take(&mut self.lane) {
-            Lane::Empty => self.state.take().map(Frames::One)?,
-            Lane::One(Queued { frame, .. }) => match self.state.take() {
-                None => Frames::One(frame),
-                Some(state) => Frames::Many(vec![frame, state]),
-            },
+        let states = states.filter(|states| !states.is_empty());
+        let taken = match (std::mem::take(&mut self.lane), self.state.take(), states) {
+            (Lane::Empty, None, None) => return None,
+            (Lane::One(Queued { frame, .. }), None, None) => {
+                self.in_flight = InFlight::Lane;
+                Frames::One(frame)
+            }
+            (Lane::Empty, Some(state), None) => {
+                self.in_flight = InFlight::State;
+                Frames::One(state)
+            }
+            (lane, state, states) => self.take_many(lane, state, states),
+        };
+        self.sending = waiting.minus(self.lane.cost());
+        Some(taken)
+    }
+
+    fn take_many(&mut self, lane: Lane, state: Option<Encoded>, states: Option<&mut States>) -> Frames {
+        let mut taken: Vec<Encoded> = match lane {
+            Lane::Empty => Vec::new(),
+            Lane::One(Queued { frame, .. }) => vec![frame],
             Lane::Many(mut queue) if queue.frames.len() > FRAMES_PER_SEND_MAX => {
                 let first = Queue::of(queue.frames.drain(..FRAMES_PER_SEND_MAX).collect());
                 queue.cost = queue.cost.minus(first.cost);
                 self.lane = Lane::Many(queue);
-                Frames::Many(first.frames.into_iter().map(|queued| queued.frame).collect())
+                first.frames.into_iter().map(|queued| queued.frame).collect()
             }
-            Lane::Many(queue) => {
-                let frames = queue.frames.into_iter().map(|queued| queued.frame);
-                Frames::Many(frames.chain(self.state.take()).collect())
-            }
+            Lane::Many(queue) => queue.frames.into_iter().map(|queued| queued.frame).collect(),
         };
-        self.sending = waiting.minus(self.lane.cost());
-        let state_taken = state_waits && self.state.is_none();
-        self.in_flight = if state_taken { InFlight::State } else { InFlight::Lane };
-        Some(taken)
+        let reliable = taken.len();
+        if self.lane.is_empty() {
+            taken.extend(state);
+            if let Some(states) = states {
+                states.take(FRAMES_PER_SEND_MAX.saturating_sub(taken.len()), &mut taken);
+            }
+        } else {
+            self.state = state;
+        }
+        self.in_flight = if taken.len() > reliable { InFlight::State } else { InFlight::Lane };
+        if taken.len() == 1 { Frames::One(taken.remove(0)) } else { Frames::Many(taken) }
     }
 
     /// The kernel has taken what was in flight.
@@ -260,7 +301,7 @@ impl Outbox {
         self.in_flight = InFlight::Nothing;
     }
 
-    /// Nothing waits and nothing is in flight.
+    /// Nothing waits and nothing is in flight; but for `States`.
     pub fn is_idle(&self) -> bool {
         self.in_flight == InFlight::Nothing && self.lane.is_empty() && self.state.is_none()
     }
@@ -318,13 +359,13 @@ mod tests {
         let mut outbox = Outbox::default();
         assert_eq!(outbox.wanted(), Wanted::Delta);
         assert!(!outbox.put_state(frame(1)));
-        assert!(outbox.take().is_some());
+        assert!(outbox.take(None).is_some());
         assert_eq!(outbox.wanted(), Wanted::Nothing);
-        assert!(outbox.is_stale() && outbox.take().is_none());
+        assert!(outbox.is_stale() && outbox.take(None).is_none());
         outbox.sent();
         assert_eq!(outbox.wanted(), Wanted::Keyframe);
         assert!(!outbox.put_state(frame(1)));
-        assert!(outbox.take().is_some());
+        assert!(outbox.take(None).is_some());
         outbox.sent();
         assert_eq!(outbox.wanted(), Wanted::Delta);
     }
@@ -333,14 +374,14 @@ mod tests {
     fn a_state_frame_behind_events_is_replaced_by_a_keyframe() {
         let mut outbox = Outbox::default();
         assert_eq!(outbox.push(frame(1), 1000), Pushed::Queued);
-        assert!(matches!(outbox.take(), Some(Frames::One(_))));
+        assert!(matches!(outbox.take(None), Some(Frames::One(_))));
         assert_eq!(outbox.wanted(), Wanted::Delta, "only events are in flight");
         assert!(!outbox.put_state(frame(1)));
         assert_eq!(outbox.wanted(), Wanted::Keyframe, "the delta was never sent");
         assert!(outbox.put_state(frame(2)));
         assert_eq!(outbox.push(frame(3), 1000), Pushed::Queued);
         outbox.sent();
-        let frames = outbox.take().expect("both wait");
+        let frames = outbox.take(None).expect("both wait");
         let lengths: Vec<_> = frames.as_slice().iter().map(|frame| frame.bytes()[1]).collect();
         assert_eq!(lengths, [3, 2], "reliable frames go first");
     }
@@ -351,7 +392,7 @@ mod tests {
         let bound = OUTBOX_FRAME_BYTES + 100;
         outbox.push_exempt(frame(500));
         assert_eq!(outbox.push(frame(58), bound), Pushed::Queued);
-        assert!(outbox.take().is_some());
+        assert!(outbox.take(None).is_some());
         assert_eq!(outbox.push(frame(58), bound), Pushed::Refused, "in flight is not taken yet");
         outbox.sent();
         let bursts = (0..5).map(|_| outbox.push(frame(bound - OUTBOX_FRAME_BYTES - 2), bound));
@@ -360,7 +401,7 @@ mod tests {
             OUTBOX_BURST,
             "nothing is in flight"
         );
-        assert!(outbox.take().is_some());
+        assert!(outbox.take(None).is_some());
         outbox.sent();
         assert_eq!(outbox.reliable_bytes(), 0);
         assert_eq!(outbox.push(frame(58), bound), Pushed::Queued);
@@ -385,7 +426,7 @@ mod tests {
         let mut outbox = Outbox::default();
         let bound = 2 * (OUTBOX_FRAME_BYTES + 60);
         assert_eq!(outbox.push(frame(58), bound), Pushed::Queued);
-        assert!(outbox.take().is_some());
+        assert!(outbox.take(None).is_some());
         outbox.push_exempt(frame(58));
         outbox.sent();
         assert_eq!(
@@ -393,7 +434,7 @@ mod tests {
             outbox.reliable_bytes(),
             "only the greeting is left, and it is exempt"
         );
-        assert!(outbox.take().is_some());
+        assert!(outbox.take(None).is_some());
         assert_eq!([(); 3].map(|()| outbox.push(frame(58), bound) == Pushed::Queued), [true, true, false]);
     }
 
@@ -404,7 +445,6 @@ mod tests {
         PushExempt(usize),
         PushGreeting(usize),
         PutState(usize),
-        QueueState,
         Take,
         Sent,
         Clear,
@@ -417,7 +457,6 @@ mod tests {
             2 => bytes().prop_map(Step::PushExempt),
             2 => bytes().prop_map(Step::PushGreeting),
             1 => bytes().prop_map(Step::PutState),
-            1 => Just(Step::QueueState),
             2 => Just(Step::Take),
             2 => Just(Step::Sent),
             1 => Just(Step::Clear),
@@ -460,13 +499,9 @@ mod tests {
                         outbox.put_state(frame(length));
                         state = Some(length);
                     }
-                    Step::QueueState => {
-                        outbox.queue_state();
-                        waiting.extend(state.take().map(|length| (length, true)));
-                    }
                     Step::Take => {
                         let taken: Option<Vec<usize>> = outbox
-                            .take()
+                            .take(None)
                             .map(|frames| frames.as_slice().iter().map(|frame| frame.payload().len()).collect());
                         let may = sending.is_none() && (!waiting.is_empty() || state.is_some());
                         prop_assert_eq!(taken.is_some(), may);
@@ -501,9 +536,9 @@ mod tests {
             assert_eq!(outbox.push(frame(1), 10_000), Pushed::Queued);
         }
         outbox.put_state(frame(1));
-        assert_eq!(outbox.take().map(|frames| frames.as_slice().len()), Some(FRAMES_PER_SEND_MAX));
+        assert_eq!(outbox.take(None).map(|frames| frames.as_slice().len()), Some(FRAMES_PER_SEND_MAX));
         outbox.sent();
-        assert_eq!(outbox.take().map(|frames| frames.as_slice().len()), Some(2));
+        assert_eq!(outbox.take(None).map(|frames| frames.as_slice().len()), Some(2));
         outbox.sent();
         assert!(outbox.is_idle() && outbox.reliable_bytes() == 0);
     }

@@ -148,7 +148,7 @@ impl Shard {
         let Some(channels) = channels else { return };
         for channel in channels.all() {
             self.metrics.channels.subtract(1);
-            self.subscribers.remove(&channel.topic, conn, channel.number);
+            self.unsubscribe(&channel.topic, conn, channel.number);
             let from = self.address(conn, channel.number);
             let action = Action::Leave(departure);
             self.request(TopicRequest { topic: channel.topic.clone(), from, action }, now);

@@ -100,7 +100,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("the rim tells of connections that are here");
         };
-        let idle = connection.session.outbox.is_idle();
+        let idle = connection.session.is_idle();
         match &mut connection.session.lifecycle {
             Lifecycle::Upgrading | Lifecycle::HandingOver => self.end(conn),
             Lifecycle::Open(_) => self.lose(conn, now),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::Shard;
 use super::peer::{Action, Delivered, Delivery, TopicRequest};
 use super::subscribers::Subscriber;
-use super::{Shard, outbox_bytes_max};
-use crate::ids::{Address, ChannelNumber, ConnId, Party, Topic};
+use crate::ids::{Address, ChannelNumber, ConnId, FrameNumber, Party, Topic};
 use crate::impossible;
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::Copies;
@@ -13,7 +13,6 @@ use crate::room::hosted::Lost;
 use crate::room::request::{ToMember, WholeState};
 use crate::session::Session;
 use crate::session::channels::{ChannelState, UnansweredJoin};
-use crate::session::outbox::{PlaceForState, Pushed};
 use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
@@ -29,8 +28,8 @@ impl Shard {
             Delivered::All { joins: _, copies, except, after_state } => {
                 self.deliver_to_all(&topic, &copies, except, after_state);
             }
-            Delivered::Frame { delta, whole, after_loss } => {
-                self.deliver_frame(&topic, delta.as_ref(), whole.as_ref(), after_loss, now);
+            Delivered::Frame { number, delta, whole } => {
+                self.deliver_frame(&topic, number, delta.as_ref(), whole.as_ref(), now);
             }
             Delivered::GivenUp(lost) => self.end_given_up(&topic, lost),
         }
@@ -49,7 +48,13 @@ impl Shard {
                     self.push_answer(to.conn, frame, greeting);
                 }
             }
-            ToMember::Whole { state, greeting } => self.push_whole(topic, to, &state, greeting),
+            ToMember::Whole { state, frame, greeting } => {
+                self.push_whole(topic, to, &state, greeting);
+                self.drop_state(to.conn, to.channel);
+                if let Some(subscriber) = self.subscribers.find(topic, to.conn, to.channel) {
+                    subscriber.frame = Some(frame);
+                }
+            }
             ToMember::Left => self.left(topic, to),
             ToMember::Replaced => self.replaced(topic, to, now),
             ToMember::Kicked => self.close(to.conn, CloseReason::Kicked, now),
@@ -63,7 +68,7 @@ impl Shard {
         let serializer = channels.serializer;
         let Some(channel) = channels.find(to.channel) else { return };
         let subscriber =
-            Subscriber { conn: to.conn, channel: to.channel, format: channel.format, stale: false };
+            Subscriber { conn: to.conn, channel: to.channel, format: channel.format, frame: None };
         let join = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
             ChannelState::Joining { join } => {
                 self.subscribers.insert(topic, subscriber);
@@ -130,7 +135,7 @@ impl Shard {
 
     /// The answer to a leave: the reply, then the close (PHOENIX 4 row 6).
     fn left(&mut self, topic: &Arc<Topic>, to: Address) {
-        self.subscribers.remove(topic, to.conn, to.channel);
+        self.unsubscribe(topic, to.conn, to.channel);
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.remove(to.channel) else { return };
@@ -184,18 +189,16 @@ impl Shard {
     }
 
     fn deliver_to_all(&mut self, topic: &Topic, copies: &Copies, except: Option<Address>, after_state: bool) {
-        let subscribers = self.subscribers.take(topic);
+        let mut subscribers = self.subscribers.take(topic);
         let own = self.id;
-        for subscriber in &subscribers {
+        for subscriber in &mut subscribers {
             let is_excepted = except.is_some_and(|except| {
                 (except.shard, except.conn, except.channel) == (own, subscriber.conn, subscriber.channel)
             });
             let (false, Some(frame)) = (is_excepted, copies.of(subscriber.format)) else { continue };
-            if after_state && let Some(connection) = self.connections.find(subscriber.conn) {
-                let outbox = &mut connection.session.outbox;
-                let before = outbox.reliable_bytes();
-                outbox.queue_state();
-                self.metrics.outbox_bytes.add(u64::from(outbox.reliable_bytes() - before));
+            // The state that waits says what this takes back, and would be sent behind it.
+            if after_state && self.drop_state(subscriber.conn, subscriber.channel) {
+                subscriber.frame = None;
             }
             self.push(subscriber.conn, frame.clone());
         }
@@ -203,37 +206,53 @@ impl Shard {
         self.subscribers.put_back(topic, subscribers);
     }
 
+    /// A channel is told nothing more of its topic: nor what waits.
+    pub(super) fn unsubscribe(&mut self, topic: &Topic, conn: ConnId, channel: ChannelNumber) {
+        self.subscribers.remove(topic, conn, channel);
+        self.drop_state(conn, channel);
+    }
+
+    /// Drops the state frame that waits for a channel, if one does. A member is asked about once its connection is free.
+    fn drop_state(&mut self, conn: ConnId, channel: ChannelNumber) -> bool {
+        let Some(channels) = self.channels(conn) else { return false };
+        let dropped = channels.states.remove(channel);
+        channels.stale |= dropped;
+        dropped
+    }
+
     /// A frame goes to everybody whose socket is free: the changes to those that were sent the frame before, everything to
     /// the others, for whom the game is asked as soon as they can take it.
     fn deliver_frame(
         &mut self,
         topic: &Arc<Topic>,
-        delta: Option<&Copies>,
+        number: FrameNumber,
+        delta: Option<&(FrameNumber, Copies)>,
         whole: Option<&Copies>,
-        after_loss: bool,
         now: Now,
     ) {
         let mut subscribers = self.subscribers.take(topic);
         let mut waiting = None;
         for subscriber in &mut subscribers {
-            subscriber.stale |= after_loss;
-            let wanted = if subscriber.stale { whole } else { delta };
-            let frame = wanted.and_then(|copies| copies.of(subscriber.format));
-            if frame.is_none() && !subscriber.stale {
+            if subscriber.frame == Some(number) {
                 continue;
             }
+            let delta =
+                delta.filter(|(before, _)| subscriber.frame == Some(*before)).map(|(_, copies)| copies);
+            let frame = delta.or(whole).and_then(|copies| copies.of(subscriber.format));
             match self.put_state(subscriber, frame) {
                 StatePut::Done => {
-                    let frames =
-                        if subscriber.stale { &self.metrics.keyframes } else { &self.metrics.deltas };
+                    let frames = if delta.is_some() { &self.metrics.deltas } else { &self.metrics.keyframes };
                     frames.increment();
-                    subscriber.stale = false;
+                    subscriber.frame = Some(number);
                 }
                 StatePut::Busy => {
                     self.metrics.frames_skipped.increment();
-                    subscriber.stale = true;
+                    subscriber.frame = None;
                 }
-                StatePut::NotWhole => waiting = Some(self.address(subscriber.conn, subscriber.channel)),
+                StatePut::NotWhole => {
+                    subscriber.frame = None;
+                    waiting = Some(self.address(subscriber.conn, subscriber.channel));
+                }
                 StatePut::Gone => {}
             }
         }
@@ -249,36 +268,16 @@ impl Shard {
             impossible!("a subscriber is here");
             return StatePut::Gone;
         };
-        let bytes_max = outbox_bytes_max(&connection.session, &self.settings);
         let Session { outbox, channels: Some(channels), .. } = &mut connection.session else {
             impossible!("a subscriber has channels");
             return StatePut::Gone;
         };
-        let is_of_other = channels.state_of != Some(subscriber.channel);
-        match (outbox.place_for_state(), frame) {
-            (PlaceForState::Busy, _) => {
-                channels.stale = true;
-                return StatePut::Busy;
-            }
-            (PlaceForState::Free | PlaceForState::Taken, None) => return StatePut::NotWhole,
-            (PlaceForState::Free, Some(frame)) => {
-                channels.state_of = Some(subscriber.channel);
-                outbox.put_state(frame.clone());
-            }
-            // Two games of one connection ticked at once: the second frame goes along.
-            (PlaceForState::Taken, Some(frame)) if is_of_other => {
-                let before = outbox.reliable_bytes();
-                if outbox.push(frame.clone(), bytes_max) == Pushed::Refused {
-                    channels.stale = true;
-                    return StatePut::Busy;
-                }
-                self.metrics.outbox_bytes.add(u64::from(outbox.reliable_bytes() - before));
-            }
-            (PlaceForState::Taken, Some(_)) => {
-                channels.stale = true;
-                return StatePut::Busy;
-            }
+        if outbox.sends_state() || channels.states.has(subscriber.channel) {
+            channels.stale = true;
+            return StatePut::Busy;
         }
+        let Some(frame) = frame else { return StatePut::NotWhole };
+        channels.states.put(subscriber.channel, frame.clone());
         if outbox.enlist() {
             self.ready.push_back(subscriber.conn);
         }
@@ -291,14 +290,18 @@ impl Shard {
             return impossible!("whoever is worked on is here");
         };
         let Session { outbox, channels: Some(channels), .. } = &mut connection.session else { return };
-        if !channels.stale || outbox.place_for_state() != PlaceForState::Free {
+        if !channels.stale || outbox.sends_state() || !channels.states.is_empty() {
             return;
         }
         channels.stale = false;
         let games = channels.all().iter().filter(|channel| matches!(*channel.topic, Topic::Game(_)));
         let games: Vec<_> = games.map(|channel| (channel.topic.clone(), channel.number)).collect();
         for (topic, number) in games {
-            if self.subscribers.is_stale(&topic, conn, number) {
+            if self
+                .subscribers
+                .find(&topic, conn, number)
+                .is_some_and(|subscriber| subscriber.frame.is_none())
+            {
                 let from = self.address(conn, number);
                 self.request(TopicRequest { topic, from, action: Action::WantWhole }, now);
             }
@@ -353,7 +356,7 @@ impl Shard {
     /// Ends a channel that its topic does not count as a member any more. A join that waits for its answer is refused; a leave
     /// that does is answered by the topic.
     fn end_channel(&mut self, topic: &Arc<Topic>, conn: ConnId, number: ChannelNumber) {
-        self.subscribers.remove(topic, conn, number);
+        self.unsubscribe(topic, conn, number);
         let Some(channels) = self.channels(conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(number) else { return };

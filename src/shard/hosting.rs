@@ -283,7 +283,7 @@ impl Shard {
             // A frame that is lost is followed by a whole one.
             Delivered::Frame { .. } => {
                 let index = found?;
-                self.topics.game(index)?.frame_lost(target, now.instant);
+                self.topics.game(index)?.want_whole(target, now.instant);
                 self.topics.reschedule(index);
                 return None;
             }

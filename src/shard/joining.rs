@@ -215,7 +215,7 @@ impl Shard {
         if !superseded.unanswered {
             self.metrics.channels.subtract(1);
         }
-        self.subscribers.remove(topic, conn, superseded.number);
+        self.unsubscribe(topic, conn, superseded.number);
         let (from, action) = (self.address(conn, superseded.number), Action::Leave(departure));
         self.request(TopicRequest { topic: topic.clone(), from, action }, now);
     }

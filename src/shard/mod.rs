@@ -266,9 +266,9 @@ impl Shard {
         let before = outbox.reliable_bytes();
         outbox.sent();
         self.metrics.outbox_bytes.subtract(u64::from(before - outbox.reliable_bytes()));
-        if outbox.is_idle() {
+        if connection.session.is_idle() {
             self.everything_sent(conn, now);
-        } else if outbox.enlist() {
+        } else if connection.session.outbox.enlist() {
             self.ready.push_back(conn);
         }
         self.want_whole_states(conn, now);
@@ -353,7 +353,7 @@ impl Shard {
             // Whoever was ready may have gone since.
             let Some(connection) = self.connections.find(conn) else { continue };
             connection.session.outbox.delist();
-            if let Some(frames) = connection.session.outbox.take() {
+            if let Some(frames) = connection.session.take_frames() {
                 let messages = frames.as_slice().iter().map(|frame| u64::from(frame.frames())).sum();
                 self.metrics.frames_out.add(messages);
                 return Some(Output::Send { conn, frames });

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ids::{Address, Topic};
+use crate::ids::{Address, FrameNumber, Topic};
 use crate::room::audience::{Copies, JoinNumber};
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, Join, ToMember};
@@ -106,14 +106,14 @@ pub enum Delivered {
         /// It must not overtake a state frame that waits.
         after_state: bool,
     },
-    /// The frame of a tick, to every member that has taken the frame before.
+    /// The frame of a tick, to every member whose socket is free.
     Frame {
-        /// What changed; `None`: nothing.
-        delta: Option<Copies>,
-        /// Everything, for members that were not sent the frame before.
+        /// Its number.
+        number: FrameNumber,
+        /// What changed, and since which frame; `None`: nothing.
+        delta: Option<(FrameNumber, Copies)>,
+        /// Everything, for members that were not sent that one.
         whole: Option<Copies>,
-        /// The frame before was lost on its way: nobody here was sent it.
-        after_loss: bool,
     },
     /// Members could not be told something, and are none any more: they may join again. It comes where the lost message would
     /// have, so those whose join is not answered yet have not missed it: they are spared.

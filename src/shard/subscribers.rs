@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::ids::{ChannelNumber, ConnId, Topic};
+use crate::ids::{ChannelNumber, ConnId, FrameNumber, Topic};
 use crate::impossible;
 use crate::memory::Allocated;
 use crate::surplus::Surplus;
@@ -18,8 +18,8 @@ pub struct Subscriber {
     pub channel: ChannelNumber,
     /// In which form it is told.
     pub format: Format,
-    /// It was not sent the last frame of its game: the next one must be whole.
-    pub stale: bool,
+    /// The frame of its game that it was sent last; `None`: the next one must be whole.
+    pub frame: Option<FrameNumber>,
 }
 
 impl Subscriber {
@@ -62,11 +62,11 @@ impl Subscribers {
         }
     }
 
-    /// Whether a channel was not sent the last frame of its game.
-    pub fn is_stale(&self, topic: &Topic, conn: ConnId, channel: ChannelNumber) -> bool {
-        let Some(subscribers) = self.0.get(topic) else { return false };
-        let place = subscribers.binary_search_by_key(&(conn, channel), Subscriber::key);
-        place.is_ok_and(|place| subscribers[place].stale)
+    /// A channel, if it is a member.
+    pub fn find(&mut self, topic: &Topic, conn: ConnId, channel: ChannelNumber) -> Option<&mut Subscriber> {
+        let subscribers = self.0.get_mut(topic)?;
+        let place = subscribers.binary_search_by_key(&(conn, channel), Subscriber::key).ok()?;
+        Some(&mut subscribers[place])
     }
 
     /// Number of topics with members here.
@@ -101,7 +101,7 @@ mod tests {
 
     fn subscriber(slot: u32, channel: u16) -> Subscriber {
         let conn = ConnId { slot, generation: 0 };
-        Subscriber { conn, channel: ChannelNumber(channel), format: Format::V2, stale: false }
+        Subscriber { conn, channel: ChannelNumber(channel), format: Format::V2, frame: None }
     }
 
     #[test]

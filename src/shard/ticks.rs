@@ -117,15 +117,15 @@ impl Shard {
             self.perform(index, &topic, &receivers, effect, now);
         }
         let Some(frame) = frame else { return };
-        let encoded = frame.delta.as_ref().map_or(0, |copies| copies.encoded())
+        let encoded = frame.delta.as_ref().map_or(0, |(_, copies)| copies.encoded())
             + frame.whole.as_ref().map_or(0, |(copies, _)| copies.encoded());
         self.metrics.frames_encoded.add(encoded);
         for party in receivers.parties {
             let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&party));
             let whole = whole.map(|(copies, _)| copies.clone());
             if frame.delta.is_some() || whole.is_some() {
-                let (delta, after_loss) = (frame.delta.clone(), frame.lost.contains(&party));
-                self.deliver(party, &topic, Delivered::Frame { delta, whole, after_loss }, now);
+                let (number, delta) = (frame.number, frame.delta.clone());
+                self.deliver(party, &topic, Delivered::Frame { number, delta, whole }, now);
             }
         }
     }
