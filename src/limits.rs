@@ -141,6 +141,10 @@ pub const CHAT_MESSAGES_MAX: usize = 10;
 pub const CHAT_WINDOW: Duration = Duration::from_secs(60);
 /// `typing: true` ends by itself after this.
 pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
+/// Changes of `typing` that the others are told of one member: one per this on average …
+pub const TYPING_INTERVAL: Duration = Duration::from_secs(1);
+/// … and this many at once. Over it, what holds when the time has come is told then.
+pub const TYPING_BURST: u32 = 4;
 /// How long a room keeps its messages when its last member has gone.
 pub const TOPIC_LINGER: Duration = Duration::from_secs(60);
 /// Rooms without members that a shard keeps. More: the one left longest ago is forgotten.
@@ -184,6 +188,8 @@ pub const READING_STOP_MAX: Duration = Duration::from_secs(2);
 pub const RATE_LIMITED_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// Joins of topics: per second, and at once (a Phoenix client joins everything anew when it reconnects). Over it: `error`.
 pub const JOIN_RATE: (u32, u32) = (20, 100);
+/// What is answered with as much as one message holds, `history` and `reconnect`: per second, and at once. Over it: `error`.
+pub const PAGE_RATE: (u32, u32) = (2, 20);
 /// `presence_update`s: per second, and at once.
 pub const PRESENCE_RATE: (u32, u32) = (10, 20);
 /// Attempts over `ABUSE_WINDOW` beyond this many times the rate: close 1008 `abuse`.

@@ -144,12 +144,12 @@ labelled! {
 }
 
 labelled! {
-    /// What a rate limit of channels counts, beyond the classes that they share with records.
-    ChannelRateClass {
-        /// `phx_join`.
-        Join = "join",
+    /// What a rate limit of pushes counts, beyond the classes that they share with records.
+    PushRateClass {
         /// `presence_update`.
         Presence = "presence",
+        /// `history` and `reconnect`, which are answered with as much as one message holds.
+        Page = "page",
     }
 }
 

@@ -91,6 +91,11 @@ fn bytes_behind_the_head_are_the_first_frames() {
     world.send_raw(ann, &bytes);
     world.client(ann).upgraded();
     assert_eq!(world.client(ann).frames(), [Frame::Pong(b"hello".to_vec())]);
+    let pings: Vec<u8> =
+        (0..1_000_u32).flat_map(|number| masked_frame(0x89, &number.to_be_bytes())).collect();
+    world.send_raw(ann, &pings);
+    let newest = 999_u32.to_be_bytes().to_vec();
+    assert_eq!(world.client(ann).frames(), [Frame::Pong(newest)], "of several pings of one read");
     assert_eq!(world.count(|metrics| metrics.moves.value()), 1);
 }
 

@@ -463,12 +463,12 @@ fn pongs_that_nobody_reads_are_not_kept_by_the_hundred_thousand() {
     let mut world = World::new(Settings::default());
     let ann = world.join("/play/arena");
     world.set_reading(ann, false);
-    let pings = masked_frame(0x89, b"").repeat(100);
+    let ping = masked_frame(0x89, b"");
     let mut sent = 0;
     while world.count(|metrics| metrics.closes[corelay::reasons::CloseReason::Slow.index()].value()) == 0 {
-        world.send_raw(ann, &pings);
-        world.advance_ms(20);
-        sent += 100;
+        world.send_raw(ann, &ping);
+        world.advance_ms(1);
+        sent += 1;
         assert!(sent < 10_000, "never closed");
     }
     assert!(sent <= 3_000, "{sent} pongs");

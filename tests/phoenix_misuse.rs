@@ -313,6 +313,41 @@ fn presence_updates_have_a_rate_of_their_own() {
 }
 
 #[test]
+fn what_is_answered_with_a_whole_message_has_a_rate_of_its_own() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = member(&mut world, name);
+        let body = "x".repeat(4_000);
+        for number in 0..14 {
+            let speaker = if number % 10 == 0 { member(&mut world, name) } else { ann };
+            push(&mut world, speaker, &format!("room:{name}"), "new_message", &json!({ "body": body }));
+        }
+        let bob = games::player(&mut world, name);
+        for (client, topic, event, payload) in [
+            (ann, format!("room:{name}"), "history", json!({})),
+            (ann, format!("room:{name}"), "reconnect", json!({"last_seen": {"epoch": "1", "seq": 0}})),
+            (bob.client, format!("game:{name}"), "reconnect", json!({"last_seen": {"epoch": "1", "seq": 0}})),
+        ] {
+            world.advance_ms(15_000);
+            world.client(client).frames();
+            let (mut answered, mut refused, mut warned) = (0, 0, Vec::new());
+            // 20 a second, which events may, for 5 s.
+            for _ in 0..100 {
+                let messages = push(&mut world, client, &topic, event, &payload);
+                warned.extend(told(&messages, "rate_limited"));
+                refused += messages.iter().filter(|message| message.word() == "error").count();
+                answered +=
+                    messages.iter().filter(|message| ["ok", "catch_up"].contains(&message.word())).count();
+                world.advance_ms(50);
+            }
+            assert!((29..=31).contains(&answered), "20 at once and 2 a second, not {answered} of {event}");
+            assert_eq!(refused, 100 - answered);
+            assert!((3..=5).contains(&warned.len()), "{warned:?}");
+            assert!(warned.iter().all(|notice| notice["class"] == "page"), "{warned:?}");
+        }
+    });
+}
+
+#[test]
 fn moves_over_the_rate_are_dropped_and_told_once_a_second() {
     near_and_far(Settings::default, |mut world, name| {
         let ann = games::player(&mut world, name);

@@ -189,6 +189,7 @@ fn typing_is_told_to_the_others_and_ends_by_itself_by_a_message_or_by_leaving() 
         push(&mut world, ann, name, "new_message", &json!({"body": "a"}));
         world.advance_ms(60);
         assert_eq!(heard_typing(&mut world), (vec![true, false], status("online")));
+        world.advance_ms(4_000);
         type_on(&mut world, json!(true));
         type_on(&mut world, json!(false));
         type_on(&mut world, json!(false));
@@ -198,6 +199,70 @@ fn typing_is_told_to_the_others_and_ends_by_itself_by_a_message_or_by_leaving() 
         world.hang_up(ann);
         world.advance_ms(60);
         assert_eq!(heard_typing(&mut world), (vec![true, false], None));
+    });
+}
+
+#[test]
+fn toggling_is_told_four_times_at_once_then_once_a_second_and_ends_right() {
+    near_and_far(Settings::default, |mut world, name| {
+        let bob = far_member(&mut world, "", name);
+        let ann = near_member(&mut world, "", name);
+        world.client(bob).frames();
+        let heard = |world: &mut World| -> Vec<bool> {
+            let messages = world.client(bob).messages();
+            told(&messages, "user_typing").iter().map(|news| news["typing"].as_bool().unwrap()).collect()
+        };
+        let toggle = |world: &mut World, typing: bool| {
+            push(world, ann, name, "typing", &json!({ "typing": typing }));
+        };
+        for number in 0..10 {
+            toggle(&mut world, number % 2 == 0);
+        }
+        assert_eq!(heard(&mut world), [true, false, true, false], "the fifth must wait");
+        toggle(&mut world, true);
+        world.advance_ms(900);
+        assert_eq!(heard(&mut world), [false; 0]);
+        world.advance_ms(200);
+        assert_eq!(heard(&mut world), [true], "what holds when the time has come");
+        toggle(&mut world, false);
+        toggle(&mut world, true);
+        toggle(&mut world, false);
+        world.advance_ms(1_100);
+        assert_eq!(heard(&mut world), [false]);
+        let mut told = 0;
+        for number in 0..200 {
+            toggle(&mut world, number % 2 == 0);
+            world.advance_ms(50);
+            told += heard(&mut world).len();
+        }
+        assert!((9..=11).contains(&told), "{told} in 10 s, of 200");
+        world.advance_ms(5_000);
+        heard(&mut world);
+        toggle(&mut world, true);
+        push(&mut world, ann, name, "new_message", &json!({"body": "a"}));
+        assert_eq!(heard(&mut world), [true, false], "a message ends it at once");
+    });
+}
+
+#[test]
+fn a_crowd_is_not_told_who_types() {
+    let settings = || Settings { presence_list_max: 3, ..Settings::default() };
+    near_and_far(settings, |mut world, name| {
+        let bob = far_member(&mut world, "", name);
+        let ann = near_member(&mut world, "", name);
+        push(&mut world, ann, name, "typing", &json!({"typing": true}));
+        assert_eq!(told(&world.client(bob).messages(), "user_typing").len(), 1);
+        for _ in 0..2 {
+            near_member(&mut world, "", name);
+        }
+        world.advance_ms(1_000);
+        world.client(bob).frames();
+        let encoded = world.count(|metrics| metrics.broadcasts_encoded.value());
+        for number in 0..40 {
+            push(&mut world, ann, name, "typing", &json!({"typing": number % 2 == 0}));
+        }
+        assert_eq!(world.client(bob).messages(), []);
+        assert_eq!(world.count(|metrics| metrics.broadcasts_encoded.value()), encoded);
     });
 }
 

@@ -40,8 +40,36 @@ pub struct Chat {
     bytes_kept: usize,
     /// When each user's latest messages came, for as long as they count.
     spoken: BTreeMap<Box<str>, VecDeque<Instant>>,
-    /// Members that type, and until when if they say nothing more.
-    typing: BTreeMap<Address, Instant>,
+    /// Members that type, or were told of lately.
+    typing: BTreeMap<Address, Typing>,
+}
+
+/// What a member says of its typing, and what the others have been told.
+#[derive(Debug, Default)]
+struct Typing {
+    /// It types until then, if it says nothing more; `None`: it does not.
+    until: Option<Instant>,
+    /// The others have been told that it types.
+    told: bool,
+    /// Each time that they are told takes `TYPING_INTERVAL`, and this is when all of it is over.
+    spent_until: Instant,
+}
+
+impl Typing {
+    /// The others may be told from here on.
+    fn may_tell_at(&self) -> Instant {
+        self.spent_until - (limits::TYPING_BURST - 1) * limits::TYPING_INTERVAL
+    }
+
+    /// When something is to be done about it.
+    fn due(&self) -> Instant {
+        match self.until {
+            Some(_) if !self.told => self.may_tell_at(),
+            Some(until) => until,
+            None if self.told => self.may_tell_at(),
+            None => self.spent_until,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -123,6 +151,7 @@ impl Chat {
 
     fn remove(&mut self, from: Address, departure: Departure, now: Now, effects: &mut Vec<Effect>) {
         self.stop_typing(from, now.instant, effects);
+        self.typing.remove(&from);
         if departure == Departure::Asked {
             effects.push(Effect::Member { to: from, what: ToMember::Left });
         }
@@ -231,26 +260,45 @@ impl Chat {
     }
 
     fn typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
-        if !typing {
-            self.stop_typing(from, now, effects);
-        } else if self.typing.insert(from, now + limits::TYPING_TIMEOUT).is_none() {
-            self.tell_typing(from, true, now, effects);
+        // A crowd is not told who types: each change would cost as many messages as it has members.
+        let typing = typing && self.presence.is_listed();
+        if typing || self.typing.contains_key(&from) {
+            self.typing.entry(from).or_default().until = typing.then(|| now + limits::TYPING_TIMEOUT);
+            self.settle_typing(from, now, effects);
         }
     }
 
+    /// The end of typing by what is told anyway, a message or a leave.
     fn stop_typing(&mut self, from: Address, now: Instant, effects: &mut Vec<Effect>) {
-        if self.typing.remove(&from).is_some() {
+        let Some(typing) = self.typing.get_mut(&from) else { return };
+        typing.until = None;
+        if std::mem::replace(&mut typing.told, false) {
             self.tell_typing(from, false, now, effects);
+        }
+    }
+
+    /// Tells the others whether a member types, if they do not know it and may be told.
+    fn settle_typing(&mut self, from: Address, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(typing) = self.typing.get_mut(&from) else { return };
+        let types = typing.until.is_some();
+        if typing.told != types && typing.may_tell_at() <= now {
+            typing.told = types;
+            typing.spent_until = typing.spent_until.max(now) + limits::TYPING_INTERVAL;
+            self.tell_typing(from, types, now, effects);
+        } else if !typing.told && !types && typing.spent_until <= now {
+            self.typing.remove(&from);
         }
     }
 
     fn tell_typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.get(&from) else { return impossible!("who types is a member") };
         self.presence.set_status(member.number, if typing { "typing" } else { "online" }, now);
-        let payload = object(|news| {
-            news.text("user_id", &member.user).boolean("typing", typing);
-        });
-        self.broadcast(Event::UserTyping, &payload, Some(from), effects);
+        if self.presence.is_listed() {
+            let payload = object(|news| {
+                news.text("user_id", &member.user).boolean("typing", typing);
+            });
+            self.broadcast(Event::UserTyping, &payload, Some(from), effects);
+        }
     }
 
     /// Messages before a number, as many as fit.
@@ -366,16 +414,23 @@ impl Hosted for Chat {
     /// Ends of typing, news of presence.
     fn timeout(&mut self, context: &mut Context<'_>) {
         let (now, effects) = (context.now.instant, &mut context.effects);
-        let over: Vec<Address> =
-            self.typing.iter().filter(|(_, until)| **until <= now).map(|(address, _)| *address).collect();
-        for address in over {
-            self.stop_typing(address, now, effects);
+        let due: Vec<Address> = self
+            .typing
+            .iter()
+            .filter(|(_, typing)| typing.due() <= now)
+            .map(|(address, _)| *address)
+            .collect();
+        for address in due {
+            if let Some(typing) = self.typing.get_mut(&address) {
+                typing.until = typing.until.filter(|until| *until > now);
+            }
+            self.settle_typing(address, now, effects);
         }
         broadcast_presence(&mut self.presence, &self.topic, &self.audience, now, effects);
     }
 
     fn due(&self) -> Option<Instant> {
-        self.typing.values().copied().chain(self.presence.due()).min()
+        self.typing.values().map(Typing::due).chain(self.presence.due()).min()
     }
 
     fn audience(&self) -> Option<&Audience> {

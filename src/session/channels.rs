@@ -32,6 +32,8 @@ pub struct Channels {
     pub joins: Bucket,
     /// `presence_update`s.
     pub presence_updates: Bucket,
+    /// Answers that are as long as a message may be.
+    pub pages: Bucket,
     channels: Vec<Channel>,
     next_number: u16,
 }
@@ -144,6 +146,7 @@ impl Channels {
             states: States::default(),
             joins: Bucket::default(),
             presence_updates: Bucket::default(),
+            pages: Bucket::default(),
             channels: Vec::new(),
             next_number: 0,
         }

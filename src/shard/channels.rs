@@ -4,7 +4,8 @@ use super::peer::{Action, TopicRequest};
 use super::{Next, Shard};
 use crate::ids::{Address, ChannelNumber, ConnId};
 use crate::impossible;
-use crate::reasons::{ChannelRateClass, CloseReason, RateClass};
+use crate::limits::PAGE_RATE;
+use crate::reasons::{CloseReason, PushRateClass, RateClass};
 use crate::room::request::Departure;
 use crate::session::channels::{ChannelState, Channels, Routed};
 use crate::session::rate_limit::Verdict;
@@ -200,16 +201,29 @@ impl Shard {
                 };
                 dropped.or_else(|| self.charge(conn, number, RateClass::Move, 1, now))
             }
-            PushClass::Presence => self.charge_presence_update(conn, number, reference, now),
-            PushClass::Event => {
-                let next = self.charge(conn, number, RateClass::Event, 1, now)?;
-                // Moves are never answered.
-                if let (Next::GoOn, Some(reference)) = (next, reference) {
-                    self.reply_on(conn, number, reference, Status::Error, RATE_LIMITED);
-                }
-                Some(next)
+            PushClass::Presence => {
+                self.charge_of_its_own(conn, number, PushRateClass::Presence, reference, now)
             }
+            PushClass::Page => self
+                .charge_event(conn, number, reference, now)
+                .or_else(|| self.charge_of_its_own(conn, number, PushRateClass::Page, reference, now)),
+            PushClass::Event => self.charge_event(conn, number, reference, now),
         }
+    }
+
+    fn charge_event(
+        &mut self,
+        conn: ConnId,
+        number: ChannelNumber,
+        reference: Option<&str>,
+        now: Now,
+    ) -> Option<Next> {
+        let next = self.charge(conn, number, RateClass::Event, 1, now)?;
+        // Moves are never answered.
+        if let (Next::GoOn, Some(reference)) = (next, reference) {
+            self.reply_on(conn, number, reference, Status::Error, RATE_LIMITED);
+        }
+        Some(next)
     }
 
     /// Takes `cost` tokens of a class; `Some`: there were not so many, and this is how it goes on.
@@ -240,24 +254,28 @@ impl Shard {
         }
     }
 
-    fn charge_presence_update(
+    /// Takes a token of a class that only pushes have.
+    fn charge_of_its_own(
         &mut self,
         conn: ConnId,
         number: ChannelNumber,
+        class: PushRateClass,
         reference: Option<&str>,
         now: Now,
     ) -> Option<Next> {
-        let rate = self.settings.rates.presence;
+        let presence_rate = self.settings.rates.presence;
         let channels = self.channels(conn)?;
-        let wait = channels.presence_updates.admit(rate, now.instant).err()?;
-        if channels.presence_updates.is_abused(rate) {
+        let (bucket, rate) = match class {
+            PushRateClass::Presence => (&mut channels.presence_updates, presence_rate),
+            PushRateClass::Page => (&mut channels.pages, PAGE_RATE.into()),
+        };
+        let wait = bucket.admit(rate, now.instant).err()?;
+        if bucket.is_abused(rate) {
             self.close(conn, CloseReason::Abuse, now);
             return Some(Next::Stop);
         }
-        let tell = channels.presence_updates.tell(now.instant);
-        if tell {
-            let payload = rate_limited(ChannelRateClass::Presence.label(), wait);
-            self.push_on(conn, number, Event::RateLimited, &payload);
+        if bucket.tell(now.instant) {
+            self.push_on(conn, number, Event::RateLimited, &rate_limited(class.label(), wait));
         }
         if let Some(reference) = reference {
             self.reply_on(conn, number, reference, Status::Error, &over_rate(wait));

@@ -156,6 +156,8 @@ pub struct Shard {
     held_rates: BTreeMap<(TopicIndex, SeatIndex), RateLimiter>,
     deadlines: Deadlines,
     pool: FramePool,
+    /// The answer to most pings, shared by all.
+    empty_pong: Encoded,
     /// The ping, which is the same for everybody.
     ping: Encoded,
     outputs: VecDeque<Output>,
@@ -187,6 +189,7 @@ impl Shard {
             held_rates: BTreeMap::new(),
             deadlines: Deadlines::default(),
             pool: FramePool::default(),
+            empty_pong: Encoded::message(Opcode::Pong, &[]),
             ping: Encoded::message(Opcode::Ping, &[]),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),

@@ -16,7 +16,7 @@ use crate::session::rate_limit::Verdict;
 use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
-use crate::wire::frame::{Incoming, MessageLimits, Opcode};
+use crate::wire::frame::{ControlPayload, Incoming, MessageLimits, Opcode};
 use crate::wire::native::{self, Correction, ErrorHeader, Pong, RateLimited, Record, Scope, kind};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::rate_limited;
@@ -54,8 +54,14 @@ impl Shard {
                 fragments_max: limits::ECHO_MESSAGE_FRAGMENTS_MAX,
             },
         };
+        // Of the pings that came at once only the newest is answered (RFC 6455 section 5.5.3); a conformance suite wants all.
+        let mut newest_ping = None;
         loop {
             match decoder.decode(&mut bytes, &limits) {
+                Ok(Some(Incoming::Ping(payload))) if dialect != Dialect::Echo => {
+                    self.metrics.frames_in.increment();
+                    newest_ping = Some(ControlPayload::new(payload));
+                }
                 Ok(Some(message)) => {
                     self.metrics.frames_in.increment();
                     match self.handle_message(conn, dialect, &message, now) {
@@ -64,13 +70,30 @@ impl Shard {
                     }
                 }
                 Ok(None) => break,
-                Err(violation) => return self.close(conn, violation.close_reason(), now),
+                Err(violation) => {
+                    // What was complete before it is still served.
+                    if let Some(ping) = newest_ping {
+                        self.answer_ping(conn, ping.as_slice());
+                    }
+                    return self.close(conn, violation.close_reason(), now);
+                }
             }
         }
         match self.connections.find(conn) {
             Some(connection) => connection.session.decoder = decoder,
             None => impossible!("whoever is worked on is here"),
         }
+        if let Some(ping) = newest_ping {
+            self.answer_ping(conn, ping.as_slice());
+        }
+    }
+
+    fn answer_ping(&mut self, conn: ConnId, payload: &[u8]) {
+        let pong = match payload {
+            [] => self.empty_pong.clone(),
+            _ => Encoded::message(Opcode::Pong, payload),
+        };
+        self.push(conn, pong);
     }
 
     fn handle_message(&mut self, conn: ConnId, dialect: Dialect, message: &Incoming<'_>, now: Now) -> Next {
@@ -86,7 +109,7 @@ impl Shard {
             (Incoming::Binary(payload), Dialect::Echo) => {
                 self.push(conn, Encoded::message(Opcode::Binary, payload));
             }
-            (Incoming::Ping(payload), _) => self.push(conn, Encoded::message(Opcode::Pong, payload)),
+            (Incoming::Ping(payload), _) => self.answer_ping(conn, payload),
             (Incoming::Pong(_), _) => {}
             (Incoming::Close(close), _) => {
                 self.answer_close(conn, close.map(|(code, _)| code), now);

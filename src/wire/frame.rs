@@ -61,6 +61,30 @@ pub fn write_close(buffer: &mut Vec<u8>, code: u16, reason: &str) {
     buffer.extend_from_slice(reason.as_bytes());
 }
 
+/// Payload of a control frame, for whoever keeps it longer than the bytes that it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct ControlPayload {
+    bytes: [u8; CONTROL_PAYLOAD_BYTES_MAX],
+    length: usize,
+}
+
+impl ControlPayload {
+    /// Copies it.
+    ///
+    /// # Panics
+    /// It is longer than a control frame may be.
+    pub fn new(payload: &[u8]) -> Self {
+        let mut bytes = [0; CONTROL_PAYLOAD_BYTES_MAX];
+        bytes[..payload.len()].copy_from_slice(payload);
+        Self { bytes, length: payload.len() }
+    }
+
+    /// What was copied.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// What a connection accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageLimits {

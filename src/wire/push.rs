@@ -60,6 +60,8 @@ pub enum PushClass {
     },
     /// A `presence_update`.
     Presence,
+    /// An event whose answer is as long as a message may be.
+    Page,
     /// Everything else.
     Event,
 }
@@ -78,10 +80,11 @@ impl PushEvent {
                 (PushClass::Presence, Self::or_refused(meta.map(CommonPush::PresenceUpdate), Self::Common))
             }
             ("reconnect", _) => {
-                (PushClass::Event, Self::or_refused(reconnect(json).map(CommonPush::Reconnect), Self::Common))
+                (PushClass::Page, Self::or_refused(reconnect(json).map(CommonPush::Reconnect), Self::Common))
             }
             (event, Topic::Room(_)) => {
-                (PushClass::Event, Self::or_refused(RoomPush::parse(event, json), Self::Room))
+                let class = if event == "history" { PushClass::Page } else { PushClass::Event };
+                (class, Self::or_refused(RoomPush::parse(event, json), Self::Room))
             }
             (event, Topic::Game(_)) => {
                 let (class, push) = GamePush::parse(event, &message.payload);
@@ -133,7 +136,7 @@ mod tests {
     #[test]
     fn pushes_become_values() {
         let room = |event, payload| match text("room:a", event, payload) {
-            (PushClass::Event, PushEvent::Room(push)) => push,
+            (PushClass::Event | PushClass::Page, PushEvent::Room(push)) => push,
             other => panic!("{other:?}"),
         };
         let message = RoomPush::NewMessage { body: "hi".into(), client_id: Some("c".into()) };
@@ -181,8 +184,8 @@ mod tests {
         for (topic, event, payload, class, says) in [
             ("room:a", "new_message", "{}", PushClass::Event, "can't be blank"),
             ("room:a", "typing", "{}", PushClass::Event, "true or false"),
-            ("room:a", "history", r#"{"limit":101}"#, PushClass::Event, "1 to 100"),
-            ("room:a", "history", r#"{"limit":0.0}"#, PushClass::Event, "1 to 100"),
+            ("room:a", "history", r#"{"limit":101}"#, PushClass::Page, "1 to 100"),
+            ("room:a", "history", r#"{"limit":0.0}"#, PushClass::Page, "1 to 100"),
             ("room:a", "move", "{}", PushClass::Event, "new_message, typing, history, presence_update"),
             ("game:a", "typing", "{}", PushClass::Event, "game_state, move, game_event, presence_update"),
             ("game:a", "move", r#"{"x":1}"#, PushClass::Move, "y: number"),
@@ -191,7 +194,7 @@ mod tests {
             ("game:a", "game_state", "{}", PushClass::Move, "binary"),
             ("game:a", "game_event", r#"{"code":65536}"#, PushClass::Event, "0 to 65535"),
             ("game:a", "presence_update", "[]", PushClass::Presence, "JSON object"),
-            ("game:a", "reconnect", "{}", PushClass::Event, "last_seen"),
+            ("game:a", "reconnect", "{}", PushClass::Page, "last_seen"),
         ] {
             let (charged, refusal) = refusal(text(topic, event, payload));
             assert_eq!(charged, class, "{event}");
