@@ -106,6 +106,10 @@ pub const MOVE_INTERVAL_MAX: Duration = Duration::from_millis(250);
 pub const SEAT_HOLD_DEFAULT: Duration = Duration::from_secs(15);
 /// Longest `seat_hold_s` that can be configured.
 pub const SEAT_HOLD_MAX: Duration = Duration::from_secs(3_600);
+/// Players that one Who may ask for: all their names fit into one message. More: Error `malformed`.
+pub const WHO_PLAYERS_MAX: usize = 256;
+/// So many of them cost as much as an Event, for which they are charged.
+pub const WHO_PLAYERS_PER_TOKEN: usize = 16;
 /// Objects a player may own. More: Error `limit_reached`.
 pub const OBJECTS_PER_PLAYER_MAX: usize = 64;
 /// Payload of an Event. Longer: Error `malformed`.
@@ -163,7 +167,8 @@ pub const META_NESTING_MAX: usize = 16;
 pub const STATUS_BYTES_MAX: usize = 32;
 /// Changes of presence are told together, this long after the first: at most 20 diffs per second.
 pub const PRESENCE_WINDOW: Duration = Duration::from_millis(50);
-/// Members of a topic up to which they are told who else is there, when not configured. Above, only how many are.
+/// Members of a topic up to which they are told who else is there, when not configured. Above, only how many are. Players of a
+/// game count alike for its Roster.
 pub const PRESENCE_LIST_MAX: u32 = 256;
 /// Highest `presence.list_max` that can be configured: a crowd's every join costs as many messages as it has members.
 pub const PRESENCE_LIST_MAX_MAX: u32 = 10_000;
@@ -326,6 +331,10 @@ const _: () = assert!(OUTBOX_BYTES_MAX > 2 * OUTBOUND_MESSAGE_BYTES_MAX, "a whol
 const _: () = assert!(ECHO_OUTBOX_BYTES_MAX > ECHO_MESSAGE_BYTES_MAX);
 const _: () =
     assert!(NAME_BYTES_MAX < 256 && USER_ID_BYTES_MAX < 256, "their length is one byte on the wire");
+const _: () = assert!(
+    6 + WHO_PLAYERS_MAX * (4 + 1 + USER_ID_BYTES_MAX + 1 + NAME_BYTES_MAX) <= OUTBOUND_MESSAGE_BYTES_MAX,
+    "the answer to a Who is one message"
+);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(RECEIVE_BUFFERS_MIN.is_power_of_two());
 const _: () =

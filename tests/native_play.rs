@@ -476,7 +476,9 @@ fn pongs_that_nobody_reads_are_not_kept_by_the_hundred_thousand() {
 
 #[test]
 fn a_whole_roster_that_is_too_long_comes_in_parts() {
-    let mut world = world_with(GameRules { players_max: 1_000, ..GameRules::default() });
+    let rules = GameRules { players_max: 1_000, ..GameRules::default() };
+    let mut world =
+        World::new(Settings { games: vec![rules], presence_list_max: 1_000, ..Settings::default() });
     let name = "n".repeat(64);
     for _ in 0..999 {
         world.join(&format!("/play/arena?name={name}"));

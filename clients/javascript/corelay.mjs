@@ -3,7 +3,8 @@
 //   const game = new NativeGame({ relay: "ws://127.0.0.1:4000", game: "arena", name: "Ann" }, {
 //     joined: ({ playerId, tickHz }) => …,            // also after each reconnect; `resumed` says whether the seat is the old one
 //     frame: ({ whole, positions, objects }) => …,    // `whole`: forget what you have
-//     roster: (players) => …,                         // Map of player id → { user, name }
+//     roster: (players, { crowd }) => …,              // Map of player id → { user, name }; `crowd`: too many to list, so many are there
+//     names: (players) => …,                          // the same Map of those that `who` asked for
 //     event: ({ code, sender, payload }) => …,        // payload is a Uint8Array
 //     closed: ({ code, reason, retryInMs }) => …,     // retryInMs null: it does not come back
 //   });
@@ -62,7 +63,7 @@ export class NativeGame {
 
   /**
    * Connects. `options`: relay (ws://host:port), game, name, token; WebSocket, a class to use instead of the global one.
-   * Every handler is optional: connecting, joined, frame, roster, event, correction, limited, notice, refused, latency, closed.
+   * Every handler is optional: connecting, joined, frame, roster, names, event, correction, limited, notice, refused, latency, closed.
    */
   constructor(options, handlers) {
     this.#options = options;
@@ -98,6 +99,14 @@ export class NativeGame {
     record.setUint16(10, flags);
     record.setFloat32(12, x);
     record.setFloat32(16, y);
+    this.#send(record);
+  }
+
+  /** Asks what players are called, at most 256 ids; the answer comes to `names`. In a crowd the roster does not say. */
+  who(ids) {
+    const record = recordOf(0x0c, 4 + 4 * ids.length);
+    record.setUint16(2, ids.length);
+    ids.forEach((id, index) => record.setUint32(4 + 4 * index, id));
     this.#send(record);
   }
 
@@ -255,19 +264,17 @@ export class NativeGame {
   #roster(record) {
     const flags = record.getUint8(1);
     const whole = (flags & 1) !== 0;
+    if ((flags & 4) !== 0) {
+      const answer = new Map();
+      readJoined(record, answer);
+      return this.#on.names?.(answer);
+    }
     // A large roster comes in several records, of which only the first is marked as whole.
     this.#connection.roster ??= { whole, players: new Map(whole ? [] : this.#players), joined: [], left: [] };
     const { players, joined, left } = this.#connection.roster;
-    let at = 6;
-    for (let count = record.getUint16(2); count > 0; count--) {
-      const id = record.getUint32(at);
-      const userBytes = record.getUint8(at + 4);
-      const nameAt = at + 5 + userBytes;
-      const nameBytes = record.getUint8(nameAt);
-      players.set(id, { user: textOf(record, at + 5, userBytes), name: textOf(record, nameAt + 1, nameBytes) });
-      joined.push(id);
-      at = nameAt + 1 + nameBytes;
-    }
+    const read = readJoined(record, players);
+    joined.push(...read.ids);
+    let { at } = read;
     for (let count = record.getUint16(4); count > 0; count--, at += 5) {
       const id = record.getUint32(at);
       left.push({ id, name: players.get(id)?.name, reason: LEAVE_REASONS[record.getUint8(at + 4)] ?? "?" });
@@ -276,7 +283,8 @@ export class NativeGame {
     const continues = (flags & 2) !== 0;
     if (continues) return;
     this.#players = players;
-    this.#on.roster?.(new Map(players), { whole: this.#connection.roster.whole, joined, left });
+    const crowd = (flags & 8) !== 0 ? record.getUint32(at) : null;
+    this.#on.roster?.(new Map(players), { whole: this.#connection.roster.whole, joined, left, crowd });
     this.#connection.roster = null;
   }
 
@@ -296,6 +304,22 @@ function recordOf(kind, bytes) {
   const record = new DataView(new ArrayBuffer(bytes));
   record.setUint8(0, kind);
   return record;
+}
+
+/** Adds to `players` who joined: their ids, and where the next list of the Roster starts. */
+function readJoined(record, players) {
+  const ids = [];
+  let at = 6;
+  for (let count = record.getUint16(2); count > 0; count--) {
+    const id = record.getUint32(at);
+    const userBytes = record.getUint8(at + 4);
+    const nameAt = at + 5 + userBytes;
+    const nameBytes = record.getUint8(nameAt);
+    players.set(id, { user: textOf(record, at + 5, userBytes), name: textOf(record, nameAt + 1, nameBytes) });
+    ids.push(id);
+    at = nameAt + 1 + nameBytes;
+  }
+  return { ids, at };
 }
 
 function keyframe(record) {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use zerocopy::IntoBytes;
+use zerocopy::big_endian::U32;
 
 use super::frames::{self, Contents, First, Positions};
 use super::game_channels::GameChannels;
 use super::history::{History, Kept, Missed};
 use super::objects::Objects;
 use super::request::{Effect, ToMember};
-use super::roster::{self, RosterChanges};
+use super::roster::{self, Roster};
 use super::seats::{Newcomer, Occupancy, SeatIndex, Seats};
 use super::speed::SpeedAllowance;
 use super::tick::TickClock;
@@ -104,7 +105,9 @@ pub struct Game {
     speeds: Vec<SpeedAllowance>,
     pub(super) objects: Objects,
     pub(super) gone_players: Vec<u32>,
-    roster: RosterChanges,
+    roster: Roster,
+    /// The Keyframe that the newcomers of a crowd share, until the next tick.
+    shared_keyframe: Option<Encoded>,
     /// Only while somebody plays in a Phoenix channel.
     pub(super) channels: Option<Box<GameChannels>>,
 }
@@ -194,8 +197,16 @@ pub struct Greeting {
 }
 
 impl Game {
-    /// An empty game. `epoch` names its event stream and must never have been used; `phase` spreads games over a tick.
-    pub fn new(topic: Arc<Topic>, rules: GameRules, epoch: u64, phase: f32, now: Instant) -> Self {
+    /// An empty game. `epoch` names its event stream and must never have been used; `phase` spreads games over a tick;
+    /// `list_max`: see `Roster`.
+    pub fn new(
+        topic: Arc<Topic>,
+        rules: GameRules,
+        epoch: u64,
+        phase: f32,
+        list_max: u32,
+        now: Instant,
+    ) -> Self {
         Self {
             topic,
             clock: TickClock::new(rules.tick_hz, phase, now),
@@ -209,7 +220,8 @@ impl Game {
             speeds: Vec::new(),
             objects: Objects::default(),
             gone_players: Vec::new(),
-            roster: RosterChanges::default(),
+            roster: Roster::new(list_max),
+            shared_keyframe: None,
             channels: None,
         }
     }
@@ -250,6 +262,7 @@ impl Game {
             + self.objects.heap_bytes()
             + self.gone_players.allocated_bytes()
             + self.roster.heap_bytes()
+            + self.shared_keyframe.as_ref().map_or(0, Encoded::whole_heap_bytes)
             + self.channels.allocated_bytes()
             + self.channels.as_ref().map_or(0, |channels| channels.heap_bytes())
     }
@@ -275,7 +288,7 @@ impl Game {
         };
         self.positions.grow(self.seats.slots());
         match self.player(seat) {
-            Some(player) => self.roster.joined(player),
+            Some(player) => self.roster.joined(player, &self.seats),
             None => impossible!("a seat that was taken has a player"),
         }
         self.changed(now);
@@ -325,13 +338,14 @@ impl Game {
 
     /// What a member is sent first. `resumed`: whether its seat was held; `seen`: the last event it has seen, if it resumed.
     pub fn greeting(
-        &self,
+        &mut self,
         index: SeatIndex,
         resumed: bool,
         seen: Option<u64>,
         development: bool,
         now: Now,
     ) -> Option<Greeting> {
+        let keyframe = self.keyframe_of_greeting(now.instant);
         let seat = self.seats.seat(index)?;
         let missed = match seen.map(|seen| self.events.since(seen)) {
             Some(Missed::Replay(events)) => Some(events),
@@ -356,17 +370,29 @@ impl Game {
             max_y: self.rules.bounds.max_y.into(),
             max_speed: self.rules.max_speed.into(),
         };
-        // Of one's own: buffers of greetings, kept for ticks, would only grow the pool.
-        let pool = &mut FramePool::default();
         let mut frames = vec![
             Encoded::message(Opcode::Binary, welcome.as_bytes()),
-            roster::encode_whole(&self.seats, pool),
-            self.encode_keyframe(self.clock.number_at(now.instant), pool),
+            self.roster.encode_for_newcomer(seat, &self.seats, &mut pool_of_greetings()),
+            keyframe,
         ];
         let state_frames = frames.len();
         let meant_for_it = |event: &&PastEvent| receives(event.scope, event.sender, seat.player);
         frames.extend(missed.into_iter().flatten().filter(meant_for_it).map(|event| event.encoded.clone()));
         Some(Greeting { events: frames.len() - state_frames, frames })
+    }
+
+    /// In a crowd the newcomers of a tick share it: it is as old as the first of them, and the tick's Delta, which tells all that
+    /// has changed since the last tick, brings everybody up to date.
+    fn keyframe_of_greeting(&mut self, now: Instant) -> Encoded {
+        if let Some(shared) = &self.shared_keyframe {
+            return shared.clone();
+        }
+        let keyframe = self.encode_keyframe(self.clock.number_at(now), &mut pool_of_greetings());
+        // Without a tick to come nothing would free it.
+        if self.roster.is_crowd() && self.tick_at.is_some() {
+            self.shared_keyframe = Some(keyframe.clone());
+        }
+        keyframe
     }
 
     /// The player of a seat was lost: it is held for a while, if the game holds seats, and freed else.
@@ -405,7 +431,7 @@ impl Game {
         }
         self.forget_speed(index);
         self.objects.remove_all_of(seat.player.0);
-        self.roster.left(seat.player, reason);
+        self.roster.left(seat.player, reason, &self.seats);
         self.changed(now);
     }
 
@@ -593,9 +619,19 @@ impl Game {
         self.positions.moved_count() + self.gone_players.len() + objects > 0
     }
 
-    /// Who came and went since the last tick.
-    pub fn roster_changes(&self) -> &RosterChanges {
-        &self.roster
+    /// Who came and went since the last tick, or how many there are: a record for each connection that does not know yet.
+    pub fn tell_roster(&mut self, now: Instant, pool: &mut FramePool) -> Vec<(ConnId, Encoded)> {
+        self.roster.tell(&self.seats, now, pool)
+    }
+
+    /// User id and name of those of `players` that are here.
+    pub fn encode_who(&self, players: &[U32]) -> Encoded {
+        roster::encode_answer(players, &self.seats, &mut pool_of_greetings())
+    }
+
+    /// When a crowd is next told how many there are; `None`: everybody knows, or a tick is to come before.
+    pub(super) fn count_due(&self) -> Option<Instant> {
+        self.roster.count_due().filter(|_| self.tick_at.is_none())
     }
 
     /// Everything, as a member needs it that was not sent the last frame.
@@ -632,6 +668,7 @@ impl Game {
         self.objects.settle();
         self.gone_players.clear();
         self.roster.settle();
+        self.shared_keyframe = None;
     }
 
     /// Whoever sits at `index` has the whole allowance.
@@ -650,6 +687,11 @@ impl Game {
         let bounds = &self.rules.bounds;
         (x.clamp(bounds.min_x, bounds.max_x), y.clamp(bounds.min_y, bounds.max_y))
     }
+}
+
+/// Of one's own: buffers of greetings, kept for ticks, would only grow the shard's pool.
+fn pool_of_greetings() -> FramePool {
+    FramePool::default()
 }
 
 pub(super) fn receives(scope: Scope, sender: PlayerId, receiver: PlayerId) -> bool {

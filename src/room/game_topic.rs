@@ -86,12 +86,15 @@ impl Hosted for Game {
         self.end_holds(context);
         self.forget_events(now);
         self.tell_channels_presence(now, &mut context.effects);
+        if self.count_due().is_some_and(|at| at <= now) {
+            self.changed(now);
+        }
     }
 
     fn due(&self) -> Option<Instant> {
         let hold = self.holds.first().map(|(until, _)| *until);
         let presence = self.channels.as_ref().and_then(|channels| channels.due());
-        [self.tick_at, hold, presence, self.events_expire_at()].into_iter().flatten().min()
+        [self.tick_at, hold, presence, self.events_expire_at(), self.count_due()].into_iter().flatten().min()
     }
 
     fn audience(&self) -> Option<&Audience> {

@@ -1,25 +1,49 @@
-//! Who is in a game: the whole list for a newcomer, and the changes of a tick for everybody else.
+//! Who is in a game: the whole list for a newcomer, and the changes of a tick for everybody else; in a crowd only how many.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zerocopy::IntoBytes;
+use zerocopy::big_endian::U32;
 
-use super::seats::{SeatIndex, Seats};
-use crate::ids::PlayerId;
+use super::seats::{Seat, SeatIndex, Seats};
+use crate::ids::{ConnId, PlayerId};
 use crate::impossible;
-use crate::limits::OUTBOUND_MESSAGE_BYTES_MAX;
+use crate::limits::{OUTBOUND_MESSAGE_BYTES_MAX, PRESENCE_COUNT_INTERVAL};
 use crate::memory::Allocated;
 use crate::reasons::LeaveReason;
+use crate::time::Instant;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::{self, Opcode};
 use crate::wire::native::{self, RosterHeader, RosterLeft, kind};
 
-/// What happened since the last tick, in order. Fifty joins within a tick are one record.
+/// What the players of a game are told of each other. Fifty joins within a tick are one record.
+///
+/// With more than `list_max` players it is their number alone, at most once in `PRESENCE_COUNT_INTERVAL`: a list for each of N
+/// newcomers is N² entries. The list returns with three quarters of `list_max`.
+#[derive(Debug)]
+pub struct Roster {
+    list_max: u32,
+    listing: Listing,
+    count_not_before: Instant,
+}
+
+#[derive(Debug)]
+enum Listing {
+    On(Changes),
+    /// `counted`: everybody has been told how many there are.
+    Off {
+        counted: bool,
+    },
+    /// The next tick brings everybody the list.
+    Returning,
+}
+
+/// What happened since the last tick, in order.
 #[derive(Debug, Default)]
-pub struct RosterChanges {
+struct Changes {
     changes: Vec<Change>,
-    /// Seats that were told the whole roster during this tick: they know the changes before this place in `changes`.
-    informed: Vec<(SeatIndex, usize)>,
+    /// Seats that were told the whole roster during this tick: they know so many of the changes.
+    informed: BTreeMap<SeatIndex, usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,46 +52,123 @@ enum Change {
     Left(PlayerId, LeaveReason),
 }
 
-impl RosterChanges {
-    /// A player joined.
-    pub fn joined(&mut self, player: PlayerId) {
-        self.changes.push(Change::Joined(player));
+impl Roster {
+    /// Of a game without players.
+    pub fn new(list_max: u32) -> Self {
+        Self { list_max, listing: Listing::On(Changes::default()), count_not_before: Instant::default() }
     }
 
-    /// A player left.
-    pub fn left(&mut self, player: PlayerId, reason: LeaveReason) {
-        self.changes.push(Change::Left(player, reason));
+    /// A player joined; `seats` has it.
+    pub fn joined(&mut self, player: PlayerId, seats: &Seats) {
+        if seats.len() > self.list_max as usize {
+            self.listing = Listing::Off { counted: false };
+        } else if let Listing::On(changes) = &mut self.listing {
+            changes.changes.push(Change::Joined(player));
+        } else {
+            self.recount();
+        }
     }
 
-    /// A seat was sent the whole roster as it is now.
+    /// A player left; `seats` has it no more.
+    pub fn left(&mut self, player: PlayerId, reason: LeaveReason, seats: &Seats) {
+        if let Listing::On(changes) = &mut self.listing {
+            changes.changes.push(Change::Left(player, reason));
+        } else if seats.len() <= self.list_max as usize * 3 / 4 {
+            self.listing = Listing::Returning;
+        } else {
+            self.recount();
+        }
+    }
+
+    /// A seat is sent what `encode_for_newcomer` gives now.
     pub fn informed(&mut self, seat: SeatIndex) {
-        self.informed.retain(|(other, _)| *other != seat);
-        self.informed.push((seat, self.changes.len()));
+        if let Listing::On(changes) = &mut self.listing {
+            changes.informed.insert(seat, changes.changes.len());
+        }
     }
 
-    /// Whether nothing happened.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+    /// Whether only the number is told.
+    pub fn is_crowd(&self) -> bool {
+        matches!(self.listing, Listing::Off { .. })
+    }
+
+    /// When a crowd is next told how many there are; `None`: it knows.
+    pub fn count_due(&self) -> Option<Instant> {
+        matches!(self.listing, Listing::Off { counted: false }).then_some(self.count_not_before)
+    }
+
+    /// What `newcomer` is sent first: everybody, or in a crowd itself and the number.
+    pub fn encode_for_newcomer(&self, newcomer: &Seat, seats: &Seats, pool: &mut FramePool) -> Encoded {
+        match self.listing {
+            Listing::On(_) => encode_whole(seats, pool),
+            Listing::Off { .. } | Listing::Returning => {
+                encode_count(RosterHeader::WHOLE, Some(newcomer), seats, pool)
+            }
+        }
+    }
+
+    /// What a tick brings, for each connection that is to be told something.
+    pub fn tell(&mut self, seats: &Seats, now: Instant, pool: &mut FramePool) -> Vec<(ConnId, Encoded)> {
+        let for_everybody = match &mut self.listing {
+            Listing::On(changes) => return changes.tell(seats, pool),
+            Listing::Off { counted } => {
+                if *counted || now < self.count_not_before {
+                    return Vec::new();
+                }
+                *counted = true;
+                self.count_not_before = now + PRESENCE_COUNT_INTERVAL;
+                encode_count(0, None, seats, pool)
+            }
+            Listing::Returning => {
+                self.listing = Listing::On(Changes::default());
+                encode_whole(seats, pool)
+            }
+        };
+        seats.connected().map(|(_, conn)| (conn, for_everybody.clone())).collect()
     }
 
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
-        self.changes.allocated_bytes() + self.informed.allocated_bytes()
+        match &self.listing {
+            Listing::On(changes) => changes.changes.allocated_bytes() + changes.informed.allocated_bytes(),
+            Listing::Off { .. } | Listing::Returning => 0,
+        }
     }
 
     /// The tick is over: everybody has been told.
     pub fn settle(&mut self) {
-        // Freed, not cleared: they hold as many entries as the game has players once, and few ever after.
-        *self = Self::default();
+        if let Listing::On(changes) = &mut self.listing {
+            // Freed, not cleared: they hold as many entries as the game has players once, and few ever after.
+            *changes = Changes::default();
+        }
     }
 
-    /// How many of the changes `seat` knows already.
-    pub fn known_to(&self, seat: SeatIndex) -> usize {
-        self.informed.iter().find(|(informed, _)| *informed == seat).map_or(0, |(_, known)| *known)
+    fn recount(&mut self) {
+        if let Listing::Off { counted } = &mut self.listing {
+            *counted = false;
+        }
+    }
+}
+
+impl Changes {
+    /// One shared record, and a shorter one for each of those that joined during this tick.
+    fn tell(&self, seats: &Seats, pool: &mut FramePool) -> Vec<(ConnId, Encoded)> {
+        if self.changes.is_empty() {
+            return Vec::new();
+        }
+        let for_everybody = self.encode(0, seats, pool);
+        let told = seats.connected().filter_map(|(seat, conn)| {
+            let record = match self.informed.get(&seat) {
+                None | Some(0) => for_everybody.clone(),
+                Some(known) => self.encode(*known, seats, pool),
+            };
+            record.map(|record| (conn, record))
+        });
+        told.collect()
     }
 
     /// The changes after the first `known` ones as Roster records; `None`: they cancel out.
-    pub fn encode(&self, known: usize, seats: &Seats, pool: &mut FramePool) -> Option<Encoded> {
+    fn encode(&self, known: usize, seats: &Seats, pool: &mut FramePool) -> Option<Encoded> {
         let changes = &self.changes[known..];
         let joined_here: BTreeSet<PlayerId> = changes
             .iter()
@@ -96,9 +197,32 @@ impl RosterChanges {
 
 /// The whole roster. Only its first part carries `RosterHeader::WHOLE`: a client that empties its list at that flag and
 /// adds what comes is right, however many parts there are.
-pub fn encode_whole(seats: &Seats, pool: &mut FramePool) -> Encoded {
+fn encode_whole(seats: &Seats, pool: &mut FramePool) -> Encoded {
     let players: Vec<_> = seats.taken().map(|(_, seat)| seat.player).collect();
     encode(RosterHeader::WHOLE, &players, &[], seats, pool)
+}
+
+/// The answer to a Who: those of `players` that are in the game, as one message.
+pub fn encode_answer(players: &[U32], seats: &Seats, pool: &mut FramePool) -> Encoded {
+    let players: Vec<_> = players
+        .iter()
+        .map(|player| PlayerId(player.get()))
+        .filter(|player| seats.find(*player).is_some())
+        .collect();
+    encode(RosterHeader::ANSWER, &players, &[], seats, pool)
+}
+
+/// How many players there are, and perhaps one of them.
+fn encode_count(flags: u8, player: Option<&Seat>, seats: &Seats, pool: &mut FramePool) -> Encoded {
+    pool.messages(|buffer| {
+        let mut part = Part { flags: flags | RosterHeader::CROWD, ..Part::default() };
+        if let Some(seat) = player {
+            native::write_joined(&mut part.body, seat.player.0, seat.user(), seat.name());
+            part.joined = 1;
+        }
+        part.body.extend_from_slice(&(seats.len() as u32).to_be_bytes());
+        part.flush(buffer, 0)
+    })
 }
 
 fn encode(

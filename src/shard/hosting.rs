@@ -98,7 +98,8 @@ impl Shard {
             Topic::Game(name) => {
                 // 24 bits: the largest number below 1 that an f32 holds.
                 let phase = (self.random.next_u32() >> 8) as f32 / (1 << 24) as f32;
-                Kind::Game(Game::new(topic.clone(), self.rules_of(name), epoch, phase, now.instant))
+                let (rules, list_max) = (self.rules_of(name), self.settings.presence_list_max);
+                Kind::Game(Game::new(topic.clone(), rules, epoch, phase, list_max, now.instant))
             }
         };
         Some(self.topics.insert(topic, kind))

@@ -125,11 +125,14 @@ impl Shard {
             Ok(record) => record,
             Err(malformed) => return self.handle_malformed(conn, &malformed.to_string(), now),
         };
-        let class = match record {
-            Record::Move(_) | Record::HostMoves(_) => RateClass::Move,
-            Record::PutObject(_) | Record::RemoveObject { .. } => RateClass::Object,
-            Record::Event { .. } => RateClass::Event,
-            Record::Ping(_) => RateClass::Ping,
+        let (class, tokens) = match record {
+            Record::Move(_) | Record::HostMoves(_) => (RateClass::Move, 1),
+            Record::PutObject(_) | Record::RemoveObject { .. } => (RateClass::Object, 1),
+            Record::Event { .. } => (RateClass::Event, 1),
+            Record::Who(players) => {
+                (RateClass::Event, players.len().div_ceil(limits::WHO_PLAYERS_PER_TOKEN).max(1) as u32)
+            }
+            Record::Ping(_) => (RateClass::Ping, 1),
         };
         let Some(connection) = self.connections.find(conn) else {
             impossible!("whoever is worked on is here");
@@ -137,7 +140,7 @@ impl Shard {
         };
         // A join of its own may just have taken its seat: it closes.
         let Some(seat) = connection.seat else { return Next::Stop };
-        match connection.session.rates.admit(class, &self.settings.rates, now.instant) {
+        match connection.session.rates.admit_many(class, tokens, &self.settings.rates, now.instant) {
             Verdict::Admitted => self.handle_admitted(conn, seat, &record, now),
             Verdict::Dropped { tell } => {
                 self.metrics.rate_limited[class.index()].increment();
@@ -180,6 +183,10 @@ impl Shard {
             Record::RemoveObject { object_id } => game.remove_object(seat.seat, *object_id),
             Record::Event { scope, code, payload } => {
                 return self.relay_event(conn, seat, *scope, *code, payload, now);
+            }
+            Record::Who(players) => {
+                let answer = game.encode_who(players);
+                return self.push(conn, answer);
             }
             Record::Ping(ping) => {
                 let pong = Pong {

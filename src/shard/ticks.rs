@@ -3,7 +3,6 @@
 use super::Shard;
 use super::peer::Delivered;
 use super::topics::TopicIndex;
-use crate::ids::ConnId;
 use crate::impossible;
 use crate::session::outbox::Wanted;
 use crate::time::{Instant, Now};
@@ -13,7 +12,7 @@ impl Shard {
     /// The tick of a game, which was due at `due`.
     pub(super) fn tick(&mut self, game: TopicIndex, due: Instant, now: Now) {
         self.metrics.tick_lateness.record(now.instant.since(due));
-        self.tell_roster(game);
+        self.tell_roster(game, now);
         self.tell_state(game, now);
         self.tell_state_to_channels(game, now);
         let Some(game) = self.topics.game(game) else {
@@ -22,26 +21,12 @@ impl Shard {
         game.settle();
     }
 
-    /// Who came and went, to everybody who does not know yet: one shared record, and a shorter one for each of those that
-    /// joined during this tick.
-    fn tell_roster(&mut self, index: TopicIndex) {
+    /// Who came and went, to everybody who does not know yet; in a crowd how many there are.
+    fn tell_roster(&mut self, index: TopicIndex, now: Now) {
         let Some(game) = self.topics.game(index) else {
             return impossible!("a game is there while it ticks");
         };
-        let changes = game.roster_changes();
-        if changes.is_empty() {
-            return;
-        }
-        let for_everybody = changes.encode(0, game.seats(), &mut self.pool);
-        let mut told: Vec<(ConnId, Encoded)> = Vec::new();
-        for (seat, conn) in game.seats().connected() {
-            let record = match changes.known_to(seat) {
-                0 => for_everybody.clone(),
-                known => changes.encode(known, game.seats(), &mut self.pool),
-            };
-            told.extend(record.map(|record| (conn, record)));
-        }
-        for (conn, record) in told {
+        for (conn, record) in game.tell_roster(now.instant, &mut self.pool) {
             self.push(conn, record);
         }
     }

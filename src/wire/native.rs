@@ -5,7 +5,7 @@
 use zerocopy::big_endian::{F32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
+use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, WHO_PLAYERS_MAX};
 
 /// First byte of a record from a client.
 pub mod kind {
@@ -16,6 +16,7 @@ pub mod kind {
     pub const EVENT: u8 = 0x06;
     pub const PING: u8 = 0x07;
     pub const HOST_MOVES: u8 = 0x08;
+    pub const WHO: u8 = 0x0C;
 
     pub const WELCOME: u8 = 0x81;
     pub const KEYFRAME: u8 = 0x82;
@@ -126,6 +127,15 @@ records! {
         /// Number of Positions.
         count: U32,
     }
+    /// Client: start of Who; `count` player ids follow.
+    WhoHeader [4] {
+        /// `kind::WHO`.
+        kind: u8,
+        /// 0.
+        reserved: u8,
+        /// Number of ids.
+        count: U16,
+    }
 
     /// Relay: first record of a connection.
     Welcome [72] {
@@ -216,11 +226,12 @@ records! {
         /// Tick now.
         tick: U32,
     }
-    /// Relay: start of a Roster; who joined, then who left follow (see `write_joined`, `RosterLeft`).
+    /// Relay: start of a Roster; who joined, then who left follow (see `write_joined`, `RosterLeft`), and in a crowd the number
+    /// of players (`u32`).
     RosterHeader [6] {
         /// `kind::ROSTER`.
         kind: u8,
-        /// `RosterHeader::WHOLE`, `RosterHeader::MORE`.
+        /// `RosterHeader::WHOLE` and its siblings.
         flags: u8,
         /// How many joined.
         joined: U16,
@@ -298,6 +309,10 @@ impl RosterHeader {
     pub const WHOLE: u8 = 1;
     /// Another part follows.
     pub const MORE: u8 = 2;
+    /// The answer to a Who.
+    pub const ANSWER: u8 = 4;
+    /// Only how many players there are is told.
+    pub const CROWD: u8 = 8;
 }
 
 impl Notice {
@@ -332,6 +347,7 @@ pub enum Record<'a> {
     Event { scope: Scope, code: u16, payload: &'a [u8] },
     Ping(&'a Ping),
     HostMoves(&'a [Position]),
+    Who(&'a [U32]),
 }
 
 /// Who gets an Event.
@@ -352,7 +368,7 @@ pub enum Malformed {
     #[error("an empty message is no record; the first byte names the kind")]
     Empty,
     /// See the text.
-    #[error("unknown record kind 0x{0:02x}; a client sends 0x01, 0x04, 0x05, 0x06, 0x07 or 0x08")]
+    #[error("unknown record kind 0x{0:02x}; a client sends 0x01, 0x04, 0x05, 0x06, 0x07, 0x08 or 0x0c")]
     UnknownKind(u8),
     /// See the text.
     #[error("{name} is {expected} bytes long, not {actual}")]
@@ -367,6 +383,11 @@ pub enum Malformed {
     /// See the text.
     #[error("an Event is 8 to {max} bytes long, not {0}", max = 8 + EVENT_PAYLOAD_BYTES_MAX)]
     EventLength(usize),
+    /// See the text.
+    #[error(
+        "a Who is 4 bytes and 4 for each of at most {WHO_PLAYERS_MAX} player ids, as many as it says, not {0}"
+    )]
+    WhoLength(usize),
     /// See the text.
     #[error("{0} has a coordinate that is not a finite number")]
     NotFinite(&'static str),
@@ -395,6 +416,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         kind::EVENT => decode_event(bytes),
         kind::PING => Ok(Record::Ping(fixed("Ping", bytes)?)),
         kind::HOST_MOVES => decode_host_moves(bytes),
+        kind::WHO => decode_who(bytes),
         unknown => Err(Malformed::UnknownKind(unknown)),
     }
 }
@@ -429,6 +451,14 @@ fn decode_host_moves(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
     };
     positions.iter().try_for_each(|position| finite("HostMoves", position.x, position.y))?;
     Ok(Record::HostMoves(positions))
+}
+
+fn decode_who(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
+    let wrong_length = || Malformed::WhoLength(bytes.len());
+    let (header, rest) = WhoHeader::ref_from_prefix(bytes).map_err(|_| wrong_length())?;
+    let announced = usize::from(header.count.get());
+    let players = <[U32]>::ref_from_bytes(rest).ok().filter(|players| players.len() == announced);
+    players.filter(|players| players.len() <= WHO_PLAYERS_MAX).map(Record::Who).ok_or_else(wrong_length)
 }
 
 fn fixed<'a, R: FromBytes + KnownLayout + Immutable + Unaligned>(
@@ -485,6 +515,25 @@ mod tests {
         assert_eq!(decode(&long_event), Err(Malformed::EventLength(8 + EVENT_PAYLOAD_BYTES_MAX + 1)));
         let lying = [8, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
         assert!(matches!(decode(&lying), Err(Malformed::Length { name: "HostMoves", .. })));
+    }
+
+    #[test]
+    fn a_who_names_as_many_players_as_it_says() {
+        let who = |announced: u16, ids: usize| {
+            let mut bytes = vec![0x0C, 0];
+            bytes.extend(announced.to_be_bytes());
+            bytes.extend([0, 1, 0, 2].repeat(ids));
+            bytes
+        };
+        let bytes = who(2, 2);
+        let Ok(Record::Who([first, _])) = decode(&bytes) else { panic!("not a Who") };
+        assert_eq!(first.get(), 0x1_0002);
+        assert!(decode(&who(0, 0)).is_ok());
+        assert!(decode(&who(256, 256)).is_ok());
+        assert_eq!(decode(&who(257, 257)), Err(Malformed::WhoLength(4 + 4 * 257)));
+        assert_eq!(decode(&who(3, 2)), Err(Malformed::WhoLength(12)));
+        assert_eq!(decode(&[0x0C, 0, 0]), Err(Malformed::WhoLength(3)));
+        assert_eq!(decode(&[0x0C, 0, 0, 1, 0, 0]), Err(Malformed::WhoLength(6)));
     }
 
     #[test]

@@ -75,10 +75,11 @@ function pass(ms) {
 
 /** A game whose first connection has its Welcome, and what its handlers are told. */
 function joined() {
-  const told = { rosters: [], closes: [], joins: [] };
+  const told = { rosters: [], names: [], closes: [], joins: [] };
   const game = new NativeGame({ relay: "ws://relay", game: "arena", WebSocket: FakeSocket }, {
     joined: (welcome) => told.joins.push(welcome),
     roster: (players, changes) => told.rosters.push({ names: [...players.values()].map(({ name }) => name), ...changes }),
+    names: (players) => told.names.push([...players]),
     closed: (close) => told.closes.push(close),
   });
   sockets[0].open();
@@ -106,11 +107,14 @@ function welcome({ flags = 0 } = {}) {
 
 const WHOLE = 1;
 const MORE = 2;
+const ANSWER = 4;
+const CROWD = 8;
 
-function roster(flags, joined, left = []) {
+function roster(flags, joined, left = [], players = null) {
   const bytes = [0x86, flags, 0, joined.length, 0, left.length];
   for (const [id, name] of joined) bytes.push(0, 0, 0, id, 1, 0x75, name.length, ...new TextEncoder().encode(name));
   for (const id of left) bytes.push(0, 0, 0, id, 0);
+  if (players !== null) bytes.push(0, 0, players >> 8, players & 0xff);
   return new Uint8Array(bytes).buffer;
 }
 
@@ -127,7 +131,7 @@ test("a roster in parts is told as one", () => {
   sockets[0].tell(roster(WHOLE | MORE, [[1, "Ann"], [2, "Ben"]]));
   assert.deepEqual(told.rosters, []);
   sockets[0].tell(roster(0, [[3, "Cid"]]));
-  assert.deepEqual(told.rosters, [{ names: ["Ann", "Ben", "Cid"], whole: true, joined: [1, 2, 3], left: [] }]);
+  assert.deepEqual(told.rosters, [{ names: ["Ann", "Ben", "Cid"], whole: true, joined: [1, 2, 3], left: [], crowd: null }]);
   sockets[0].tell(roster(0, [[4, "Dee"]], [2]));
   const { names, whole, left } = told.rosters[1];
   assert.deepEqual([names, whole, left], [["Ann", "Cid", "Dee"], false, [{ id: 2, name: "Ben", reason: "left" }]]);
@@ -142,6 +146,25 @@ test("a roster that a lost connection cut leaves no ghosts", () => {
   socket.tell(roster(WHOLE | MORE, [[1, "Ann"]]));
   socket.tell(roster(0, [[4, "Dee"]]));
   assert.deepEqual(told.rosters.at(-1).names, ["Ann", "Dee"]);
+});
+
+test("a crowd is told as a number until the list returns", () => {
+  const { told } = joined();
+  sockets[0].tell(roster(WHOLE | CROWD, [[1, "Ann"]], [], 300));
+  sockets[0].tell(roster(CROWD, [], [], 301));
+  sockets[0].tell(roster(WHOLE, [[1, "Ann"], [2, "Ben"]]));
+  assert.deepEqual(told.rosters.map(({ names, crowd }) => [names, crowd]), [[["Ann"], 300], [["Ann"], 301], [["Ann", "Ben"], null]]);
+});
+
+test("names that are asked for are told apart from the list", () => {
+  const { game, told } = joined();
+  sockets[0].tell(roster(WHOLE | CROWD, [[1, "Ann"]], [], 300));
+  game.who([2, 70_000]);
+  const asked = sockets[0].sent.at(-1);
+  assert.deepEqual([...new Uint8Array(asked.buffer)], [0x0c, 0, 0, 2, 0, 0, 0, 2, 0, 1, 0x11, 0x70]);
+  sockets[0].tell(roster(ANSWER, [[2, "Ben"]]));
+  assert.deepEqual(told.names, [[[2, { user: "u", name: "Ben" }]]]);
+  assert.equal(told.rosters.length, 1);
 });
 
 test("what a drain said is of its connection", () => {

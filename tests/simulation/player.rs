@@ -84,6 +84,9 @@ impl Player {
             Record::Event { seq, payload, .. } => {
                 hearing.ledger.tell(self.game, &mut self.stream, *seq, number_of(payload));
             }
+            Record::Crowd { joined, .. } => {
+                self.users.extend(joined.iter().map(|(id, user, _)| (*id, user.clone())));
+            }
             Record::Roster { flags, joined, left } => {
                 if flags & 1 != 0 {
                     self.users.clear();

@@ -210,7 +210,10 @@ fn check_game(game: &str, everybody: &[&Client], newcomers: &[Client]) {
     let newest = newcomers[0].joined(game).and_then(Topic::game).map(|game| &game.view);
     let newest_native = newcomers.iter().find_map(|client| client.plays(game)).map(|player| &player.view);
     for player in &natives {
-        assert_eq!(player.view.roster, players, "the roster of {player:?}");
+        match player.view.crowd {
+            Some(count) => assert_eq!(count as usize, players.len(), "{player:?}"),
+            None => assert_eq!(player.view.roster, players, "the roster of {player:?}"),
+        }
         if let Some(truth) = newest_native {
             let view = (&player.view.positions, &player.view.objects);
             assert_eq!(view, (&truth.positions, &truth.objects), "the view of {player:?}");

@@ -49,6 +49,12 @@ pub enum Record {
         joined: Vec<(u32, String, String)>,
         left: Vec<(u32, u8)>,
     },
+    /// A Roster with flag 8.
+    Crowd {
+        flags: u8,
+        joined: Vec<(u32, String, String)>,
+        players: u32,
+    },
     RateLimited {
         class: u8,
         retry_after_ms: u32,
@@ -98,6 +104,8 @@ pub struct Object {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct View {
     pub roster: BTreeSet<u32>,
+    /// In a crowd: how many players there are, of whom `roster` holds whom the client was told of.
+    pub crowd: Option<u32>,
     pub positions: BTreeMap<u32, (f32, f32)>,
     pub objects: BTreeMap<u32, (u16, f32, f32)>,
 }
@@ -120,9 +128,18 @@ impl View {
                 self.positions.retain(|player, _| !gone_players.contains(player));
                 self.objects.retain(|object, _| !gone_objects.contains(object));
             }
+            // An answer names players; who is there it does not say.
+            Record::Roster { flags, .. } if flags & 4 != 0 => {}
+            Record::Crowd { flags, joined, players } => {
+                if flags & 1 != 0 {
+                    self.roster = joined.iter().map(|(player, ..)| *player).collect();
+                }
+                self.crowd = Some(*players);
+            }
             Record::Roster { flags, joined, left } => {
                 if flags & 1 != 0 {
                     self.roster.clear();
+                    self.crowd = None;
                 }
                 for (player, _, _) in joined {
                     assert!(self.roster.insert(*player), "player {player} joined twice");
@@ -313,10 +330,13 @@ impl Record {
             }
             0x86 => {
                 let (flags, joined, left) = (read.u8(), read.u16(), read.u16());
-                Self::Roster {
-                    flags,
-                    joined: (0..joined).map(|_| (read.u32(), read.text(), read.text())).collect(),
-                    left: (0..left).map(|_| (read.u32(), read.u8())).collect(),
+                let joined = (0..joined).map(|_| (read.u32(), read.text(), read.text())).collect();
+                let left: Vec<_> = (0..left).map(|_| (read.u32(), read.u8())).collect();
+                if flags & 8 == 0 {
+                    Self::Roster { flags, joined, left }
+                } else {
+                    assert!(left.is_empty(), "nobody is told of who leaves a crowd");
+                    Self::Crowd { flags, joined, players: read.u32() }
                 }
             }
             0x87 => {
@@ -406,6 +426,12 @@ pub fn host_moves(positions: &[(u32, f32, f32)]) -> Vec<u8> {
     for (player, x, y) in positions {
         record.extend([player.to_be_bytes(), x.to_be_bytes(), y.to_be_bytes()].concat());
     }
+    record
+}
+
+pub fn who(players: &[u32]) -> Vec<u8> {
+    let mut record = [&[0x0C, 0][..], &(players.len() as u16).to_be_bytes()].concat();
+    players.iter().for_each(|player| record.extend(player.to_be_bytes()));
     record
 }
 

@@ -58,7 +58,10 @@ impl Client {
         assert_eq!(status, 101, "{head}");
         let Some(Frame::Record(Record::Welcome(welcome))) = self.next() else { panic!("no Welcome") };
         loop {
-            let Some(Frame::Record(Record::Roster { flags, .. })) = self.next() else { panic!("no Roster") };
+            let Some(Frame::Record(Record::Roster { flags, .. } | Record::Crowd { flags, .. })) = self.next()
+            else {
+                panic!("no Roster")
+            };
             if flags & 2 == 0 {
                 break;
             }
