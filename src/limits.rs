@@ -287,6 +287,21 @@ pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
 /// With several shards per CPU it is so many times that, so that a CPU wakes as often as with one of them, but no more than this:
 /// with 32 that each woke after a millisecond a frame cost twice the CPU.
 pub const TURN_GATHER_TIME_MAX: Duration = Duration::from_millis(20);
+/// Completions that one turn looks at, and letters that it reads. What is left goes on in the next turn, which follows at once.
+pub const COMPLETIONS_READ_MAX: usize = 2048;
+/// See `COMPLETIONS_READ_MAX`.
+pub const LETTERS_READ_MAX: usize = 1024;
+/// After so many of them the loop looks whether a tick is due.
+pub const READS_PER_LOOK: usize = 64;
+/// Work that each part of a turn does, reading, ticks and so on: messages read and frames queued. What is left goes on in the
+/// next turn, which follows at once, first come first served. A unit takes 0.1 to 0.5 µs.
+pub const PART_WORK_MAX: u32 = 4096;
+/// So many bytes of a message that is read, or written for one client alone, count as one more unit.
+pub const WORK_BYTES: usize = 512;
+/// What the end of a connection counts: its seat, its topics, its last frame.
+pub const WORK_OF_CLOSE: usize = 4;
+/// What the check of a token's signature counts.
+pub const WORK_OF_TOKEN: usize = 256;
 /// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
 /// completions are looked at, and with them the memory of the pool of sends.
 pub const SENDS_PER_TURN: usize = 1024;

@@ -6,18 +6,18 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::ids::ShardId;
-use crate::limits::MAILBOX_LETTERS_MAX;
+use crate::ids::{ConnId, ShardId};
+use crate::limits::{MAILBOX_LETTERS_MAX, SHARDS_MAX};
 use crate::shard::peer::{HandOver, Order, PeerMessage};
 
 /// Names one hand-over: a shard does not use a number again before 2^32 others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The shard that gives the connection away.
     pub source: ShardId,
@@ -36,6 +36,8 @@ pub enum Letter {
     Connection {
         /// Matches it with its descriptor.
         ticket: Ticket,
+        /// What it is called where it comes from.
+        conn: ConnId,
         /// For the core.
         state: Box<HandOver>,
         /// Where the client is, if connections per address are counted: the target counts it down at its end.
@@ -68,6 +70,10 @@ pub struct Endpoint {
     id: ShardId,
     /// By source shard; the last is the service thread's.
     inboxes: Box<[Consumer<Letter>]>,
+    /// Those in which letters may be.
+    with_mail: Sources,
+    /// The one that is looked at next.
+    next: usize,
     outboxes: Box<[Producer<Letter>]>,
     doorbells: Arc<[Doorbell]>,
     wake: Arc<OwnedFd>,
@@ -84,15 +90,59 @@ pub struct ServiceSender {
 #[derive(Clone)]
 pub struct SharedSender(Arc<Mutex<ServiceSender>>);
 
-/// Whether somebody has rung and the shard has not answered yet. A cache line each: every shard writes to every other's.
+/// Whether somebody has rung and the shard has not answered yet, and who has. A cache line each: every shard writes to every
+/// other's.
 #[derive(Default)]
 #[repr(align(64))]
-struct Doorbell(AtomicBool);
+struct Doorbell {
+    is_rung: AtomicBool,
+    sources: [AtomicU64; SOURCE_WORDS],
+}
+
+const SOURCE_WORDS: usize = (SHARDS_MAX as usize + 1).div_ceil(64);
+const _: () = assert!(size_of::<Doorbell>() == 64, "one cache line");
 
 impl Doorbell {
-    /// To be called after the push: whoever answers later sees it.
-    fn must_ring(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
+    /// To be called after the push: whoever answers later sees it. True: nobody else has rung since the last answer.
+    fn ring(&self, source: usize) -> bool {
+        self.sources[source / 64].fetch_or(1 << (source % 64), Ordering::Release);
+        !self.is_rung.swap(true, Ordering::AcqRel)
+    }
+
+    /// Moves those that have rung to `with_mail`.
+    fn answer(&self, with_mail: &mut Sources) {
+        if self.is_rung.load(Ordering::Relaxed) && self.is_rung.swap(false, Ordering::AcqRel) {
+            for (rung, known) in self.sources.iter().zip(&mut with_mail.0) {
+                *known |= rung.swap(0, Ordering::Acquire);
+            }
+        }
+    }
+}
+
+/// Some of the inboxes: a bit each, so that a look for letters costs what has arrived and not how many could have sent some.
+#[derive(Default)]
+struct Sources([u64; SOURCE_WORDS]);
+
+impl Sources {
+    fn is_empty(&self) -> bool {
+        self.0 == [0; SOURCE_WORDS]
+    }
+
+    /// The first one from `start` on, around the end.
+    fn next(&self, start: usize) -> Option<usize> {
+        let (first, bit) = (start / 64 % SOURCE_WORDS, start % 64);
+        let in_word = |word: usize, mask: u64| {
+            let bits = self.0[word] & mask;
+            (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
+        };
+        let mut others = (1..SOURCE_WORDS).map(|step| (first + step) % SOURCE_WORDS);
+        in_word(first, u64::MAX << bit)
+            .or_else(|| others.find_map(|word| in_word(word, u64::MAX)))
+            .or_else(|| in_word(first, u64::MAX))
+    }
+
+    fn remove(&mut self, source: usize) {
+        self.0[source / 64] &= !(1 << (source % 64));
     }
 }
 
@@ -133,6 +183,8 @@ pub fn mesh(shards: u16, letters: usize) -> Result<(Vec<Endpoint>, ServiceSender
             Endpoint {
                 id: ShardId(shard),
                 inboxes: inboxes.into(),
+                with_mail: Sources::default(),
+                next: 0,
                 outboxes,
                 doorbells: doorbells.clone(),
                 wake: wake.clone(),
@@ -166,23 +218,26 @@ impl Endpoint {
     /// To be asked once after one or more `post`s to `target`: true when nobody else has rung since it last answered.
     #[must_use]
     pub fn must_ring(&self, target: ShardId) -> bool {
-        self.doorbells[usize::from(target.0)].must_ring()
+        self.doorbells[usize::from(target.0)].ring(usize::from(self.id.0))
     }
 
-    /// True when somebody has rung. Then, and before `take`, the bell must be answered. A loop that asks every turn loses no
-    /// letter even if the ringing itself fails.
-    pub fn is_rung(&self) -> bool {
-        self.doorbells[usize::from(self.id.0)].0.load(Ordering::Relaxed)
+    /// Whether there may be letters. A loop that asks every turn loses none even if the ringing itself fails.
+    pub fn has_mail(&self) -> bool {
+        self.doorbells[usize::from(self.id.0)].is_rung.load(Ordering::Relaxed) || !self.with_mail.is_empty()
     }
 
-    /// Answers the doorbell: whatever is posted from here on rings it again.
-    pub fn answer(&self) {
-        self.doorbells[usize::from(self.id.0)].0.swap(false, Ordering::AcqRel);
-    }
-
-    /// The next letter; those of one source come in the order they were posted.
+    /// Answers the doorbell, if it was rung, and takes the next letter: one of each source in turn, and those of one source in the order they were posted. What is not taken is
+    /// mail still.
     pub fn take(&mut self) -> Option<Letter> {
-        self.inboxes.iter_mut().find_map(|inbox| inbox.pop().ok())
+        self.doorbells[usize::from(self.id.0)].answer(&mut self.with_mail);
+        loop {
+            let source = self.with_mail.next(self.next)?;
+            if let Ok(letter) = self.inboxes[source].pop() {
+                self.next = source + 1;
+                return Some(letter);
+            }
+            self.with_mail.remove(source);
+        }
     }
 
     /// Memory of the queues to this shard, in bytes.
@@ -203,7 +258,7 @@ impl ServiceSender {
         let shard = usize::from(target.0);
         let posted = push(&mut self.outboxes[shard], Letter::Order(order));
         if matches!(posted, Posted::Queued)
-            && self.doorbells[shard].must_ring()
+            && self.doorbells[shard].ring(self.outboxes.len())
             && let Err(errno) = rustix::io::write(&*self.wakes[shard], &1u64.to_ne_bytes())
         {
             // The shard looks at its doorbell whenever its loop turns, so the letter comes late, not never.
@@ -268,11 +323,45 @@ mod tests {
             source.must_ring(ShardId(1))
         });
         assert_eq!(rings, [true, false, false]);
-        assert!(target.is_rung() && !source.is_rung());
-        target.answer();
+        assert!(target.has_mail() && !source.has_mail());
         assert_eq!([(); 4].map(|()| number(target.take())), [Some(1), Some(2), Some(3), None]);
         assert!(matches!(source.post(ShardId(1), withdrawn(4)), Posted::Queued));
         assert!(source.must_ring(ShardId(1)), "an answered bell rings again");
+    }
+
+    #[test]
+    fn letters_are_read_from_each_source_in_turn_and_what_is_not_taken_stays() {
+        let (mut endpoints, mut service) = mesh(3, MAILBOX_LETTERS_MAX).unwrap();
+        for (source, letters) in [(0, 4), (1, 1), (2, 2)] {
+            for n in 0..letters {
+                let letter = withdrawn(10 * source as u32 + n);
+                assert!(matches!(endpoints[source].post(ShardId(0), letter), Posted::Queued));
+            }
+            let _rings = endpoints[source].must_ring(ShardId(0));
+        }
+        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
+        let target = &mut endpoints[0];
+        let mut taken = |letters: usize| -> Vec<Option<u32>> {
+            (0..letters).map(|_| target.take().map(|letter| number(Some(letter)).unwrap_or(99))).collect()
+        };
+        assert_eq!(taken(3), [Some(0), Some(10), Some(20)]);
+        assert_eq!(taken(6), [Some(99), Some(1), Some(21), Some(2), Some(3), None]);
+        assert!(!target.has_mail());
+    }
+
+    #[test]
+    fn the_next_source_is_found_around_the_end() {
+        let all = [0, 3, 63, 64, 200, 256];
+        let mut sources = Sources::default();
+        for source in all {
+            sources.0[source / 64] |= 1 << (source % 64);
+        }
+        for start in 0..=SHARDS_MAX.into() {
+            let expected = all.into_iter().find(|source| *source >= start).unwrap_or(0);
+            assert_eq!(sources.next(start), Some(expected), "from {start}");
+        }
+        all.into_iter().for_each(|source| sources.remove(source));
+        assert_eq!((sources.next(7), sources.is_empty()), (None, true));
     }
 
     #[test]
@@ -285,6 +374,7 @@ mod tests {
             panic!("took more than its bound");
         };
         assert_eq!(number(Some(letter)), Some(999));
+        let _rings = endpoints[0].must_ring(ShardId(1));
         assert_eq!(number(endpoints[1].take()), Some(0));
         assert!(matches!(endpoints[0].post(ShardId(1), withdrawn(999)), Posted::Queued));
     }

@@ -1,8 +1,9 @@
 //! Connections on their way between two shards: who left, who is announced, and whose descriptor has come.
 //!
-//! The letter is posted before the descriptor is sent, so that whoever gets a descriptor finds the letter in its mailbox. While
-//! the mailbox is full the letter waits, and the connection with it.
+//! The letter is posted before the descriptor is sent; while the mailbox is full the letter waits, and the connection with it.
+//! At the other end either may be seen first, as a turn need not read its mailbox to the end.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use rustix::io::Errno;
@@ -15,10 +16,12 @@ use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
 use crate::surplus::Surplus;
 
+/// A descriptor whose letter is not found in so many sweeps will not be asked for.
+const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
+
 /// A connection that leaves: its letter waits, or its descriptor is on the way to another shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leaving {
-    pub(super) conn: ConnId,
     pub(super) target: ShardId,
     pub(super) ticket: Ticket,
     /// Counted here again if the hand-over fails.
@@ -28,30 +31,28 @@ pub(super) struct Leaving {
 /// What a letter said about a connection.
 #[derive(Debug)]
 pub(super) struct Announced {
-    pub(super) ticket: Ticket,
     pub(super) state: Box<HandOver>,
     pub(super) address: Option<IpAddr>,
 }
 
-/// A descriptor that has come, with what its letter said; without: nobody knows it, it must be closed.
-#[derive(Debug)]
-pub(super) struct Arrived {
-    pub(super) descriptor: Descriptor,
-    pub(super) announced: Option<Announced>,
+/// A descriptor that has come before its letter was read.
+struct Early {
+    descriptor: Descriptor,
+    sweeps: u8,
 }
 
-/// See the module documentation. Few connections are on their way at a time, so searches are linear.
+/// See the module documentation.
 pub(super) struct Handovers {
     id: ShardId,
     tickets: u32,
-    leaving: Vec<Leaving>,
-    announced: Vec<Announced>,
-    arrived: Vec<(Ticket, Descriptor)>,
+    leaving: HashMap<ConnId, Leaving>,
+    announced: HashMap<Ticket, Announced>,
+    early: HashMap<Ticket, Early>,
 }
 
 impl Handovers {
     pub(super) fn new(id: ShardId) -> Self {
-        Self { id, tickets: 0, leaving: Vec::new(), announced: Vec::new(), arrived: Vec::new() }
+        Self { id, tickets: 0, leaving: HashMap::new(), announced: HashMap::new(), early: HashMap::new() }
     }
 
     /// A ticket for the next hand-over.
@@ -60,55 +61,66 @@ impl Handovers {
         Ticket { source: self.id, number: self.tickets }
     }
 
-    /// The letter is posted.
-    pub(super) fn depart(&mut self, leaving: Leaving) {
-        self.leaving.push(leaving);
+    /// Its letter is written.
+    pub(super) fn depart(&mut self, conn: ConnId, leaving: Leaving) {
+        self.leaving.insert(conn, leaving);
     }
 
-    /// Whose letter this ticket is on.
-    pub(super) fn leaving(&self, ticket: Ticket) -> Option<Leaving> {
-        self.leaving.iter().find(|leaving| leaving.ticket == ticket).copied()
+    /// Where a connection goes.
+    pub(super) fn leaving(&self, conn: ConnId) -> Option<Leaving> {
+        self.leaving.get(&conn).copied()
     }
 
     /// The kernel has answered the sending of the descriptor, or it will never be sent.
     pub(super) fn departed(&mut self, conn: ConnId) -> Option<Leaving> {
-        let index = self.leaving.iter().position(|leaving| leaving.conn == conn)?;
-        Some(self.leaving.swap_remove(index))
+        self.leaving.remove(&conn)
+    }
+
+    /// A letter has come. Both are there: the connection can be taken in.
+    pub(super) fn announce(
+        &mut self,
+        ticket: Ticket,
+        announced: Announced,
+    ) -> Option<(Descriptor, Announced)> {
+        if let Some(Early { descriptor, .. }) = self.early.remove(&ticket) {
+            return Some((descriptor, announced));
+        }
+        self.announced.insert(ticket, announced);
+        None
+    }
+
+    /// A descriptor has come.
+    pub(super) fn arrive(
+        &mut self,
+        ticket: Ticket,
+        descriptor: Descriptor,
+    ) -> Option<(Descriptor, Announced)> {
+        if let Some(announced) = self.announced.remove(&ticket) {
+            return Some((descriptor, announced));
+        }
+        self.early.insert(ticket, Early { descriptor, sweeps: 0 });
+        None
+    }
+
+    /// A letter has said that a descriptor will not come.
+    pub(super) fn withdraw(&mut self, ticket: Ticket) {
+        self.announced.remove(&ticket);
+    }
+
+    /// Counts a sweep, and returns descriptors whose letters do not come.
+    pub(super) fn sweep(&mut self) -> Vec<Descriptor> {
+        let forgotten = self.early.extract_if(|_, early| {
+            early.sweeps += 1;
+            early.sweeps > SWEEPS_WITHOUT_LETTER_MAX
+        });
+        forgotten.map(|(_, early)| early.descriptor).collect()
     }
 
     /// Gives back what more hand-overs needed.
     pub(super) fn give_back(&mut self) {
         self.leaving.give_back(0);
         self.announced.give_back(0);
-        self.arrived.give_back(0);
-    }
-
-    /// A letter has come.
-    pub(super) fn announce(&mut self, announced: Announced) {
-        self.announced.push(announced);
-    }
-
-    /// A letter has said that a descriptor will not come.
-    pub(super) fn withdraw(&mut self, ticket: Ticket) {
-        self.announced.retain(|announced| announced.ticket != ticket);
-    }
-
-    /// A descriptor has come.
-    pub(super) fn arrive(&mut self, ticket: Ticket, descriptor: Descriptor) {
-        self.arrived.push((ticket, descriptor));
-    }
-
-    /// Descriptors wait for their letters: the mailbox must be read.
-    pub(super) fn has_arrived(&self) -> bool {
-        !self.arrived.is_empty()
-    }
-
-    /// The next descriptor; to be asked after the mailbox was read to its end.
-    pub(super) fn next(&mut self) -> Option<Arrived> {
-        let (ticket, descriptor) = self.arrived.pop()?;
-        let index = self.announced.iter().position(|announced| announced.ticket == ticket);
-        let announced = index.map(|index| self.announced.swap_remove(index));
-        Some(Arrived { descriptor, announced })
+        self.early.give_back(0);
     }
 }
 
@@ -137,22 +149,21 @@ impl<D: Driver> Loop<D> {
         }
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.state = State::HandingOver;
-        self.handovers.depart(Leaving { conn, target, ticket, address });
-        self.post_or_wait(target, Letter::Connection { ticket, state, address });
+        self.handovers.depart(conn, Leaving { target, ticket, address });
+        self.post_or_wait(target, Letter::Connection { ticket, conn, state, address });
     }
 
     /// The letter is in the other shard's mailbox: the descriptor follows.
-    pub(super) fn send_descriptor(&mut self, ticket: Ticket) {
-        let Some(Leaving { conn, target, .. }) = self.handovers.leaving(ticket) else { return };
+    pub(super) fn send_descriptor(&mut self, conn: ConnId) {
+        let Some(Leaving { target, ticket, .. }) = self.handovers.leaving(conn) else { return };
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.in_flight += 1;
         self.driver.hand_over(conn, socket.descriptor, target, ticket);
     }
 
     /// The other shard ended before it could read the letter.
-    pub(super) fn give_up_hand_over(&mut self, ticket: Ticket) {
-        let Some(Leaving { conn, address, .. }) = self.handovers.leaving(ticket) else { return };
-        self.handovers.departed(conn);
+    pub(super) fn give_up_hand_over(&mut self, conn: ConnId) {
+        let Some(Leaving { address, .. }) = self.handovers.departed(conn) else { return };
         self.keep_address(conn, address);
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.state == State::GivenUp {
@@ -207,23 +218,30 @@ impl<D: Driver> Loop<D> {
         match descriptor {
             Ok(descriptor) => {
                 self.acceptor.taken();
-                self.handovers.arrive(ticket, descriptor);
+                let both = self.handovers.arrive(ticket, descriptor);
+                self.take_in(both);
             }
             Err(errno) => tracing::error!(%errno, "a descriptor was announced without having come (a bug)"),
         }
     }
 
-    /// Pairs descriptors with letters, after the mailbox was read to its end.
-    pub(super) fn take_in_arrived(&mut self) {
-        while let Some(arrived) = self.handovers.next() {
-            let Some(Announced { state, address, ticket: _ }) = arrived.announced else {
-                tracing::error!("a descriptor has come without its letter and is closed (a bug)");
-                self.discard(arrived.descriptor);
-                continue;
-            };
-            self.metrics.hand_overs_in.increment();
-            let conn = self.shard.handle_handed_over(*state, self.now);
-            self.open_or_discard(conn, arrived.descriptor, address);
+    pub(super) fn announced(&mut self, ticket: Ticket, announced: Announced) {
+        let both = self.handovers.announce(ticket, announced);
+        self.take_in(both);
+    }
+
+    fn take_in(&mut self, both: Option<(Descriptor, Announced)>) {
+        let Some((descriptor, Announced { state, address })) = both else { return };
+        self.metrics.hand_overs_in.increment();
+        let conn = self.shard.handle_handed_over(*state, self.now);
+        self.open_or_discard(conn, descriptor, address);
+    }
+
+    /// Closes descriptors that nobody asks for.
+    pub(super) fn sweep_handovers(&mut self) {
+        for descriptor in self.handovers.sweep() {
+            tracing::error!("a descriptor has come without its letter and is closed (a bug)");
+            self.discard(descriptor);
         }
     }
 }
@@ -233,39 +251,42 @@ mod tests {
     use super::*;
     use crate::wire::upgrade::{Route, Upgrade};
 
-    fn announced(ticket: Ticket) -> Announced {
+    fn announced(number: u8) -> Announced {
         let upgrade =
             Upgrade { route: Route::Echo, token: None, accept_key: "key".into(), subprotocol: None };
-        let state = Box::new(HandOver { upgrade, claims: None, unread: vec![ticket.number as u8] });
-        Announced { ticket, state, address: None }
+        let state = Box::new(HandOver { upgrade, claims: None, unread: vec![number] });
+        Announced { state, address: None }
     }
 
     #[test]
-    fn a_descriptor_finds_its_letter_whatever_the_order_and_a_withdrawn_one_finds_none() {
+    fn a_descriptor_finds_its_letter_whichever_is_seen_first_and_a_withdrawn_one_finds_none() {
         let mut source = Handovers::new(ShardId(1));
         let [first, second, third] = [(); 3].map(|()| source.ticket());
         let mut target = Handovers::new(ShardId(0));
-        for ticket in [first, second, third] {
-            target.announce(announced(ticket));
-        }
+        let found = |both: Option<(Descriptor, Announced)>| {
+            both.map(|(descriptor, announced)| (descriptor, announced.state.unread[0]))
+        };
+        assert_eq!(found(target.announce(first, announced(1))), None);
+        assert_eq!(found(target.arrive(third, Descriptor(30))), None);
+        assert_eq!(found(target.announce(second, announced(2))), None);
         target.withdraw(second);
-        target.arrive(third, Descriptor(30));
-        target.arrive(second, Descriptor(20));
-        assert!(target.has_arrived());
-        let withdrawn = target.next().unwrap();
-        assert_eq!((withdrawn.descriptor, withdrawn.announced.is_none()), (Descriptor(20), true));
-        let arrived = target.next().unwrap();
-        assert_eq!(arrived.descriptor, Descriptor(30));
-        assert_eq!(arrived.announced.unwrap().state.unread, [third.number as u8]);
-        assert!(!target.has_arrived());
+        assert_eq!(found(target.arrive(second, Descriptor(20))), None);
+        assert_eq!(found(target.announce(third, announced(3))), Some((Descriptor(30), 3)));
+        assert_eq!(found(target.arrive(first, Descriptor(10))), Some((Descriptor(10), 1)));
+
+        let forgotten: Vec<Vec<Descriptor>> =
+            (0..=SWEEPS_WITHOUT_LETTER_MAX).map(|_| target.sweep()).collect();
+        let (last, earlier) = forgotten.split_last().unwrap();
+        assert!(earlier.iter().all(Vec::is_empty));
+        assert_eq!(last.as_slice(), [Descriptor(20)], "nobody asks for it any more");
     }
 
     #[test]
     fn a_connection_departs_once() {
         let mut handovers = Handovers::new(ShardId(0));
         let conn = ConnId { slot: 4, generation: 2 };
-        let leaving = Leaving { conn, target: ShardId(1), ticket: handovers.ticket(), address: None };
-        handovers.depart(leaving);
+        let leaving = Leaving { target: ShardId(1), ticket: handovers.ticket(), address: None };
+        handovers.depart(conn, leaving);
         assert_eq!(handovers.departed(ConnId { slot: 4, generation: 3 }), None);
         assert_eq!(handovers.departed(conn), Some(leaving));
         assert_eq!(handovers.departed(conn), None);

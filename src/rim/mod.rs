@@ -1,7 +1,8 @@
 //! The loop of a shard: completions become calls of the core, its outputs become operations of a driver.
 //!
 //! One turn: sleep (begin what was asked for, and wait) → completions → mailbox → timers → outputs → what was decided on the way
-//! (receives, accepts, doorbells). Which interface of the kernel carries that out is behind `Driver`.
+//! (receives, accepts, doorbells). Each part is bounded in number and in the work that follows from it; what is left goes on in the
+//! next turn, which then follows without a sleep. Which interface of the kernel carries that out is behind `Driver`.
 
 mod accepting;
 mod addresses;
@@ -97,12 +98,20 @@ pub struct Loop<D> {
     notes: Notes,
 }
 
+/// How far a part of a turn has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    All,
+    /// Its bound was reached, or a tick is due.
+    Part,
+}
+
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     /// After a sleep.
     Next,
-    /// Sends are left: no sleep.
+    /// Something is left: no sleep.
     AtOnce,
     /// It does not.
     Last,
@@ -163,11 +172,12 @@ impl<D: Driver> Loop<D> {
         enabled.wait();
         self.driver.watch(self.mailbox.wake());
         loop {
+            let began_at = self.clock.instant();
             let turn = self.turn();
             // The sends of a tick take the kernel a millisecond: what is due next must not be counted from before them.
             self.driver.submit()?;
             let ended_at = self.clock.instant();
-            self.metrics.loop_turn.record(ended_at.since(self.now.instant));
+            self.metrics.loop_turn.record(ended_at.since(began_at));
             let sleep_time = match turn {
                 Turn::Next => self.sleep_time(ended_at),
                 Turn::AtOnce => Duration::ZERO,
@@ -180,9 +190,10 @@ impl<D: Driver> Loop<D> {
     fn turn(&mut self) -> Turn {
         self.now = self.clock.now();
         self.metrics.loop_turned_at_us.set(self.now.instant.as_micros());
-        self.handle_completions();
-        self.read_mailbox();
+        let read = [self.handle_completions(), self.read_mailbox()];
         self.post_overflow();
+        // What is due by now need not wait for a turn of its own.
+        self.now = self.clock.now();
         if self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
             self.shard.handle_timeout(self.now);
         }
@@ -196,7 +207,7 @@ impl<D: Driver> Loop<D> {
         self.count_memory();
         self.acceptor.turn(&mut self.driver, &self.metrics, self.now.instant);
         self.ring_doorbells();
-        next
+        if read == [Done::All; 2] { next } else { Turn::AtOnce }
     }
 
     /// The core gives its sends last. So when their number ends this, no hand-over, pause or close is left that a new receive
@@ -213,14 +224,30 @@ impl<D: Driver> Loop<D> {
         Turn::AtOnce
     }
 
-    fn handle_completions(&mut self) {
-        while let Some(completion) = self.driver.next_completion() {
+    fn handle_completions(&mut self) -> Done {
+        self.shard.allow_work(limits::PART_WORK_MAX);
+        let mut done = Done::All;
+        for number in 1.. {
+            let Some(completion) = self.driver.next_completion() else { break };
             self.handle_completion(completion);
+            if self.must_stop_reading(number, limits::COMPLETIONS_READ_MAX) {
+                done = Done::Part;
+                break;
+            }
         }
         let counts = self.driver.counts();
         count_up_to(&self.metrics.completions, counts.completions);
         count_up_to(&self.metrics.enters, counts.enters);
         count_up_to(&self.metrics.completion_overflows, counts.overflows);
+        done
+    }
+
+    /// Whether so many things that were read are enough for this turn.
+    fn must_stop_reading(&self, number: usize, bound: usize) -> bool {
+        let is_due = || self.shard.poll_timeout().is_some_and(|due| due <= self.clock.instant());
+        number >= bound
+            || !self.shard.has_work_left()
+            || number.is_multiple_of(limits::READS_PER_LOOK) && is_due()
     }
 
     fn handle_completion(&mut self, completion: Completion) {
@@ -239,22 +266,26 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    fn read_mailbox(&mut self) {
-        if !self.mailbox.is_rung() && !self.handovers.has_arrived() {
-            return;
+    fn read_mailbox(&mut self) -> Done {
+        if !self.mailbox.has_mail() {
+            return Done::All;
         }
-        self.mailbox.answer();
-        while let Some(letter) = self.mailbox.take() {
+        self.shard.allow_work(limits::PART_WORK_MAX);
+        for number in 1.. {
+            let Some(letter) = self.mailbox.take() else { break };
             match letter {
                 Letter::Peer(message) => self.shard.handle_peer(message, self.now),
                 Letter::Order(order) => self.shard.handle_order(order, self.now),
-                Letter::Connection { ticket, state, address } => {
-                    self.handovers.announce(Announced { ticket, state, address });
+                Letter::Connection { ticket, conn: _, state, address } => {
+                    self.announced(ticket, Announced { state, address });
                 }
                 Letter::Withdrawn { ticket } => self.handovers.withdraw(ticket),
             }
+            if self.must_stop_reading(number, limits::LETTERS_READ_MAX) {
+                return Done::Part;
+            }
         }
-        self.take_in_arrived();
+        Done::All
     }
 
     fn perform(&mut self, output: Output) -> Turn {
@@ -310,13 +341,13 @@ impl<D: Driver> Loop<D> {
     /// Posts a letter, and what belongs to it follows. Returns it if the mailbox is full.
     fn post(&mut self, target: ShardId, letter: Letter) -> Option<Letter> {
         let departing = match &letter {
-            Letter::Connection { ticket, .. } => Some(*ticket),
+            Letter::Connection { conn, .. } => Some(*conn),
             Letter::Peer(_) | Letter::Order(_) | Letter::Withdrawn { .. } => None,
         };
         match self.mailbox.post(target, letter) {
             Posted::Queued => {
                 self.must_ring(target);
-                departing.into_iter().for_each(|ticket| self.send_descriptor(ticket));
+                departing.into_iter().for_each(|conn| self.send_descriptor(conn));
                 None
             }
             Posted::Refused(letter) => Some(letter),
@@ -334,8 +365,8 @@ impl<D: Driver> Loop<D> {
                 // It ends with the process; so do its topics. Connections that were to go there are refused.
                 for letter in std::mem::take(&mut self.overflow[shard]) {
                     self.letters_waiting -= 1;
-                    if let Letter::Connection { ticket, .. } = letter {
-                        self.give_up_hand_over(ticket);
+                    if let Letter::Connection { conn, .. } = letter {
+                        self.give_up_hand_over(conn);
                     }
                 }
             }

@@ -33,6 +33,7 @@ impl<D: Driver> Loop<D> {
         if self.swept == self.sockets.len() {
             self.swept = 0;
             self.sweep_at = self.now.instant + SWEEP_INTERVAL;
+            self.sweep_handovers();
             self.give_back();
         }
     }

@@ -68,6 +68,7 @@ impl Shard {
         if !connection.session.is_open() {
             return;
         }
+        self.work.spend(limits::WORK_OF_CLOSE);
         let seat = connection.seat.take();
         let channels = connection.session.channels.take();
         let rates = std::mem::take(&mut connection.session.rates);
@@ -115,6 +116,7 @@ impl Shard {
 
     /// The client went without a close frame.
     fn lose(&mut self, conn: ConnId, now: Now) {
+        self.work.spend(limits::WORK_OF_CLOSE);
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };

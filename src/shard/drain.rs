@@ -1,5 +1,7 @@
-//! Shutting down: accepting stops, clients are told, then closed in batches, and the rest is ended at the deadline.
+//! Shutting down: accepting stops, clients are told, then closed in batches, and the rest is ended at the deadline. Each of these
+//! is a walk over connections, in one turn as far as its work goes.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use zerocopy::IntoBytes;
@@ -21,12 +23,18 @@ use crate::wire::upgrade::Refusal;
 /// Batches are cut into steps of this length, so that clients do not come back in waves.
 const STEP: Duration = Duration::from_millis(100);
 
+/// Slots that a walk passes before it looks how much work is left.
+const SLOTS_AT_ONCE: usize = 64;
+
 /// A drain under way.
 #[derive(Debug)]
 pub(super) struct Drain {
+    /// Connections that are to be told.
+    to_tell: Range<usize>,
+    /// Connections that are to be closed in this step.
+    to_close: Range<usize>,
+    /// When the next one begins.
     next_step: Instant,
-    /// Connections in slots below have been closed.
-    slot: usize,
     /// Then whoever is left is ended without ceremony.
     deadline: Instant,
     /// That time has come.
@@ -36,7 +44,11 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn next(&self) -> Instant {
-        if self.ended { Instant::NEVER } else { self.next_step }
+        match (self.ended, self.to_tell.is_empty() && self.to_close.is_empty()) {
+            (true, _) => Instant::NEVER,
+            (false, true) => self.next_step,
+            (false, false) => Instant::default(),
+        }
     }
 }
 
@@ -48,60 +60,87 @@ impl Shard {
         }
         self.outputs.push_back(Output::StopAccepting);
         self.drain = Some(Drain {
+            to_tell: 0..self.connections.slots(),
+            to_close: 0..0,
             next_step: now.instant + limits::DRAIN_NOTICE,
-            slot: 0,
             // The close frames of the last ones must still get out before the process ends.
             deadline: now.instant + limits::DRAIN_DEADLINE - 2 * limits::CLOSE_TIMEOUT,
             overdue: false,
             ended: false,
         });
-        let notice = self.drain_notice();
+        self.go_on_draining(now);
+    }
+
+    /// Goes on with telling and closing.
+    pub(super) fn go_on_draining(&mut self, now: Now) {
+        self.tell_of_drain();
+        self.begin_step(now);
+        let overdue = self.drain.as_ref().is_some_and(|drain| drain.overdue);
+        while let Some(conns) = self.next_of_walk(|drain| &mut drain.to_close) {
+            for conn in conns {
+                self.close_for_drain(conn, overdue, now);
+            }
+        }
+        self.end_drain_if_empty();
+    }
+
+    fn tell_of_drain(&mut self) {
+        if self.drain.as_ref().is_none_or(|drain| drain.to_tell.is_empty()) {
+            return;
+        }
+        let notice = drain_notice();
         let [timeout, retry_after, jitter] =
             [limits::DRAIN_DEADLINE, limits::DRAIN_RETRY_AFTER, limits::DRAIN_JITTER]
                 .map(|time| time.as_millis() as u64);
         let payload = object(|notice| {
             notice.number("timeout", timeout).number("retry_after", retry_after).number("jitter", jitter);
         });
-        for conn in self.conns_in_slots(0, self.connections.slots()) {
-            let lifecycle = self.connections.find(conn).map(|connection| &connection.session.lifecycle);
-            match lifecycle {
-                Some(Lifecycle::Open(Dialect::Native)) => self.push(conn, notice.clone()),
-                Some(Lifecycle::Open(Dialect::Phoenix)) => {
-                    self.push_on_all(conn, Event::ServerDraining, &payload);
+        while let Some(conns) = self.next_of_walk(|drain| &mut drain.to_tell) {
+            for conn in conns {
+                let lifecycle = self.connections.find(conn).map(|connection| &connection.session.lifecycle);
+                match lifecycle {
+                    Some(Lifecycle::Open(Dialect::Native)) => self.push(conn, notice.clone()),
+                    Some(Lifecycle::Open(Dialect::Phoenix)) => {
+                        self.push_on_all(conn, Event::ServerDraining, &payload);
+                    }
+                    Some(
+                        Lifecycle::Open(Dialect::Echo)
+                        | Lifecycle::Upgrading
+                        | Lifecycle::HandingOver
+                        | Lifecycle::Closing(_),
+                    )
+                    | None => {}
                 }
-                Some(
-                    Lifecycle::Open(Dialect::Echo)
-                    | Lifecycle::Upgrading
-                    | Lifecycle::HandingOver
-                    | Lifecycle::Closing(_),
-                )
-                | None => {}
             }
         }
-        self.end_drain_if_empty();
     }
 
-    /// The next step, if it is due.
-    pub(super) fn go_on_draining(&mut self, now: Now) {
+    /// The next step, when everybody is told and it is due.
+    fn begin_step(&mut self, now: Now) {
+        let slots = self.connections.slots();
         let Some(drain) = &mut self.drain else { return };
-        if drain.next() > now.instant {
+        if drain.next() > now.instant || !drain.to_tell.is_empty() || !drain.to_close.is_empty() {
             return;
         }
         drain.next_step = now.instant + STEP;
-        let overdue = drain.deadline <= now.instant;
-        drain.overdue = overdue;
-        let first = drain.slot;
+        drain.overdue = drain.deadline <= now.instant;
         let per_step = u128::from(self.settings.drain_batch) * STEP.as_millis();
-        let count = match overdue {
-            true => self.connections.slots(),
-            false => per_step.div_ceil(limits::DRAIN_BATCH_INTERVAL.as_millis()) as usize,
-        };
-        drain.slot = first + count;
-        let conns = if overdue { self.conns_in_slots(0, count) } else { self.conns_in_slots(first, count) };
-        for conn in conns {
-            self.close_for_drain(conn, overdue, now);
+        let count = per_step.div_ceil(limits::DRAIN_BATCH_INTERVAL.as_millis()) as usize;
+        let first = drain.to_close.end;
+        drain.to_close = if drain.overdue { 0..slots } else { first..slots.min(first.saturating_add(count)) };
+    }
+
+    /// The next connections of a walk, if there are any and there is work left to do.
+    fn next_of_walk(&mut self, walk: impl Fn(&mut Drain) -> &mut Range<usize>) -> Option<Vec<ConnId>> {
+        let walk = walk(self.drain.as_mut()?);
+        if Range::is_empty(walk) || !self.work.is_left() {
+            return None;
         }
-        self.end_drain_if_empty();
+        let first = walk.start;
+        walk.start = walk.end.min(first + SLOTS_AT_ONCE);
+        let slots = walk.start - first;
+        self.work.spend(slots);
+        Some(self.connections.in_slots(first, slots).map(|(conn, _)| conn).collect())
     }
 
     fn close_for_drain(&mut self, conn: ConnId, overdue: bool, now: Now) {
@@ -130,20 +169,16 @@ impl Shard {
             self.outputs.push_back(Output::Drained);
         }
     }
+}
 
-    fn conns_in_slots(&self, first: usize, count: usize) -> Vec<ConnId> {
-        self.connections.in_slots(first, count).map(|(conn, _)| conn).collect()
-    }
-
-    fn drain_notice(&self) -> Encoded {
-        let notice = Notice {
-            kind: kind::NOTICE,
-            reason: Notice::DRAIN,
-            reserved: 0.into(),
-            timeout_ms: (limits::DRAIN_DEADLINE.as_millis() as u32).into(),
-            retry_after_ms: (limits::DRAIN_RETRY_AFTER.as_millis() as u32).into(),
-            jitter_ms: (limits::DRAIN_JITTER.as_millis() as u32).into(),
-        };
-        Encoded::message(Opcode::Binary, notice.as_bytes())
-    }
+fn drain_notice() -> Encoded {
+    let notice = Notice {
+        kind: kind::NOTICE,
+        reason: Notice::DRAIN,
+        reserved: 0.into(),
+        timeout_ms: (limits::DRAIN_DEADLINE.as_millis() as u32).into(),
+        retry_after_ms: (limits::DRAIN_RETRY_AFTER.as_millis() as u32).into(),
+        jitter_ms: (limits::DRAIN_JITTER.as_millis() as u32).into(),
+    };
+    Encoded::message(Opcode::Binary, notice.as_bytes())
 }

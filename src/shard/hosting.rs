@@ -175,9 +175,12 @@ impl Shard {
         audience.map(Receivers::of).unwrap_or_default()
     }
 
-    /// Lets topics do what is due in them.
+    /// Lets topics do what is due in them, in the order in which it became due.
     pub(super) fn run_topics(&mut self, now: Now) {
-        while let Some(index) = self.topics.due(now.instant) {
+        while self.work.is_left()
+            && let Some(index) = self.topics.due(now.instant)
+        {
+            self.work.spend(1);
             if let Some(due) = self.topics.game(index).and_then(|game| game.take_due_tick(now.instant)) {
                 self.tick(index, due, now);
             }
@@ -198,6 +201,7 @@ impl Shard {
         effect: Effect,
         now: Now,
     ) {
+        self.work.spend(1);
         match effect {
             Effect::Member { to, what } => self.tell_member(topic, to, what, now),
             Effect::Broadcast { copies, except, after_state } => {

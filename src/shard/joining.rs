@@ -7,6 +7,7 @@ use super::peer::{Action, TopicRequest};
 use super::{Next, Shard};
 use crate::ids::{ConnId, Topic};
 use crate::impossible;
+use crate::limits;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::request::{Departure, Join};
 use crate::session::NEVER_EXPIRES;
@@ -128,6 +129,7 @@ impl Shard {
             return Next::GoOn;
         }
         let (verifier, now_s) = (self.verifier.as_deref(), now.unix_s());
+        self.work.spend(if verifier.is_some() { limits::WORK_OF_TOKEN } else { 1 });
         let attempt = JoinAttempt { message, channels, plays, verifier, now_s };
         match attempt.check() {
             Ok(accepted) => self.begin_join(conn, message, accepted, now),

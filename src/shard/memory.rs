@@ -78,5 +78,6 @@ impl Shard {
             + self.deadlines.heap_bytes()
             + self.subscribers.heap_bytes()
             + self.overflowed.allocated_bytes()
+            + self.unread.heap_bytes()
     }
 }

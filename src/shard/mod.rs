@@ -23,6 +23,8 @@ mod subscribers;
 mod ticks;
 mod timers;
 mod topics;
+mod unread;
+mod work;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -38,6 +40,8 @@ use self::peer::{HandOver, Order, PeerMessage};
 use self::settings::Settings;
 use self::subscribers::Subscribers;
 use self::topics::{TopicIndex, Topics};
+use self::unread::Unread;
+use self::work::Work;
 use crate::ids::{ConnId, Party, ShardId};
 use crate::impossible;
 use crate::limits;
@@ -161,6 +165,8 @@ pub struct Shard {
     /// The ping, which is the same for everybody.
     ping: Encoded,
     outputs: VecDeque<Output>,
+    work: Work,
+    unread: Unread,
     /// Connections with something to send.
     ready: VecDeque<ConnId>,
     /// Connections whose reliable lane is full; they are closed before the current call returns.
@@ -192,6 +198,8 @@ impl Shard {
             empty_pong: Encoded::message(Opcode::Pong, &[]),
             ping: Encoded::message(Opcode::Ping, &[]),
             outputs: VecDeque::new(),
+            work: Work::UNBOUNDED,
+            unread: Unread::default(),
             ready: VecDeque::new(),
             overflowed: Vec::new(),
             guests: 0,
@@ -230,8 +238,23 @@ impl Shard {
         self.refuse_hand_over(conn, now);
     }
 
-    /// Bytes came in. They are unmasked in place and not kept.
+    /// Begins a part of a turn: what follows may do so much work, and so may each part of a `handle_timeout`. A unit is a message
+    /// that is read or a frame that is queued: some 0.1 to 0.5 µs. Whoever never calls it sets no bound.
+    pub fn allow_work(&mut self, units: u32) {
+        self.work = Work::of_parts(units);
+    }
+
+    /// Whether the part that `allow_work` began may go on. If not, whatever comes is still taken, but received messages wait
+    /// for the next `handle_timeout`, which is due at once.
+    pub fn has_work_left(&self) -> bool {
+        self.work.is_left()
+    }
+
+    /// Bytes came in. They are unmasked in place; what is kept is a copy.
     pub fn handle_received(&mut self, conn: ConnId, bytes: &mut [u8], now: Now) {
+        if !self.unread.is_empty() && self.wait_behind_unread(conn, bytes) {
+            return;
+        }
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("the rim tells of connections that are here");
         };
@@ -256,6 +279,9 @@ impl Shard {
 
     /// The peer will send nothing more (end of stream, or an error of the receive). Not yet the end: see `Output::Close`.
     pub fn handle_eof(&mut self, conn: ConnId, now: Now) {
+        if !self.unread.is_empty() && self.end_behind_unread(conn) {
+            return;
+        }
         self.peer_is_done(conn, now);
         self.close_overflowed(now);
     }
@@ -296,6 +322,7 @@ impl Shard {
 
     /// A message from another party.
     pub fn handle_peer(&mut self, message: PeerMessage, now: Now) {
+        self.work.spend(1);
         match message {
             PeerMessage::Request(request) => self.handle_request(*request, now),
             PeerMessage::Deliver(delivery) => self.handle_delivery(*delivery, now),
@@ -323,11 +350,14 @@ impl Shard {
         self.close_overflowed(now);
     }
 
-    /// Does what has become due: ticks, liveness, ends of seats, drain.
+    /// Does what has become due: ticks, messages that wait to be read, what topics tell, ends of seats, liveness, drain. Each has
+    /// work of its own, so none waits for ever for another; what is left of it stays due.
     pub fn handle_timeout(&mut self, now: Now) {
-        self.run_topics(now);
-        self.check_connections(now);
-        self.go_on_draining(now);
+        let parts = [Self::run_topics, Self::read_unread, Self::check_connections, Self::go_on_draining];
+        for part in parts {
+            self.work.next_part();
+            part(self, now);
+        }
         self.close_overflowed(now);
     }
 
@@ -367,6 +397,9 @@ impl Shard {
 
     /// When `handle_timeout` is due next; `None`: when something has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.unread.is_empty() {
+            return Some(Instant::default());
+        }
         let drain = self.drain.as_ref().map(Drain::next);
         self.topics.next().into_iter().chain(self.deadlines.next()).chain(drain).min()
     }
@@ -384,6 +417,7 @@ impl Shard {
             Lifecycle::Open(Dialect::Echo) => limits::ECHO_OUTBOX_BYTES_MAX,
             Lifecycle::Upgrading | Lifecycle::HandingOver | Lifecycle::Closing(_) => return,
         };
+        self.work.spend(1);
         let before = session.outbox.reliable_bytes();
         match session.outbox.push(frame, bytes_max) {
             Pushed::Queued => {
@@ -406,6 +440,8 @@ impl Shard {
         if !session.is_open() {
             return;
         }
+        // Nobody shares it: its bytes are work, too.
+        self.work.spend(1 + frame.bytes().len() / limits::WORK_BYTES);
         let before = session.outbox.reliable_bytes();
         match session.outbox.push_greeting(frame, bytes_max) {
             Pushed::Queued => {

@@ -22,8 +22,8 @@ use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::rate_limited;
 
 impl Shard {
-    /// Bytes of an open connection: whole messages are handled one by one, the rest waits in its decoder.
-    pub(super) fn receive_frames(&mut self, conn: ConnId, dialect: Dialect, mut bytes: &mut [u8], now: Now) {
+    /// Bytes of an open connection: they are charged to its budget, break its silence, and are read.
+    pub(super) fn receive_frames(&mut self, conn: ConnId, dialect: Dialect, bytes: &mut [u8], now: Now) {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
@@ -36,19 +36,38 @@ impl Shard {
                 None => impossible!("a seat is in a game"),
             }
         }
-        // The decoder is out of the table while its messages are handled: they borrow from it.
-        let mut decoder = std::mem::take(&mut session.decoder);
-        let limits = match dialect {
-            Dialect::Native | Dialect::Phoenix => {
-                let stop = session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant);
-                if let Some(stop) = stop {
-                    self.stop_reading(conn, stop, now);
-                }
-                MessageLimits {
-                    bytes_max: self.settings.message_bytes_max,
-                    fragments_max: limits::MESSAGE_FRAGMENTS_MAX,
-                }
+        if dialect != Dialect::Echo {
+            let stop = session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant);
+            if let Some(stop) = stop {
+                self.stop_reading(conn, stop, now);
             }
+        }
+        let left = self.read_messages(conn, dialect, bytes, now);
+        if left > 0 {
+            self.leave_unread(conn, &bytes[bytes.len() - left..]);
+        }
+    }
+
+    /// Handles whole messages one by one; of the last one a part may wait in the decoder. Returns how many bytes are left when
+    /// the work of this turn is done.
+    pub(super) fn read_messages(
+        &mut self,
+        conn: ConnId,
+        dialect: Dialect,
+        mut bytes: &mut [u8],
+        now: Now,
+    ) -> usize {
+        let Some(connection) = self.connections.find(conn) else {
+            impossible!("whoever is worked on is here");
+            return 0;
+        };
+        // The decoder is out of the table while its messages are handled: they borrow from it.
+        let mut decoder = std::mem::take(&mut connection.session.decoder);
+        let limits = match dialect {
+            Dialect::Native | Dialect::Phoenix => MessageLimits {
+                bytes_max: self.settings.message_bytes_max,
+                fragments_max: limits::MESSAGE_FRAGMENTS_MAX,
+            },
             Dialect::Echo => MessageLimits {
                 bytes_max: limits::ECHO_MESSAGE_BYTES_MAX,
                 fragments_max: limits::ECHO_MESSAGE_FRAGMENTS_MAX,
@@ -56,7 +75,8 @@ impl Shard {
         };
         // Of the pings that came at once only the newest is answered (RFC 6455 section 5.5.3); a conformance suite wants all.
         let mut newest_ping = None;
-        loop {
+        while self.work.is_left() {
+            let before = bytes.len();
             match decoder.decode(&mut bytes, &limits) {
                 Ok(Some(Incoming::Ping(payload))) if dialect != Dialect::Echo => {
                     self.metrics.frames_in.increment();
@@ -66,7 +86,7 @@ impl Shard {
                     self.metrics.frames_in.increment();
                     match self.handle_message(conn, dialect, &message, now) {
                         Next::GoOn => {}
-                        Next::Stop => return,
+                        Next::Stop => return 0,
                     }
                 }
                 Ok(None) => break,
@@ -75,9 +95,11 @@ impl Shard {
                     if let Some(ping) = newest_ping {
                         self.answer_ping(conn, ping.as_slice());
                     }
-                    return self.close(conn, violation.close_reason(), now);
+                    self.close(conn, violation.close_reason(), now);
+                    return 0;
                 }
             }
+            self.work.spend(1 + (before - bytes.len()) / limits::WORK_BYTES);
         }
         match self.connections.find(conn) {
             Some(connection) => connection.session.decoder = decoder,
@@ -86,6 +108,7 @@ impl Shard {
         if let Some(ping) = newest_ping {
             self.answer_ping(conn, ping.as_slice());
         }
+        bytes.len()
     }
 
     fn answer_ping(&mut self, conn: ConnId, payload: &[u8]) {

@@ -8,6 +8,7 @@ use super::topics::TopicIndex;
 use super::{Output, Shard};
 use crate::ids::{ConnId, ResumeToken, Topic};
 use crate::impossible;
+use crate::limits;
 use crate::note::{Note, Step};
 use crate::reasons::RefusalReason;
 use crate::room::game::Resumed;
@@ -39,6 +40,7 @@ impl Shard {
             }
             Ok(Some((request, head_bytes))) => {
                 let unread = received[head_bytes..].to_vec();
+                self.work.spend(if request.token.is_some() { limits::WORK_OF_TOKEN } else { 1 });
                 match self.admit(&request, now) {
                     Ok(claims) => self.place(conn, HandOver { upgrade: request, claims, unread }, now),
                     Err(refusal) => self.refuse(conn, &refusal, now),

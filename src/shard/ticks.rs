@@ -48,6 +48,7 @@ impl Shard {
                 impossible!("a connected seat has a connection");
                 continue;
             };
+            self.work.spend(1);
             let outbox = &mut connection.session.outbox;
             if !changed && !outbox.is_stale() {
                 continue;

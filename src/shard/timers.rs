@@ -23,6 +23,9 @@ impl Shard {
     /// Looks at connections whose time has come, as many as one turn may; the rest stays due.
     pub(super) fn check_connections(&mut self, now: Now) {
         for _ in 0..CHECKS_PER_TURN {
+            if !self.work.is_left() {
+                return;
+            }
             let Some((bucket, conn)) = self.deadlines.expire(now.instant) else { return };
             // It may have gone since it was put into its bucket.
             let Some(connection) = self.connections.find(conn) else { continue };

@@ -209,6 +209,31 @@ impl World {
         self.run();
     }
 
+    /// From here on each part of a turn may do so much work.
+    pub fn allow_work(&mut self, units: u32) {
+        self.shards.iter_mut().for_each(|shard| shard.allow_work(units));
+    }
+
+    /// Whether every shard may go on with the part that `allow_work` began.
+    pub fn has_work_left(&self) -> bool {
+        self.shards.iter().all(Shard::has_work_left)
+    }
+
+    /// What is due now, as far as one turn goes. False: nothing was.
+    pub fn timeout(&mut self) -> bool {
+        let is_due = |shard: &&mut Shard| shard.poll_timeout().is_some_and(|due| due <= self.now.instant);
+        let due = self.shards.iter_mut().filter(is_due);
+        let turned = due.map(|shard| shard.handle_timeout(self.now)).count();
+        self.run();
+        turned > 0
+    }
+
+    /// Lets time pass in which nobody turns.
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.now.unix_us += ms * 1_000;
+        self.now.instant = self.now.instant + Duration::from_millis(ms);
+    }
+
     /// Lets time pass, with everything that becomes due in it at its time.
     pub fn advance(&mut self, duration: Duration) {
         let end = self.now.instant + duration;

@@ -1,0 +1,163 @@
+//! A turn is bounded by the work it does, whatever has come: the rest goes on in the next one, in order, with ticks in between.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
+
+mod world;
+
+use corelay::limits::{BYTES_RATE, PART_WORK_MAX, RECEIVE_BUFFER_BYTES, WORK_OF_CLOSE};
+use corelay::reasons::CloseReason;
+use corelay::room::game::GameRules;
+use corelay::shard::peer::Order;
+use corelay::shard::placement::Placement;
+use corelay::shard::settings::Settings;
+use corelay::wire::upgrade::UpgradeRules;
+use world::World;
+use world::client::{ClientId, Frame, masked_frame};
+
+const CLIENTS: usize = 64;
+
+fn settings() -> Settings {
+    Settings {
+        placement: Placement::known(1),
+        connections_per_shard_max: 5_000,
+        upgrade: UpgradeRules { allowed_origins: Vec::new(), development: true, echo: true },
+        games: vec![GameRules { players_max: 5_000, ..GameRules::default() }],
+        ..Settings::default()
+    }
+}
+
+/// All that a client may send at once, of messages that are as short as they can be, in pieces that a receive brings.
+fn flood() -> Vec<Vec<u8>> {
+    let ping = masked_frame(0x89, b"");
+    let pings = ping.repeat(BYTES_RATE.1 as usize / ping.len());
+    pings.chunks(RECEIVE_BUFFER_BYTES as usize).map(<[u8]>::to_vec).collect()
+}
+
+/// Messages read so far.
+fn read(world: &World) -> u64 {
+    world.count(|metrics| metrics.frames_in.value())
+}
+
+/// What one rim's turn does with what has come: it reads until the work is done.
+fn turn(world: &mut World, waiting: &mut Vec<(ClientId, Vec<u8>)>) {
+    world.allow_work(PART_WORK_MAX);
+    while world.has_work_left() && !waiting.is_empty() {
+        let (client, bytes) = waiting.remove(0);
+        world.send_raw(client, &bytes);
+    }
+    world.allow_work(PART_WORK_MAX);
+    world.timeout();
+}
+
+#[test]
+fn all_that_64_connections_may_send_at_once_is_read_in_turns_with_ticks_in_between() {
+    let mut world = World::new(settings());
+    let flooders: Vec<ClientId> = (0..CLIENTS).map(|_| world.join("/play/arena")).collect();
+    let player = world.join("/play/other");
+    world.advance_ms(200);
+    world.client(player).frames();
+    let mut waiting: Vec<(ClientId, Vec<u8>)> = Vec::new();
+    for piece in flood() {
+        waiting.extend(flooders.iter().map(|flooder| (*flooder, piece.clone())));
+    }
+    let (began, before) = (world.now.instant, read(&world));
+    let expected = (waiting.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() / 6) as u64;
+    let mut turns = 0;
+    let mut ticks = 0;
+    while read(&world) < before + expected {
+        let before_turn = read(&world);
+        world.send(player, &[1, 0, 0, turns as u8, 0x3F, 0x80, 0, 0, 0x40, 0, 0, turns as u8]);
+        turn(&mut world, &mut waiting);
+        let in_this = read(&world) - before_turn;
+        // Each ping is a unit, and so is its pong; the work of the turn's parts is passed by one message at most.
+        assert!(in_this <= 2 * u64::from(PART_WORK_MAX) + 1, "{in_this} messages in turn {turns}");
+        assert!(turns < 1_000, "it comes to an end");
+        world.advance_ms(5);
+        ticks += world.client(player).frames().len();
+        turns += 1;
+    }
+    assert!(turns > 50, "{turns} turns");
+    assert!(waiting.is_empty());
+    let lasted_ms = world.now.instant.since(began).as_millis() as usize;
+    assert!(ticks >= lasted_ms / 50 - 1, "{ticks} ticks in {lasted_ms} ms");
+    assert!(flooders.iter().all(|flooder| world.client(*flooder).ended.is_none()));
+}
+
+#[test]
+fn one_message_to_a_crowd_counts_for_what_follows_from_it() {
+    let mut world = World::new(settings());
+    let crowd: Vec<ClientId> = (0..1_000).map(|_| world.join("/play/arena")).collect();
+    world.advance_ms(200);
+    for member in &crowd {
+        world.client(*member).frames();
+    }
+    let event = masked_frame(0x82, &[6, 1, 0, 1, 0, 0, 0, 0, b'!']);
+    let (began, before) = (crowd[0], read(&world));
+    world.allow_work(PART_WORK_MAX);
+    world.send_raw(began, &event.repeat(30));
+    let at_once = read(&world) - before;
+    assert!((1..=6).contains(&at_once), "{at_once} events to {} members", crowd.len());
+    let mut turns = 0;
+    while read(&world) < before + 30 {
+        world.allow_work(PART_WORK_MAX);
+        world.timeout();
+        turns += 1;
+        assert!(turns < 30, "it goes on each turn");
+    }
+    assert!(turns >= 5, "{turns} turns");
+    assert_eq!(world.client(crowd[999]).frames().len(), 30, "everybody has every event");
+}
+
+#[test]
+fn what_comes_behind_messages_that_wait_waits_behind_them() {
+    let mut world = World::new(settings());
+    let echo = world.request("/echo");
+    assert_eq!(world.client(echo).response().0, 101);
+    let message = |number: u16| masked_frame(0x82, &number.to_be_bytes());
+    let many = 3 * PART_WORK_MAX as u16;
+    let bytes: Vec<u8> = (0..many).flat_map(message).collect();
+    // A message is cut in two, and the end of the stream comes right behind the client's close.
+    let (first, second) = bytes.split_at(bytes.len() / 2 + 3);
+    world.allow_work(PART_WORK_MAX);
+    world.send_raw(echo, first);
+    world.send_raw(echo, &[second, &masked_frame(0x88, &1000_u16.to_be_bytes())].concat());
+    world.hang_up(echo);
+    assert!(read(&world) < u64::from(many));
+    for _ in 0..10 {
+        world.allow_work(PART_WORK_MAX);
+        world.timeout();
+    }
+    let frames = world.client(echo).frames();
+    let expected = (0..many).map(|number| Frame::Binary(number.to_be_bytes().to_vec()));
+    assert_eq!(frames.len(), usize::from(many) + 1);
+    assert!(frames.iter().zip(expected).all(|(frame, expected)| *frame == expected), "{:?}", frames[0]);
+    assert_eq!(world.client(echo).ended, Some(Some(CloseReason::Bye)), "its close was heard before its end");
+}
+
+#[test]
+fn a_drain_tells_and_closes_a_crowd_in_steps() {
+    let mut world = World::new(Settings { drain_batch: 1_000_000, ..settings() });
+    let crowd: Vec<ClientId> = (0..4_000).map(|_| world.request("/echo")).collect();
+    let players: Vec<ClientId> = (0..500).map(|_| world.join("/play/arena")).collect();
+    for member in crowd.iter().chain(&players) {
+        world.client(*member).inbox.clear();
+    }
+    let closed = |world: &World| world.count(|metrics| metrics.closes[CloseReason::Drain.index()].value());
+    world.allow_work(1_000);
+    world.tell_shards(&Order::Drain);
+    assert!(world.client(players[499]).frames().is_empty(), "the last ones are told in a later turn");
+    let (mut steps, mut last) = (Vec::new(), 0);
+    while closed(&world) < 4_500 {
+        world.allow_work(1_000);
+        if !world.timeout() {
+            world.pass_ms(1);
+        }
+        if closed(&world) > last {
+            steps.push(closed(&world) - last);
+            last = closed(&world);
+        }
+        assert!(steps.len() < 100);
+    }
+    assert!(steps.iter().all(|step| *step <= 1_000 / WORK_OF_CLOSE as u64 + 64), "{steps:?}");
+    let told = world.client(players[499]).frames();
+    assert!(told.len() >= 2, "a notice, and then the close: {told:?}");
+}
