@@ -40,6 +40,16 @@ pub const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 pub const IMPOSSIBLE_PLACES_MAX: usize = 64;
 /// Lines about players that come and go, per shard and second in development mode. More are counted only.
 pub const NOTES_PER_SECOND_MAX: u32 = 20;
+/// Signatures of tokens that turn out to be forged, per connection: per second, and at once. Over it, joins that bring a token
+/// that is not known yet are refused with `rate_limited`.
+pub const FORGED_TOKEN_RATE: (u32, u32) = (5, 10);
+/// The same for all requests, and all connections without a good token, of a shard: a fifth of its time, and less than 10 ms
+/// at once. Over it, tokens that are not known yet are refused with `rate_limited`, in requests with 503.
+pub const SHARD_FORGED_TOKEN_RATE: (u32, u32) = (2_000, 50);
+/// Good tokens that a shard keeps, so that they are not checked twice. More: some are checked again.
+pub const TOKENS_KEPT: usize = 256;
+/// Longest token that is kept. Longer: it is checked again by each connection that brings it.
+pub const TOKEN_KEPT_BYTES_MAX: usize = 2 * 1024;
 /// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
 pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
 

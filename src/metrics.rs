@@ -189,6 +189,8 @@ pub struct ShardMetrics {
     pub joins: Counter,
     /// Joins that were answered `error`.
     pub joins_refused: [Counter; JoinRefusal::COUNT],
+    /// Signatures of tokens that were checked.
+    pub token_signatures: Counter,
     /// Phoenix messages received.
     pub messages_in: Counter,
     /// Phoenix messages dropped because their channel had gone meanwhile.

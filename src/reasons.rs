@@ -91,6 +91,8 @@ labelled! {
         Token = "token",
         /// 403: `vsn` names a serializer that is not spoken.
         Version = "vsn",
+        /// 503: too many forged tokens came lately.
+        TokenRate = "token_rate",
         /// 404: unknown path.
         NotFound = "not_found",
         /// 405: not GET.
@@ -122,7 +124,7 @@ impl RefusalReason {
             Self::UpgradeRequired => 426,
             Self::AddressLimit => 429,
             Self::HeadTooLarge => 431,
-            Self::Full | Self::Draining => 503,
+            Self::Full | Self::Draining | Self::TokenRate => 503,
         }
     }
 }

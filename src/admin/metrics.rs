@@ -81,6 +81,7 @@ const ROWS: &[Row] = &[
     row("corelay_rooms", "Chat rooms", G(|m| &m.rooms)),
     row("corelay_joins", "Joins of topics that were answered ok", C(|m| &m.joins)),
     row("corelay_joins_refused", "Joins of topics that were answered error", V(|m| &m.joins_refused, |index| label("reason", JoinRefusal::ALL[index].label()))),
+    row("corelay_token_signatures", "Signatures of tokens checked: for each token one, or more where it names no key", C(|m| &m.token_signatures)),
     row("corelay_messages_in", "Phoenix messages received", C(|m| &m.messages_in)),
     row("corelay_messages_stale", "Phoenix messages dropped because their channel had gone meanwhile", C(|m| &m.messages_stale)),
     row("corelay_messages_malformed", "Phoenix messages whose head could not be read", C(|m| &m.messages_malformed)),

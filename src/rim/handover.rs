@@ -254,7 +254,7 @@ mod tests {
     fn announced(number: u8) -> Announced {
         let upgrade =
             Upgrade { route: Route::Echo, token: None, accept_key: "key".into(), subprotocol: None };
-        let state = Box::new(HandOver { upgrade, claims: None, unread: vec![number] });
+        let state = Box::new(HandOver { upgrade, token: None, unread: vec![number] });
         Announced { state, address: None }
     }
 

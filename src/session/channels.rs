@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::NEVER_EXPIRES;
 use super::outbox::States;
 use super::rate_limit::Bucket;
 use crate::ids::{ChannelNumber, Topic};
@@ -12,6 +13,7 @@ use crate::limits::CHANNELS_PER_CONNECTION_MAX;
 use crate::memory::Allocated;
 use crate::wire::format::Format;
 use crate::wire::phoenix::{Message, Ref, Serializer};
+use crate::wire::token::CheckedToken;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -22,8 +24,8 @@ pub struct Channels {
     pub user: Box<str>,
     /// Display name.
     pub name: Box<str>,
-    /// The token of the connection, checked again at every join; `None`: it came without one, or nobody needs one.
-    pub token: Option<Box<str>>,
+    /// The token of the connection; `None`: it came without one, or nobody needs one.
+    pub token: Option<Arc<CheckedToken>>,
     /// Some game's frame was skipped: it is asked for when the outbox is free.
     pub stale: bool,
     /// Of its games.
@@ -34,6 +36,8 @@ pub struct Channels {
     pub presence_updates: Bucket,
     /// Answers that are as long as a message may be.
     pub pages: Bucket,
+    /// Signatures of forged tokens.
+    pub forged_tokens: Bucket,
     channels: Vec<Channel>,
     next_number: u16,
 }
@@ -49,6 +53,8 @@ pub struct Channel {
     pub join_ref: Box<str>,
     /// User id, if the join brought a token of another user than the connection's.
     pub user: Option<Box<str>>,
+    /// `exp` of the token that grants it, in unix seconds: it counts for the connection once the topic has taken the channel in.
+    pub expires_at_s: u32,
     /// In which form it is told.
     pub format: Format,
     /// Where it is in its life.
@@ -136,7 +142,12 @@ pub struct Superseded {
 
 impl Channels {
     /// A connection that has joined nothing.
-    pub fn new(serializer: Serializer, user: Box<str>, name: Box<str>, token: Option<Box<str>>) -> Self {
+    pub fn new(
+        serializer: Serializer,
+        user: Box<str>,
+        name: Box<str>,
+        token: Option<Arc<CheckedToken>>,
+    ) -> Self {
         Self {
             serializer,
             user,
@@ -147,6 +158,7 @@ impl Channels {
             joins: Bucket::default(),
             presence_updates: Bucket::default(),
             pages: Bucket::default(),
+            forged_tokens: Bucket::default(),
             channels: Vec::new(),
             next_number: 0,
         }
@@ -202,6 +214,7 @@ impl Channels {
             number,
             join_ref: name.as_str().into(),
             user: None,
+            expires_at_s: NEVER_EXPIRES,
             format,
             state: ChannelState::Joining {
                 join: UnansweredJoin {
@@ -257,7 +270,8 @@ impl Channels {
 
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
-        let names = self.user.allocated_bytes() + self.name.allocated_bytes() + self.token.allocated_bytes();
+        let token = self.token.as_ref().map_or(0, CheckedToken::shared_bytes);
+        let names = self.user.allocated_bytes() + self.name.allocated_bytes() + token;
         let channels = self.channels.iter().map(Channel::heap_bytes).sum::<usize>();
         names + self.states.heap_bytes() + self.channels.allocated_bytes() + channels
     }

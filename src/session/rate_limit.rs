@@ -105,14 +105,24 @@ impl Bucket {
             (self.window_started_at_ms, self.attempts) = (now_ms, 0);
         }
         self.attempts = self.attempts.saturating_add(1);
+        self.has_one(rate, now)?;
+        self.charge(1);
+        Ok(())
+    }
+
+    /// Whether there is a token, for what is charged when its cost is known; `Err`: when there will be one.
+    pub fn has_one(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let now_ms = now.as_millis_u32();
         let back = now_ms.wrapping_sub(self.refilled_at_ms) as f32 * rate.per_s as f32 / 1000.0;
         self.refilled_at_ms = now_ms;
         self.missing = (self.missing - back).max(0.0);
-        if self.missing + 1.0 <= rate.burst as f32 {
-            self.missing += 1.0;
-            return Ok(());
-        }
-        Err(Duration::from_secs_f32((self.missing + 1.0 - rate.burst as f32) / rate.per_s as f32))
+        let lacking = self.missing + 1.0 - rate.burst as f32;
+        if lacking <= 0.0 { Ok(()) } else { Err(Duration::from_secs_f32(lacking / rate.per_s as f32)) }
+    }
+
+    /// Takes tokens, perhaps more than there are.
+    pub fn charge(&mut self, count: u32) {
+        self.missing += count as f32;
     }
 
     /// Whether there were `ABUSE_FACTOR` times as many attempts in this window as the rate allows.
@@ -290,6 +300,19 @@ mod tests {
         let admitted = (0..4_000).filter(|n| bucket.admit(rate, ms(*n)).is_ok()).count();
         assert!((170..=190).contains(&admitted), "{admitted} in 4 s");
         assert!(bucket.is_abused(rate));
+    }
+
+    #[test]
+    fn what_is_charged_afterwards_may_be_more_than_there_was() {
+        let rate = Rate { per_s: 5, burst: 10 };
+        let mut bucket = Bucket::default();
+        assert!((0..3).all(|_| bucket.has_one(rate, ms(0)).is_ok()), "asking takes nothing");
+        bucket.charge(9);
+        assert!(bucket.has_one(rate, ms(0)).is_ok());
+        bucket.charge(16);
+        let wait = bucket.has_one(rate, ms(0)).unwrap_err();
+        assert!((3_199..=3_201).contains(&wait.as_millis()), "{wait:?}");
+        assert!(bucket.has_one(rate, ms(3_100)).is_err() && bucket.has_one(rate, ms(3_201)).is_ok());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Messages of Phoenix clients: what the socket answers itself, and what goes to the topics.
 
+use std::sync::Arc;
+
 use super::peer::{Action, TopicRequest};
 use super::{Next, Shard};
 use crate::ids::{Address, ChannelNumber, ConnId};
@@ -15,6 +17,7 @@ use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::answers::{over_rate, rate_limited, reason};
 use crate::wire::phoenix::{Event, Head, Malformed, Message, Serializer, Status, Unreadable};
 use crate::wire::push::{Push, PushClass, PushEvent};
+use crate::wire::token::CheckedToken;
 
 impl Shard {
     /// A text message of a client that speaks Phoenix Channels.
@@ -302,7 +305,7 @@ impl Shard {
     }
 
     /// A player speaks Phoenix Channels under the name that it plays under.
-    pub(super) fn open_channels_of_player(&mut self, conn: ConnId, token: Option<Box<str>>) {
+    pub(super) fn open_channels_of_player(&mut self, conn: ConnId, token: Option<Arc<CheckedToken>>) {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };

@@ -38,7 +38,7 @@ impl Shard {
     /// Whoever it is for may have gone while this was on its way, or the channel may: then nothing happens.
     fn deliver_to_one(&mut self, topic: &Arc<Topic>, to: Address, what: ToMember, now: Now) {
         match what {
-            ToMember::Joined { response } => self.joined(topic, to, &response),
+            ToMember::Joined { response } => self.joined(topic, to, &response, now),
             ToMember::Refused { reason, response } => self.join_refused(topic, to, reason, &response),
             ToMember::Reply { reference, status, response } => {
                 self.reply_on(to.conn, to.channel, &reference, status, &response);
@@ -63,10 +63,11 @@ impl Shard {
 
     /// The answer to a join. From here on the channel gets what everybody gets, until the topic has answered its leave: what the
     /// client pushed in between is answered behind its broadcast.
-    fn joined(&mut self, topic: &Arc<Topic>, to: Address, response: &str) {
+    fn joined(&mut self, topic: &Arc<Topic>, to: Address, response: &str, now: Now) {
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(to.channel) else { return };
+        let expires_at_s = channel.expires_at_s;
         let subscriber =
             Subscriber { conn: to.conn, channel: to.channel, format: channel.format, frame: None };
         let join = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
@@ -90,7 +91,17 @@ impl Shard {
             }
         };
         self.metrics.joins.increment();
+        self.end_by(to.conn, expires_at_s, now);
         self.answer_join(topic, to, serializer, &join, Status::Ok, response);
+    }
+
+    /// A token that ends then was used on the connection.
+    fn end_by(&mut self, conn: ConnId, expires_at_s: u32, now: Now) {
+        let Some(connection) = self.connections.find(conn) else { return };
+        if connection.session.expires_at_s > expires_at_s {
+            connection.session.expires_at_s = expires_at_s;
+            self.schedule_check(conn, now);
+        }
     }
 
     fn join_refused(&mut self, topic: &Arc<Topic>, to: Address, reason: JoinRefusal, response: &str) {

@@ -130,7 +130,7 @@ impl Shard {
             now,
             metrics: &self.metrics,
             random: &mut self.random,
-            development: self.verifier.is_none(),
+            development: self.tokens.is_none(),
             notes: self.settings.notes,
             presence_list_max: self.settings.presence_list_max,
             effects: Vec::new(),

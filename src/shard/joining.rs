@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::channels::UNMATCHED;
 use super::peer::{Action, TopicRequest};
+use super::tokens::{Payer, Tokens, Unaccepted};
 use super::{Next, Shard};
 use crate::ids::{ConnId, Topic};
 use crate::impossible;
-use crate::limits;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::request::{Departure, Join};
 use crate::session::NEVER_EXPIRES;
@@ -17,17 +17,17 @@ use crate::wire::format::Format;
 use crate::wire::join::JoinPayload;
 use crate::wire::phoenix::answers::{over_rate, reason};
 use crate::wire::phoenix::{Message, Payload, Status};
-use crate::wire::token::{Claims, Verifier};
+use crate::wire::token::Claims;
 
 /// A join as it came, with what decides about it.
 struct JoinAttempt<'a> {
     message: &'a Message<'a>,
-    channels: &'a Channels,
+    channels: &'a mut Channels,
     /// The connection plays in the native dialect.
     plays: bool,
     /// `None`: nobody needs a token.
-    verifier: Option<&'a Verifier>,
-    now_s: u64,
+    tokens: Option<&'a mut Tokens>,
+    now: Now,
 }
 
 /// A join that its topic is asked about.
@@ -49,8 +49,20 @@ struct Identity {
     expires_at_s: u32,
 }
 
+impl Identity {
+    fn of(claims: &Claims) -> Self {
+        Self {
+            user: claims.user.clone(),
+            name: claims.name.clone(),
+            host: claims.host,
+            expires_at_s: u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES),
+        }
+    }
+}
+
 impl JoinAttempt<'_> {
-    fn check(&self) -> Result<Accepted, Refused> {
+    /// Changes nothing but what is known of tokens.
+    fn check(&mut self) -> Result<Accepted, Refused> {
         let Some(topic) = Topic::parse(&self.message.topic) else {
             return Err(Refused(JoinRefusal::Unmatched, UNMATCHED.into()));
         };
@@ -85,21 +97,29 @@ impl JoinAttempt<'_> {
     }
 
     /// Whether the connection, or the token that the join brings, may join `topic`, and as whom.
-    fn identify(&self, topic: &Topic, token: Option<&str>) -> Result<Identity, Refused> {
-        let Some(verifier) = self.verifier else {
-            let user = self.channels.user.clone();
-            return Ok(Identity { user, name: None, host: false, expires_at_s: NEVER_EXPIRES });
+    fn identify(&mut self, topic: &Topic, token: Option<&str>) -> Result<Identity, Refused> {
+        let Channels { user, token: own, forged_tokens, .. } = &mut *self.channels;
+        let Some(tokens) = &mut self.tokens else {
+            return Ok(Identity { user: user.clone(), name: None, host: false, expires_at_s: NEVER_EXPIRES });
         };
-        // Keys change and time passes: the connection's own token is checked as if it had just come. It comes first; the
-        // join's is for topics that it does not grant.
-        let granting =
-            |token: &str| verifier.verify(token, self.now_s).ok().filter(|claims| claims.allows(topic));
-        let claims = self.channels.token.as_deref().and_then(granting).or_else(|| token.and_then(granting));
-        let Some(Claims { user, expires_at_s, name, host, .. }) = claims else {
-            return Err(Refused(JoinRefusal::Unauthorized, reason("unauthorized")));
-        };
-        let expires_at_s = u32::try_from(expires_at_s).unwrap_or(NEVER_EXPIRES);
-        Ok(Identity { user, name, host, expires_at_s })
+        let too_many = |wait| Refused(JoinRefusal::RateLimited, over_rate(wait));
+        // Keys change and time passes. The connection's own token comes first; the join's is for topics that it does not grant.
+        if let Some(own) = own {
+            *own = tokens.check_again(own, forged_tokens, self.now).map_err(too_many)?;
+        }
+        let own = own.as_ref().and_then(|own| own.claims_at(self.now.unix_s()).ok());
+        if let Some(claims) = own.filter(|claims| claims.allows(topic)) {
+            return Ok(Identity::of(claims));
+        }
+        let unauthorized = || Refused(JoinRefusal::Unauthorized, reason("unauthorized"));
+        let token = token.ok_or_else(unauthorized)?;
+        let payer = if own.is_some() { Payer::Known(forged_tokens) } else { Payer::Stranger(forged_tokens) };
+        let checked = tokens.check(token, payer, self.now).map_err(|unaccepted| match unaccepted {
+            Unaccepted::Refused(_) => unauthorized(),
+            Unaccepted::TooMany(wait) => too_many(wait),
+        })?;
+        let claims = checked.claims().ok().filter(|claims| claims.allows(topic));
+        claims.map(Identity::of).ok_or_else(unauthorized)
     }
 }
 
@@ -128,14 +148,18 @@ impl Shard {
             self.refuse_join(conn, message, &Refused(JoinRefusal::RateLimited, over_rate(wait)));
             return Next::GoOn;
         }
-        let (verifier, now_s) = (self.verifier.as_deref(), now.unix_s());
-        self.work.spend(if verifier.is_some() { limits::WORK_OF_TOKEN } else { 1 });
-        let attempt = JoinAttempt { message, channels, plays, verifier, now_s };
-        match attempt.check() {
+        let signatures = self.metrics.token_signatures.value();
+        let mut attempt = JoinAttempt { message, channels, plays, tokens: self.tokens.as_mut(), now };
+        let checked = attempt.check();
+        self.spend_on_tokens(signatures);
+        match checked {
             Ok(accepted) => self.begin_join(conn, message, accepted, now),
             Err(refused) => {
                 self.refuse_join(conn, message, &refused);
-                self.end_refused(conn, message, now);
+                // Whoever is over a rate was not listened to: what was joined stays.
+                if refused.0 != JoinRefusal::RateLimited {
+                    self.end_refused(conn, message, now);
+                }
             }
         }
         Next::GoOn
@@ -155,12 +179,9 @@ impl Shard {
         let Joining { number, replaced } =
             channels.begin_join(topic.clone(), join.format, &message.join_ref, &message.reference);
         let is_of_other = channels.user != join.user;
-        if let Some(channel) = channels.find(number).filter(|_| is_of_other) {
-            channel.user = Some(join.user.clone());
-        }
-        if session.expires_at_s > expires_at_s {
-            session.expires_at_s = expires_at_s;
-            self.schedule_check(conn, now);
+        if let Some(channel) = channels.find(number) {
+            channel.user = is_of_other.then(|| join.user.clone());
+            channel.expires_at_s = expires_at_s;
         }
         self.metrics.channels.add(1);
         if let Some(replaced) = replaced {

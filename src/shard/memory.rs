@@ -1,6 +1,7 @@
 //! What the shard's memory is used for.
 
 use super::Shard;
+use super::tokens::Tokens;
 use super::topics::Kind;
 use crate::memory::{Allocated, MemoryByPart};
 use crate::session::rate_limit::RateLimiter;
@@ -77,6 +78,7 @@ impl Shard {
             + held_rates
             + self.deadlines.heap_bytes()
             + self.subscribers.heap_bytes()
+            + self.tokens.as_ref().map_or(0, Tokens::heap_bytes)
             + self.overflowed.allocated_bytes()
             + self.unread.heap_bytes()
     }

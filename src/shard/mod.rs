@@ -22,6 +22,7 @@ pub mod sizes;
 mod subscribers;
 mod ticks;
 mod timers;
+mod tokens;
 mod topics;
 mod unread;
 mod work;
@@ -39,6 +40,7 @@ use self::drain::Drain;
 use self::peer::{HandOver, Order, PeerMessage};
 use self::settings::Settings;
 use self::subscribers::Subscribers;
+use self::tokens::Tokens;
 use self::topics::{TopicIndex, Topics};
 use self::unread::Unread;
 use self::work::Work;
@@ -57,7 +59,6 @@ use crate::time::{Instant, Now};
 pub use crate::wire::encoded::Frames;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::Opcode;
-use crate::wire::token::Verifier;
 
 /// What the rim must do.
 #[derive(Debug)]
@@ -143,8 +144,8 @@ enum Next {
 pub struct Shard {
     id: ShardId,
     settings: Arc<Settings>,
-    /// Checks tokens; `None`: development mode.
-    verifier: Option<Arc<Verifier>>,
+    /// `None`: development mode, nobody needs one.
+    tokens: Option<Tokens>,
     metrics: Arc<ShardMetrics>,
     random: ChaCha12Rng,
     connections: Connections,
@@ -183,7 +184,7 @@ impl Shard {
         let slots = settings.connections_per_shard_max + 2 * limits::CONNECTIONS_RESERVE;
         Self {
             id,
-            verifier: settings.verifier.clone(),
+            tokens: settings.verifier.clone().map(|keys| Tokens::new(keys, metrics.clone())),
             settings,
             metrics,
             random: ChaCha12Rng::from_seed(seed),
@@ -209,7 +210,7 @@ impl Shard {
 
     /// No token is needed: everybody is a guest.
     pub fn is_in_development(&self) -> bool {
-        self.verifier.is_none()
+        self.tokens.is_none()
     }
 
     /// A connection was accepted here. `None`: no slot is free, close it.
@@ -314,7 +315,10 @@ impl Shard {
     pub fn handle_order(&mut self, order: Order, now: Now) {
         match order {
             Order::Drain => self.start_drain(now),
-            Order::Keys(verifier) => self.verifier = Some(verifier),
+            Order::Keys(keys) => match &mut self.tokens {
+                Some(tokens) => tokens.renew_keys(keys),
+                None => impossible!("whether tokens are needed is settled at the start"),
+            },
             Order::Kick { user, tally } => tally.answer(self.kick(&user, now)),
         }
         self.close_overflowed(now);
@@ -368,6 +372,9 @@ impl Shard {
         if connections == 0 {
             // What is left in the buckets is of connections that have gone.
             self.deadlines = Deadlines::default();
+            if let Some(tokens) = &mut self.tokens {
+                tokens.give_back();
+            }
         }
         self.connections.give_back();
         self.outputs.give_back(connections);

@@ -11,7 +11,7 @@ use crate::room::audience::{Copies, JoinNumber};
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, Join, ToMember};
 use crate::wire::push::Push;
-use crate::wire::token::{Claims, Verifier};
+use crate::wire::token::{CheckedToken, Verifier};
 use crate::wire::upgrade::Upgrade;
 
 /// From one party to another.
@@ -147,12 +147,12 @@ impl KickTally {
 
 /// A connection on its way to the shard that owns its game: its request head is read, nothing is answered yet. Lost, the
 /// client sees its connection closed and tries again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HandOver {
     /// What the client asked for.
     pub upgrade: Upgrade,
-    /// Who it is; `None`: a guest in development mode.
-    pub claims: Option<Claims>,
+    /// Who it is; `None`: a guest in development mode, or a client that brings tokens with its joins.
+    pub token: Option<Arc<CheckedToken>>,
     /// Bytes that followed the request head.
     pub unread: Vec<u8>,
 }

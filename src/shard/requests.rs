@@ -1,9 +1,12 @@
 //! From a request head to an open connection: refused, handed over, or seated.
 
+use std::sync::Arc;
+
 use rand_core::Rng;
 
 use super::connections::SeatRef;
 use super::peer::HandOver;
+use super::tokens::{Payer, Unaccepted};
 use super::topics::TopicIndex;
 use super::{Output, Shard};
 use crate::ids::{ConnId, ResumeToken, Topic};
@@ -18,7 +21,7 @@ use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::Serializer;
-use crate::wire::token::Claims;
+use crate::wire::token::{CheckedToken, Claims};
 use crate::wire::upgrade::{self, Refusal, Route, Upgrade};
 
 impl Shard {
@@ -40,9 +43,11 @@ impl Shard {
             }
             Ok(Some((request, head_bytes))) => {
                 let unread = received[head_bytes..].to_vec();
-                self.work.spend(if request.token.is_some() { limits::WORK_OF_TOKEN } else { 1 });
-                match self.admit(&request, now) {
-                    Ok(claims) => self.place(conn, HandOver { upgrade: request, claims, unread }, now),
+                let signatures = self.metrics.token_signatures.value();
+                let admitted = self.admit(&request, now);
+                self.spend_on_tokens(signatures);
+                match admitted {
+                    Ok(token) => self.place(conn, HandOver { upgrade: request, token, unread }, now),
                     Err(refusal) => self.refuse(conn, &refusal, now),
                 }
             }
@@ -50,10 +55,16 @@ impl Shard {
         }
     }
 
+    /// Counts the work of a request or join: most of it is signatures, of which there had been `before`.
+    pub(super) fn spend_on_tokens(&mut self, before: u64) {
+        let signatures = (self.metrics.token_signatures.value() - before) as usize;
+        self.work.spend(1 + signatures * limits::WORK_OF_TOKEN);
+    }
+
     /// Whether the request may go on, and as whom.
-    fn admit(&self, request: &Upgrade, now: Now) -> Result<Option<Claims>, Refusal> {
+    fn admit(&mut self, request: &Upgrade, now: Now) -> Result<Option<Arc<CheckedToken>>, Refusal> {
         self.refuse_while_draining()?;
-        let Some(verifier) = &self.verifier else { return Ok(None) };
+        let Some(tokens) = &mut self.tokens else { return Ok(None) };
         let game = match &request.route {
             Route::Play { game, .. } => Some(game),
             // Its joins may bring tokens of their own.
@@ -65,15 +76,21 @@ impl Shard {
             let text = "a token is required: ?token=<JWT>, or the subprotocol base64url.bearer.phx.<token in base64>";
             return Err(Refusal::new(RefusalReason::Token, text));
         };
-        let claims = verifier
-            .verify(token, now.unix_s())
-            .map_err(|error| Refusal::new(RefusalReason::Token, error.to_string()))?;
+        let token = tokens.check(token, Payer::Request, now).map_err(|unaccepted| match unaccepted {
+            Unaccepted::Refused(error) => Refusal::new(RefusalReason::Token, error.to_string()),
+            Unaccepted::TooMany(_) => {
+                let text =
+                    "too many forged tokens came lately, so that yours is not looked at now; try again";
+                Refusal::new(RefusalReason::TokenRate, text)
+            }
+        })?;
         let topic = game.map(|game| Topic::Game(game.clone()));
-        if let Some(topic) = topic.filter(|topic| !claims.allows(topic)) {
+        let is_granted = |topic: &Topic| token.claims().is_ok_and(|claims| claims.allows(topic));
+        if let Some(topic) = topic.filter(|topic| !is_granted(topic)) {
             let text = format!("the token's topics do not include {topic}");
             return Err(Refusal::new(RefusalReason::Token, text));
         }
-        Ok(Some(claims))
+        Ok(Some(token))
     }
 
     fn refuse_while_draining(&self) -> Result<(), Refusal> {
@@ -117,18 +134,19 @@ impl Shard {
 
     /// Opens a connection whose request may go on, on the shard it belongs to.
     pub(super) fn seat_player(&mut self, conn: ConnId, state: HandOver, now: Now) {
-        let HandOver { upgrade, claims, mut unread } = state;
+        let HandOver { upgrade, token, mut unread } = state;
+        let claims = token.as_ref().and_then(|token| token.claims().ok());
         if let Err(refusal) = self.refuse_while_draining() {
             return self.refuse(conn, &refusal, now);
         }
         if let Some(text) = self.is_full()
-            && !self.resumes(&upgrade.route, claims.as_ref())
+            && !self.resumes(&upgrade.route, claims)
         {
             return self.refuse(conn, &Refusal::new(RefusalReason::Full, text), now);
         }
         let dialect = match &upgrade.route {
             Route::Play { .. } => {
-                let greeting = match self.take_seat(conn, &upgrade.route, claims.as_ref(), now) {
+                let greeting = match self.take_seat(conn, &upgrade.route, claims, now) {
                     Ok(greeting) => greeting,
                     Err(refusal) => return self.refuse(conn, &refusal, now),
                 };
@@ -137,20 +155,14 @@ impl Shard {
                     self.push_exempt(conn, frame);
                 }
                 // Joins of a player whose token grants nothing but games bring tokens of their own.
-                if claims.as_ref().is_some_and(Claims::grants_more_than_games) {
-                    self.open_channels_of_player(conn, upgrade.token.clone());
+                if claims.is_some_and(Claims::grants_more_than_games) {
+                    self.open_channels_of_player(conn, token.clone());
                 }
                 Dialect::Native
             }
             Route::Socket { serializer, name } => {
                 self.push_exempt(conn, Encoded::raw(upgrade.response()));
-                self.open_channels(
-                    conn,
-                    *serializer,
-                    name.as_deref(),
-                    claims.as_ref(),
-                    upgrade.token.clone(),
-                );
+                self.open_channels(conn, *serializer, name.as_deref(), token.clone());
                 Dialect::Phoenix
             }
             Route::Echo => {
@@ -163,7 +175,7 @@ impl Shard {
             return impossible!("whoever is worked on is here");
         };
         connection.session.deadline = Instant::NEVER;
-        let expires_at_s = |claims: Claims| u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES);
+        let expires_at_s = |claims: &Claims| u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES);
         connection.session.expires_at_s = claims.map_or(NEVER_EXPIRES, expires_at_s);
         self.outputs.push_back(Output::Upgraded { conn });
         self.schedule_check(conn, now);
@@ -287,17 +299,16 @@ impl Shard {
         conn: ConnId,
         serializer: Serializer,
         wished_name: Option<&str>,
-        claims: Option<&Claims>,
-        token: Option<Box<str>>,
+        token: Option<Arc<CheckedToken>>,
     ) {
+        let claims = token.as_ref().and_then(|token| token.claims().ok());
         let user = match claims {
             Some(claims) => claims.user.clone(),
             None => self.next_guest().into(),
         };
         let name = claims.and_then(|claims| claims.name.as_deref()).or(wished_name);
         let name = name.unwrap_or(&user).into();
-        // Without a key no token is looked at, and none is kept.
-        let channels = Channels::new(serializer, user, name, token.filter(|_| claims.is_some()));
+        let channels = Channels::new(serializer, user, name, token);
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
@@ -316,7 +327,7 @@ impl Shard {
             Some(connection) => connection.seat = Some(seat),
             None => impossible!("whoever is worked on is here"),
         }
-        let development = self.verifier.is_none();
+        let development = self.tokens.is_none();
         let Some(game) = self.topics.game(seat.game) else {
             impossible!("a seat is in a game");
             return Vec::new();

@@ -1,5 +1,6 @@
 //! JSON Web Tokens to claims: what a client may do, and until when.
 
+mod checked;
 mod key;
 mod verifier;
 
@@ -9,6 +10,8 @@ use serde_json::{Map, Value};
 use crate::glob::glob_matches;
 use crate::ids::Topic;
 use crate::limits::{NAME_BYTES_MAX, TOKEN_BYTES_MAX, USER_ID_BYTES_MAX};
+use crate::memory::Allocated;
+pub use checked::CheckedToken;
 pub use key::{Algorithm, Algorithms, KeyError, UnknownAlgorithm, key_text};
 pub use verifier::{Checked, Verifier, VerifierError, VerifyingKey};
 
@@ -31,6 +34,15 @@ impl Claims {
     /// Whether a pattern may cover a topic that is not a game.
     pub fn grants_more_than_games(&self) -> bool {
         self.topics.iter().any(|pattern| !pattern.as_str().starts_with("game:"))
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        let patterns = self.topics.iter().map(|pattern| pattern.0.allocated_bytes());
+        self.user.allocated_bytes()
+            + self.name.allocated_bytes()
+            + self.topics.allocated_bytes()
+            + patterns.sum::<usize>()
     }
 
     /// Whether one of the patterns covers `topic`.

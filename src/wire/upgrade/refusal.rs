@@ -36,7 +36,9 @@ impl Refusal {
             ),
             RefusalReason::AddressLimit => ("Too Many Requests", retry_after()),
             RefusalReason::HeadTooLarge => ("Request Header Fields Too Large", String::new()),
-            RefusalReason::Full | RefusalReason::Draining => ("Service Unavailable", retry_after()),
+            RefusalReason::Full | RefusalReason::Draining | RefusalReason::TokenRate => {
+                ("Service Unavailable", retry_after())
+            }
         };
         let (status, text) = (self.reason.status(), &self.text);
         let content_length = text.len() + 1;

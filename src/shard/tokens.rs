@@ -1,0 +1,124 @@
+//! Tokens on a shard: none is checked twice with the same keys, and how many a stranger may have checked is bounded.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::limits::{FORGED_TOKEN_RATE, SHARD_FORGED_TOKEN_RATE, TOKEN_KEPT_BYTES_MAX, TOKENS_KEPT};
+use crate::memory::Allocated;
+use crate::metrics::ShardMetrics;
+use crate::session::rate_limit::Bucket;
+use crate::time::Now;
+use crate::wire::token::{Checked, CheckedToken, TokenError, Verifier};
+
+/// The keys, the tokens that were checked with them lately, and what forged ones may still cost.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    keys: Arc<Verifier>,
+    /// Good tokens, each in the place that its hash names, where it replaces another one. Empty, or of `TOKENS_KEPT` places.
+    kept: Vec<Option<Arc<CheckedToken>>>,
+    forged: Bucket,
+    metrics: Arc<ShardMetrics>,
+}
+
+/// Whose account is charged for the signatures of a token that turns out to be forged.
+#[derive(Debug)]
+pub(super) enum Payer<'a> {
+    /// A request: the shard's.
+    Request,
+    /// A connection without a good token: its own, and the shard's.
+    Stranger(&'a mut Bucket),
+    /// A connection with a good token: its own. What strangers do to the shard's is no concern of it.
+    Known(&'a mut Bucket),
+}
+
+/// Why a token does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unaccepted {
+    /// It is no good.
+    Refused(TokenError),
+    /// Too many forged ones came before it. After this time one will be looked at.
+    TooMany(Duration),
+}
+
+impl Tokens {
+    /// The keys at the start.
+    pub fn new(keys: Arc<Verifier>, metrics: Arc<ShardMetrics>) -> Self {
+        Self { keys, kept: Vec::new(), forged: Bucket::default(), metrics }
+    }
+
+    /// From now on these keys count, and none before.
+    pub fn renew_keys(&mut self, keys: Arc<Verifier>) {
+        self.keys = keys;
+        self.kept = Vec::new();
+    }
+
+    /// A token as it came; `Ok`: it is good now.
+    pub fn check(&mut self, text: &str, payer: Payer<'_>, now: Now) -> Result<Arc<CheckedToken>, Unaccepted> {
+        let token = self.look_at(text, payer, now).map_err(Unaccepted::TooMany)?;
+        token.claims_at(now.unix_s()).map_err(Unaccepted::Refused)?;
+        Ok(token)
+    }
+
+    /// The token of a connection as the present keys see it, good or not; `Err`: after this time it will be looked at.
+    pub fn check_again(
+        &mut self,
+        token: &Arc<CheckedToken>,
+        account: &mut Bucket,
+        now: Now,
+    ) -> Result<Arc<CheckedToken>, Duration> {
+        match token.is_checked_with(&self.keys) {
+            true => Ok(token.clone()),
+            false => self.look_at(token.text(), Payer::Known(account), now),
+        }
+    }
+
+    /// Frees what is kept.
+    pub fn give_back(&mut self) {
+        self.kept = Vec::new();
+    }
+
+    /// See `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.kept.allocated_bytes()
+            + self.kept.iter().flatten().map(CheckedToken::shared_bytes).sum::<usize>()
+    }
+
+    fn look_at(&mut self, text: &str, payer: Payer<'_>, now: Now) -> Result<Arc<CheckedToken>, Duration> {
+        let place = place(text);
+        let kept = self.kept.get(place).and_then(Option::as_ref);
+        if let Some(kept) = kept.filter(|kept| kept.text() == text) {
+            return Ok(kept.clone());
+        }
+        let mut accounts = match payer {
+            Payer::Request => [None, Some(&mut self.forged)],
+            Payer::Stranger(account) => [Some(account), Some(&mut self.forged)],
+            Payer::Known(account) => [Some(account), None],
+        };
+        let rates = [FORGED_TOKEN_RATE, SHARD_FORGED_TOKEN_RATE];
+        for (account, rate) in accounts.iter_mut().zip(rates) {
+            if let Some(account) = account {
+                account.has_one(rate.into(), now.instant)?;
+            }
+        }
+        let Checked { claims, signatures } = self.keys.check(text, now.unix_s());
+        self.metrics.token_signatures.add(signatures.into());
+        if claims.is_err() {
+            accounts.into_iter().flatten().for_each(|account| account.charge(signatures));
+        }
+        let is_good = claims.is_ok();
+        let token = Arc::new(CheckedToken::new(text, claims, self.keys.clone()));
+        if is_good && text.len() <= TOKEN_KEPT_BYTES_MAX {
+            self.kept.resize(TOKENS_KEPT, None);
+            self.kept[place] = Some(token.clone());
+        }
+        Ok(token)
+    }
+}
+
+/// Whoever aims at a place has good tokens that replace each other.
+fn place(text: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish() as usize % TOKENS_KEPT
+}

@@ -1,0 +1,50 @@
+//! A token that was checked: its signature is not checked again while the keys stay the same.
+
+use std::sync::Arc;
+
+use super::{Claims, TokenError, Verifier};
+use crate::memory::{Allocated, shared_bytes};
+
+/// A token, what the check of its signature said, and the keys that it was checked with.
+#[derive(Clone, Debug)]
+pub struct CheckedToken {
+    text: Box<str>,
+    claims: Result<Claims, TokenError>,
+    keys: Arc<Verifier>,
+}
+
+impl CheckedToken {
+    /// `claims`: what `keys` said about `text`.
+    pub fn new(text: &str, claims: Result<Claims, TokenError>, keys: Arc<Verifier>) -> Self {
+        Self { text: text.into(), claims, keys }
+    }
+
+    /// As it came.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it was checked with these keys: what it says then still counts.
+    pub fn is_checked_with(&self, keys: &Arc<Verifier>) -> bool {
+        Arc::ptr_eq(&self.keys, keys)
+    }
+
+    /// What it said when it was checked, whatever the time is now.
+    pub fn claims(&self) -> Result<&Claims, TokenError> {
+        self.claims.as_ref().map_err(|error| *error)
+    }
+
+    /// What it says at `now_unix_s`.
+    pub fn claims_at(&self, now_unix_s: u64) -> Result<&Claims, TokenError> {
+        self.claims().and_then(|claims| match now_unix_s < claims.expires_at_s {
+            true => Ok(claims),
+            false => Err(TokenError::Expired),
+        })
+    }
+
+    /// A holder's part of a shared one, without the keys, of which there are few; see `memory`.
+    pub fn shared_bytes(token: &Arc<Self>) -> usize {
+        let claims = token.claims().map_or(0, Claims::heap_bytes);
+        shared_bytes(token, token.text.allocated_bytes() + claims)
+    }
+}
