@@ -20,7 +20,7 @@ fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
 }
 
 #[library_benchmark]
-#[bench::of_a_joined_player(args = (OnePlayer::joined()), config = at_most(1_000))]
+#[bench::of_a_joined_player(args = (OnePlayer::joined()), config = at_most(1_030))]
 fn decode_and_apply_a_move(mut player: OnePlayer) -> OnePlayer {
     player.moves(black_box(&mut MOVE.clone()));
     player
