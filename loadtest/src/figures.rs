@@ -24,6 +24,8 @@ pub struct Spec {
     pub unit: Unit,
     /// One line.
     pub about: &'static str,
+    /// Whoever reads two lines of a report only reads this.
+    pub headline: bool,
 }
 
 impl Spec {
@@ -111,22 +113,27 @@ pub fn difference(after: &Value, before: &Value) -> Value {
 }
 
 const fn spec(name: &'static str, unit: Unit, about: &'static str) -> Spec {
-    Spec { name, unit, about }
+    Spec { name, unit, about, headline: false }
+}
+
+/// A figure that also stands at the top of the report.
+const fn headline(name: &'static str, unit: Unit, about: &'static str) -> Spec {
+    Spec { headline: true, ..spec(name, unit, about) }
 }
 
 /// Figures of `rooms`.
 pub static ROOMS: &[Spec] = &[
-    spec("joined", Unit::Count, "players (and stalled members) that are in their game"),
+    headline("joined", Unit::Count, "players (and stalled members) that are in their game"),
     spec("not_joined", Unit::Count, "those that did not"),
     spec("join_time", Unit::Duration, "from the first connect to the last join"),
-    spec("closed", Unit::Count, "players whose connection ended during the run"),
-    spec("reach", Unit::Number, "views that were fresh / views expected"),
+    headline("closed", Unit::Count, "players whose connection ended during the run"),
+    headline("reach", Unit::Number, "views that were fresh / views expected"),
     spec("views_expected", Unit::Count, "moves of the window × other players of the room"),
     spec("views_fresh", Unit::Count, "of these, arrived (or a newer one did) within --grace"),
     spec("views_delivered", Unit::Count, "of these, arrived at all"),
-    spec("p50", Unit::Duration, "latency: intended send of a move to its arrival elsewhere"),
+    headline("p50", Unit::Duration, "latency: intended send of a move to its arrival elsewhere"),
     spec("p90", Unit::Duration, "90 % of the views arrived within"),
-    spec("p99", Unit::Duration, "99 % of the views arrived within"),
+    headline("p99", Unit::Duration, "99 % of the views arrived within"),
     spec("p99.9", Unit::Duration, "99.9 % of the views arrived within"),
     spec("max", Unit::Duration, "the slowest view"),
     spec("mean", Unit::Duration, "mean latency"),
@@ -154,7 +161,7 @@ pub static ROOMS: &[Spec] = &[
     spec("client.cpu_cores", Unit::Number, "processor time of this load test / window"),
     spec("client.cpu_us_per_frame", Unit::Number, "µs of it per frame received"),
     spec("server.cpu_cores", Unit::Number, "processor time of the relay / window"),
-    spec("server.cpu_us_per_frame", Unit::Number, "µs of it per frame received"),
+    headline("server.cpu_us_per_frame", Unit::Number, "µs of it per frame received"),
     spec("server.rss_bytes", Unit::Bytes, "resident memory of the relay at the end of the window"),
     spec("server.rss_growth_bytes", Unit::Bytes, "and how much it grew within"),
     spec("server.frames_out", Unit::Count, "corelay_frames_out_total, within the window"),
@@ -167,27 +174,31 @@ pub static ROOMS: &[Spec] = &[
 
 /// Figures of `idle`.
 pub static IDLE: &[Spec] = &[
-    spec("joined", Unit::Count, "members that are in their game or topic"),
+    headline("joined", Unit::Count, "members that are in their game or topic"),
     spec("not_joined", Unit::Count, "members that are not"),
-    spec("closed", Unit::Count, "members whose connection ended"),
+    headline("closed", Unit::Count, "members whose connection ended"),
     spec("stateless", Unit::Count, "members that joined and got no presence_state"),
     spec("rss_first_bytes", Unit::Bytes, "resident memory of the relay at the first step"),
     spec("rss_last_bytes", Unit::Bytes, "resident memory of the relay at the last step"),
-    spec("slope", Unit::Number, "bytes per member between the first and the last step"),
+    headline("slope", Unit::Number, "bytes per member between the first and the last step"),
 ];
 
 /// Figures of `storm`.
 pub static STORM: &[Spec] = &[
-    spec("joined", Unit::Count, "clients whose join was answered with ok"),
+    headline("joined", Unit::Count, "clients whose join was answered with ok"),
     spec("not_joined", Unit::Count, "clients whose join was not"),
-    spec("closed", Unit::Count, "clients that joined and whose connection ended"),
+    headline("closed", Unit::Count, "clients that joined and whose connection ended"),
     spec("states", Unit::Count, "clients that got a presence_state after their join reply"),
-    spec("stateless", Unit::Count, "joined - states"),
-    spec("presence_frames_per_s_max", Unit::Count, "most presence_* messages of one client in any second"),
+    headline("stateless", Unit::Count, "joined - states"),
+    headline(
+        "presence_frames_per_s_max",
+        Unit::Count,
+        "most presence_* messages of one client in any second",
+    ),
     spec("join_time", Unit::Duration, "from the first client's time to the last join reply"),
     spec("joins_per_s", Unit::Number, "joined / join_time"),
     spec("join_p50", Unit::Duration, "from when a client was meant to connect to its join reply"),
-    spec("join_p99", Unit::Duration, "99 % of the joins were answered within"),
+    headline("join_p99", Unit::Duration, "99 % of the joins were answered within"),
     spec("join_max", Unit::Duration, "the slowest join"),
     spec("state_p50", Unit::Duration, "from when a client was meant to connect to its state"),
     spec("state_p99", Unit::Duration, "99 % of the states arrived within"),
@@ -207,23 +218,23 @@ pub static STORM: &[Spec] = &[
     spec("malformed", Unit::Count, "messages received that are none of the protocol"),
     spec("client.cpu_cores", Unit::Number, "processor time of this load test / window"),
     spec("server.cpu_cores", Unit::Number, "processor time of the relay / window"),
-    spec("server.cpu_us_per_client", Unit::Number, "µs of it per client that joined"),
+    headline("server.cpu_us_per_client", Unit::Number, "µs of it per client that joined"),
     spec("server.rss_bytes", Unit::Bytes, "resident memory of the relay at the end"),
     spec("server.rss_growth_bytes", Unit::Bytes, "and how much it grew"),
 ];
 
 /// Figures of `million`.
 pub static MILLION: &[Spec] = &[
-    spec("joined", Unit::Count, "players that got their Welcome"),
-    spec("refused", Unit::Count, "connections that did not"),
-    spec("dropped", Unit::Count, "players whose connection ended before the goodbyes"),
+    headline("joined", Unit::Count, "players that got their Welcome"),
+    headline("refused", Unit::Count, "connections that did not"),
+    headline("dropped", Unit::Count, "players whose connection ended before the goodbyes"),
     spec("ramp_s", Unit::Number, "seconds from the first connect to the last Welcome"),
     spec("ramp_per_s", Unit::Number, "joined / ramp_s"),
     spec("rss_start_bytes", Unit::Bytes, "resident memory of the relay before the first connection"),
     spec("rss_top_bytes", Unit::Bytes, "with everybody in, after --quiet"),
     spec("rss_after_bytes", Unit::Bytes, "when everybody has gone"),
     spec("rss_left", Unit::Number, "rss_after_bytes / rss_start_bytes"),
-    spec(
+    headline(
         "user_bytes_per_player",
         Unit::Number,
         "(rss_top_bytes - rss_start_bytes) / players that are there at the top",
@@ -246,12 +257,12 @@ pub static MILLION: &[Spec] = &[
     spec("client_cpu_cores", Unit::Number, "the same in --hold"),
     spec("active_players", Unit::Count, "players that move in --hold"),
     spec("frames", Unit::Count, "tick frames that they received in it"),
-    spec("cpu_us_per_frame", Unit::Number, "(hold_cpu_cores - idle_cpu_cores) × --hold / frames, in µs"),
-    spec("reach", Unit::Number, "views that were fresh / views expected"),
+    headline("cpu_us_per_frame", Unit::Number, "(hold_cpu_cores - idle_cpu_cores) × --hold / frames, in µs"),
+    headline("reach", Unit::Number, "views that were fresh / views expected"),
     spec("views_expected", Unit::Count, "moves of the hold × other players of the game"),
     spec("p50", Unit::Duration, "latency: intended send of a move to its arrival elsewhere"),
     spec("p90", Unit::Duration, "90 % of the views arrived within"),
-    spec("p99", Unit::Duration, "99 % of the views arrived within"),
+    headline("p99", Unit::Duration, "99 % of the views arrived within"),
     spec("max", Unit::Duration, "the slowest view"),
     spec("moves", Unit::Count, "moves sent that were meant for the hold"),
     spec("late_share", Unit::Number, "of these, sent more than 1 ms after their time"),
@@ -270,22 +281,22 @@ pub static MILLION: &[Spec] = &[
 /// Figures of `scaling`; what is not said to be of all sizes is of the largest.
 pub static SCALING: &[Spec] = &[
     spec("sizes", Unit::Count, "sizes that were measured"),
-    spec("connections", Unit::Count, "connections asked for"),
+    headline("connections", Unit::Count, "connections asked for"),
     spec("joined", Unit::Count, "players that got their Welcome"),
-    spec("refused", Unit::Count, "connections that did not, over all sizes"),
-    spec("dropped", Unit::Count, "players whose connection ended before its time, over all sizes"),
+    headline("refused", Unit::Count, "connections that did not, over all sizes"),
+    headline("dropped", Unit::Count, "players whose connection ended before its time, over all sizes"),
     spec("ramp_per_s", Unit::Number, "joins per second"),
-    spec("user", Unit::Number, "bytes of the relay's resident memory per player"),
-    spec("kernel", Unit::Number, "bytes of kernel memory per connection, one end"),
+    headline("user", Unit::Number, "bytes of the relay's resident memory per player"),
+    headline("kernel", Unit::Number, "bytes of kernel memory per connection, one end"),
     spec("rss_top_bytes", Unit::Bytes, "resident memory of the relay with everybody in"),
     spec("rss_left", Unit::Number, "resident memory when everybody has gone / before the first"),
     spec("slab_left_bytes", Unit::Bytes, "kernel memory that did not come back"),
     spec("idle_cpu_cores", Unit::Number, "processor time of the relay / time while nobody moves"),
     spec("frame_cpu_us", Unit::Number, "µs of the relay's processor time per delivered frame"),
     spec("flat", Unit::Number, "frame_cpu_us / that at the smallest size with as many active players"),
-    spec("reach", Unit::Number, "fresh / expected views of moves, the lowest of all sizes"),
+    headline("reach", Unit::Number, "fresh / expected views of moves, the lowest of all sizes"),
     spec("p50", Unit::Duration, "age of a move when it is seen: half of the views"),
-    spec("p99", Unit::Duration, "99 % of the views"),
+    headline("p99", Unit::Duration, "99 % of the views"),
     spec("max", Unit::Duration, "the slowest view"),
 ];
 

@@ -54,6 +54,8 @@ impl Report {
 
     fn write_table(&self, checked: &[Checked<'_>], out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{}", self.title)?;
+        writeln!(out, "{}", verdict(self.complete, checked))?;
+        writeln!(out, "{}\n", self.headline())?;
         for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
             writeln!(out, "  {:<28}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
         }
@@ -75,6 +77,12 @@ impl Report {
             writeln!(out, "warning: {warning}")?;
         }
         write_checked(checked, out)
+    }
+
+    /// The figures that matter most, in one line.
+    fn headline(&self) -> String {
+        let known = self.figures.iter().filter(|figure| figure.spec.headline && figure.value.is_ok());
+        known.map(|figure| format!("{} {figure}", figure.spec.name)).collect::<Vec<_>>().join(" | ")
     }
 
     /// Figures without a value, by reason.
@@ -130,6 +138,22 @@ pub type Checked<'a> = (&'a Assertion, Result<(), String>);
 /// Checks all of them.
 pub fn check<'a>(assertions: &'a [Assertion], figures: &[Figure]) -> Vec<Checked<'a>> {
     assertions.iter().map(|assertion| (assertion, assertion.check(figures))).collect()
+}
+
+/// Whether the run reached what was asked of it, in one line.
+fn verdict(complete: bool, checked: &[Checked<'_>]) -> String {
+    let failed: Vec<String> = checked
+        .iter()
+        .filter(|(_, outcome)| outcome.is_err())
+        .map(|(assertion, _)| assertion.to_string())
+        .collect();
+    match (complete, checked.len(), failed.as_slice()) {
+        (false, ..) => "INTERRUPTED: the run did not come to its end".to_owned(),
+        (true, 0, _) => "measured; nothing was asserted (--assert)".to_owned(),
+        (true, 1, []) => "PASSED: the assertion holds".to_owned(),
+        (true, all, []) => format!("PASSED: all {all} assertions hold"),
+        (true, _, failed) => format!("FAILED: {}", failed.join(", ")),
+    }
 }
 
 /// The end of a table: a line for each assertion.
@@ -249,6 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn the_verdict_is_that_of_the_assertions() {
+        let parse = |list| crate::assertions::parse(list, IDLE).unwrap();
+        let figures = report().figures;
+        for (list, complete, expected) in [
+            ("", true, "measured; nothing was asserted (--assert)"),
+            ("slope<=320", true, "PASSED: the assertion holds"),
+            ("slope<=320,closed==0", true, "PASSED: all 2 assertions hold"),
+            ("slope<=300,closed==0", true, "FAILED: slope <= 300"),
+            ("slope<=320", false, "INTERRUPTED: the run did not come to its end"),
+        ] {
+            assert_eq!(verdict(complete, &check(&parse(list), &figures)), expected);
+        }
+    }
+
+    #[test]
     fn the_table_tells_what_failed() {
         let assertions = crate::assertions::parse("slope<=320,rss_last_bytes<1,closed>0", IDLE).unwrap();
         let report = report();
@@ -256,6 +295,11 @@ mod tests {
         let mut table = Vec::new();
         report.write_table(&checked, &mut table).unwrap();
         let table = String::from_utf8(table).unwrap();
+        let top: Vec<&str> = table.lines().take(3).collect();
+        assert_eq!(
+            top,
+            ["idle", "FAILED: rss_last_bytes < 1 B, closed > 0", "joined 2,000 | closed 0 | slope 302"]
+        );
         for line in [
             "did not join: 1 × 503 Service Unavailable: full",
             "not available: rss_first_bytes, rss_last_bytes (connection refused)",

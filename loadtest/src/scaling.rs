@@ -53,7 +53,7 @@ fn run_with(arguments: &Scaling, interrupted: &AtomicBool, measure: Measure<'_>)
             let sizes = sizes(arguments)?;
             files.check()?;
             let mut record = Record::begin(&sizes, settings(&arguments.load));
-            failure = measure_all(&mut record, &files, interrupted, measure)?;
+            failure = measure_all(&mut record, &arguments.load, &files, interrupted, measure)?;
             record
         }
     };
@@ -92,11 +92,13 @@ fn settings(load: &Load) -> Vec<(String, String)> {
 /// An error where there is nothing to draw.
 fn measure_all(
     record: &mut Record,
+    load: &Load,
     files: &Files,
     interrupted: &AtomicBool,
     measure: Measure<'_>,
 ) -> anyhow::Result<Option<anyhow::Error>> {
     let sizes = record.planned.clone();
+    progress(&plan(&sizes, load));
     let mut failure = None;
     for (number, &connections) in sizes.iter().enumerate() {
         let size = text::count(f64::from(connections));
@@ -172,6 +174,18 @@ fn report(record: &Record, files: &Files) -> Report {
         warnings,
         details: Map::new(),
     }
+}
+
+/// What will be done, and how long it takes: of the same length for a small size as for a large one, but for the joining.
+fn plan(sizes: &[u32], load: &Load) -> String {
+    let (count, connections) = (sizes.len(), sizes.iter().map(|size| f64::from(*size)).sum::<f64>());
+    let seconds = count as f64 * (load.quiet + load.hold).as_secs_f64() + 2.0 * connections / load.ramp;
+    let (quiet, hold) = (load.quiet.as_secs_f64(), load.hold.as_secs_f64());
+    format!(
+        "{count} sizes, at least {:.0} s: at each, everybody joins, {quiet} s of silence (--quiet) and {hold} s of moves \
+         (--hold) are measured, and everybody leaves",
+        seconds.ceil()
+    )
 }
 
 fn progress(line: &str) {

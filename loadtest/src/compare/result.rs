@@ -209,7 +209,7 @@ pub fn specs(contenders: &[Contender]) -> Vec<Spec> {
             let mut add = |key: String, unit| {
                 // There are a few dozen of them, and assertions keep them as long as the process lives.
                 let name = Box::leak(format!("{}.{key}", contender.name).into_boxed_str());
-                specs.push(Spec { name, unit, about: metric.about });
+                specs.push(Spec { name, unit, about: metric.about, headline: false });
             };
             add(metric.key.to_owned(), metric.unit);
             if let Some(ratio) = metric.ratio.filter(|_| contender.name != CORELAY) {
