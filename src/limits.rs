@@ -306,6 +306,13 @@ pub const READS_PER_LOOK: usize = 64;
 /// Work that each part of a turn does, reading, ticks and so on: messages read and frames queued. What is left goes on in the
 /// next turn, which follows at once, first come first served. A unit takes 0.1 to 0.5 µs.
 pub const PART_WORK_MAX: u32 = 4096;
+/// Work for one connection whose messages wait, before the next one has its turn.
+pub const UNREAD_WORK_AT_ONCE: u32 = 256;
+/// Bytes of a connection that wait to be read because turns have other work. More: reading from it stops for `UNREAD_STOP`. Most
+/// connections stop at their byte budget long before.
+pub const UNREAD_BYTES_MAX: usize = 256 * 1024;
+/// See `UNREAD_BYTES_MAX`.
+pub const UNREAD_STOP: Duration = Duration::from_millis(50);
 /// So many bytes of a message that is read, or written for one client alone, count as one more unit.
 pub const WORK_BYTES: usize = 512;
 /// What the end of a connection counts: its seat, its topics, its last frame.

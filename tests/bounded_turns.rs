@@ -3,8 +3,10 @@
 
 mod world;
 
-use corelay::limits::{BYTES_RATE, PART_WORK_MAX, RECEIVE_BUFFER_BYTES, WORK_OF_CLOSE};
-use corelay::reasons::CloseReason;
+use corelay::limits::{
+    BYTES_RATE, ENTRIES_KEPT, PART_WORK_MAX, RECEIVE_BUFFER_BYTES, UNREAD_BYTES_MAX, WORK_OF_CLOSE,
+};
+use corelay::reasons::{CloseReason, RateClass};
 use corelay::room::game::GameRules;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
@@ -131,6 +133,92 @@ fn what_comes_behind_messages_that_wait_waits_behind_them() {
     assert_eq!(frames.len(), usize::from(many) + 1);
     assert!(frames.iter().zip(expected).all(|(frame, expected)| *frame == expected), "{:?}", frames[0]);
     assert_eq!(world.client(echo).ended, Some(Some(CloseReason::Bye)), "its close was heard before its end");
+}
+
+#[test]
+fn bytes_are_charged_when_they_come_and_not_when_they_are_read() {
+    let mut world = World::new(settings());
+    let flooder = world.join("/play/arena");
+    let pings = masked_frame(0x89, b"").repeat(600);
+    world.allow_work(1);
+    for _ in 0..40 {
+        world.send_raw(flooder, &pings);
+    }
+    assert!(read(&world) < 10, "all of it waits");
+    let over_budget = world.count(|metrics| metrics.rate_limited[RateClass::Bytes.index()].value());
+    assert!(over_budget > 0, "144,000 bytes at once are more than the budget");
+    assert!(world.client(flooder).paused);
+}
+
+#[test]
+fn what_may_wait_to_be_read_is_bounded_where_no_budget_is() {
+    let mut world = World::new(settings());
+    let echo = world.request("/echo");
+    assert_eq!(world.client(echo).response().0, 101);
+    let message = masked_frame(0x82, &[0; 100]).repeat(100);
+    let sent_at_most = UNREAD_BYTES_MAX + 2 * message.len();
+    world.allow_work(1);
+    let mut sent = 0;
+    while !world.client(echo).paused {
+        world.send_raw(echo, &message);
+        sent += message.len();
+        assert!(sent <= sent_at_most, "{sent} bytes wait");
+    }
+    for _ in 0..200 {
+        world.allow_work(PART_WORK_MAX);
+        if !world.timeout() {
+            world.advance_ms(60);
+        }
+    }
+    assert!(!world.client(echo).paused);
+    let echoed = world.client(echo).frames().into_iter().filter(|frame| matches!(frame, Frame::Binary(_)));
+    assert_eq!(echoed.count(), sent / 106, "all of it is read in the end");
+}
+
+#[test]
+fn connections_whose_messages_wait_take_turns() {
+    let mut world = World::new(settings());
+    let (flooder, other) = (world.join("/play/arena"), world.join("/play/other"));
+    world.advance_ms(200);
+    world.client(other).frames();
+    world.allow_work(1);
+    world.send_raw(flooder, &masked_frame(0x89, b"").repeat(20_000));
+    world.send_raw(other, &masked_frame(0x89, b"me").repeat(2));
+    let before = read(&world);
+    world.allow_work(PART_WORK_MAX / 4);
+    world.timeout();
+    let pongs = world.client(other).frames();
+    assert!(pongs.contains(&Frame::Pong(b"me".to_vec())), "{pongs:?}");
+    assert!(read(&world) < before + 2_000, "the other one has still much to say");
+}
+
+#[test]
+fn parts_of_request_heads_are_work() {
+    let mut world = World::new(settings());
+    let client = world.dial();
+    world.allow_work(40);
+    let mut pieces = 0;
+    world.send_raw(client, b"GET /play/arena HTTP/1.1\r\n");
+    while world.has_work_left() {
+        world.send_raw(client, b"X: y\r\n");
+        pieces += 1;
+        assert!(pieces < 60, "a head of {pieces} pieces is no work");
+    }
+}
+
+#[test]
+fn a_game_that_plays_keeps_one_time_at_which_something_is_due() {
+    let mut world = World::new(settings());
+    let player = world.join("/play/arena");
+    // It is kept for a minute.
+    world.send(player, &[6, 1, 0, 1, 0, 0, 0, 0, b'!']);
+    for step in 0..600_u16 {
+        let y = f32::from(step).to_be_bytes();
+        world.send(player, &[&[1, 0, 0, 0, 0x3F, 0x80, 0, 0][..], &y].concat());
+        world.advance_ms(50);
+    }
+    let due = world.sizes(0).topics_due;
+    assert!(due <= 2 + ENTRIES_KEPT, "{due} times for one game");
 }
 
 #[test]

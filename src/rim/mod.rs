@@ -244,7 +244,7 @@ impl<D: Driver> Loop<D> {
 
     /// Whether so many things that were read are enough for this turn.
     fn must_stop_reading(&self, number: usize, bound: usize) -> bool {
-        let is_due = || self.shard.poll_timeout().is_some_and(|due| due <= self.clock.instant());
+        let is_due = || self.shard.next_due().is_some_and(|due| due <= self.clock.instant());
         number >= bound
             || !self.shard.has_work_left()
             || number.is_multiple_of(limits::READS_PER_LOOK) && is_due()

@@ -73,6 +73,9 @@ impl Shard {
 
     /// Goes on with telling and closing.
     pub(super) fn go_on_draining(&mut self, now: Now) {
+        if self.drain.is_none() {
+            return;
+        }
         self.tell_of_drain();
         self.begin_step(now);
         let overdue = self.drain.as_ref().is_some_and(|drain| drain.overdue);
@@ -160,11 +163,12 @@ impl Shard {
     }
 
     fn end_drain_if_empty(&mut self) {
-        // Connections of other shards may be in topics of this one until they are closed themselves.
-        let is_needed = self.topics.have_members();
         let Some(drain) = &mut self.drain else { return };
-        let is_needed = is_needed && !drain.overdue;
-        if self.connections.len() == 0 && !is_needed && !drain.ended {
+        if self.connections.len() > 0 || drain.ended {
+            return;
+        }
+        // Connections of other shards may be in topics of this one until they are closed themselves.
+        if drain.overdue || !self.topics.have_members() {
             drain.ended = true;
             self.outputs.push_back(Output::Drained);
         }

@@ -253,9 +253,6 @@ impl Shard {
 
     /// Bytes came in. They are unmasked in place; what is kept is a copy.
     pub fn handle_received(&mut self, conn: ConnId, bytes: &mut [u8], now: Now) {
-        if !self.unread.is_empty() && self.wait_behind_unread(conn, bytes) {
-            return;
-        }
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("the rim tells of connections that are here");
         };
@@ -404,9 +401,11 @@ impl Shard {
 
     /// When `handle_timeout` is due next; `None`: when something has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !self.unread.is_empty() {
-            return Some(Instant::default());
-        }
+        if self.unread.is_empty() { self.next_due() } else { Some(Instant::default()) }
+    }
+
+    /// When something is due next by the clock, whatever waits to be read: a tick among others.
+    pub fn next_due(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
         self.topics.next().into_iter().chain(self.deadlines.next()).chain(drain).min()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use super::connections::SeatRef;
+use super::unread::Waiting;
 use super::{Next, Output, Shard};
 use crate::ids::ConnId;
 use crate::impossible;
@@ -42,9 +43,18 @@ impl Shard {
                 self.stop_reading(conn, stop, now);
             }
         }
-        let left = self.read_messages(conn, dialect, bytes, now);
-        if left > 0 {
-            self.leave_unread(conn, &bytes[bytes.len() - left..]);
+        match self.wait_behind_unread(conn, bytes) {
+            Waiting::Nothing => {
+                let left = self.read_messages(conn, dialect, bytes, now);
+                if left > 0 {
+                    self.leave_unread(conn, &bytes[bytes.len() - left..]);
+                }
+            }
+            Waiting::Queued => self.work.spend(1 + bytes.len() / limits::WORK_BYTES),
+            Waiting::Full => {
+                self.work.spend(1 + bytes.len() / limits::WORK_BYTES);
+                self.pause_reading(conn, now.instant + limits::UNREAD_STOP, now);
+            }
         }
     }
 
@@ -326,14 +336,25 @@ impl Shard {
             return impossible!("whoever is worked on is here");
         };
         let tell = connection.session.rates.tell(RateClass::Bytes, now.instant);
-        let paused_already = connection.session.deadline != Instant::NEVER;
-        connection.session.deadline = now.instant + stop;
         self.metrics.rate_limited[RateClass::Bytes.index()].increment();
         if tell {
             self.tell_reading_stops(conn, stop);
         }
-        if !paused_already {
-            self.outputs.push_back(Output::Pause { conn });
+        self.pause_reading(conn, now.instant + stop, now);
+    }
+
+    /// Nothing is read from the client until then; a stop that lasts longer goes on.
+    fn pause_reading(&mut self, conn: ConnId, until: Instant, now: Now) {
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
+        let resumed_at = &mut connection.session.deadline;
+        match *resumed_at {
+            Instant::NEVER => {
+                *resumed_at = until;
+                self.outputs.push_back(Output::Pause { conn });
+            }
+            earlier => *resumed_at = earlier.max(until),
         }
         self.schedule_check(conn, now);
     }

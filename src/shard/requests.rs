@@ -34,12 +34,16 @@ impl Shard {
             return;
         }
         // Nearly every head comes at once, and is read where it lies.
-        let earlier = self.heads.remove(&conn).map(|head| [&head, bytes].concat());
+        let mut earlier = self.heads.remove(&conn);
+        if let Some(head) = &mut earlier {
+            head.extend_from_slice(bytes);
+        }
         let received = earlier.as_deref().unwrap_or(bytes);
+        self.work.spend(1 + received.len() / limits::WORK_BYTES);
         match upgrade::parse(received, &self.settings.upgrade) {
             Ok(None) => {
-                let received = received.to_vec();
-                self.heads.insert(conn, received);
+                let head = earlier.unwrap_or_else(|| bytes.to_vec());
+                self.heads.insert(conn, head);
             }
             Ok(Some((request, head_bytes))) => {
                 let unread = received[head_bytes..].to_vec();

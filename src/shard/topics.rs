@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ids::Topic;
 use crate::impossible;
-use crate::limits::{TOPIC_LINGER, TOPICS_LINGERING_MAX};
+use crate::limits::{ENTRIES_KEPT, TOPIC_LINGER, TOPICS_LINGERING_MAX};
 use crate::memory::Allocated;
 use crate::room::chat::Chat;
 use crate::room::game::Game;
@@ -195,7 +195,24 @@ impl Topics {
         {
             entry.due_at = Some(due);
             self.due.push(Reverse((due, index)));
+            if self.due.len() > 2 * self.len() + ENTRIES_KEPT {
+                self.forget_stale_times();
+            }
         }
+    }
+
+    /// Drops the entries of `due` that count for nobody: a topic in which something new is due each tick leaves one each time until
+    /// the time has come for which it stands. At least half of all are dropped, so each costs a constant.
+    fn forget_stale_times(&mut self) {
+        let mut times = std::mem::take(&mut self.due).into_vec();
+        times.sort_unstable();
+        times.dedup();
+        let counts = |Reverse((at, index)): &Reverse<(Instant, TopicIndex)>| {
+            let entry = self.slots.get(index.0 as usize).and_then(Option::as_ref);
+            entry.is_some_and(|entry| entry.due_at == Some(*at))
+        };
+        times.retain(counts);
+        self.due = times.into();
     }
 
     /// A topic in which something is due. Whoever asks lets it do that, and calls `changed`.

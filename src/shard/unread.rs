@@ -1,93 +1,118 @@
-//! Messages that have come and were not looked at, because the turn had done its work. They are read in the next one, before
-//! anything that came later.
+//! Messages that have come and were not looked at, because the turn had done its work. Those of one connection are read in the order in
+//! which they came, and the connections take turns.
+//!
+//! Bytes are charged when they come, not when they are read, so what waits is bounded by the byte budget of its connection, and by
+//! `UNREAD_BYTES_MAX` where that is wide.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Shard;
 use crate::ids::ConnId;
+use crate::impossible;
+use crate::limits::{UNREAD_BYTES_MAX, UNREAD_WORK_AT_ONCE};
 use crate::memory::Allocated;
 use crate::session::{Dialect, Lifecycle};
 use crate::time::Now;
 
-/// In the order in which they came; a connection is in it once. A rim that stops reading when the work is done keeps it at a
-/// buffer or two.
+/// See the module documentation. Invariant: `turns` names each connection of `rests` once, and no other.
 #[derive(Debug, Default)]
-pub(super) struct Unread(VecDeque<Rest>);
+pub(super) struct Unread {
+    rests: BTreeMap<ConnId, Rest>,
+    /// Whose turn it is next.
+    turns: VecDeque<ConnId>,
+}
 
 /// What is left of a connection's bytes.
 #[derive(Debug)]
 struct Rest {
-    conn: ConnId,
     bytes: Vec<u8>,
+    /// So many of them are read.
+    read: usize,
     /// Behind them the peer has ended its stream.
     ended: bool,
 }
 
+/// What became of bytes that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// None of the connection wait: these need not, either.
+    Nothing,
+    /// They wait behind the others.
+    Queued,
+    /// The same, and that is as much as may wait.
+    Full,
+}
+
 impl Unread {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.turns.is_empty()
     }
 
     /// See `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.0.allocated_bytes() + self.0.iter().map(|rest| rest.bytes.capacity()).sum::<usize>()
-    }
-
-    fn find(&mut self, conn: ConnId) -> Option<&mut Rest> {
-        self.0.iter_mut().find(|rest| rest.conn == conn)
+        let bytes = self.rests.values().map(|rest| rest.bytes.capacity()).sum::<usize>();
+        self.rests.allocated_bytes() + self.turns.allocated_bytes() + bytes
     }
 }
 
 impl Shard {
-    /// Puts bytes behind those of the same connection that wait; `false`: none do.
-    pub(super) fn wait_behind_unread(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
-        match self.unread.find(conn) {
-            Some(rest) => {
-                rest.bytes.extend_from_slice(bytes);
-                true
-            }
-            None => false,
-        }
+    /// Puts bytes behind those of the same connection that wait.
+    pub(super) fn wait_behind_unread(&mut self, conn: ConnId, bytes: &[u8]) -> Waiting {
+        let Some(rest) = self.unread.rests.get_mut(&conn) else { return Waiting::Nothing };
+        rest.bytes.drain(..rest.read);
+        rest.read = 0;
+        rest.bytes.extend_from_slice(bytes);
+        if rest.bytes.len() > UNREAD_BYTES_MAX { Waiting::Full } else { Waiting::Queued }
     }
 
-    /// The same for the end of its stream.
+    /// The same for the end of its stream; `false`: nothing of it waits.
     pub(super) fn end_behind_unread(&mut self, conn: ConnId) -> bool {
-        match self.unread.find(conn) {
-            Some(rest) => {
-                rest.ended = true;
-                true
-            }
-            None => false,
-        }
+        let rest = self.unread.rests.get_mut(&conn);
+        rest.map(|rest| rest.ended = true).is_some()
     }
 
     /// The turn has done its work: the rest of a connection's bytes waits for the next one.
     pub(super) fn leave_unread(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.unread.0.push_back(Rest { conn, bytes: bytes.to_vec(), ended: false });
+        let rest = Rest { bytes: bytes.to_vec(), read: 0, ended: false };
+        match self.unread.rests.insert(conn, rest) {
+            None => self.unread.turns.push_back(conn),
+            Some(_) => impossible!("what comes behind bytes that wait waits, too"),
+        }
     }
 
-    /// Goes on with what waits.
+    /// Goes on with what waits, a little of each connection in turn.
     pub(super) fn read_unread(&mut self, now: Now) {
         while self.work.is_left()
-            && let Some(Rest { conn, mut bytes, ended }) = self.unread.0.pop_front()
+            && let Some(conn) = self.unread.turns.pop_front()
         {
-            let Some(connection) = self.connections.find(conn) else { continue };
-            let left = match connection.session.lifecycle {
-                Lifecycle::Open(dialect @ (Dialect::Native | Dialect::Phoenix | Dialect::Echo)) => {
-                    self.read_messages(conn, dialect, &mut bytes, now)
-                }
-                // Whatever a client says after its close, or ours, is not heard.
-                Lifecycle::Closing(_) | Lifecycle::Upgrading | Lifecycle::HandingOver => 0,
+            let Some(mut rest) = self.unread.rests.remove(&conn) else {
+                impossible!("whose turn it is has bytes that wait");
+                continue;
             };
+            let aside = self.work.set_aside(UNREAD_WORK_AT_ONCE);
+            let left = self.read_rest(conn, &mut rest, now);
+            self.work.take_back(aside);
             if left > 0 {
-                bytes.drain(..bytes.len() - left);
-                self.unread.0.push_front(Rest { conn, bytes, ended });
-            } else if ended {
+                rest.read = rest.bytes.len() - left;
+                self.unread.rests.insert(conn, rest);
+                self.unread.turns.push_back(conn);
+            } else if rest.ended && self.connections.find(conn).is_some() {
                 self.peer_is_done(conn, now);
             }
         }
         if self.unread.is_empty() {
             self.unread = Unread::default();
+        }
+    }
+
+    /// Returns how many bytes are still left.
+    fn read_rest(&mut self, conn: ConnId, rest: &mut Rest, now: Now) -> usize {
+        match self.connections.find(conn).map(|connection| &connection.session.lifecycle) {
+            Some(&Lifecycle::Open(dialect @ (Dialect::Native | Dialect::Phoenix | Dialect::Echo))) => {
+                self.read_messages(conn, dialect, &mut rest.bytes[rest.read..], now)
+            }
+            // Whatever a client says after its close, or ours, is not heard.
+            Some(Lifecycle::Closing(_) | Lifecycle::Upgrading | Lifecycle::HandingOver) | None => 0,
         }
     }
 }

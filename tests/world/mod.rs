@@ -15,6 +15,7 @@ use corelay::note::Note;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
+use corelay::shard::sizes::Sizes;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
 
@@ -83,6 +84,11 @@ impl World {
     /// The sum of a counter over all shards.
     pub fn count(&self, value: impl Fn(&ShardMetrics) -> u64) -> u64 {
         self.metrics.iter().map(|metrics| value(metrics)).sum()
+    }
+
+    /// How much is in the tables of a shard.
+    pub fn sizes(&self, shard: usize) -> Sizes {
+        self.shards[shard].sizes()
     }
 
     /// A TCP connection to shard `shard`, nothing sent yet.
