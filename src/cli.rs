@@ -374,6 +374,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::config::draft::Draft;
     use crate::config::keys;
     use crate::config::secrets::Place;
 
@@ -403,7 +404,7 @@ mod tests {
         let cli =
             Cli::try_parse_from([&["corelay"], arguments].concat()).unwrap_or_else(|error| panic!("{error}"));
         for assignment in cli.serve.assignments() {
-            keys::assign(&mut keys::Draft::default(), &assignment)
+            keys::assign(&mut Draft::default(), &assignment)
                 .unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         }
     }

@@ -8,8 +8,8 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::config::Loaded;
 use crate::config::capacity::{self, Queues, Wanted};
+use crate::config::draft::Draft;
 use crate::config::error::ConfigError;
-use crate::config::keys::Draft;
 use crate::limits::{
     CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES,
 };

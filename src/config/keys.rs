@@ -1,23 +1,23 @@
 //! Every key: its name, what it may be, and where it goes. One row each; nothing else knows the names.
 
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
-use std::time::Duration;
+mod hints;
 
+use std::ops::RangeInclusive;
+
+use super::draft::{Draft, LogFormat};
 use super::error::ConfigError;
-use super::secrets::{KeyTable, Secret};
-use super::source::{Assignment, ENVIRONMENT_PREFIX, Origin};
+use super::secrets::KeyTable;
+use super::source::{Assignment, Origin};
 use super::value::{
     Expected, KEY_ID_EXPECTED, PATTERN_EXPECTED, Value, address, boolean, coordinate, key_id, milliseconds,
     number, origins, path, pattern, seconds, secret, speed, variable, word,
 };
 use crate::limits;
 use crate::room::game::GameRules;
-use crate::session::liveness::Liveness;
-use crate::session::rate_limit::Rates;
 use crate::wire::token::Algorithm;
-use crate::wire::upgrade::OriginPattern;
+
+pub use hints::hint_for_flag;
+pub(super) use hints::hint_for_variable;
 
 /// Name of the array of tables that sets game rules.
 pub const GAME_TABLE: &str = "game";
@@ -26,102 +26,6 @@ pub const GAME_TABLE: &str = "game";
 pub const KEY_TABLE: &str = "key";
 /// Keys whose values are never shown.
 const SECRET_KEYS: [&str; 2] = ["admin_token", "jwt_key"];
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Pretty on a terminal, JSON otherwise.
-    #[default]
-    Auto,
-    /// For people.
-    Pretty,
-    /// For machines: an object per line.
-    Json,
-}
-
-/// Every key's value; `Draft::default()` is the embedded default.
-#[derive(Debug)]
-pub struct Draft {
-    /// See the table, and README.
-    pub listen: SocketAddr,
-    /// Address of the admin listener.
-    pub admin: SocketAddr,
-    /// `None`: one per CPU.
-    pub shards: Option<u16>,
-    /// `None`: as many as fit.
-    pub connections_max: Option<u32>,
-    /// How log lines look.
-    pub log_format: LogFormat,
-    /// Allows what is only safe among trusted machines.
-    pub insecure: bool,
-    /// `GET /echo` exists.
-    pub enable_echo: bool,
-    /// Origins allowed instead of the request's own host.
-    pub allowed_origins: Vec<OriginPattern>,
-    /// What the admin pages want; or its file.
-    pub admin_token: Option<Secret>,
-    /// See `admin_token`.
-    pub admin_token_file: Option<PathBuf>,
-    /// The key without a name; or its file. Neither, and no `[[key]]`: development mode.
-    pub jwt_key: Option<Secret>,
-    /// See `jwt_key`.
-    pub jwt_key_file: Option<PathBuf>,
-    /// Of `jwt_key`, and of each `[[key]]` that does not say another.
-    pub jwt_algorithm: Algorithm,
-    /// Keys with names.
-    pub keys: Vec<KeyTable>,
-    /// Bound of a connection's reliable lane.
-    pub outbox_bytes_max: u32,
-    /// Inbound message limit.
-    pub message_bytes_max: u32,
-    /// From accept to the complete request head.
-    pub upgrade_timeout: Duration,
-    /// `None`: any number.
-    pub connections_per_address: Option<u32>,
-    /// `SO_SNDBUF` of a connection.
-    pub send_buffer_bytes: u32,
-    /// Over all shards.
-    pub drain_batch: u32,
-    /// Silence.
-    pub liveness: Liveness,
-    /// Members of a topic that are listed.
-    pub presence_list_max: u32,
-    /// Rate limits of a player.
-    pub rates: Rates,
-    /// In order; the first that fits wins.
-    pub games: Vec<GameRules>,
-}
-
-impl Default for Draft {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
-            admin: SocketAddr::from(([127, 0, 0, 1], 4001)),
-            shards: None,
-            connections_max: None,
-            log_format: LogFormat::Auto,
-            insecure: false,
-            enable_echo: false,
-            allowed_origins: Vec::new(),
-            admin_token: None,
-            admin_token_file: None,
-            jwt_key: None,
-            jwt_key_file: None,
-            jwt_algorithm: Algorithm::Hs256,
-            keys: Vec::new(),
-            outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
-            message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
-            upgrade_timeout: limits::UPGRADE_TIMEOUT,
-            connections_per_address: None,
-            send_buffer_bytes: limits::SEND_BUFFER_BYTES as u32,
-            drain_batch: limits::DRAIN_BATCH,
-            liveness: Liveness::default(),
-            presence_list_max: limits::PRESENCE_LIST_MAX,
-            rates: Rates::default(),
-            games: Vec::new(),
-        }
-    }
-}
 
 /// A row: the key, and how its value is put into a `T`.
 struct Key<T> {
@@ -226,95 +130,6 @@ pub fn key_of_variable(name: &str) -> Option<&'static str> {
     KEYS.iter().map(|key| key.name).find(|key| key.replace('.', "_").eq_ignore_ascii_case(name))
 }
 
-/// Words that other servers use, and the key that does it here.
-const SYNONYMS: &[(&str, &str)] = &[
-    ("address", "listen"),
-    ("admin_port", "admin"),
-    ("bind", "listen"),
-    ("check_origin", "allowed_origins"),
-    ("cors_origins", "allowed_origins"),
-    ("host", "listen"),
-    ("jwt_secret", "jwt_key"),
-    ("key_file", "jwt_key_file"),
-    ("metrics_port", "admin"),
-    ("origins", "allowed_origins"),
-    ("port", "listen"),
-    ("secret", "jwt_key"),
-    ("threads", "shards"),
-    ("tick_rate", "game.tick_hz"),
-    ("tickrate", "game.tick_hz"),
-    ("workers", "shards"),
-];
-
-fn leaf(key: &str) -> &str {
-    key.rsplit('.').next().unwrap_or(key)
-}
-
-/// The key that a word means which is none: the same one in another table, its parts in another order (`max_players`), or what
-/// it is called elsewhere.
-fn key_meant(word: &str) -> Option<&'static str> {
-    let sorted = |key: &str| {
-        let mut parts: Vec<String> = key.split('_').map(str::to_owned).collect();
-        parts.sort();
-        parts
-    };
-    let parts = sorted(leaf(word));
-    let same = names().find(|known| leaf(known) == leaf(word));
-    let reordered = || names().find(|known| sorted(leaf(known)) == parts);
-    let synonym = || SYNONYMS.iter().find(|(synonym, _)| *synonym == leaf(word)).map(|(_, known)| *known);
-    same.or_else(reordered).or_else(synonym)
-}
-
-/// Where a key of an array of tables is set; `None`: it is none of those.
-fn only_in_file(key: &str) -> Option<String> {
-    let (table @ (GAME_TABLE | KEY_TABLE), leaf) = key.split_once('.')? else { return None };
-    Some(format!("`{leaf}` is set in the configuration file, in a [[{table}]] table"))
-}
-
-/// What a flag that does not exist was probably meant to do. `flags`: names of those that do.
-pub fn hint_for_flag(flag: &str, flags: &[String]) -> Option<String> {
-    let word = flag.trim_start_matches('-').replace('-', "_");
-    let by_variable = || KEYS.iter().map(|key| key.name).find(|key| key.replace('.', "_") == word);
-    let key = key_meant(&word).or_else(by_variable)?;
-    if let Some(where_set) = only_in_file(key) {
-        return Some(where_set);
-    }
-    let known = key.replace('_', "-");
-    if flags.contains(&known) {
-        let example = if key == "listen" { " 127.0.0.1:4000, address and port" } else { "" };
-        return Some(format!("did you mean --{known}{example}?"));
-    }
-    let variable = key.replace('.', "_").to_uppercase();
-    Some(format!(
-        "`{key}` has no flag: set it in the configuration file, or as {ENVIRONMENT_PREFIX}{variable}"
-    ))
-}
-
-/// What a variable that names no key was probably meant to be.
-pub(super) fn hint_for_variable(name: &str) -> String {
-    let table_key = names().find(|key| key.replace('.', "_").eq_ignore_ascii_case(name));
-    let meant = table_key.or_else(|| key_meant(&name.to_lowercase()));
-    if let Some(where_set) = meant.and_then(only_in_file) {
-        return format!("; {where_set}");
-    }
-    if let Some(known) = meant {
-        return format!("; did you mean {ENVIRONMENT_PREFIX}{}?", known.replace('.', "_").to_uppercase());
-    }
-    let variables = KEYS.iter().map(|key| key.name.replace('.', "_").to_uppercase());
-    let nearest = variables.map(|known| (strsim::damerau_levenshtein(&known, name), known)).min();
-    match nearest {
-        Some((distance, known)) if distance <= distance_max(name) => {
-            format!("; did you mean {ENVIRONMENT_PREFIX}{known}?")
-        }
-        Some(_) | None => String::new(),
-    }
-}
-
-/// Letters that a misspelt name may differ in from the one that was meant.
-fn distance_max(name: &str) -> usize {
-    1 + name.len() / 4
-}
-
 /// Puts one value where its key says.
 pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
     if [GAME_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
@@ -395,7 +210,7 @@ fn set<T>(keys: &[Key<T>], target: &mut T, assignment: &Assignment) -> Result<()
         return Err(ConfigError::UnknownKey {
             key: shown(&assignment.key).into(),
             origin: assignment.origin.clone(),
-            hint: hint(&assignment.key),
+            hint: hints::hint(&assignment.key),
         });
     };
     (key.set)(target, &assignment.value).map_err(|expected| wrong_value(assignment, expected))
@@ -417,32 +232,6 @@ fn wrong_value(assignment: &Assignment, expected: Expected) -> ConfigError {
 /// The key of a game, or of a key, is shown as it is written: without its table.
 fn shown(key: &str) -> &str {
     key.strip_prefix("game.").or_else(|| key.strip_prefix("key.")).unwrap_or(key)
-}
-
-/// What an unknown key was probably meant to be: a word that means a known one, else the nearest by edit distance.
-fn hint(unknown: &str) -> String {
-    if let Some(known) = key_meant(unknown) {
-        let (table, key) = known.split_once('.').unwrap_or(("", known));
-        let place = match table {
-            "" => "at the top of the file, before the first [table]".to_owned(),
-            GAME_TABLE | KEY_TABLE => format!("in a [[{table}]] table"),
-            section => format!("in [{section}]"),
-        };
-        let is_in_place = unknown.rsplit_once('.').map_or("", |(table, _)| table) == table;
-        return match (key == leaf(unknown), is_in_place) {
-            (true, _) => format!("; `{key}` belongs {place}"),
-            (false, true) => format!("; did you mean `{key}`?"),
-            (false, false) => format!("; did you mean `{key}`, {place}?"),
-        };
-    }
-    let distance = |known: &&str| strsim::damerau_levenshtein(known, unknown);
-    let tables = names().filter_map(|name| name.split_once('.')).map(|(table, _)| table);
-    match names().chain(tables).min_by_key(distance) {
-        Some(nearest) if distance(&nearest) <= distance_max(unknown) => {
-            format!("; did you mean `{}`?", shown(nearest))
-        }
-        _ => String::new(),
-    }
 }
 
 fn put<T>(target: &mut T, value: Result<T, Expected>) -> Result<(), Expected> {
@@ -469,9 +258,11 @@ fn bounds(game: &mut GameRules, value: &Value) -> Result<(), Expected> {
 mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
+    use std::time::Duration;
 
     use super::super::source::{assign_file, read_environment};
     use super::*;
+    use crate::wire::upgrade::OriginPattern;
 
     fn parse(text: &str) -> Result<Draft, String> {
         let mut draft = Draft::default();
@@ -678,29 +469,6 @@ mod tests {
                 "environment variable CORELAY_PORT names no key and is ignored; did you mean CORELAY_LISTEN?",
             ]
         );
-    }
-
-    #[test]
-    fn a_flag_that_does_not_exist_is_answered_with_what_does_it() {
-        let flags = ["listen".to_owned(), "connections-max".to_owned()];
-        let hint = |flag| hint_for_flag(flag, &flags).unwrap_or_default();
-        assert_eq!(hint("--port"), "did you mean --listen 127.0.0.1:4000, address and port?");
-        assert_eq!(hint("--max-connections"), "did you mean --connections-max?");
-        assert_eq!(
-            hint("--max-players"),
-            "`players_max` is set in the configuration file, in a [[game]] table"
-        );
-        let moves = "`rates.move_per_s` has no flag: set it in the configuration file, or as CORELAY_RATES_MOVE_PER_S";
-        assert_eq!((hint("--move-per-s").as_str(), hint("--rates-move-per-s").as_str()), (moves, moves));
-        assert_eq!(hint("--zzzz"), "");
-    }
-
-    #[test]
-    fn every_synonym_names_a_key_and_is_none() {
-        for (synonym, key) in SYNONYMS {
-            assert!(names().any(|known| known == *key), "{key}");
-            assert!(names().all(|known| leaf(known) != *synonym), "{synonym}");
-        }
     }
 
     #[test]

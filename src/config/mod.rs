@@ -4,6 +4,7 @@
 //! only the whole can tell is checked at the end (`resolve`).
 
 pub mod capacity;
+pub mod draft;
 pub mod error;
 pub mod keys;
 mod resolve;
@@ -18,12 +19,12 @@ use crate::machine::Resources;
 use crate::shard::settings::Settings;
 use crate::wire::token::Verifier;
 use capacity::Capacity;
+use draft::Draft;
 use error::ConfigError;
-use keys::Draft;
 use secrets::{AdminToken, SigningKey};
 use source::Assignment;
 
-pub use keys::LogFormat;
+pub use draft::LogFormat;
 
 /// The file that is read when no other is named.
 pub const DEFAULT_FILE: &str = "corelay.toml";

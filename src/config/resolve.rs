@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::capacity::{self, Wanted};
+use super::draft::Draft;
 use super::error::ConfigError;
-use super::keys::Draft;
 use super::{Config, Loaded, secrets};
 use crate::glob::glob_matches;
 use crate::limits;

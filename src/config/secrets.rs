@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::draft::Draft;
 use super::error::ConfigError;
-use super::keys::Draft;
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
 use crate::wire::token::{Algorithm, Verifier, VerifyingKey, key_text};
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::draft::Draft;
 use super::error::ConfigError;
-use super::keys::{self, Draft};
+use super::keys;
 use super::value::Value;
 
 /// Prefix of the variables that set keys: `rates.move_per_s` is `CORELAY_RATES_MOVE_PER_S`.

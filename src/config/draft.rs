@@ -1,0 +1,109 @@
+//! Every key's value before the whole is checked, and the embedded defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secrets::{KeyTable, Secret};
+use crate::limits;
+use crate::room::game::GameRules;
+use crate::session::liveness::Liveness;
+use crate::session::rate_limit::Rates;
+use crate::wire::token::Algorithm;
+use crate::wire::upgrade::OriginPattern;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines: an object per line.
+    Json,
+}
+
+/// Every key's value; `Draft::default()` is the embedded default.
+#[derive(Debug)]
+pub struct Draft {
+    /// See the table, and README.
+    pub listen: SocketAddr,
+    /// Address of the admin listener.
+    pub admin: SocketAddr,
+    /// `None`: one per CPU.
+    pub shards: Option<u16>,
+    /// `None`: as many as fit.
+    pub connections_max: Option<u32>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Allows what is only safe among trusted machines.
+    pub insecure: bool,
+    /// `GET /echo` exists.
+    pub enable_echo: bool,
+    /// Origins allowed instead of the request's own host.
+    pub allowed_origins: Vec<OriginPattern>,
+    /// What the admin pages want; or its file.
+    pub admin_token: Option<Secret>,
+    /// See `admin_token`.
+    pub admin_token_file: Option<PathBuf>,
+    /// The key without a name; or its file. Neither, and no `[[key]]`: development mode.
+    pub jwt_key: Option<Secret>,
+    /// See `jwt_key`.
+    pub jwt_key_file: Option<PathBuf>,
+    /// Of `jwt_key`, and of each `[[key]]` that does not say another.
+    pub jwt_algorithm: Algorithm,
+    /// Keys with names.
+    pub keys: Vec<KeyTable>,
+    /// Bound of a connection's reliable lane.
+    pub outbox_bytes_max: u32,
+    /// Inbound message limit.
+    pub message_bytes_max: u32,
+    /// From accept to the complete request head.
+    pub upgrade_timeout: Duration,
+    /// `None`: any number.
+    pub connections_per_address: Option<u32>,
+    /// `SO_SNDBUF` of a connection.
+    pub send_buffer_bytes: u32,
+    /// Over all shards.
+    pub drain_batch: u32,
+    /// Silence.
+    pub liveness: Liveness,
+    /// Members of a topic that are listed.
+    pub presence_list_max: u32,
+    /// Rate limits of a player.
+    pub rates: Rates,
+    /// In order; the first that fits wins.
+    pub games: Vec<GameRules>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 4001)),
+            shards: None,
+            connections_max: None,
+            log_format: LogFormat::Auto,
+            insecure: false,
+            enable_echo: false,
+            allowed_origins: Vec::new(),
+            admin_token: None,
+            admin_token_file: None,
+            jwt_key: None,
+            jwt_key_file: None,
+            jwt_algorithm: Algorithm::Hs256,
+            keys: Vec::new(),
+            outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
+            message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
+            upgrade_timeout: limits::UPGRADE_TIMEOUT,
+            connections_per_address: None,
+            send_buffer_bytes: limits::SEND_BUFFER_BYTES as u32,
+            drain_batch: limits::DRAIN_BATCH,
+            liveness: Liveness::default(),
+            presence_list_max: limits::PRESENCE_LIST_MAX,
+            rates: Rates::default(),
+            games: Vec::new(),
+        }
+    }
+}
