@@ -226,6 +226,9 @@ pub const PLAY_CLOSE_AFTER: Duration = Duration::from_secs(15);
 pub const SOCKET_WARN_AFTER: Duration = Duration::from_secs(60);
 /// `/socket`: silence after which it closes.
 pub const SOCKET_CLOSE_AFTER: Duration = Duration::from_secs(90);
+/// `/socket`, where tokens are needed: how long a connection that came without one may be without a topic, when not configured.
+/// Longer: close 1008 `unauthorized`.
+pub const SOCKET_JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 // ── Drain ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -61,6 +61,10 @@ pub struct Draft {
     pub message_bytes_max: u32,
     /// From accept to the complete request head.
     pub upgrade_timeout: Duration,
+    /// How long a client that came to `/socket` without a token may be without a topic.
+    pub socket_join_timeout: Duration,
+    /// `/socket` wants a token with the request.
+    pub socket_token_required: bool,
     /// `None`: any number.
     pub connections_per_address: Option<u32>,
     /// `SO_SNDBUF` of a connection.
@@ -97,6 +101,8 @@ impl Default for Draft {
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
             message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
             upgrade_timeout: limits::UPGRADE_TIMEOUT,
+            socket_join_timeout: limits::SOCKET_JOIN_TIMEOUT,
+            socket_token_required: false,
             connections_per_address: None,
             send_buffer_bytes: limits::SEND_BUFFER_BYTES as u32,
             drain_batch: limits::DRAIN_BATCH,

@@ -59,6 +59,8 @@ const KEYS: &[Key<Draft>] = &[
     key("outbox_bytes_max", |draft, value| put(&mut draft.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864))),
     key("message_bytes_max", |draft, value| put(&mut draft.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216))),
     key("upgrade_timeout_ms", |draft, value| put(&mut draft.upgrade_timeout, milliseconds(value, 100..=60_000))),
+    key("socket_join_timeout_ms", |draft, value| put(&mut draft.socket_join_timeout, milliseconds(value, 100..=3_600_000))),
+    key("socket_token_required", |draft, value| put(&mut draft.socket_token_required, boolean(value))),
     key("connections_per_address", |draft, value| put(&mut draft.connections_per_address, number(value, 1..=1_000_000).map(Some))),
     key("send_buffer_bytes", |draft, value| put(&mut draft.send_buffer_bytes, number(value, 4_096..=16_777_216))),
     key("drain.batch", |draft, value| put(&mut draft.drain_batch, number(value, 1..=10_000_000))),
@@ -385,6 +387,14 @@ mod tests {
                  \"https://example.com\", \"//example.com\", \"//*.example.com\", \"*\"; not \"https://game.example/\": an origin has \
                  no path, nor a slash at its end; write \"https://game.example\"",
             ),
+            (
+                "socket_join_timeout_ms = 99",
+                "`socket_join_timeout_ms` is 99 (corelay.toml line 1); it must be a whole number from 100 to 3600000",
+            ),
+            (
+                "socket_token_required = 'yes'",
+                "`socket_token_required` is \"yes\" (corelay.toml line 1); it must be true or false",
+            ),
             ("enable_echo = 1", "`enable_echo` is 1 (corelay.toml line 1); it must be true or false"),
         ];
         for (text, expected) in cases {
@@ -481,11 +491,12 @@ mod tests {
     fn the_defaults_pass_their_own_checks() {
         let draft = Draft::default();
         let text = format!(
-            "outbox_bytes_max = {}\nmessage_bytes_max = {}\nupgrade_timeout_ms = {}\ndrain = {{ batch = {} }}\n\
+            "outbox_bytes_max = {}\nmessage_bytes_max = {}\nupgrade_timeout_ms = {}\nsocket_join_timeout_ms = {}\ndrain = {{ batch = {} }}\n\
              liveness = {{ ping_after_ms = {}, close_after_ms = {} }}\nrates = {{ bytes_per_s = {}, bytes_burst = {} }}",
             draft.outbox_bytes_max,
             draft.message_bytes_max,
             draft.upgrade_timeout.as_millis(),
+            draft.socket_join_timeout.as_millis(),
             draft.drain_batch,
             draft.liveness.ping_after.as_millis(),
             draft.liveness.close_after.as_millis(),

@@ -18,7 +18,7 @@ use crate::wire::upgrade::UpgradeRules;
 /// See `Loaded::resolve`.
 pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, ConfigError> {
     let Loaded { draft, file, mut warnings } = loaded;
-    check_addresses(&draft)?;
+    check_who_may_connect(&draft)?;
     check_liveness(&draft)?;
     warnings.extend(unreachable_games(&draft));
     warnings.extend(too_few_moves(&draft));
@@ -53,6 +53,8 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
         message_bytes_max: draft.message_bytes_max as usize,
         outbox_bytes_max: draft.outbox_bytes_max as usize,
         upgrade_timeout: draft.upgrade_timeout,
+        socket_join_timeout: draft.socket_join_timeout,
+        socket_token_required: draft.socket_token_required,
         drain_batch: draft.drain_batch.div_ceil(shards.into()),
     };
     Ok(Config {
@@ -68,10 +70,14 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     })
 }
 
-fn check_addresses(draft: &Draft) -> Result<(), ConfigError> {
+fn check_who_may_connect(draft: &Draft) -> Result<(), ConfigError> {
     let (listen, admin) = (draft.listen, draft.admin);
     if !draft.insecure && !secrets::has_key(draft) && !listen.ip().is_loopback() {
         return Err(ConfigError::PublicWithoutKey { listen });
+    }
+    if draft.socket_token_required && !secrets::has_key(draft) {
+        let what = "`socket_token_required` needs a key (`jwt_key_file`): without one tokens are ignored, and everybody is a guest";
+        return Err(ConfigError::Conflict { what: what.into() });
     }
     let same_host = listen.ip() == admin.ip() || listen.ip().is_unspecified() || admin.ip().is_unspecified();
     if same_host && listen.port() == admin.port() && listen.port() != 0 {
@@ -181,6 +187,11 @@ mod tests {
         let key = key_file("public", &[b'k'; 32]);
         let with_key = format!("listen = '0.0.0.0:4000'\njwt_key_file = '{}'", key.display());
         assert!(!resolve_text(&with_key).unwrap().settings.upgrade.development);
+        let required = "socket_token_required = true\nsocket_join_timeout_ms = 500";
+        let settings = resolve_text(&format!("{with_key}\n{required}")).unwrap().settings;
+        assert!(settings.socket_token_required && settings.socket_join_timeout.as_millis() == 500);
+        let error = resolve_text(required).unwrap_err();
+        assert!(error.to_string().contains("`socket_token_required` needs a key"), "{error}");
         std::fs::remove_file(key).unwrap();
     }
 

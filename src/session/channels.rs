@@ -11,6 +11,7 @@ use super::rate_limit::Bucket;
 use crate::ids::{ChannelNumber, Topic};
 use crate::limits::CHANNELS_PER_CONNECTION_MAX;
 use crate::memory::Allocated;
+use crate::time::Instant;
 use crate::wire::format::Format;
 use crate::wire::phoenix::{Message, Ref, Serializer};
 use crate::wire::token::CheckedToken;
@@ -28,6 +29,10 @@ pub struct Channels {
     pub token: Option<Arc<CheckedToken>>,
     /// Some game's frame was skipped: it is asked for when the outbox is free.
     pub stale: bool,
+    /// It came without a token, where one is needed: without a topic it does not stay.
+    must_join: bool,
+    /// Then it must have joined something; `NEVER`: it has, or need not.
+    pub join_by: Instant,
     /// Of its games.
     pub states: States,
     /// Joins.
@@ -141,7 +146,7 @@ pub struct Superseded {
 }
 
 impl Channels {
-    /// A connection that has joined nothing.
+    /// A connection that has joined nothing, and need not.
     pub fn new(
         serializer: Serializer,
         user: Box<str>,
@@ -154,6 +159,8 @@ impl Channels {
             name,
             token,
             stale: false,
+            must_join: false,
+            join_by: Instant::NEVER,
             states: States::default(),
             joins: Bucket::default(),
             presence_updates: Bucket::default(),
@@ -161,6 +168,18 @@ impl Channels {
             forged_tokens: Bucket::default(),
             channels: Vec::new(),
             next_number: 0,
+        }
+    }
+
+    /// A connection without a token, where one is needed: it must have joined something at `join_by`.
+    pub fn must_join(self, join_by: Instant) -> Self {
+        Self { must_join: true, join_by, ..self }
+    }
+
+    /// A channel has ended. If it was the last one, and the connection must have one, it has until `join_by` for another.
+    pub fn channel_ended(&mut self, join_by: Instant) {
+        if self.must_join && self.channels.is_empty() {
+            self.join_by = join_by;
         }
     }
 
@@ -205,6 +224,8 @@ impl Channels {
         let (replaced, replaces) = self.supersede(&topic).unzip();
         let number = self.free_number();
         let name = if join_ref.names_nothing() { reference } else { join_ref };
+        // Granted, so no stranger asks. Should the topic refuse it, the time begins anew.
+        self.join_by = Instant::NEVER;
         if self.channels.len() == self.channels.capacity() {
             // Most connections join one topic, or a few.
             self.channels.reserve_exact(1 + self.channels.len() / 2);

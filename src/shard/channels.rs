@@ -12,7 +12,7 @@ use crate::room::request::Departure;
 use crate::session::channels::{ChannelState, Channels, Routed};
 use crate::session::rate_limit::Verdict;
 use crate::session::{Dialect, Lifecycle};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::answers::{over_rate, rate_limited, reason};
 use crate::wire::phoenix::{Event, Head, Malformed, Message, Serializer, Status, Unreadable};
@@ -121,6 +121,19 @@ impl Shard {
         };
         self.push(conn, answer);
         Next::GoOn
+    }
+
+    /// A channel is none any more, and so is its place in the table. The connection goes on; perhaps it must join another topic.
+    pub(super) fn channel_ended(&mut self, conn: ConnId, now: Now) {
+        self.metrics.channels.subtract(1);
+        let join_by = now.instant + self.settings.socket_join_timeout;
+        let Some(channels) = self.channels(conn) else {
+            return impossible!("whose channel ends has channels");
+        };
+        channels.channel_ended(join_by);
+        if channels.join_by != Instant::NEVER {
+            self.schedule_check(conn, now);
+        }
     }
 
     // ── Leaving ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -31,7 +31,7 @@ impl Shard {
             Delivered::Frame { number, delta, whole } => {
                 self.deliver_frame(&topic, number, delta.as_ref(), whole.as_ref(), now);
             }
-            Delivered::GivenUp(lost) => self.end_given_up(&topic, lost),
+            Delivered::GivenUp(lost) => self.end_given_up(&topic, lost, now),
         }
     }
 
@@ -39,7 +39,7 @@ impl Shard {
     fn deliver_to_one(&mut self, topic: &Arc<Topic>, to: Address, what: ToMember, now: Now) {
         match what {
             ToMember::Joined { response } => self.joined(topic, to, &response, now),
-            ToMember::Refused { reason, response } => self.join_refused(topic, to, reason, &response),
+            ToMember::Refused { reason, response } => self.join_refused(topic, to, reason, &response, now),
             ToMember::Reply { reference, status, response } => {
                 self.reply_on(to.conn, to.channel, &reference, status, &response);
             }
@@ -55,7 +55,7 @@ impl Shard {
                     subscriber.frame = Some(frame);
                 }
             }
-            ToMember::Left => self.left(topic, to),
+            ToMember::Left => self.left(topic, to, now),
             ToMember::Replaced => self.replaced(topic, to, now),
             ToMember::Kicked => self.close(to.conn, CloseReason::Kicked, now),
         }
@@ -82,7 +82,7 @@ impl Shard {
             }
             ChannelState::Replaced { join } => {
                 channels.remove(to.channel);
-                self.metrics.channels.subtract(1);
+                self.channel_ended(to.conn, now);
                 join
             }
             other @ (ChannelState::Leaving { join: None, .. } | ChannelState::Joined) => {
@@ -104,12 +104,19 @@ impl Shard {
         }
     }
 
-    fn join_refused(&mut self, topic: &Arc<Topic>, to: Address, reason: JoinRefusal, response: &str) {
+    fn join_refused(
+        &mut self,
+        topic: &Arc<Topic>,
+        to: Address,
+        reason: JoinRefusal,
+        response: &str,
+        now: Now,
+    ) {
         self.metrics.joins_refused[reason.index()].increment();
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.remove(to.channel) else { return };
-        self.metrics.channels.subtract(1);
+        self.channel_ended(to.conn, now);
         match channel.state {
             ChannelState::Joining { join } | ChannelState::Replaced { join } => {
                 self.answer_join(topic, to, serializer, &join, Status::Error, response);
@@ -145,12 +152,12 @@ impl Shard {
     }
 
     /// The answer to a leave: the reply, then the close (PHOENIX 4 row 6).
-    fn left(&mut self, topic: &Arc<Topic>, to: Address) {
+    fn left(&mut self, topic: &Arc<Topic>, to: Address, now: Now) {
         self.unsubscribe(topic, to.conn, to.channel);
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.remove(to.channel) else { return };
-        self.metrics.channels.subtract(1);
+        self.channel_ended(to.conn, now);
         let text = topic.to_string();
         if let ChannelState::Leaving { reference, .. } = &channel.state {
             self.push(to.conn, serializer.reply(&channel.join_ref, reference, &text, Status::Ok, "{}"));
@@ -160,7 +167,7 @@ impl Shard {
 
     /// Another connection has taken the seat. The channel closes; a connection without another topic goes with it.
     fn replaced(&mut self, topic: &Arc<Topic>, to: Address, now: Now) {
-        self.left(topic, to);
+        self.left(topic, to, now);
         if self.channels(to.conn).is_some_and(|channels| channels.all().is_empty()) {
             self.close(to.conn, CloseReason::Replaced, now);
         }
@@ -320,15 +327,15 @@ impl Shard {
     }
 
     /// What was to be told is lost: the channels end with an error, so that clients join again and catch up.
-    fn end_given_up(&mut self, topic: &Arc<Topic>, lost: Lost) {
+    fn end_given_up(&mut self, topic: &Arc<Topic>, lost: Lost, now: Now) {
         match lost {
-            Lost::One(member) => self.end_channel(topic, member.conn, member.channel),
+            Lost::One(member) => self.end_channel(topic, member.conn, member.channel, now),
             Lost::AllAt { .. } => {
                 let subscribers = self.subscribers.take(topic);
                 let members: Vec<_> =
                     subscribers.iter().map(|member| (member.conn, member.channel)).collect();
                 self.subscribers.put_back(topic, subscribers);
-                members.into_iter().for_each(|(conn, number)| self.end_channel(topic, conn, number));
+                members.into_iter().for_each(|(conn, number)| self.end_channel(topic, conn, number, now));
             }
         }
     }
@@ -351,11 +358,11 @@ impl Shard {
                     .map(|channel| &channel.state)
                 {
                     // Nobody else answers the leave any more.
-                    Some(ChannelState::Leaving { .. }) => self.left(&topic, self.address(conn, number)),
+                    Some(ChannelState::Leaving { .. }) => self.left(&topic, self.address(conn, number), now),
                     Some(
                         ChannelState::Joining { .. } | ChannelState::Joined | ChannelState::Replaced { .. },
                     ) => {
-                        self.end_channel(&topic, conn, number);
+                        self.end_channel(&topic, conn, number, now);
                     }
                     None => {}
                 }
@@ -366,19 +373,19 @@ impl Shard {
 
     /// Ends a channel that its topic does not count as a member any more. A join that waits for its answer is refused; a leave
     /// that does is answered by the topic.
-    fn end_channel(&mut self, topic: &Arc<Topic>, conn: ConnId, number: ChannelNumber) {
+    fn end_channel(&mut self, topic: &Arc<Topic>, conn: ConnId, number: ChannelNumber, now: Now) {
         self.unsubscribe(topic, conn, number);
         let Some(channels) = self.channels(conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(number) else { return };
         match &channel.state {
             ChannelState::Joining { .. } | ChannelState::Replaced { .. } => {
-                self.join_refused(topic, self.address(conn, number), JoinRefusal::Overload, OVERLOAD);
+                self.join_refused(topic, self.address(conn, number), JoinRefusal::Overload, OVERLOAD, now);
             }
             ChannelState::Joined => {
                 let error = serializer.error(&channel.join_ref, &topic.to_string(), "overload");
                 channels.remove(number);
-                self.metrics.channels.subtract(1);
+                self.channel_ended(conn, now);
                 self.push(conn, error);
             }
             ChannelState::Leaving { .. } => {}
@@ -386,10 +393,10 @@ impl Shard {
     }
 
     /// The topic's shard cannot be reached: the client is told, and may try again.
-    pub(super) fn answer_refused_request(&mut self, request: TopicRequest) {
+    pub(super) fn answer_refused_request(&mut self, request: TopicRequest, now: Now) {
         let TopicRequest { topic, from, action } = request;
         match action {
-            Action::Join(_) => self.join_refused(&topic, from, JoinRefusal::Overload, OVERLOAD),
+            Action::Join(_) => self.join_refused(&topic, from, JoinRefusal::Overload, OVERLOAD, now),
             Action::Push(Push { reference: Some(reference), .. }) => {
                 self.reply_on(from.conn, from.channel, &reference, Status::Error, OVERLOAD);
             }

@@ -270,7 +270,7 @@ impl Shard {
         self.metrics.forwards_refused.increment();
         match message {
             PeerMessage::Request(request) => {
-                self.answer_refused_request(*request);
+                self.answer_refused_request(*request, now);
                 None
             }
             PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),

@@ -235,8 +235,9 @@ impl Shard {
         departure: Departure,
         now: Now,
     ) {
+        // An unanswered one stays until it is answered.
         if !superseded.unanswered {
-            self.metrics.channels.subtract(1);
+            self.channel_ended(conn, now);
         }
         self.unsubscribe(topic, conn, superseded.number);
         let (from, action) = (self.address(conn, superseded.number), Action::Leave(departure));

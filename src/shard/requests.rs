@@ -72,7 +72,9 @@ impl Shard {
         let game = match &request.route {
             Route::Play { game, .. } => Some(game),
             // Its joins may bring tokens of their own.
-            Route::Socket { .. } if request.token.is_none() => return Ok(None),
+            Route::Socket { .. } if request.token.is_none() && !self.settings.socket_token_required => {
+                return Ok(None);
+            }
             Route::Socket { .. } => None,
             Route::Echo => return Ok(None),
         };
@@ -166,7 +168,7 @@ impl Shard {
             }
             Route::Socket { serializer, name } => {
                 self.push_exempt(conn, Encoded::raw(upgrade.response()));
-                self.open_channels(conn, *serializer, name.as_deref(), token.clone());
+                self.open_channels(conn, *serializer, name.as_deref(), token.clone(), now);
                 Dialect::Phoenix
             }
             Route::Echo => {
@@ -304,6 +306,7 @@ impl Shard {
         serializer: Serializer,
         wished_name: Option<&str>,
         token: Option<Arc<CheckedToken>>,
+        now: Now,
     ) {
         let claims = token.as_ref().and_then(|token| token.claims().ok());
         let user = match claims {
@@ -312,7 +315,11 @@ impl Shard {
         };
         let name = claims.and_then(|claims| claims.name.as_deref()).or(wished_name);
         let name = name.unwrap_or(&user).into();
-        let channels = Channels::new(serializer, user, name, token);
+        let is_stranger = self.tokens.is_some() && token.is_none();
+        let mut channels = Channels::new(serializer, user, name, token);
+        if is_stranger {
+            channels = channels.must_join(now.instant + self.settings.socket_join_timeout);
+        }
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };

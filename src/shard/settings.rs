@@ -43,6 +43,11 @@ pub struct Settings {
     pub outbox_bytes_max: usize,
     /// From accept to the complete request head.
     pub upgrade_timeout: Duration,
+    /// From the upgrade of a connection without a token, where one is needed, to its first join that is granted; and from the end
+    /// of its last topic to the next one.
+    pub socket_join_timeout: Duration,
+    /// `/socket` wants a token with the request, where one is needed at all.
+    pub socket_token_required: bool,
     /// Connections of one shard closed per `limits::DRAIN_BATCH_INTERVAL` while draining.
     pub drain_batch: u32,
 }
@@ -64,6 +69,8 @@ impl Default for Settings {
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,
             upgrade_timeout: limits::UPGRADE_TIMEOUT,
+            socket_join_timeout: limits::SOCKET_JOIN_TIMEOUT,
+            socket_token_required: false,
             drain_batch: limits::DRAIN_BATCH,
         }
     }

@@ -59,6 +59,9 @@ impl Shard {
                 if expired {
                     return self.close(conn, CloseReason::Expired, now);
                 }
+                if session.channels.as_ref().is_some_and(|channels| channels.join_by <= now.instant) {
+                    return self.close(conn, CloseReason::Unauthorized, now);
+                }
                 if paused && deadline_over {
                     session.deadline = Instant::NEVER;
                     session.silence = Silence::broken(now.instant);
@@ -91,7 +94,8 @@ impl Shard {
                 Instant::NEVER => session.silence.next_step_at(&patience, now.instant),
                 resumed_at => resumed_at,
             };
-            silence.min(expires_at)
+            let join_by = session.channels.as_ref().map_or(Instant::NEVER, |channels| channels.join_by);
+            silence.min(expires_at).min(join_by)
         } else {
             session.deadline
         };

@@ -7,6 +7,7 @@ use corelay::wire::token::{Algorithm, Claims, TopicPattern, sign_as};
 use rustix::process::Signal;
 
 use crate::player::Player;
+use crate::records::{Frame, masked_frame};
 use crate::relay::{Relay, Setup};
 use crate::socket::RawClient;
 
@@ -96,6 +97,37 @@ fn a_relay_of_guests_stays_one() {
     relay.signal(Signal::HUP);
     relay.await_log("in development mode there are no keys to read again");
     Player::join(&relay, "/play/a");
+}
+
+#[test]
+fn who_comes_without_a_token_joins_soon_or_goes() {
+    let relay = start(&format!("socket_join_timeout_ms = 300\n{OLD_KEY}"), loopback());
+    let stranger = || {
+        let mut client = RawClient::request(&relay, "/socket/websocket?vsn=2.0.0");
+        assert_eq!(client.answer().0, 101);
+        client
+    };
+    let (mut ann, by_token) = (stranger(), target("a", "ann", None, OLD));
+    let (_, token) = by_token.split_once("token=").unwrap();
+    let join = format!(r#"["1","1","game:a","phx_join",{{"token":"{token}"}}]"#);
+    ann.send(&masked_frame(0x81, join.as_bytes()));
+    // Refused: nothing has changed.
+    let mut bob = stranger();
+    bob.send(&masked_frame(0x81, br#"["1","1","game:a","phx_join",{}]"#));
+    assert_eq!(bob.closed(), (1008, "unauthorized".into()));
+    relay.await_closes("unauthorized", 1);
+    ann.send(&masked_frame(0x81, br#"[null,"still here","phoenix","heartbeat",{}]"#));
+    ann.until("an answer", |frame| matches!(frame, Frame::Text(text) if text.contains("still here")));
+
+    let relay = Relay::set_up(Setup {
+        shell_prefix: "CORELAY_SOCKET_TOKEN_REQUIRED=true",
+        toml: OLD_KEY.into(),
+        files: vec![("old.key", OLD.into())],
+        ..Setup::default()
+    });
+    refused(&relay, "/socket/websocket?vsn=2.0.0", "a token is required");
+    let mut ann = RawClient::request(&relay, &format!("/socket/websocket?vsn=2.0.0&token={token}"));
+    assert_eq!(ann.answer().0, 101);
 }
 
 #[test]

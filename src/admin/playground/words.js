@@ -9,7 +9,7 @@ const CLOSE_WORDS = {
   malformed: "too many malformed records",
   utf8: "a text message was not UTF-8",
   too_big: "a message was over the limit",
-  unauthorized: "the token is missing, wrong, or without a grant for this game",
+  unauthorized: "no token came with it, and it joined nothing in time",
   expired: "the token has expired: get a new one",
   abuse: "far over a rate limit",
   drain: "the relay shuts down or restarts",
