@@ -89,8 +89,9 @@ pub const GREETINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const OUTBOX_FRAME_BYTES: usize = 96;
 /// The same on `/echo`, where one message may be 16 MiB.
 pub const ECHO_OUTBOX_BYTES_MAX: usize = 4 * ECHO_MESSAGE_BYTES_MAX;
-/// What a connection may still send while it is being closed, in whole KiB of each receive. More: it is ended at once.
-pub const CLOSING_KIB_MAX: u8 = 128;
+/// What is still read of a connection that closes, and thrown away, in KiB, each receive rounded up. More, before its last frame
+/// is sent: it is not read from until then. So much again afterwards: it is ended at once, which its client may see as a reset.
+pub const CLOSING_KIB_MAX: u16 = 1024;
 /// Frames handed to the kernel in one `sendmsg`. More wait for its completion.
 pub const FRAMES_PER_SEND_MAX: usize = 64;
 /// A close that cannot be finished with the peer (its close frame, its end of stream) is finished without it.

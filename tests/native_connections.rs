@@ -203,11 +203,101 @@ fn a_connection_that_closes_is_not_listened_to_for_long() {
     let ann = world.join("/play/arena");
     world.send_raw(ann, &[0x82, 1, 0]);
     assert_eq!(world.client(ann).close_frame(), Some((1002, "protocol".into())));
-    for kib in 0..33 {
+    for kib in 0..257 {
         assert!(world.client(ann).ended.is_none(), "after {} KiB", 4 * kib);
         world.send_raw(ann, &[0; 4096]);
     }
-    assert!(world.client(ann).ended.is_some(), "128 KiB are enough");
+    assert!(world.client(ann).ended.is_some(), "1 MiB is enough");
+}
+
+/// Sends 4 KiB after 4 KiB as long as it is listened to, and 2 MiB at most. Returns how many KiB that were.
+fn flood(world: &mut World, client: world::client::ClientId) -> usize {
+    let mut kib = 0;
+    while kib < 2048 && world.client(client).ended.is_none() && !world.client(client).paused {
+        world.send_raw(client, &[0; 4096]);
+        kib += 4;
+    }
+    kib
+}
+
+#[test]
+fn the_close_frame_goes_first_whatever_comes_behind_what_caused_it() {
+    let causes: [(&[u8], _); 4] = [
+        (&[0x82, 1, 0], (1002, "protocol")),
+        (&[0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0], (1009, "too_big")),
+        (&[0x81, 0x81, 0, 0, 0, 0, 0xFF], (1007, "utf8")),
+        // Its own goodbye, and more.
+        (&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8], (1000, "bye")),
+    ];
+    for (cause, (code, word)) in causes {
+        for target in ["/play/arena", "/socket/websocket"] {
+            let mut world = World::new(Settings::default());
+            let ann = world.request(target);
+            world.client(ann).inbox.clear();
+            world.set_reading(ann, false);
+            world.send_raw(ann, &[cause, &[0; 4096]].concat());
+            let kib = flood(&mut world, ann);
+            assert!(world.client(ann).ended.is_none() && kib <= 1028, "{word}: {kib} KiB before its close");
+            world.set_reading(ann, true);
+            assert_eq!(world.client(ann).close_frame(), Some((code, word.into())), "{target}");
+            let client = world.client(ann);
+            assert!(client.half_closed && !client.paused && client.ended.is_none(), "its end is waited for");
+            assert_eq!(flood(&mut world, ann), 1028, "{word}: read and thrown away");
+            assert!(world.client(ann).ended.is_some());
+        }
+    }
+}
+
+#[test]
+fn a_goodbye_with_nothing_behind_it_is_not_waited_for() {
+    let mut world = World::new(Settings::default());
+    let ann = world.join("/play/arena");
+    world.set_reading(ann, false);
+    world.send_raw(ann, &world::client::close(1000, ""));
+    assert!(world.client(ann).paused);
+    world.set_reading(ann, true);
+    let client = world.client(ann);
+    assert!(client.ended.is_some() && !client.half_closed, "nothing is in the way of its end");
+    // What was on its way from a busy one comes all the same.
+    let bob = world.join("/play/arena");
+    world.set_reading(bob, false);
+    world.send_raw(bob, &world::client::close(1000, ""));
+    world.send_raw(bob, &[0; 100]);
+    world.set_reading(bob, true);
+    let client = world.client(bob);
+    assert!(client.half_closed && client.ended.is_none() && !client.paused);
+    world.hang_up(bob);
+    assert!(world.client(bob).ended.is_some());
+}
+
+#[test]
+fn a_refusal_can_be_read_by_who_sends_a_body() {
+    let mut world = World::new(Settings::default());
+    let posted = "POST /play/arena HTTP/1.1\r\nHost: relay\r\nContent-Length: 900000\r\n\r\n";
+    let ann = world.dial();
+    world.set_reading(ann, false);
+    world.send_raw(ann, posted.as_bytes());
+    let kib = flood(&mut world, ann);
+    assert!(world.client(ann).ended.is_none() && kib > 900, "{kib} KiB");
+    world.set_reading(ann, true);
+    assert_eq!(world.client(ann).response().0, 400);
+    let client = world.client(ann);
+    assert!(client.half_closed && !client.paused && client.ended.is_none());
+    world.hang_up(ann);
+    assert!(world.client(ann).ended.is_some());
+}
+
+#[test]
+fn who_does_not_read_its_close_frame_is_ended_all_the_same() {
+    let mut world = World::new(Settings::default());
+    let ann = world.join("/play/arena");
+    world.set_reading(ann, false);
+    world.send_raw(ann, &[0x82, 1, 0]);
+    flood(&mut world, ann);
+    world.advance_ms(1_900);
+    assert!(world.client(ann).ended.is_none());
+    world.advance_ms(200);
+    assert!(world.client(ann).ended.is_some());
 }
 
 #[test]

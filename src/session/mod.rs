@@ -71,8 +71,8 @@ pub struct Closing {
     pub reason: Option<CloseReason>,
     /// What the peer has done about it.
     pub peer: PeerEnd,
-    /// What came since, and was thrown away: whole KiB of each receive.
-    pub discarded_kib: u8,
+    /// What came before the peer was told, or since, and was thrown away: KiB, each receive rounded up.
+    pub discarded_kib: u16,
 }
 
 impl Closing {
@@ -86,10 +86,14 @@ impl Closing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerEnd {
     /// It has not been told: the last frame is not sent.
-    Untold,
+    Untold {
+        /// Nor is it read from until then.
+        paused: bool,
+    },
     /// It has been told by `shutdown(WR)`; its own end is waited for.
     Told,
-    /// It has sent its close, or the end of its stream: nothing is waited for once the last frame is sent.
+    /// It has sent its close and nothing behind it, or the end of its stream: it is not read from, and nothing is waited for once the last
+    /// frame is sent.
     Done,
 }
 

@@ -54,7 +54,7 @@ const fn departure(reason: CloseReason) -> Departure {
 impl Shard {
     /// Ends an open connection from our side: whatever waits is sent first, unless the client is too slow to get it.
     pub(super) fn close(&mut self, conn: ConnId, reason: CloseReason, now: Now) {
-        self.close_with(conn, reason, reason.code(), PeerEnd::Untold, now);
+        self.close_with(conn, reason, reason.code(), PeerEnd::Untold { paused: false }, now);
     }
 
     /// Answers the client's close with its own code (RFC 6455 section 5.5.1); an empty one with an empty one.
@@ -114,6 +114,36 @@ impl Shard {
         }
     }
 
+    /// Whatever a client says after its close, or ours, is not heard. But it is read, within a bound: a socket that is closed with
+    /// bytes in it resets the connection, and the last frame may be lost with it. The bound may not end the connection before that
+    /// frame is sent: the client would not know why.
+    pub(super) fn discard(&mut self, conn: ConnId, bytes: usize) {
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("whoever is worked on is here");
+        };
+        let Lifecycle::Closing(closing) = &mut connection.session.lifecycle else { return };
+        if bytes == 0 {
+            return;
+        }
+        if closing.peer == PeerEnd::Done {
+            // More may follow what it has said behind its close.
+            closing.peer = PeerEnd::Untold { paused: true };
+        }
+        let kib = u16::try_from(bytes.div_ceil(1024)).unwrap_or(u16::MAX);
+        closing.discarded_kib = closing.discarded_kib.saturating_add(kib);
+        if closing.discarded_kib <= limits::CLOSING_KIB_MAX {
+            return;
+        }
+        match &mut closing.peer {
+            PeerEnd::Told => self.end(conn),
+            PeerEnd::Untold { paused } if !*paused => {
+                *paused = true;
+                self.outputs.push_back(Output::Pause { conn });
+            }
+            PeerEnd::Untold { .. } | PeerEnd::Done => {}
+        }
+    }
+
     /// The client went without a close frame.
     fn lose(&mut self, conn: ConnId, now: Now) {
         self.work.spend(limits::WORK_OF_CLOSE);
@@ -142,9 +172,13 @@ impl Shard {
         let Lifecycle::Closing(closing) = &mut connection.session.lifecycle else { return };
         match closing.peer {
             PeerEnd::Done => self.end(conn),
-            PeerEnd::Untold => {
+            PeerEnd::Untold { paused } => {
                 closing.peer = PeerEnd::Told;
+                closing.discarded_kib = 0;
                 self.outputs.push_back(Output::Shutdown { conn });
+                if paused {
+                    self.outputs.push_back(Output::Resume { conn });
+                }
                 self.start_close_timeout(conn, now);
             }
             PeerEnd::Told => {}

@@ -262,14 +262,7 @@ impl Shard {
                 let dialect = *dialect;
                 self.receive_frames(conn, dialect, bytes, now);
             }
-            // Whatever a client says after its close, or ours, is not heard; nor listened to for long.
-            Lifecycle::Closing(closing) => {
-                let kib = u8::try_from(bytes.len() / 1024).unwrap_or(u8::MAX);
-                closing.discarded_kib = closing.discarded_kib.saturating_add(kib);
-                if closing.discarded_kib > limits::CLOSING_KIB_MAX {
-                    self.end(conn);
-                }
-            }
+            Lifecycle::Closing(_) => self.discard(conn, bytes.len()),
             Lifecycle::HandingOver => {}
         }
         self.close_overflowed(now);

@@ -96,7 +96,10 @@ impl Shard {
                     self.metrics.frames_in.increment();
                     match self.handle_message(conn, dialect, &message, now) {
                         Next::GoOn => {}
-                        Next::Stop => return 0,
+                        Next::Stop => {
+                            self.discard(conn, bytes.len());
+                            return 0;
+                        }
                     }
                 }
                 Ok(None) => break,

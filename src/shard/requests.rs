@@ -366,7 +366,7 @@ impl Shard {
             self.outputs.push_back(Output::Note(Box::new(note)));
         }
         self.push_exempt(conn, Encoded::raw(refusal.response()));
-        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(None, PeerEnd::Untold)));
+        self.set_lifecycle(conn, Lifecycle::Closing(Closing::begin(None, PeerEnd::Untold { paused: false })));
         self.start_close_timeout(conn, now);
     }
 }

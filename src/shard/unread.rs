@@ -111,8 +111,11 @@ impl Shard {
             Some(&Lifecycle::Open(dialect @ (Dialect::Native | Dialect::Phoenix | Dialect::Echo))) => {
                 self.read_messages(conn, dialect, &mut rest.bytes[rest.read..], now)
             }
-            // Whatever a client says after its close, or ours, is not heard.
-            Some(Lifecycle::Closing(_) | Lifecycle::Upgrading | Lifecycle::HandingOver) | None => 0,
+            Some(Lifecycle::Closing(_)) => {
+                self.discard(conn, rest.bytes.len() - rest.read);
+                0
+            }
+            Some(Lifecycle::Upgrading | Lifecycle::HandingOver) | None => 0,
         }
     }
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "the log of a relay whose test failed")]
 #![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
 
+mod goodbyes;
 mod keys;
 mod misuse;
 mod operations;
