@@ -227,6 +227,9 @@ pub const PLAY_CLOSE_AFTER: Duration = Duration::from_secs(15);
 pub const SOCKET_WARN_AFTER: Duration = Duration::from_secs(60);
 /// `/socket`: silence after which it closes.
 pub const SOCKET_CLOSE_AFTER: Duration = Duration::from_secs(90);
+/// A look at a silent client that is later than this lets what follows the step that is taken come as much later: a ping that could
+/// not be sent in time leaves as long for the answer.
+pub const SILENCE_LATE_MAX: Duration = Duration::from_millis(500);
 /// `/socket`, where tokens are needed: how long a connection that came without one may be without a topic, when not configured.
 /// Longer: close 1008 `unauthorized`.
 pub const SOCKET_JOIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -330,6 +333,13 @@ pub const SENDS_PER_TURN: usize = 1024;
 /// at once. Each look may be a ping: half of the sends of a turn are left to what players say to each other, and with 2 µs a
 /// ping no tick waits longer than about a millisecond for them.
 pub const CHECKS_PER_TURN: usize = SENDS_PER_TURN / 2;
+/// A sleep or a turn of a loop that takes so much longer than it should: the process stood still meanwhile, or its machine, and what
+/// clients have sent waits in their sockets. The time is left out of the clock of the shard, so that it counts for no deadline.
+pub const STANDSTILL_MIN: Duration = Duration::from_millis(250);
+/// So many turns after a standstill only read, or fewer, if nothing is left to read: nobody is judged before it is heard.
+pub const TURNS_OF_CATCHING_UP: u8 = 32;
+/// The wall clock is set, or goes on while the shard's stands still, by so much: what ends by it is looked at anew.
+pub const WALL_CLOCK_STEP_MIN: Duration = Duration::from_millis(500);
 /// Longest sleep of a loop: `/livez` watches that it turns.
 pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 

@@ -226,9 +226,11 @@ pub struct ShardMetrics {
     pub memory_mailboxes: Gauge,
     /// From the time a tick was due to the time it ran.
     pub tick_lateness: DurationHistogram,
+    /// How often the process, or its machine, stood still.
+    pub standstills: Counter,
     /// Length of a turn of the loop, waiting excluded.
     pub loop_turn: DurationHistogram,
-    /// When the loop last turned: `Instant::as_micros`.
+    /// When the loop last turned: `Instant::as_micros`, by the clock of the process.
     pub loop_turned_at_us: Gauge,
 
     /// Connections handed to another shard.

@@ -95,6 +95,7 @@ const ROWS: &[Row] = &[
         ("sessions", |m| &m.memory_sessions), ("outboxes", |m| &m.memory_outboxes), ("games", |m| &m.memory_games), ("rooms", |m| &m.memory_rooms),
         ("presence", |m| &m.memory_presence), ("frames", |m| &m.memory_frames), ("rings", |m| &m.memory_rings), ("mailboxes", |m| &m.memory_mailboxes)])),
     row("corelay_tick_lateness_seconds", "From the time a tick was due to the time it ran", H(|m| &m.tick_lateness)),
+    row("corelay_standstills", "How often the process or its machine stood still for longer than 250 ms: that time counts for no deadline", C(|m| &m.standstills)),
     row("corelay_loop_turn_seconds", "Length of a turn of the loop, waiting excluded", H(|m| &m.loop_turn)),
 
     row("corelay_hand_overs_out", "Connections handed to another shard", C(|m| &m.hand_overs_out)),

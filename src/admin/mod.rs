@@ -89,7 +89,7 @@ pub struct Admin {
     pub about: About,
     /// Where players connect.
     pub relay: SocketAddr,
-    /// The clock that the shards' loops are told.
+    /// The clock by which the shards' loops say when they turned.
     pub clock: Arc<dyn Fn() -> Instant + Send + Sync>,
     /// Who may see them.
     pub access: Access,

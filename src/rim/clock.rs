@@ -1,7 +1,8 @@
 //! The one place that reads clocks.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use crate::limits::STANDSTILL_MIN;
 use crate::time::{Instant, Now};
 
 /// Both clocks, the monotonic one counted from the start of the process. All shards share one start.
@@ -23,8 +24,45 @@ impl Clock {
         Now { instant: self.instant(), unix_us: since_epoch.as_micros() as u64 }
     }
 
-    /// The monotonic clock alone: how long the turn took, and how long to sleep.
+    /// The monotonic clock alone.
     pub fn instant(self) -> Instant {
         Instant::from_micros(self.start.elapsed().as_micros() as u64)
+    }
+}
+
+/// The clock of one loop. Its monotonic part leaves out what the process, or its machine, stood still: a client cannot be heard
+/// meanwhile, and what it has sent waits. The other part goes on: tokens end by it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoopClock {
+    clock: Clock,
+    /// What `clock` said at the last `look`.
+    looked_at: Instant,
+    left_out: Duration,
+}
+
+impl LoopClock {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, looked_at: clock.instant(), left_out: Duration::ZERO }
+    }
+
+    /// Both clocks. Since the last call `expected` should have passed, and a bit more for what was done. If it was much more, the
+    /// process stood still, and for how long is returned, too.
+    pub(super) fn look(&mut self, expected: Duration) -> (Now, Option<Duration>) {
+        let now = self.clock.now();
+        let late = now.instant.since(self.looked_at).saturating_sub(expected);
+        self.looked_at = now.instant;
+        let stood_still = (late > STANDSTILL_MIN).then_some(late);
+        self.left_out += stood_still.unwrap_or_default();
+        (Now { instant: now.instant - self.left_out, ..now }, stood_still)
+    }
+
+    /// The monotonic part alone.
+    pub(super) fn instant(&self) -> Instant {
+        self.clock.instant() - self.left_out
+    }
+
+    /// What `look` found, with what this clock leaves out: for whoever watches that the loop turns.
+    pub(super) fn looked_at(&self) -> Instant {
+        self.looked_at
     }
 }

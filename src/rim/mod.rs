@@ -29,6 +29,7 @@ use std::time::Duration;
 
 pub use addresses::Addresses;
 pub use clock::Clock;
+use clock::LoopClock;
 pub use listener::{BindError, ListenOptions, Listener, bind};
 pub use notes::are_wanted as are_notes_wanted;
 pub use sockets::SOCKET_BYTES;
@@ -69,7 +70,9 @@ pub struct Loop<D> {
     shard: Shard,
     mailbox: Endpoint,
     metrics: Arc<ShardMetrics>,
-    clock: Clock,
+    clock: LoopClock,
+    /// After a standstill, how many turns more only read what has come.
+    catching_up: u8,
     /// Both clocks at the begin of the turn.
     now: Now,
     sockets: Sockets,
@@ -140,7 +143,8 @@ impl<D: Driver> Loop<D> {
             shard,
             mailbox,
             metrics,
-            clock,
+            clock: LoopClock::new(clock),
+            catching_up: 0,
             now: clock.now(),
             sockets: Sockets::default(),
             address_by_slot: Vec::new(),
@@ -171,15 +175,20 @@ impl<D: Driver> Loop<D> {
         self.driver.enable(peers)?;
         enabled.wait();
         self.driver.watch(self.mailbox.wake());
+        // Whoever makes the loops may take its time.
+        self.clock.look(Duration::MAX);
+        let mut sleep_time = Duration::ZERO;
         loop {
-            let began_at = self.clock.instant();
+            self.look_at_clock(sleep_time);
+            let began_at = self.clock.looked_at();
+            self.metrics.loop_turned_at_us.set(began_at.as_micros());
             let turn = self.turn();
             // The sends of a tick take the kernel a millisecond: what is due next must not be counted from before them.
             self.driver.submit()?;
-            let ended_at = self.clock.instant();
-            self.metrics.loop_turn.record(ended_at.since(began_at));
-            let sleep_time = match turn {
-                Turn::Next => self.sleep_time(ended_at),
+            self.look_at_clock(Duration::ZERO);
+            self.metrics.loop_turn.record(self.clock.looked_at().since(began_at));
+            sleep_time = match turn {
+                Turn::Next => self.sleep_time(self.now.instant),
                 Turn::AtOnce => Duration::ZERO,
                 Turn::Last => return Ok(()),
             };
@@ -187,14 +196,37 @@ impl<D: Driver> Loop<D> {
         }
     }
 
+    /// Reads the clocks. Since the last time `expected` should have passed: if it was much more, the process stood still.
+    fn look_at_clock(&mut self, expected: Duration) {
+        let (now, stood_still) = self.clock.look(expected);
+        self.now = now;
+        if let Some(duration) = stood_still {
+            self.catching_up = limits::TURNS_OF_CATCHING_UP;
+            self.metrics.standstills.increment();
+            notes::tell_standstill(self.mailbox.id(), duration, self.clock.looked_at());
+        }
+        self.shard.handle_clocks(now);
+    }
+
+    /// Whether only what has come is read in this turn, of which `read_before` completions told until it began. What clients sent
+    /// while the process stood still takes some turns: its completions are not there before the kernel is entered, and a poll is
+    /// followed by a receive.
+    fn is_catching_up(&mut self, read_before: u64) -> bool {
+        let Some(left) = self.catching_up.checked_sub(1) else { return false };
+        let begins = left + 2 >= limits::TURNS_OF_CATCHING_UP;
+        let has_read = self.metrics.completions.value() > read_before;
+        self.catching_up = if begins || has_read { left } else { 0 };
+        self.catching_up > 0
+    }
+
     fn turn(&mut self) -> Turn {
-        self.now = self.clock.now();
-        self.metrics.loop_turned_at_us.set(self.now.instant.as_micros());
+        let completions = self.metrics.completions.value();
         let read = [self.handle_completions(), self.read_mailbox()];
         self.post_overflow();
         // What is due by now need not wait for a turn of its own.
-        self.now = self.clock.now();
-        if self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
+        self.look_at_clock(Duration::ZERO);
+        let is_catching_up = self.is_catching_up(completions);
+        if !is_catching_up && self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
             self.shard.handle_timeout(self.now);
         }
         let next = self.perform_outputs();
@@ -207,7 +239,7 @@ impl<D: Driver> Loop<D> {
         self.count_memory();
         self.acceptor.turn(&mut self.driver, &self.metrics, self.now.instant);
         self.ring_doorbells();
-        if read == [Done::All; 2] { next } else { Turn::AtOnce }
+        if read == [Done::All; 2] && !is_catching_up { next } else { Turn::AtOnce }
     }
 
     /// The core gives its sends last. So when their number ends this, no hand-over, pause or close is left that a new receive

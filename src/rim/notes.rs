@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use crate::ids::ShardId;
 use crate::limits::{LOG_REPEAT_INTERVAL, NOTES_PER_SECOND_MAX};
 use crate::note::{Note, Step};
 use crate::time::{Instant, Throttle};
@@ -16,6 +17,22 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Of all shards: a page that may not connect tries again, each time on another one.
 static REFUSALS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
+
+/// Of all shards, which stand still together.
+static STANDSTILLS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
+
+/// Says that a shard stood still. `now`: by the clock of the process.
+pub(super) fn tell_standstill(shard: ShardId, duration: Duration, now: Instant) {
+    let passed = STANDSTILLS.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
+    if let Some(before) = passed {
+        tracing::warn!(
+            shard = shard.0,
+            ms = duration.as_millis() as u64,
+            before,
+            "the relay stood still (it was stopped, or had no CPU); that time counts for no deadline"
+        );
+    }
+}
 
 /// Whether the log would take notes.
 pub fn are_wanted(development: bool) -> bool {

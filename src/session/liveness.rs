@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::limits;
+use crate::limits::{self, SILENCE_LATE_MAX};
 use crate::time::Instant;
 
 /// How long clients may be silent.
@@ -63,7 +63,7 @@ pub struct Silence {
 }
 
 /// What silence leads to, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing.
     Wait,
@@ -81,31 +81,35 @@ impl Silence {
         Self { heard_at_ms: now.as_millis_u32(), done: Step::Wait }
     }
 
-    /// What is to be done now: each step once per silence.
+    /// What is to be done now: each step once per silence, and none before the one that gives the client its chance to answer. If
+    /// that comes late, so does what follows it.
     pub fn step(&mut self, patience: &Patience, now: Instant) -> Step {
-        let silent = self.lasts(now);
-        let reached = match silent {
-            _ if silent >= patience.close_after => Step::Close,
-            _ if silent >= patience.warn_after => Step::Warn,
-            _ if patience.ping_after.is_some_and(|ping_after| silent >= ping_after) => Step::Ping,
-            _ => Step::Wait,
-        };
-        if reached <= self.done {
+        let (step, after) = self.next_step(patience);
+        let Some(late) = self.lasts(now).checked_sub(after) else { return Step::Wait };
+        if self.done == Step::Close {
             return Step::Wait;
         }
-        self.done = reached;
-        reached
+        if late > SILENCE_LATE_MAX {
+            self.heard_at_ms = self.heard_at_ms.wrapping_add(late.as_millis() as u32);
+        }
+        self.done = step;
+        step
     }
 
     /// When `step` has something to say next, if the client stays silent.
     pub fn next_step_at(&self, patience: &Patience, now: Instant) -> Instant {
-        let after = match self.done {
-            Step::Wait => patience.ping_after.unwrap_or(patience.warn_after),
-            Step::Ping => patience.warn_after,
-            Step::Warn | Step::Close => patience.close_after,
-        };
+        let (_, after) = self.next_step(patience);
         // Rounded up: a look in the last fraction of a millisecond would find nothing to do.
         now + after.saturating_sub(self.lasts(now)) + Duration::from_millis(1)
+    }
+
+    /// What is not done yet, and after how much silence it is.
+    fn next_step(&self, patience: &Patience) -> (Step, Duration) {
+        match (self.done, patience.ping_after) {
+            (Step::Wait, Some(ping_after)) => (Step::Ping, ping_after),
+            (Step::Wait, None) | (Step::Ping, _) => (Step::Warn, patience.warn_after),
+            (Step::Warn | Step::Close, _) => (Step::Close, patience.close_after),
+        }
     }
 
     fn lasts(&self, now: Instant) -> Duration {
@@ -142,5 +146,28 @@ mod tests {
             steps.iter().enumerate().filter(|(_, step)| **step != Step::Wait).collect::<Vec<_>>(),
             [(60, &Step::Warn), (90, &Step::Close)]
         );
+    }
+
+    #[test]
+    fn whoever_is_looked_at_late_is_pinged_and_given_the_time_to_answer() {
+        let liveness = Liveness::default().with_players();
+        let mut silence = Silence::broken(s(100));
+        let steps = |silence: &mut Silence, from: u64| {
+            let steps = (from..from + 12).map(|at| (at, silence.step(&liveness, s(at))));
+            steps.filter(|(_, step)| *step != Step::Wait).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            steps(&mut silence, 1_000),
+            [(1_000, Step::Ping), (1_005, Step::Warn), (1_010, Step::Close)]
+        );
+        // Late for the warning only.
+        let mut silence = Silence::broken(s(100));
+        assert_eq!(silence.step(&liveness, s(105)), Step::Ping);
+        assert_eq!(steps(&mut silence, 200), [(200, Step::Warn), (205, Step::Close)]);
+
+        let sockets = Liveness::default().with_sockets();
+        let mut silence = Silence::broken(s(100));
+        assert_eq!(silence.step(&sockets, s(900)), Step::Warn);
+        assert_eq!(silence.next_step_at(&sockets, s(900)), s(930) + Duration::from_millis(1));
     }
 }

@@ -174,6 +174,8 @@ pub struct Shard {
     overflowed: Vec<ConnId>,
     /// Number of the next guest of this shard.
     guests: u64,
+    /// By how much the wall clock was ahead of the other one when it was looked at last, in µs.
+    wall_clock_ahead_us: u64,
     drain: Option<Drain>,
 }
 
@@ -204,6 +206,7 @@ impl Shard {
             ready: VecDeque::new(),
             overflowed: Vec::new(),
             guests: 0,
+            wall_clock_ahead_us: 0,
             drain: None,
         }
     }
@@ -342,6 +345,15 @@ impl Shard {
     pub fn handle_party_ended(&mut self, party: Party, now: Now) {
         self.party_ended(party, now);
         self.close_overflowed(now);
+    }
+
+    /// What the clocks say: to be called at the begin of a turn.
+    pub fn handle_clocks(&mut self, now: Now) {
+        let ahead_us = now.unix_us.wrapping_sub(now.instant.as_micros());
+        if ahead_us.abs_diff(self.wall_clock_ahead_us) > limits::WALL_CLOCK_STEP_MIN.as_micros() as u64 {
+            self.wall_clock_ahead_us = ahead_us;
+            self.look_at_expiries(now);
+        }
     }
 
     /// Does what has become due: ticks, messages that wait to be read, what topics tell, ends of seats, liveness, drain. Each has

@@ -10,7 +10,7 @@ use crate::impossible;
 use crate::limits::CHECKS_PER_TURN;
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::session::liveness::{Liveness, Patience, Silence, Step};
-use crate::session::{Dialect, Lifecycle};
+use crate::session::{Dialect, Lifecycle, NEVER_EXPIRES};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
@@ -35,6 +35,14 @@ impl Shard {
                 self.schedule_check(conn, now);
             }
         }
+    }
+
+    /// The wall clock was set, or went on while the other one stood still: tokens end sooner than they were to, or later.
+    pub(super) fn look_at_expiries(&mut self, now: Now) {
+        let connections = self.connections.in_slots(0, self.connections.slots());
+        let ending = connections.filter(|(_, connection)| connection.session.expires_at_s != NEVER_EXPIRES);
+        let conns: Vec<ConnId> = ending.map(|(conn, _)| conn).collect();
+        conns.into_iter().for_each(|conn| self.schedule_check(conn, now));
     }
 
     fn check(&mut self, conn: ConnId, now: Now) {

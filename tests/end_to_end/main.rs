@@ -19,3 +19,4 @@ mod relay;
 mod rough;
 mod seats;
 mod socket;
+mod standstill;

@@ -227,6 +227,7 @@ impl World {
 
     /// What is due now, as far as one turn goes. False: nothing was.
     pub fn timeout(&mut self) -> bool {
+        self.shards.iter_mut().for_each(|shard| shard.handle_clocks(self.now));
         let is_due = |shard: &&mut Shard| shard.poll_timeout().is_some_and(|due| due <= self.now.instant);
         let due = self.shards.iter_mut().filter(is_due);
         let turned = due.map(|shard| shard.handle_timeout(self.now)).count();
@@ -243,6 +244,7 @@ impl World {
     /// Lets time pass, with everything that becomes due in it at its time.
     pub fn advance(&mut self, duration: Duration) {
         let end = self.now.instant + duration;
+        self.shards.iter_mut().for_each(|shard| shard.handle_clocks(self.now));
         loop {
             let running = self.shards.iter().enumerate().filter(|(shard, _)| !self.ended.contains(shard));
             let due = running.filter_map(|(_, shard)| shard.poll_timeout()).min().filter(|due| *due <= end);
@@ -269,6 +271,11 @@ impl World {
             shard.handle_timeout(self.now);
         }
         self.run();
+    }
+
+    /// Lets time pass in which the process stands still: the wall clock alone goes on.
+    pub fn stand_still(&mut self, ms: u64) {
+        self.now.unix_us += ms * 1_000;
     }
 
     pub fn advance_ms(&mut self, ms: u64) {
