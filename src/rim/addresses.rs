@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::impossible;
 use crate::shard::Admission;
 use crate::surplus::Surplus;
 
@@ -31,7 +32,9 @@ impl Addresses {
     pub(super) fn leave(&self, address: IpAddr) {
         let mut connections = self.lock();
         let address = network(address);
-        let count = connections.get_mut(&address).expect("who leaves has entered");
+        let Some(count) = connections.get_mut(&address) else {
+            return impossible!("who leaves has entered");
+        };
         *count -= 1;
         if *count == 0 {
             connections.remove(&address);

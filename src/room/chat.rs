@@ -185,7 +185,7 @@ impl Chat {
                 return self.catch_up(from, seen, false, effects);
             }
             PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
-            PushEvent::Game(_) => unreachable!("pushes are parsed by the kind of their topic"),
+            PushEvent::Game(_) => return impossible!("pushes are parsed by the kind of their topic"),
         };
         reply(from, push.reference, answer, effects);
     }

@@ -68,7 +68,7 @@ impl Game {
                 return self.recover_in_channel(from, member, seen, &mut context.effects);
             }
             PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
-            PushEvent::Room(_) => unreachable!("pushes are parsed by the kind of their topic"),
+            PushEvent::Room(_) => return impossible!("pushes are parsed by the kind of their topic"),
         };
         reply(from, push.reference, answer, &mut context.effects);
     }

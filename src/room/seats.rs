@@ -171,7 +171,10 @@ impl Seats {
         let slot = &mut self.slots[index.slot()];
         let generation = match slot {
             Slot::Free(generation) => *generation,
-            Slot::Taken(_) | Slot::Retired => unreachable!("a free slot is neither taken nor retired"),
+            Slot::Taken(_) | Slot::Retired => {
+                impossible!("a free slot is neither taken nor retired");
+                return None;
+            }
         };
         *slot = Slot::Taken(Seat {
             player: PlayerId(u32::from(generation) << 16 | (u32::from(index.0) + 1)),

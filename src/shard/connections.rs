@@ -157,9 +157,15 @@ impl Connections {
             chunk.allocate(usable);
         }
         let slots = chunk.slots.as_deref_mut()?;
-        let place = chunk.free.expect("a chunk with room has a free slot");
+        let Some(place) = chunk.free else {
+            impossible!("a chunk with room has a free slot");
+            return None;
+        };
         let entry = &mut slots[usize::from(place)];
-        let Slot::Free { generation, next } = *entry else { unreachable!("a free slot is not taken") };
+        let Slot::Free { generation, next } = *entry else {
+            impossible!("a free slot is not taken");
+            return None;
+        };
         *entry = Slot::Taken(Connection { session, seat: None, check_bucket: 0, generation });
         chunk.free = next;
         chunk.taken += 1;
