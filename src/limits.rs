@@ -92,6 +92,8 @@ pub const ECHO_OUTBOX_BYTES_MAX: usize = 4 * ECHO_MESSAGE_BYTES_MAX;
 /// What is still read of a connection that closes, and thrown away, in KiB, each receive rounded up. More, before its last frame
 /// is sent: it is not read from until then. So much again afterwards: it is ended at once, which its client may see as a reset.
 pub const CLOSING_KIB_MAX: u16 = 1024;
+/// How long a shard that has panicked takes to tell its clients. Longer: the others go without a close frame.
+pub const GOODBYE_TIME_MAX: Duration = Duration::from_millis(500);
 /// Frames handed to the kernel in one `sendmsg`. More wait for its completion.
 pub const FRAMES_PER_SEND_MAX: usize = 64;
 /// A close that cannot be finished with the peer (its close frame, its end of stream) is finished without it.

@@ -57,6 +57,8 @@ labelled! {
         Slow = "slow",
         /// The relay has no room for it.
         Overload = "overload",
+        /// The shard has panicked, and the process ends.
+        Failed = "failed",
         /// The client went without a close frame (reset, or end of stream). Never sent.
         Lost = "lost",
     }
@@ -74,6 +76,7 @@ impl CloseReason {
             Self::Utf8 => 1007,
             Self::Unauthorized | Self::Expired | Self::Abuse => 1008,
             Self::TooBig => 1009,
+            Self::Failed => 1011,
             Self::Drain => 1012,
             Self::Slow | Self::Overload => 1013,
         }

@@ -7,11 +7,13 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
+use super::troubled::{POISON, Trouble, Troubled};
 use super::uring::{RingDriver, RingSettings};
 use super::{Clock, ListenOptions, Loop, LoopSettings, bind};
 use crate::ids::{ShardId, TopicName};
 use crate::mailbox::{ServiceSender, mesh};
 use crate::metrics::ShardMetrics;
+use crate::session::liveness::Liveness;
 use crate::shard::Shard;
 use crate::shard::peer::Order;
 use crate::shard::placement::Placement;
@@ -24,15 +26,21 @@ struct Relay {
     address: SocketAddr,
     metrics: Vec<Arc<ShardMetrics>>,
     service: ServiceSender,
+    trouble: Arc<Trouble>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Relay {
     fn start(letters: usize) -> Self {
+        Self::start_with(letters, Settings::default())
+    }
+
+    fn start_with(letters: usize, settings: Settings) -> Self {
         let (endpoints, service) = mesh(2, letters).unwrap();
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
         let address = listeners[0].local_addr();
-        let settings = Arc::new(Settings { placement: Placement::known(2), ..Settings::default() });
+        let settings = Arc::new(Settings { placement: Placement::known(2), ..settings });
+        let trouble: Arc<Trouble> = Arc::default();
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
         let clock = Clock::start();
         let loop_settings =
@@ -47,18 +55,18 @@ impl Relay {
         let ends = (0..).zip(endpoints).zip(listeners).zip(metrics.clone());
         let make_loop = |(((id, endpoint), listener), metrics): (_, Arc<ShardMetrics>)| {
             let shard = Shard::new(ShardId(id), settings.clone(), metrics.clone(), [id as u8; 32]);
-            let driver = RingDriver::new(ring_settings).unwrap();
+            let driver = Troubled::new(RingDriver::new(ring_settings).unwrap(), trouble.clone());
             Loop::new(loop_settings.clone(), driver, listener, endpoint, shard, metrics, clock)
         };
-        let loops: Vec<Loop<RingDriver>> = ends.map(make_loop).collect();
+        let loops: Vec<Loop<Troubled<RingDriver>>> = ends.map(make_loop).collect();
         let driver_fds: Vec<RawFd> = loops.iter().map(Loop::driver_fd).collect();
         let enabled = Arc::new(Barrier::new(loops.len()));
-        let run = |shard_loop: Loop<RingDriver>| {
+        let run = |shard_loop: Loop<Troubled<RingDriver>>| {
             let (driver_fds, enabled) = (driver_fds.clone(), enabled.clone());
             thread::spawn(move || shard_loop.run(driver_fds, &enabled).unwrap())
         };
         let threads = loops.into_iter().map(run).collect();
-        Self { address, metrics, service, threads }
+        Self { address, metrics, service, trouble, threads }
     }
 
     fn count(&self, counter: impl Fn(&ShardMetrics) -> u64) -> u64 {
@@ -163,4 +171,88 @@ fn more_hand_overs_at_once_than_a_mailbox_holds_wait_and_arrive() {
     assert_eq!(relay.count(|metrics| metrics.seats.value()), 400);
     drop(clients);
     relay.stop();
+}
+
+fn join(relay: &Relay, game: &str) -> TcpStream {
+    let mut client = TcpStream::connect(relay.address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(request(game).as_bytes()).unwrap();
+    client.write_all(&PING).unwrap();
+    await_pong(&client);
+    client
+}
+
+/// What comes until the end of the connection.
+fn rest_of(mut client: TcpStream) -> Vec<u8> {
+    let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(bytes @ 1..) = client.read(&mut buffer) {
+        received.extend(&buffer[..bytes]);
+    }
+    received
+}
+
+#[test]
+fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged() {
+    let standstill = Duration::from_millis(2_000);
+    let liveness = Liveness {
+        ping_after: Duration::from_millis(400),
+        close_after: Duration::from_millis(1_200),
+        ..Liveness::default()
+    };
+    let settings =
+        Settings { liveness, upgrade_timeout: Duration::from_millis(1_000), ..Settings::default() };
+    let relay = Relay::start_with(16, settings);
+    let games = game_names();
+    let mut idle = games.clone().map(|game| join(&relay, &game));
+    let late: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(relay.address).unwrap()).collect();
+    while relay.count(|metrics| metrics.connections_upgrading.value()) < 8 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    relay.trouble.stand_still(standstill);
+    thread::sleep(standstill / 2);
+    for mut client in &late {
+        client.write_all(request(&games[0]).as_bytes()).unwrap();
+    }
+    for mut client in &late {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut status = [0; 12];
+        client.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
+    }
+    for client in &mut idle {
+        // Roster and Keyframe of the newcomers may come first, but no goodbye does.
+        let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
+        while !received.ends_with(&[0x89, 0]) {
+            let bytes = client.read(&mut buffer).unwrap();
+            assert!(bytes > 0, "ended without having been asked");
+            received.extend(&buffer[..bytes]);
+        }
+    }
+    assert_eq!(relay.count(|metrics| metrics.standstills.value()), 2, "each shard finds it by itself");
+    relay.stop();
+}
+
+#[test]
+fn who_is_on_a_shard_that_panics_is_told() {
+    let relay = Relay::start(16);
+    let games = game_names();
+    let [ann, mut bob] = [0; 2].map(|_| join(&relay, &games[1]));
+    let eve = join(&relay, &games[0]);
+    // A pong that nobody asked for, with the order in it.
+    bob.write_all(&[&[0x8A, 0x80 | POISON.len() as u8, 0, 0, 0, 0], POISON].concat()).unwrap();
+    let goodbye = [&[0x88, 8, 0x03, 0xF3][..], b"failed"].concat();
+    for client in [ann, bob] {
+        let rest = rest_of(client);
+        assert!(rest.ends_with(&goodbye), "{rest:?}");
+    }
+    // Whoever runs the threads ends the process then. Here the other shard goes on.
+    let Relay { mut service, threads, .. } = relay;
+    await_pong({
+        (&eve).write_all(&PING).unwrap();
+        &eve
+    });
+    drop(eve);
+    let _ = service.send(ShardId(0), Order::Drain);
+    let ended: Vec<bool> = threads.into_iter().map(|thread| thread.join().is_ok()).collect();
+    assert_eq!(ended, [true, false]);
 }

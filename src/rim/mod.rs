@@ -11,6 +11,7 @@ mod clock;
 mod conformance;
 mod connections;
 pub mod driver;
+mod goodbye;
 mod handover;
 mod listener;
 mod notes;
@@ -19,11 +20,14 @@ mod loop_tests;
 mod sockets;
 mod sweeper;
 mod transport;
+#[cfg(test)]
+mod troubled;
 pub mod uring;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -171,10 +175,25 @@ impl<D: Driver> Loop<D> {
     /// Runs on the calling thread until the core has drained. `peers`: the `driver_fd` of every shard, this one's included, by
     /// number. `enabled`: where the loops wait for each other until every driver can be reached. If one loop fails before it gets
     /// there the others wait for ever: the caller ends the process.
+    ///
+    /// # Panics
+    /// Where the core or the loop does, which is a bug. The clients have been told then.
     pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), D::Error> {
         self.driver.enable(peers)?;
         enabled.wait();
         self.driver.watch(self.mailbox.wake());
+        // What the panic has left half done is not used: only the table of sockets is, to which no change is made in two steps.
+        match panic::catch_unwind(AssertUnwindSafe(|| self.turn_until_drained())) {
+            Ok(ended) => ended,
+            Err(cause) => {
+                // If that fails, too, the first panic is still the one to tell of.
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| self.say_goodbye()));
+                panic::resume_unwind(cause)
+            }
+        }
+    }
+
+    fn turn_until_drained(&mut self) -> Result<(), D::Error> {
         // Whoever makes the loops may take its time.
         self.clock.look(Duration::MAX);
         let mut sleep_time = Duration::ZERO;

@@ -30,6 +30,7 @@ const fn fate_of_seat(reason: CloseReason) -> Fate {
         | CloseReason::Drain
         | CloseReason::Slow
         | CloseReason::Overload
+        | CloseReason::Failed
         | CloseReason::Lost => Fate::Hold,
         CloseReason::Bye => Fate::Leave(LeaveReason::Left),
         CloseReason::Replaced => Fate::Leave(LeaveReason::Replaced),

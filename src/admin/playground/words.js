@@ -14,6 +14,7 @@ const CLOSE_WORDS = {
   abuse: "far over a rate limit",
   drain: "the relay shuts down or restarts",
   slow: "this page did not read fast enough",
+  failed: "the relay has failed, and ends",
   overload: "the relay has no room for you",
 };
 const CLOSE_CODES = {

@@ -1,0 +1,152 @@
+//! A driver for tests that does what another one does, with trouble on order.
+
+use std::net::IpAddr;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::driver::{
+    Accept, Cancel, Completion, Counts, Descriptor, Driver, Lent, Receive, SendId, ShutdownSides,
+};
+use crate::ids::{ConnId, ShardId};
+use crate::mailbox::Ticket;
+use crate::shard::Frames;
+
+/// Whoever sends this brings the loop down, in the middle of a turn.
+pub(super) const POISON: &[u8] = b"a bug";
+
+/// What is ordered, for all drivers of a test.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// For so long every driver stands still after one of its next waits, once.
+    stand_still_ms: AtomicU64,
+    /// How often that was ordered.
+    orders: AtomicU64,
+}
+
+impl Trouble {
+    /// The process stands still.
+    pub(super) fn stand_still(&self, duration: Duration) {
+        self.stand_still_ms.store(duration.as_millis() as u64, Ordering::Relaxed);
+        self.orders.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// See the module documentation.
+pub(super) struct Troubled<D> {
+    driver: D,
+    trouble: Arc<Trouble>,
+    orders_seen: u64,
+}
+
+impl<D> Troubled<D> {
+    pub(super) fn new(driver: D, trouble: Arc<Trouble>) -> Self {
+        Self { driver, trouble, orders_seen: 0 }
+    }
+}
+
+impl<D: Driver> Driver for Troubled<D> {
+    type Error = D::Error;
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), D::Error> {
+        let waited = self.driver.wait(timeout);
+        let orders = self.trouble.orders.load(Ordering::Acquire);
+        if orders > self.orders_seen {
+            self.orders_seen = orders;
+            thread::sleep(Duration::from_millis(self.trouble.stand_still_ms.load(Ordering::Relaxed)));
+        }
+        waited
+    }
+
+    fn bytes(&mut self, lent: &Lent) -> &mut [u8] {
+        let bytes = self.driver.bytes(lent);
+        assert!(!bytes.windows(POISON.len()).any(|bytes| bytes == POISON), "this is what a test has ordered");
+        bytes
+    }
+
+    fn fd(&self) -> RawFd {
+        self.driver.fd()
+    }
+
+    fn enable(&mut self, peers: Vec<RawFd>) -> Result<(), D::Error> {
+        self.driver.enable(peers)
+    }
+
+    fn accept(&mut self, listener: BorrowedFd<'_>, accept: Accept) {
+        self.driver.accept(listener, accept);
+    }
+
+    fn accepted_address(&self, number: u8) -> Option<IpAddr> {
+        self.driver.accepted_address(number)
+    }
+
+    fn receive(&mut self, conn: ConnId, descriptor: Descriptor, receive: Receive) {
+        self.driver.receive(conn, descriptor, receive);
+    }
+
+    fn poll(&mut self, conn: ConnId, descriptor: Descriptor) {
+        self.driver.poll(conn, descriptor);
+    }
+
+    fn send(&mut self, conn: ConnId, descriptor: Descriptor, frames: Frames) -> SendId {
+        self.driver.send(conn, descriptor, frames)
+    }
+
+    fn shutdown(&mut self, conn: ConnId, descriptor: Descriptor, sides: ShutdownSides) {
+        self.driver.shutdown(conn, descriptor, sides);
+    }
+
+    fn close(&mut self, conn: ConnId, descriptor: Descriptor) {
+        self.driver.close(conn, descriptor);
+    }
+
+    fn discard(&mut self, descriptor: Descriptor) {
+        self.driver.discard(descriptor);
+    }
+
+    fn cancel(&mut self, what: Cancel) {
+        self.driver.cancel(what);
+    }
+
+    fn hand_over(&mut self, conn: ConnId, descriptor: Descriptor, target: ShardId, ticket: Ticket) {
+        self.driver.hand_over(conn, descriptor, target, ticket);
+    }
+
+    fn ring(&mut self, target: ShardId) {
+        self.driver.ring(target);
+    }
+
+    fn watch(&mut self, eventfd: Arc<OwnedFd>) {
+        self.driver.watch(eventfd);
+    }
+
+    fn submit(&mut self) -> Result<(), D::Error> {
+        self.driver.submit()
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        self.driver.next_completion()
+    }
+
+    fn release(&mut self, lent: Lent) {
+        self.driver.release(lent);
+    }
+
+    fn free_buffers(&self) -> usize {
+        self.driver.free_buffers()
+    }
+
+    fn give_back(&mut self, connections: usize) {
+        self.driver.give_back(connections);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.driver.heap_bytes()
+    }
+
+    fn counts(&self) -> Counts {
+        self.driver.counts()
+    }
+}
