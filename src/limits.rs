@@ -38,7 +38,7 @@ pub const ADMIN_VISIT_TIME_MAX: Duration = Duration::from_secs(10);
 pub const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// Places of `impossible!` that are named in the log. More are counted only.
 pub const IMPOSSIBLE_PLACES_MAX: usize = 64;
-/// Lines about players that come and go, per shard and second in development mode. More are counted only.
+/// Lines about players that come and go, per second in development mode, of all shards together. More are counted only.
 pub const NOTES_PER_SECOND_MAX: u32 = 20;
 /// Signatures of tokens that turn out to be forged, per connection: per second, and at once. Over it, joins that bring a token
 /// that is not known yet are refused with `rate_limited`.

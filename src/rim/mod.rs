@@ -49,7 +49,6 @@ use crate::time::{Instant, Now};
 use accepting::Acceptor;
 use driver::{Completion, Driver};
 use handover::{Announced, Handovers};
-use notes::Notes;
 use sockets::Sockets;
 
 /// How soon a full mailbox is tried again.
@@ -102,7 +101,6 @@ pub struct Loop<D> {
     /// When the next count of memory begins.
     count_memory_at: Instant,
     memory_count: MemoryCount,
-    notes: Notes,
 }
 
 /// How far a part of a turn has come.
@@ -163,7 +161,6 @@ impl<D: Driver> Loop<D> {
             swept: 0,
             count_memory_at: Instant::default(),
             memory_count: MemoryCount::default(),
-            notes: Notes::default(),
         }
     }
 
@@ -350,7 +347,7 @@ impl<D: Driver> Loop<D> {
             Output::Resume { conn } => self.resume(conn),
             Output::Upgraded { conn } => self.upgraded(conn),
             Output::Note(note) => {
-                self.notes.write(&note, self.shard.is_in_development(), self.now.instant);
+                notes::write(&note, self.shard.is_in_development(), self.now.instant);
             }
             Output::StopAccepting => self.acceptor.stop(),
             Output::Drained => return Turn::Last,

@@ -1,6 +1,7 @@
 //! Lines of the log about players and refusals. In development mode they are for whoever writes a game, and bounded; else for
 //! whoever asks for them with `RUST_LOG=info,corelay::players=debug`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,6 @@ use crate::time::{Instant, Throttle};
 
 /// What `RUST_LOG` calls these lines.
 const TARGET: &str = "corelay::players";
-const SECOND: Duration = Duration::from_secs(1);
 
 /// Of all shards: a page that may not connect tries again, each time on another one.
 static REFUSALS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
@@ -43,15 +43,19 @@ pub fn are_wanted(development: bool) -> bool {
     }
 }
 
-/// Writes the notes of a shard.
-#[derive(Debug, Default)]
-pub(super) struct Notes {
-    /// A second, and how many lines it has had.
-    window_end: Instant,
-    lines: u32,
-    /// Notes for which it had no room.
-    left_out: u64,
+/// Of all shards.
+static PLAYERS: Lines = Lines::new();
+
+/// Lines about players, so many per second. Nobody waits for anybody: it is two numbers.
+#[derive(Debug)]
+struct Lines {
+    /// Above the lowest byte the second, in it how many lines that has had.
+    second_and_lines: AtomicU64,
+    /// Lines for which there was no room.
+    left_out: AtomicU64,
 }
+
+const _: () = assert!(NOTES_PER_SECOND_MAX < u8::MAX as u32, "how many lines a second has had is one byte");
 
 macro_rules! line {
     ($development:expr, $($fields:tt)*) => {
@@ -63,50 +67,63 @@ macro_rules! line {
     };
 }
 
-impl Notes {
-    pub(super) fn write(&mut self, note: &Note, development: bool, now: Instant) {
-        match note {
-            Note::Refused { reason, text } if development => {
-                let passed = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
-                if let Some(before) = passed {
-                    tracing::warn!(target: TARGET, reason = reason.label(), before, "refused: {text}");
+/// Writes a note.
+pub(super) fn write(note: &Note, development: bool, now: Instant) {
+    match note {
+        Note::Refused { reason, text } if development => {
+            let passed = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
+            if let Some(before) = passed {
+                tracing::warn!(target: TARGET, reason = reason.label(), before, "refused: {text}");
+            }
+        }
+        Note::Refused { reason, text } => {
+            tracing::debug!(target: TARGET, reason = reason.label(), "refused: {text}");
+        }
+        Note::Player { game, player, user, name, step } => {
+            if development {
+                let Some(left_out) = PLAYERS.admit(now) else { return };
+                if left_out > 0 {
+                    tracing::info!(target: TARGET, left_out, "more players came and went than are logged");
                 }
             }
-            Note::Refused { reason, text } => {
-                tracing::debug!(target: TARGET, reason = reason.label(), "refused: {text}");
-            }
-            Note::Player { game, player, user, name, step } => {
-                if development && !self.has_room(now) {
-                    return;
-                }
-                let (game, player, user, name) = (game.as_str(), player.0, &**user, &**name);
-                match step {
-                    Step::Joined => line!(development, game, player, user, name, "joined"),
-                    Step::Resumed => line!(development, game, player, user, name, "came back to its seat"),
-                    Step::Lost => line!(development, game, player, user, name, "lost, its seat is held"),
-                    Step::Left(reason) => {
-                        line!(development, game, player, user, name, reason = reason.word(), "left");
-                    }
+            let (game, player, user, name) = (game.as_str(), player.0, &**user, &**name);
+            match step {
+                Step::Joined => line!(development, game, player, user, name, "joined"),
+                Step::Resumed => line!(development, game, player, user, name, "came back to its seat"),
+                Step::Lost => line!(development, game, player, user, name, "lost, its seat is held"),
+                Step::Left(reason) => {
+                    line!(development, game, player, user, name, reason = reason.word(), "left");
                 }
             }
         }
     }
+}
 
-    /// A crowd would fill the log, and the memory of what writes it.
-    fn has_room(&mut self, now: Instant) -> bool {
-        if now >= self.window_end {
-            if self.left_out > 0 {
-                tracing::info!(target: TARGET, left_out = self.left_out, "more players came and went than are logged");
+impl Lines {
+    const fn new() -> Self {
+        Self { second_and_lines: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    }
+
+    /// A crowd would fill the log, and the memory of what writes it. `None`: no room; else how many were left out before.
+    fn admit(&self, now: Instant) -> Option<u64> {
+        // From 1, so that there is no second yet at the start.
+        let second = now.as_micros() / 1_000_000 + 1;
+        let count = |before: u64| {
+            // The clocks of shards may differ: a second that is over does not come back.
+            let (open, lines) = (before >> 8, before & 0xFF);
+            match second > open {
+                true => Some(second << 8 | 1),
+                false => (lines < u64::from(NOTES_PER_SECOND_MAX)).then_some(before + 1),
             }
-            *self = Self { window_end: now + SECOND, ..Self::default() };
+        };
+        match self.second_and_lines.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count) {
+            Ok(before) if before >> 8 < second => Some(self.left_out.swap(0, Ordering::Relaxed)),
+            Ok(_) => Some(0),
+            Err(_) => {
+                self.left_out.fetch_add(1, Ordering::Relaxed);
+                None
+            }
         }
-        let has_room = self.lines < NOTES_PER_SECOND_MAX;
-        if has_room {
-            self.lines += 1;
-        } else {
-            self.left_out += 1;
-        }
-        has_room
     }
 }
 
@@ -115,14 +132,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crowd_does_not_fill_the_log() {
-        let mut notes = Notes::default();
-        let crowd = (0..1_000).filter(|_| notes.has_room(Instant::from_micros(5))).count();
+    fn a_crowd_does_not_fill_the_log_however_many_shards_it_is_on() {
+        let lines = Lines::new();
+        let at = |us| Instant::from_micros(us);
+        let crowd = (0..1_000).filter(|us| lines.admit(at(5 + us)).is_some()).count();
+        assert_eq!(crowd, NOTES_PER_SECOND_MAX as usize);
+        assert_eq!(lines.admit(at(1_000_000)), Some(1_000 - u64::from(NOTES_PER_SECOND_MAX)));
+        // A shard whose clock is behind.
+        assert_eq!(lines.admit(at(999_999)), Some(0));
         assert_eq!(
-            (crowd, notes.left_out),
-            (NOTES_PER_SECOND_MAX as usize, 1_000 - u64::from(NOTES_PER_SECOND_MAX))
+            (2..50).filter(|_| lines.admit(at(5)).is_some()).count(),
+            NOTES_PER_SECOND_MAX as usize - 2
         );
-        assert!(notes.has_room(Instant::from_micros(5) + SECOND));
-        assert_eq!(notes.left_out, 0);
     }
 }
