@@ -141,7 +141,7 @@ impl Presence {
         };
         self.members.insert(member, Box::new(tracked));
         self.listing.joined(reference, member);
-        if self.members() > self.list_max && self.is_listed() {
+        if self.members() > self.list_max && !self.is_off() {
             self.listing = Listing::Off { told: None };
         }
         self.changed(now);
@@ -158,7 +158,7 @@ impl Presence {
         let told = gone.reference < self.told_below;
         self.listing.ended(&gone, told, self.epoch);
         let members_to_list = u64::from(self.list_max) * 3 / 4;
-        if !self.is_listed() && u64::from(self.members()) <= members_to_list {
+        if self.is_off() && u64::from(self.members()) <= members_to_list {
             self.listing = Listing::Returning;
         }
         self.changed(now);
@@ -204,9 +204,13 @@ impl Presence {
         self.users.len() as u32
     }
 
-    /// Whether the full list is told at present.
+    /// Whether everybody has been told the full list, and is told what changes in it.
     pub fn is_listed(&self) -> bool {
-        !matches!(self.listing, Listing::Off { .. })
+        matches!(self.listing, Listing::On(_))
+    }
+
+    fn is_off(&self) -> bool {
+        matches!(self.listing, Listing::Off { .. })
     }
 
     /// What a member that was just tracked is told: the payload of `presence_state`, then those of `presence_diff`. It is the
@@ -261,7 +265,7 @@ impl Presence {
     /// When `flush` has something to say.
     pub fn due(&self) -> Option<Instant> {
         let window_end = self.window_end?;
-        Some(if self.is_listed() { window_end } else { window_end.max(self.count_not_before) })
+        Some(if self.is_off() { window_end.max(self.count_not_before) } else { window_end })
     }
 
     /// What everybody is told now, which is nothing before it is due.

@@ -367,8 +367,9 @@ fn above_the_bound_only_the_count_is_told_and_below_three_quarters_the_list_come
     assert!(!topic.presence.is_listed());
     assert_eq!(topic.told_after(1000), [Told::Count(4)]);
     topic.leave(3);
-    assert!(topic.presence.is_listed());
+    assert!(!topic.presence.is_listed(), "before anybody is told the list, it is none");
     let told = topic.told_after(50);
+    assert!(topic.presence.is_listed());
     assert!(matches!(&told[..], [Told::State(_)]), "{told:?}");
     topic.check_clients();
     topic.join(3, "user 3");
@@ -497,7 +498,7 @@ proptest! {
         } else {
             // Whoever was not told of the others finds them when the list comes back.
             (0..8).for_each(|number| {
-                if !topic.presence.is_listed() {
+                if topic.presence.is_off() {
                     topic.leave(number);
                 }
             });
