@@ -3,10 +3,19 @@
 
 mod world;
 
+use std::sync::Arc;
+
+use corelay::ids::{Address, ChannelNumber, ConnId, ShardId, Topic};
 use corelay::reasons::CloseReason;
+use corelay::room::request::{Departure, Join};
 use corelay::session::rate_limit::{Rate, Rates};
+use corelay::shard::peer::{Action, Delivered, PeerMessage, TopicRequest};
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
+use corelay::shard::{Output, Shard};
+use corelay::time::{Instant, Now};
+use corelay::wire::format::Format;
+use corelay::wire::push::{Push, PushEvent, RoomPush};
 use serde_json::{Value, json};
 use world::client::{ClientId, Frame, Message, PresenceList, masked_frame, move_to, put_object};
 use world::{World, games, near_and_far};
@@ -286,4 +295,38 @@ fn who_is_overflowed_by_the_end_of_another_is_closed_at_once() {
         world.advance_ms(1_000);
         assert_eq!((at_once, closes(&world, CloseReason::Slow)), (1, 1));
     });
+}
+
+/// The owner of a room and a member of another shard that leaves while what it should be told is lost.
+#[test]
+fn whoever_leaves_is_told_nothing_behind_what_was_lost_on_it() {
+    let settings = Settings { placement: Placement::known(1), ..Settings::default() };
+    let mut owner = Shard::new(ShardId(0), settings.into(), Arc::default(), [0; 32]);
+    let topic = Arc::new(Topic::parse("room:lobby").expect("a topic"));
+    let from =
+        Address { shard: ShardId(1), channel: ChannelNumber(0), conn: ConnId { slot: 0, generation: 0 } };
+    let now = Now { instant: Instant::from_micros(1), unix_us: 1 };
+    let join = Join {
+        user: "ann".into(),
+        name: "ann".into(),
+        host: false,
+        format: Format::V2,
+        meta: None,
+        resume_token: None,
+        seen: None,
+    };
+    let body = RoomPush::NewMessage { body: "a".into(), client_id: None };
+    let push = Push { reference: None, event: PushEvent::Room(body) };
+    let ask = |action: Action, owner: &mut Shard| {
+        let request = TopicRequest { topic: topic.clone(), from, action };
+        owner.handle_peer(PeerMessage::Request(Box::new(request)), now);
+    };
+    ask(Action::Join(Box::new(join)), &mut owner);
+    while owner.poll_output().is_some() {}
+    ask(Action::Push(push), &mut owner);
+    ask(Action::Leave(Departure::Asked), &mut owner);
+    let Some(Output::Forward { target, message }) = owner.poll_output() else { panic!("a broadcast") };
+    let in_its_place = owner.handle_forward_refused(target, message, now);
+    let Some(PeerMessage::Deliver(notice)) = in_its_place else { panic!("{in_its_place:?}") };
+    assert!(matches!(notice.what, Delivered::GivenUp(_)), "{notice:?}");
 }

@@ -16,6 +16,8 @@ pub struct Audience {
     /// Members by format.
     members: [u32; Format::ALL.len()],
     joins: JoinNumber,
+    /// Parties at which something was lost, and whoever had joined by then has been told.
+    told_of_loss: Vec<(Party, JoinNumber)>,
 }
 
 /// Counts the members of a topic as they join. It wraps.
@@ -66,6 +68,21 @@ impl Audience {
         }
     }
 
+    /// Members at `party` could not be told something, those that had joined by then. `false`: they have been told before.
+    pub fn loses(&mut self, party: Party, joins: JoinNumber) -> bool {
+        match self.told_of_loss.iter_mut().find(|(other, _)| *other == party) {
+            Some((_, told)) if joins.is_within(*told) => false,
+            Some((_, told)) => {
+                *told = joins;
+                true
+            }
+            None => {
+                self.told_of_loss.push((party, joins));
+                true
+            }
+        }
+    }
+
     /// Number of members.
     pub fn len(&self) -> u32 {
         self.members.iter().sum()
@@ -83,7 +100,7 @@ impl Audience {
 
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
-        self.parties.allocated_bytes()
+        self.parties.allocated_bytes() + self.told_of_loss.allocated_bytes()
     }
 
     /// A message that differs by format, in every one that is present.

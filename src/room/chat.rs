@@ -402,13 +402,14 @@ impl Hosted for Chat {
         self.remove(from, departure, context.now, &mut context.effects);
     }
 
-    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> usize {
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> bool {
+        let is_news = lost.is_news_to(&mut self.audience);
         let lost = self.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let members: Vec<Address> = lost.map(|(address, _)| *address).collect();
         for member in &members {
             self.remove(*member, Departure::Lost, context.now, &mut context.effects);
         }
-        members.len()
+        is_news
     }
 
     /// Ends of typing, news of presence.

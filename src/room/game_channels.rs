@@ -34,7 +34,7 @@ use crate::wire::seen::Seen;
 pub struct GameChannels {
     /// The game's topic, as it stands in messages.
     text: Box<str>,
-    audience: Audience,
+    pub(super) audience: Audience,
     pub(super) members: BTreeMap<Address, Member>,
     pub(super) presence: Presence,
     /// Parties with a member that was not sent the last frame.

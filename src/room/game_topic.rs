@@ -70,15 +70,16 @@ impl Hosted for Game {
         }
     }
 
-    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> usize {
-        let Some(channels) = &self.channels else { return 0 };
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> bool {
+        let Some(channels) = &mut self.channels else { return true };
+        let is_news = lost.is_news_to(&mut channels.audience);
         let members =
             channels.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let seats: Vec<SeatIndex> = members.map(|(_, member)| member.seat).collect();
         for seat in &seats {
             self.lose_player(*seat, context);
         }
-        seats.len()
+        is_news
     }
 
     fn timeout(&mut self, context: &mut Context<'_>) {

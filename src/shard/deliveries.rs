@@ -352,34 +352,23 @@ impl Shard {
                 if Party::Shard(self.settings.placement.shard_of(topic.name())) != owner {
                     continue;
                 }
-                match self
-                    .channels(conn)
-                    .and_then(|channels| channels.find(number))
-                    .map(|channel| &channel.state)
-                {
-                    // Nobody else answers the leave any more.
-                    Some(ChannelState::Leaving { .. }) => self.left(&topic, self.address(conn, number), now),
-                    Some(
-                        ChannelState::Joining { .. } | ChannelState::Joined | ChannelState::Replaced { .. },
-                    ) => {
-                        self.end_channel(&topic, conn, number, now);
-                    }
-                    None => {}
-                }
+                self.end_channel(&topic, conn, number, now);
             }
         }
         self.close_overflowed(now);
     }
 
-    /// Ends a channel that its topic does not count as a member any more. A join that waits for its answer is refused; a leave
-    /// that does is answered by the topic.
+    /// Ends a channel that its topic does not count as a member any more. A join that waits for its answer is refused, and a leave
+    /// is answered: of what the topic has still told it, it may have missed a part.
     fn end_channel(&mut self, topic: &Arc<Topic>, conn: ConnId, number: ChannelNumber, now: Now) {
         self.unsubscribe(topic, conn, number);
         let Some(channels) = self.channels(conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(number) else { return };
         match &channel.state {
-            ChannelState::Joining { .. } | ChannelState::Replaced { .. } => {
+            ChannelState::Joining { .. }
+            | ChannelState::Replaced { .. }
+            | ChannelState::Leaving { join: Some(_), .. } => {
                 self.join_refused(topic, self.address(conn, number), JoinRefusal::Overload, OVERLOAD, now);
             }
             ChannelState::Joined => {
@@ -388,7 +377,7 @@ impl Shard {
                 self.channel_ended(conn, now);
                 self.push(conn, error);
             }
-            ChannelState::Leaving { .. } => {}
+            ChannelState::Leaving { join: None, .. } => self.left(topic, self.address(conn, number), now),
         }
     }
 

@@ -295,12 +295,8 @@ impl Shard {
             Delivered::GivenUp(_) => return None,
         };
         let give_up = |kind: &mut Kind, context: &mut Context<'_>| kind.hosted().give_up(lost, context);
-        let given_up = found.and_then(|index| self.decide(index, now, give_up)).unwrap_or(0);
-        if given_up == 0 && matches!(lost, Lost::AllAt { .. }) {
-            // Those who should have been told are given up already, or have left.
-            return None;
-        }
-        Some(PeerMessage::Deliver(Box::new(Delivery { topic, what: Delivered::GivenUp(lost) })))
+        let is_news = found.and_then(|index| self.decide(index, now, give_up)).unwrap_or(true);
+        is_news.then(|| PeerMessage::Deliver(Box::new(Delivery { topic, what: Delivered::GivenUp(lost) })))
     }
 
     /// A party has ended: nobody is behind it any more, and its topics are gone.
