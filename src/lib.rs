@@ -10,6 +10,7 @@ pub mod memory;
 pub mod ids;
 pub mod limits;
 pub mod impossible;
+pub mod planted;
 pub mod surplus;
 pub mod reasons;
 pub mod note;

@@ -17,6 +17,7 @@ use crate::ids::{Address, StreamPosition, Topic};
 use crate::impossible;
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
+use crate::planted;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
 use crate::wire::format::Format;
@@ -188,6 +189,9 @@ impl Chat {
             PushEvent::Game(_) => return impossible!("pushes are parsed by the kind of their topic"),
         };
         reply(from, push.reference, answer, effects);
+        if planted!(AnswersFirst) {
+            effects.reverse();
+        }
     }
 
     fn new_message(
@@ -261,7 +265,7 @@ impl Chat {
 
     fn typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
         // A crowd is not told who types: each change would cost as many messages as it has members.
-        let typing = typing && self.presence.is_listed();
+        let typing = typing && (self.presence.is_listed() || planted!(TypesInCrowd));
         if typing || self.typing.contains_key(&from) {
             self.typing.entry(from).or_default().until = typing.then(|| now + limits::TYPING_TIMEOUT);
             self.settle_typing(from, now, effects);
@@ -293,7 +297,7 @@ impl Chat {
     fn tell_typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.get(&from) else { return impossible!("who types is a member") };
         self.presence.set_status(member.number, if typing { "typing" } else { "online" }, now);
-        if self.presence.is_listed() {
+        if self.presence.is_listed() || planted!(TypesInCrowd) {
             let payload = object(|news| {
                 news.text("user_id", &member.user).boolean("typing", typing);
             });
@@ -406,7 +410,7 @@ impl Hosted for Chat {
         let is_news = lost.is_news_to(&mut self.audience);
         let lost = self.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let members: Vec<Address> = lost.map(|(address, _)| *address).collect();
-        for member in &members {
+        for member in members.iter().filter(|_| !planted!(KeepsGivenUp)) {
             self.remove(*member, Departure::Lost, context.now, &mut context.effects);
         }
         is_news
@@ -422,6 +426,10 @@ impl Hosted for Chat {
             .map(|(address, _)| *address)
             .collect();
         for address in due {
+            if planted!(TypesForEver) {
+                self.typing.remove(&address);
+                continue;
+            }
             if let Some(typing) = self.typing.get_mut(&address) {
                 typing.until = typing.until.filter(|until| *until > now);
             }

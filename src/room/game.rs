@@ -20,6 +20,7 @@ use crate::ids::{ConnId, PlayerId, ResumeToken, Topic, TopicName};
 use crate::impossible;
 use crate::limits;
 use crate::memory::Allocated;
+use crate::planted;
 use crate::reasons::{CorrectionReason, ErrorCode, LeaveReason};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::{Encoded, FramePool};
@@ -293,7 +294,9 @@ impl Game {
         }
         self.changed(now);
         if newcomer.occupancy.is_native() {
-            self.roster.informed(seat);
+            if !planted!(InformsTwice) {
+                self.roster.informed(seat);
+            }
             self.tell_channels_joined(seat, now, effects);
         }
         Ok(seat)
@@ -376,6 +379,7 @@ impl Game {
             keyframe,
         ];
         let state_frames = frames.len();
+        let missed = missed.map(|missed| missed.skip(usize::from(planted!(ReplaysTooLittle))));
         let meant_for_it = |event: &&PastEvent| receives(event.scope, event.sender, seat.player);
         frames.extend(missed.into_iter().flatten().filter(meant_for_it).map(|event| event.encoded.clone()));
         Some(Greeting { events: frames.len() - state_frames, frames })
@@ -397,7 +401,7 @@ impl Game {
 
     /// The player of a seat was lost: it is held for a while, if the game holds seats, and freed else.
     pub fn lose_seat(&mut self, index: SeatIndex, now: Instant, effects: &mut Vec<Effect>) -> SeatFate {
-        if self.rules.seat_hold.is_zero() {
+        if self.rules.seat_hold.is_zero() || planted!(FreesLostSeat) {
             self.free_seat(index, LeaveReason::TimedOut, now, effects);
             return SeatFate::Freed;
         }
@@ -426,7 +430,9 @@ impl Game {
             effects.push(Effect::HoldEnded { seat: index });
         }
         self.tell_channels_left(&seat, reason, now, effects);
-        if let Some(player) = self.positions.remove(index.slot()) {
+        if let Some(player) = self.positions.remove(index.slot())
+            && !planted!(HidesGonePlayer)
+        {
             self.gone_players.push(player.0);
         }
         self.forget_speed(index);
@@ -593,7 +599,8 @@ impl Game {
         let sender = self.player(sender);
         self.seats.taken().filter_map(move |(_, seat)| {
             let receives = sender.is_some_and(|sender| receives(scope, sender, seat.player));
-            seat.conn().filter(|_| receives)
+            let is_lost = planted!(LosesDirectEvent) && matches!(scope, Scope::Only(_));
+            seat.conn().filter(|_| receives && !is_lost)
         })
     }
 

@@ -19,6 +19,7 @@ use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_pres
 use crate::ids::{Address, FrameNumber, Party, PlayerId};
 use crate::impossible;
 use crate::memory::Allocated;
+use crate::planted;
 use crate::reasons::LeaveReason;
 use crate::time::Instant;
 use crate::wire::encoded::FramePool;
@@ -118,7 +119,9 @@ impl Game {
             let what = ToMember::Push { event: Event::CatchUp, payload: payload.into(), greeting: true };
             effects.push(Effect::Member { to: from, what });
         }
-        effects.push(Effect::Member { to: from, what: self.whole(join.format, true) });
+        if !planted!(GreetsWithoutState) {
+            effects.push(Effect::Member { to: from, what: self.whole(join.format, true) });
+        }
     }
 
     /// The member's connection holds no channel of this game any more. What becomes of its seat is decided apart.

@@ -10,6 +10,7 @@ use super::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::ids::{Address, ResumeToken};
 use crate::impossible;
 use crate::note::{Note, Step};
+use crate::planted;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::time::Instant;
 use crate::wire::phoenix::answers::reason;
@@ -76,7 +77,7 @@ impl Hosted for Game {
         let members =
             channels.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let seats: Vec<SeatIndex> = members.map(|(_, member)| member.seat).collect();
-        for seat in &seats {
+        for seat in seats.iter().filter(|_| !planted!(KeepsGivenUp)) {
             self.lose_player(*seat, context);
         }
         is_news

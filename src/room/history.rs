@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::memory::Allocated;
+use crate::planted;
 
 /// What a history keeps.
 pub trait Kept {
@@ -88,10 +89,10 @@ impl<T: Kept> History<T> {
             return Missed::Ahead;
         }
         let missed = self.seq - seen;
-        if missed > self.kept.len() as u64 {
+        if missed > self.kept.len() as u64 && !planted!(ReplaysPart) {
             return Missed::TooOld;
         }
-        Missed::Replay(self.kept.iter().skip(self.kept.len() - missed as usize))
+        Missed::Replay(self.kept.iter().skip(self.kept.len().saturating_sub(missed as usize)))
     }
 }
 

@@ -15,6 +15,7 @@ use self::texts::{Diffs, List, MetaText};
 use crate::impossible;
 use crate::limits::{PRESENCE_COUNT_INTERVAL, PRESENCE_WINDOW};
 use crate::memory::{Allocated, COUNTS_BYTES};
+use crate::planted;
 use crate::time::Instant;
 use crate::wire::meta::{Meta, MetaError};
 
@@ -156,7 +157,7 @@ impl Presence {
             self.users.remove(&gone.user);
         }
         let told = gone.reference < self.told_below;
-        self.listing.ended(&gone, told, self.epoch);
+        self.listing.ended(&gone, told && !planted!(HidesLeave), self.epoch);
         let members_to_list = u64::from(self.list_max) * 3 / 4;
         if self.is_off() && u64::from(self.members()) <= members_to_list {
             self.listing = Listing::Returning;

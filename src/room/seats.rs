@@ -6,6 +6,7 @@ use crate::ids::{Address, ConnId, PlayerId, ResumeToken};
 use crate::impossible;
 use crate::limits::{PLAYERS_MAX_MAX, SEAT_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::memory::Allocated;
+use crate::planted;
 use crate::time::Instant;
 
 /// Place of a seat in its game's arrays. Reused; a `PlayerId` is not.
@@ -208,7 +209,8 @@ impl Seats {
     pub fn free(&mut self, index: SeatIndex) -> Option<Seat> {
         let generation = (self.seat(index)?.player.0 >> 16) as u16;
         self.previous_tokens.remove(&index);
-        let next = match generation.checked_add(1) {
+        let next = if planted!(RepeatsPlayer) { Some(generation) } else { generation.checked_add(1) };
+        let next = match next {
             Some(next) => {
                 self.free.push_back(index);
                 Slot::Free(next)
@@ -256,7 +258,9 @@ impl Seats {
             return impossible!("a seat that is given a token is taken");
         };
         seat.resume_token = token;
-        self.previous_tokens.insert(index, previous);
+        if !planted!(ForgetsPreviousToken) {
+            self.previous_tokens.insert(index, previous);
+        }
     }
 
     /// The client has its present token.

@@ -7,6 +7,7 @@ use super::{Next, Shard};
 use crate::ids::{Address, ChannelNumber, ConnId};
 use crate::impossible;
 use crate::limits::PAGE_RATE;
+use crate::planted;
 use crate::reasons::{CloseReason, PushRateClass, RateClass};
 use crate::room::request::Departure;
 use crate::session::channels::{ChannelState, Channels, Routed};
@@ -166,6 +167,9 @@ impl Shard {
         for channel in channels.all() {
             self.metrics.channels.subtract(1);
             self.unsubscribe(&channel.topic, conn, channel.number);
+            if planted!(KeepsLost) && departure == Departure::Lost {
+                continue;
+            }
             let from = self.address(conn, channel.number);
             let action = Action::Leave(departure);
             self.request(TopicRequest { topic: channel.topic.clone(), from, action }, now);

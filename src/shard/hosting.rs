@@ -11,6 +11,7 @@ use crate::glob::glob_matches;
 use crate::ids::{Address, ConnId, Party, Topic, TopicName};
 use crate::impossible;
 use crate::limits::{TOPICS_BYTES_MAX, TOPICS_PER_SHARD_MAX};
+use crate::planted;
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::{Audience, JoinNumber};
 use crate::room::chat::Chat;
@@ -214,6 +215,7 @@ impl Shard {
             }
             Effect::Event { sender, scope, record } => self.send_event(index, sender, scope, &record),
             Effect::Unseated { conn, seat } => self.unseat(conn, index, seat, now),
+            Effect::HoldEnded { .. } if planted!(KeepsHeldRates) => {}
             Effect::HoldEnded { seat } => {
                 self.held_rates.remove(&(index, seat));
             }
@@ -294,6 +296,9 @@ impl Shard {
             }
             Delivered::GivenUp(_) => return None,
         };
+        if planted!(LosesInSilence) {
+            return None;
+        }
         let give_up = |kind: &mut Kind, context: &mut Context<'_>| kind.hosted().give_up(lost, context);
         let is_news = found.and_then(|index| self.decide(index, now, give_up)).unwrap_or(true);
         is_news.then(|| PeerMessage::Deliver(Box::new(Delivery { topic, what: Delivered::GivenUp(lost) })))
@@ -309,6 +314,8 @@ impl Shard {
                 self.decide(index, now, |kind, context| kind.hosted().give_up(lost, context));
             }
         }
-        self.end_channels_of(party, now);
+        if !planted!(KeepsEndedTopics) {
+            self.end_channels_of(party, now);
+        }
     }
 }

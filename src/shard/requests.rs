@@ -13,6 +13,7 @@ use crate::ids::{ConnId, ResumeToken, Topic};
 use crate::impossible;
 use crate::limits;
 use crate::note::{Note, Step};
+use crate::planted;
 use crate::reasons::RefusalReason;
 use crate::room::game::Resumed;
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
@@ -46,7 +47,7 @@ impl Shard {
                 self.heads.insert(conn, head);
             }
             Ok(Some((request, head_bytes))) => {
-                let unread = received[head_bytes..].to_vec();
+                let unread = if planted!(LosesUnread) { Vec::new() } else { received[head_bytes..].to_vec() };
                 let signatures = self.metrics.token_signatures.value();
                 let admitted = self.admit(&request, now);
                 self.spend_on_tokens(signatures);

@@ -23,12 +23,18 @@ pub struct Sizes {
     pub held_rates: usize,
     /// What the rim has not been told yet.
     pub outputs: usize,
+    /// Connections with messages that wait to be read.
+    pub unread: usize,
     /// Reliable bytes that wait on one connection, at most.
     pub reliable_bytes_max: usize,
     /// Those of them that no bound of the connection counts, at most.
     pub exempt_bytes_max: usize,
     /// Open connections on which more waits than may, or than is said to wait.
     pub lanes_over_bound: usize,
+    /// Connections whose lanes take something else than they say.
+    pub lanes_miscounted: usize,
+    /// Connections on which more state frames wait than they have games.
+    pub states_over_bound: usize,
 }
 
 impl Sizes {
@@ -52,6 +58,9 @@ impl Shard {
             session.is_open() && reliable(session) > exempt(session) + bytes_max
                 || exempt(session) > reliable(session)
         };
+        let has_too_many_states = |session: &&Session| {
+            session.channels.as_ref().is_some_and(|channels| channels.states.count() > channels.all().len())
+        };
         Sizes {
             connections: self.connections.len(),
             heads: self.heads.len(),
@@ -61,9 +70,12 @@ impl Shard {
             subscribed: self.subscribers.topics(),
             held_rates: self.held_rates.len(),
             outputs: self.outputs.len() + self.ready.len() + self.overflowed.len(),
+            unread: self.unread.connections(),
             reliable_bytes_max: sessions().map(reliable).max().unwrap_or(0),
             exempt_bytes_max: sessions().map(exempt).max().unwrap_or(0),
             lanes_over_bound: sessions().filter(is_over_bound).count(),
+            lanes_miscounted: sessions().filter(|session| !session.outbox.counts_right()).count(),
+            states_over_bound: sessions().filter(has_too_many_states).count(),
         }
     }
 }

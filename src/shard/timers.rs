@@ -8,6 +8,7 @@ use super::{Output, Shard};
 use crate::ids::ConnId;
 use crate::impossible;
 use crate::limits::CHECKS_PER_TURN;
+use crate::planted;
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::session::liveness::{Liveness, Patience, Silence, Step};
 use crate::session::{Dialect, Lifecycle, NEVER_EXPIRES};
@@ -58,7 +59,7 @@ impl Shard {
                 let text = "the request head did not end in time";
                 self.refuse(conn, &Refusal::new(RefusalReason::Timeout, text), now);
             }
-            Lifecycle::Closing(_) if deadline_over => self.end(conn),
+            Lifecycle::Closing(_) if deadline_over && !planted!(NeverEndsClose) => self.end(conn),
             Lifecycle::Upgrading | Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
             Lifecycle::Open(_) => {
                 let expired = u64::from(session.expires_at_s) <= now.unix_s();
@@ -73,7 +74,9 @@ impl Shard {
                 if paused && deadline_over {
                     session.deadline = Instant::NEVER;
                     session.silence = Silence::broken(now.instant);
-                    self.outputs.push_back(Output::Resume { conn });
+                    if !planted!(NeverResumes) {
+                        self.outputs.push_back(Output::Resume { conn });
+                    }
                 } else if !paused {
                     match session.silence.step(&patience, now.instant) {
                         Step::Wait => {}

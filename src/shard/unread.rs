@@ -11,6 +11,7 @@ use crate::ids::ConnId;
 use crate::impossible;
 use crate::limits::{UNREAD_BYTES_MAX, UNREAD_WORK_AT_ONCE};
 use crate::memory::Allocated;
+use crate::planted;
 use crate::session::{Dialect, Lifecycle};
 use crate::time::Now;
 
@@ -48,6 +49,11 @@ impl Unread {
         self.turns.is_empty()
     }
 
+    /// How many connections wait.
+    pub(super) fn connections(&self) -> usize {
+        self.rests.len()
+    }
+
     /// See `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
         let bytes = self.rests.values().map(|rest| rest.bytes.capacity()).sum::<usize>();
@@ -58,7 +64,8 @@ impl Unread {
 impl Shard {
     /// Puts bytes behind those of the same connection that wait.
     pub(super) fn wait_behind_unread(&mut self, conn: ConnId, bytes: &[u8]) -> Waiting {
-        let Some(rest) = self.unread.rests.get_mut(&conn) else { return Waiting::Nothing };
+        let rest = self.unread.rests.get_mut(&conn).filter(|_| !planted!(OvertakesUnread));
+        let Some(rest) = rest else { return Waiting::Nothing };
         rest.bytes.drain(..rest.read);
         rest.read = 0;
         rest.bytes.extend_from_slice(bytes);

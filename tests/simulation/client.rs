@@ -142,7 +142,14 @@ impl Client {
             }
         };
         let socket = around.relay.dial();
-        around.relay.write(socket, request(&target).as_bytes());
+        let mut bytes = request(&target).into_bytes();
+        // Whoever does not resume may speak before it is answered.
+        if let Some(player) = self.player.as_mut().filter(|player| player.token.is_empty())
+            && around.random.chance(300)
+        {
+            bytes.extend(player.ping());
+        }
+        around.relay.write(socket, &bytes);
         self.inbox.clear();
         self.reset_until = None;
         self.link = Link::Upgrading(socket);
@@ -319,6 +326,9 @@ impl Client {
             other => panic!("closed with {other:?}"),
         };
         around.counts.branch(branch);
+        let (now, calm_for) = (around.now(), Duration::from_secs(12));
+        let is_calm = self.troubled_until + calm_for < now && around.relay.stood_still_until + calm_for < now;
+        assert!(branch != Branch::IdleClose || !is_calm, "it was heard, and is closed as idle: {self:?}");
         around.relay.write(socket, &close(*code, ""));
         around.relay.finish(socket);
         // When the relay has let go of the seats is not known: the client may have been slow to read of it.

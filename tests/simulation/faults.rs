@@ -82,6 +82,12 @@ counted! {
         Corrected = "a move is corrected",
         Paused = "a client is over its byte budget and not read from",
         Drained = "a relay has drained",
+        Unread = "messages wait for the next turn",
+        Said = "a message is said in a room",
+        Lingered = "a room waits for somebody to come back",
+        Told = "an event is told",
+        ToldAlone = "an event is told to one player alone",
+        Typed = "somebody types",
     }
 }
 

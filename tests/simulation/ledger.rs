@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::faults::Branch;
+
 /// Whom an event is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -61,6 +63,8 @@ pub struct Ledger {
     events: BTreeMap<(&'static str, String), BTreeMap<u64, usize>>,
     /// Bodies of the messages of all rooms, by topic and epoch, by their place in the stream.
     said: BTreeMap<(&'static str, String), BTreeMap<u64, String>>,
+    /// Players that there were, by game and epoch.
+    players: BTreeSet<(&'static str, String, u32)>,
     /// Streams that ended, or went on after a gap that was told.
     ended: Vec<(&'static str, Stream)>,
 }
@@ -70,6 +74,12 @@ impl Ledger {
     pub fn send(&mut self, game: &'static str, sender: u32, scope: Scope) -> usize {
         self.sent.push(Sent { game, sender, scope, place: None });
         self.sent.len() - 1
+    }
+
+    /// Somebody has a new seat.
+    pub fn seat(&mut self, game: &'static str, epoch: &str, player: u32) {
+        let is_new = self.players.insert((game, epoch.to_owned(), player));
+        assert!(is_new, "there was a player {player} in {game} before");
     }
 
     /// Somebody was told that event `number` is the one at `seq`.
@@ -83,7 +93,7 @@ impl Ledger {
     }
 
     /// A player is told an event.
-    pub fn tell(&mut self, game: &'static str, stream: &mut Stream, seq: u64, number: usize) {
+    pub fn tell(&mut self, game: &'static str, stream: &mut Stream, seq: u64, number: usize) -> Branch {
         assert!(seq > stream.last, "event {seq} of {game} after {}", stream.last);
         self.place(game, &stream.epoch, seq, number);
         assert!(
@@ -93,6 +103,25 @@ impl Ledger {
         );
         stream.seen.insert(seq);
         stream.last = seq;
+        match self.sent[number].scope {
+            Scope::Only(_) => Branch::ToldAlone,
+            Scope::Others | Scope::All => Branch::Told,
+        }
+    }
+
+    /// A player is caught up with what came after `from`, up to `seq`: these are all that were for it.
+    pub fn check_caught_up(
+        &self,
+        game: &'static str,
+        stream: &Stream,
+        (from, seq): (u64, u64),
+        numbers: &[u64],
+    ) {
+        let Some(events) = self.events.get(&(game, stream.epoch.clone())) else { return };
+        for (place, number) in events.range(from.saturating_add(1)..seq.saturating_add(1)) {
+            let is_there = numbers.contains(place) || !self.sent[*number].is_for(stream.player);
+            assert!(is_there, "event {place} of {game} is left out of what was missed");
+        }
     }
 
     /// A stream ends, or goes on after a gap that its player was told of.

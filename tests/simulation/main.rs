@@ -12,6 +12,8 @@ mod faults;
 mod ledger;
 #[path = "../support/phoenix.rs"]
 mod phoenix;
+#[cfg(feature = "planted")]
+mod planted;
 mod player;
 mod random;
 #[path = "../support/records.rs"]

@@ -6,7 +6,7 @@ use corelay::time::Instant;
 
 use super::faults::Branch;
 use super::ledger::{Scope, Stream};
-use super::records::{Record, View, Welcome, event};
+use super::records::{Record, View, Welcome, event, masked_frame, ping};
 use super::topics::Hearing;
 use super::wire::number_of;
 
@@ -26,6 +26,8 @@ pub struct Player {
     pub is_welcome: bool,
     /// The number that the present connection asked to be caught up from.
     asked_from: Option<u64>,
+    /// Pings of this connection that were not answered yet.
+    pub pings: u32,
     /// A connection that resumed was answered, and its Welcome was lost.
     pub token_is_spent: bool,
 }
@@ -42,6 +44,7 @@ impl Player {
             sure_until: Instant::default(),
             is_welcome: false,
             asked_from: None,
+            pings: 0,
             token_is_spent: false,
         }
     }
@@ -51,6 +54,7 @@ impl Player {
         let path = self.game.replace("game:", "/play/");
         self.is_welcome = false;
         self.asked_from = None;
+        self.pings = 0;
         if self.token.is_empty() {
             return path;
         }
@@ -68,6 +72,11 @@ impl Player {
         self.sure_until = self.sure_until.min(sure_until);
     }
 
+    pub fn ping(&mut self) -> Vec<u8> {
+        self.pings += 1;
+        masked_frame(0x82, &ping(1, 2))
+    }
+
     pub fn send_event(&self, scope: Scope, number: usize, long: bool) -> Vec<u8> {
         let (byte, target) = match scope {
             Scope::Others => (0, 0),
@@ -82,7 +91,8 @@ impl Player {
         match record {
             Record::Welcome(welcome) => return self.hear_welcome(welcome, hearing),
             Record::Event { seq, payload, .. } => {
-                hearing.ledger.tell(self.game, &mut self.stream, *seq, number_of(payload));
+                let told = hearing.ledger.tell(self.game, &mut self.stream, *seq, number_of(payload));
+                hearing.counts.branch(told);
             }
             Record::Crowd { joined, .. } => {
                 self.users.extend(joined.iter().map(|(id, user, _)| (*id, user.clone())));
@@ -97,7 +107,8 @@ impl Player {
             Record::RateLimited { .. } => hearing.counts.branch(Branch::RateLimited),
             Record::Correction { .. } => hearing.counts.branch(Branch::Corrected),
             Record::Error { code, text } => assert!(*code > 1, "error {code}: {text}"),
-            Record::Keyframe { .. } | Record::Delta { .. } | Record::Pong { .. } | Record::Notice { .. } => {}
+            Record::Pong { .. } => self.pings = self.pings.checked_sub(1).expect("somebody has asked"),
+            Record::Keyframe { .. } | Record::Delta { .. } | Record::Notice { .. } => {}
         }
         assert!(self.is_welcome, "before the Welcome: {record:?}");
         self.view.apply(record);
@@ -119,6 +130,7 @@ impl Player {
             if !self.token.is_empty() {
                 hearing.counts.branch(Branch::SeatLost);
             }
+            hearing.ledger.seat(self.game, &epoch, welcome.player_id);
         }
         if caught_up {
             assert!(self.asked_from.is_some(), "nobody asked");

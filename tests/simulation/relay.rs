@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelay::ids::{ConnId, Party, ShardId, TopicName};
-use corelay::limits::GREETINGS_BYTES_MAX;
+use corelay::limits::{GREETINGS_BYTES_MAX, PART_WORK_MAX};
 use corelay::metrics::ShardMetrics;
 use corelay::shard::peer::{HandOver, Order};
 use corelay::shard::settings::Settings;
@@ -28,8 +28,9 @@ const STARTED_AT_S: u64 = 1_800_000_000;
 const TURNS_MAX: usize = 100_000;
 /// How often a slow client reads.
 const SLOW_READ_INTERVAL: Duration = Duration::from_millis(7);
-/// State frames of one topic in one send. More: state has become a queue. (It is known to become one: 4 is right.)
-const STATE_FRAMES_PER_SEND_MAX: usize = 1_000;
+/// State frames of one topic in one send: the one of its place, and behind a join in V1, which does not say which is which, the
+/// whole that answers it. More: state has become a queue.
+const STATE_FRAMES_PER_SEND_MAX: usize = 2;
 
 /// The bounds of a rim, which a run draws small.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ pub struct Shape {
     pub completions_per_turn: usize,
     pub letters_per_turn: usize,
     pub outputs_per_turn: usize,
+    /// What the core may do in each part of a turn.
+    pub work_per_part: u32,
     /// What the kernel takes for a client that does not read.
     pub down_bytes_max: usize,
 }
@@ -60,6 +63,7 @@ impl Shape {
             completions_per_turn: bound(short, &[1, 2, 5], roomy.completions_per_turn),
             letters_per_turn: bound(short, &[1, 2, 5], roomy.letters_per_turn),
             outputs_per_turn: bound(short, &[1, 3, 10], roomy.outputs_per_turn),
+            work_per_part: bound(short, &[1, 5, 30], roomy.work_per_part as usize) as u32,
             down_bytes_max: bound(true, &[50, 500, 4096, 64 * 1024], 0),
         }
     }
@@ -72,6 +76,7 @@ impl Shape {
             completions_per_turn: usize::MAX,
             letters_per_turn: usize::MAX,
             outputs_per_turn: usize::MAX,
+            work_per_part: PART_WORK_MAX,
             down_bytes_max: 4096,
         }
     }
@@ -359,7 +364,10 @@ impl Relay {
     pub fn check_bounds(&self) {
         for number in self.running() {
             let sizes = self.loops[number].shard.sizes();
-            assert_eq!(sizes.lanes_over_bound, 0, "shard {number}: {sizes:?}");
+            let over = [sizes.lanes_over_bound, sizes.lanes_miscounted, sizes.states_over_bound];
+            assert_eq!(over, [0; 3], "shard {number}: {sizes:?}");
+            let seats_held = self.metrics[number].seats_held.value();
+            assert!(sizes.held_rates as u64 <= seats_held, "shard {number} of {seats_held} seats: {sizes:?}");
             assert!(sizes.exempt_bytes_max <= GREETINGS_BYTES_MAX, "shard {number}: {sizes:?}");
         }
     }
@@ -449,6 +457,9 @@ impl Relay {
     fn turn(&mut self, number: usize) {
         self.trace.note("turn", || format!("{number} at {}", self.now.instant.as_micros()));
         self.loops[number].has_outputs = true;
+        let work = self.shape.work_per_part;
+        self.loops[number].shard.allow_work(work);
+        let read_before = self.metrics[number].frames_in.value();
         let mut readable = Vec::new();
         for _ in 0..self.shape.completions_per_turn {
             let Some(completion) = self.loops[number].completions.pop_front() else { break };
@@ -459,6 +470,11 @@ impl Relay {
         let due = self.loops[number].shard.poll_timeout();
         if due.is_some_and(|due| due <= self.now.instant) {
             self.loops[number].shard.handle_timeout(self.now);
+        }
+        let read = self.metrics[number].frames_in.value() - read_before;
+        assert!(read <= 2 * u64::from(work), "a turn of two parts with {work} of work reads {read} messages");
+        if self.loops[number].shard.sizes().unread > 0 {
+            self.counts.branch(Branch::Unread);
         }
         self.perform_outputs(number);
         readable.into_iter().for_each(|id| self.receive(id));
@@ -706,6 +722,8 @@ impl Relay {
             Output::StopAccepting => self.loops[number].accepts = false,
             Output::Drained => {
                 self.counts.branch(Branch::Drained);
+                let open = &self.loops[number].by_conn;
+                assert!(open.is_empty(), "shard {number} has drained, and {open:?} are there");
                 self.end_loop(number);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::client::{Client, Link};
+use super::faults::Branch;
 use super::ledger::{Scope, Stream};
 use super::player::Player;
 use super::relay::Relay;
@@ -37,7 +38,8 @@ impl Run {
             assert!(self.relay.now.instant.since(begun) < REST_MAX, "it does not come back: {client:?}");
             self.advance(Duration::from_secs(1));
         }
-        // Whatever was lost before is noticed by what follows it.
+        self.check_who_is_there();
+        // Whatever else was lost before is noticed by what follows it.
         for index in 0..self.clients.len() {
             let Some(socket) = self.clients[index].open() else { continue };
             if self.clients[index].player.is_some() {
@@ -57,6 +59,20 @@ impl Run {
         self.advance(Duration::from_secs(2));
     }
 
+    /// Who has gone is missed by nobody, though nothing is told behind it.
+    fn check_who_is_there(&self) {
+        let everybody: Vec<&Client> = self.clients.iter().collect();
+        for topic in ROOMS.into_iter().chain(GAMES) {
+            let members: Vec<&Topic> = everybody.iter().filter_map(|client| client.joined(topic)).collect();
+            let natives = everybody.iter().filter(|client| client.plays(topic).is_some()).count();
+            for member in &members {
+                let listed = member.presence.list.metas.values().flatten().count();
+                let is_right = member.presence.online.is_some() || listed == members.len() + natives;
+                assert!(is_right, "{listed} are listed, {} there: {member:?}", members.len() + natives);
+            }
+        }
+    }
+
     pub fn check_rest(&mut self) {
         let members = self.clients.len();
         let mut topics: Vec<&'static str> = ROOMS.to_vec();
@@ -71,6 +87,9 @@ impl Run {
         let everybody: Vec<&Client> = self.clients.iter().collect();
         for client in members {
             client.topics.check_answered();
+            let pings =
+                client.player.as_ref().filter(|_| client.open().is_some()).map_or(0, |player| player.pings);
+            assert_eq!(pings, 0, "pings that nobody has answered: {client:?}");
         }
         let relay = &self.relay;
         for topic in ROOMS.into_iter().chain(GAMES).filter(|topic| relay.has_lost(topic)) {
@@ -120,6 +139,9 @@ impl Run {
         (0..self.clients.len()).for_each(|index| self.with_client(index, Client::say_goodbye));
         self.advance(Duration::from_secs(1));
         self.clients.clear();
+        if self.relay.sum(|metrics| metrics.rooms.value()) > 0 {
+            self.relay.counts.branch(Branch::Lingered);
+        }
         self.relay.advance(AFTER_ALL);
         self.relay.give_back();
     }
@@ -195,6 +217,8 @@ fn check_room(room: &str, everybody: &[&Client], newcomers: &[Client], last_said
                 let listed: BTreeMap<&str, usize> =
                     listed.map(|(user, metas)| (user.as_str(), metas.len())).collect();
                 assert_eq!(listed, users, "who is in {room}: {member:?}");
+                let mut metas = member.presence.list.metas.values().flatten();
+                assert!(metas.all(|meta| meta["status"] != "typing"), "nobody types: {member:?}");
                 assert_eq!(member.presence.list.sorted(), truth.presence.list.sorted(), "{room}: {member:?}");
             }
         }

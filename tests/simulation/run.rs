@@ -15,7 +15,7 @@ use super::faults::{Counts, Fault, Plan};
 use super::ledger::{Ledger, Scope};
 use super::player::Player;
 use super::random::Random;
-use super::records::{Object, game_state, move_to, ping, put_object, remove_object};
+use super::records::{Object, game_state, masked_frame, move_to, put_object, remove_object};
 use super::relay::{Relay, Shape};
 use super::socket::{Reading, SocketId};
 use super::topics::{State, Topics};
@@ -39,6 +39,8 @@ pub struct Run {
     /// Everything is long in some runs.
     long: bool,
     clients_max: usize,
+    /// How often a client says all that it may at once, in permille.
+    bursts: u32,
     drain_since: Option<Instant>,
 }
 
@@ -58,6 +60,7 @@ impl Run {
         Self {
             long: random.chance(250),
             clients_max: 4 + random.below(8),
+            bursts: random.one_of(&[5, 5, 25, 150]),
             random,
             relay,
             clients: Vec::new(),
@@ -196,7 +199,7 @@ impl Run {
             let bytes = self.clients[index].topics.flood();
             return self.relay.write(socket, &bytes);
         }
-        if self.random.chance(if self.long { 25 } else { 5 }) {
+        if self.random.chance(self.bursts) {
             return self.burst(index, socket);
         }
         if self.clients[index].player.is_some() && self.random.chance(800) {
@@ -231,11 +234,14 @@ impl Run {
             (player.id, random.below(3) as u32, random.below(1200) as f32, random.below(1000) as f32);
         let object = id.wrapping_mul(10) + number;
         let bytes = match random.below(100) {
-            0..40 => super::records::masked_frame(0x82, &move_to(random.below(100) as u16, x, y)),
-            40..58 => super::records::masked_frame(0x82, &put_object(object, 1, 0, x, y)),
-            58..70 => super::records::masked_frame(0x82, &remove_object(object)),
-            70..74 => super::records::masked_frame(0x82, &ping(1, 2)),
-            74..76 => super::records::masked_frame(0x89, b"ping"),
+            0..40 => masked_frame(0x82, &move_to(random.below(100) as u16, x, y)),
+            40..58 => masked_frame(0x82, &put_object(object, 1, 0, x, y)),
+            58..70 => masked_frame(0x82, &remove_object(object)),
+            70..74 => match &mut self.clients[index].player {
+                Some(player) => player.ping(),
+                None => return,
+            },
+            74..76 => masked_frame(0x89, b"ping"),
             _ => {
                 let scope = self.scope(&self.player_ids(index));
                 return self.send_native_event(index, socket, scope);
@@ -248,7 +254,7 @@ impl Run {
         let Some(player) = &self.clients[index].player else { return };
         let number = self.ledger.send(player.game, player.id, scope);
         let record = player.send_event(scope, number, self.long);
-        self.relay.write(socket, &super::records::masked_frame(0x82, &record));
+        self.relay.write(socket, &masked_frame(0x82, &record));
     }
 
     /// Players that a client knows of.
@@ -279,11 +285,9 @@ impl Run {
             }
             return;
         }
-        // Without `join_ref` a client cannot tell what is of the membership before. In games, a frame that waits is known to
-        // follow the newer whole state.
-        let joins_again = !is_v1 && topics.all[topic].game().is_none();
         let bytes = match (state, what) {
-            (State::Joined | State::Joining, 0..5) if joins_again => topics.join(topic, sure_until, random),
+            // Without `join_ref` a client cannot tell what is of the membership before.
+            (State::Joined | State::Joining, 0..5) if !is_v1 => topics.join(topic, sure_until, random),
             (State::Joined, 5..9) => topics.leave(topic),
             (State::Joining, 5..12) if !is_v1 => topics.leave(topic),
             (State::Joined, 9..14) if !is_v1 => {
@@ -303,7 +307,7 @@ impl Run {
             }
             (State::Joined, 23..25) => topics.push_too_late(topic),
             (State::Joined, 20..23) => topics.ask_other(topic, "heartbeat", &json!({})),
-            (State::Joined, 25..27) => topics.ask_other(topic, "no_such_event", &json!({})),
+            (State::Joined, 25..27) => topics.ask_unknown(topic),
             (State::Joined, _) => return self.push_to_kind(index, topic, socket, long),
             _ => return,
         };
@@ -328,12 +332,13 @@ impl Run {
                 let id = player.wrapping_mul(10) + random.below(3) as u32;
                 let object = Object { id, kind: 1, flags: 0, x: x as f32, y: y as f32 };
                 let state = game_state(topics.binary_head(topic), &[(player, x as f32, y as f32)], &[object]);
-                super::records::masked_frame(0x82, &state)
+                masked_frame(0x82, &state)
             }
             _ => {
+                let players = topics.all[topic].players();
                 let scope = match random.below(3) {
                     0 => Scope::Others,
-                    1 => Scope::Only(player),
+                    1 if !players.is_empty() => Scope::Only(random.one_of(&players)),
                     _ => Scope::All,
                 };
                 topics.send_event(topic, scope, long, ledger)

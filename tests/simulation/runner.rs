@@ -15,6 +15,8 @@ const FAILURES_MAX: usize = 5;
 #[allow(clippy::print_stdout, reason = "it is what a test has to say")]
 pub fn run_seeds(seeds: u64) {
     if let Some(seed) = number("CORELAY_SIM_SEED") {
+        #[cfg(feature = "planted")]
+        super::planted::plant_from_environment();
         println!("{}", Run::new(seed).run().counts.table());
         return;
     }
@@ -23,6 +25,8 @@ pub fn run_seeds(seeds: u64) {
     let counts = Mutex::new(Counts::default());
     let failed: Mutex<Vec<u64>> = Mutex::default();
     let work = || {
+        #[cfg(feature = "planted")]
+        super::planted::plant_from_environment();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds || failed.lock().expect("no panic under it").len() >= FAILURES_MAX {

@@ -60,8 +60,26 @@ enum What {
     },
     History,
     Reconnect,
-    /// Whatever the answer is.
+    /// An event that there is not.
+    Unknown,
     Other,
+}
+
+impl What {
+    /// Whether it may be answered with an error for that.
+    fn may_be_refused(&self, reason: &str) -> bool {
+        match self {
+            // What else it may be refused for is looked at where it is heard.
+            Self::Join | Self::Reconnect => true,
+            Self::Unknown if reason.starts_with("unknown event") => true,
+            // It has gone, and that is still on its way.
+            Self::Event { .. } if reason.ends_with("is not in this game") => true,
+            Self::Leave => false,
+            Self::Message { .. } | Self::Event { .. } | Self::History | Self::Unknown | Self::Other => {
+                matches!(reason, "rate_limited" | "overload" | "unmatched topic")
+            }
+        }
+    }
 }
 
 /// One topic.
@@ -99,7 +117,7 @@ enum Before {
     Nothing,
     /// It goes on being told until the answer.
     Membership,
-    /// Nobody knows what has been told of it: it is not listened to.
+    /// Nobody knows what has been told of it, or since when: it is not listened to.
     UnansweredJoin,
 }
 
@@ -185,6 +203,12 @@ impl Topic {
         }
     }
 
+    /// Players that its list of presence names.
+    pub fn players(&self) -> Vec<u32> {
+        let metas = self.presence.list.metas.values().flatten();
+        metas.filter_map(|meta| Some(meta["player_id"].as_u64()? as u32)).collect()
+    }
+
     pub fn is_joined(&self) -> bool {
         self.state == State::Joined
     }
@@ -196,6 +220,12 @@ impl Topic {
             State::Joining => self.before == Before::Membership,
             State::Out { .. } => false,
         }
+    }
+
+    /// Whether that is the membership that a join is about to take the place of.
+    fn is_followed_as(&self, join_ref: &Value) -> bool {
+        let is_before = self.join_ref_before.as_ref().is_some_and(|before| join_ref == before.as_str());
+        is_before && self.before == Before::Membership
     }
 
     /// Whether what is told may be of a membership that is not followed.
@@ -275,7 +305,7 @@ impl Topics {
         let reference = self.next_ref();
         let topic = &mut self.all[index];
         let mut payload = json!({});
-        topic.catches_up = None;
+        let knows_its_place = topic.catches_up.take().is_none();
         if !topic.epoch.is_empty() && random.chance(800) {
             payload["resume"] = json!({"epoch": topic.epoch, "seq": topic.seq});
             topic.catches_up = Some(CatchUp { from: topic.seq, of_join: true });
@@ -295,8 +325,8 @@ impl Topics {
             None => topic.loses_seat(Instant::default()),
         }
         topic.before = match topic.state {
-            State::Joined | State::Leaving => Before::Membership,
-            State::Joining => Before::UnansweredJoin,
+            State::Joined | State::Leaving if knows_its_place => Before::Membership,
+            State::Joining | State::Joined | State::Leaving => Before::UnansweredJoin,
             State::Out { .. } => Before::Nothing,
         };
         topic.state = State::Joining;
@@ -341,7 +371,7 @@ impl Topics {
         let body = if long { format!("{} {}", self.next_ref(), "x".repeat(4000)) } else { self.next_ref() };
         // References of two clients are alike; what they say is not.
         let body = format!("{} {body}", self.all[index].user);
-        let payload = json!({"body": body, "client_id": self.next_ref});
+        let payload = json!({"body": body, "client_id": self.next_ref.to_string()});
         let mut bytes =
             self.push_asking(index, "new_message", &payload, What::Message { body: body.clone() });
         if again {
@@ -377,6 +407,11 @@ impl Topics {
         let inner = if long { json!([number, "x".repeat(1000)]) } else { json!(number) };
         let payload = json!({"code": 1, "to": to, "payload": inner});
         self.push_asking(index, "game_event", &payload, What::Event { number })
+    }
+
+    /// A push that no topic knows.
+    pub fn ask_unknown(&mut self, index: usize) -> Vec<u8> {
+        self.push_asking(index, "no_such_event", &json!({}), What::Unknown)
     }
 
     /// A push that is answered, whatever the answer is.
@@ -438,7 +473,10 @@ impl Topics {
         let topic = &mut self.all[index];
         let Message::Told { join_ref, event, payload, .. } = message else { return };
         if !join_ref.is_null() && *join_ref != topic.join_ref {
-            // Of a membership before this one.
+            // Of a membership before this one. It is told events until the join that takes its place is answered.
+            if event == "game_event" && topic.is_followed_as(join_ref) {
+                topic.hear_event(payload, hearing);
+            }
             return;
         }
         match &**event {
@@ -469,6 +507,12 @@ impl Topics {
             "catch_up" => topic.catch_up(payload, hearing),
             "room_state" => topic.seq = payload["seq"].as_u64().expect("a number"),
             "players_removed" | "objects_removed" => topic.hear_removed(event, payload),
+            "user_typing" | "user_joined" | "user_disconnected" => {
+                assert!(topic.presence.online.is_none(), "a crowd is told {event} of one: {payload}");
+                if event == "user_typing" {
+                    hearing.counts.branch(Branch::Typed);
+                }
+            }
             "correction" => hearing.counts.branch(Branch::Corrected),
             "rate_limited" => hearing.counts.branch(Branch::RateLimited),
             _ => {}
@@ -487,6 +531,7 @@ impl Topics {
         if !ok && reason == "rate_limited" {
             hearing.counts.branch(Branch::RateLimited);
         }
+        assert!(ok || what.may_be_refused(reason), "{what:?} is refused: {response}");
         if !ok && reason == "overload" {
             let is_join = matches!(what, What::Join);
             hearing.counts.branch(if is_join { Branch::JoinOverload } else { Branch::PushOverload });
@@ -515,6 +560,8 @@ impl Topics {
                 if is_present {
                     let seq = response["seq"].as_u64().expect("a number");
                     hearing.ledger.say(topic.name, &topic.epoch, seq, &body);
+                    assert!(topic.seq >= seq, "the answer to message {seq} comes before the message");
+                    hearing.counts.branch(Branch::Said);
                 }
             }
             What::Event { number } if ok && is_present => {
@@ -534,7 +581,8 @@ impl Topics {
                     topic.catches_up = None;
                 }
             }
-            What::Message { .. } | What::Event { .. } | What::History | What::Leave | What::Other => {}
+            What::Message { .. } | What::Event { .. } | What::History | What::Leave => {}
+            What::Unknown | What::Other => {}
         }
     }
 
@@ -545,14 +593,10 @@ impl Topics {
         if update.join_ref.as_ref().is_some_and(|join_ref| *join_ref != topic.join_ref) {
             return;
         }
-        // The newest state may wait behind the end of its channel.
-        if topic.is_deaf() || matches!(topic.state, State::Out { .. }) {
+        if topic.is_deaf() {
             return;
         }
-        if topic.state == State::Joining && topic.before == Before::Nothing {
-            return;
-        }
-        assert!(topic.is_member(), "{update:?}");
+        assert!(topic.is_member(), "before the answer to the join, or after the end: {topic:?} {update:?}");
         let Some(game) = topic.game_mut() else { panic!("{update:?}") };
         game.view.positions.extend(update.positions.iter().map(|(id, x, y)| (*id, (*x, *y))));
         let objects = update.objects.iter().map(|object| (object.id, (object.kind, object.x, object.y)));
@@ -581,6 +625,7 @@ impl Topic {
                 if !game.token.is_empty() {
                     hearing.counts.branch(Branch::SeatLost);
                 }
+                hearing.ledger.seat(self.name, &epoch, player);
             }
             if !resumed || !catches_up {
                 let stream = Stream::new(epoch.clone(), player, seq);
@@ -608,7 +653,8 @@ impl Topic {
         self.check_not_overtaken(payload);
         let seq = payload["seq"].as_u64().expect("a number");
         let Kind::Game(game) = &mut self.kind else { panic!("{payload}") };
-        hearing.ledger.tell(self.name, &mut game.stream, seq, number_of_event(payload));
+        let told = hearing.ledger.tell(self.name, &mut game.stream, seq, number_of_event(payload));
+        hearing.counts.branch(told);
         self.seq = seq;
     }
 
@@ -664,6 +710,8 @@ impl Topic {
                 assert!(seq >= self.seq, "{seq} after {}", self.seq);
             }
             Kind::Game(game) => {
+                let numbers: Vec<u64> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
+                hearing.ledger.check_caught_up(self.name, &game.stream, (from, seq), &numbers);
                 // A seat of its own has missed nothing that was for it.
                 let is_continued = game.stream.last <= seq && game.stream.player == game.player;
                 for event in events {
@@ -671,7 +719,8 @@ impl Topic {
                     assert!(number > from && number <= seq, "{payload}");
                     if is_continued && number > game.stream.last {
                         let event = number_of_event(&event["payload"]);
-                        hearing.ledger.tell(self.name, &mut game.stream, number, event);
+                        let told = hearing.ledger.tell(self.name, &mut game.stream, number, event);
+                        hearing.counts.branch(told);
                     }
                 }
                 game.stream.is_told_up_to(seq);

@@ -1,0 +1,128 @@
+//! Bugs on purpose: in a build with the feature `planted`, which only the tests of the simulation make, each can be switched on
+//! for a thread. They show that the simulation would find it. In every other build there is nothing of them: `planted!` is
+//! `false`. A build with a binary in it does not compile with them.
+
+#[cfg(all(feature = "planted", feature = "server"))]
+compile_error!("planted bugs are for tests of the core: build with --no-default-features");
+
+/// Whether this place has its bug: `if planted!(KeepsSubscriber) { … }`.
+#[cfg(not(feature = "planted"))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+
+/// Whether this place has its bug: `if planted!(KeepsSubscriber) { … }`.
+#[cfg(feature = "planted")]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is_planted($crate::planted::Bug::$bug)
+    };
+}
+
+#[cfg(feature = "planted")]
+pub use self::bugs::{Bug, is_planted, plant};
+
+#[cfg(feature = "planted")]
+mod bugs {
+    use std::cell::Cell;
+
+    macro_rules! bugs {
+        ($($(#[$doc:meta])* $name:ident,)+) => {
+            /// What can be planted.
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum Bug { $($(#[$doc])* $name,)+ }
+
+            impl Bug {
+                /// Every one.
+                pub const ALL: &[Self] = &[$(Self::$name,)+];
+            }
+        };
+    }
+
+    bugs! {
+        /// What members behind a full mailbox miss is lost in silence.
+        LosesInSilence,
+        /// Members that are given up stay in the audience.
+        KeepsGivenUp,
+        /// A newcomer is named once more to itself.
+        InformsTwice,
+        /// The last missed event of a native player does not come back.
+        ReplaysTooLittle,
+        /// The first missed event of a channel does not come back.
+        CatchesUpOffByOne,
+        /// An event with one receiver does not reach a native one.
+        LosesDirectEvent,
+        /// A push is answered before what it caused.
+        AnswersFirst,
+        /// Whoever goes stays in the others' lists.
+        HidesLeave,
+        /// A connection that is lost stays a member of its topics.
+        KeepsLost,
+        /// Typing does not end by itself.
+        TypesForEver,
+        /// A lost player's seat is freed at once.
+        FreesLostSeat,
+        /// The resume token before is good no more, though its successor may be lost.
+        ForgetsPreviousToken,
+        /// A player id is given again.
+        RepeatsPlayer,
+        /// What a lost player may still do is kept when its seat is gone.
+        KeepsHeldRates,
+        /// A topic that nobody comes back for stays.
+        KeepsTopic,
+        /// Bytes behind a request head are lost in a hand-over.
+        LosesUnread,
+        /// A client over its byte budget is never read from again.
+        NeverResumes,
+        /// A close that the peer does not finish never ends.
+        NeverEndsClose,
+        /// A drain ends with connections that are open.
+        DrainsTooEarly,
+        /// A native player whose frame was skipped gets the changes since, and not the whole.
+        ForgetsSkipped,
+        /// Changes that wait are replaced by later ones.
+        ReplacesDelta,
+        /// Frames that no bound counts are counted by the lane's.
+        CountsExempt,
+        /// A state frame that waits says again what a message has taken back meanwhile.
+        KeepsOldState,
+        /// State frames for a busy connection wait in its lane.
+        QueuesState,
+        /// Changes are sent to members that were not sent the frame before.
+        TrustsFrames,
+        /// Nobody asks for the whole state once a connection that was busy is free.
+        ForgetsBusy,
+        /// Whoever joins a game is not told its state.
+        GreetsWithoutState,
+        /// The position of a player that has gone is not taken back.
+        HidesGonePlayer,
+        /// Of more events than are kept, those that are kept are caught up with.
+        ReplaysPart,
+        /// A crowd is told who types.
+        TypesInCrowd,
+        /// Members of the topics of a shard that has ended stay members of them.
+        KeepsEndedTopics,
+        /// A turn reads whatever has come.
+        UnboundedTurn,
+        /// What comes while messages wait to be read is read before them.
+        OvertakesUnread,
+    }
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// From now on this thread's shards have this bug, or none.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    /// Whether they have this one.
+    pub fn is_planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
