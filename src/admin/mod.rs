@@ -35,6 +35,8 @@ use metrics::RelayCollector;
 
 /// A shard whose loop has not turned for this long counts as dead.
 const LOOP_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Before a loop is called dead it is looked at again after so long.
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
 
 /// Where the process stands in its life; written by the assembly, read by `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 }
 
 async fn livez(State(pages): Shared) -> Response {
-    let now = (pages.admin.clock)();
     // A loop that has not turned yet, or not any more because its shard has drained, is not a dead one. Both phases have a
     // deadline of their own.
     match pages.admin.phase.phase() {
@@ -169,8 +170,23 @@ async fn livez(State(pages): Shared) -> Response {
         Phase::Draining => return "draining\n".into_response(),
         Phase::Ready => {}
     }
+    let mut silent = silent_loops(&pages.admin);
+    if !silent.is_empty() {
+        // The whole process may have stood still: then the loops go on just now, as this thread does.
+        tokio::time::sleep(SECOND_LOOK_AFTER).await;
+        silent = silent_loops(&pages.admin);
+    }
+    if silent.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, silent).into_response()
+}
+
+/// A line for each loop that has not turned for too long.
+fn silent_loops(admin: &Admin) -> String {
+    let now = (admin.clock)();
     let mut silent = String::new();
-    for (index, shard) in pages.admin.shards.iter().enumerate() {
+    for (index, shard) in admin.shards.iter().enumerate() {
         let silence = now.since(Instant::from_micros(shard.loop_turned_at_us.value()));
         if silence > LOOP_SILENCE_MAX {
             // Writing to a String cannot fail.
@@ -178,10 +194,7 @@ async fn livez(State(pages): Shared) -> Response {
                 writeln!(silent, "shard {index}: its loop last turned {:.1} s ago", silence.as_secs_f64());
         }
     }
-    if silent.is_empty() {
-        return "ok\n".into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, silent).into_response()
+    silent
 }
 
 async fn readyz(State(pages): Shared) -> Response {
@@ -295,6 +308,20 @@ mod tests {
         fixture.shards[0].loop_turned_at_us.set(0);
         fixture.phase.enter(Phase::Draining);
         assert_eq!(fixture.fetch("/livez"), (200, "draining\n".into()));
+    }
+
+    #[test]
+    fn a_process_that_stood_still_is_alive() {
+        let fixture = serve_pages(Access::Loopback);
+        fixture.phase.enter(Phase::Ready);
+        fixture.now_us.store(60_000_000, Ordering::Relaxed);
+        let shards = fixture.shards.clone();
+        let loops = std::thread::spawn(move || {
+            std::thread::sleep(SECOND_LOOK_AFTER / 10);
+            shards.iter().for_each(|shard| shard.loop_turned_at_us.set(60_000_000));
+        });
+        assert_eq!(fixture.fetch("/livez"), (200, "ok\n".into()));
+        loops.join().unwrap();
     }
 
     #[test]
