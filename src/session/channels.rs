@@ -392,6 +392,26 @@ mod tests {
     }
 
     #[test]
+    fn who_must_join_has_time_while_it_joins_and_again_when_nothing_is_left() {
+        let (first, again) = (Instant::from_micros(1), Instant::from_micros(2));
+        let mut channels = channels().must_join(first);
+        assert_eq!(channels.join_by, first);
+        let Joining { number, .. } = join(&mut channels, r#"["3","3","room:1","phx_join",{}]"#);
+        assert_eq!(channels.join_by, Instant::NEVER, "its topic has not answered yet");
+        let other = joined(&mut channels, r#"["4","4","room:2","phx_join",{}]"#);
+        for (ended, join_by) in [(number, Instant::NEVER), (other, again)] {
+            channels.remove(ended).unwrap();
+            channels.channel_ended(again);
+            assert_eq!(channels.join_by, join_by);
+        }
+        let mut welcome = self::channels();
+        let number = joined(&mut welcome, r#"["3","3","room:1","phx_join",{}]"#);
+        welcome.remove(number).unwrap();
+        welcome.channel_ended(again);
+        assert_eq!(welcome.join_by, Instant::NEVER, "it need not");
+    }
+
+    #[test]
     fn a_topic_joined_twice_has_one_channel_and_the_first_is_named_for_its_close() {
         let mut channels = channels();
         let first = joined(&mut channels, r#"["3","3","room:1","phx_join",{}]"#);
