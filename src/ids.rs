@@ -28,6 +28,36 @@ pub enum Party {
     Service,
 }
 
+impl Party {
+    /// Those that are no shards, in the order of `index`.
+    pub const OTHERS: [Self; 1] = [Self::Service];
+
+    /// All of a process with so many shards, in the order of `index`.
+    pub fn all(shards: u16) -> impl Iterator<Item = Self> {
+        (0..shards).map(|shard| Self::Shard(ShardId(shard))).chain(Self::OTHERS)
+    }
+
+    /// Its place among `all`.
+    pub fn index(self, shards: u16) -> usize {
+        match self {
+            Self::Shard(shard) => usize::from(shard.0),
+            Self::Service => usize::from(shards),
+        }
+    }
+}
+
+/// Number of a question to other parties, given by whoever asks. It is not used again while an answer may come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestNumber(pub u32);
+
+impl RequestNumber {
+    /// The one behind it. It wraps after 2^32 questions.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+}
+
 /// A player within one game. Never reused while the game lives; 0 is nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlayerId(pub u32);

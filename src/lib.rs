@@ -27,9 +27,11 @@ pub mod session;
 // Floor 4: one thread's world. Up to here nothing makes a system call.
 pub mod shard;
 
-// Floor 5: queues between threads.
+// Floor 5: queues between threads, and the thread that is no shard.
 #[cfg(feature = "server")]
 pub mod mailbox;
+#[cfg(feature = "server")]
+pub mod service;
 
 // Floor 6: the rim, where calls reach the kernel. Siblings that never see each other.
 #[cfg(feature = "server")]

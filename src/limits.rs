@@ -27,8 +27,17 @@ pub const TOKEN_KEYS_MAX: usize = 16;
 pub const KEY_ID_BYTES_MAX: usize = 64;
 /// What the admin pages want from operators. Shorter could be guessed: not accepted at start.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
-/// How long the answer to a kick waits for the shards, whose loops turn far more often.
-pub const KICK_WAIT: Duration = Duration::from_secs(2);
+/// How long a question to the shards, a kick or what games run, waits for their answers. Then the page says how many have not
+/// answered.
+pub const QUESTION_WAIT: Duration = Duration::from_secs(2);
+/// Questions of one party that wait for answers: each is a walk over everything for each shard. More: 503.
+pub const QUESTIONS_MAX: usize = 32;
+/// Orders and questions that wait until the service thread gives them to the shards. More: a question is answered 503, an order is
+/// not given, and the log says so.
+pub const ERRANDS_MAX: usize = 64;
+/// Questions that a shard has not answered yet: four times as many as may wait for it at a time, as it does not know who has
+/// stopped waiting. More: it answers at once that it is busy.
+pub const INQUIRIES_MAX: usize = 4 * QUESTIONS_MAX;
 /// Visitors of the admin pages at once. One more: the one that is there longest is sent away, so that a health check is always
 /// answered, whoever else sits there.
 pub const ADMIN_VISITORS_MAX: usize = 64;
@@ -324,6 +333,8 @@ pub const UNREAD_BYTES_MAX: usize = 256 * 1024;
 pub const UNREAD_STOP: Duration = Duration::from_millis(50);
 /// So many bytes of a message that is read, or written for one client alone, count as one more unit.
 pub const WORK_BYTES: usize = 512;
+/// So many connections or seats that a walk only looks at count as one unit.
+pub const LOOKS_PER_WORK: usize = 8;
 /// What the end of a connection counts: its seat, its topics, its last frame.
 pub const WORK_OF_CLOSE: usize = 4;
 /// What the check of a token's signature counts.
@@ -387,7 +398,8 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(RECEIVE_BUFFERS_MIN.is_power_of_two());
 const _: () =
     assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
-const _: () = assert!(KICK_WAIT.as_millis() < ADMIN_VISIT_TIME_MAX.as_millis(), "a kick is answered");
+const _: () = assert!(QUESTION_WAIT.as_millis() < ADMIN_VISIT_TIME_MAX.as_millis(), "a kick is answered");
+const _: () = assert!(QUESTIONS_MAX < ADMIN_VISITORS_MAX, "each visitor asks one question");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());
 const _: () = assert!(
     6 * (NAME_BYTES_MAX + USER_ID_BYTES_MAX + STATUS_BYTES_MAX) + META_BYTES_MAX + 256

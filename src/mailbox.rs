@@ -1,18 +1,19 @@
-//! Queues between threads: bounded, one writer and one reader each, and a doorbell that is rung once however much was posted.
+//! Queues between the parties of a process: bounded, one writer and one reader each, and a doorbell that is rung once however much
+//! was posted.
 //!
-//! The queues know no driver. A shard that posted to another asks `must_ring` and, if so, wakes it through its own driver;
-//! the service thread has none and writes to an eventfd that the shard's driver watches.
+//! The queues know no driver. Whoever has posted asks `must_ring` and, if so, wakes the reader: a shard wakes another one through
+//! its driver, everybody else is woken by an eventfd.
 
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, Party, ShardId};
 use crate::limits::{MAILBOX_LETTERS_MAX, SHARDS_MAX};
 use crate::shard::peer::{HandOver, Order, PeerMessage};
 
@@ -65,10 +66,13 @@ pub enum Posted {
     Refused(Letter),
 }
 
-/// One shard's end of all queues.
+/// One party's end of all queues. A party that drops it has ended, and the others are woken.
 pub struct Endpoint {
-    id: ShardId,
-    /// By source shard; the last is the service thread's.
+    party: Party,
+    /// This party's place in everything that is by party.
+    index: usize,
+    parties: Arc<[Party]>,
+    /// By source.
     inboxes: Box<[Consumer<Letter>]>,
     /// Those in which letters may be.
     with_mail: Sources,
@@ -76,21 +80,10 @@ pub struct Endpoint {
     next: usize,
     outboxes: Box<[Producer<Letter>]>,
     doorbells: Arc<[Doorbell]>,
-    wake: Arc<OwnedFd>,
+    wakes: Arc<[Arc<OwnedFd>]>,
 }
 
-/// The service thread's end.
-pub struct ServiceSender {
-    outboxes: Box<[Producer<Letter>]>,
-    doorbells: Arc<[Doorbell]>,
-    wakes: Box<[Arc<OwnedFd>]>,
-}
-
-/// The service thread's end, for everybody outside the shards: the main thread, the signals, the admin pages.
-#[derive(Clone)]
-pub struct SharedSender(Arc<Mutex<ServiceSender>>);
-
-/// Whether somebody has rung and the shard has not answered yet, and who has. A cache line each: every shard writes to every
+/// Whether somebody has rung and the party has not answered yet, and who has. A cache line each: every party writes to every
 /// other's.
 #[derive(Default)]
 #[repr(align(64))]
@@ -99,7 +92,8 @@ struct Doorbell {
     sources: [AtomicU64; SOURCE_WORDS],
 }
 
-const SOURCE_WORDS: usize = (SHARDS_MAX as usize + 1).div_ceil(64);
+const PARTIES_MAX: usize = SHARDS_MAX as usize + Party::OTHERS.len();
+const SOURCE_WORDS: usize = PARTIES_MAX.div_ceil(64);
 const _: () = assert!(size_of::<Doorbell>() == 64, "one cache line");
 
 impl Doorbell {
@@ -149,25 +143,30 @@ impl Sources {
 /// No queues could be made.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot create the eventfd that wakes shard {shard}: {source}; each shard needs one descriptor below RLIMIT_NOFILE"
+    "cannot create the eventfd that wakes {party:?}: {source}; each shard needs one descriptor below RLIMIT_NOFILE"
 )]
 pub struct MeshError {
-    shard: u16,
+    party: Party,
     source: io::Error,
 }
 
-/// The queues between `shards` shards, with room for `letters` each, and from the service thread to each, which has full size.
-pub fn mesh(shards: u16, letters: usize) -> Result<(Vec<Endpoint>, ServiceSender), MeshError> {
-    let doorbells: Arc<[Doorbell]> = (0..shards).map(|_| Doorbell::default()).collect();
-    let wakes: Vec<Arc<OwnedFd>> = (0..shards)
-        .map(|shard| {
-            let created = eventfd(0, EventfdFlags::CLOEXEC);
-            created.map(Arc::new).map_err(|errno| MeshError { shard, source: errno.into() })
-        })
-        .collect::<Result<_, _>>()?;
+/// The ends of the parties that are no shards, in the order of `Party::OTHERS`.
+pub type OtherEnds = [Endpoint; Party::OTHERS.len()];
 
-    let mut inboxes: Vec<Vec<Consumer<Letter>>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut writer = |letters: usize| -> Box<[Producer<Letter>]> {
+/// The queues from each party to each, with room for `letters`; for `MAILBOX_LETTERS_MAX` in those that others than shards write
+/// to. Returns the ends of the shards, in order, and of the others.
+pub fn mesh(shards: u16, letters: usize) -> Result<(Vec<Endpoint>, OtherEnds), MeshError> {
+    let parties: Arc<[Party]> = Party::all(shards).collect();
+    let doorbells: Arc<[Doorbell]> = parties.iter().map(|_| Doorbell::default()).collect();
+    let wake = |party: &Party| {
+        let created = eventfd(0, EventfdFlags::CLOEXEC);
+        created.map(Arc::new).map_err(|errno| MeshError { party: *party, source: errno.into() })
+    };
+    let wakes: Arc<[Arc<OwnedFd>]> = parties.iter().map(wake).collect::<Result<_, _>>()?;
+
+    let mut inboxes: Vec<Vec<Consumer<Letter>>> = parties.iter().map(|_| Vec::new()).collect();
+    let mut outboxes_of = |source: &Party| -> Box<[Producer<Letter>]> {
+        let letters = if matches!(source, Party::Shard(_)) { letters } else { MAILBOX_LETTERS_MAX };
         let queue = |inbox: &mut Vec<Consumer<Letter>>| {
             let (producer, consumer) = RingBuffer::new(letters);
             inbox.push(consumer);
@@ -175,116 +174,114 @@ pub fn mesh(shards: u16, letters: usize) -> Result<(Vec<Endpoint>, ServiceSender
         };
         inboxes.iter_mut().map(queue).collect()
     };
-    let outboxes: Vec<_> = (0..shards).map(|_| writer(letters)).collect();
-    let service_outboxes = writer(MAILBOX_LETTERS_MAX);
+    let outboxes: Vec<_> = parties.iter().map(&mut outboxes_of).collect();
 
-    let endpoints =
-        (0..shards).zip(inboxes).zip(outboxes).zip(&wakes).map(|(((shard, inboxes), outboxes), wake)| {
+    let mut ends =
+        parties.iter().enumerate().zip(inboxes).zip(outboxes).map(|(((index, party), inboxes), outboxes)| {
             Endpoint {
-                id: ShardId(shard),
+                party: *party,
+                index,
+                parties: parties.clone(),
                 inboxes: inboxes.into(),
                 with_mail: Sources::default(),
                 next: 0,
                 outboxes,
                 doorbells: doorbells.clone(),
-                wake: wake.clone(),
+                wakes: wakes.clone(),
             }
         });
-    let endpoints = endpoints.collect();
-    Ok((endpoints, ServiceSender { outboxes: service_outboxes, doorbells, wakes: wakes.into() }))
+    let of_shards = ends.by_ref().take(shards.into()).collect();
+    let others = Party::OTHERS.map(|_| ends.next().expect("every party has an end"));
+    Ok((of_shards, others))
 }
 
 impl Endpoint {
     /// Whose end it is.
-    pub fn id(&self) -> ShardId {
-        self.id
+    pub fn party(&self) -> Party {
+        self.party
     }
 
-    /// Number of shards, this one included.
-    pub fn shards(&self) -> usize {
-        self.outboxes.len()
+    /// Every party, this one included.
+    pub fn parties(&self) -> &[Party] {
+        &self.parties
     }
 
-    /// Puts a letter into a shard's queue. Wakes nobody: see `must_ring`.
-    pub fn post(&mut self, target: ShardId, letter: Letter) -> Posted {
-        push(&mut self.outboxes[usize::from(target.0)], letter)
+    /// A party's place among `parties`.
+    pub fn index_of(&self, party: Party) -> usize {
+        party.index(self.shards())
     }
 
-    /// Whether the shard has ended: nothing is read there any more.
-    pub fn is_gone(&self, target: ShardId) -> bool {
-        self.outboxes[usize::from(target.0)].is_abandoned()
+    /// Number of shards.
+    pub fn shards(&self) -> u16 {
+        (self.parties.len() - Party::OTHERS.len()) as u16
+    }
+
+    /// Puts a letter into a party's queue. Wakes nobody: see `must_ring`.
+    pub fn post(&mut self, target: Party, letter: Letter) -> Posted {
+        let target = self.index_of(target);
+        push(&mut self.outboxes[target], letter)
+    }
+
+    /// Whether the party has ended: nothing is read there any more.
+    pub fn is_gone(&self, target: Party) -> bool {
+        self.outboxes[self.index_of(target)].is_abandoned()
     }
 
     /// To be asked once after one or more `post`s to `target`: true when nobody else has rung since it last answered.
     #[must_use]
-    pub fn must_ring(&self, target: ShardId) -> bool {
-        self.doorbells[usize::from(target.0)].ring(usize::from(self.id.0))
+    pub fn must_ring(&self, target: Party) -> bool {
+        self.doorbells[self.index_of(target)].ring(self.index)
+    }
+
+    /// Wakes a party whose bell had to be rung.
+    pub fn wake(&self, target: Party) {
+        if let Err(errno) = rustix::io::write(&*self.wakes[self.index_of(target)], &1_u64.to_ne_bytes()) {
+            // A party looks at its doorbell whenever its loop turns, so the letter comes late, not never.
+            tracing::warn!(?target, %errno, "cannot write to an eventfd that wakes a thread");
+        }
     }
 
     /// Whether there may be letters. A loop that asks every turn loses none even if the ringing itself fails.
     pub fn has_mail(&self) -> bool {
-        self.doorbells[usize::from(self.id.0)].is_rung.load(Ordering::Relaxed) || !self.with_mail.is_empty()
+        self.doorbells[self.index].is_rung.load(Ordering::Relaxed) || !self.with_mail.is_empty()
     }
 
-    /// Answers the doorbell, if it was rung, and takes the next letter: one of each source in turn, and those of one source in the order they were posted. What is not taken is
-    /// mail still.
-    pub fn take(&mut self) -> Option<Letter> {
-        self.doorbells[usize::from(self.id.0)].answer(&mut self.with_mail);
+    /// Answers the doorbell, if it was rung, and takes the next letter, and whose it is: one of each source in turn, and those of
+    /// one source in the order they were posted. What is not taken is mail still.
+    pub fn take(&mut self) -> Option<(Party, Letter)> {
+        self.doorbells[self.index].answer(&mut self.with_mail);
         loop {
             let source = self.with_mail.next(self.next)?;
             if let Ok(letter) = self.inboxes[source].pop() {
                 self.next = source + 1;
-                return Some(letter);
+                return Some((self.parties[source], letter));
             }
             self.with_mail.remove(source);
         }
     }
 
-    /// Memory of the queues to this shard, in bytes.
+    /// Memory of the queues to this party, in bytes.
     pub fn heap_bytes(&self) -> usize {
         let letters = self.inboxes.iter().map(|inbox| inbox.buffer().capacity()).sum::<usize>();
         letters * size_of::<Letter>()
     }
 
-    /// Becomes readable (eight bytes) when the service thread rings.
-    pub fn wake(&self) -> Arc<OwnedFd> {
-        self.wake.clone()
+    /// Becomes readable (eight bytes) when `wake` is called for this party.
+    pub fn eventfd(&self) -> Arc<OwnedFd> {
+        self.wakes[self.index].clone()
     }
 }
 
-impl ServiceSender {
-    /// Gives an order to a shard and wakes it.
-    pub fn send(&mut self, target: ShardId, order: Order) -> Posted {
-        let shard = usize::from(target.0);
-        let posted = push(&mut self.outboxes[shard], Letter::Order(order));
-        if matches!(posted, Posted::Queued)
-            && self.doorbells[shard].ring(self.outboxes.len())
-            && let Err(errno) = rustix::io::write(&*self.wakes[shard], &1u64.to_ne_bytes())
-        {
-            // The shard looks at its doorbell whenever its loop turns, so the letter comes late, not never.
-            tracing::warn!(shard, %errno, "cannot write to the eventfd that wakes the shard");
+/// Whoever waits for an answer of this party learns that none comes.
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        // First, so that whoever is woken finds that nobody reads any more.
+        self.inboxes = Box::default();
+        for party in self.parties.iter().filter(|party| **party != self.party) {
+            if self.must_ring(*party) {
+                self.wake(*party);
+            }
         }
-        posted
-    }
-}
-
-impl SharedSender {
-    /// Shares it.
-    pub fn new(sender: ServiceSender) -> Self {
-        Self(Arc::new(Mutex::new(sender)))
-    }
-
-    /// Gives an order to every shard and wakes it. Returns those that could not take it.
-    pub fn send_all(&self, order: &Order) -> Vec<ShardId> {
-        // Whoever panicked with the lock has at worst posted to some shards and not to others.
-        let mut sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let shards = (0..sender.outboxes.len()).map(|shard| ShardId(shard as u16));
-        shards.filter(|shard| matches!(sender.send(*shard, order.clone()), Posted::Refused(_))).collect()
-    }
-
-    /// Number of shards.
-    pub fn shards(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).outboxes.len()
     }
 }
 
@@ -302,50 +299,77 @@ fn push(outbox: &mut Producer<Letter>, letter: Letter) -> Posted {
 mod tests {
     use super::*;
 
+    const SHARD_0: Party = Party::Shard(ShardId(0));
+    const SHARD_1: Party = Party::Shard(ShardId(1));
+
     fn withdrawn(number: u32) -> Letter {
         Letter::Withdrawn { ticket: Ticket { source: ShardId(0), number } }
     }
 
-    fn number(letter: Option<Letter>) -> Option<u32> {
-        match letter? {
-            Letter::Withdrawn { ticket } => Some(ticket.number),
-            Letter::Peer(_) | Letter::Order(_) | Letter::Connection { .. } => None,
+    /// The number of the next letter, and who has posted it.
+    fn next(endpoint: &mut Endpoint) -> Option<(Party, u32)> {
+        match endpoint.take()? {
+            (source, Letter::Withdrawn { ticket }) => Some((source, ticket.number)),
+            (_, letter @ (Letter::Peer(_) | Letter::Order(_) | Letter::Connection { .. })) => {
+                panic!("{letter:?}")
+            }
         }
+    }
+
+    fn post(source: &mut Endpoint, target: Party, number: u32) {
+        assert!(matches!(source.post(target, withdrawn(number)), Posted::Queued));
     }
 
     #[test]
     fn letters_arrive_in_order_and_the_bell_rings_once() {
-        let (mut endpoints, _service) = mesh(2, MAILBOX_LETTERS_MAX).unwrap();
+        let (mut endpoints, _others) = mesh(2, MAILBOX_LETTERS_MAX).unwrap();
         let mut target = endpoints.pop().unwrap();
         let mut source = endpoints.pop().unwrap();
-        let rings = [1, 2, 3].map(|n| {
-            assert!(matches!(source.post(ShardId(1), withdrawn(n)), Posted::Queued));
-            source.must_ring(ShardId(1))
+        let rings = [1, 2, 3].map(|number| {
+            post(&mut source, SHARD_1, number);
+            source.must_ring(SHARD_1)
         });
         assert_eq!(rings, [true, false, false]);
         assert!(target.has_mail() && !source.has_mail());
-        assert_eq!([(); 4].map(|()| number(target.take())), [Some(1), Some(2), Some(3), None]);
-        assert!(matches!(source.post(ShardId(1), withdrawn(4)), Posted::Queued));
-        assert!(source.must_ring(ShardId(1)), "an answered bell rings again");
+        let taken = [(); 4].map(|()| next(&mut target));
+        assert_eq!(taken, [Some((SHARD_0, 1)), Some((SHARD_0, 2)), Some((SHARD_0, 3)), None]);
+        post(&mut source, SHARD_1, 4);
+        assert!(source.must_ring(SHARD_1), "an answered bell rings again");
+    }
+
+    #[test]
+    fn everybody_may_write_to_everybody() {
+        let (mut endpoints, others) = mesh(2, 16).unwrap();
+        endpoints.extend(others);
+        let parties = endpoints[0].parties().to_vec();
+        assert_eq!(parties, [SHARD_0, SHARD_1, Party::Service]);
+        assert!(endpoints.iter().zip(&parties).all(|(end, party)| end.party() == *party));
+        for (endpoint, number) in endpoints.iter_mut().zip(0..) {
+            for target in &parties {
+                post(endpoint, *target, number);
+                let _rung = endpoint.must_ring(*target);
+            }
+        }
+        for endpoint in &mut endpoints {
+            let taken: Vec<_> = std::iter::from_fn(|| next(endpoint)).collect();
+            assert_eq!(taken, parties.iter().copied().zip(0..).collect::<Vec<_>>());
+        }
     }
 
     #[test]
     fn letters_are_read_from_each_source_in_turn_and_what_is_not_taken_stays() {
-        let (mut endpoints, mut service) = mesh(3, MAILBOX_LETTERS_MAX).unwrap();
-        for (source, letters) in [(0, 4), (1, 1), (2, 2)] {
-            for n in 0..letters {
-                let letter = withdrawn(10 * source as u32 + n);
-                assert!(matches!(endpoints[source].post(ShardId(0), letter), Posted::Queued));
-            }
-            let _rings = endpoints[source].must_ring(ShardId(0));
+        let (mut endpoints, others) = mesh(3, MAILBOX_LETTERS_MAX).unwrap();
+        endpoints.extend(others);
+        for (source, letters) in [(0, 4), (1, 1), (2, 2), (3, 1)] {
+            (0..letters).for_each(|n| post(&mut endpoints[source], SHARD_0, 10 * source as u32 + n));
+            let _rings = endpoints[source].must_ring(SHARD_0);
         }
-        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
         let target = &mut endpoints[0];
         let mut taken = |letters: usize| -> Vec<Option<u32>> {
-            (0..letters).map(|_| target.take().map(|letter| number(Some(letter)).unwrap_or(99))).collect()
+            (0..letters).map(|_| next(target).map(|(_, number)| number)).collect()
         };
         assert_eq!(taken(3), [Some(0), Some(10), Some(20)]);
-        assert_eq!(taken(6), [Some(99), Some(1), Some(21), Some(2), Some(3), None]);
+        assert_eq!(taken(6), [Some(30), Some(1), Some(21), Some(2), Some(3), None]);
         assert!(!target.has_mail());
     }
 
@@ -366,40 +390,46 @@ mod tests {
 
     #[test]
     fn a_full_queue_gives_the_letter_back() {
-        let (mut endpoints, _service) = mesh(2, 16).unwrap();
-        for n in 0..16 {
-            assert!(matches!(endpoints[0].post(ShardId(1), withdrawn(n)), Posted::Queued));
-        }
-        let Posted::Refused(letter) = endpoints[0].post(ShardId(1), withdrawn(999)) else {
+        let (mut endpoints, _others) = mesh(2, 16).unwrap();
+        (0..16).for_each(|number| post(&mut endpoints[0], SHARD_1, number));
+        let Posted::Refused(letter) = endpoints[0].post(SHARD_1, withdrawn(999)) else {
             panic!("took more than its bound");
         };
-        assert_eq!(number(Some(letter)), Some(999));
-        let _rings = endpoints[0].must_ring(ShardId(1));
-        assert_eq!(number(endpoints[1].take()), Some(0));
-        assert!(matches!(endpoints[0].post(ShardId(1), withdrawn(999)), Posted::Queued));
+        assert!(matches!(letter, Letter::Withdrawn { ticket: Ticket { number: 999, .. } }));
+        let _rings = endpoints[0].must_ring(SHARD_1);
+        assert_eq!(next(&mut endpoints[1]), Some((SHARD_0, 0)));
+        post(&mut endpoints[0], SHARD_1, 999);
     }
 
-    #[test]
-    fn the_service_thread_wakes_a_shard_through_its_eventfd() {
-        let (mut endpoints, mut service) = mesh(1, MAILBOX_LETTERS_MAX).unwrap();
-        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
-        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Queued));
+    /// Reads how often an eventfd was written to. It blocks if that is never.
+    fn wakes(endpoint: &Endpoint) -> u64 {
         let mut count = [0; 8];
-        rustix::io::read(&*endpoints[0].wake(), &mut count).unwrap();
-        assert_eq!(u64::from_ne_bytes(count), 1, "rung once for two letters");
-        assert!(matches!(endpoints[0].take(), Some(Letter::Order(Order::Drain))));
-        drop(endpoints);
-        assert!(matches!(service.send(ShardId(0), Order::Drain), Posted::Refused(_)));
+        rustix::io::read(&*endpoint.eventfd(), &mut count).unwrap();
+        u64::from_ne_bytes(count)
     }
 
     #[test]
-    fn everybody_is_told_who_can_be() {
-        let (mut endpoints, service) = mesh(3, MAILBOX_LETTERS_MAX).unwrap();
-        let sender = SharedSender::new(service);
-        drop(endpoints.remove(1));
-        assert_eq!(sender.send_all(&Order::Drain), [ShardId(1)]);
-        for endpoint in &mut endpoints {
-            assert!(matches!(endpoint.take(), Some(Letter::Order(Order::Drain))));
+    fn a_party_is_woken_through_its_eventfd() {
+        let (endpoints, [mut service]) = mesh(1, MAILBOX_LETTERS_MAX).unwrap();
+        for number in 0..2 {
+            post(&mut service, SHARD_0, number);
+            if service.must_ring(SHARD_0) {
+                service.wake(SHARD_0);
+            }
         }
+        assert_eq!(wakes(&endpoints[0]), 1, "rung once for two letters");
+    }
+
+    #[test]
+    fn a_party_that_ends_wakes_the_others_and_what_it_has_posted_is_read() {
+        let (mut endpoints, [mut service]) = mesh(2, MAILBOX_LETTERS_MAX).unwrap();
+        let mut ended = endpoints.remove(0);
+        post(&mut ended, Party::Service, 7);
+        assert!(!service.is_gone(SHARD_0));
+        drop(ended);
+        assert_eq!((wakes(&service), wakes(&endpoints[0])), (1, 1));
+        assert_eq!([(); 2].map(|()| next(&mut service)), [Some((SHARD_0, 7)), None]);
+        assert!(service.is_gone(SHARD_0) && !service.is_gone(SHARD_1));
+        assert!(matches!(service.post(SHARD_0, withdrawn(0)), Posted::Refused(_)));
     }
 }

@@ -22,10 +22,11 @@ use crate::ids::ShardId;
 use crate::impossible::{self, Place};
 use crate::limits::DRAIN_DEADLINE;
 use crate::machine::{self, Machine};
-use crate::mailbox::{self, SharedSender};
+use crate::mailbox;
 use crate::metrics::ShardMetrics;
 use crate::rim::uring::{self, Probe, RingDriver, RingSettings};
 use crate::rim::{self, Clock, ListenOptions, Loop, LoopSettings};
+use crate::service::{Service, ServiceHandle};
 use crate::shard::Shard;
 use crate::shard::peer::Order;
 use crate::time::Instant;
@@ -103,8 +104,8 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
     tracing::debug!(kernel = machine.kernel, "{probe}");
 
-    let (endpoints, sender) = mailbox::mesh(shards, config.capacity.queues.letters)?;
-    let sender = SharedSender::new(sender);
+    let (endpoints, [mailbox]) = mailbox::mesh(shards, config.capacity.queues.letters)?;
+    let (service, handle) = Service::new(mailbox, Arc::new(move || clock.instant()));
     let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
     let phase = Arc::new(PhaseCell::default());
     let (events, inbox) = mpsc::channel();
@@ -117,12 +118,12 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
             started_at_unix_s: clock.now().unix_us as f64 / 1e6,
         },
         relay: listen,
-        clock: Arc::new(move || clock.now().instant),
+        clock: Arc::new(move || clock.instant()),
         access: Access::new(config.admin_token.as_ref().map(AdminToken::as_bytes)),
-        sender: sender.clone(),
+        service: handle.clone(),
     };
-    let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), sender: sender.clone() };
-    spawn_service(admin_listener, pages, keys, events.clone())?;
+    let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), service: handle.clone() };
+    spawn_service(admin_listener, pages, keys, service, events.clone())?;
 
     let queues = config.capacity.queues;
     let loop_settings = LoopSettings {
@@ -167,7 +168,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
         spawn_shard(start, events.clone())?;
     }
 
-    let mut supervisor = Supervisor { clock, inbox, phase, sender, metrics, running: shards };
+    let mut supervisor = Supervisor { clock, inbox, phase, service: handle, metrics, running: shards };
     if let Some(ended) = supervisor.await_loops()? {
         return Ok(ended);
     }
@@ -269,15 +270,16 @@ fn run_shard(start: ShardStart) -> anyhow::Result<()> {
     Ok(shard_loop.run(driver_fds, &enabled)?)
 }
 
-/// The service thread: the admin pages and the signals.
+/// The service thread: its mail, the admin pages and the signals.
 fn spawn_service(
     listener: TcpListener,
     pages: Admin,
     keys: Keys,
+    service: Service,
     events: Sender<Event>,
 ) -> anyhow::Result<()> {
     let body = move || {
-        let serve = || tokio_uring::start(run_service(listener, pages, keys, events.clone()));
+        let serve = || tokio_uring::start(run_service(listener, pages, keys, service, events.clone()));
         let outcome = panic::catch_unwind(AssertUnwindSafe(serve));
         let error = match outcome {
             Ok(Ok(())) => anyhow!("it stopped"),
@@ -294,6 +296,7 @@ async fn run_service(
     listener: TcpListener,
     pages: Admin,
     keys: Keys,
+    service: Service,
     events: Sender<Event>,
 ) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -317,7 +320,10 @@ async fn run_service(
     });
     tokio_uring::spawn(log_impossible());
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
-    match admin::serve(listener, pages).await {}
+    tokio::select! {
+        never = admin::serve(listener, pages) => match never {},
+        failed = service.run() => match failed.context("cannot wait for mail of the shards")? {},
+    }
 }
 
 /// Names each place of the code once that was reached and cannot be.
@@ -341,7 +347,7 @@ struct Keys {
     /// Tokens are needed. Whether they are is settled at the start: a relay that people play on as guests does not lock them
     /// out, and one with a key does not open its doors because a line is missing in a file.
     needed: bool,
-    sender: SharedSender,
+    service: ServiceHandle,
 }
 
 impl Keys {
@@ -367,8 +373,9 @@ impl Keys {
             }
         };
         let kids: Vec<&str> = verifier.keys().iter().filter_map(VerifyingKey::kid).collect();
-        for shard in self.sender.send_all(&Order::Keys(verifier.clone())) {
-            tracing::error!(shard = shard.0, "SIGHUP: the shard keeps the old keys: its mailbox is full");
+        if let Err(busy) = self.service.order(Order::Keys(verifier.clone())) {
+            tracing::error!("SIGHUP: the old keys stay: {busy}; send it again");
+            return;
         }
         tracing::info!(keys = verifier.keys().len(), kids = kids.join(", "), "keys read again");
     }
@@ -379,7 +386,7 @@ struct Supervisor {
     clock: Clock,
     inbox: Receiver<Event>,
     phase: Arc<PhaseCell>,
-    sender: SharedSender,
+    service: ServiceHandle,
     metrics: Vec<Arc<ShardMetrics>>,
     running: u16,
 }
@@ -451,8 +458,8 @@ impl Supervisor {
             "draining; a second signal ends the process at once"
         );
         self.phase.enter(Phase::Draining);
-        for shard in self.sender.send_all(&Order::Drain) {
-            tracing::warn!(shard = shard.0, "cannot tell the shard to drain: its mailbox is full");
+        if let Err(busy) = self.service.order(Order::Drain) {
+            tracing::warn!("cannot tell the shards to drain: {busy}");
         }
     }
 
@@ -483,20 +490,26 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mailbox::Letter;
+    use crate::mailbox::{Endpoint, Letter};
     use crate::wire::token::Algorithm;
+
+    /// A service thread, not run, and one shard's end.
+    fn service() -> (Service, ServiceHandle, Vec<Endpoint>) {
+        let (endpoints, [mailbox]) = mailbox::mesh(1, 16).unwrap();
+        let (service, handle) = Service::new(mailbox, Arc::new(Instant::default));
+        (service, handle, endpoints)
+    }
 
     /// What the main thread makes of these events, in a process of one shard that is ready.
     fn watch(events: impl IntoIterator<Item = Event>) -> Result<Ended, String> {
         let (sender, inbox) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).unwrap());
-        // The endpoint stays: a shard that is gone takes no messages.
-        let (_endpoints, service_sender) = mailbox::mesh(1, 16).unwrap();
+        let (_service, handle, _endpoints) = service();
         let supervisor = Supervisor {
             clock: Clock::start(),
             inbox,
             phase: Arc::default(),
-            sender: SharedSender::new(service_sender),
+            service: handle,
             metrics: vec![Arc::default()],
             running: 1,
         };
@@ -532,14 +545,18 @@ mod tests {
 
     /// What shard 0 is given when the keys are read again with this result.
     fn renewed(needed: bool, read: fn() -> anyhow::Result<Option<Verifier>>) -> Option<usize> {
-        let (mut endpoints, sender) = mailbox::mesh(1, 16).unwrap();
-        Keys { read: Box::new(read), needed, sender: SharedSender::new(sender) }.renew();
+        let (mut service, handle, mut endpoints) = service();
+        Keys { read: Box::new(read), needed, service: handle }.renew();
+        service.turn();
         match endpoints[0].take()? {
-            Letter::Order(Order::Keys(verifier)) => Some(verifier.keys().len()),
-            letter @ (Letter::Peer(_)
-            | Letter::Order(_)
-            | Letter::Connection { .. }
-            | Letter::Withdrawn { .. }) => {
+            (_, Letter::Order(Order::Keys(verifier))) => Some(verifier.keys().len()),
+            (
+                _,
+                letter @ (Letter::Peer(_)
+                | Letter::Order(_)
+                | Letter::Connection { .. }
+                | Letter::Withdrawn { .. }),
+            ) => {
                 panic!("{letter:?}")
             }
         }

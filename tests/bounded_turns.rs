@@ -3,17 +3,20 @@
 
 mod world;
 
+use corelay::ids::RequestNumber;
 use corelay::limits::{
-    BYTES_RATE, ENTRIES_KEPT, PART_WORK_MAX, RECEIVE_BUFFER_BYTES, UNREAD_BYTES_MAX, WORK_OF_CLOSE,
+    BYTES_RATE, ENTRIES_KEPT, INQUIRIES_MAX, PART_WORK_MAX, RECEIVE_BUFFER_BYTES, UNREAD_BYTES_MAX,
+    WORK_OF_CLOSE,
 };
 use corelay::reasons::{CloseReason, RateClass};
 use corelay::room::game::GameRules;
-use corelay::shard::peer::Order;
+use corelay::shard::peer::{Answer, Order, Question};
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
+use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
 use corelay::wire::upgrade::UpgradeRules;
-use world::World;
 use world::client::{ClientId, Frame, masked_frame};
+use world::{STARTED_AT_S, World};
 
 const CLIENTS: usize = 64;
 
@@ -248,4 +251,56 @@ fn a_drain_tells_and_closes_a_crowd_in_steps() {
     assert!(steps.iter().all(|step| *step <= 1_000 / WORK_OF_CLOSE as u64 + 64), "{steps:?}");
     let told = world.client(players[499]).frames();
     assert!(told.len() >= 2, "a notice, and then the close: {told:?}");
+}
+
+#[test]
+fn a_user_with_a_crowd_of_connections_is_kicked_in_steps_and_the_answer_comes_last() {
+    let secret = b"a secret of at least thirty-two bytes";
+    let claims = Claims {
+        user: "ann".into(),
+        expires_at_s: STARTED_AT_S + 3600,
+        name: None,
+        topics: [TopicPattern::new("*")].into(),
+        host: false,
+    };
+    let token = token::sign(Algorithm::Hs256, secret, &claims).expect("claims can be signed");
+    let verifier = Verifier::new(Algorithm::Hs256, secret).expect("a good secret");
+    let mut world = World::new(Settings { verifier: Some(verifier.into()), ..settings() });
+    let players: Vec<ClientId> =
+        (0..1_500).map(|_| world.request(&format!("/play/arena?token={token}"))).collect();
+    let sockets: Vec<ClientId> = (0..500).map(|_| world.socket(&format!("&token={token}"))).collect();
+    world.advance_ms(200);
+    let (held, open) = players.split_at(200);
+    held.iter().for_each(|player| world.hang_up(*player));
+    assert_eq!(world.count(|metrics| metrics.seats_held.value()), 200);
+
+    let closed = |world: &World| world.count(|metrics| metrics.closes[CloseReason::Kicked.index()].value());
+    world.allow_work(1_000);
+    world.ask_shards(RequestNumber(1), &Question::Kick { user: "ann".into() });
+    let (mut steps, mut last) = (Vec::new(), 0);
+    while world.answers.is_empty() {
+        world.allow_work(1_000);
+        assert!(world.timeout(), "it goes on each turn");
+        steps.push(closed(&world) - last);
+        last = closed(&world);
+        assert!(steps.len() < 100);
+    }
+    assert!(steps.iter().all(|step| *step <= 1_000 / WORK_OF_CLOSE as u64 + 64), "{steps:?}");
+    let disconnected = (open.len() + sockets.len()) as u32;
+    assert_eq!(world.answers, [(0, RequestNumber(1), Answer::Kicked { disconnected })]);
+    assert_eq!(last, u64::from(disconnected), "all are closed when the answer comes");
+    assert_eq!(world.count(|metrics| metrics.seats.value()), 0, "held seats are free as well");
+}
+
+#[test]
+fn a_shard_that_is_asked_too_much_says_so() {
+    let mut world = World::new(settings());
+    for number in 0..=INQUIRIES_MAX as u32 {
+        world.ask_shards(RequestNumber(number), &Question::Kick { user: "ann".into() });
+    }
+    assert_eq!(world.answers, [(0, RequestNumber(INQUIRIES_MAX as u32), Answer::Busy)]);
+    world.answers.clear();
+    world.timeout();
+    let answered: Vec<u32> = world.answers.iter().map(|(_, request, _)| request.0).collect();
+    assert_eq!(answered, (0..INQUIRIES_MAX as u32).collect::<Vec<_>>(), "in the order of the questions");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use corelay::note::{Note, Step};
 use corelay::reasons::LeaveReason;
-use corelay::shard::peer::{KickTally, Order};
+use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
@@ -44,13 +44,6 @@ fn join(world: &mut World, game: &str, user: &str) -> ClientId {
     world.join(&format!("/play/{game}?token={}", token_for(user, OLD_SECRET)))
 }
 
-/// The tally of a kick that every shard was told of.
-fn kick(world: &mut World, user: &str) -> (u32, u32) {
-    let tally = Arc::new(KickTally::default());
-    world.tell_shards(&Order::Kick { user: user.into(), tally: tally.clone() });
-    (tally.answers(), tally.disconnected())
-}
-
 /// The players that left, with the reason, of all rosters that came.
 fn left(world: &mut World, client: ClientId) -> Vec<(u32, u8)> {
     let records = world.client(client).records();
@@ -70,14 +63,14 @@ fn a_kicked_user_is_closed_in_every_game_of_every_shard() {
     world.advance_ms(100);
     left(&mut world, bob);
 
-    assert_eq!(kick(&mut world, "ann"), (2, 6));
+    assert_eq!(world.kick("ann"), (2, 6));
     for ann in anns {
         assert_eq!(world.client(ann).close_frame(), Some((1001, "kicked".into())));
     }
     world.advance_ms(100);
     assert_eq!(left(&mut world, bob), [(1, LeaveReason::Kicked.index() as u8)]);
     assert_eq!(world.count(|metrics| metrics.seats.value()), 1, "her seats are free");
-    assert_eq!(kick(&mut world, "ann"), (2, 0));
+    assert_eq!(world.kick("ann"), (2, 0));
     join(&mut world, "a", "ann");
 }
 
@@ -90,7 +83,7 @@ fn a_held_seat_is_freed_by_a_kick() {
     world.advance_ms(100);
     left(&mut world, bob);
     assert_eq!(world.count(|metrics| metrics.seats_held.value()), 1);
-    assert_eq!(kick(&mut world, "ann"), (1, 0), "no connection of hers was open");
+    assert_eq!(world.kick("ann"), (1, 0), "no connection of hers was open");
     assert_eq!(world.count(|metrics| metrics.seats_held.value()), 0);
     world.advance_ms(100);
     assert_eq!(left(&mut world, bob), [(1, LeaveReason::Kicked.index() as u8)]);

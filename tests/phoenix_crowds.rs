@@ -319,7 +319,7 @@ fn whoever_leaves_is_told_nothing_behind_what_was_lost_on_it() {
     let push = Push { reference: None, event: PushEvent::Room(body) };
     let ask = |action: Action, owner: &mut Shard| {
         let request = TopicRequest { topic: topic.clone(), from, action };
-        owner.handle_peer(PeerMessage::Request(Box::new(request)), now);
+        owner.handle_peer(from.party(), PeerMessage::Request(Box::new(request)), now);
     };
     ask(Action::Join(Box::new(join)), &mut owner);
     while owner.poll_output().is_some() {}

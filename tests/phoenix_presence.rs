@@ -3,9 +3,7 @@
 
 mod world;
 
-use std::sync::Arc;
-
-use corelay::shard::peer::{KickTally, Order};
+use corelay::shard::peer::Order;
 use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
 use world::client::{ClientId, Message, PresenceList, close};
@@ -139,9 +137,7 @@ fn whoever_goes_is_gone_from_every_list_and_the_others_learn_why() {
         ("left", |world, client, _| world.send_raw(client, &close(1000, ""))),
         ("timeout", |world, client, _| world.hang_up(client)),
         ("kicked", |world, _, [_, user]| {
-            let tally = Arc::new(KickTally::default());
-            world.tell_shards(&Order::Kick { user: user.into(), tally: tally.clone() });
-            assert_eq!(tally.disconnected(), 1);
+            assert_eq!(world.kick(user).1, 1);
         }),
         // A frame that breaks RFC 6455.
         ("kicked", |world, client, _| world.send_raw(client, &[0xFF, 0x80, 0, 0, 0, 0])),

@@ -3,11 +3,9 @@
 
 mod world;
 
-use std::sync::Arc;
-
 use corelay::reasons::{JoinRefusal, RefusalReason};
 use corelay::room::game::GameRules;
-use corelay::shard::peer::{KickTally, Order};
+use corelay::shard::peer::Order;
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier, VerifyingKey};
 use serde_json::{Value, json};
@@ -258,9 +256,7 @@ fn a_user_is_kicked_from_every_shard_and_may_come_back() {
         assert!(join(&mut world, bob, &format!("room:{name}"), &json!({})).0);
         world.advance_ms(100);
         world.client(bob).frames();
-        let tally = Arc::new(KickTally::default());
-        world.tell_shards(&Order::Kick { user: "u-1".into(), tally: tally.clone() });
-        assert_eq!((tally.answers() as usize, tally.disconnected()), (world.metrics.len(), 4));
+        assert_eq!(world.kick("u-1"), (world.metrics.len() as u32, 4));
         for client in [clients[0], clients[1], by_join, player] {
             assert_eq!(world.client(client).close_frame(), Some((1001, "kicked".into())));
         }
@@ -343,9 +339,7 @@ fn a_connection_is_kicked_for_any_user_that_it_has_joined_as() {
             let payload = json!({"token": token_for(user, &["room:*"])});
             assert!(join(&mut world, ann, &topic, &payload).0);
         }
-        let tally = Arc::new(KickTally::default());
-        world.tell_shards(&Order::Kick { user: "u-1".into(), tally: tally.clone() });
-        assert_eq!(tally.disconnected(), 1, "it is u-1 in one of its topics");
+        assert_eq!(world.kick("u-1").1, 1, "it is u-1 in one of its topics");
     });
 }
 

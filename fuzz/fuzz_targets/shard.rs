@@ -104,7 +104,8 @@ impl Relay {
                 }
                 Output::Forward { target, message } => {
                     let Party::Shard(target) = target else { continue };
-                    self.shards[usize::from(target.0)].handle_peer(message, self.now);
+                    let source = Party::Shard(ShardId(shard as u16));
+                    self.shards[usize::from(target.0)].handle_peer(source, message, self.now);
                 }
                 _ => {}
             }

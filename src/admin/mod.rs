@@ -1,8 +1,8 @@
 //! What operators use: `/livez`, `/readyz`, `/version`, `/metrics`, an order to kick a user, and a playground at `/`, over plain
 //! HTTP on an address of its own.
 //!
-//! The pages only read what the shards publish in their metrics, so nothing a visitor does here can slow a game down. `access`
-//! says who may visit.
+//! The pages read what the shards publish in their metrics, and ask them questions, of which a bounded number is answered in parts
+//! of a turn: so nothing a visitor does here can slow a game down. `access` says who may visit.
 
 pub mod access;
 mod kick;
@@ -27,8 +27,9 @@ use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use crate::mailbox::SharedSender;
+use crate::limits::REFUSAL_RETRY_AFTER;
 use crate::metrics::ShardMetrics;
+use crate::service::{Busy, ReadClock, ServiceHandle};
 use crate::time::Instant;
 use access::Access;
 use metrics::RelayCollector;
@@ -92,11 +93,11 @@ pub struct Admin {
     /// Where players connect.
     pub relay: SocketAddr,
     /// The clock by which the shards' loops say when they turned.
-    pub clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+    pub clock: ReadClock,
     /// Who may see them.
     pub access: Access,
-    /// To give the shards orders.
-    pub sender: SharedSender,
+    /// To ask the shards.
+    pub service: ServiceHandle,
 }
 
 /// Answers for ever. Runs inside any tokio runtime.
@@ -209,7 +210,7 @@ async fn version(State(pages): Shared) -> Response {
     let Admin { about, shards, .. } = &pages.admin;
     let body =
         serde_json::json!({ "version": about.version, "kernel": about.kernel, "shards": shards.len() });
-    ([(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+    json_body(StatusCode::OK, &body)
 }
 
 async fn prometheus(State(pages): Shared, request: HeaderMap) -> Response {
@@ -224,14 +225,27 @@ async fn prometheus(State(pages): Shared, request: HeaderMap) -> Response {
     }
 }
 
+fn json_body(status: StatusCode, body: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}
+
+/// The shards are asked too much already.
+fn busy() -> Response {
+    let retry_after = [(header::RETRY_AFTER, REFUSAL_RETRY_AFTER.as_secs().to_string())];
+    (StatusCode::SERVICE_UNAVAILABLE, retry_after, format!("{Busy}; try again\n")).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write as _};
     use std::sync::atomic::AtomicU64;
 
     use super::*;
-    use crate::mailbox::{self, Endpoint, Letter};
-    use crate::shard::peer::Order;
+    use crate::ids::{Party, RequestNumber};
+    use crate::limits::QUESTIONS_MAX;
+    use crate::mailbox::{self, Endpoint, Letter, Posted};
+    use crate::service::Service;
+    use crate::shard::peer::{Answer, PeerMessage, Question};
 
     struct Fixture {
         address: std::net::SocketAddr,
@@ -247,7 +261,10 @@ mod tests {
         let phase = Arc::new(PhaseCell::default());
         let now_us = Arc::new(AtomicU64::new(1));
         let clock_us = now_us.clone();
-        let (endpoints, sender) = mailbox::mesh(2, 16).unwrap();
+        let (endpoints, [mailbox]) = mailbox::mesh(2, 16).unwrap();
+        let began = tokio::time::Instant::now();
+        let clock = move || Instant::from_micros(began.elapsed().as_micros() as u64);
+        let (service, handle) = Service::new(mailbox, Arc::new(clock));
         let admin = Admin {
             shards: shards.clone(),
             phase: phase.clone(),
@@ -255,13 +272,14 @@ mod tests {
             relay: ([127, 0, 0, 1], 4000).into(),
             clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
             access,
-            sender: SharedSender::new(sender),
+            service: handle,
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             tokio_uring::start(async move {
+                tokio_uring::spawn(async move { service.run().await.map(|never| match never {}) });
                 match serve(TcpListener::from_std(listener).unwrap(), admin).await {}
             })
         });
@@ -282,6 +300,25 @@ mod tests {
             stream.read_to_string(&mut answer).unwrap();
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             (head.split(' ').nth(1).unwrap().parse().unwrap(), head.into(), body.into())
+        }
+    }
+
+    /// The question that a shard is woken for.
+    fn asked(shard: &mut Endpoint) -> (RequestNumber, Question) {
+        let mut count = [0; 8];
+        rustix::io::read(shard.eventfd(), &mut count).unwrap();
+        match shard.take() {
+            Some((Party::Service, Letter::Peer(PeerMessage::Ask { request, question }))) => {
+                (request, question)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(shard: &mut Endpoint, answer: PeerMessage) {
+        assert!(matches!(shard.post(Party::Service, Letter::Peer(answer)), Posted::Queued));
+        if shard.must_ring(Party::Service) {
+            shard.wake(Party::Service);
         }
     }
 
@@ -360,24 +397,23 @@ mod tests {
     #[test]
     fn a_kick_is_answered_by_every_shard() {
         let mut fixture = serve_pages(Access::Loopback);
-        let endpoints = std::mem::take(&mut fixture.endpoints);
+        let mut endpoints = std::mem::take(&mut fixture.endpoints);
         let shards = std::thread::spawn(move || {
-            for (mut endpoint, closed) in endpoints.into_iter().zip(1..) {
-                let mut count = [0; 8];
-                rustix::io::read(endpoint.wake(), &mut count).unwrap();
-                let Some(Letter::Order(Order::Kick { user, tally })) = endpoint.take() else {
-                    panic!("no kick")
-                };
-                assert_eq!(&*user, "ann/1 ü");
-                tally.answer(closed);
+            for (endpoint, disconnected) in endpoints.iter_mut().zip(1..) {
+                let (request, question) = asked(endpoint);
+                assert!(matches!(question, Question::Kick { user } if &*user == "ann/1 ü"));
+                answer(endpoint, PeerMessage::Answer { request, answer: Answer::Kicked { disconnected } });
             }
         });
         let (status, head, body) = fixture.ask("POST /users/ann%2F1%20%C3%BC/disconnect", "Host: localhost");
         assert_eq!((status, body.as_str()), (200, "{\"disconnected\":3,\"user\":\"ann/1 ü\"}\n"), "{head}");
         shards.join().unwrap();
         let (status, _, body) = fixture.ask("POST /users/ann/disconnect", "Host: localhost");
-        assert_eq!(status, 202, "the shards are gone");
-        assert!(body.contains("asked 0 of 2 shards"), "{body}");
+        assert_eq!(
+            (status, body.as_str()),
+            (200, "{\"disconnected\":0,\"user\":\"ann\"}\n"),
+            "they have ended"
+        );
         for wrong in ["POST /users/%ff/disconnect", &format!("POST /users/{}/disconnect", "x".repeat(129))] {
             assert_eq!(fixture.ask(wrong, "Host: localhost").0, 400, "{wrong}");
         }
@@ -391,7 +427,31 @@ mod tests {
         let fixture = serve_pages(Access::Loopback);
         let (status, _, body) = fixture.ask("POST /users/ann/disconnect", "Host: localhost");
         assert_eq!(status, 202);
-        assert!(body.contains("asked 2 of 2 shards, 0 have answered"), "{body}");
+        assert!(body.contains("2 of 2 shards have not answered"), "{body}");
+    }
+
+    #[test]
+    fn who_asks_when_too_many_questions_wait_is_told_when_to_come_back() {
+        let fixture = serve_pages(Access::Loopback);
+        let ask = |_| {
+            let mut stream = std::net::TcpStream::connect(fixture.address).unwrap();
+            write!(stream, "POST /users/ann/disconnect HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream
+        };
+        let answer = |mut stream: std::net::TcpStream| {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let answers: Vec<String> =
+            (0..QUESTIONS_MAX + 1).map(ask).collect::<Vec<_>>().into_iter().map(answer).collect();
+        let refused: Vec<&String> = answers.iter().filter(|answer| !answer.contains(" 202 ")).collect();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(
+            refused[0].starts_with("HTTP/1.1 503 ") && refused[0].contains("retry-after: 5\r\n"),
+            "{refused:?}"
+        );
+        assert!(refused[0].ends_with("wait already; try again\n"), "{refused:?}");
     }
 
     #[test]

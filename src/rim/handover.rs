@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::Loop;
 use super::driver::{Descriptor, Driver};
 use super::sockets::State;
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, Party, ShardId};
 use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
 use crate::surplus::Surplus;
@@ -142,7 +142,7 @@ impl<D: Driver> Loop<D> {
         }
         let ticket = self.handovers.ticket();
         let address = self.take_address(conn);
-        if self.mailbox.is_gone(target) || !self.has_room_to_wait(target) {
+        if self.mailbox.is_gone(Party::Shard(target)) || !self.has_room_to_wait(Party::Shard(target)) {
             self.keep_address(conn, address);
             self.refuse_hand_over(conn);
             return;
@@ -150,7 +150,7 @@ impl<D: Driver> Loop<D> {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.state = State::HandingOver;
         self.handovers.depart(conn, Leaving { target, ticket, address });
-        self.post_or_wait(target, Letter::Connection { ticket, conn, state, address });
+        self.post_or_wait(Party::Shard(target), Letter::Connection { ticket, conn, state, address });
     }
 
     /// The letter is in the other shard's mailbox: the descriptor follows.
@@ -191,7 +191,7 @@ impl<D: Driver> Loop<D> {
         // At debug: clients can make this happen at will. `hand_overs_refused` counts it.
         tracing::debug!(target = leaving.target.0, %errno, "the other shard could not take a connection");
         self.keep_address(conn, leaving.address);
-        self.withdraw(leaving.target, leaving.ticket);
+        self.withdraw(Party::Shard(leaving.target), leaving.ticket);
         if !given_up {
             self.refuse_hand_over(conn);
         }
@@ -204,7 +204,7 @@ impl<D: Driver> Loop<D> {
     }
 
     /// The letter of a descriptor that will not come must be taken back, however full the mailbox is.
-    pub(super) fn withdraw(&mut self, target: ShardId, ticket: Ticket) {
+    pub(super) fn withdraw(&mut self, target: Party, ticket: Ticket) {
         match self.mailbox.post(target, Letter::Withdrawn { ticket }) {
             Posted::Queued => self.must_ring(target),
             Posted::Refused(_) => self.withdrawals.push((target, ticket)),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::troubled::{POISON, Trouble, Troubled};
 use super::uring::{RingDriver, RingSettings};
 use super::{Clock, ListenOptions, Loop, LoopSettings, bind};
-use crate::ids::{ShardId, TopicName};
-use crate::mailbox::{ServiceSender, mesh};
+use crate::ids::{Party, ShardId, TopicName};
+use crate::mailbox::{Endpoint, Letter, mesh};
 use crate::metrics::ShardMetrics;
 use crate::session::liveness::Liveness;
 use crate::shard::Shard;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Relay {
     address: SocketAddr,
     metrics: Vec<Arc<ShardMetrics>>,
-    service: ServiceSender,
+    service: Endpoint,
     trouble: Arc<Trouble>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -36,7 +36,7 @@ impl Relay {
     }
 
     fn start_with(letters: usize, settings: Settings) -> Self {
-        let (endpoints, service) = mesh(2, letters).unwrap();
+        let (endpoints, [service]) = mesh(2, letters).unwrap();
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
         let address = listeners[0].local_addr();
         let settings = Arc::new(Settings { placement: Placement::known(2), ..settings });
@@ -74,10 +74,16 @@ impl Relay {
     }
 
     fn stop(mut self) {
-        for shard in 0..2 {
-            let _ = self.service.send(ShardId(shard), Order::Drain);
-        }
+        (0..2).for_each(|shard| drain(&mut self.service, shard));
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+fn drain(service: &mut Endpoint, shard: u16) {
+    let shard = Party::Shard(ShardId(shard));
+    let _posted = service.post(shard, Letter::Order(Order::Drain));
+    if service.must_ring(shard) {
+        service.wake(shard);
     }
 }
 
@@ -252,7 +258,7 @@ fn who_is_on_a_shard_that_panics_is_told() {
         &eve
     });
     drop(eve);
-    let _ = service.send(ShardId(0), Order::Drain);
+    drain(&mut service, 0);
     let ended: Vec<bool> = threads.into_iter().map(|thread| thread.join().is_ok()).collect();
     assert_eq!(ended, [true, false]);
 }

@@ -38,7 +38,7 @@ pub use listener::{BindError, ListenOptions, Listener, bind};
 pub use notes::are_wanted as are_notes_wanted;
 pub use sockets::SOCKET_BYTES;
 
-use crate::ids::{ConnId, Party, ShardId};
+use crate::ids::{ConnId, Party};
 use crate::limits;
 use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
 use crate::metrics::ShardMetrics;
@@ -88,14 +88,14 @@ pub struct Loop<D> {
     receives_now: bool,
     /// Connections whose receive found no buffer.
     starved: VecDeque<ConnId>,
-    /// Shards that were posted to in this turn.
-    posted_to: Vec<ShardId>,
-    /// By shard, what waits for room in its mailbox, in order.
+    /// Parties that were posted to in this turn.
+    posted_to: Vec<Party>,
+    /// By party, what waits for room in its mailbox, in order.
     overflow: Vec<VecDeque<Letter>>,
-    /// How many that are, over all shards.
+    /// How many that are, over all parties.
     letters_waiting: usize,
     /// Letters that did not fit and must not be lost.
-    withdrawals: Vec<(ShardId, Ticket)>,
+    withdrawals: Vec<(Party, Ticket)>,
     sweep_at: Instant,
     swept: usize,
     /// When the next count of memory begins.
@@ -135,13 +135,13 @@ impl<D: Driver> Loop<D> {
         metrics: Arc<ShardMetrics>,
         clock: Clock,
     ) -> Self {
-        let shards = mailbox.shards();
+        let parties = mailbox.parties().len();
         let wants_addresses = settings.connections_per_address.is_some();
         Self {
             driver,
             acceptor: Acceptor::new(listener, settings.descriptors, wants_addresses),
             settings,
-            handovers: Handovers::new(mailbox.id()),
+            handovers: Handovers::new(shard.id()),
             shard,
             mailbox,
             metrics,
@@ -153,8 +153,8 @@ impl<D: Driver> Loop<D> {
             receives: Vec::new(),
             receives_now: false,
             starved: VecDeque::new(),
-            posted_to: Vec::with_capacity(shards),
-            overflow: (0..shards).map(|_| VecDeque::new()).collect(),
+            posted_to: Vec::with_capacity(parties),
+            overflow: (0..parties).map(|_| VecDeque::new()).collect(),
             letters_waiting: 0,
             withdrawals: Vec::new(),
             sweep_at: Instant::default(),
@@ -178,7 +178,7 @@ impl<D: Driver> Loop<D> {
     pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), D::Error> {
         self.driver.enable(peers)?;
         enabled.wait();
-        self.driver.watch(self.mailbox.wake());
+        self.driver.watch(self.mailbox.eventfd());
         // What the panic has left half done is not used: only the table of sockets is, to which no change is made in two steps.
         match panic::catch_unwind(AssertUnwindSafe(|| self.turn_until_drained())) {
             Ok(ended) => ended,
@@ -219,7 +219,7 @@ impl<D: Driver> Loop<D> {
         if let Some(duration) = stood_still {
             self.catching_up = limits::TURNS_OF_CATCHING_UP;
             self.metrics.standstills.increment();
-            notes::tell_standstill(self.mailbox.id(), duration, self.clock.looked_at());
+            notes::tell_standstill(self.shard.id(), duration, self.clock.looked_at());
         }
         self.shard.handle_clocks(now);
     }
@@ -320,9 +320,9 @@ impl<D: Driver> Loop<D> {
         }
         self.shard.allow_work(limits::PART_WORK_MAX);
         for number in 1.. {
-            let Some(letter) = self.mailbox.take() else { break };
+            let Some((source, letter)) = self.mailbox.take() else { break };
             match letter {
-                Letter::Peer(message) => self.shard.handle_peer(message, self.now),
+                Letter::Peer(message) => self.shard.handle_peer(source, message, self.now),
                 Letter::Order(order) => self.shard.handle_order(order, self.now),
                 Letter::Connection { ticket, conn: _, state, address } => {
                     self.announced(ticket, Announced { state, address });
@@ -357,37 +357,37 @@ impl<D: Driver> Loop<D> {
 
     /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
     fn forward(&mut self, target: Party, message: PeerMessage) {
-        let Party::Shard(target) = target else { return };
         let has_room = self.has_room_to_wait(target) || message.must_arrive();
         if has_room && !self.mailbox.is_gone(target) {
             self.post_or_wait(target, Letter::Peer(message));
         } else {
-            let instead = self.shard.handle_forward_refused(Party::Shard(target), message, self.now);
+            let instead = self.shard.handle_forward_refused(target, message, self.now);
             if let Some(instead) = instead.filter(|_| !self.mailbox.is_gone(target)) {
                 self.post_or_wait(target, Letter::Peer(instead));
             }
         }
     }
 
-    fn has_room_to_wait(&self, target: ShardId) -> bool {
-        self.overflow[usize::from(target.0)].len() < limits::MAILBOX_OVERFLOW_MAX
+    fn has_room_to_wait(&self, target: Party) -> bool {
+        self.overflow[self.mailbox.index_of(target)].len() < limits::MAILBOX_OVERFLOW_MAX
     }
 
     /// Posts a letter, or lets it wait behind those that wait already.
-    fn post_or_wait(&mut self, target: ShardId, letter: Letter) {
-        let refused = match self.overflow[usize::from(target.0)].is_empty() {
+    fn post_or_wait(&mut self, target: Party, letter: Letter) {
+        let index = self.mailbox.index_of(target);
+        let refused = match self.overflow[index].is_empty() {
             true => self.post(target, letter),
             false => Some(letter),
         };
         if let Some(letter) = refused {
-            self.overflow[usize::from(target.0)].push_back(letter);
+            self.overflow[index].push_back(letter);
             self.letters_waiting += 1;
             self.metrics.letters_waited.increment();
         }
     }
 
     /// Posts a letter, and what belongs to it follows. Returns it if the mailbox is full.
-    fn post(&mut self, target: ShardId, letter: Letter) -> Option<Letter> {
+    fn post(&mut self, target: Party, letter: Letter) -> Option<Letter> {
         let departing = match &letter {
             Letter::Connection { conn, .. } => Some(*conn),
             Letter::Peer(_) | Letter::Order(_) | Letter::Withdrawn { .. } => None,
@@ -407,20 +407,20 @@ impl<D: Driver> Loop<D> {
         if self.letters_waiting == 0 {
             return;
         }
-        for shard in 0..self.overflow.len() {
-            let target = ShardId(shard as u16);
-            if !self.overflow[shard].is_empty() && self.mailbox.is_gone(target) {
+        for index in 0..self.overflow.len() {
+            let target = self.mailbox.parties()[index];
+            if !self.overflow[index].is_empty() && self.mailbox.is_gone(target) {
                 // It ends with the process; so do its topics. Connections that were to go there are refused.
-                for letter in std::mem::take(&mut self.overflow[shard]) {
+                for letter in std::mem::take(&mut self.overflow[index]) {
                     self.letters_waiting -= 1;
                     if let Letter::Connection { conn, .. } = letter {
                         self.give_up_hand_over(conn);
                     }
                 }
             }
-            while let Some(letter) = self.overflow[shard].pop_front() {
+            while let Some(letter) = self.overflow[index].pop_front() {
                 if let Some(letter) = self.post(target, letter) {
-                    self.overflow[shard].push_front(letter);
+                    self.overflow[index].push_front(letter);
                     break;
                 }
                 self.letters_waiting -= 1;
@@ -428,7 +428,7 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    fn must_ring(&mut self, target: ShardId) {
+    fn must_ring(&mut self, target: Party) {
         if !self.posted_to.contains(&target) {
             self.posted_to.push(target);
         }
@@ -439,8 +439,13 @@ impl<D: Driver> Loop<D> {
             self.withdraw(target, ticket);
         }
         while let Some(target) = self.posted_to.pop() {
-            if self.mailbox.must_ring(target) {
-                self.driver.ring(target);
+            if !self.mailbox.must_ring(target) {
+                continue;
+            }
+            if let Party::Shard(shard) = target {
+                self.driver.ring(shard);
+            } else {
+                self.mailbox.wake(target);
             }
         }
     }

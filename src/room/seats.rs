@@ -270,10 +270,13 @@ impl Seats {
 
     /// Every seat that is taken, in order of index.
     pub fn taken(&self) -> impl Iterator<Item = (SeatIndex, &Seat)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(index, slot)| Some((SeatIndex(index as u16), slot.seat()?)))
+        self.taken_in(0, self.slots.len())
+    }
+
+    /// The same, of the `count` slots from `first` on; for walks in parts.
+    pub fn taken_in(&self, first: usize, count: usize) -> impl Iterator<Item = (SeatIndex, &Seat)> {
+        let slots = self.slots.iter().enumerate().skip(first).take(count);
+        slots.filter_map(|(index, slot)| Some((SeatIndex(index as u16), slot.seat()?)))
     }
 
     /// See `memory`.

@@ -276,6 +276,8 @@ impl Shard {
                 None
             }
             PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),
+            // Whoever asked waits until its deadline.
+            PeerMessage::Ask { .. } | PeerMessage::Answer { .. } => None,
         }
     }
 

@@ -1,68 +1,113 @@
-//! Removing a user: an operator's order, carried out on every shard.
+//! Removing a user: an operator's question, which every shard answers when it is done.
+
+use std::sync::Arc;
 
 use super::Shard;
+use super::inquiries::SLOTS_AT_ONCE;
+use super::peer::Answer;
 use super::topics::TopicIndex;
 use crate::ids::ConnId;
+use crate::limits::LOOKS_PER_WORK;
 use crate::reasons::{CloseReason, LeaveReason};
 use crate::room::request::ToMember;
 use crate::room::seats::{Occupancy, SeatIndex};
 use crate::session::Session;
 use crate::time::Now;
 
-/// A seat of the user.
-type Found = (TopicIndex, SeatIndex, Occupancy);
+/// A walk over all connections, then over all seats of all games: kicks are rare, and an index of users would cost every player
+/// memory.
+#[derive(Debug)]
+pub(super) struct Kick {
+    user: Arc<str>,
+    disconnected: u32,
+    /// The first slot of connections that is still to come.
+    connection: usize,
+    /// The first slot of topics that is still to come …
+    topic: usize,
+    /// … and, in the topic there, of seats.
+    seat: usize,
+}
+
+impl Kick {
+    /// Nothing is looked at yet.
+    pub(super) fn of(user: Arc<str>) -> Self {
+        Self { user, disconnected: 0, connection: 0, topic: 0, seat: 0 }
+    }
+}
 
 impl Shard {
-    /// Closes every connection of `user` on this shard, frees its held seats, and returns how many connections it closed. It may
-    /// come back, as long as it has a token.
-    pub(super) fn kick(&mut self, user: &str, now: Now) -> u32 {
-        self.kick_sockets(user, now) + self.kick_players(user, now)
+    /// Closes connections of the user on this shard and frees its held seats, as far as the work goes. `Some`: all of them are. The
+    /// user may come back, as long as it has a token.
+    pub(super) fn go_on_kicking(&mut self, kick: &mut Kick, now: Now) -> Option<Answer> {
+        while kick.connection < self.connections.slots() {
+            if !self.work.is_left() {
+                return None;
+            }
+            self.kick_sockets(kick, now);
+        }
+        while kick.topic < self.topics.slots() {
+            if !self.work.is_left() {
+                return None;
+            }
+            self.kick_players(kick, now);
+        }
+        Some(Answer::Kicked { disconnected: kick.disconnected })
     }
 
-    /// Those that speak Phoenix Channels.
-    fn kick_sockets(&mut self, user: &str, now: Now) -> u32 {
-        let slots = self.connections.slots();
+    /// Those that speak Phoenix Channels, in the next slots.
+    fn kick_sockets(&mut self, kick: &mut Kick, now: Now) {
         let is_of_user = |session: &Session| {
-            session.is_open() && session.channels.as_ref().is_some_and(|channels| channels.are_of(user))
+            session.is_open() && session.channels.as_ref().is_some_and(|channels| channels.are_of(&kick.user))
         };
-        let of_user =
-            self.connections.in_slots(0, slots).filter(|(_, connection)| is_of_user(&connection.session));
+        let looked_at = self.connections.in_slots(kick.connection, SLOTS_AT_ONCE);
+        let of_user = looked_at.filter(|(_, connection)| is_of_user(&connection.session));
         let conns: Vec<ConnId> = of_user.map(|(conn, _)| conn).collect();
+        kick.connection += SLOTS_AT_ONCE;
+        kick.disconnected += conns.len() as u32;
+        self.work.spend(SLOTS_AT_ONCE / LOOKS_PER_WORK);
         conns.iter().for_each(|conn| self.close(*conn, CloseReason::Kicked, now));
-        conns.len() as u32
     }
 
-    /// Those that play in the native dialect.
-    fn kick_players(&mut self, user: &str, now: Now) -> u32 {
-        let mut disconnected = 0;
-        for (game, seat, occupancy) in self.seats_of(user) {
-            match occupancy {
-                Occupancy::Connected(conn) => {
-                    self.close(conn, CloseReason::Kicked, now);
-                    disconnected += 1;
-                }
-                // Its connection may be known under another name: a guest that resumed another guest's seat.
-                Occupancy::Channel(to) => {
-                    // It may have ended with a seat before.
-                    let Some(topic) = self.topics.name(game).cloned() else { continue };
+    /// Those that play in the native dialect, on the next seats of a game.
+    fn kick_players(&mut self, kick: &mut Kick, now: Now) {
+        self.work.spend(1);
+        let Some((index, game)) = self.topics.game_in_slot(kick.topic) else {
+            (kick.topic, kick.seat) = (kick.topic + 1, 0);
+            return;
+        };
+        let seats = game.seats().taken_in(kick.seat, SLOTS_AT_ONCE);
+        let of_user = seats.filter(|(_, seat)| seat.user() == &*kick.user);
+        let found: Vec<(SeatIndex, Occupancy)> = of_user.map(|(seat, of)| (seat, of.occupancy)).collect();
+        kick.seat += SLOTS_AT_ONCE;
+        if kick.seat >= game.seats().slots() {
+            (kick.topic, kick.seat) = (kick.topic + 1, 0);
+        }
+        self.work.spend(SLOTS_AT_ONCE / LOOKS_PER_WORK);
+        for (seat, occupancy) in found {
+            kick.disconnected += self.kick_from_seat(index, seat, occupancy, now);
+        }
+    }
+
+    /// Returns how many connections it closed.
+    fn kick_from_seat(&mut self, game: TopicIndex, seat: SeatIndex, occupancy: Occupancy, now: Now) -> u32 {
+        match occupancy {
+            Occupancy::Connected(conn) => {
+                self.close(conn, CloseReason::Kicked, now);
+                return 1;
+            }
+            // Its connection may be known under another name: a guest that resumed another guest's seat.
+            Occupancy::Channel(to) => {
+                // The game may have ended with a seat before.
+                if let Some(topic) = self.topics.name(game).cloned() {
                     self.tell_member(&topic, to, ToMember::Kicked, now);
                 }
-                Occupancy::HeldUntil(_) => {
-                    self.decide_in_game(game, now, |game, context| {
-                        game.vacate(seat, LeaveReason::Kicked, context);
-                    });
-                }
+            }
+            Occupancy::HeldUntil(_) => {
+                self.decide_in_game(game, now, |game, context| {
+                    game.vacate(seat, LeaveReason::Kicked, context);
+                });
             }
         }
-        disconnected
-    }
-
-    /// In all games. It looks at every seat of the shard: kicks are rare, and an index of users would cost every player memory.
-    fn seats_of(&self, user: &str) -> Vec<Found> {
-        let seats = self.topics.all_games().flat_map(|(index, game)| {
-            let taken = game.seats().taken().filter(|(_, seat)| seat.user() == user);
-            taken.map(move |(seat_index, seat)| (index, seat_index, seat.occupancy))
-        });
-        seats.collect()
+        0
     }
 }

@@ -80,6 +80,7 @@ impl Shard {
             + self.subscribers.heap_bytes()
             + self.tokens.as_ref().map_or(0, Tokens::heap_bytes)
             + self.overflowed.allocated_bytes()
+            + self.inquiries.allocated_bytes()
             + self.unread.heap_bytes()
     }
 }

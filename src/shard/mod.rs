@@ -10,12 +10,14 @@ mod deadlines;
 mod deliveries;
 mod drain;
 mod hosting;
+mod inquiries;
 mod joining;
 mod kick;
 pub mod memory;
 pub mod peer;
 pub mod placement;
 mod play;
+pub mod questions;
 mod requests;
 pub mod settings;
 pub mod sizes;
@@ -37,6 +39,7 @@ pub use self::connections::CONNECTION_BYTES;
 use self::connections::Connections;
 use self::deadlines::Deadlines;
 use self::drain::Drain;
+use self::inquiries::Inquiry;
 use self::peer::{HandOver, Order, PeerMessage};
 use self::settings::Settings;
 use self::subscribers::Subscribers;
@@ -176,6 +179,8 @@ pub struct Shard {
     guests: u64,
     /// By how much the wall clock was ahead of the other one when it was looked at last, in µs.
     wall_clock_ahead_us: u64,
+    /// What other parties have asked, in order.
+    inquiries: VecDeque<Inquiry>,
     drain: Option<Drain>,
 }
 
@@ -207,8 +212,14 @@ impl Shard {
             overflowed: Vec::new(),
             guests: 0,
             wall_clock_ahead_us: 0,
+            inquiries: VecDeque::new(),
             drain: None,
         }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ShardId {
+        self.id
     }
 
     /// No token is needed: everybody is a guest.
@@ -312,17 +323,18 @@ impl Shard {
                 Some(tokens) => tokens.renew_keys(keys),
                 None => impossible!("whether tokens are needed is settled at the start"),
             },
-            Order::Kick { user, tally } => tally.answer(self.kick(&user, now)),
         }
         self.close_overflowed(now);
     }
 
     /// A message from another party.
-    pub fn handle_peer(&mut self, message: PeerMessage, now: Now) {
+    pub fn handle_peer(&mut self, from: Party, message: PeerMessage, now: Now) {
         self.work.spend(1);
         match message {
             PeerMessage::Request(request) => self.handle_request(*request, now),
             PeerMessage::Deliver(delivery) => self.handle_delivery(*delivery, now),
+            PeerMessage::Ask { request, question } => self.inquire(from, request, question),
+            PeerMessage::Answer { .. } => impossible!("a shard asks nothing"),
         }
         self.close_overflowed(now);
     }
@@ -356,10 +368,16 @@ impl Shard {
         }
     }
 
-    /// Does what has become due: ticks, messages that wait to be read, what topics tell, ends of seats, liveness, drain. Each has
-    /// work of its own, so none waits for ever for another; what is left of it stays due.
+    /// Does what has become due: ticks, messages that wait to be read, what topics tell, ends of seats, liveness, questions, drain.
+    /// Each has work of its own, so none waits for ever for another; what is left of it stays due.
     pub fn handle_timeout(&mut self, now: Now) {
-        let parts = [Self::run_topics, Self::read_unread, Self::check_connections, Self::go_on_draining];
+        let parts = [
+            Self::run_topics,
+            Self::read_unread,
+            Self::check_connections,
+            Self::go_on_answering,
+            Self::go_on_draining,
+        ];
         for part in parts {
             self.work.next_part();
             part(self, now);
@@ -382,6 +400,7 @@ impl Shard {
         self.outputs.give_back(connections);
         self.ready.give_back(connections);
         self.overflowed.give_back(connections);
+        self.inquiries.give_back(0);
         self.topics.give_back();
         self.pool.give_back();
     }
@@ -406,10 +425,14 @@ impl Shard {
 
     /// When `handle_timeout` is due next; `None`: when something has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.unread.is_empty() { self.next_due() } else { Some(Instant::default()) }
+        if self.unread.is_empty() && self.inquiries.is_empty() {
+            self.next_due()
+        } else {
+            Some(Instant::default())
+        }
     }
 
-    /// When something is due next by the clock, whatever waits to be read: a tick among others.
+    /// When something is due next by the clock, whatever waits to be read or answered: a tick among others.
     pub fn next_due(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
         self.topics.next().into_iter().chain(self.deadlines.next()).chain(drain).min()

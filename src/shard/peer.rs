@@ -4,9 +4,8 @@
 //! this process knows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ids::{Address, FrameNumber, Topic};
+use crate::ids::{Address, FrameNumber, RequestNumber, Topic};
 use crate::room::audience::{Copies, JoinNumber};
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, Join, ToMember};
@@ -21,6 +20,44 @@ pub enum PeerMessage {
     Request(Box<TopicRequest>),
     /// A topic tells its members at the receiver something. It is not lost: refused, the sender gives the members up.
     Deliver(Box<Delivery>),
+    /// Something is asked of the receiver, which answers once. Refused or lost, the asker counts the receiver among those that have
+    /// not answered. It may ask again: what is done already is not done twice.
+    Ask {
+        /// Names the question where it is asked.
+        request: RequestNumber,
+        /// What.
+        question: Question,
+    },
+    /// To a question. Refused or lost, the asker waits until its deadline, and counts the sender as above. One that comes later, or
+    /// twice, is passed over.
+    Answer {
+        /// The question's.
+        request: RequestNumber,
+        /// To what was asked.
+        answer: Answer,
+    },
+}
+
+/// What a party may ask a shard.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// To close every connection of a user and free its held seats. Connections that come while that goes on may be left.
+    Kick {
+        /// Whose.
+        user: Arc<str>,
+    },
+}
+
+/// What a shard answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All connections of the user are closed: so many.
+    Kicked {
+        /// Held seats are not counted.
+        disconnected: u32,
+    },
+    /// Nothing was done: too many questions wait there.
+    Busy,
 }
 
 /// From whoever runs this process to each shard.
@@ -30,13 +67,6 @@ pub enum Order {
     Drain,
     /// From now on joins and resumes are checked with these keys. Lost, the shard goes on with the old ones, and the log says so.
     Keys(Arc<Verifier>),
-    /// Close every connection of a user and free its held seats. Lost, the shard's answer is missing in the tally.
-    Kick {
-        /// Whose.
-        user: Arc<str>,
-        /// Where each shard answers.
-        tally: Arc<KickTally>,
-    },
 }
 
 impl PeerMessage {
@@ -48,6 +78,7 @@ impl PeerMessage {
             Self::Deliver(delivery) => {
                 matches!(delivery.what, Delivered::GivenUp(_) | Delivered::One { what: ToMember::Left, .. })
             }
+            Self::Ask { .. } | Self::Answer { .. } => false,
         }
     }
 }
@@ -118,31 +149,6 @@ pub enum Delivered {
     /// Members could not be told something, and are none any more: they may join again. It comes where the lost message would
     /// have, so those whose join is not answered yet have not missed it: they are spared.
     GivenUp(Lost),
-}
-
-/// What the shards answer to a kick: the shards write, whoever asked reads, nobody waits.
-#[derive(Debug, Default)]
-pub struct KickTally {
-    disconnected: AtomicU32,
-    answers: AtomicU32,
-}
-
-impl KickTally {
-    /// One shard has closed this many connections.
-    pub fn answer(&self, disconnected: u32) {
-        self.disconnected.fetch_add(disconnected, Ordering::Relaxed);
-        self.answers.fetch_add(1, Ordering::Release);
-    }
-
-    /// How many shards have answered.
-    pub fn answers(&self) -> u32 {
-        self.answers.load(Ordering::Acquire)
-    }
-
-    /// How many connections they have closed; of all shards, once all have answered.
-    pub fn disconnected(&self) -> u32 {
-        self.disconnected.load(Ordering::Relaxed)
-    }
 }
 
 /// A connection on its way to the shard that owns its game: its request head is read, nothing is answered yet. Lost, the

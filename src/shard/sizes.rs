@@ -21,6 +21,8 @@ pub struct Sizes {
     pub subscribed: usize,
     /// Rates of players whose seats are held.
     pub held_rates: usize,
+    /// Questions of other parties that are not answered yet.
+    pub inquiries: usize,
     /// What the rim has not been told yet.
     pub outputs: usize,
     /// Connections with messages that wait to be read.
@@ -69,6 +71,7 @@ impl Shard {
             topics_due: self.topics.due_count(),
             subscribed: self.subscribers.topics(),
             held_rates: self.held_rates.len(),
+            inquiries: self.inquiries.len(),
             outputs: self.outputs.len() + self.ready.len() + self.overflowed.len(),
             unread: self.unread.connections(),
             reliable_bytes_max: sessions().map(reliable).max().unwrap_or(0),

@@ -110,12 +110,17 @@ impl Topics {
         self.slots.get(index.0 as usize)?.as_ref().map(|entry| &entry.topic)
     }
 
-    /// Every game, in order of index.
-    pub fn all_games(&self) -> impl Iterator<Item = (TopicIndex, &Game)> {
-        self.starting_at(0).filter_map(|(slot, kind)| match kind {
+    /// Number of slots: every topic's place is below it.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The game in a slot; `None`: another kind is there, or nothing.
+    pub fn game_in_slot(&self, slot: usize) -> Option<(TopicIndex, &Game)> {
+        match &self.slots.get(slot)?.as_ref()?.kind {
             Kind::Game(game) => Some((TopicIndex(slot as u32), game)),
             Kind::Room(_) => None,
-        })
+        }
     }
 
     /// Every topic's place, in order.

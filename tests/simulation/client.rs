@@ -186,10 +186,13 @@ impl Client {
 
     /// The user that its connection is known as, if it was told.
     pub fn user(&self) -> Option<String> {
-        let player = self.player.as_ref();
-        let of_player = player.and_then(|player| player.users.get(&player.id));
         let of_topics = self.topics.all.iter().map(|topic| &topic.user).find(|user| !user.is_empty());
-        of_player.or(of_topics).cloned()
+        self.plays_as().or(of_topics).cloned()
+    }
+
+    /// Who it is in the game that it plays in the native dialect.
+    pub fn plays_as(&self) -> Option<&String> {
+        self.player.as_ref().and_then(|player| player.users.get(&player.id))
     }
 
     /// Reads again when its trouble is over.

@@ -47,6 +47,7 @@ counted! {
         AllStandStill = "the relay stands still",
         ShardEnd = "a shard ends, and the others go on",
         Kick = "an operator kicks a user",
+        LostAnswer = "a question to a shard, or its answer, is lost",
         Drain = "the relay drains, and another one is started",
     }
 }
@@ -58,6 +59,8 @@ counted! {
         IdleClose = "a client is closed as idle",
         ReplacedClose = "a client is closed as replaced",
         KickedClose = "a client is closed as kicked",
+        KickAnswered = "every shard has answered to a kick",
+        KickUnanswered = "a kick closes without every answer",
         DrainClose = "a client is closed for the drain",
         ClientsClose = "a client says goodbye",
         Refused = "an upgrade is refused",
@@ -181,6 +184,7 @@ impl Fault {
             Self::StandStill => [3, 20, 60],
             Self::AllStandStill => [1, 5, 15],
             Self::Kick => [1, 5, 20],
+            Self::LostAnswer => [30, 150, 500],
             Self::Drain | Self::ShardEnd => [1, 3, 6],
             // They are bounds, drawn once a run.
             Self::FullMailbox | Self::RefusedForward | Self::ShortTurn => [1, 2, 3],

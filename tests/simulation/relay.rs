@@ -2,6 +2,7 @@
 //! a rim does, in the order in which a rim does it, and lets go wrong what can go wrong there.
 
 mod letters;
+mod service;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -17,6 +18,7 @@ use corelay::shard::{Admission, Frames, Output, Shard};
 use corelay::time::{Instant, Now};
 
 use self::letters::Letter;
+use self::service::Service;
 use super::faults::{Branch, Counts, Fault, Plan};
 use super::random::Random;
 use super::socket::{Reading, Socket, SocketId, State};
@@ -147,6 +149,9 @@ pub struct Relay {
     plan: Plan,
     shape: Shape,
     loops: Vec<Loop>,
+    service: Service,
+    /// Connections of users that were kicked.
+    must_be_gone: Vec<SocketId>,
     sockets: Vec<Socket>,
     /// Not yet closed.
     live: BTreeSet<SocketId>,
@@ -169,6 +174,8 @@ impl Relay {
             plan,
             shape,
             loops: Vec::new(),
+            service: Service::default(),
+            must_be_gone: Vec::new(),
             sockets: Vec::new(),
             live: BTreeSet::new(),
             later: BinaryHeap::new(),
@@ -182,6 +189,7 @@ impl Relay {
     /// A process that knows nothing of the one before.
     fn start(&mut self) {
         let shards = usize::from(self.settings.placement.shards);
+        let parties = self.all_parties().count();
         self.generation += 1;
         self.metrics = (0..shards).map(|_| Arc::default()).collect();
         let (settings, metrics, generation) = (&self.settings, &self.metrics, self.generation);
@@ -194,9 +202,9 @@ impl Relay {
             ),
             completions: VecDeque::new(),
             orders: VecDeque::new(),
-            inboxes: (0..shards).map(|_| VecDeque::new()).collect(),
+            inboxes: (0..parties).map(|_| VecDeque::new()).collect(),
             next_inbox: 0,
-            overflow: (0..shards).map(|_| VecDeque::new()).collect(),
+            overflow: (0..parties).map(|_| VecDeque::new()).collect(),
             withdrawals: Vec::new(),
             announced: BTreeMap::new(),
             arrived: BTreeSet::new(),
@@ -207,6 +215,28 @@ impl Relay {
             is_gone: false,
         };
         self.loops = (0..shards).map(start).collect();
+        self.service = Service::new(parties);
+    }
+
+    /// In the order of everything that is by party.
+    fn all_parties(&self) -> impl Iterator<Item = Party> + use<> {
+        Party::all(self.settings.placement.shards)
+    }
+
+    fn index_of(&self, party: Party) -> usize {
+        party.index(self.settings.placement.shards)
+    }
+
+    /// Where letters of `source` wait for `target`.
+    fn inbox(&mut self, source: usize, target: usize) -> &mut VecDeque<Letter> {
+        match self.loops.get_mut(target) {
+            Some(shard) => &mut shard.inboxes[source],
+            None => &mut self.service.inboxes[source],
+        }
+    }
+
+    fn is_gone(&self, party: usize) -> bool {
+        self.loops.get(party).is_some_and(|shard| shard.is_gone)
     }
 
     pub fn shards(&self) -> usize {
@@ -420,6 +450,7 @@ impl Relay {
     /// Lets shards turn, in any order, until none has anything to do.
     fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
+            self.turn_of_service();
             let busy: Vec<usize> = (0..self.loops.len()).filter(|number| self.is_busy(*number)).collect();
             if busy.is_empty() {
                 return;
@@ -437,7 +468,7 @@ impl Relay {
         }
         let is_due = own.shard.poll_timeout().is_some_and(|due| due <= self.now.instant);
         let can_post = |(target, letters): (usize, &VecDeque<Letter>)| {
-            !letters.is_empty() && (self.loops[target].is_gone || self.has_room(number, target))
+            !letters.is_empty() && (self.is_gone(target) || self.has_room(number, target))
         };
         is_due
             || own.has_outputs
@@ -449,7 +480,8 @@ impl Relay {
     }
 
     fn has_room(&self, source: usize, target: usize) -> bool {
-        self.loops[target].inboxes[source].len() < self.shape.letters_max
+        let inboxes = self.loops.get(target).map_or(&self.service.inboxes, |shard| &shard.inboxes);
+        inboxes[source].len() < self.shape.letters_max
     }
 
     // ── A turn ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -697,10 +729,7 @@ impl Relay {
             Output::HandOver { conn, target, state } => {
                 self.hand_over(number, conn, usize::from(target.0), state);
             }
-            Output::Forward { target: Party::Shard(target), message } => {
-                self.forward(number, usize::from(target.0), message);
-            }
-            Output::Forward { target: Party::Service, .. } => {}
+            Output::Forward { target, message } => self.forward(number, target, message),
             Output::Pause { conn } => {
                 self.counts.branch(Branch::Paused);
                 if let Some(id) = by_conn(self, conn) {
@@ -779,6 +808,7 @@ impl Relay {
             }
         }
         lost.into_iter().for_each(|id| self.let_go(id));
+        self.service.inboxes[number].push_back(Letter::Ended);
     }
 
     /// A shard ends without having drained, and the others hear of it.

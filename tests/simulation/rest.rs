@@ -112,6 +112,7 @@ impl Run {
             streams.iter().map(|(game, stream)| (*game, stream)).collect();
         self.ledger.check(&streams);
         self.check_gauges();
+        self.relay.check_kicks();
         for index in self.clients.len() - 1 - GAMES.len()..self.clients.len() {
             self.with_client(index, Client::say_goodbye);
         }

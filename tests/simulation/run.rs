@@ -402,11 +402,9 @@ impl Run {
             Fault::Kick => {
                 let Some(user) = client.user() else { return };
                 self.clients.iter_mut().for_each(Client::forgotten);
-                let tally = std::sync::Arc::default();
-                for shard in 0..self.relay.shards() {
-                    let (user, tally) = (user.as_str().into(), std::sync::Arc::clone(&tally));
-                    self.relay.order(shard, Order::Kick { user, tally });
-                }
+                let plays_as = |client: &&Client| client.plays_as() == Some(&user);
+                let sockets = self.clients.iter().filter(plays_as).filter_map(Client::open).collect();
+                self.relay.kick(&user, sockets);
             }
             Fault::ShardEnd if self.relay.running().len() > 1 && self.drain_since.is_none() => {
                 self.clients.iter_mut().for_each(Client::forgotten);
@@ -429,6 +427,7 @@ impl Run {
             | Fault::RefusedForward
             | Fault::LateHandOver
             | Fault::RefusedHandOver
+            | Fault::LostAnswer
             | Fault::ShortTurn
             | Fault::ShardEnd
             | Fault::Drain => return,

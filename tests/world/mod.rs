@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, Party, ShardId, TopicName};
+use corelay::ids::{ConnId, Party, RequestNumber, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
 use corelay::note::Note;
-use corelay::shard::peer::Order;
+use corelay::shard::peer::{Answer, Order, PeerMessage, Question};
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::shard::sizes::Sizes;
@@ -42,6 +42,8 @@ pub struct World {
     pub notes: Vec<Note>,
     /// Orders to end members that could not be told something.
     pub given_up: usize,
+    /// What the service thread was told, by which shard.
+    pub answers: Vec<(usize, RequestNumber, Answer)>,
     shards: Vec<Shard>,
     next_client: u32,
 }
@@ -77,6 +79,7 @@ impl World {
             ended: Vec::new(),
             notes: Vec::new(),
             given_up: 0,
+            answers: Vec::new(),
             next_client: 0,
         }
     }
@@ -215,6 +218,27 @@ impl World {
         self.run();
     }
 
+    /// The service thread asks every shard something, which answer in `answers`. Nothing is done for it yet.
+    pub fn ask_shards(&mut self, request: RequestNumber, question: &Question) {
+        for shard in &mut self.shards {
+            let message = PeerMessage::Ask { request, question: question.clone() };
+            shard.handle_peer(Party::Service, message, self.now);
+        }
+        self.run();
+    }
+
+    /// An operator kicks a user: how many shards have answered, and how many connections they have closed.
+    pub fn kick(&mut self, user: &str) -> (u32, u32) {
+        self.ask_shards(RequestNumber(7), &Question::Kick { user: user.into() });
+        self.timeout();
+        let answers = std::mem::take(&mut self.answers);
+        let disconnected = |(_, request, answer): &(usize, RequestNumber, Answer)| match answer {
+            Answer::Kicked { disconnected } if *request == RequestNumber(7) => *disconnected,
+            other => panic!("{other:?}"),
+        };
+        (answers.len() as u32, answers.iter().map(disconnected).sum())
+    }
+
     /// From here on each part of a turn may do so much work.
     pub fn allow_work(&mut self, units: u32) {
         self.shards.iter_mut().for_each(|shard| shard.allow_work(units));
@@ -308,7 +332,10 @@ impl World {
                     }
                 }
                 Output::Forward { target, message } => {
-                    let Party::Shard(ShardId(number)) = target else { continue };
+                    let Party::Shard(ShardId(number)) = target else {
+                        self.hear_at_service(shard, message);
+                        continue;
+                    };
                     let index = usize::from(number);
                     let refused = self.ended.contains(&index)
                         || self.full_mailbox == Some(index) && !message.must_arrive();
@@ -318,7 +345,8 @@ impl World {
                     };
                     self.given_up += usize::from(refused && message.is_some());
                     if let Some(message) = message.filter(|_| !self.ended.contains(&index)) {
-                        self.shards[index].handle_peer(message, self.now);
+                        let source = Party::Shard(ShardId(shard as u16));
+                        self.shards[index].handle_peer(source, message, self.now);
                     }
                 }
                 Output::Pause { conn } => self.by_conn(shard, conn, |client| client.paused = true),
@@ -330,6 +358,13 @@ impl World {
                 Output::StopAccepting => self.stopped_accepting.push(shard),
                 Output::Drained => self.drained.push(shard),
             }
+        }
+    }
+
+    fn hear_at_service(&mut self, source: usize, message: PeerMessage) {
+        match message {
+            PeerMessage::Answer { request, answer } => self.answers.push((source, request, answer)),
+            other => panic!("the service thread is told answers only: {other:?}"),
         }
     }
 

@@ -143,7 +143,7 @@ impl RingDriver {
             None | Some(Errno::INTR | Errno::AGAIN) => self.await_wake(),
             // Armed again it would fail again, at once. The loop turns once a second and finds its mail late.
             Some(errno) => {
-                tracing::error!(%errno, "the service thread cannot wake this shard any more (a bug)");
+                tracing::error!(%errno, "nobody but other shards can wake this one any more (a bug)");
             }
         }
     }

@@ -447,8 +447,8 @@ fn a_dropped_driver_leaves_nothing_in_flight() {
     };
     let mut driver = RingDriver::new(settings).unwrap();
     driver.enable(Vec::new()).unwrap();
-    let (endpoints, _service) = mesh(1, 16).unwrap();
-    driver.watch(endpoints[0].wake());
+    let (endpoints, _others) = mesh(1, 16).unwrap();
+    driver.watch(endpoints[0].eventfd());
     driver.accept(listener.fd(), Accept::One(0));
     let mut client = TcpStream::connect(address).unwrap();
     driver.wait(PATIENCE).unwrap();

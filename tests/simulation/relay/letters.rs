@@ -1,6 +1,6 @@
 //! Letters between shards, and connections that move from one to another: what waits, what is refused, what comes late.
 
-use corelay::ids::{ConnId, Party, ShardId};
+use corelay::ids::{ConnId, Party};
 use corelay::shard::peer::{HandOver, PeerMessage};
 
 use super::{Completion, Relay};
@@ -33,8 +33,10 @@ impl Relay {
                 break;
             };
             own.next_inbox = (source + 1) % inboxes;
+            let Some(party) = self.all_parties().nth(source) else { break };
+            let own = &mut self.loops[number];
             match own.inboxes[source].pop_front() {
-                Some(Letter::Peer(message)) => own.shard.handle_peer(message, self.now),
+                Some(Letter::Peer(message)) => own.shard.handle_peer(party, message, self.now),
                 Some(Letter::Connection(id, state)) => {
                     own.announced.insert(id, state);
                 }
@@ -42,7 +44,7 @@ impl Relay {
                     own.announced.remove(&id);
                 }
                 Some(Letter::Ended) => {
-                    own.shard.handle_party_ended(Party::Shard(ShardId(source as u16)), self.now);
+                    own.shard.handle_party_ended(party, self.now);
                 }
                 None => {}
             }
@@ -61,17 +63,17 @@ impl Relay {
         }
     }
 
-    pub(super) fn forward(&mut self, source: usize, target: usize, message: PeerMessage) {
+    pub(super) fn forward(&mut self, source: usize, party: Party, message: PeerMessage) {
+        let target = self.index_of(party);
         let has_room = self.loops[source].overflow[target].len() < self.shape.overflow_max;
-        let message = if (has_room || message.must_arrive()) && !self.loops[target].is_gone {
+        let message = if (has_room || message.must_arrive()) && !self.is_gone(target) {
             Some(message)
         } else {
             self.counts.fault(Fault::RefusedForward);
             self.trace.note("refused", || format!("{source} to {target}: {message:?}"));
-            let party = Party::Shard(ShardId(target as u16));
             self.loops[source].shard.handle_forward_refused(party, message, self.now)
         };
-        if let Some(message) = message.filter(|_| !self.loops[target].is_gone) {
+        if let Some(message) = message.filter(|_| !self.is_gone(target)) {
             self.post_or_wait(source, target, Letter::Peer(message));
         }
     }
@@ -86,8 +88,8 @@ impl Relay {
     }
 
     pub(super) fn post_overflow(&mut self, source: usize) {
-        for target in 0..self.loops.len() {
-            if self.loops[target].is_gone {
+        for target in 0..self.loops[source].overflow.len() {
+            if self.is_gone(target) {
                 for letter in std::mem::take(&mut self.loops[source].overflow[target]) {
                     if let Letter::Connection(id, _) = letter {
                         self.stay(source, id);
@@ -108,7 +110,7 @@ impl Relay {
         if let Letter::Connection(id, _) = &letter {
             self.send_descriptor(source, target, *id);
         }
-        self.loops[target].inboxes[source].push_back(letter);
+        self.inbox(source, target).push_back(letter);
     }
 
     // ── Hand-overs ──────────────────────────────────────────────────────────────────────────────────────────────────

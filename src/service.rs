@@ -1,0 +1,388 @@
+//! The mail of the service thread. One task owns its end of the queues; whoever else in the process has something to say to the
+//! shards, the main thread and the admin pages, says it to that task.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_uring::fs::File;
+
+use crate::ids::{Party, RequestNumber};
+use crate::impossible;
+use crate::limits::{ERRANDS_MAX, LETTERS_READ_MAX};
+use crate::mailbox::{Endpoint, Letter, Posted};
+use crate::shard::peer::{Answer, Order, PeerMessage, Question};
+use crate::shard::questions::{Closed, Questions};
+use crate::time::Instant;
+
+/// Reads the monotonic clock.
+pub type ReadClock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+/// See the module documentation. It runs within a runtime of `tokio-uring`.
+pub struct Service {
+    mailbox: Endpoint,
+    errands: mpsc::Receiver<Errand>,
+    questions: Questions<Asker>,
+    clock: ReadClock,
+}
+
+/// By which every thread reaches the task.
+#[derive(Clone, Debug)]
+pub struct ServiceHandle(mpsc::Sender<Errand>);
+
+/// What all shards have answered.
+#[derive(Debug)]
+pub struct Answers {
+    /// One of each shard that has answered, in any order.
+    pub answers: Vec<Answer>,
+    /// How many shards have not. One that has ended is neither here nor there.
+    pub unanswered: u32,
+}
+
+/// As much waits as may: nothing was asked, nothing was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many orders and questions to the shards wait already")]
+pub struct Busy;
+
+/// What the task is to do.
+#[derive(Debug)]
+enum Errand {
+    /// Give an order to every shard.
+    Order(Order),
+    /// Ask every shard.
+    Ask { question: Question, wait: Duration, asker: Asker },
+}
+
+/// Who waits for answers.
+#[derive(Debug)]
+struct Asker {
+    answers: Vec<Answer>,
+    reply: oneshot::Sender<Result<Answers, Busy>>,
+}
+
+impl ServiceHandle {
+    /// Gives an order to every shard. The log says who could not be told.
+    pub fn order(&self, order: Order) -> Result<(), Busy> {
+        self.0.try_send(Errand::Order(order)).map_err(|_| Busy)
+    }
+
+    /// Asks every shard, and waits until each has answered or ended, or `wait` is over.
+    pub async fn ask(&self, question: Question, wait: Duration) -> Result<Answers, Busy> {
+        let (reply, answers) = oneshot::channel();
+        let asker = Asker { answers: Vec::new(), reply };
+        self.0.try_send(Errand::Ask { question, wait, asker }).map_err(|_| Busy)?;
+        answers.await.unwrap_or(Err(Busy))
+    }
+}
+
+impl Service {
+    /// The task, still to be run, and how it is reached.
+    pub fn new(mailbox: Endpoint, clock: ReadClock) -> (Self, ServiceHandle) {
+        let (sender, errands) = mpsc::channel(ERRANDS_MAX);
+        (Self { mailbox, errands, questions: Questions::default(), clock }, ServiceHandle(sender))
+    }
+
+    /// Reads mail and runs errands, for ever.
+    pub async fn run(mut self) -> io::Result<Infallible> {
+        let eventfd = File::from_std(self.mailbox.eventfd().try_clone()?.into());
+        // One read goes on until it has an outcome: one that is dropped could have taken a wake with it.
+        let mut woken = pin!(read_wakes(&eventfd));
+        loop {
+            self.turn();
+            let deadline = self.questions.deadline().map(|deadline| deadline.since((self.clock)()));
+            tokio::select! {
+                Some(errand) = self.errands.recv() => self.run_errand(errand),
+                outcome = &mut woken => {
+                    outcome?;
+                    woken.set(read_wakes(&eventfd));
+                }
+                () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {}
+                () = tokio::task::yield_now(), if self.mailbox.has_mail() => {}
+            }
+        }
+    }
+
+    /// Runs what errands there are, reads mail, and closes what is at its end.
+    pub fn turn(&mut self) {
+        while let Ok(errand) = self.errands.try_recv() {
+            self.run_errand(errand);
+        }
+        for _ in 0..LETTERS_READ_MAX {
+            let Some((from, letter)) = self.mailbox.take() else { break };
+            match letter {
+                Letter::Peer(PeerMessage::Answer { request, answer }) => self.answered(from, request, answer),
+                Letter::Peer(PeerMessage::Ask { .. } | PeerMessage::Request(_) | PeerMessage::Deliver(_))
+                | Letter::Order(_)
+                | Letter::Connection { .. }
+                | Letter::Withdrawn { .. } => impossible!("the service thread is told answers only"),
+            }
+        }
+        self.pass_over_the_ended();
+        self.questions.expire((self.clock)()).into_iter().for_each(reply);
+    }
+
+    fn run_errand(&mut self, errand: Errand) {
+        match errand {
+            Errand::Order(order) => {
+                for shard in self.all_shards() {
+                    if !self.post(shard, Letter::Order(order.clone())) {
+                        log_lost(&order, shard);
+                    }
+                }
+            }
+            Errand::Ask { question, wait, asker } => self.ask(&question, wait, asker),
+        }
+    }
+
+    fn ask(&mut self, question: &Question, wait: Duration, asker: Asker) {
+        let (shards, deadline) = (self.all_shards(), (self.clock)() + wait);
+        let request = match self.questions.ask(asker, shards.iter().copied(), deadline) {
+            Ok(request) => request,
+            Err(asker) => {
+                // Whoever asked may have gone.
+                let _ = asker.reply.send(Err(Busy));
+                return;
+            }
+        };
+        for shard in shards {
+            let letter = Letter::Peer(PeerMessage::Ask { request, question: question.clone() });
+            if !self.post(shard, letter) {
+                self.questions.not_reached(shard, request).into_iter().for_each(reply);
+            }
+        }
+    }
+
+    fn answered(&mut self, from: Party, request: RequestNumber, answer: Answer) {
+        let closed = match answer {
+            Answer::Busy => self.questions.not_reached(from, request),
+            answer @ Answer::Kicked { .. } => {
+                self.questions.answered(from, request, |asker| asker.answers.push(answer))
+            }
+        };
+        closed.into_iter().for_each(reply);
+    }
+
+    /// Nobody waits for shards that are no more. They wake this task when they end.
+    fn pass_over_the_ended(&mut self) {
+        if self.questions.is_empty() {
+            return;
+        }
+        for shard in self.all_shards() {
+            if self.mailbox.is_gone(shard) && self.questions.wait_for(shard) {
+                self.questions.ended(shard).into_iter().for_each(reply);
+            }
+        }
+    }
+
+    /// False: the mailbox is full. A shard that has ended does not need to know anything more.
+    fn post(&mut self, shard: Party, letter: Letter) -> bool {
+        match self.mailbox.post(shard, letter) {
+            Posted::Queued => {
+                if self.mailbox.must_ring(shard) {
+                    self.mailbox.wake(shard);
+                }
+                true
+            }
+            Posted::Refused(_) => self.mailbox.is_gone(shard),
+        }
+    }
+
+    fn all_shards(&self) -> Vec<Party> {
+        let parties = self.mailbox.parties().iter().copied();
+        parties.filter(|party| matches!(party, Party::Shard(_))).collect()
+    }
+}
+
+/// Waits until somebody has written to the eventfd.
+async fn read_wakes(eventfd: &File) -> io::Result<usize> {
+    let (outcome, _count) = eventfd.read_at(Vec::with_capacity(8), 0).await;
+    outcome
+}
+
+/// Whoever asked may have gone: then nobody wants to know.
+fn reply(closed: Closed<Asker>) {
+    let Closed { waiter: Asker { answers, reply }, unanswered } = closed;
+    let _ = reply.send(Ok(Answers { answers, unanswered }));
+}
+
+fn log_lost(order: &Order, shard: Party) {
+    match order {
+        Order::Drain => {
+            tracing::warn!(?shard, "cannot tell the shard to drain: its mailbox is full");
+        }
+        Order::Keys(_) => {
+            tracing::error!(?shard, "SIGHUP: the shard keeps the old keys: its mailbox is full");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::limits::{MAILBOX_LETTERS_MAX, QUESTIONS_MAX};
+    use crate::mailbox;
+
+    const WAIT: Duration = Duration::from_secs(2);
+
+    /// A service thread that turns when it is told to, and two shards that are tests.
+    struct Rig {
+        service: Service,
+        handle: ServiceHandle,
+        now_us: Arc<AtomicU64>,
+        shards: Vec<Endpoint>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (shards, [mailbox]) = mailbox::mesh(2, 16).unwrap();
+            let now_us = Arc::new(AtomicU64::new(0));
+            let clock_us = now_us.clone();
+            let clock = move || Instant::from_micros(clock_us.load(Ordering::Relaxed));
+            let (service, handle) = Service::new(mailbox, Arc::new(clock));
+            Self { service, handle, now_us, shards }
+        }
+
+        /// Asks for a kick, and returns where the answers come.
+        fn kick(&mut self) -> oneshot::Receiver<Result<Answers, Busy>> {
+            let (reply, answers) = oneshot::channel();
+            let asker = Asker { answers: Vec::new(), reply };
+            let question = Question::Kick { user: "ann".into() };
+            self.handle.0.try_send(Errand::Ask { question, wait: WAIT, asker }).unwrap();
+            self.service.turn();
+            answers
+        }
+
+        /// The question that a shard finds next in its mailbox.
+        fn asked(&mut self, shard: usize) -> RequestNumber {
+            match self.shards[shard].take() {
+                Some((Party::Service, Letter::Peer(PeerMessage::Ask { request, question }))) => {
+                    assert!(matches!(question, Question::Kick { user } if &*user == "ann"));
+                    request
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn answer(&mut self, shard: usize, request: RequestNumber, answer: Answer) {
+            let letter = Letter::Peer(PeerMessage::Answer { request, answer });
+            assert!(matches!(self.shards[shard].post(Party::Service, letter), Posted::Queued));
+            let _rung = self.shards[shard].must_ring(Party::Service);
+        }
+    }
+
+    fn kicked(disconnected: u32) -> Answer {
+        Answer::Kicked { disconnected }
+    }
+
+    fn answers(answers: &mut oneshot::Receiver<Result<Answers, Busy>>) -> Option<(Vec<Answer>, u32)> {
+        let answers = answers.try_recv().ok()?.unwrap();
+        Some((answers.answers, answers.unanswered))
+    }
+
+    #[test]
+    fn the_answers_of_all_shards_are_gathered() {
+        let mut rig = Rig::new();
+        let mut waiting = [rig.kick(), rig.kick()];
+        for (number, shard) in [(0, 1), (0, 0), (1, 0), (1, 1)] {
+            assert!(answers(&mut waiting[number]).is_none());
+            let request = rig.asked(shard);
+            rig.answer(shard, request, kicked(10 * number as u32 + shard as u32));
+            rig.service.turn();
+        }
+        assert_eq!(answers(&mut waiting[0]), Some((vec![kicked(1), kicked(0)], 0)));
+        assert_eq!(answers(&mut waiting[1]), Some((vec![kicked(10), kicked(11)], 0)));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_shard_that_has_ended_or_is_busy_or_for_longer_than_was_said() {
+        let mut rig = Rig::new();
+        let mut waiting = [rig.kick(), rig.kick()];
+        let requests = [(); 2].map(|()| rig.asked(0));
+        rig.answer(0, requests[0], kicked(1));
+        rig.answer(0, requests[1], Answer::Busy);
+        rig.service.turn();
+        assert!(waiting.iter_mut().all(|waiting| answers(waiting).is_none()));
+        let request = rig.asked(1);
+        rig.answer(1, request, kicked(7));
+        rig.shards.truncate(1);
+        rig.service.turn();
+        assert_eq!(answers(&mut waiting[0]), Some((vec![kicked(1), kicked(7)], 0)), "it answered before");
+        assert_eq!(answers(&mut waiting[1]), Some((vec![], 1)));
+
+        let mut waiting = rig.kick();
+        rig.now_us.store(WAIT.as_micros() as u64 - 1, Ordering::Relaxed);
+        rig.service.turn();
+        assert!(answers(&mut waiting).is_none());
+        rig.now_us.store(WAIT.as_micros() as u64, Ordering::Relaxed);
+        rig.service.turn();
+        assert_eq!(answers(&mut waiting), Some((vec![], 1)), "the one that has ended is not missed");
+        let late = rig.asked(0);
+        rig.answer(0, late, kicked(1));
+        rig.service.turn();
+    }
+
+    #[test]
+    fn one_question_too_many_is_refused_and_a_full_mailbox_is_an_answer() {
+        let mut rig = Rig::new();
+        let _waiting: Vec<_> = (0..QUESTIONS_MAX).map(|_| rig.kick()).collect();
+        assert!(matches!(rig.kick().try_recv(), Ok(Err(Busy))));
+        rig.now_us.store(WAIT.as_micros() as u64, Ordering::Relaxed);
+        for _ in QUESTIONS_MAX..MAILBOX_LETTERS_MAX {
+            rig.handle.order(Order::Drain).unwrap();
+            rig.service.turn();
+        }
+        let mut waiting = rig.kick();
+        assert_eq!(answers(&mut waiting), Some((vec![], 2)), "both mailboxes are full");
+    }
+
+    #[test]
+    fn an_order_reaches_every_shard_that_is_there_and_one_too_many_is_refused() {
+        let mut rig = Rig::new();
+        rig.shards.remove(0);
+        for _ in 0..ERRANDS_MAX {
+            rig.handle.order(Order::Drain).unwrap();
+        }
+        assert_eq!(rig.handle.order(Order::Drain), Err(Busy));
+        rig.service.turn();
+        let taken: Vec<_> = std::iter::from_fn(|| rig.shards[0].take()).collect();
+        assert_eq!(taken.len(), ERRANDS_MAX);
+        assert!(taken.iter().all(|(from, letter)| {
+            *from == Party::Service && matches!(letter, Letter::Order(Order::Drain))
+        }));
+    }
+
+    #[test]
+    fn a_shard_wakes_the_task_again_and_again() {
+        let Rig { service, handle, mut shards, .. } = Rig::new();
+        let shard = std::thread::spawn(move || {
+            for round in 0..3 {
+                for shard in &mut shards {
+                    let mut count = [0; 8];
+                    rustix::io::read(&*shard.eventfd(), &mut count).unwrap();
+                    let Some((_, Letter::Peer(PeerMessage::Ask { request, .. }))) = shard.take() else {
+                        panic!("no question in round {round}");
+                    };
+                    let letter = Letter::Peer(PeerMessage::Answer { request, answer: kicked(round) });
+                    assert!(matches!(shard.post(Party::Service, letter), Posted::Queued));
+                    if shard.must_ring(Party::Service) {
+                        shard.wake(Party::Service);
+                    }
+                }
+            }
+        });
+        tokio_uring::start(async move {
+            tokio_uring::spawn(async move { service.run().await.map(|never| match never {}) });
+            for round in 0..3 {
+                let question = Question::Kick { user: "ann".into() };
+                let answers = handle.ask(question, WAIT).await.unwrap();
+                assert_eq!((answers.answers, answers.unanswered), (vec![kicked(round); 2], 0));
+            }
+        });
+        shard.join().unwrap();
+    }
+}

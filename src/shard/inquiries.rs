@@ -1,0 +1,59 @@
+//! What other parties ask this shard. An answer takes a walk over everything, which goes on for as many turns as its work needs.
+//! Questions are answered in the order in which they came.
+
+use super::kick::Kick;
+use super::peer::{Answer, PeerMessage, Question};
+use super::{Output, Shard};
+use crate::ids::{Party, RequestNumber};
+use crate::limits::INQUIRIES_MAX;
+use crate::time::Now;
+
+/// Slots that a walk passes before it looks how much work is left.
+pub(super) const SLOTS_AT_ONCE: usize = 64;
+
+/// A question that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Inquiry {
+    asker: Party,
+    request: RequestNumber,
+    walk: Walk,
+}
+
+/// How far an answer is.
+#[derive(Debug)]
+enum Walk {
+    Kick(Kick),
+}
+
+impl Shard {
+    /// Takes a question in.
+    pub(super) fn inquire(&mut self, asker: Party, request: RequestNumber, question: Question) {
+        if self.inquiries.len() >= INQUIRIES_MAX {
+            return self.answer(asker, request, Answer::Busy);
+        }
+        let walk = match question {
+            Question::Kick { user } => Walk::Kick(Kick::of(user)),
+        };
+        self.inquiries.push_back(Inquiry { asker, request, walk });
+    }
+
+    /// Goes on with what was asked first.
+    pub(super) fn go_on_answering(&mut self, now: Now) {
+        while self.work.is_left()
+            && let Some(mut inquiry) = self.inquiries.pop_front()
+        {
+            let answer = match &mut inquiry.walk {
+                Walk::Kick(kick) => self.go_on_kicking(kick, now),
+            };
+            match answer {
+                Some(answer) => self.answer(inquiry.asker, inquiry.request, answer),
+                None => self.inquiries.push_front(inquiry),
+            }
+        }
+    }
+
+    fn answer(&mut self, asker: Party, request: RequestNumber, answer: Answer) {
+        let message = PeerMessage::Answer { request, answer };
+        self.outputs.push_back(Output::Forward { target: asker, message });
+    }
+}
