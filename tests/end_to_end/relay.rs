@@ -244,6 +244,11 @@ impl Relay {
         kill_process(Pid::from_child(&self.child.lock().unwrap()), signal).unwrap();
     }
 
+    /// Of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
     /// Waits for the end of the process.
     #[track_caller]
     pub fn exit_status(&self) -> ExitStatus {
