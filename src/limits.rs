@@ -90,7 +90,8 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// So many times that for a connection that has joined topics: it may be in a hundred. Their broadcasts are in memory once,
 /// however many wait for them.
 pub const OUTBOX_CHANNELS_FACTOR: usize = 4;
-/// So many times that may be queued while nothing is with the kernel, which is within one turn of the loop.
+/// So many times that may be queued for a client that is owed nothing else, which is within one turn of the loop. It does not count
+/// against what comes while it is being sent.
 pub const OUTBOX_BURST: usize = 4;
 /// What answers to joins may take beyond that: a client that comes back joins up to 100 topics at once. More counts as above.
 pub const GREETINGS_BYTES_MAX: usize = 4 * 1024 * 1024;

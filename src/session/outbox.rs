@@ -2,6 +2,8 @@
 //!
 //! A client that does not read costs only itself: its state frames are skipped, and its reliable lane has a bound.
 
+use std::collections::VecDeque;
+
 use crate::ids::ChannelNumber;
 use crate::limits::{FRAMES_PER_SEND_MAX, GREETINGS_BYTES_MAX, OUTBOX_BURST, OUTBOX_FRAME_BYTES};
 use crate::memory::Allocated;
@@ -16,7 +18,11 @@ pub struct Outbox {
     state: Option<Encoded>,
     /// Of the reliable frames with the kernel.
     sending: Cost,
+    /// What counts of the frames that were queued while the client was owed nothing else; the oldest ones.
+    burst: u32,
     in_flight: InFlight,
+    /// The last send has left frames behind.
+    behind: bool,
     stale: bool,
     listed: bool,
 }
@@ -68,12 +74,12 @@ enum Lane {
 /// Invariant: `cost` is that of `frames`.
 #[derive(Debug, Default)]
 struct Queue {
-    frames: Vec<Queued>,
+    frames: VecDeque<Queued>,
     cost: Cost,
 }
 
 impl Queue {
-    fn of(frames: Vec<Queued>) -> Self {
+    fn of(frames: VecDeque<Queued>) -> Self {
         Self { cost: frames.iter().map(Cost::of).fold(Cost::default(), Cost::plus), frames }
     }
 }
@@ -82,10 +88,10 @@ impl Lane {
     fn push(&mut self, frame: Queued) {
         *self = match std::mem::take(self) {
             Self::Empty => Self::One(frame),
-            Self::One(first) => Self::Many(Box::new(Queue::of(vec![first, frame]))),
+            Self::One(first) => Self::Many(Box::new(Queue::of([first, frame].into()))),
             Self::Many(mut queue) => {
                 queue.cost = queue.cost.plus(Cost::of(&frame));
-                queue.frames.push(frame);
+                queue.frames.push_back(frame);
                 Self::Many(queue)
             }
         };
@@ -197,10 +203,18 @@ pub enum Wanted {
 impl Outbox {
     /// Queues a frame that must arrive.
     pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
-        // Many may say something within one turn. Whoever has nothing in flight has not been slow yet.
-        let burst = if self.in_flight == InFlight::Nothing { OUTBOX_BURST } else { 1 };
-        if (self.reliable().counted + cost(&frame)) as usize > burst * bytes_max {
+        // Many may say something within one turn. Whoever is owed nothing else has not been slow yet; and what was let in so does
+        // not count against what comes while it is being sent.
+        let is_burst = self.in_flight == InFlight::Nothing && !self.behind;
+        let (counted, bound) = match is_burst {
+            true => (self.burst, OUTBOX_BURST * bytes_max),
+            false => (self.reliable().counted - self.burst, bytes_max),
+        };
+        if (counted + cost(&frame)) as usize > bound {
             return Pushed::Refused;
+        }
+        if is_burst {
+            self.burst += cost(&frame);
         }
         self.lane.push(Queued { frame, exempt: false });
         Pushed::Queued
@@ -254,6 +268,7 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.lane = Lane::Empty;
         self.state = None;
+        self.burst = self.burst.min(self.sending.counted);
     }
 
     /// The next frames for the kernel: the lane, then `states` of channels, as many as one send takes. `None`: nothing waits, or
@@ -307,6 +322,8 @@ impl Outbox {
 
     /// The kernel has taken what was in flight.
     pub fn sent(&mut self) {
+        self.burst = self.burst.saturating_sub(self.sending.counted);
+        self.behind = !self.lane.is_empty();
         self.sending = Cost::default();
         self.in_flight = InFlight::Nothing;
     }
@@ -435,6 +452,28 @@ mod tests {
     }
 
     #[test]
+    fn whoever_keeps_up_is_not_slow_behind_a_burst() {
+        let mut outbox = Outbox::default();
+        let bound = 20 * (OUTBOX_FRAME_BYTES + 1_002);
+        let push = |outbox: &mut Outbox| outbox.push(frame(998), bound);
+        for _ in 0..80 {
+            assert_eq!(push(&mut outbox), Pushed::Queued);
+        }
+        assert_eq!(push(&mut outbox), Pushed::Refused, "the burst has a bound");
+        assert!(outbox.take(None).is_some());
+        for _ in 0..20 {
+            assert_eq!(push(&mut outbox), Pushed::Queued, "more comes while it is being sent");
+        }
+        assert_eq!(push(&mut outbox), Pushed::Refused);
+        outbox.sent();
+        assert_eq!(push(&mut outbox), Pushed::Refused, "what came behind the burst waits still");
+        while outbox.take(None).is_some() {
+            outbox.sent();
+        }
+        assert_eq!(push(&mut outbox), Pushed::Queued);
+    }
+
+    #[test]
     fn answers_to_joins_have_a_bound_of_their_own() {
         let mut outbox = Outbox::default();
         let answer = 64 * 1024;
@@ -490,6 +529,14 @@ mod tests {
         ]
     }
 
+    /// How a frame counts.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Kind {
+        Exempt,
+        Burst,
+        Later,
+    }
+
     proptest! {
         /// Against a list of every frame with its kind.
         #[test]
@@ -498,29 +545,33 @@ mod tests {
             bytes_max in 200..40_000_usize,
         ) {
             let mut outbox = Outbox::default();
-            let mut waiting: Vec<(usize, bool)> = Vec::new();
-            let mut sending: Option<Vec<(usize, bool)>> = None;
+            let mut waiting: Vec<(usize, Kind)> = Vec::new();
+            let mut sending: Option<Vec<(usize, Kind)>> = None;
+            let mut behind = false;
             let mut state = None;
             let bytes_of = |length: usize| length + 2 + OUTBOX_FRAME_BYTES;
-            let sum = |frames: &[(usize, bool)], exempt: bool| -> usize {
-                frames.iter().filter(|frame| frame.1 == exempt).map(|frame| bytes_of(frame.0)).sum()
+            let sum = |frames: &[(usize, Kind)], kind: Kind| -> usize {
+                frames.iter().filter(|frame| frame.1 == kind).map(|frame| bytes_of(frame.0)).sum()
             };
             for step in steps {
                 match step {
                     Step::Push(length) => {
-                        let counted = sum(&waiting, false) + sum(sending.as_deref().unwrap_or_default(), false);
-                        let burst = if sending.is_some() { 1 } else { OUTBOX_BURST };
-                        let fits = counted + bytes_of(length) <= burst * bytes_max;
+                        let (kind, bound) = match sending.is_none() && !behind {
+                            true => (Kind::Burst, OUTBOX_BURST * bytes_max),
+                            false => (Kind::Later, bytes_max),
+                        };
+                        let counted = sum(&waiting, kind) + sum(sending.as_deref().unwrap_or_default(), kind);
+                        let fits = counted + bytes_of(length) <= bound;
                         prop_assert_eq!(outbox.push(frame(length), bytes_max) == Pushed::Queued, fits);
-                        waiting.extend(fits.then_some((length, false)));
+                        waiting.extend(fits.then_some((length, kind)));
                     }
                     Step::PushExempt(length) => {
                         outbox.push_exempt(frame(length));
-                        waiting.push((length, true));
+                        waiting.push((length, Kind::Exempt));
                     }
                     Step::PushGreeting(length) => {
                         prop_assert_eq!(outbox.push_greeting(frame(length), bytes_max), Pushed::Queued);
-                        waiting.push((length, true));
+                        waiting.push((length, Kind::Exempt));
                     }
                     Step::PutState(length) => {
                         outbox.put_state(frame(length));
@@ -542,6 +593,7 @@ mod tests {
                     Step::Sent => {
                         outbox.sent();
                         sending = None;
+                        behind = !waiting.is_empty();
                     }
                     Step::Clear => {
                         outbox.clear();
@@ -550,8 +602,10 @@ mod tests {
                     }
                 }
                 let all = [&waiting[..], sending.as_deref().unwrap_or_default()].concat();
-                prop_assert_eq!(outbox.exempt_bytes() as usize, sum(&all, true));
-                prop_assert_eq!(outbox.reliable_bytes() as usize, sum(&all, true) + sum(&all, false));
+                let [exempt, burst, later] =
+                    [Kind::Exempt, Kind::Burst, Kind::Later].map(|kind| sum(&all, kind));
+                prop_assert_eq!(outbox.exempt_bytes() as usize, exempt);
+                prop_assert_eq!(outbox.reliable_bytes() as usize, exempt + burst + later);
             }
         }
     }

@@ -56,7 +56,7 @@ impl Shard {
         let reliable = |session: &Session| session.outbox.reliable_bytes() as usize;
         let exempt = |session: &Session| session.outbox.exempt_bytes() as usize;
         let is_over_bound = |session: &&Session| {
-            let bytes_max = OUTBOX_BURST * outbox_bytes_max(session, &self.settings);
+            let bytes_max = (OUTBOX_BURST + 1) * outbox_bytes_max(session, &self.settings);
             session.is_open() && reliable(session) > exempt(session) + bytes_max
                 || exempt(session) > reliable(session)
         };
