@@ -95,5 +95,7 @@ fn a_first_check_of_a_token() {
         black_box(verifier.verify(token, now_unix_s).unwrap());
     }
     let each = (own_cpu_time() - began) / tokens.len() as u32;
-    eprintln!("a first check of a token of ES256: {each:?} of processor time; compare with `openssl speed ecdsap256`");
+    eprintln!(
+        "a first check of a token of ES256: {each:?} of processor time; compare with `openssl speed ecdsap256`"
+    );
 }
