@@ -2,27 +2,31 @@
 //! a rim does, in the order in which a rim does it, and lets go wrong what can go wrong there.
 
 mod letters;
+mod outputs;
 mod service;
+mod shape;
+mod streams;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, Party, ShardId, TopicName};
-use corelay::limits::{GREETINGS_BYTES_MAX, PART_WORK_MAX};
+use corelay::ids::{ConnId, ShardId, TopicName};
+use corelay::limits::GREETINGS_BYTES_MAX;
 use corelay::metrics::ShardMetrics;
 use corelay::shard::peer::{HandOver, Order};
 use corelay::shard::settings::Settings;
-use corelay::shard::{Admission, Frames, Output, Shard};
+use corelay::shard::{Admission, Shard};
 use corelay::time::{Instant, Now};
 
 use self::letters::Letter;
 use self::service::Service;
+pub use self::shape::Shape;
 use super::faults::{Branch, Counts, Fault, Plan};
 use super::random::Random;
 use super::socket::{Reading, Socket, SocketId, State};
-use super::trace::Trace;
+use super::trace::{Trace, unmasked};
 
 /// Unix time at which every run begins, in seconds.
 const STARTED_AT_S: u64 = 1_800_000_000;
@@ -30,59 +34,6 @@ const STARTED_AT_S: u64 = 1_800_000_000;
 const TURNS_MAX: usize = 100_000;
 /// How often a slow client reads.
 const SLOW_READ_INTERVAL: Duration = Duration::from_millis(7);
-/// State frames of one topic in one send: the one of its place, and behind a join in V1, which does not say which is which, the
-/// whole that answers it. More: state has become a queue.
-const STATE_FRAMES_PER_SEND_MAX: usize = 2;
-
-/// The bounds of a rim, which a run draws small.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Letters in one inbox.
-    pub letters_max: usize,
-    /// Letters that wait behind it.
-    pub overflow_max: usize,
-    pub completions_per_turn: usize,
-    pub letters_per_turn: usize,
-    pub outputs_per_turn: usize,
-    /// What the core may do in each part of a turn.
-    pub work_per_part: u32,
-    /// What the kernel takes for a client that does not read.
-    pub down_bytes_max: usize,
-}
-
-impl Shape {
-    pub fn draw(plan: &Plan, random: &mut Random) -> Self {
-        let roomy = Self::roomy();
-        let full = plan.is_on(Fault::FullMailbox) || plan.is_on(Fault::RefusedForward);
-        let short = plan.is_on(Fault::ShortTurn);
-        let mut bound = |is_on: bool, choices: &[usize], otherwise: usize| match is_on {
-            true => random.one_of(choices),
-            false => otherwise,
-        };
-        Self {
-            letters_max: bound(full, &[1, 2, 5], roomy.letters_max),
-            overflow_max: bound(plan.is_on(Fault::RefusedForward), &[0, 1, 4], roomy.overflow_max),
-            completions_per_turn: bound(short, &[1, 2, 5], roomy.completions_per_turn),
-            letters_per_turn: bound(short, &[1, 2, 5], roomy.letters_per_turn),
-            outputs_per_turn: bound(short, &[1, 3, 10], roomy.outputs_per_turn),
-            work_per_part: bound(short, &[1, 5, 30], roomy.work_per_part as usize) as u32,
-            down_bytes_max: bound(true, &[50, 500, 4096, 64 * 1024], 0),
-        }
-    }
-
-    /// Nothing is ever full, but for a socket.
-    pub fn roomy() -> Self {
-        Self {
-            letters_max: 1024,
-            overflow_max: 16 * 1024,
-            completions_per_turn: usize::MAX,
-            letters_per_turn: usize::MAX,
-            outputs_per_turn: usize::MAX,
-            work_per_part: PART_WORK_MAX,
-            down_bytes_max: 4096,
-        }
-    }
-}
 
 /// What the kernel tells a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -447,7 +398,8 @@ impl Relay {
         }
     }
 
-    /// Lets shards turn, in any order, until none has anything to do.
+    /// Lets shards turn, in any order, until none has anything to do. A party that is no shard, as a store is one, would take its
+    /// turns among them, with an inbox of its own.
     fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             self.turn_of_service();
@@ -505,7 +457,8 @@ impl Relay {
         }
         let read = self.metrics[number].frames_in.value() - read_before;
         assert!(read <= 2 * u64::from(work), "a turn of two parts with {work} of work reads {read} messages");
-        if self.loops[number].shard.sizes().unread > 0 {
+        // What waits to be read is due at once.
+        if self.loops[number].shard.poll_timeout() == Some(Instant::default()) {
             self.counts.branch(Branch::Unread);
         }
         self.perform_outputs(number);
@@ -608,209 +561,6 @@ impl Relay {
         socket.end_down();
     }
 
-    // ── Receiving ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// Lets a receive complete, if one would.
-    fn receive(&mut self, id: SocketId) {
-        let socket = self.socket(id);
-        if socket.is_readable() {
-            socket.receives = true;
-            let shard = socket.shard;
-            self.complete_at_times(shard, Completion::Received(id), Fault::LateBytes, 40);
-        }
-    }
-
-    fn received(&mut self, number: usize, id: SocketId) {
-        let cut = self.random.chance(self.plan.of(Fault::CutSegment));
-        let waiting = self.socket(id).up.len().min(4096);
-        let count = if cut && waiting > 1 { 1 + self.random.below(waiting - 1) } else { waiting };
-        if count < waiting {
-            self.counts.fault(Fault::CutSegment);
-        }
-        let socket = self.socket(id);
-        socket.receives = false;
-        // What has come before a pause takes effect is given to the core all the same.
-        let Some(conn) = socket.conn.filter(|_| socket.state == State::Open && !socket.end_told) else {
-            return;
-        };
-        let mut bytes: Vec<u8> = socket.up.drain(..count).collect();
-        let ends = socket.up.is_empty() && socket.up_ended;
-        let shard = &mut self.loops[number].shard;
-        if !bytes.is_empty() {
-            shard.handle_received(conn, &mut bytes, self.now);
-        }
-        if ends {
-            self.sockets[id.0 as usize].end_told = true;
-            shard.handle_eof(conn, self.now);
-        }
-    }
-
-    // ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// Moves what a socket has to send, and answers a send that the kernel has taken.
-    fn flow(&mut self, id: SocketId) {
-        let socket = self.socket(id);
-        let shard = socket.shard;
-        if socket.flow() {
-            self.complete_at_times(shard, Completion::Sent(id), Fault::LateSent, 1500);
-        }
-    }
-
-    fn send(&mut self, id: SocketId, frames: &Frames) {
-        let frames = frames.as_slice();
-        let bytes: Vec<u8> = frames.iter().flat_map(|frame| frame.bytes()).copied().collect();
-        self.trace.bytes(&bytes);
-        let updates = frames.iter().filter_map(|frame| topic_of_state(frame.bytes()));
-        let mut by_topic: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-        updates.for_each(|topic| *by_topic.entry(topic.to_vec()).or_default() += 1);
-        let most = by_topic.values().max().copied().unwrap_or(0);
-        assert!(most <= STATE_FRAMES_PER_SEND_MAX, "{most} state frames of one topic wait for {id:?}");
-        let socket = self.socket(id);
-        if socket.state != State::Open || socket.broken {
-            return;
-        }
-        socket.send(bytes);
-        if socket.is_reset {
-            let shard = socket.shard;
-            self.complete(shard, Completion::SendFailed(id));
-        } else {
-            self.flow(id);
-        }
-    }
-
-    /// A send failed, perhaps in the middle of a frame: the core hears of an end of stream.
-    fn break_off(&mut self, number: usize, id: SocketId) {
-        let socket = self.socket(id);
-        let Some(conn) = socket.conn.filter(|_| socket.state == State::Open) else { return };
-        socket.sending = None;
-        socket.broken = true;
-        if socket.end_told {
-            // The core waits for this send, and there is nothing left to wait for.
-            socket.state = State::Closing;
-            self.complete(number, Completion::Closed(id, conn));
-        } else {
-            socket.end_told = true;
-            self.loops[number].shard.handle_eof(conn, self.now);
-        }
-    }
-
-    // ── Outputs ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    fn perform_outputs(&mut self, number: usize) {
-        for _ in 0..self.shape.outputs_per_turn {
-            let Some(output) = self.loops[number].shard.poll_output() else {
-                self.loops[number].has_outputs = false;
-                return;
-            };
-            self.trace.note("output", || format!("{number} {}", summary(&output)));
-            self.perform(number, output);
-        }
-    }
-
-    fn perform(&mut self, number: usize, output: Output) {
-        let by_conn = |relay: &Self, conn: ConnId| relay.loops[number].by_conn.get(&conn).copied();
-        match output {
-            Output::Send { conn, frames } => {
-                if let Some(id) = by_conn(self, conn) {
-                    self.send(id, &frames);
-                }
-            }
-            Output::Shutdown { conn } => {
-                let Some(id) = by_conn(self, conn) else { return };
-                let socket = self.socket(id);
-                if socket.state == State::Open {
-                    match &socket.sending {
-                        Some(_) => socket.shuts_down_after_send = true,
-                        None => socket.end_down(),
-                    }
-                }
-            }
-            Output::Close { conn, .. } => self.close(number, conn),
-            Output::HandOver { conn, target, state } => {
-                self.hand_over(number, conn, usize::from(target.0), state);
-            }
-            Output::Forward { target, message } => self.forward(number, target, message),
-            Output::Pause { conn } => {
-                self.counts.branch(Branch::Paused);
-                if let Some(id) = by_conn(self, conn) {
-                    self.socket(id).paused = true;
-                }
-            }
-            Output::Resume { conn } => {
-                if let Some(id) = by_conn(self, conn) {
-                    self.socket(id).paused = false;
-                    self.receive(id);
-                }
-            }
-            Output::Upgraded { conn } => {
-                if let Some(id) = by_conn(self, conn) {
-                    self.socket(id).upgraded = true;
-                }
-            }
-            Output::Note(_) => {}
-            Output::StopAccepting => self.loops[number].accepts = false,
-            Output::Drained => {
-                self.counts.branch(Branch::Drained);
-                let open = &self.loops[number].by_conn;
-                assert!(open.is_empty(), "shard {number} has drained, and {open:?} are there");
-                self.end_loop(number);
-            }
-        }
-    }
-
-    fn close(&mut self, number: usize, conn: ConnId) {
-        let Some(id) = self.loops[number].by_conn.get(&conn).copied() else { return };
-        let socket = self.socket(id);
-        if socket.conn != Some(conn) || socket.shard != number {
-            // It is at another shard already.
-            return;
-        }
-        match socket.state {
-            State::Open => {
-                socket.state = State::Closing;
-                socket.sending = None;
-                socket.end_down();
-                self.complete(number, Completion::Closed(id, conn));
-            }
-            State::HandingOver => socket.state = State::GivenUp,
-            State::Dialled | State::GivenUp | State::Closing | State::Closed => {}
-        }
-    }
-
-    /// A shard's ring and its mailbox go, and what was on the way to it.
-    fn end_loop(&mut self, number: usize) {
-        let own = &mut self.loops[number];
-        own.is_gone = true;
-        own.accepts = false;
-        own.has_outputs = false;
-        let mut lost: Vec<SocketId> = std::mem::take(&mut own.announced).into_keys().collect();
-        lost.append(&mut std::mem::take(&mut own.arrived).into_iter().collect());
-        let inboxes = std::mem::take(&mut own.inboxes);
-        own.inboxes = inboxes.iter().map(|_| VecDeque::new()).collect();
-        let overflow = std::mem::take(&mut own.overflow);
-        own.overflow = inboxes.iter().map(|_| VecDeque::new()).collect();
-        for letter in inboxes.into_iter().chain(overflow).flatten() {
-            if let Letter::Connection(id, _) = letter {
-                lost.push(id);
-            }
-        }
-        for completion in std::mem::take(&mut own.completions) {
-            if let Completion::Accepted(id) | Completion::Arrived(id) | Completion::Stayed { id, .. } =
-                completion
-            {
-                lost.push(id);
-            }
-        }
-        for id in std::mem::take(&mut own.by_conn).into_values() {
-            // What has left already is another shard's.
-            if self.socket(id).state != State::HandingOver && self.socket(id).shard == number {
-                lost.push(id);
-            }
-        }
-        lost.into_iter().for_each(|id| self.let_go(id));
-        self.service.inboxes[number].push_back(Letter::Ended);
-    }
-
     /// A shard ends without having drained, and the others hear of it.
     pub fn end_shard(&mut self, number: usize) {
         self.trace.note("a shard ends", || number.to_string());
@@ -829,49 +579,5 @@ impl Relay {
     /// Numbers of the shards that run.
     pub fn running(&self) -> Vec<usize> {
         (0..self.loops.len()).filter(|number| !self.loops[*number].is_gone).collect()
-    }
-}
-
-/// The topic of a frame that is the state of a game for every member; `None`: it is something else.
-fn topic_of_state(frame: &[u8]) -> Option<&[u8]> {
-    let header = match frame.get(1)? {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    let payload = frame.get(header..)?;
-    match frame[0] {
-        0x82 if payload.first() == Some(&2) => payload.get(3..3 + usize::from(*payload.get(1)?)),
-        0x81 if payload.starts_with(br#"{"event":"game_update""#) => {
-            let start = payload.windows(9).rposition(|bytes| bytes == br#""topic":""#)?;
-            Some(&payload[start..])
-        }
-        _ => None,
-    }
-}
-
-/// What a client has written, for somebody to read.
-fn unmasked(bytes: &[u8]) -> String {
-    const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-    let mut text = String::new();
-    let mut rest = bytes;
-    while let Some(start) = rest.windows(4).position(|window| window == MASK) {
-        let end = rest[start + 4..].windows(4).position(|window| window == MASK);
-        let frame = &rest[start + 4..end.map_or(rest.len(), |end| start + 4 + end)];
-        let payload: Vec<u8> =
-            frame.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
-        text.push_str(&String::from_utf8_lossy(&payload));
-        rest = &rest[start + 4..];
-    }
-    text
-}
-
-/// An output without the bytes that it carries.
-fn summary(output: &Output) -> String {
-    match output {
-        Output::Send { conn, frames } => {
-            format!("send {conn:?}, {} frames", frames.as_slice().len())
-        }
-        other => format!("{other:?}"),
     }
 }

@@ -1,5 +1,7 @@
 //! The topics of one client, as a Phoenix client keeps them: what it has joined, what it has seen, what it waits for.
 
+mod hearing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,8 +12,8 @@ use super::faults::{Branch, Counts};
 use super::ledger::{Ledger, Scope, Stream};
 use super::phoenix::{Message, PresenceList};
 use super::random::Random;
-use super::records::{GameUpdate, View};
-use super::wire::{Serializer, number_of_event};
+use super::records::View;
+use super::wire::Serializer;
 
 /// What a client needs of the run to take in what it is told.
 pub struct Hearing<'a> {
@@ -276,11 +278,11 @@ impl Topics {
     pub fn check_answered(&self) {
         for (reference, asked) in &self.asked {
             let is_answered = match (asked.topic.map(|topic| &self.all[topic]), &asked.what) {
-                (_, What::Reconnect) => true,
+                (_, What::Join | What::Leave) | (None, _) => false,
+                // What was asked in a membership that has ended meanwhile.
                 (Some(topic), _) => topic.state != State::Joined || topic.join_ref != asked.join_ref,
-                (None, _) => false,
             };
-            assert!(is_answered, "{reference} was never answered: {asked:?}");
+            assert!(is_answered, "{reference} was never answered: {asked:?} {:?}", self.all);
         }
         for topic in &self.all {
             assert!(!topic.is_joined() || topic.catches_up.is_none(), "no catch_up came: {topic:?}");
@@ -456,280 +458,4 @@ impl Topics {
         self.next_ref += 1;
         self.next_ref.to_string()
     }
-
-    // ── What it is told ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    pub fn hear(&mut self, message: &Message, hearing: &mut Hearing<'_>) {
-        let (Message::Reply { topic: name, .. } | Message::Told { topic: name, .. }) = message else {
-            let Message::Update(update) = message else { return };
-            return self.hear_update(update);
-        };
-        if let Message::Reply { reference, ok, response, .. } = message {
-            return self.hear_reply(reference, *ok, response, hearing);
-        }
-        let Some(index) = self.all.iter().position(|topic| topic.name == name) else {
-            panic!("told of a topic that it has never joined: {message:?}");
-        };
-        let topic = &mut self.all[index];
-        let Message::Told { join_ref, event, payload, .. } = message else { return };
-        if !join_ref.is_null() && *join_ref != topic.join_ref {
-            // Of a membership before this one. It is told events until the join that takes its place is answered.
-            if event == "game_event" && topic.is_followed_as(join_ref) {
-                topic.hear_event(payload, hearing);
-            }
-            return;
-        }
-        match &**event {
-            "phx_close" => {
-                if topic.state != State::Leaving {
-                    hearing.counts.branch(Branch::ReplacedChannel);
-                }
-                topic.loses_seat(Instant::default());
-                return topic.out(None);
-            }
-            "phx_error" => {
-                assert_eq!(payload["reason"], "overload");
-                hearing.counts.branch(Branch::GivenUp);
-                topic.loses_seat(hearing.sure_until);
-                let again_at = hearing.soon();
-                return topic.out(Some(again_at).filter(|_| topic.state != State::Leaving));
-            }
-            _ => {}
-        }
-        if topic.is_deaf() {
-            return;
-        }
-        assert!(topic.is_member(), "before the answer to the join, or after the end: {message:?}");
-        topic.presence.hear(message, hearing.counts);
-        match &**event {
-            "new_message" => topic.hear_message(payload, hearing),
-            "game_event" => topic.hear_event(payload, hearing),
-            "catch_up" => topic.catch_up(payload, hearing),
-            "room_state" => topic.seq = payload["seq"].as_u64().expect("a number"),
-            "players_removed" | "objects_removed" => topic.hear_removed(event, payload),
-            "user_typing" | "user_joined" | "user_disconnected" => {
-                assert!(topic.presence.online.is_none(), "a crowd is told {event} of one: {payload}");
-                if event == "user_typing" {
-                    hearing.counts.branch(Branch::Typed);
-                }
-            }
-            "correction" => hearing.counts.branch(Branch::Corrected),
-            "rate_limited" => hearing.counts.branch(Branch::RateLimited),
-            _ => {}
-        }
-    }
-
-    fn hear_reply(&mut self, reference: &Value, ok: bool, response: &Value, hearing: &mut Hearing<'_>) {
-        let Some(name) = reference.as_str() else {
-            // A push that wants no answer, to a topic that has ended meanwhile.
-            return assert_eq!(response["reason"], "unmatched topic");
-        };
-        let Some(Asked { topic: index, join_ref, what }) = self.asked.remove(name) else {
-            panic!("{name} was answered twice, or never asked: {response}");
-        };
-        let reason = response["reason"].as_str().unwrap_or("");
-        if !ok && reason == "rate_limited" {
-            hearing.counts.branch(Branch::RateLimited);
-        }
-        assert!(ok || what.may_be_refused(reason), "{what:?} is refused: {response}");
-        if !ok && reason == "overload" {
-            let is_join = matches!(what, What::Join);
-            hearing.counts.branch(if is_join { Branch::JoinOverload } else { Branch::PushOverload });
-        }
-        let Some(topic) = index.map(|index| &mut self.all[index]) else {
-            return assert!(ok, "{response}");
-        };
-        // Of a membership before this one, nothing changes the present one.
-        let is_present = topic.join_ref == join_ref;
-        match what {
-            What::Join if !is_present => hearing.counts.branch(Branch::SupersededJoin),
-            What::Join if ok => topic.joined(response, hearing),
-            What::Join => {
-                let is_full = reason.contains("seats taken");
-                assert!(is_full || matches!(reason, "overload" | "rate_limited"), "{topic:?} {response}");
-                if is_full {
-                    hearing.counts.branch(Branch::GameFull);
-                }
-                topic.loses_seat(hearing.sure_until);
-                let again_at =
-                    hearing.soon() + Duration::from_millis(response["retry_after"].as_u64().unwrap_or(0));
-                topic.out(Some(again_at).filter(|_| !is_full && topic.state != State::Leaving));
-            }
-            What::Message { body } if ok => {
-                assert_eq!(response["body"], *body);
-                if is_present {
-                    let seq = response["seq"].as_u64().expect("a number");
-                    hearing.ledger.say(topic.name, &topic.epoch, seq, &body);
-                    assert!(topic.seq >= seq, "the answer to message {seq} comes before the message");
-                    hearing.counts.branch(Branch::Said);
-                }
-            }
-            What::Event { number } if ok && is_present => {
-                let seq = response["seq"].as_u64().expect("a number");
-                hearing.ledger.place(topic.name, &topic.epoch, seq, number);
-            }
-            What::History if ok && is_present => {
-                for message in response["messages"].as_array().expect("an array") {
-                    let (seq, body) = (message["seq"].as_u64(), message["body"].as_str());
-                    let (Some(seq), Some(body)) = (seq, body) else { panic!("{message}") };
-                    hearing.ledger.say(topic.name, &topic.epoch, seq, body);
-                }
-            }
-            What::Reconnect => {
-                assert!(!ok, "it is answered by catch_up");
-                if is_present {
-                    topic.catches_up = None;
-                }
-            }
-            What::Message { .. } | What::Event { .. } | What::History | What::Leave => {}
-            What::Unknown | What::Other => {}
-        }
-    }
-
-    fn hear_update(&mut self, update: &GameUpdate) {
-        let Some(topic) = self.all.iter_mut().find(|topic| topic.name == update.topic) else {
-            panic!("told of a game that it has never joined: {update:?}");
-        };
-        if update.join_ref.as_ref().is_some_and(|join_ref| *join_ref != topic.join_ref) {
-            return;
-        }
-        if topic.is_deaf() {
-            return;
-        }
-        assert!(topic.is_member(), "before the answer to the join, or after the end: {topic:?} {update:?}");
-        let Some(game) = topic.game_mut() else { panic!("{update:?}") };
-        game.view.positions.extend(update.positions.iter().map(|(id, x, y)| (*id, (*x, *y))));
-        let objects = update.objects.iter().map(|object| (object.id, (object.kind, object.x, object.y)));
-        game.view.objects.extend(objects);
-    }
-}
-
-impl Topic {
-    fn joined(&mut self, response: &Value, hearing: &mut Hearing<'_>) {
-        let (epoch, seq) = (text(&response["epoch"]), response["seq"].as_u64().expect("a number"));
-        self.before = Before::Nothing;
-        let is_left = self.state == State::Leaving;
-        if !is_left {
-            self.state = State::Joined;
-        }
-        self.user = text(&response["user_id"]);
-        let catches_up = self.catches_up.is_some();
-        if let Kind::Game(game) = &mut self.kind {
-            let player = response["player_id"].as_u64().expect("a number") as u32;
-            let resumed = response["resumed"] == true;
-            if resumed {
-                assert_eq!((game.player, &game.stream.epoch), (player, &epoch), "a seat keeps its player");
-                hearing.counts.branch(Branch::Resumed);
-            } else {
-                assert!(hearing.now > game.sure_until, "a held seat was lost: {game:?}");
-                if !game.token.is_empty() {
-                    hearing.counts.branch(Branch::SeatLost);
-                }
-                hearing.ledger.seat(self.name, &epoch, player);
-            }
-            if !resumed || !catches_up {
-                let stream = Stream::new(epoch.clone(), player, seq);
-                hearing.ledger.end(self.name, std::mem::replace(&mut game.stream, stream));
-            }
-            game.player = player;
-            game.token = text(&response["resume_token"]);
-            game.view = View::default();
-            game.sure_until = if is_left { Instant::default() } else { Instant::NEVER };
-        }
-        if !catches_up {
-            (self.epoch, self.seq) = (epoch, seq);
-        }
-    }
-
-    fn hear_message(&mut self, payload: &Value, hearing: &mut Hearing<'_>) {
-        self.check_not_overtaken(payload);
-        let seq = payload["seq"].as_u64().expect("a number");
-        assert_eq!(seq, self.seq + 1, "each message of {} once, and in order", self.name);
-        self.seq = seq;
-        hearing.ledger.say(self.name, &self.epoch, seq, payload["body"].as_str().expect("a string"));
-    }
-
-    fn hear_event(&mut self, payload: &Value, hearing: &mut Hearing<'_>) {
-        self.check_not_overtaken(payload);
-        let seq = payload["seq"].as_u64().expect("a number");
-        let Kind::Game(game) = &mut self.kind else { panic!("{payload}") };
-        let told = hearing.ledger.tell(self.name, &mut game.stream, seq, number_of_event(payload));
-        hearing.counts.branch(told);
-        self.seq = seq;
-    }
-
-    /// A join with a position is answered by `catch_up` before anything else of its stream.
-    fn check_not_overtaken(&self, payload: &Value) {
-        let waits = self.catches_up.is_some_and(|catch_up| catch_up.of_join);
-        assert!(!waits || self.state != State::Joined, "it overtakes catch_up: {payload}");
-    }
-
-    fn hear_removed(&mut self, event: &str, payload: &Value) {
-        let Kind::Game(game) = &mut self.kind else { panic!("{payload}") };
-        for id in payload["ids"].as_array().expect("an array") {
-            let id = id.as_u64().expect("a number") as u32;
-            match event {
-                "players_removed" => game.view.positions.remove(&id).is_some(),
-                _ => game.view.objects.remove(&id).is_some(),
-            };
-        }
-    }
-
-    fn catch_up(&mut self, payload: &Value, hearing: &mut Hearing<'_>) {
-        let (epoch, seq) = (text(&payload["epoch"]), payload["seq"].as_u64().expect("a number"));
-        let Some(CatchUp { from, .. }) = self.catches_up.take() else { panic!("nobody asked: {payload}") };
-        let events = payload["events"].as_array().expect("an array");
-        if payload["recovered"] == false {
-            assert!(events.is_empty(), "never a part: {payload}");
-            hearing.counts.branch(match payload["reason"].as_str() {
-                Some("too_old") => Branch::TooOld,
-                Some("epoch") => Branch::OtherEpoch,
-                Some("ahead") => Branch::Ahead,
-                other => panic!("{other:?}"),
-            });
-            if let Kind::Game(game) = &mut self.kind {
-                let stream = Stream::new(epoch.clone(), game.player, seq);
-                hearing.ledger.end(self.name, std::mem::replace(&mut game.stream, stream));
-            }
-            (self.epoch, self.seq) = (epoch, seq);
-            return;
-        }
-        assert_eq!(epoch, self.epoch);
-        if !events.is_empty() {
-            hearing.counts.branch(Branch::CaughtUp);
-        }
-        match &mut self.kind {
-            Kind::Room => {
-                for (place, event) in events.iter().enumerate() {
-                    let number = event["payload"]["seq"].as_u64().expect("a number");
-                    assert_eq!(number, from + 1 + place as u64, "all that was missed of {}", self.name);
-                    let body = event["payload"]["body"].as_str().expect("a string");
-                    hearing.ledger.say(self.name, &self.epoch, number, body);
-                }
-                assert_eq!(seq, from + events.len() as u64, "all that was missed of {}", self.name);
-                assert!(seq >= self.seq, "{seq} after {}", self.seq);
-            }
-            Kind::Game(game) => {
-                let numbers: Vec<u64> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
-                hearing.ledger.check_caught_up(self.name, &game.stream, (from, seq), &numbers);
-                // A seat of its own has missed nothing that was for it.
-                let is_continued = game.stream.last <= seq && game.stream.player == game.player;
-                for event in events {
-                    let number = event["payload"]["seq"].as_u64().expect("a number");
-                    assert!(number > from && number <= seq, "{payload}");
-                    if is_continued && number > game.stream.last {
-                        let event = number_of_event(&event["payload"]);
-                        let told = hearing.ledger.tell(self.name, &mut game.stream, number, event);
-                        hearing.counts.branch(told);
-                    }
-                }
-                game.stream.is_told_up_to(seq);
-            }
-        }
-        self.seq = seq;
-    }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().expect("a string").to_owned()
 }

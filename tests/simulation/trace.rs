@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use corelay::shard::Output;
+
 pub struct Trace {
     hasher: DefaultHasher,
     is_printed: bool,
@@ -30,5 +32,31 @@ impl Trace {
 
     pub fn hash(&self) -> u64 {
         self.hasher.finish()
+    }
+}
+
+/// What a client has written, for somebody to read.
+pub fn unmasked(bytes: &[u8]) -> String {
+    const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+    let mut text = String::new();
+    let mut rest = bytes;
+    while let Some(start) = rest.windows(4).position(|window| window == MASK) {
+        let end = rest[start + 4..].windows(4).position(|window| window == MASK);
+        let frame = &rest[start + 4..end.map_or(rest.len(), |end| start + 4 + end)];
+        let payload: Vec<u8> =
+            frame.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        text.push_str(&String::from_utf8_lossy(&payload));
+        rest = &rest[start + 4..];
+    }
+    text
+}
+
+/// An output without the bytes that it carries.
+pub fn summary(output: &Output) -> String {
+    match output {
+        Output::Send { conn, frames } => {
+            format!("send {conn:?}, {} frames", frames.as_slice().len())
+        }
+        other => format!("{other:?}"),
     }
 }
