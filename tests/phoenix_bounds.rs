@@ -15,16 +15,9 @@ use world::{World, games, near_and_far, rooms};
 #[test]
 fn two_games_of_one_connection_that_tick_at_once_are_both_told() {
     near_and_far(Settings::default, |mut world, name| {
-        let names = [name.to_owned(), format!("{name}-b")];
-        let ann = world.socket("");
-        let movers = names.clone().map(|name| games::native(&mut world, &name));
-        for (number, name) in names.iter().enumerate() {
-            world.say(ann, &format!(r#"["{number}","{number}","game:{name}","phx_join",{{}}]"#));
-        }
-        world.advance_ms(100);
-        world.client(ann).frames();
+        let (ann, movers) = games::in_two(&mut world, name);
         for step in 1..=20_u8 {
-            for (mover, _, _) in &movers {
+            for mover in &movers {
                 world.send(*mover, &move_to(0, f32::from(step), 0.0));
             }
             world.oversleep(60);
@@ -43,19 +36,12 @@ fn two_games_of_one_connection_that_tick_at_once_are_both_told() {
 #[test]
 fn who_stops_reading_in_two_games_is_skipped_in_both_and_stays() {
     near_and_far(Settings::default, |mut world, name| {
-        let names = [name.to_owned(), format!("{name}-b")];
-        let ann = world.socket("");
-        let movers = names.clone().map(|name| games::native(&mut world, &name));
-        for (number, name) in names.iter().enumerate() {
-            world.say(ann, &format!(r#"["{number}","{number}","game:{name}","phx_join",{{}}]"#));
-        }
-        world.advance_ms(100);
-        world.client(ann).frames();
+        let (ann, movers) = games::in_two(&mut world, name);
         world.set_reading(ann, false);
         let waits = |world: &World| world.count(|metrics| metrics.outbox_bytes.value());
         let before = waits(&world);
         for step in 0..1_000_u16 {
-            for (mover, _, _) in &movers {
+            for mover in &movers {
                 world.send(*mover, &move_to(0, f32::from(step), 0.0));
             }
             world.advance_ms(50);
@@ -75,13 +61,7 @@ fn who_stops_reading_in_two_games_is_skipped_in_both_and_stays() {
 #[test]
 fn removals_behind_a_stuck_send_do_not_pile_up_states() {
     near_and_far(Settings::default, |mut world, name| {
-        let ann = games::player(&mut world, name);
-        let (mover, _, _) = games::native(&mut world, name);
-        world.advance_ms(100);
-        world.client(ann.client).frames();
-        // A message of the lane is stuck, so a state may wait behind it.
-        world.set_reading(ann.client, false);
-        games::push(&mut world, ann.client, name, "heartbeat", &json!({}));
+        let (ann, mover, _) = games::stuck_behind_a_message(&mut world, name);
         let waits = |world: &World| world.count(|metrics| metrics.outbox_bytes.value());
         let before = waits(&world);
         for id in 0..50 {
@@ -114,12 +94,7 @@ fn removals_behind_a_stuck_send_do_not_pile_up_states() {
 #[test]
 fn a_frame_from_before_a_second_join_is_not_sent_behind_its_answer() {
     near_and_far(Settings::default, |mut world, name| {
-        let ann = games::player(&mut world, name);
-        let (mover, id, _) = games::native(&mut world, name);
-        world.advance_ms(100);
-        world.client(ann.client).frames();
-        world.set_reading(ann.client, false);
-        games::push(&mut world, ann.client, name, "heartbeat", &json!({}));
+        let (ann, mover, id) = games::stuck_behind_a_message(&mut world, name);
         world.send(mover, &move_to(0, 1.0, 0.0));
         world.advance_ms(60);
         world.send(mover, &move_to(0, 2.0, 0.0));

@@ -129,6 +129,14 @@ fn a_storm_of_joins_reaches_everybody_in_few_frames() {
 
 // ── Full mailboxes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
+/// A room on the last of three shards, and who may join it: on the first shard, and where it is.
+fn far_room() -> (World, String, [ClientId; 2]) {
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
+    let room = format!("room:{}", world.name_on(2));
+    let clients = [world.socket_on(0, ""), world.socket_on(2, "")];
+    (world, room, clients)
+}
+
 #[test]
 fn what_cannot_reach_a_topic_is_answered() {
     let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
@@ -160,10 +168,7 @@ fn what_cannot_reach_a_topic_is_answered() {
 
 #[test]
 fn members_that_cannot_be_told_something_get_an_error_and_catch_up_later() {
-    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
-    let name = world.name_on(2);
-    let room = format!("room:{name}");
-    let [ann, bob] = [world.socket_on(0, ""), world.socket_on(2, "")];
+    let (mut world, room, [ann, bob]) = far_room();
     for client in [ann, bob] {
         join(&mut world, client, &room, &json!({}));
     }
@@ -189,10 +194,7 @@ fn words(world: &mut World, client: ClientId) -> Vec<String> {
 
 #[test]
 fn whoever_joins_again_in_an_overload_is_given_up_again_when_something_is_lost_again() {
-    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
-    let name = world.name_on(2);
-    let room = format!("room:{name}");
-    let [ann, bob] = [world.socket_on(0, ""), world.socket_on(2, "")];
+    let (mut world, room, [ann, bob]) = far_room();
     for client in [ann, bob] {
         join(&mut world, client, &room, &json!({}));
     }
@@ -207,6 +209,66 @@ fn whoever_joins_again_in_an_overload_is_given_up_again_when_something_is_lost_a
         world.say(bob, &format!(r#"["1","3","{room}","new_message",{{"body":"{n} again"}}]"#));
         let told = words(&mut world, ann);
         assert!(told.iter().any(|word| word == "new_message"), "a member is told what comes: {told:?}");
+    }
+}
+
+/// The room's messages that ann is told, live or by `catch_up`, and the epoch of an accepted join.
+fn heard(world: &mut World, client: ClientId, bodies: &mut Vec<String>) -> Vec<Message> {
+    let messages = world.client(client).messages();
+    let body = |payload: &Value| payload["body"].as_str().expect("a string").to_owned();
+    for message in &messages {
+        bodies.extend(message.told("new_message").map(body));
+        let missed = message.told("catch_up").and_then(|payload| payload["events"].as_array());
+        bodies.extend(missed.into_iter().flatten().map(|event| body(&event["payload"])));
+    }
+    messages
+}
+
+#[test]
+fn a_join_in_any_state_of_an_overload_is_answered_and_nothing_is_missed_in_the_end() {
+    let (member, owner) = (Some(0), Some(2));
+    // What is full when a message is said, when ann joins again, and when the next one is said.
+    let states = [
+        [None, owner, None],
+        [None, member, None],
+        [member, member, None],
+        [member, owner, None],
+        [member, None, None],
+        [member, None, member],
+        [None, None, member],
+        [member, member, member],
+    ];
+    for state in states {
+        let (mut world, room, [ann, bob]) = far_room();
+        join(&mut world, bob, &room, &json!({}));
+        world.say(ann, &format!(r#"["1","1","{room}","phx_join",{{}}]"#));
+        let mut bodies = Vec::new();
+        let joined = heard(&mut world, ann, &mut bodies);
+        let epoch = joined[0].answer(&json!("1")).expect("an answer").1["epoch"].clone();
+        let say = |world: &mut World, body: &str| {
+            world.say(bob, &format!(r#"["1",null,"{room}","new_message",{{"body":"{body}"}}]"#));
+        };
+        let join_again = |world: &mut World, bodies: &mut Vec<String>, reference: u32| {
+            let resume = json!({"resume": {"epoch": epoch, "seq": bodies.len()}});
+            world.say(ann, &format!(r#"["{reference}","{reference}","{room}","phx_join",{resume}]"#));
+            let messages = heard(world, ann, bodies);
+            let answer = |message: &Message| Some(message.answer(&json!(reference.to_string()))?.0);
+            messages.iter().find_map(answer)
+        };
+        world.full_mailbox = state[0];
+        say(&mut world, "a");
+        heard(&mut world, ann, &mut bodies);
+        world.full_mailbox = state[1];
+        let answer = join_again(&mut world, &mut bodies, 2);
+        assert_eq!(answer, Some(state[1].is_none()), "{state:?}");
+        world.full_mailbox = state[2];
+        say(&mut world, "b");
+        heard(&mut world, ann, &mut bodies);
+        world.full_mailbox = None;
+        assert_eq!(join_again(&mut world, &mut bodies, 3), Some(true), "{state:?}");
+        say(&mut world, "c");
+        heard(&mut world, ann, &mut bodies);
+        assert_eq!(bodies, ["a", "b", "c"], "{state:?}");
     }
 }
 

@@ -46,6 +46,30 @@ pub fn native(world: &mut World, name: &str) -> (ClientId, u32, String) {
     (client, welcome.player_id, welcome.resume_token)
 }
 
+/// A Phoenix player in two games, and a native player in each.
+pub fn in_two(world: &mut World, name: &str) -> (ClientId, [ClientId; 2]) {
+    let names = [name.to_owned(), format!("{name}-b")];
+    let client = world.socket("");
+    let natives = names.clone().map(|name| native(world, &name).0);
+    for (number, name) in names.iter().enumerate() {
+        world.say(client, &format!(r#"["{number}","{number}","game:{name}","phx_join",{{}}]"#));
+    }
+    world.advance_ms(100);
+    world.client(client).frames();
+    (client, natives)
+}
+
+/// A Phoenix player to whom a message of the lane is stuck, so that a state may wait behind it; a native player and its id.
+pub fn stuck_behind_a_message(world: &mut World, name: &str) -> (Player, ClientId, u32) {
+    let stuck = player(world, name);
+    let (native, id, _) = native(world, name);
+    world.advance_ms(100);
+    world.client(stuck.client).frames();
+    world.set_reading(stuck.client, false);
+    push(world, stuck.client, name, "heartbeat", &json!({}));
+    (stuck, native, id)
+}
+
 /// Pushes an event with the ref `"9"`.
 pub fn push(world: &mut World, client: ClientId, name: &str, event: &str, payload: &Value) -> Vec<Message> {
     world.say(client, &format!(r#"["1","9","game:{name}","{event}",{payload}]"#));
