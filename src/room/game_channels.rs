@@ -8,7 +8,8 @@ use rand_core::Rng;
 use zerocopy::FromBytes;
 
 use super::audience::{Audience, Copies, JoinNumber};
-use super::game::{Game, PastEvent, PayloadFormat, receives};
+use super::game::Game;
+use super::game_events::{PastEvent, PayloadFormat, receives};
 use super::game_update::Update;
 use super::hosted::Context;
 use super::presence::{MemberNumber, Presence};

@@ -1,7 +1,8 @@
 //! What players push in the channel of a game: moves, states, events (PROTOCOL 4, `game:`).
 
-use super::game::{Game, Moved, NewEvent, PayloadFormat};
+use super::game::{Game, Moved};
 use super::game_channels::Member;
+use super::game_events::{NewEvent, PayloadFormat};
 use super::hosted::Context;
 use super::presence::MemberNumber;
 use super::recovery::CatchUp;

@@ -3,7 +3,8 @@
 use rand_core::Rng;
 
 use super::audience::Audience;
-use super::game::{Game, Resumed, SeatFate};
+use super::game::Game;
+use super::game_seats::{Resumed, SeatFate};
 use super::hosted::{Context, Hosted, Lost, Need};
 use super::request::{Departure, Effect, Join, ToMember};
 use super::seats::{Newcomer, Occupancy, SeatIndex};

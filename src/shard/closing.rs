@@ -6,7 +6,7 @@ use crate::ids::ConnId;
 use crate::impossible;
 use crate::limits;
 use crate::reasons::{CloseReason, LeaveReason};
-use crate::room::game::SeatFate;
+use crate::room::game_seats::SeatFate;
 use crate::room::request::Departure;
 use crate::session::rate_limit::RateLimiter;
 use crate::session::{Closing, Lifecycle, PeerEnd};

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::note::{Note, Step};
 use crate::planted;
 use crate::reasons::RefusalReason;
-use crate::room::game::Resumed;
+use crate::room::game_seats::Resumed;
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::session::channels::Channels;
 use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};

@@ -1,0 +1,217 @@
+//! Who comes to a game and goes: seats are taken, taken again, held and freed, and what a member is told first.
+
+use zerocopy::IntoBytes;
+
+use super::game::{Game, pool_of_greetings};
+use super::game_events::{PastEvent, receives};
+use super::history::Missed;
+use super::request::{Effect, ToMember};
+use super::seats::{Newcomer, Occupancy, SeatIndex};
+use crate::ids::ResumeToken;
+use crate::impossible;
+use crate::planted;
+use crate::reasons::LeaveReason;
+use crate::time::{Instant, Now};
+use crate::wire::encoded::Encoded;
+use crate::wire::frame::Opcode;
+use crate::wire::native::{Welcome, kind};
+
+/// What became of the seat of a player that was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeatFate {
+    /// It waits for its player.
+    Held,
+    /// The game does not hold seats.
+    Freed,
+}
+
+/// How a seat was taken again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The seat.
+    pub seat: SeatIndex,
+    /// Who had it until now.
+    pub before: Occupancy,
+}
+
+/// The first frames of a member, in the order they are sent.
+#[derive(Debug)]
+pub struct Greeting {
+    /// Welcome, Roster, Keyframe, missed events.
+    pub frames: Vec<Encoded>,
+    /// How many of them are missed events.
+    pub events: usize,
+}
+
+impl Game {
+    /// Seats a newcomer; `Err`: why there is no seat for it, in a sentence.
+    pub fn take_seat(
+        &mut self,
+        newcomer: &Newcomer<'_>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Result<SeatIndex, String> {
+        let players_max = self.rules.players_max;
+        if self.seats.len() >= players_max as usize {
+            return Err(format!("game {} has all its {players_max} seats taken", self.name()));
+        }
+        let Some(seat) = self.seats.take(newcomer) else {
+            let name = self.name();
+            return Err(format!(
+                "game {name} has given all its player ids; it takes players again when it has ended"
+            ));
+        };
+        self.positions.grow(self.seats.slots());
+        match self.player(seat) {
+            Some(player) => self.roster.joined(player, &self.seats),
+            None => impossible!("a seat that was taken has a player"),
+        }
+        self.changed(now);
+        if newcomer.occupancy.is_native() {
+            if !planted!(InformsTwice) {
+                self.roster.informed(seat);
+            }
+            self.tell_channels_joined(seat, now, effects);
+        }
+        Ok(seat)
+    }
+
+    /// Gives the seat that `token` names to `occupant`, under `new_token`; `None`: there is no such seat, or it is another
+    /// user's (`user`: whose token the client showed; `None` in development mode, where every guest is new).
+    pub fn resume(
+        &mut self,
+        token: ResumeToken,
+        user: Option<&str>,
+        occupant: Occupancy,
+        new_token: ResumeToken,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Resumed> {
+        let index = self.seats.find_token(token)?;
+        let seat = self.seats.seat_mut(index)?;
+        if user.is_some_and(|user| user != seat.user()) {
+            return None;
+        }
+        let before = std::mem::replace(&mut seat.occupancy, occupant);
+        self.seats.replace_token(index, token, new_token);
+        match before {
+            Occupancy::Connected(conn) => effects.push(Effect::Unseated { conn, seat: index }),
+            Occupancy::Channel(to) => effects.push(Effect::Member { to, what: ToMember::Replaced }),
+            Occupancy::HeldUntil(until) => {
+                self.holds.remove(&(until, index));
+            }
+        }
+        if occupant.is_native() {
+            self.roster.informed(index);
+        }
+        self.tell_channels_resumed(index, before, now);
+        Some(Resumed { seat: index, before })
+    }
+
+    /// The client of a resumed seat was heard: it is taken to have its new token, and the one before is good no more.
+    pub fn confirm_resume(&mut self, index: SeatIndex) {
+        self.seats.forget_previous_token(index);
+    }
+
+    /// What a member is sent first. `resumed`: whether its seat was held; `seen`: the last event it has seen, if it resumed.
+    pub fn greeting(
+        &mut self,
+        index: SeatIndex,
+        resumed: bool,
+        seen: Option<u64>,
+        development: bool,
+        now: Now,
+    ) -> Option<Greeting> {
+        let keyframe = self.keyframe_of_greeting(now.instant);
+        let seat = self.seats.seat(index)?;
+        let missed = match seen.map(|seen| self.events.since(seen)) {
+            Some(Missed::Replay(events)) => Some(events),
+            Some(Missed::TooOld | Missed::Ahead) | None => None,
+        };
+        let flag = |condition: bool, flag: u8| if condition { flag } else { 0 };
+        let welcome = Welcome {
+            kind: kind::WELCOME,
+            flags: flag(resumed, Welcome::RESUMED)
+                | flag(missed.is_some(), Welcome::CAUGHT_UP)
+                | flag(development, Welcome::DEVELOPMENT),
+            tick_hz: self.rules.tick_hz.into(),
+            player_id: seat.player.0.into(),
+            epoch: self.epoch.into(),
+            seq: self.events.seq().into(),
+            tick: self.clock.number_at(now.instant).into(),
+            server_time_us: now.unix_us.into(),
+            resume_token: seat.resume_token.0,
+            min_x: self.rules.bounds.min_x.into(),
+            min_y: self.rules.bounds.min_y.into(),
+            max_x: self.rules.bounds.max_x.into(),
+            max_y: self.rules.bounds.max_y.into(),
+            max_speed: self.rules.max_speed.into(),
+        };
+        let mut frames = vec![
+            Encoded::message(Opcode::Binary, welcome.as_bytes()),
+            self.roster.encode_for_newcomer(seat, &self.seats, &mut pool_of_greetings()),
+            keyframe,
+        ];
+        let state_frames = frames.len();
+        let missed = missed.map(|missed| missed.skip(usize::from(planted!(ReplaysTooLittle))));
+        let meant_for_it = |event: &&PastEvent| receives(event.scope, event.sender, seat.player);
+        frames.extend(missed.into_iter().flatten().filter(meant_for_it).map(|event| event.encoded.clone()));
+        Some(Greeting { events: frames.len() - state_frames, frames })
+    }
+
+    /// In a crowd the newcomers of a tick share it: it is as old as the first of them, and the tick's Delta, which tells all that
+    /// has changed since the last tick, brings everybody up to date.
+    fn keyframe_of_greeting(&mut self, now: Instant) -> Encoded {
+        if let Some(shared) = &self.shared_keyframe {
+            return shared.clone();
+        }
+        let keyframe = self.encode_keyframe(self.clock.number_at(now), &mut pool_of_greetings());
+        // Without a tick to come nothing would free it.
+        if self.roster.is_crowd() && self.tick_at.is_some() {
+            self.shared_keyframe = Some(keyframe.clone());
+        }
+        keyframe
+    }
+
+    /// The player of a seat was lost: it is held for a while, if the game holds seats, and freed else.
+    pub fn lose_seat(&mut self, index: SeatIndex, now: Instant, effects: &mut Vec<Effect>) -> SeatFate {
+        if self.rules.seat_hold.is_zero() || planted!(FreesLostSeat) {
+            self.free_seat(index, LeaveReason::TimedOut, now, effects);
+            return SeatFate::Freed;
+        }
+        let until = now + self.rules.seat_hold;
+        let Some(seat) = self.seats.seat_mut(index) else {
+            impossible!("who is lost has a seat");
+            return SeatFate::Freed;
+        };
+        let before = std::mem::replace(&mut seat.occupancy, Occupancy::HeldUntil(until));
+        self.holds.insert((until, index));
+        self.tell_channels_held(index, before, now);
+        SeatFate::Held
+    }
+
+    /// Frees a seat, with its position and objects.
+    pub fn free_seat(
+        &mut self,
+        index: SeatIndex,
+        reason: LeaveReason,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(seat) = self.seats.free(index) else { return impossible!("a seat is freed once") };
+        if let Occupancy::HeldUntil(until) = seat.occupancy {
+            self.holds.remove(&(until, index));
+            effects.push(Effect::HoldEnded { seat: index });
+        }
+        self.tell_channels_left(&seat, reason, now, effects);
+        if let Some(player) = self.positions.remove(index.slot())
+            && !planted!(HidesGonePlayer)
+        {
+            self.gone_players.push(player.0);
+        }
+        self.forget_speed(index);
+        self.objects.remove_all_of(seat.player.0);
+        self.roster.left(seat.player, reason, &self.seats);
+        self.changed(now);
+    }
+}
