@@ -53,7 +53,7 @@ pub struct Seat {
     pub player: PlayerId,
     /// Whether its player is here.
     pub occupancy: Occupancy,
-    /// Gives the seat back.
+    /// Gives the seat back; see `naming`.
     pub resume_token: ResumeToken,
     /// When it was taken, in unix seconds; lasts until 2106.
     pub joined_at_s: u32,
@@ -108,7 +108,7 @@ pub struct Newcomer<'a> {
     pub user: &'a str,
     /// Display name.
     pub name: &'a str,
-    /// What will give the seat back.
+    /// What will give the seat back, once it names the seat.
     pub resume_token: ResumeToken,
     /// In unix seconds.
     pub joined_at_s: u64,
@@ -180,7 +180,7 @@ impl Seats {
         *slot = Slot::Taken(Seat {
             player: PlayerId(u32::from(generation) << 16 | (u32::from(index.0) + 1)),
             occupancy: newcomer.occupancy,
-            resume_token: newcomer.resume_token,
+            resume_token: naming(index, newcomer.resume_token),
             joined_at_s: u32::try_from(newcomer.joined_at_s).unwrap_or(u32::MAX),
             who: [
                 &*char::from(user_bytes as u8 - 1).encode_utf8(&mut [0; 4]),
@@ -245,11 +245,11 @@ impl Seats {
         self.seat(index).filter(|seat| seat.player == player).map(|seat| (index, seat))
     }
 
-    /// The seat that a token gives back.
+    /// The seat that a token gives back. It looks at one seat, however many there are: after an outage all come back at once.
     pub fn find_token(&self, token: ResumeToken) -> Option<SeatIndex> {
-        let present = self.taken().find(|(_, seat)| seat.resume_token == token).map(|(index, _)| index);
-        let previous = || self.previous_tokens.iter().find(|(_, previous)| **previous == token);
-        present.or_else(|| previous().map(|(index, _)| *index))
+        let index = named_by(token);
+        let is_present = self.seat(index)?.resume_token == token;
+        (is_present || self.previous_tokens.get(&index) == Some(&token)).then_some(index)
     }
 
     /// Gives a seat another token; the one that named it now, `previous`, stays good until `forget_previous_token`.
@@ -257,7 +257,7 @@ impl Seats {
         let Some(seat) = self.seat_mut(index) else {
             return impossible!("a seat that is given a token is taken");
         };
-        seat.resume_token = token;
+        seat.resume_token = naming(index, token);
         if !planted!(ForgetsPreviousToken) {
             self.previous_tokens.insert(index, previous);
         }
@@ -294,6 +294,16 @@ impl Seats {
     }
 }
 
+/// The token of a seat: its first two bytes are the seat's index, which every player knows; the other 14 are the secret.
+fn naming(index: SeatIndex, mut token: ResumeToken) -> ResumeToken {
+    token.0[..2].copy_from_slice(&index.0.to_be_bytes());
+    token
+}
+
+fn named_by(token: ResumeToken) -> SeatIndex {
+    SeatIndex(u16::from_be_bytes([token.0[0], token.0[1]]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,6 +334,28 @@ mod tests {
             Some(("uu", "Ann"))
         );
         assert!(seats.find(PlayerId(0)).is_none());
+    }
+
+    #[test]
+    fn a_token_names_its_seat_and_no_other() {
+        let mut seats = Seats::default();
+        let ann = newcomer("u");
+        let taken: Vec<SeatIndex> = std::iter::from_fn(|| seats.take(&ann)).collect();
+        let token = |seats: &Seats, index| seats.seat(index).unwrap().resume_token;
+        for index in &taken {
+            assert_eq!(seats.find_token(token(&seats, *index)), Some(*index), "of {} seats", taken.len());
+        }
+        let (index, other) = (taken[7], taken[300]);
+        let first = token(&seats, index);
+        seats.replace_token(index, first, ResumeToken([9; 16]));
+        let second = token(&seats, index);
+        assert_ne!(first, second);
+        assert_eq!([first, second].map(|token| seats.find_token(token)), [Some(index); 2]);
+        seats.forget_previous_token(index);
+        assert_eq!([first, second].map(|token| seats.find_token(token)), [None, Some(index)]);
+        assert_eq!(seats.find_token(naming(other, second)), None, "the secret is the seat's own");
+        seats.free(index);
+        assert_eq!(seats.find_token(second), None);
     }
 
     #[test]
