@@ -14,6 +14,7 @@ use crate::ids::{Party, ShardId, TopicName};
 use crate::mailbox::{Endpoint, Letter, mesh};
 use crate::metrics::ShardMetrics;
 use crate::session::liveness::Liveness;
+use crate::session::rate_limit::{Rate, Rates};
 use crate::shard::Shard;
 use crate::shard::peer::Order;
 use crate::shard::placement::Placement;
@@ -155,6 +156,39 @@ fn a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard() {
     drop(client);
     becomes(0);
     assert_eq!(relay.count(|metrics| metrics.receives_lost.value()), 0);
+    relay.stop();
+}
+
+#[test]
+fn a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full() {
+    let rate = Rate { per_s: 64 * 1024, burst: 64 * 1024 };
+    let relay = Relay::start_with(
+        16,
+        Settings { rates: Rates { bytes: rate, ..Rates::default() }, ..Settings::default() },
+    );
+    let mut client = TcpStream::connect(relay.address).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(request("arena").as_bytes()).unwrap();
+    // Records of no known kind: half a budget too much, so that it stops for half a second and is full a second later.
+    let nonsense = [&[0x82, 0xFE, 0x4B, 0, 0, 0, 0, 0], &[0; 0x4B00][..]].concat();
+    client.write_all(&nonsense.repeat(5)).unwrap();
+    let mut is_parked_behind_a_ping = || {
+        client.write_all(&PING).unwrap();
+        await_pong(&client);
+        thread::sleep(Duration::from_millis(50));
+        relay.count(|metrics| metrics.connections_parked.value()) == 1
+    };
+    assert!((0..5).all(|_| is_parked_behind_a_ping()), "it may send too much again");
+    let started = Clock::start();
+    let mut unparked_in_a_row = 0;
+    while unparked_in_a_row < 5 {
+        unparked_in_a_row = if is_parked_behind_a_ping() { 0 } else { unparked_in_a_row + 1 };
+        assert!(
+            started.instant().since(crate::time::Instant::default()) < PATIENCE,
+            "each message costs a poll and a receive for ever"
+        );
+    }
+    drop(client);
     relay.stop();
 }
 

@@ -76,8 +76,8 @@ pub(super) enum Flag {
     Readable = 1 << 9,
     /// A multishot receive takes what comes.
     Busy = 1 << 10,
-    /// It was paused once: it receives one buffer at a time, since a multishot receive takes all that has come before a cancel
-    /// takes effect.
+    /// It was paused, and its byte budget is not full again: it receives one buffer at a time, since a multishot receive takes all
+    /// that has come before a cancel takes effect.
     Metered = 1 << 11,
     /// It was heard since the last sweep.
     Heard = 1 << 12,

@@ -77,6 +77,9 @@ impl<D: Driver> Loop<D> {
             let Some(conn) = self.sockets.range(slot..slot + 1).next() else { continue };
             let Some(socket) = self.sockets.find(conn) else { continue };
             let heard = socket.flags.lower(Flag::Heard);
+            if socket.flags.has(Flag::Metered) && self.shard.has_full_byte_budget(conn, self.now) {
+                socket.flags.lower(Flag::Metered);
+            }
             if socket.flags.has(Flag::Busy) && !heard {
                 self.park(conn);
             } else if socket.missing().is_some() && !socket.flags.has(Flag::Queued) {

@@ -168,8 +168,13 @@ impl RateLimiter {
         let admitted = *missing + wanted <= rate.burst as f32;
         if admitted {
             *missing += count as f32;
-            if self.offences.is_none() {
-                return Verdict::Admitted;
+            match &self.offences {
+                None => return Verdict::Admitted,
+                Some(offences) if offences.are_forgotten(now) => {
+                    self.offences = None;
+                    return Verdict::Admitted;
+                }
+                Some(_) => {}
             }
         }
         let retry_after =
@@ -194,6 +199,13 @@ impl RateLimiter {
         *missing = (*missing + bytes as f32).min(burst + per_s * READING_STOP_MAX.as_secs_f32());
         let over = *missing - burst;
         (over > 0.0).then(|| Duration::from_secs_f32(over / per_s))
+    }
+
+    /// Whether nothing is missing from the byte budget.
+    pub fn has_full_byte_budget(&self, rates: &Rates, now: Instant) -> bool {
+        let elapsed_ms = now.as_millis_u32().wrapping_sub(self.refilled_at_ms);
+        let back = elapsed_ms as f32 * rates.bytes.per_s as f32 / 1000.0;
+        self.missing[RateClass::Bytes.index()] <= back
     }
 
     /// Whether to tell the client about `class` now.
@@ -226,7 +238,7 @@ impl RateLimiter {
     }
 }
 
-/// The record of a client that has been over a limit.
+/// The record of a client that has been over a limit, until nothing in it counts any more.
 #[derive(Clone, Debug, Default)]
 struct Offences {
     window_started: Option<Instant>,
@@ -246,6 +258,13 @@ impl Offences {
         }
         self.attempts[class.index()] += 1;
         self.attempts[class.index()]
+    }
+
+    fn are_forgotten(&self, now: Instant) -> bool {
+        let over = |at: &Option<Instant>, after: Duration| at.is_none_or(|at| now.since(at) > after);
+        over(&self.window_started, ABUSE_WINDOW)
+            && self.told_at.iter().all(|at| over(at, RATE_LIMITED_NOTICE_INTERVAL))
+            && self.malformed_at.iter().all(|at| over(at, MALFORMED_WINDOW))
     }
 
     fn tell(&mut self, class: RateClass, now: Instant) -> bool {
@@ -360,6 +379,23 @@ mod tests {
         assert_eq!(limiter.charge_bytes(1024, &Rates::default(), ms(1100)), None);
         let stop = limiter.charge_bytes(100 << 20, &Rates::default(), ms(1100));
         assert_eq!(stop, Some(READING_STOP_MAX), "a client that is not read from is not heard to go");
+        let is_full = |at: u64| limiter.has_full_byte_budget(&Rates::default(), ms(at));
+        assert_eq!(
+            [3_100, 5_099, 5_101].map(is_full),
+            [false, false, true],
+            "2 s over, and 2 s of the burst"
+        );
+    }
+
+    #[test]
+    fn a_client_that_keeps_to_its_limits_again_costs_what_it_cost_before() {
+        let mut limiter = RateLimiter::default();
+        assert_eq!(admitted(&mut limiter, RateClass::Move, 100, 0), 60);
+        assert!(limiter.heap_bytes() > 0 && !limiter.malformed(ms(1_000)));
+        for (at, is_remembered) in [(9_000, true), (60_900, true), (72_000, false)] {
+            assert_eq!(admitted(&mut limiter, RateClass::Move, 1, at), 1);
+            assert_eq!(limiter.heap_bytes() > 0, is_remembered, "after {at} ms");
+        }
     }
 
     #[test]

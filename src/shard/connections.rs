@@ -224,6 +224,13 @@ impl Connections {
         }
     }
 
+    /// The same, to be looked at.
+    pub fn get(&self, conn: ConnId) -> Option<&Connection> {
+        let chunk = self.chunks.get((conn.slot >> CHUNK_BITS) as usize)?;
+        let connection = chunk.slots().get(place(conn))?.connection()?;
+        Some(connection).filter(|connection| connection.generation == conn.generation)
+    }
+
     /// Number of connections.
     pub fn len(&self) -> usize {
         self.len

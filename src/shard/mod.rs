@@ -104,7 +104,8 @@ pub enum Output {
         /// The message.
         message: PeerMessage,
     },
-    /// Stop reading from the connection. When it is read from again, it is one receive at a time.
+    /// Stop reading from the connection. When it is read from again, it is one receive at a time, until
+    /// `Shard::has_full_byte_budget`.
     Pause {
         /// The connection.
         conn: ConnId,
@@ -263,6 +264,14 @@ impl Shard {
     /// for the next `handle_timeout`, which is due at once.
     pub fn has_work_left(&self) -> bool {
         self.work.is_left()
+    }
+
+    /// Whether a connection that was paused has paid back all that it was over its byte budget.
+    pub fn has_full_byte_budget(&self, conn: ConnId, now: Now) -> bool {
+        let connection = self.connections.get(conn);
+        connection.is_some_and(|connection| {
+            connection.session.rates.has_full_byte_budget(&self.settings.rates, now.instant)
+        })
     }
 
     /// Bytes came in. They are unmasked in place; what is kept is a copy.
