@@ -18,7 +18,7 @@ use crate::session::rate_limit::Verdict;
 use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
-use crate::wire::frame::{ControlPayload, Incoming, MessageLimits, Opcode};
+use crate::wire::frame::{ControlPayload, Decoder, Incoming, MessageLimits, Opcode};
 use crate::wire::native::{self, Correction, ErrorHeader, Pong, RateLimited, Record, Scope, kind};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::rate_limited;
@@ -38,42 +38,40 @@ impl Shard {
                 None => impossible!("a seat is in a game"),
             }
         }
-        if dialect != Dialect::Echo {
-            let stop = session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant);
-            if let Some(stop) = stop {
-                self.stop_reading(conn, stop, now);
+        let stop = match dialect {
+            Dialect::Native | Dialect::Phoenix => {
+                session.rates.charge_bytes(bytes.len(), &self.settings.rates, now.instant)
             }
+            Dialect::Echo => None,
+        };
+        let waiting = self.unread.wait_behind(conn, bytes);
+        let decoder = (waiting == Waiting::Nothing).then(|| std::mem::take(&mut session.decoder));
+        if let Some(stop) = stop {
+            self.stop_reading(conn, stop, now);
         }
-        match self.wait_behind_unread(conn, bytes) {
-            Waiting::Nothing => {
-                let left = self.read_messages(conn, dialect, bytes, now);
-                if left > 0 {
-                    self.leave_unread(conn, &bytes[bytes.len() - left..]);
-                }
+        if let Some(decoder) = decoder {
+            let left = self.read_messages(conn, dialect, decoder, bytes, now);
+            if left > 0 {
+                self.leave_unread(conn, &bytes[bytes.len() - left..]);
             }
-            Waiting::Queued => self.work.spend(1 + bytes.len() / limits::WORK_BYTES),
-            Waiting::Full => {
-                self.work.spend(1 + bytes.len() / limits::WORK_BYTES);
-                self.pause_reading(conn, now.instant + limits::UNREAD_STOP, now);
-            }
+            return;
+        }
+        self.work.spend(1 + bytes.len() / limits::WORK_BYTES);
+        if waiting == Waiting::Full {
+            self.pause_reading(conn, now.instant + limits::UNREAD_STOP, now);
         }
     }
 
     /// Handles whole messages one by one; of the last one a part may wait in the decoder. Returns how many bytes are left when
-    /// the work of this turn is done.
+    /// the work of this turn is done. The decoder is out of the table meanwhile: messages borrow from it.
     pub(super) fn read_messages(
         &mut self,
         conn: ConnId,
         dialect: Dialect,
+        mut decoder: Decoder,
         mut bytes: &mut [u8],
         now: Now,
     ) -> usize {
-        let Some(connection) = self.connections.find(conn) else {
-            impossible!("whoever is worked on is here");
-            return 0;
-        };
-        // The decoder is out of the table while its messages are handled: they borrow from it.
-        let mut decoder = std::mem::take(&mut connection.session.decoder);
         let limits = match dialect {
             Dialect::Native | Dialect::Phoenix => MessageLimits {
                 bytes_max: self.settings.message_bytes_max,
@@ -115,9 +113,12 @@ impl Shard {
             }
             self.work.spend(1 + (before - bytes.len()) / limits::WORK_BYTES);
         }
-        match self.connections.find(conn) {
-            Some(connection) => connection.session.decoder = decoder,
-            None => impossible!("whoever is worked on is here"),
+        // Nearly always the last message was whole, and there is nothing to put back.
+        if !decoder.is_empty() {
+            match self.connections.find(conn) {
+                Some(connection) => connection.session.decoder = decoder,
+                None => impossible!("whoever is worked on is here"),
+            }
         }
         if let Some(ping) = newest_ping {
             self.answer_ping(conn, ping.as_slice());

@@ -54,6 +54,16 @@ impl Unread {
         self.rests.len()
     }
 
+    /// Puts bytes behind those of the same connection that wait.
+    pub(super) fn wait_behind(&mut self, conn: ConnId, bytes: &[u8]) -> Waiting {
+        let rest = self.rests.get_mut(&conn).filter(|_| !planted!(OvertakesUnread));
+        let Some(rest) = rest else { return Waiting::Nothing };
+        rest.bytes.drain(..rest.read);
+        rest.read = 0;
+        rest.bytes.extend_from_slice(bytes);
+        if rest.bytes.len() > UNREAD_BYTES_MAX { Waiting::Full } else { Waiting::Queued }
+    }
+
     /// See `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
         let bytes = self.rests.values().map(|rest| rest.bytes.capacity()).sum::<usize>();
@@ -62,17 +72,7 @@ impl Unread {
 }
 
 impl Shard {
-    /// Puts bytes behind those of the same connection that wait.
-    pub(super) fn wait_behind_unread(&mut self, conn: ConnId, bytes: &[u8]) -> Waiting {
-        let rest = self.unread.rests.get_mut(&conn).filter(|_| !planted!(OvertakesUnread));
-        let Some(rest) = rest else { return Waiting::Nothing };
-        rest.bytes.drain(..rest.read);
-        rest.read = 0;
-        rest.bytes.extend_from_slice(bytes);
-        if rest.bytes.len() > UNREAD_BYTES_MAX { Waiting::Full } else { Waiting::Queued }
-    }
-
-    /// The same for the end of its stream; `false`: nothing of it waits.
+    /// Puts the end of a stream behind the bytes of its connection that wait; `false`: none do.
     pub(super) fn end_behind_unread(&mut self, conn: ConnId) -> bool {
         let rest = self.unread.rests.get_mut(&conn);
         rest.map(|rest| rest.ended = true).is_some()
@@ -114,15 +114,17 @@ impl Shard {
 
     /// Returns how many bytes are still left.
     fn read_rest(&mut self, conn: ConnId, rest: &mut Rest, now: Now) -> usize {
-        match self.connections.find(conn).map(|connection| &connection.session.lifecycle) {
-            Some(&Lifecycle::Open(dialect @ (Dialect::Native | Dialect::Phoenix | Dialect::Echo))) => {
-                self.read_messages(conn, dialect, &mut rest.bytes[rest.read..], now)
+        let Some(connection) = self.connections.find(conn) else { return 0 };
+        match connection.session.lifecycle {
+            Lifecycle::Open(dialect @ (Dialect::Native | Dialect::Phoenix | Dialect::Echo)) => {
+                let decoder = std::mem::take(&mut connection.session.decoder);
+                self.read_messages(conn, dialect, decoder, &mut rest.bytes[rest.read..], now)
             }
-            Some(Lifecycle::Closing(_)) => {
+            Lifecycle::Closing(_) => {
                 self.discard(conn, rest.bytes.len() - rest.read);
                 0
             }
-            Some(Lifecycle::Upgrading | Lifecycle::HandingOver) | None => 0,
+            Lifecycle::Upgrading | Lifecycle::HandingOver => 0,
         }
     }
 }

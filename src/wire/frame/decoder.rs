@@ -47,6 +47,11 @@ impl Decoder {
         }
     }
 
+    /// Whether it holds nothing: another one would do as well.
+    pub fn is_empty(&self) -> bool {
+        self.partial.is_none()
+    }
+
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
         let Some(partial) = &self.partial else { return 0 };
