@@ -376,6 +376,7 @@ fn whoever_leaves_is_told_nothing_behind_what_was_lost_on_it() {
         meta: None,
         resume_token: None,
         seen: None,
+        supersedes: None,
     };
     let body = RoomPush::NewMessage { body: "a".into(), client_id: None };
     let push = Push { reference: None, event: PushEvent::Room(body) };

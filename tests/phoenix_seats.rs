@@ -201,6 +201,69 @@ fn a_game_joined_twice_by_one_connection_has_one_seat() {
 }
 
 #[test]
+fn a_second_join_that_does_not_take_its_seat_again_frees_it() {
+    let rules = || GameRules { players_max: 2, ..GameRules::default() };
+    near_and_far(
+        || Settings { games: vec![rules()], ..Settings::default() },
+        |mut world, name| {
+            let watcher = player(&mut world, name);
+            let ann = player(&mut world, name);
+            world.client(watcher.client).frames();
+            let strange = "0".repeat(32);
+            for number in 0..30 {
+                let payload = json!({ "resume_token": strange });
+                world.say(ann.client, &format!(r#"["{number}","9","game:{name}","phx_join",{payload}]"#));
+                let messages = world.client(ann.client).messages();
+                let (ok, response) = messages[0].answer(&json!("9")).expect("an answer");
+                assert!(ok && response["resumed"] == false, "join {number}: {response}");
+                assert_eq!(world.count(|metrics| metrics.seats.value()), 2, "join {number}");
+                assert_eq!(world.count(|metrics| metrics.seats_held.value()), 0);
+            }
+            let left = told(&world.client(watcher.client).messages(), "user_disconnected");
+            assert_eq!((left.len(), &left[0]["reason"]), (30, &json!("left")));
+            // Two in one segment: the first is not answered when the second comes.
+            let join = |number: u32| {
+                format!(r#"["{number}","9","game:{name}","phx_join",{{"resume_token":"{strange}"}}]"#)
+            };
+            world.say_at_once(ann.client, &[&join(40), &join(41)]);
+            assert_eq!(words(&world.client(ann.client).messages())[0], "ok");
+            assert_eq!(world.count(|metrics| metrics.seats.value()), 2);
+            world.hang_up(ann.client);
+            assert_eq!(world.count(|metrics| metrics.seats_held.value()), 1, "of who is lost");
+        },
+    );
+}
+
+#[test]
+fn a_second_join_with_the_token_of_its_seat_keeps_it_even_where_none_is_held() {
+    let rules = || GameRules { seat_hold: Duration::ZERO, ..GameRules::default() };
+    near_and_far(
+        || Settings { games: vec![rules()], ..Settings::default() },
+        |mut world, name| {
+            let watcher = player(&mut world, name);
+            let ann = player(&mut world, name);
+            push(&mut world, ann.client, name, "move", &json!({"x": 1, "y": 2}));
+            world.advance_ms(100);
+            world.client(watcher.client).frames();
+            world.client(ann.client).frames();
+            let payload = json!({ "resume_token": ann.token });
+            world.say(ann.client, &format!(r#"["2","9","game:{name}","phx_join",{payload}]"#));
+            let messages = world.client(ann.client).messages();
+            let (_, response) = messages[0].answer(&json!("9")).expect("an answer");
+            assert_eq!((&response["resumed"], &response["player_id"]), (&json!(true), &json!(ann.id)));
+            assert_eq!(words(&messages)[..2], ["ok", "phx_close"]);
+            assert_eq!(messages.iter().filter(|message| message.word() == "phx_close").count(), 1);
+            world.advance_ms(100);
+            let heard = world.client(watcher.client).messages();
+            assert_eq!(told(&heard, "user_disconnected").len() + told(&heard, "players_removed").len(), 0);
+            assert_eq!(world.count(|metrics| metrics.seats.value()), 2);
+            world.say(ann.client, &format!(r#"["2","9","game:{name}","phx_leave",{{}}]"#));
+            assert_eq!(world.count(|metrics| metrics.seats.value()), 1);
+        },
+    );
+}
+
+#[test]
 fn a_full_game_refuses_and_a_resume_needs_no_place() {
     let rules = || GameRules { players_max: 2, ..GameRules::default() };
     near_and_far(

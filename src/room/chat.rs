@@ -395,6 +395,9 @@ impl Chat {
 
 impl Hosted for Chat {
     fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
+        if let Some(superseded) = join.supersedes {
+            self.leave(superseded, Departure::Left(LeaveReason::Left), context);
+        }
         self.admit(from, join, context.now, &mut context.effects);
     }
 

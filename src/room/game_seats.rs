@@ -96,6 +96,8 @@ impl Game {
         self.seats.replace_token(index, token, new_token);
         match before {
             Occupancy::Connected(conn) => effects.push(Effect::Unseated { conn, seat: index }),
+            // Its own client has joined anew, and closes the channel itself.
+            Occupancy::Channel(to) if occupant.is_beside(to) => {}
             Occupancy::Channel(to) => effects.push(Effect::Member { to, what: ToMember::Replaced }),
             Occupancy::HeldUntil(until) => {
                 self.holds.remove(&(until, index));

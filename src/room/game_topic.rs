@@ -23,7 +23,12 @@ impl Hosted for Game {
         context.random.fill_bytes(&mut new_token);
         let new_token = ResumeToken(new_token);
         let now = context.now;
-        let (seat, join, resumed) = match self.resume_in_channel(from, &join, new_token, context) {
+        let resumed = self.resume_in_channel(from, &join, new_token, context);
+        if let Some(superseded) = join.supersedes {
+            // Did the join take its seat again, the seat is not its any more.
+            self.leave(superseded, Departure::Left(LeaveReason::Left), context);
+        }
+        let (seat, join, resumed) = match resumed {
             Some(seat) => {
                 // In development mode every connection is another guest; the seat knows whose it is.
                 let user = self.seats.seat(seat).map_or_else(|| join.user.clone(), |seat| seat.user().into());

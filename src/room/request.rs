@@ -31,6 +31,9 @@ pub struct Join {
     pub resume_token: Option<ResumeToken>,
     /// What it has seen of the topic's events.
     pub seen: Option<Seen>,
+    /// The channel of the same connection whose place it takes. That one is a member no more; the seat that it has is freed, unless
+    /// `resume_token` takes it.
+    pub supersedes: Option<Address>,
 }
 
 /// How a member goes.

@@ -44,6 +44,14 @@ impl Occupancy {
     pub fn is_native(&self) -> bool {
         matches!(self, Self::Connected(_))
     }
+
+    /// Whether the player is in another channel of the same connection.
+    pub fn is_beside(&self, channel: Address) -> bool {
+        match self {
+            Self::Channel(own) => (own.shard, own.conn) == (channel.shard, channel.conn),
+            Self::Connected(_) | Self::HeldUntil(_) => false,
+        }
+    }
 }
 
 /// A player's seat.

@@ -8,10 +8,10 @@ use super::subscribers::Subscriber;
 use crate::ids::{Address, ChannelNumber, ConnId, FrameNumber, Party, Topic};
 use crate::impossible;
 use crate::planted;
-use crate::reasons::{CloseReason, JoinRefusal};
+use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::audience::Copies;
 use crate::room::hosted::Lost;
-use crate::room::request::{ToMember, WholeState};
+use crate::room::request::{Departure, ToMember, WholeState};
 use crate::session::Session;
 use crate::session::channels::{ChannelState, UnansweredJoin};
 use crate::time::Now;
@@ -390,7 +390,19 @@ impl Shard {
     pub(super) fn answer_refused_request(&mut self, request: TopicRequest, now: Now) {
         let TopicRequest { topic, from, action } = request;
         match action {
-            Action::Join(_) => self.join_refused(&topic, from, JoinRefusal::Overload, OVERLOAD, now),
+            Action::Join(join) => {
+                self.join_refused(&topic, from, JoinRefusal::Overload, OVERLOAD, now);
+                // Its topic has not heard of the end of the channel that it supersedes. A leave arrives whatever waits, and whoever
+                // showed a token may come back for the seat.
+                if let Some(superseded) = join.supersedes {
+                    let departure = match join.resume_token {
+                        Some(_) => Departure::Lost,
+                        None => Departure::Left(LeaveReason::Left),
+                    };
+                    let action = Action::Leave(departure);
+                    self.request(TopicRequest { topic, from: superseded, action }, now);
+                }
+            }
             Action::Push(Push { reference: Some(reference), .. }) => {
                 self.reply_on(from.conn, from.channel, &reference, Status::Error, OVERLOAD);
             }

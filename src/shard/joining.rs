@@ -1,12 +1,10 @@
 //! A `phx_join`: what is decided about it before its topic is asked, and what follows.
 
-use std::sync::Arc;
-
 use super::channels::UNMATCHED;
 use super::peer::{Action, TopicRequest};
 use super::tokens::{Payer, Tokens, Unaccepted};
 use super::{Next, Shard};
-use crate::ids::{ConnId, Topic};
+use crate::ids::{Address, ConnId, Topic};
 use crate::impossible;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::request::{Departure, Join};
@@ -92,6 +90,7 @@ impl JoinAttempt<'_> {
             meta: payload.meta,
             resume_token: payload.resume_token,
             seen: payload.seen,
+            supersedes: None,
         };
         Ok(Accepted { topic, join, expires_at_s })
     }
@@ -167,7 +166,7 @@ impl Shard {
 
     /// Asks the topic.
     fn begin_join(&mut self, conn: ConnId, message: &Message<'_>, accepted: Accepted, now: Now) {
-        let Accepted { topic, join, expires_at_s } = accepted;
+        let Accepted { topic, mut join, expires_at_s } = accepted;
         let topic = self.subscribers.shared(topic);
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
@@ -184,14 +183,7 @@ impl Shard {
             channel.expires_at_s = expires_at_s;
         }
         self.metrics.channels.add(1);
-        if let Some(replaced) = replaced {
-            // A player that joins anew with its own resume token wants its seat back.
-            let departure = match join.resume_token {
-                Some(_) => Departure::Lost,
-                None => Departure::Left(LeaveReason::Left),
-            };
-            self.leave_superseded(conn, &topic, replaced, departure, now);
-        }
+        join.supersedes = replaced.map(|replaced| self.forget_superseded(conn, &topic, replaced, now));
         let action = Action::Join(Box::new(join));
         self.request(TopicRequest { topic, from: self.address(conn, number), action }, now);
     }
@@ -222,25 +214,24 @@ impl Shard {
         let serializer = channels.serializer;
         let Some((superseded, name)) = channels.supersede(&topic) else { return };
         self.push(conn, serializer.close(&name, &message.topic));
-        let departure = Departure::Left(LeaveReason::Left);
-        self.leave_superseded(conn, &topic, superseded, departure, now);
+        let from = self.forget_superseded(conn, &topic, superseded, now);
+        let action = Action::Leave(Departure::Left(LeaveReason::Left));
+        self.request(TopicRequest { topic, from, action }, now);
     }
 
-    /// Tells a topic that a channel has left whose place another one takes.
-    fn leave_superseded(
+    /// A channel whose place another one takes is told nothing more. Its topic is to be told that it has gone.
+    fn forget_superseded(
         &mut self,
         conn: ConnId,
-        topic: &Arc<Topic>,
+        topic: &Topic,
         superseded: Superseded,
-        departure: Departure,
         now: Now,
-    ) {
+    ) -> Address {
         // An unanswered one stays until it is answered.
         if !superseded.unanswered {
             self.channel_ended(conn, now);
         }
         self.unsubscribe(topic, conn, superseded.number);
-        let (from, action) = (self.address(conn, superseded.number), Action::Leave(departure));
-        self.request(TopicRequest { topic: topic.clone(), from, action }, now);
+        self.address(conn, superseded.number)
     }
 }
