@@ -384,6 +384,25 @@ fn objects_are_charged_one_by_one_however_many_a_message_brings() {
 }
 
 #[test]
+fn a_state_that_is_dropped_for_its_move_has_not_paid_for_its_objects() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = games::player(&mut world, name);
+        let topic = format!("game:{name}");
+        for _ in 0..60 {
+            world.say(ann.client, &format!(r#"["1",null,"{topic}","move",{{"x":1,"y":0}}]"#));
+        }
+        let objects: Vec<_> = (0..60_u8).map(|number| object(u32::from(number), f32::from(number))).collect();
+        world.send(ann.client, &game_state(["1", "", &topic], &[(ann.id, 2.0, 2.0)], &objects));
+        let warned = told(&world.client(ann.client).messages(), "rate_limited");
+        assert_eq!((warned.len(), &warned[0]["class"]), (1, &json!("move")));
+        assert_eq!(world.count(|metrics| metrics.objects.value()), 0);
+        world.send(ann.client, &game_state(["1", "", &topic], &[], &objects));
+        assert_eq!(world.client(ann.client).messages(), []);
+        assert_eq!(world.count(|metrics| metrics.objects.value()), 60);
+    });
+}
+
+#[test]
 fn whoever_goes_on_regardless_is_closed() {
     near_and_far(Settings::default, |mut world, name| {
         let ann = games::player(&mut world, name);

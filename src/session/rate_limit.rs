@@ -159,13 +159,19 @@ impl RateLimiter {
         self.admit_many(class, 1, rates, now)
     }
 
+    /// Whether there are `count` tokens of `class`, of which none is taken.
+    pub fn has(&mut self, class: RateClass, count: u32, rates: &Rates, now: Instant) -> bool {
+        self.refill(rates, now);
+        let burst = rates.of(class).burst;
+        self.missing[class.index()] + count.min(burst) as f32 <= burst as f32
+    }
+
     /// Asks for `count` tokens of `class`, all or none. More than a full bucket holds are had from a full bucket.
     pub fn admit_many(&mut self, class: RateClass, count: u32, rates: &Rates, now: Instant) -> Verdict {
-        self.refill(rates, now);
+        let admitted = self.has(class, count, rates, now);
         let rate = rates.of(class);
         let missing = &mut self.missing[class.index()];
         let wanted = count.min(rate.burst) as f32;
-        let admitted = *missing + wanted <= rate.burst as f32;
         if admitted {
             *missing += count as f32;
             match &self.offences {

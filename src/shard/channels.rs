@@ -210,16 +210,19 @@ impl Shard {
         now: Now,
     ) -> Option<Next> {
         match class {
-            PushClass::Move => self.charge(conn, number, RateClass::Move, 1, now),
+            PushClass::Move | PushClass::State { moves: true, objects: 0 } => {
+                self.charge(conn, number, RateClass::Move, 1, now)
+            }
             PushClass::State { moves: false, objects } => {
                 self.charge(conn, number, RateClass::Object, objects.max(1), now)
             }
             PushClass::State { moves: true, objects } => {
-                let dropped = match objects {
-                    0 => None,
-                    _ => self.charge(conn, number, RateClass::Object, objects, now),
-                };
-                dropped.or_else(|| self.charge(conn, number, RateClass::Move, 1, now))
+                let rates = &mut self.connections.find(conn)?.session.rates;
+                let has_move = rates.has(RateClass::Move, 1, &self.settings.rates, now.instant);
+                let (objects, step) = ((RateClass::Object, objects), (RateClass::Move, 1));
+                // It is dropped as a whole: what lacks one of the two pays for neither.
+                let charges = if has_move { [objects, step] } else { [step, objects] };
+                charges.into_iter().find_map(|(class, cost)| self.charge(conn, number, class, cost, now))
             }
             PushClass::Presence => {
                 self.charge_of_its_own(conn, number, PushRateClass::Presence, reference, now)
