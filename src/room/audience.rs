@@ -20,14 +20,14 @@ pub struct Audience {
     told_of_loss: Vec<(Party, JoinNumber)>,
 }
 
-/// Counts the members of a topic as they join. It wraps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JoinNumber(u32);
+/// Counts the members of a topic as they join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JoinNumber(u64);
 
 impl JoinNumber {
     /// Whether a member with this number had joined when the count stood at `count`.
     pub fn is_within(self, count: Self) -> bool {
-        count.0.wrapping_sub(self.0) < u32::MAX / 2
+        self <= count
     }
 }
 
@@ -47,7 +47,7 @@ impl Audience {
             Ok(place) => self.parties[place].1 += 1,
             Err(place) => self.parties.insert(place, (party, 1)),
         }
-        self.joins.0 = self.joins.0.wrapping_add(1);
+        self.joins.0 += 1;
         self.joins
     }
 
@@ -172,6 +172,15 @@ mod tests {
         audience.remove(party(0), Format::V2);
         assert_eq!(audience.parties().collect::<Vec<_>>(), [1, 7].map(party));
         assert_eq!((audience.len(), audience.is_empty()), (3, false));
+    }
+
+    #[test]
+    fn a_member_that_stays_is_within_however_many_join_after_it() {
+        let mut audience = Audience::default();
+        let first = audience.add(party(0), Format::V2);
+        audience.joins.0 += 1 << 31;
+        let late = audience.add(party(0), Format::V2);
+        assert!(first.is_within(audience.joins()) && !late.is_within(first));
     }
 
     #[test]

@@ -130,8 +130,7 @@ impl Chat {
     }
 
     fn admit(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
-        self.next_number += 1;
-        let number = MemberNumber(self.next_number);
+        let number = self.free_number();
         let response = object(|response| {
             response.plain("epoch", self.epoch).number("seq", self.messages.seq());
             response.text("user_id", &join.user);
@@ -148,6 +147,17 @@ impl Chat {
         broadcast_joined(&self.presence, &self.topic, &self.audience, who, Some(from), effects);
         let member = Member { number, join_number, format: join.format, user: join.user, name: join.name };
         self.members.insert(from, member);
+    }
+
+    /// A number that no member has: they wrap, and some members stay.
+    fn free_number(&mut self) -> MemberNumber {
+        loop {
+            self.next_number = self.next_number.wrapping_add(1);
+            let number = MemberNumber(self.next_number);
+            if !self.presence.is_tracked(number) {
+                return number;
+            }
+        }
     }
 
     fn remove(&mut self, from: Address, departure: Departure, now: Now, effects: &mut Vec<Effect>) {
@@ -475,3 +485,35 @@ fn bytes_of(messages: &[&str]) -> usize {
 const MESSAGE_FRAME_BYTES: usize = 128;
 /// What a page of messages, or the state of a room, has besides its lists.
 const STATE_FRAME_BYTES: usize = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ChannelNumber, ConnId, ShardId};
+
+    #[test]
+    fn members_have_numbers_of_their_own_however_many_have_joined() {
+        let mut chat = Chat::new(&Topic::parse("room:a").unwrap(), 1, 10);
+        let join = |chat: &mut Chat, slot: u32| {
+            let conn = ConnId { slot, generation: 0 };
+            let from = Address { shard: ShardId(0), channel: ChannelNumber(1), conn };
+            let (user, name) = (slot.to_string().into(), "Ann".into());
+            let (format, host) = (Format::V2, false);
+            let join = Join {
+                user,
+                name,
+                host,
+                format,
+                meta: None,
+                resume_token: None,
+                seen: None,
+                supersedes: None,
+            };
+            chat.admit(from, join, Now { instant: Instant::default(), unix_us: 0 }, &mut Vec::new());
+        };
+        (0..3).for_each(|slot| join(&mut chat, slot));
+        chat.next_number = u32::MAX - 1;
+        (3..7).for_each(|slot| join(&mut chat, slot));
+        assert_eq!((chat.members.len(), chat.presence.members()), (7, 7));
+    }
+}
