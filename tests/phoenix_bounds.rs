@@ -5,11 +5,13 @@
 
 mod world;
 
+use corelay::room::game::GameRules;
+use corelay::shard::Admission;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use serde_json::json;
-use world::client::{Message, move_to, put_object, remove_object};
+use world::client::{ClientId, Message, move_to, put_object, remove_object};
 use world::{World, games, near_and_far, rooms};
 
 #[test]
@@ -186,6 +188,71 @@ fn members_are_given_up_once_however_much_cannot_be_told() {
     world.say_at_once(ben, &[message.as_str(); 5]);
     assert_eq!(rooms::words(&world.client(ann).messages()), ["phx_error"]);
     assert_eq!(world.given_up, 1);
+}
+
+#[test]
+fn whoever_is_told_nothing_more_has_one_notice_however_much_was_lost() {
+    let rules = GameRules { players_max: 1, ..GameRules::default() };
+    let placement = Placement::known(3);
+    let mut world = World::new(Settings { placement, games: vec![rules], ..Settings::default() });
+    let name = world.name_on(2);
+    let [ann, ben] = [world.socket(""), world.socket("")];
+    let overload = (false, json!({"reason": "overload"}));
+    world.full_mailbox = Some(0);
+    // What a join is answered with is several letters.
+    let join = |client: ClientId, world: &mut World| {
+        world.say(client, &format!(r#"["1","9","game:{name}","phx_join",{{}}]"#));
+        rooms::answer(&world.client(client).messages())
+    };
+    assert_eq!(join(ann, &mut world), overload);
+    assert_eq!(world.given_up, 2, "of five letters that were lost, one was for all members");
+    assert_eq!(world.count(|metrics| metrics.seats_held.value()), 1);
+    // Nobody is given up with the refusal of a full game; but it must be answered.
+    assert_eq!(join(ben, &mut world), overload);
+    assert_eq!(world.given_up, 3);
+    world.advance_ms(20_000);
+    // Nor with the answer to a join that has been overtaken by the next.
+    let twice = [1, 2].map(|number| format!(r#"["{number}","{number}","game:{name}","phx_join",{{}}]"#));
+    world.say_at_once(ben, &[&twice[0], &twice[1]]);
+    let answers = world.client(ben).messages();
+    for number in ["1", "2"] {
+        let answer = answers.iter().find_map(|message| message.answer(&json!(number)));
+        assert_eq!(answer, Some((false, &overload.1)), "{answers:?}");
+    }
+    assert_eq!(world.given_up, 6);
+    world.advance_ms(20_000);
+    // Nor with the news that a seat is another's.
+    world.full_mailbox = None;
+    let ann = games::player(&mut world, &name);
+    world.full_mailbox = Some(0);
+    let cid = world.dial_shard(2, Admission::Admitted);
+    let target = format!("/play/{name}?resume={}", ann.token);
+    world.send_raw(cid, world::client::request(&target).as_bytes());
+    assert_eq!(world.client(cid).upgraded().player_id, ann.id);
+    assert_eq!(rooms::words(&world.client(ann.client).messages()), ["phx_error"]);
+    assert_eq!(world.given_up, 7);
+    assert_eq!(world.count(|metrics| metrics.channels.value()), 0);
+}
+
+#[test]
+fn a_second_join_that_cannot_reach_its_topic_ends_the_first_and_its_seat_waits() {
+    let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
+    let name = world.name_on(2);
+    let ann = games::player(&mut world, &name);
+    let join = |world: &mut World, number: u32| {
+        let payload = json!({ "resume_token": ann.token });
+        world.say(ann.client, &format!(r#"["{number}","9","game:{name}","phx_join",{payload}]"#));
+        rooms::answer(&world.client(ann.client).messages())
+    };
+    world.full_mailbox = Some(2);
+    assert_eq!(join(&mut world, 2), (false, json!({"reason": "overload"})));
+    assert_eq!(world.count(|metrics| metrics.channels.value()), 0);
+    assert_eq!(world.count(|metrics| metrics.seats_held.value()), 1);
+    world.full_mailbox = None;
+    let (ok, response) = join(&mut world, 3);
+    assert_eq!((ok, &response["resumed"], &response["player_id"]), (true, &json!(true), &json!(ann.id)));
+    assert_eq!(world.count(|metrics| metrics.seats.value()), 1);
+    assert_eq!(world.count(|metrics| metrics.seats_held.value()), 0);
 }
 
 #[test]

@@ -16,8 +16,6 @@ pub struct Audience {
     /// Members by format.
     members: [u32; Format::ALL.len()],
     joins: JoinNumber,
-    /// Parties at which something was lost, and whoever had joined by then has been told.
-    told_of_loss: Vec<(Party, JoinNumber)>,
 }
 
 /// Counts the members of a topic as they join.
@@ -40,6 +38,12 @@ pub struct Copies {
 }
 
 impl Audience {
+    /// Nobody. The joins are counted from `joins`, which no audience of the same topic has begun with: so those that it had before
+    /// are not taken for these.
+    pub fn counting_from(joins: u64) -> Self {
+        Self { joins: JoinNumber(joins), ..Self::default() }
+    }
+
     /// A member came: its number.
     pub fn add(&mut self, party: Party, format: Format) -> JoinNumber {
         self.members[format.index()] += 1;
@@ -68,21 +72,6 @@ impl Audience {
         }
     }
 
-    /// Members at `party` could not be told something, those that had joined by then. `false`: they have been told before.
-    pub fn loses(&mut self, party: Party, joins: JoinNumber) -> bool {
-        match self.told_of_loss.iter_mut().find(|(other, _)| *other == party) {
-            Some((_, told)) if joins.is_within(*told) => false,
-            Some((_, told)) => {
-                *told = joins;
-                true
-            }
-            None => {
-                self.told_of_loss.push((party, joins));
-                true
-            }
-        }
-    }
-
     /// Number of members.
     pub fn len(&self) -> u32 {
         self.members.iter().sum()
@@ -100,7 +89,7 @@ impl Audience {
 
     /// See `memory`.
     pub fn heap_bytes(&self) -> usize {
-        self.parties.allocated_bytes() + self.told_of_loss.allocated_bytes()
+        self.parties.allocated_bytes()
     }
 
     /// A message that differs by format, in every one that is present.

@@ -104,7 +104,7 @@ impl Chat {
         Self {
             topic: topic.to_string().into(),
             epoch,
-            audience: Audience::default(),
+            audience: Audience::counting_from(epoch >> 1),
             members: BTreeMap::new(),
             next_number: 0,
             presence: Presence::new(list_max, epoch),
@@ -419,14 +419,12 @@ impl Hosted for Chat {
         self.remove(from, departure, context.now, &mut context.effects);
     }
 
-    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> bool {
-        let is_news = lost.is_news_to(&mut self.audience);
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) {
         let lost = self.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let members: Vec<Address> = lost.map(|(address, _)| *address).collect();
-        for member in members.iter().filter(|_| !planted!(KeepsGivenUp)) {
-            self.remove(*member, Departure::Lost, context.now, &mut context.effects);
+        for member in members.into_iter().filter(|_| !planted!(KeepsGivenUp)) {
+            self.remove(member, Departure::Lost, context.now, &mut context.effects);
         }
-        is_news
     }
 
     /// Ends of typing, news of presence.

@@ -280,13 +280,14 @@ impl Game {
     /// Everybody but the newcomer is tracked at once: from here on changes follow.
     fn new_channels(&self, newcomer: SeatIndex, context: &mut Context<'_>) -> Box<GameChannels> {
         let now = context.now.instant;
-        let mut presence = Presence::new(context.presence_list_max, context.random.next_u64());
+        let epoch = context.random.next_u64();
+        let mut presence = Presence::new(context.presence_list_max, epoch);
         for (_, seat) in self.seats.taken().filter(|(index, _)| *index != newcomer) {
             track(&mut presence, seat, now);
         }
         Box::new(GameChannels {
             text: self.topic().to_string().into(),
-            audience: Audience::default(),
+            audience: Audience::counting_from(epoch >> 1),
             members: BTreeMap::new(),
             presence,
             stale_parties: BTreeSet::new(),

@@ -77,16 +77,14 @@ impl Hosted for Game {
         }
     }
 
-    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> bool {
-        let Some(channels) = &mut self.channels else { return true };
-        let is_news = lost.is_news_to(&mut channels.audience);
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) {
+        let Some(channels) = &self.channels else { return };
         let members =
             channels.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let seats: Vec<SeatIndex> = members.map(|(_, member)| member.seat).collect();
-        for seat in seats.iter().filter(|_| !planted!(KeepsGivenUp)) {
-            self.lose_player(*seat, context);
+        for seat in seats.into_iter().filter(|_| !planted!(KeepsGivenUp)) {
+            self.lose_player(seat, context);
         }
-        is_news
     }
 
     fn timeout(&mut self, context: &mut Context<'_>) {

@@ -21,8 +21,8 @@ pub trait Hosted {
     /// A channel goes.
     fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>);
 
-    /// Members could not be told something. They are none from now on, and may join again. `false`: they know already.
-    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) -> bool;
+    /// Members could not be told something. They are none from now on, and may join again.
+    fn give_up(&mut self, lost: Lost, context: &mut Context<'_>);
 
     /// Does what is due.
     fn timeout(&mut self, context: &mut Context<'_>);
@@ -62,7 +62,7 @@ pub struct Context<'a> {
 }
 
 /// Members that could not be told something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lost {
     /// One member.
     One(Address),
@@ -76,14 +76,6 @@ pub enum Lost {
 }
 
 impl Lost {
-    /// Whether they must be told of it, though they may have left meanwhile: what was told behind it is still on its way.
-    pub fn is_news_to(&self, audience: &mut Audience) -> bool {
-        match self {
-            Self::One(_) => true,
-            Self::AllAt { party, joins } => audience.loses(*party, *joins),
-        }
-    }
-
     /// Whether `member` is one of them, which joined under `number`.
     pub fn has(&self, member: &Address, number: JoinNumber) -> bool {
         match self {

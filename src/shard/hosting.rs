@@ -301,9 +301,14 @@ impl Shard {
         if planted!(LosesInSilence) {
             return None;
         }
+        // What comes behind the first that was lost was decided before the topic knew: its notice is for all of that.
+        if !self.noticed.entry(topic.clone()).or_default().insert(lost) {
+            return None;
+        }
         let give_up = |kind: &mut Kind, context: &mut Context<'_>| kind.hosted().give_up(lost, context);
-        let is_news = found.and_then(|index| self.decide(index, now, give_up)).unwrap_or(true);
-        is_news.then(|| PeerMessage::Deliver(Box::new(Delivery { topic, what: Delivered::GivenUp(lost) })))
+        found.and_then(|index| self.decide(index, now, give_up));
+        // Also if they have left meanwhile: what follows must not reach whoever has missed this.
+        Some(PeerMessage::Deliver(Box::new(Delivery { topic, what: Delivered::GivenUp(lost) })))
     }
 
     /// A party has ended: nobody is behind it any more, and its topics are gone.

@@ -29,7 +29,7 @@ mod topics;
 mod unread;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
@@ -47,12 +47,13 @@ use self::tokens::Tokens;
 use self::topics::{TopicIndex, Topics};
 use self::unread::Unread;
 use self::work::Work;
-use crate::ids::{ConnId, Party, ShardId};
+use crate::ids::{ConnId, Party, ShardId, Topic};
 use crate::impossible;
 use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::note::Note;
 use crate::reasons::CloseReason;
+use crate::room::hosted::Lost;
 use crate::room::seats::SeatIndex;
 use crate::session::outbox::Pushed;
 use crate::session::rate_limit::RateLimiter;
@@ -170,6 +171,8 @@ pub struct Shard {
     /// The ping, which is the same for everybody.
     ping: Encoded,
     outputs: VecDeque<Output>,
+    /// Of whose losses there is a notice, as long as outputs wait that were decided before.
+    noticed: BTreeMap<Arc<Topic>, BTreeSet<Lost>>,
     work: Work,
     unread: Unread,
     /// Connections with something to send.
@@ -207,6 +210,7 @@ impl Shard {
             empty_pong: Encoded::message(Opcode::Pong, &[]),
             ping: Encoded::message(Opcode::Ping, &[]),
             outputs: VecDeque::new(),
+            noticed: BTreeMap::new(),
             work: Work::UNBOUNDED,
             unread: Unread::default(),
             ready: VecDeque::new(),
@@ -418,6 +422,9 @@ impl Shard {
     pub fn poll_output(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
+        }
+        if !self.noticed.is_empty() {
+            self.noticed = BTreeMap::new();
         }
         while let Some(conn) = self.ready.pop_front() {
             // Whoever was ready may have gone since.

@@ -70,8 +70,8 @@ pub enum Order {
 }
 
 impl PeerMessage {
-    /// Whether it waits however much waits already: there are few of these per channel or frame, and without it a member would
-    /// stay for ever, or without a state.
+    /// Whether it waits however much waits already: there are one or two of these per channel or frame, and without it a member
+    /// would stay for ever, or without a state.
     pub fn must_arrive(&self) -> bool {
         match self {
             Self::Request(request) => matches!(request.action, Action::Leave(_) | Action::WantWhole),
