@@ -55,9 +55,11 @@ pub const FORGED_TOKEN_RATE: (u32, u32) = (5, 10);
 /// The same for all requests, and all connections without a good token, of a shard: a fifth of its time, and less than 10 ms
 /// at once. Over it, tokens that are not known yet are refused with `rate_limited`, in requests with 503.
 pub const SHARD_FORGED_TOKEN_RATE: (u32, u32) = (2_000, 50);
+/// The same of good tokens that joins bring, per connection: at once, as many as it may join topics, each with a token of its own.
+pub const GOOD_TOKEN_RATE: (u32, u32) = (10, 100);
 /// Good tokens that a shard keeps, so that they are not checked twice. More: some are checked again.
 pub const TOKENS_KEPT: usize = 256;
-/// Longest token that is kept. Longer: it is checked again by each connection that brings it.
+/// Longest token that a shard keeps, and a channel that it grants. Longer: it is checked again by each join that brings it.
 pub const TOKEN_KEPT_BYTES_MAX: usize = 2 * 1024;
 /// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
 pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
@@ -395,6 +397,10 @@ const _: () =
 const _: () = assert!(
     6 + WHO_PLAYERS_MAX * (4 + 1 + USER_ID_BYTES_MAX + 1 + NAME_BYTES_MAX) <= OUTBOUND_MESSAGE_BYTES_MAX,
     "the answer to a Who is one message"
+);
+const _: () = assert!(
+    GOOD_TOKEN_RATE.1 as usize >= CHANNELS_PER_CONNECTION_MAX,
+    "whoever comes back joins everything anew"
 );
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(RECEIVE_BUFFERS_MIN.is_power_of_two());

@@ -3,6 +3,9 @@
 
 mod world;
 
+use std::hash::{DefaultHasher, Hasher};
+
+use corelay::limits::{TOKEN_KEPT_BYTES_MAX, TOKENS_KEPT};
 use corelay::reasons::{JoinRefusal, RefusalReason};
 use corelay::room::game::GameRules;
 use corelay::shard::peer::Order;
@@ -422,6 +425,73 @@ fn the_token_of_a_connection_stays_checked_though_others_take_its_place_on_the_s
         assert_eq!(before, 2_001, "good tokens are nobody's debt");
         assert!(join(&mut world, ann, &room, &json!({})).0);
         assert_eq!(signatures(&world), before);
+    });
+}
+
+/// Two tokens that whoever does not know the key of the shard's hash would expect to replace each other.
+fn neighbours() -> [String; 2] {
+    let place = |token: &String| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(token.as_bytes());
+        hasher.finish() % TOKENS_KEPT as u64
+    };
+    let token = |user: u32| token_for(&format!("u-{user}"), &["room:*"]);
+    let first = token(0);
+    let second = (1..).map(token).find(|token| place(token) == place(&first));
+    [first, second.expect("one of some hundreds")]
+}
+
+#[test]
+fn nobody_can_tell_which_tokens_replace_each_other() {
+    near_and_far(with_tokens, |mut world, name| {
+        let ann = world.socket("");
+        let tokens = neighbours();
+        for token in tokens.iter().cycle().take(60) {
+            assert!(join(&mut world, ann, &format!("room:{name}"), &json!({ "token": token })).0);
+        }
+        assert_eq!(signatures(&world), 2);
+    });
+}
+
+#[test]
+fn the_token_that_grants_a_channel_stays_checked_though_others_take_its_place_on_the_shard() {
+    near_and_far(with_tokens, |mut world, name| {
+        let room = format!("room:{name}");
+        let ann = world.socket("");
+        let token = json!({ "token": token_for("ann", &["room:*"]) });
+        assert!(join(&mut world, ann, &room, &token).0);
+        for user in 0..2_000 {
+            let client = world.socket(&format!("&token={}", token_for(&format!("u-{user}"), &["room:*"])));
+            world.hang_up(client);
+        }
+        let before = signatures(&world);
+        assert!(join(&mut world, ann, &room, &token).0 && join(&mut world, ann, "room:other", &token).0);
+        assert_eq!(signatures(&world), before);
+    });
+}
+
+#[test]
+fn a_hundred_good_tokens_are_looked_at_at_once_and_then_ten_a_second() {
+    let many_joins = || {
+        let mut settings = with_tokens();
+        settings.rates.joins.burst = 2_000;
+        settings
+    };
+    near_and_far(many_joins, |mut world, _| {
+        let (ann, ben) = (world.socket(""), world.socket(""));
+        let tokens: Vec<String> = (0..150).map(|n| token_for(&format!("u-{n}"), &["room:*"])).collect();
+        let answers = join_at_once(&mut world, ann, &tokens);
+        assert!(answers[..100].iter().all(|(ok, _)| *ok), "as many as one connection joins topics");
+        assert!(answers[100..].iter().all(is_rate_limited), "{:?}", answers.last());
+        assert_eq!(signatures(&world), 100);
+        world.advance_ms(1_000);
+        let answers = join_at_once(&mut world, ann, &tokens[100..]);
+        assert_eq!(answers.iter().filter(|(ok, _)| *ok).count(), 10);
+        // One that is too long to be kept is looked at each time.
+        let long = token_for("ben", &["room:*", &"x".repeat(TOKEN_KEPT_BYTES_MAX)]);
+        let answers = join_at_once(&mut world, ben, &vec![long; 150]);
+        assert!(answers[..100].iter().all(|(ok, _)| *ok) && answers[100..].iter().all(is_rate_limited));
+        assert_eq!(signatures(&world), 210);
     });
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::NEVER_EXPIRES;
 use super::outbox::States;
-use super::rate_limit::Bucket;
+use super::rate_limit::{Bucket, Signatures};
 use crate::ids::{ChannelNumber, Topic};
 use crate::limits::CHANNELS_PER_CONNECTION_MAX;
 use crate::memory::Allocated;
@@ -41,8 +41,8 @@ pub struct Channels {
     pub presence_updates: Bucket,
     /// Answers that are as long as a message may be.
     pub pages: Bucket,
-    /// Signatures of forged tokens.
-    pub forged_tokens: Bucket,
+    /// Of tokens.
+    pub signatures: Signatures,
     channels: Vec<Channel>,
     next_number: u16,
 }
@@ -60,6 +60,8 @@ pub struct Channel {
     pub user: Option<Box<str>>,
     /// `exp` of the token that grants it, in unix seconds: it counts for the connection once the topic has taken the channel in.
     pub expires_at_s: u32,
+    /// The token that its join brought, if that grants it and is not too long to be kept: the next join with it needs no check.
+    pub token: Option<Arc<CheckedToken>>,
     /// In which form it is told.
     pub format: Format,
     /// Where it is in its life.
@@ -165,7 +167,7 @@ impl Channels {
             joins: Bucket::default(),
             presence_updates: Bucket::default(),
             pages: Bucket::default(),
-            forged_tokens: Bucket::default(),
+            signatures: Signatures::default(),
             channels: Vec::new(),
             next_number: 0,
         }
@@ -236,6 +238,7 @@ impl Channels {
             join_ref: name.as_str().into(),
             user: None,
             expires_at_s: NEVER_EXPIRES,
+            token: None,
             format,
             state: ChannelState::Joining {
                 join: UnansweredJoin {
@@ -276,6 +279,12 @@ impl Channels {
     pub fn remove(&mut self, number: ChannelNumber) -> Option<Channel> {
         let index = self.channels.iter().position(|channel| channel.number == number)?;
         Some(self.channels.remove(index))
+    }
+
+    /// The token that is written so, if one of the channels has come by it.
+    pub fn token_of_channel(&self, text: &str) -> Option<&Arc<CheckedToken>> {
+        let tokens = self.channels.iter().filter_map(|channel| channel.token.as_ref());
+        tokens.into_iter().find(|token| token.text() == text)
     }
 
     /// Whether the connection, or one of its topics, is of `user`.
@@ -329,6 +338,7 @@ impl Channel {
         Topic::shared_bytes(&self.topic)
             + self.join_ref.allocated_bytes()
             + self.user.allocated_bytes()
+            + self.token.as_ref().map_or(0, CheckedToken::shared_bytes)
             + state
     }
 

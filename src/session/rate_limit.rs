@@ -143,6 +143,15 @@ impl Bucket {
     }
 }
 
+/// The signatures that a connection may still have checked of tokens that it brings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signatures {
+    /// Of tokens that turn out to be good.
+    pub good: Bucket,
+    /// Of tokens that turn out to be none.
+    pub forged: Bucket,
+}
+
 /// A token bucket per class. They start full; a full bucket holds `burst` tokens, and `per_s` come back each second. The
 /// buckets are stored as what is missing from them, so that a new connection is all zeros.
 #[derive(Clone, Debug, Default)]

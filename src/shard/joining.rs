@@ -1,11 +1,14 @@
 //! A `phx_join`: what is decided about it before its topic is asked, and what follows.
 
+use std::sync::Arc;
+
 use super::channels::UNMATCHED;
 use super::peer::{Action, TopicRequest};
-use super::tokens::{Payer, Tokens, Unaccepted};
+use super::tokens::{Payer, Tokens};
 use super::{Next, Shard};
 use crate::ids::{Address, ConnId, Topic};
 use crate::impossible;
+use crate::limits::TOKEN_KEPT_BYTES_MAX;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::request::{Departure, Join};
 use crate::session::NEVER_EXPIRES;
@@ -15,7 +18,7 @@ use crate::wire::format::Format;
 use crate::wire::join::JoinPayload;
 use crate::wire::phoenix::answers::{over_rate, reason};
 use crate::wire::phoenix::{Message, Payload, Status};
-use crate::wire::token::Claims;
+use crate::wire::token::{CheckedToken, Claims};
 
 /// A join as it came, with what decides about it.
 struct JoinAttempt<'a> {
@@ -34,6 +37,8 @@ struct Accepted {
     join: Join,
     /// When the token that grants it ends.
     expires_at_s: u32,
+    /// That token, if the join brought it.
+    token: Option<Arc<CheckedToken>>,
 }
 
 /// Why a join is refused before its topic is asked: the label, and the answer.
@@ -45,11 +50,14 @@ struct Identity {
     name: Option<Box<str>>,
     host: bool,
     expires_at_s: u32,
+    /// The token, if the join brought it.
+    token: Option<Arc<CheckedToken>>,
 }
 
 impl Identity {
-    fn of(claims: &Claims) -> Self {
+    fn of(claims: &Claims, token: Option<Arc<CheckedToken>>) -> Self {
         Self {
+            token,
             user: claims.user.clone(),
             name: claims.name.clone(),
             host: claims.host,
@@ -78,7 +86,7 @@ impl JoinAttempt<'_> {
         if !self.channels.have_room_for(&topic) {
             return Err(Refused(JoinRefusal::TooManyChannels, reason("too many channels joined")));
         }
-        let Identity { user, name, host, expires_at_s } = identity;
+        let Identity { user, name, host, expires_at_s, token } = identity;
         let name = name.or_else(|| payload.name.map(Box::from)).unwrap_or_else(|| {
             if user == self.channels.user { self.channels.name.clone() } else { user.clone() }
         });
@@ -92,33 +100,36 @@ impl JoinAttempt<'_> {
             seen: payload.seen,
             supersedes: None,
         };
-        Ok(Accepted { topic, join, expires_at_s })
+        Ok(Accepted { topic, join, expires_at_s, token })
     }
 
     /// Whether the connection, or the token that the join brings, may join `topic`, and as whom.
     fn identify(&mut self, topic: &Topic, token: Option<&str>) -> Result<Identity, Refused> {
-        let Channels { user, token: own, forged_tokens, .. } = &mut *self.channels;
+        let known = token.and_then(|text| self.channels.token_of_channel(text)).cloned();
+        let Channels { user, token: own, signatures, .. } = &mut *self.channels;
         let Some(tokens) = &mut self.tokens else {
-            return Ok(Identity { user: user.clone(), name: None, host: false, expires_at_s: NEVER_EXPIRES });
+            let (user, expires_at_s) = (user.clone(), NEVER_EXPIRES);
+            return Ok(Identity { user, name: None, host: false, expires_at_s, token: None });
         };
         let too_many = |wait| Refused(JoinRefusal::RateLimited, over_rate(wait));
         // Keys change and time passes. The connection's own token comes first; the join's is for topics that it does not grant.
         if let Some(own) = own {
-            *own = tokens.check_again(own, forged_tokens, self.now).map_err(too_many)?;
+            *own = tokens.look_again(own, Payer::Known(signatures), self.now).map_err(too_many)?;
         }
         let own = own.as_ref().and_then(|own| own.claims_at(self.now.unix_s()).ok());
         if let Some(claims) = own.filter(|claims| claims.allows(topic)) {
-            return Ok(Identity::of(claims));
+            return Ok(Identity::of(claims, None));
         }
         let unauthorized = || Refused(JoinRefusal::Unauthorized, reason("unauthorized"));
         let token = token.ok_or_else(unauthorized)?;
-        let payer = if own.is_some() { Payer::Known(forged_tokens) } else { Payer::Stranger(forged_tokens) };
-        let checked = tokens.check(token, payer, self.now).map_err(|unaccepted| match unaccepted {
-            Unaccepted::Refused(_) => unauthorized(),
-            Unaccepted::TooMany(wait) => too_many(wait),
-        })?;
-        let claims = checked.claims().ok().filter(|claims| claims.allows(topic));
-        claims.map(Identity::of).ok_or_else(unauthorized)
+        let payer = if own.is_some() { Payer::Known(signatures) } else { Payer::Stranger(signatures) };
+        let token = match &known {
+            Some(known) => tokens.look_again(known, payer, self.now),
+            None => tokens.look_at(token, payer, self.now),
+        };
+        let token = token.map_err(too_many)?;
+        let claims = token.claims_at(self.now.unix_s()).ok().filter(|claims| claims.allows(topic));
+        claims.map(|claims| Identity::of(claims, Some(token.clone()))).ok_or_else(unauthorized)
     }
 }
 
@@ -166,7 +177,7 @@ impl Shard {
 
     /// Asks the topic.
     fn begin_join(&mut self, conn: ConnId, message: &Message<'_>, accepted: Accepted, now: Now) {
-        let Accepted { topic, mut join, expires_at_s } = accepted;
+        let Accepted { topic, mut join, expires_at_s, token } = accepted;
         let topic = self.subscribers.shared(topic);
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
@@ -181,6 +192,7 @@ impl Shard {
         if let Some(channel) = channels.find(number) {
             channel.user = is_of_other.then(|| join.user.clone());
             channel.expires_at_s = expires_at_s;
+            channel.token = token.filter(|token| token.text().len() <= TOKEN_KEPT_BYTES_MAX);
         }
         self.metrics.channels.add(1);
         join.supersedes = replaced.map(|replaced| self.forget_superseded(conn, &topic, replaced, now));

@@ -20,6 +20,7 @@ mod play;
 pub mod questions;
 mod requests;
 pub mod settings;
+mod siphash;
 pub mod sizes;
 mod subscribers;
 mod ticks;
@@ -33,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha12Rng;
-use rand_core::SeedableRng;
+use rand_core::{Rng, SeedableRng};
 
 pub use self::connections::CONNECTION_BYTES;
 use self::connections::Connections;
@@ -191,14 +192,19 @@ pub struct Shard {
 impl Shard {
     /// An empty world. `seed` must be unpredictable outside tests: seats' resume tokens come from it.
     pub fn new(id: ShardId, settings: Arc<Settings>, metrics: Arc<ShardMetrics>, seed: [u8; 32]) -> Self {
+        let mut random = ChaCha12Rng::from_seed(seed);
+        let tokens = settings.verifier.clone().map(|keys| {
+            let hash_key = [random.next_u64(), random.next_u64()];
+            Tokens::new(keys, hash_key, metrics.clone())
+        });
         // A table that is larger than the rim's never refuses what the rim could hold.
         let slots = settings.connections_per_shard_max + 2 * limits::CONNECTIONS_RESERVE;
         Self {
             id,
-            tokens: settings.verifier.clone().map(|keys| Tokens::new(keys, metrics.clone())),
+            tokens,
             settings,
             metrics,
-            random: ChaCha12Rng::from_seed(seed),
+            random,
             connections: Connections::new(slots as usize),
             heads: BTreeMap::new(),
             open: 0,

@@ -1,13 +1,15 @@
 //! Tokens on a shard: none is checked twice with the same keys, and how many a stranger may have checked is bounded.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::{FORGED_TOKEN_RATE, SHARD_FORGED_TOKEN_RATE, TOKEN_KEPT_BYTES_MAX, TOKENS_KEPT};
+use super::siphash::siphash_1_3;
+use crate::limits::{
+    FORGED_TOKEN_RATE, GOOD_TOKEN_RATE, SHARD_FORGED_TOKEN_RATE, TOKEN_KEPT_BYTES_MAX, TOKENS_KEPT,
+};
 use crate::memory::Allocated;
 use crate::metrics::ShardMetrics;
-use crate::session::rate_limit::Bucket;
+use crate::session::rate_limit::{Bucket, Rate, Signatures};
 use crate::time::Now;
 use crate::wire::token::{Checked, CheckedToken, TokenError, Verifier};
 
@@ -17,19 +19,21 @@ pub(super) struct Tokens {
     keys: Arc<Verifier>,
     /// Good tokens, each in the place that its hash names, where it replaces another one. Empty, or of `TOKENS_KEPT` places.
     kept: Vec<Option<Arc<CheckedToken>>>,
+    /// Unpredictable: whoever knew it could find tokens that replace each other, and have them checked time and again.
+    hash_key: [u64; 2],
     forged: Bucket,
     metrics: Arc<ShardMetrics>,
 }
 
-/// Whose account is charged for the signatures of a token that turns out to be forged.
+/// Whose account is charged for the signatures of a token that is not known yet.
 #[derive(Debug)]
 pub(super) enum Payer<'a> {
-    /// A request: the shard's.
+    /// A request: the shard's, if it is forged.
     Request,
-    /// A connection without a good token: its own, and the shard's.
-    Stranger(&'a mut Bucket),
+    /// A connection without a good token: its own, and the shard's, if it is forged.
+    Stranger(&'a mut Signatures),
     /// A connection with a good token: its own. What strangers do to the shard's is no concern of it.
-    Known(&'a mut Bucket),
+    Known(&'a mut Signatures),
 }
 
 /// Why a token does not count.
@@ -37,14 +41,14 @@ pub(super) enum Payer<'a> {
 pub(super) enum Unaccepted {
     /// It is no good.
     Refused(TokenError),
-    /// Too many forged ones came before it. After this time one will be looked at.
+    /// Too many came before it. After this time one will be looked at.
     TooMany(Duration),
 }
 
 impl Tokens {
     /// The keys at the start.
-    pub fn new(keys: Arc<Verifier>, metrics: Arc<ShardMetrics>) -> Self {
-        Self { keys, kept: Vec::new(), forged: Bucket::default(), metrics }
+    pub fn new(keys: Arc<Verifier>, hash_key: [u64; 2], metrics: Arc<ShardMetrics>) -> Self {
+        Self { keys, kept: Vec::new(), hash_key, forged: Bucket::default(), metrics }
     }
 
     /// From now on these keys count, and none before.
@@ -60,16 +64,16 @@ impl Tokens {
         Ok(token)
     }
 
-    /// The token of a connection as the present keys see it, good or not; `Err`: after this time it will be looked at.
-    pub fn check_again(
+    /// A token that was checked before as the present keys see it, good or not; `Err`: after this time it will be looked at.
+    pub fn look_again(
         &mut self,
         token: &Arc<CheckedToken>,
-        account: &mut Bucket,
+        payer: Payer<'_>,
         now: Now,
     ) -> Result<Arc<CheckedToken>, Duration> {
         match token.is_checked_with(&self.keys) {
             true => Ok(token.clone()),
-            false => self.look_at(token.text(), Payer::Known(account), now),
+            false => self.look_at(token.text(), payer, now),
         }
     }
 
@@ -84,29 +88,33 @@ impl Tokens {
             + self.kept.iter().flatten().map(CheckedToken::shared_bytes).sum::<usize>()
     }
 
-    fn look_at(&mut self, text: &str, payer: Payer<'_>, now: Now) -> Result<Arc<CheckedToken>, Duration> {
-        let place = place(text);
+    /// A token as it came, as the present keys see it, good or not; `Err`: after this time it will be looked at.
+    pub fn look_at(&mut self, text: &str, payer: Payer<'_>, now: Now) -> Result<Arc<CheckedToken>, Duration> {
+        let place = siphash_1_3(self.hash_key, text.as_bytes()) as usize % TOKENS_KEPT;
         let kept = self.kept.get(place).and_then(Option::as_ref);
         if let Some(kept) = kept.filter(|kept| kept.text() == text) {
             return Ok(kept.clone());
         }
-        let mut accounts = match payer {
-            Payer::Request => [None, Some(&mut self.forged)],
-            Payer::Stranger(account) => [Some(account), Some(&mut self.forged)],
-            Payer::Known(account) => [Some(account), None],
+        let (own, of_shard) = match payer {
+            Payer::Request => (None, Some(&mut self.forged)),
+            Payer::Stranger(own) => (Some(own), Some(&mut self.forged)),
+            Payer::Known(own) => (Some(own), None),
         };
-        let rates = [FORGED_TOKEN_RATE, SHARD_FORGED_TOKEN_RATE];
-        for (account, rate) in accounts.iter_mut().zip(rates) {
+        let (mut good, forged) = own.map(|own| (&mut own.good, &mut own.forged)).unzip();
+        let mut forged = [forged, of_shard];
+        let [own, of_shard] = &mut forged;
+        let accounts =
+            [(own, FORGED_TOKEN_RATE), (of_shard, SHARD_FORGED_TOKEN_RATE), (&mut good, GOOD_TOKEN_RATE)];
+        for (account, rate) in accounts {
             if let Some(account) = account {
-                account.has_one(rate.into(), now.instant)?;
+                account.has_one(Rate::from(rate), now.instant)?;
             }
         }
         let Checked { claims, signatures } = self.keys.check(text, now.unix_s());
         self.metrics.token_signatures.add(signatures.into());
-        if claims.is_err() {
-            accounts.into_iter().flatten().for_each(|account| account.charge(signatures));
-        }
         let is_good = claims.is_ok();
+        let charged = if is_good { [good, None] } else { forged };
+        charged.into_iter().flatten().for_each(|account| account.charge(signatures));
         let token = Arc::new(CheckedToken::new(text, claims, self.keys.clone()));
         if is_good && text.len() <= TOKEN_KEPT_BYTES_MAX {
             self.kept.resize(TOKENS_KEPT, None);
@@ -114,11 +122,4 @@ impl Tokens {
         }
         Ok(token)
     }
-}
-
-/// Whoever aims at a place has good tokens that replace each other.
-fn place(text: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text.as_bytes());
-    hasher.finish() as usize % TOKENS_KEPT
 }

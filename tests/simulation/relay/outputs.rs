@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use corelay::ids::{ConnId, Party};
+use corelay::ids::ConnId;
 use corelay::shard::Output;
 
 use super::letters::Letter;
