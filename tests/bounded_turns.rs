@@ -15,7 +15,7 @@ use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
 use corelay::wire::upgrade::UpgradeRules;
-use world::client::{ClientId, Frame, masked_frame};
+use world::client::{ClientId, Frame, Record, masked_frame};
 use world::{STARTED_AT_S, World};
 
 const CLIENTS: usize = 64;
@@ -222,6 +222,37 @@ fn a_game_that_plays_keeps_one_time_at_which_something_is_due() {
     }
     let due = world.sizes(0).topics_due;
     assert!(due <= 2 + ENTRIES_KEPT, "{due} times for one game");
+}
+
+#[test]
+fn what_came_before_a_send_that_failed_is_read_up_to_the_clients_close() {
+    let mut world = World::new(settings());
+    let [ann, bob] = ["ann", "bob"].map(|name| world.join(&format!("/play/arena?name={name}")));
+    world.advance_ms(200);
+    world.client(bob).frames();
+    let count =
+        |world: &World, reason: CloseReason| world.count(|metrics| metrics.closes[reason.index()].value());
+    let event = masked_frame(0x82, &[6, 1, 0, 1, 0, 0, 0, 0, b'!']);
+    let close = masked_frame(0x88, &1000_u16.to_be_bytes());
+    let bytes = [masked_frame(0x89, b"").repeat(2 * PART_WORK_MAX as usize), event, close].concat();
+    world.set_reading(ann, false);
+    world.allow_work(PART_WORK_MAX);
+    world.send_raw(ann, &bytes);
+    world.hang_up(ann);
+    world.break_off(ann);
+    assert_eq!(world.count(|metrics| metrics.seats.value()), 2, "its close is not read yet");
+    let mut turns = 0;
+    while count(&world, CloseReason::Bye) == 0 {
+        world.allow_work(PART_WORK_MAX);
+        assert!(world.timeout() && turns < 10, "it goes on each turn");
+        turns += 1;
+    }
+    assert_eq!(count(&world, CloseReason::Lost), 0);
+    assert_eq!(world.count(|metrics| (metrics.seats.value() << 8) + metrics.seats_held.value()), 1 << 8);
+    let events = world.client(bob).frames().into_iter();
+    assert_eq!(events.filter(|frame| matches!(frame, Frame::Record(Record::Event { .. }))).count(), 1);
+    world.advance_ms(5_000);
+    assert_eq!(world.client(ann).ended, Some(Some(CloseReason::Bye)));
 }
 
 #[test]

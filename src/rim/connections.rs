@@ -248,24 +248,21 @@ impl<D: Driver> Loop<D> {
         self.settle(conn);
     }
 
-    /// A send failed, perhaps in the middle of a frame: nothing may follow it. The core hears of an end of stream, and will
-    /// close.
+    /// A send failed, perhaps in the middle of a frame: nothing may follow it. The core hears of an end of stream, if it has not
+    /// yet, and will close when it has read what had come before.
     fn break_off(&mut self, conn: ConnId, errno: Errno) {
         let Some(socket) = self.sockets.find(conn) else { return };
         tracing::debug!(slot = conn.slot, generation = conn.generation, %errno, "send failed");
         socket.flags.raise(Flag::Broken);
-        if socket.flags.has(Flag::Ended) {
-            // The core has heard of the end, and waits for this send. There is nothing left to wait for.
-            socket.state = State::Closing;
-            if socket.listens() {
-                self.submit_shutdown(conn, ShutdownSides::Both);
-            }
-            return;
-        }
+        let ended = socket.flags.has(Flag::Ended);
         if socket.listens() {
             self.submit_shutdown(conn, ShutdownSides::Both);
         }
-        self.end_of_stream(conn);
+        if ended {
+            self.shard.handle_send_failed(conn, self.now);
+        } else {
+            self.end_of_stream(conn);
+        }
     }
 
     /// Tells the peer that nothing more comes, after what is being sent.

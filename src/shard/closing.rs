@@ -208,7 +208,21 @@ impl Shard {
         self.outputs.push_back(Output::Close { conn, reason });
     }
 
-    /// The rim holds nothing of the connection any more. It may be open still: its socket broke under a send.
+    /// Nothing that is sent arrives. A connection that closes waits for no send any more; one that is open still has messages to
+    /// be read, and ends behind them.
+    pub(super) fn stop_sending(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("the rim tells of connections that are here");
+        };
+        // `end` has cleared the deadline of one that the rim has been told to close.
+        if matches!(connection.session.lifecycle, Lifecycle::Closing(_))
+            && connection.session.deadline != Instant::NEVER
+        {
+            self.end(conn);
+        }
+    }
+
+    /// The rim holds nothing of the connection any more.
     pub(super) fn forget(&mut self, conn: ConnId, now: Now) {
         self.drop_waiting(conn);
         self.heads.remove(&conn);
@@ -221,6 +235,7 @@ impl Shard {
                 self.metrics.connections_upgrading.subtract(1);
             }
             Lifecycle::Open(_) => {
+                impossible!("the rim keeps connections until they are closed");
                 self.open -= 1;
                 self.settings.connections_open.decrement();
                 self.metrics.connections_open.subtract(1);

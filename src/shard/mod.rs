@@ -328,6 +328,13 @@ impl Shard {
         self.close_overflowed(now);
     }
 
+    /// The last `Output::Send` has failed behind the end of the peer's stream: nothing reaches it any more. What has come before
+    /// is read all the same.
+    pub fn handle_send_failed(&mut self, conn: ConnId, now: Now) {
+        self.stop_sending(conn);
+        self.close_overflowed(now);
+    }
+
     /// The connection is gone and the rim holds nothing of it: the last call with this `conn`.
     pub fn handle_closed(&mut self, conn: ConnId, now: Now) {
         self.forget(conn, now);

@@ -188,6 +188,14 @@ impl World {
         self.run();
     }
 
+    /// A send to the client has failed: nothing reaches it any more.
+    pub fn break_off(&mut self, id: ClientId) {
+        let client = &self.clients[&id];
+        let (shard, conn) = (client.shard, client.conn);
+        self.shards[shard].handle_send_failed(conn, self.now);
+        self.run();
+    }
+
     /// From now on the client's socket takes nothing (`false`), or everything again.
     pub fn set_reading(&mut self, id: ClientId, reading: bool) {
         let client = self.client(id);
