@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::memory::{Allocated, shared_bytes};
 
-/// A connection, as one shard knows it. A slot is reused; a (slot, generation) pair is not.
+/// A connection, as one shard knows it. A slot is reused; a (slot, generation) pair comes back after 2^32 connections in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId {
     /// Index into the shard's connection table; below 2^24 (it shares 64 bits of `user_data` with two other fields).

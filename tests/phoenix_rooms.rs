@@ -82,6 +82,10 @@ fn a_message_is_answered_and_told_to_everybody_once() {
             "one a serializer"
         );
         assert_eq!(world.count(|metrics| metrics.broadcasts_out.value()) - out, 3);
+        push(&mut world, ann, name, "typing", &json!({"typing": true}));
+        let told = world.count(|metrics| metrics.broadcasts_out.value()) - out;
+        assert_eq!(told, 3 + 2, "all but the one who types");
+        assert_eq!((world.client(bob).frames().len(), world.client(old).frames().len()), (1, 1));
 
         // The same client_id: the first answer, and nothing for the others.
         let again = push(&mut world, ann, name, "new_message", &json!({"body": "other", "client_id": "c1"}));

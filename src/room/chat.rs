@@ -108,8 +108,7 @@ impl Chat {
             members: BTreeMap::new(),
             next_number: 0,
             presence: Presence::new(list_max, epoch),
-            // One more than are kept: it is `forget_oldest` that forgets, and counts.
-            messages: History::new(limits::MESSAGES_KEPT_MAX + 1),
+            messages: History::new(limits::MESSAGES_KEPT_MAX),
             bytes_kept: 0,
             spoken: BTreeMap::new(),
             typing: BTreeMap::new(),
@@ -227,7 +226,7 @@ impl Chat {
             return Err(over_rate(wait));
         }
         let (epoch, inserted_at_ms) = (self.epoch, now.unix_us / 1000);
-        let message = self.messages.push(|seq| {
+        let (message, forgotten) = self.messages.push(|seq| {
             let payload = object_of(MESSAGE_FRAME_BYTES + body.len() + user.len() + name.len(), |message| {
                 message.plain("id", format_args!("{epoch:x}-{seq}")).number("seq", seq).text("body", body);
                 message.text("user_id", &user).text("name", &name).number("inserted_at", inserted_at_ms);
@@ -236,17 +235,16 @@ impl Chat {
         });
         let payload = message.payload.to_string();
         self.bytes_kept += payload.len();
+        self.bytes_kept -= forgotten.map_or(0, |message| message.payload.len());
         self.forget_oldest();
         self.broadcast(Event::NewMessage, &payload, None, effects);
         self.stop_typing(from, now.instant, effects);
         Ok(payload)
     }
 
-    /// Keeps as many messages as the bounds allow.
+    /// Keeps as many messages as their bound in bytes allows.
     fn forget_oldest(&mut self) {
-        while self.bytes_kept > limits::MESSAGES_KEPT_BYTES_MAX
-            || self.messages.kept_count() > limits::MESSAGES_KEPT_MAX
-        {
+        while self.bytes_kept > limits::MESSAGES_KEPT_BYTES_MAX {
             let Some(oldest) = self.messages.forget_oldest() else {
                 return impossible!("what is too much is kept");
             };

@@ -78,7 +78,7 @@ impl Game {
                 2
             }
         };
-        let event = self.events.push(|seq| {
+        let (event, _) = self.events.push(|seq| {
             let header = EventOutHeader {
                 kind: kind::EVENT_OUT,
                 scope: scope_byte,

@@ -45,21 +45,14 @@ impl<T: Kept> History<T> {
         self.seq
     }
 
-    /// Takes the next event; `number_it` is given its number.
-    pub fn push(&mut self, number_it: impl FnOnce(u64) -> T) -> &T {
-        if self.kept.len() == self.kept_max {
-            self.forget_oldest();
-        }
+    /// Takes the next event; `number_it` is given its number. Returns it, and the one that is forgotten for it.
+    pub fn push(&mut self, number_it: impl FnOnce(u64) -> T) -> (&T, Option<T>) {
+        let forgotten = if self.kept.len() == self.kept_max { self.forget_oldest() } else { None };
         self.seq += 1;
         let event = number_it(self.seq);
         self.kept_heap_bytes += event.heap_bytes();
         self.kept.push_back(event);
-        self.kept.back().expect("it was just pushed")
-    }
-
-    /// Number of kept events.
-    pub fn kept_count(&self) -> usize {
-        self.kept.len()
+        (self.kept.back().expect("it was just pushed"), forgotten)
     }
 
     /// Forgets the oldest kept event.

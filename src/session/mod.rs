@@ -47,7 +47,7 @@ pub enum Lifecycle {
     Upgrading,
     /// On its way to another shard.
     HandingOver,
-    /// It plays.
+    /// Its request is answered: it says and is told what its dialect has.
     Open(Dialect),
     /// The last frames are sent, then the end of stream is waited for.
     Closing(Closing),

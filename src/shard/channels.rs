@@ -98,8 +98,10 @@ impl Shard {
     fn handle_phoenix(&mut self, conn: ConnId, message: &Message<'_>, now: Now) -> Next {
         self.metrics.messages_in.increment();
         self.ensure_channels(conn);
-        // A join of its own may just have closed it.
-        let Some(channels) = self.channels(conn) else { return Next::Stop };
+        let Some(channels) = self.channels(conn) else {
+            impossible!("who is listened to has channels");
+            return Next::Stop;
+        };
         let serializer = channels.serializer;
         let (join_ref, reference) = (message.join_ref.as_str(), message.reference.as_str());
         let reply = |join_ref, status, response| {
@@ -329,8 +331,9 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
-        // A join of its own may just have taken its seat: it closes.
-        let Some(seat) = connection.seat else { return };
+        let Some(seat) = connection.seat else {
+            return impossible!("who speaks the native dialect has a seat");
+        };
         let Some(seat) = self.topics.game(seat.game).and_then(|game| game.seats().seat(seat.seat)) else {
             return impossible!("a seat is in a game");
         };

@@ -58,8 +58,13 @@ impl Shard {
             }
             ToMember::Left => self.left(topic, to, now),
             ToMember::Replaced => self.replaced(topic, to, now),
-            ToMember::Kicked => self.close(to.conn, CloseReason::Kicked, now),
+            ToMember::Kicked if self.has_channel(to) => self.close(to.conn, CloseReason::Kicked, now),
+            ToMember::Kicked => {}
         }
+    }
+
+    fn has_channel(&mut self, at: Address) -> bool {
+        self.channels(at.conn).is_some_and(|channels| channels.find(at.channel).is_some())
     }
 
     /// The answer to a join. From here on the channel gets what everybody gets, until the topic has answered its leave: what the
@@ -168,6 +173,9 @@ impl Shard {
 
     /// Another connection has taken the seat. The channel closes; a connection without another topic goes with it.
     fn replaced(&mut self, topic: &Arc<Topic>, to: Address, now: Now) {
+        if !self.has_channel(to) {
+            return;
+        }
         self.left(topic, to, now);
         if self.channels(to.conn).is_some_and(|channels| channels.all().is_empty()) {
             self.close(to.conn, CloseReason::Replaced, now);
@@ -210,6 +218,7 @@ impl Shard {
     fn deliver_to_all(&mut self, topic: &Topic, copies: &Copies, except: Option<Address>, after_state: bool) {
         let mut subscribers = self.subscribers.take(topic);
         let own = self.id;
+        let mut told = 0;
         for subscriber in &mut subscribers {
             let is_excepted = except.is_some_and(|except| {
                 (except.shard, except.conn, except.channel) == (own, subscriber.conn, subscriber.channel)
@@ -220,8 +229,9 @@ impl Shard {
                 subscriber.frame = None;
             }
             self.push(subscriber.conn, frame.clone());
+            told += 1;
         }
-        self.metrics.broadcasts_out.add(subscribers.len() as u64);
+        self.metrics.broadcasts_out.add(told);
         self.subscribers.put_back(topic, subscribers);
     }
 

@@ -176,8 +176,10 @@ impl Shard {
             impossible!("whoever is worked on is here");
             return Next::Stop;
         };
-        // A join of its own may just have taken its seat: it closes.
-        let Some(seat) = connection.seat else { return Next::Stop };
+        let Some(seat) = connection.seat else {
+            impossible!("who speaks the native dialect has a seat");
+            return Next::Stop;
+        };
         match connection.session.rates.admit_many(class, tokens, &self.settings.rates, now.instant) {
             Verdict::Admitted => self.handle_admitted(conn, seat, &record, now),
             Verdict::Dropped { tell } => {
