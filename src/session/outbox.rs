@@ -350,17 +350,14 @@ impl Outbox {
 
     /// Whether the lane's frames take what it says that they take, exempt ones apart from the others. For tests.
     pub fn counts_right(&self) -> bool {
-        let frames = match &self.lane {
-            Lane::Empty => &[],
-            Lane::One(frame) => std::slice::from_ref(frame),
-            Lane::Many(queue) => &queue.frames[..],
+        let frames: Vec<&Queued> = match &self.lane {
+            Lane::Empty => Vec::new(),
+            Lane::One(frame) => vec![frame],
+            Lane::Many(queue) => queue.frames.iter().collect(),
         };
         let bytes = |exempt: bool| {
-            frames
-                .iter()
-                .filter(|queued| queued.exempt == exempt)
-                .map(|queued| cost(&queued.frame))
-                .sum::<u32>()
+            let counted = frames.iter().filter(|queued| queued.exempt == exempt);
+            counted.map(|queued| cost(&queued.frame)).sum::<u32>()
         };
         self.lane.cost() == Cost { counted: bytes(false), exempt: bytes(true) }
     }

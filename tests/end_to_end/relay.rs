@@ -245,6 +245,7 @@ impl Relay {
     }
 
     /// Of its process.
+    #[allow(dead_code, reason = "the figures ask for it")]
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap().id()
     }
