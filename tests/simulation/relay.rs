@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, ShardId, TopicName};
+use corelay::ids::{ConnId, Party, ShardId, TopicName};
 use corelay::limits::GREETINGS_BYTES_MAX;
 use corelay::metrics::ShardMetrics;
 use corelay::shard::peer::{HandOver, Order};
