@@ -269,6 +269,11 @@ impl Shard {
                 .filter(|(before, _)| subscriber.frame == Some(*before) || planted!(TrustsFrames))
                 .map(|(_, copies)| copies);
             let frame = delta.or(whole).and_then(|copies| copies.of(subscriber.format));
+            if let Some(frame) = frame.filter(|_| planted!(QueuesState)) {
+                self.push(subscriber.conn, frame.clone());
+                subscriber.frame = Some(number);
+                continue;
+            }
             match self.put_state(subscriber, frame) {
                 StatePut::Done => {
                     let frames = if delta.is_some() { &self.metrics.deltas } else { &self.metrics.keyframes };
@@ -302,12 +307,6 @@ impl Shard {
             impossible!("a subscriber has channels");
             return StatePut::Gone;
         };
-        if planted!(QueuesState)
-            && let Some(frame) = frame
-        {
-            outbox.push_exempt(frame.clone());
-            return StatePut::Done;
-        }
         if outbox.sends_state() || channels.states.has(subscriber.channel) {
             channels.stale = true;
             return StatePut::Busy;
