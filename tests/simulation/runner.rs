@@ -34,7 +34,10 @@ pub fn run_seeds(seeds: u64) {
             }
             match catch_unwind(AssertUnwindSafe(|| Run::new(seed).run())) {
                 Ok(outcome) => counts.lock().expect("no panic under it").add(&outcome.counts),
-                Err(_) => failed.lock().expect("no panic under it").push(seed),
+                Err(_) => {
+                    println!("seed {seed} failed");
+                    failed.lock().expect("no panic under it").push(seed);
+                }
             }
         }
     };

@@ -12,12 +12,15 @@ use crate::socket::{SocketId, State};
 use crate::trace::summary;
 
 impl Relay {
+    /// As many sends as a turn may, and all else: the core gives its sends last, so none of that is left when bytes come next.
     pub(super) fn perform_outputs(&mut self, number: usize) {
-        for _ in 0..self.shape.outputs_per_turn {
+        let mut sends = 0;
+        while sends < self.shape.sends_per_turn {
             let Some(output) = self.loops[number].shard.poll_output() else {
                 self.loops[number].has_outputs = false;
                 return;
             };
+            sends += usize::from(matches!(output, Output::Send { .. }));
             self.trace.note("output", || format!("{number} {}", summary(&output)));
             self.perform(number, output);
         }

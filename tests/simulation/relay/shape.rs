@@ -14,7 +14,7 @@ pub struct Shape {
     pub overflow_max: usize,
     pub completions_per_turn: usize,
     pub letters_per_turn: usize,
-    pub outputs_per_turn: usize,
+    pub sends_per_turn: usize,
     /// What the core may do in each part of a turn.
     pub work_per_part: u32,
     /// What the kernel takes for a client that does not read.
@@ -35,7 +35,7 @@ impl Shape {
             overflow_max: bound(plan.is_on(Fault::RefusedForward), &[0, 1, 4], roomy.overflow_max),
             completions_per_turn: bound(short, &[1, 2, 5], roomy.completions_per_turn),
             letters_per_turn: bound(short, &[1, 2, 5], roomy.letters_per_turn),
-            outputs_per_turn: bound(short, &[1, 3, 10], roomy.outputs_per_turn),
+            sends_per_turn: bound(short, &[1, 3, 10], roomy.sends_per_turn),
             work_per_part: bound(short, &[1, 5, 30], roomy.work_per_part as usize) as u32,
             down_bytes_max: bound(true, &[50, 500, 4096, 64 * 1024], 0),
         }
@@ -48,7 +48,7 @@ impl Shape {
             overflow_max: 16 * 1024,
             completions_per_turn: usize::MAX,
             letters_per_turn: usize::MAX,
-            outputs_per_turn: usize::MAX,
+            sends_per_turn: usize::MAX,
             work_per_part: PART_WORK_MAX,
             down_bytes_max: 4096,
         }
