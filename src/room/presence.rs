@@ -218,6 +218,11 @@ impl Presence {
     /// list that everybody has been told, encoded once for all who ask before the next flush. While there is none, it is the
     /// member's own entry.
     pub fn state(&mut self, member: MemberNumber) -> Vec<Arc<str>> {
+        let online = self.online();
+        if let Listing::Off { told } = &mut self.listing {
+            // It is told how many there are now: if that changes back before the others hear of it, it must hear of that.
+            *told = told.filter(|told| *told == online);
+        }
         let Listing::On(changes) = &self.listing else {
             return encode(self.members.get(&member).map(Box::as_ref), self.epoch);
         };

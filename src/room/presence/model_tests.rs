@@ -359,9 +359,15 @@ fn above_the_bound_only_the_count_is_told_and_below_three_quarters_the_list_come
     topic.status(6, "away");
     assert_eq!(topic.told_after(900), []);
     assert_eq!(topic.told_after(100), [Told::Count(7)]);
-    topic.join(7, "user 7");
-    topic.leave(7);
+    topic.leave(6);
+    topic.join(6, "user 6");
     assert_eq!(topic.told_after(2000), [], "the number is the same");
+    topic.join(7, "user 7");
+    topic.leave(6);
+    assert_eq!(topic.told_after(2000), [Told::Count(7)], "the newcomer believes that there are 8");
+    topic.leave(7);
+    topic.join(6, "user 6");
+    assert_eq!(topic.told_after(2000), []);
 
     (4..7).for_each(|number| topic.leave(number));
     assert!(!topic.presence.is_listed());
