@@ -38,6 +38,8 @@ pub const ERRANDS_MAX: usize = 64;
 /// Questions that a shard has not answered yet: four times as many as may wait for it at a time, as it does not know who has
 /// stopped waiting. More: it answers at once that it is busy.
 pub const INQUIRIES_MAX: usize = 4 * QUESTIONS_MAX;
+/// Games of `/games.json`. More: those with fewer players are left out, and the list says that it is cut.
+pub const GAMES_LISTED_MAX: usize = 100;
 /// Visitors of the admin pages at once. One more: the one that is there longest is sent away, so that a health check is always
 /// answered, whoever else sits there.
 pub const ADMIN_VISITORS_MAX: usize = 64;

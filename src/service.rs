@@ -158,7 +158,7 @@ impl Service {
     fn answered(&mut self, from: Party, request: RequestNumber, answer: Answer) {
         let closed = match answer {
             Answer::Busy => self.questions.not_reached(from, request),
-            answer @ Answer::Kicked { .. } => {
+            answer @ (Answer::Kicked { .. } | Answer::Games(_)) => {
                 self.questions.answered(from, request, |asker| asker.answers.push(answer))
             }
         };

@@ -5,9 +5,11 @@ mod world;
 
 use std::sync::Arc;
 
+use corelay::ids::RequestNumber;
+use corelay::limits::GAMES_LISTED_MAX;
 use corelay::note::{Note, Step};
 use corelay::reasons::LeaveReason;
-use corelay::shard::peer::Order;
+use corelay::shard::peer::{Answer, GameList, Order, Question};
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
@@ -155,4 +157,63 @@ fn the_log_hears_who_comes_back() {
     world.join(&format!("/play/arena?resume={token}"));
     let steps: Vec<_> = told(&mut world).into_iter().filter_map(|(_, step)| step).collect();
     assert_eq!(steps, [Step::Joined, Step::Lost, Step::Resumed]);
+}
+
+#[test]
+fn the_games_with_most_players_are_listed_in_order_and_the_list_says_if_it_is_cut() {
+    let mut world = World::new(Settings { placement: Placement::known(1), ..Settings::default() });
+    let list = |world: &mut World| {
+        world.ask_shards(RequestNumber(3), &Question::Games);
+        world.timeout();
+        match world.answers.pop() {
+            Some((0, RequestNumber(3), Answer::Games(list))) => *list,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(list(&mut world), GameList { games: Vec::new(), is_cut: false });
+    let rows = |list: &GameList| -> Vec<(String, u32)> {
+        list.games.iter().map(|game| (game.name.to_string(), game.players)).collect()
+    };
+    // Names in no order, and rooms among the games.
+    let names: Vec<String> =
+        (0..GAMES_LISTED_MAX).map(|n| format!("g{:03}", n * 37 % GAMES_LISTED_MAX)).collect();
+    for (number, name) in names.iter().enumerate() {
+        world.join(&format!("/play/{name}"));
+        let socket = world.socket("");
+        world.say(socket, &format!(r#"["1","1","room:r{number}","phx_join",{{}}]"#));
+    }
+    let player = world.join("/play/g050");
+    let all = list(&mut world);
+    let mut expected: Vec<(String, u32)> = names.iter().map(|name| (name.clone(), 1)).collect();
+    expected.sort();
+    let crowded = expected.remove(50);
+    expected.insert(0, (crowded.0, 2));
+    assert_eq!((rows(&all), all.is_cut), (expected.clone(), false));
+
+    world.join("/play/zzz");
+    world.join("/play/zzz");
+    let cut = list(&mut world);
+    expected.insert(1, ("zzz".into(), 2));
+    expected.pop();
+    assert_eq!((rows(&cut), cut.is_cut), (expected.clone(), true));
+
+    world.hang_up(player);
+    assert_eq!(rows(&list(&mut world)), expected, "a held seat is somebody's");
+}
+
+#[test]
+fn a_list_takes_as_many_turns_as_its_work_needs() {
+    let mut world = World::new(Settings { placement: Placement::known(1), ..Settings::default() });
+    for number in 0..200 {
+        world.join(&format!("/play/g{number}"));
+    }
+    world.allow_work(10);
+    world.ask_shards(RequestNumber(3), &Question::Games);
+    let mut turns = 0;
+    while world.answers.is_empty() {
+        world.allow_work(10);
+        assert!(world.timeout(), "it goes on each turn");
+        turns += 1;
+    }
+    assert!((3..=30).contains(&turns), "{turns} turns");
 }

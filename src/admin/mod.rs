@@ -5,6 +5,7 @@
 //! of a turn: so nothing a visitor does here can slow a game down. `access` says who may visit.
 
 pub mod access;
+mod games;
 mod kick;
 pub mod metrics;
 mod playground;
@@ -123,6 +124,7 @@ fn router(admin: Admin) -> Router {
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .route("/metrics", get(prometheus))
+        .route("/games.json", get(games::games))
         .route("/users/{id}/disconnect", post(kick::disconnect))
         .merge(playground::router())
         .fallback(nowhere)
@@ -141,6 +143,7 @@ const HELP: &str = concat!(
      GET  /readyz                 200 while players may come, 503 while starting or draining\n\
      GET  /version                version, kernel, number of shards (JSON)\n\
      GET  /metrics                for Prometheus (OpenMetrics text)\n\
+     GET  /games.json             the games that run, those with most players first (JSON)\n\
      POST /users/{id}/disconnect  close every connection of a user and free its seats (JSON)\n"
 );
 
@@ -241,11 +244,11 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
-    use crate::ids::{Party, RequestNumber};
+    use crate::ids::{Party, RequestNumber, TopicName};
     use crate::limits::QUESTIONS_MAX;
     use crate::mailbox::{self, Endpoint, Letter, Posted};
     use crate::service::Service;
-    use crate::shard::peer::{Answer, PeerMessage, Question};
+    use crate::shard::peer::{Answer, GameList, PeerMessage, Question, RunningGame};
 
     struct Fixture {
         address: std::net::SocketAddr,
@@ -423,6 +426,26 @@ mod tests {
     }
 
     #[test]
+    fn the_games_of_every_shard_are_listed() {
+        let mut fixture = serve_pages(Access::Loopback);
+        let mut endpoints = std::mem::take(&mut fixture.endpoints);
+        let shards = std::thread::spawn(move || {
+            for (endpoint, (name, players)) in endpoints.iter_mut().zip([("arena", 2), ("cave", 12)]) {
+                let (request, question) = asked(endpoint);
+                assert!(matches!(question, Question::Games));
+                let games = vec![RunningGame { name: TopicName::parse(name).unwrap(), players }];
+                let list = Box::new(GameList { games, is_cut: false });
+                answer(endpoint, PeerMessage::Answer { request, answer: Answer::Games(list) });
+            }
+        });
+        let (status, head, body) = fixture.ask("GET /games.json", "Host: localhost");
+        shards.join().unwrap();
+        let expected = r#"{"cut":false,"games":[{"name":"cave","players":12},{"name":"arena","players":2}]}"#;
+        assert_eq!((status, body.trim_end()), (200, expected));
+        assert!(head.contains("cache-control: no-store") && head.contains("application/json"), "{head}");
+    }
+
+    #[test]
     fn a_shard_that_does_not_answer_is_not_waited_for_long() {
         let fixture = serve_pages(Access::Loopback);
         let (status, _, body) = fixture.ask("POST /users/ann/disconnect", "Host: localhost");
@@ -459,7 +482,9 @@ mod tests {
         let fixture = serve_pages(Access::new(Some(b"0123456789abcdef")));
         fixture.phase.enter(Phase::Ready);
         assert_eq!(fixture.fetch("/readyz").0, 200);
-        for request in ["GET /metrics", "GET /help", "GET /nowhere", "POST /users/ann/disconnect"] {
+        for request in
+            ["GET /metrics", "GET /help", "GET /games.json", "GET /nowhere", "POST /users/ann/disconnect"]
+        {
             let (status, head, _) = fixture.ask(request, "Host: relay");
             assert!(status == 401 && head.contains("www-authenticate: Bearer realm="), "{request}: {head}");
         }

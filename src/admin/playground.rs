@@ -52,6 +52,7 @@ static ASSETS: &[Asset] = &[
     asset!("style.css", CSS),
     asset!("icon.svg", SVG),
     asset!("code.js", SCRIPT),
+    asset!("games.js", SCRIPT),
     asset!("main.js", SCRIPT),
     asset!("meter.js", SCRIPT),
     asset!("panels.js", SCRIPT),

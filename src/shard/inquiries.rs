@@ -2,6 +2,7 @@
 //! Questions are answered in the order in which they came.
 
 use super::kick::Kick;
+use super::listing::Listing;
 use super::peer::{Answer, PeerMessage, Question};
 use super::{Output, Shard};
 use crate::ids::{Party, RequestNumber};
@@ -23,6 +24,7 @@ pub(super) struct Inquiry {
 #[derive(Debug)]
 enum Walk {
     Kick(Kick),
+    Games(Listing),
 }
 
 impl Shard {
@@ -33,6 +35,7 @@ impl Shard {
         }
         let walk = match question {
             Question::Kick { user } => Walk::Kick(Kick::of(user)),
+            Question::Games => Walk::Games(Listing::default()),
         };
         self.inquiries.push_back(Inquiry { asker, request, walk });
     }
@@ -44,6 +47,7 @@ impl Shard {
         {
             let answer = match &mut inquiry.walk {
                 Walk::Kick(kick) => self.go_on_kicking(kick, now),
+                Walk::Games(listing) => self.go_on_listing(listing),
             };
             match answer {
                 Some(answer) => self.answer(inquiry.asker, inquiry.request, answer),

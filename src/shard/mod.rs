@@ -13,6 +13,7 @@ mod hosting;
 mod inquiries;
 mod joining;
 mod kick;
+mod listing;
 pub mod memory;
 pub mod peer;
 pub mod placement;

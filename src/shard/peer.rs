@@ -3,9 +3,10 @@
 //! A `PeerMessage` is plain data: what it says means the same to whoever reads it, wherever that is. An `Order` may hold what only
 //! this process knows.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::ids::{Address, FrameNumber, RequestNumber, Topic};
+use crate::ids::{Address, FrameNumber, RequestNumber, Topic, TopicName};
 use crate::room::audience::{Copies, JoinNumber};
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, Join, ToMember};
@@ -46,6 +47,8 @@ pub enum Question {
         /// Whose.
         user: Arc<str>,
     },
+    /// Which games run.
+    Games,
 }
 
 /// What a shard answers.
@@ -56,6 +59,8 @@ pub enum Answer {
         /// Held seats are not counted.
         disconnected: u32,
     },
+    /// Those with most players.
+    Games(Box<GameList>),
     /// Nothing was done: too many questions wait there.
     Busy,
 }
@@ -67,6 +72,31 @@ pub enum Order {
     Drain,
     /// From now on joins and resumes are checked with these keys. Lost, the shard goes on with the old ones, and the log says so.
     Keys(Arc<Verifier>),
+}
+
+/// Games of a shard, in the order of `RunningGame::rank`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GameList {
+    /// At most `limits::GAMES_LISTED_MAX`.
+    pub games: Vec<RunningGame>,
+    /// There are more.
+    pub is_cut: bool,
+}
+
+/// A game with somebody in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningGame {
+    /// Its name.
+    pub name: TopicName,
+    /// How many there are, held seats included.
+    pub players: u32,
+}
+
+impl RunningGame {
+    /// By which games are sorted: those with most players first, and then by name.
+    pub fn rank(&self) -> (Reverse<u32>, &TopicName) {
+        (Reverse(self.players), &self.name)
+    }
 }
 
 impl PeerMessage {

@@ -153,6 +153,49 @@ const testsOfThePage = {
     assert.equal(await page.locator("#game").getAttribute("aria-invalid"), "true");
   },
 
+  async "the games that run are listed by players, and a click joins one"({ open }) {
+    const crowd = [];
+    for (const [name, game] of [["Ann", "listed-a"], ["Ben", "listed-b"], ["Cem", "listed-b"]]) {
+      crowd.push(await open({ name }));
+      await join(crowd.at(-1), "native", game);
+    }
+    const dora = await open({ name: "Dora" });
+    const listed = () => dora.locator("#games-list button").allInnerTexts();
+    const those = (texts) => texts.map((text) => text.replace(/\s+/g, " ")).filter((text) => text.startsWith("listed-"));
+    await becomes(dora, "both games", listed, (texts) => String(those(texts)) === "listed-b-native 2 players,listed-a-native 1 player");
+    await screenshots(dora, "games");
+    await crowd[1].getByRole("button", { name: "Leave" }).click();
+    await becomes(dora, "one player less", listed, (texts) => String(those(texts)) === "listed-a-native 1 player,listed-b-native 1 player");
+
+    let asked = 0;
+    dora.on("request", (request) => (asked += request.url().endsWith("/games.json")));
+    const see = (state) => dora.evaluate((visibility) => {
+      Object.defineProperty(document, "visibilityState", { value: visibility, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, state);
+    await see("hidden");
+    asked = 0;
+    await dora.waitForTimeout(3500);
+    assert.equal(asked, 0, "a hidden page asks nothing");
+    await see("visible");
+    await becomes(dora, "a question", () => asked, (times) => times > 0);
+    // A list of another relay would be none of this page.
+    const own = await dora.inputValue("#relay");
+    await dora.getByText("Relay and token").click();
+    await dora.fill("#relay", "ws://127.0.0.1:1");
+    await dora.locator("#relay").blur();
+    assert.equal(await dora.locator("#games").isVisible(), false);
+    await dora.fill("#relay", own);
+    await dora.locator("#relay").blur();
+    await dora.getByRole("button", { name: /^listed-a-native/ }).click();
+    await becomes(dora, "joined", () => stateOf(dora), (state) => state === "joined");
+    await becomes(dora, "both names", () => rosterNames(dora), (names) => String(names) === "Ann,Dora");
+    assert.equal(await dora.inputValue("#game"), "listed-a-native");
+    const before = asked;
+    await dora.waitForTimeout(3500);
+    assert.equal(asked, before, "who plays asks nothing");
+  },
+
   async "a relay with a key says what it wants: an origin, then a token"({ open }) {
     const folder = mkdtempSync(pathOf(tmpdir(), "corelay-playground-"));
     const key = pathOf(folder, "corelay.key");

@@ -2,6 +2,7 @@
 
 import { NativeGame } from "./corelay.mjs";
 import { codeFor } from "./code.js";
+import { Games } from "./games.js";
 import { Network, Rate, Sparkline, meteredWebSocket } from "./meter.js";
 import { Log, Roster } from "./panels.js";
 import { PhoenixGame } from "./phoenix-game.js";
@@ -34,6 +35,9 @@ const traffic = { in: 0, out: 0 };
 const network = new Network();
 const rates = { in: new Rate(), out: new Rate(), frames: new Rate() };
 const sparklines = Object.fromEntries(["latency", "bytes-in", "bytes-out", "frames"].map((id) => [id, new Sparkline(element(`${id}-spark`))]));
+
+// They are this page's own relay's.
+const games = new Games(() => !form.hidden && isOwnRelay(form.relay.value.trim()), joinListed);
 
 let about = null; // what /playground.json says
 let game = null; // NativeGame or PhoenixGame while joined or joining
@@ -149,8 +153,7 @@ async function closed(close, refusedBefore) {
   if (close.everJoined || close.code !== 1006) return showTrouble({ kind: "closed", ...close });
   showState("idle", "Looking for the cause…");
   const relay = form.relay.value;
-  const isOwn = about && isSameRelay(relay, relayUrl(about.relay, location));
-  const finding = isOwn ? await whyRefused(refusedBefore, relay) : await whoAnswers(relay);
+  const finding = isOwnRelay(relay) ? await whyRefused(refusedBefore, relay) : await whoAnswers(relay);
   // Somebody may have joined again while the relay was asked.
   if (game === null) showTrouble({ ...finding, own: about?.relay });
 }
@@ -168,6 +171,18 @@ function end() {
   document.title = "corelay playground";
   bannerUntil = null;
   showState("idle", "Not connected");
+  games.refresh();
+}
+
+function joinListed(name) {
+  if (game) return;
+  form.elements.game.value = name;
+  begin();
+}
+
+/** Whether an address is that of the relay whose page this is. */
+function isOwnRelay(address) {
+  return about !== null && URL.canParse(address) && isSameRelay(address, relayUrl(about.relay, location));
 }
 
 function leave() {
@@ -380,6 +395,7 @@ function listen() {
     leave();
     log.add("relay", "left");
   });
+  form.relay.addEventListener("change", () => (isOwnRelay(form.relay.value.trim()) ? games.refresh() : games.hide()));
   element("dialects").addEventListener("change", () => {
     if (!game) return;
     leave();
@@ -421,6 +437,7 @@ async function start() {
   if (about) element("version").textContent = `corelay ${about.version}`;
   // A relay that was remembered may be another page's; only an address of the link is taken as it is.
   form.relay.value = query.get("relay") ?? (about ? relayUrl(about.relay, location) : `ws://${location.hostname}:4000`);
+  games.refresh();
 }
 
 /** For tests and the curious: copies of what the page knows. */

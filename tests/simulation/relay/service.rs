@@ -83,7 +83,9 @@ impl Relay {
 
     fn hear(&mut self, party: Party, request: RequestNumber, answer: &Answer) {
         let closed = match answer {
-            Answer::Kicked { .. } => self.service.kicks.answered(party, request, |kick| kick.answers += 1),
+            Answer::Kicked { .. } | Answer::Games(_) => {
+                self.service.kicks.answered(party, request, |kick| kick.answers += 1)
+            }
             Answer::Busy => self.service.kicks.not_reached(party, request),
         };
         self.kicked(closed);
