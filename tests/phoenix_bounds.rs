@@ -5,13 +5,14 @@
 
 mod world;
 
+use corelay::reasons::CloseReason;
 use corelay::room::game::GameRules;
 use corelay::shard::Admission;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
 use serde_json::json;
-use world::client::{ClientId, Message, move_to, put_object, remove_object};
+use world::client::{ClientId, Message, Object, game_state, move_to, put_object, remove_object};
 use world::{World, games, near_and_far, rooms};
 
 #[test]
@@ -253,6 +254,42 @@ fn a_second_join_that_cannot_reach_its_topic_ends_the_first_and_its_seat_waits()
     assert_eq!((ok, &response["resumed"], &response["player_id"]), (true, &json!(true), &json!(ann.id)));
     assert_eq!(world.count(|metrics| metrics.seats.value()), 1);
     assert_eq!(world.count(|metrics| metrics.seats_held.value()), 0);
+}
+
+#[test]
+fn a_large_state_that_a_member_asks_for_again_fills_no_queue() {
+    // Four times as much may wait for a client with topics.
+    let settings = || Settings { outbox_bytes_max: 16 * 1024, ..Settings::default() };
+    near_and_far(settings, |mut world, name| {
+        let topic = format!("game:{name}");
+        let players: Vec<games::Player> = (0..80).map(|_| games::player(&mut world, name)).collect();
+        let objects: Vec<_> = (0..64_u8).map(|n| games::object(n.into(), 1e6 + f32::from(n))).collect();
+        for player in &players {
+            let own = objects.iter().map(|object| Object { id: player.id << 6 | object.id, ..*object });
+            world.send(player.client, &game_state(["1", "", &topic], &[], &own.collect::<Vec<_>>()));
+        }
+        let ann = world.socket("");
+        let (_, messages) = games::join(&mut world, ann, name, &json!({"binary": false}));
+        let whole: usize = rooms::told(&messages, "game_update").iter().map(objects_in).sum();
+        assert_eq!(whole, 80 * 64);
+        world.advance_ms(100);
+        world.client(ann).frames();
+        world.set_reading(ann, false);
+        world.say(ann, &format!(r#"["1","2","{topic}","heartbeat",{{}}]"#));
+        world
+            .say(ann, &format!(r#"["1","3","{topic}","reconnect",{{"last_seen":{{"epoch":"1","seq":0}}}}]"#));
+        world.advance_ms(200);
+        assert_eq!(world.count(|metrics| metrics.closes[CloseReason::Slow.index()].value()), 0);
+        world.set_reading(ann, true);
+        world.advance_ms(200);
+        let messages = world.client(ann).messages();
+        assert_eq!(rooms::told(&messages, "catch_up")[0]["recovered"], false);
+        assert_eq!(rooms::told(&messages, "game_update").iter().map(objects_in).sum::<usize>(), whole);
+    });
+}
+
+fn objects_in(update: &serde_json::Value) -> usize {
+    update["objects"].as_array().expect("a list").len()
 }
 
 #[test]

@@ -255,7 +255,10 @@ fn who_asks_for_text_is_told_the_state_as_json_and_all_else_as_anybody() {
         world.send(ann, &game_state(["1", "9", &format!("game:{name}")], &[(id, 8.5, 0.5)], &[]));
         world.advance_ms(60);
         assert_eq!(told(&world.client(ann).messages(), "game_update").len(), 1);
-        let lost = push(&mut world, ann, name, "reconnect", &json!({"last_seen": {"epoch": "1", "seq": 1}}));
+        let mut lost =
+            push(&mut world, ann, name, "reconnect", &json!({"last_seen": {"epoch": "1", "seq": 1}}));
+        world.advance_ms(60);
+        lost.extend(world.client(ann).messages());
         assert_eq!(words(&lost), ["catch_up", "game_update"]);
         assert_eq!(told(&lost, "game_update")[0]["players"].as_array().unwrap().len(), 2);
         world.set_reading(ann, false);

@@ -382,13 +382,19 @@ fn who_comes_back_catches_up_with_the_events_meant_for_it() {
             [(1, 1), (3, 3), (4, 4)].map(|(seq, code)| (json!("game_event"), json!(seq), json!(code)));
         assert_eq!(events, expected.each_ref().map(|(event, seq, code)| (event, seq, code)));
         assert_eq!((&caught["recovered"], &caught["seq"]), (&json!(true), &json!(4)));
+        world.advance_ms(100);
+        world.client(socket).frames();
 
         for (last_seen, why) in [
             (json!({"epoch": response["epoch"], "seq": 5}), "ahead"),
             (json!({"epoch": "1", "seq": 1}), "epoch"),
             (json!(STARTED_AT_S * 1000), "epoch"),
         ] {
-            let messages = push(&mut world, socket, name, "reconnect", &json!({ "last_seen": last_seen }));
+            let mut messages =
+                push(&mut world, socket, name, "reconnect", &json!({ "last_seen": last_seen }));
+            assert_eq!(words(&messages), ["catch_up"]);
+            world.advance_ms(60);
+            messages.extend(world.client(socket).messages());
             assert_eq!(words(&messages), ["catch_up", "game_update"], "the whole state follows");
             let caught = &told(&messages, "catch_up")[0];
             assert_eq!((&caught["recovered"], &caught["reason"]), (&json!(false), &json!(why)));

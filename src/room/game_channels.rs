@@ -121,7 +121,7 @@ impl Game {
             effects.push(Effect::Member { to: from, what });
         }
         if !planted!(GreetsWithoutState) {
-            effects.push(Effect::Member { to: from, what: self.whole(join.format, true) });
+            effects.push(Effect::Member { to: from, what: self.whole(join.format) });
         }
     }
 
@@ -315,9 +315,9 @@ impl Game {
     }
 
     /// Everything, for one member.
-    pub(super) fn whole(&self, format: Format, greeting: bool) -> ToMember {
+    fn whole(&self, format: Format) -> ToMember {
         let frame = self.channels.as_ref().map_or(FrameNumber::FIRST, |channels| channels.frame);
-        ToMember::Whole { state: self.whole_state(format), frame, greeting }
+        ToMember::Whole { state: self.whole_state(format), frame }
     }
 
     fn whole_state(&self, format: Format) -> WholeState {

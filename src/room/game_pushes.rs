@@ -66,7 +66,7 @@ impl Game {
                 self.update_presence_of(member.seat, &meta, now.instant)
             }
             PushEvent::Common(CommonPush::Reconnect(seen)) => {
-                return self.recover_in_channel(from, member, seen, &mut context.effects);
+                return self.recover_in_channel(from, member, seen, context);
             }
             PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
             PushEvent::Room(_) => return impossible!("pushes are parsed by the kind of their topic"),
@@ -86,8 +86,8 @@ impl Game {
         }
     }
 
-    /// `reconnect`: what was missed, or everything.
-    fn recover_in_channel(&self, from: Address, member: Member, seen: Seen, effects: &mut Vec<Effect>) {
+    /// `reconnect`: what was missed, or everything, which comes as a state frame and so waits without a queue.
+    fn recover_in_channel(&mut self, from: Address, member: Member, seen: Seen, context: &mut Context<'_>) {
         let Some(player) = self.player(member.seat) else {
             return impossible!("a member has a seat");
         };
@@ -96,9 +96,10 @@ impl Game {
         let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
         let (event, payload) = (Event::CatchUp, payload.into());
         let what = ToMember::Push { event, payload, greeting: false };
-        effects.push(Effect::Member { to: from, what });
+        context.effects.push(Effect::Member { to: from, what });
         if lost {
-            effects.push(Effect::Member { to: from, what: self.whole(member.format, false) });
+            context.effects.push(Effect::Member { to: from, what: ToMember::Stale });
+            self.want_whole(from.party(), context.now.instant);
         }
     }
 

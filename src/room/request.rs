@@ -124,15 +124,15 @@ pub enum ToMember {
         /// It is part of the answer to a join.
         greeting: bool,
     },
-    /// The whole state of its game.
+    /// The whole state of its game, with which the answer to its join ends.
     Whole {
         /// As its format wants it.
         state: WholeState,
         /// The frame behind which this is everything.
         frame: FrameNumber,
-        /// It is part of the answer to a join.
-        greeting: bool,
     },
+    /// What it was sent of the state of its game counts for nothing: the next frame that it is sent must be whole.
+    Stale,
     /// `phx_leave` is answered.
     Left,
     /// An operator removes the member: its connection ends.

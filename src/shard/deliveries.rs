@@ -49,13 +49,11 @@ impl Shard {
                     self.push_answer(to.conn, frame, greeting);
                 }
             }
-            ToMember::Whole { state, frame, greeting } => {
-                self.push_whole(topic, to, &state, greeting);
-                self.drop_state(to.conn, to.channel);
-                if let Some(subscriber) = self.subscribers.find(topic, to.conn, to.channel) {
-                    subscriber.frame = Some(frame);
-                }
+            ToMember::Whole { state, frame } => {
+                self.push_whole(topic, to, &state);
+                self.know_frame(topic, to, Some(frame));
             }
+            ToMember::Stale => self.know_frame(topic, to, None),
             ToMember::Left => self.left(topic, to, now),
             ToMember::Replaced => self.replaced(topic, to, now),
             ToMember::Kicked if self.has_channel(to) => self.close(to.conn, CloseReason::Kicked, now),
@@ -182,8 +180,16 @@ impl Shard {
         }
     }
 
+    /// The last frame that a member knows is this one, whatever waits for it.
+    fn know_frame(&mut self, topic: &Topic, member: Address, frame: Option<FrameNumber>) {
+        self.drop_state(member.conn, member.channel);
+        if let Some(subscriber) = self.subscribers.find(topic, member.conn, member.channel) {
+            subscriber.frame = frame;
+        }
+    }
+
     /// `game_update` with everything, to one member.
-    fn push_whole(&mut self, topic: &Arc<Topic>, to: Address, state: &WholeState, greeting: bool) {
+    fn push_whole(&mut self, topic: &Arc<Topic>, to: Address, state: &WholeState) {
         self.metrics.keyframes.increment();
         let frames: Vec<Encoded> = match state {
             WholeState::Text(payloads) => {
@@ -203,7 +209,7 @@ impl Shard {
             }
         };
         for frame in frames {
-            self.push_answer(to.conn, frame, greeting);
+            self.push_greeting(to.conn, frame);
         }
     }
 
