@@ -220,7 +220,7 @@ fn whoever_is_told_nothing_more_has_one_notice_however_much_was_lost() {
         let answer = answers.iter().find_map(|message| message.answer(&json!(number)));
         assert_eq!(answer, Some((false, &overload.1)), "{answers:?}");
     }
-    assert_eq!(world.given_up, 6);
+    assert_eq!(world.given_up, 7, "two answers, and what was told to all before and after");
     world.advance_ms(20_000);
     // Nor with the news that a seat is another's.
     world.full_mailbox = None;
@@ -231,7 +231,7 @@ fn whoever_is_told_nothing_more_has_one_notice_however_much_was_lost() {
     world.send_raw(cid, world::client::request(&target).as_bytes());
     assert_eq!(world.client(cid).upgraded().player_id, ann.id);
     assert_eq!(rooms::words(&world.client(ann.client).messages()), ["phx_error"]);
-    assert_eq!(world.given_up, 7);
+    assert_eq!(world.given_up, 8);
     assert_eq!(world.count(|metrics| metrics.channels.value()), 0);
 }
 

@@ -79,16 +79,14 @@ impl Relay {
         }
     }
 
-    /// A send failed, perhaps in the middle of a frame: the core hears of an end of stream.
+    /// A send failed, perhaps in the middle of a frame: the core hears of an end of stream, if it has not yet.
     pub(super) fn break_off(&mut self, number: usize, id: SocketId) {
         let socket = self.socket(id);
         let Some(conn) = socket.conn.filter(|_| socket.state == State::Open) else { return };
         socket.sending = None;
         socket.broken = true;
         if socket.end_told {
-            // The core waits for this send, and there is nothing left to wait for.
-            socket.state = State::Closing;
-            self.complete(number, Completion::Closed(id, conn));
+            self.loops[number].shard.handle_send_failed(conn, self.now);
         } else {
             socket.end_told = true;
             self.loops[number].shard.handle_eof(conn, self.now);
