@@ -314,27 +314,6 @@ fn a_paused_connection_is_read_again_when_it_closes() {
 }
 
 #[test]
-fn a_socket_that_names_its_topic_is_served_where_that_lives() {
-    let mut world = World::new(Settings { placement: Placement::known(4), ..Settings::default() });
-    let home = 2;
-    let name = world.name_on(home);
-    for shard in 0..4 {
-        for topic in ["game", "room"] {
-            let client = world.dial_shard(shard, Admission::Admitted);
-            let target = format!("/socket/websocket?vsn=2.0.0&topic={topic}%3A{name}");
-            world.send_raw(client, request(&target).as_bytes());
-            assert_eq!(world.client(client).response().0, 101);
-            assert_eq!((world.client(client).shard, world.client(client).handed_over), (home, shard != home));
-            // It is a hint: it may join what it likes.
-            let other = world.name_on(3);
-            world.say(client, &format!(r#"["1","1","room:{other}","phx_join",{{}}]"#));
-            let Some(Frame::Text(text)) = world.client(client).next() else { panic!("no answer") };
-            assert!(text.contains(r#""status":"ok""#), "{text}");
-        }
-    }
-}
-
-#[test]
 fn players_of_one_game_meet_on_its_shard() {
     let mut world = World::new(Settings { placement: Placement::known(4), ..Settings::default() });
     let mut players = Vec::new();

@@ -111,9 +111,8 @@ impl Shard {
     fn place(&mut self, conn: ConnId, state: HandOver, now: Now) {
         let target = match &state.upgrade.route {
             Route::Play { game, .. } => self.settings.placement.shard_of(game),
-            Route::Socket { topic: Some(topic), .. } => self.settings.placement.shard_of(topic.name()),
             // Its topics may live anywhere.
-            Route::Socket { topic: None, .. } | Route::Echo => self.id,
+            Route::Socket { .. } | Route::Echo => self.id,
         };
         if target == self.id {
             self.seat_player(conn, state, now);
@@ -168,7 +167,7 @@ impl Shard {
                 }
                 Dialect::Native
             }
-            Route::Socket { serializer, name, topic: _ } => {
+            Route::Socket { serializer, name } => {
                 self.push_exempt(conn, Encoded::raw(upgrade.response()));
                 self.open_channels(conn, *serializer, name.as_deref(), token.clone(), now);
                 Dialect::Phoenix

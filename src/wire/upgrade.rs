@@ -8,7 +8,7 @@ mod refusal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use crate::ids::{ResumeToken, Topic, TopicName};
+use crate::ids::{ResumeToken, TopicName};
 use crate::limits::NAME_BYTES_MAX;
 use crate::reasons::RefusalReason;
 use crate::wire::phoenix::Serializer;
@@ -49,8 +49,6 @@ pub enum Route {
         serializer: Serializer,
         /// `name=`: display name.
         name: Option<Box<str>>,
-        /// `topic=`: the one that it will be told most of. Its shard takes the connection.
-        topic: Option<Topic>,
     },
     /// `/echo`.
     Echo,
@@ -88,9 +86,7 @@ pub fn parse(received: &[u8], rules: &UpgradeRules) -> Result<Option<(Upgrade, u
     let query = Query::new(query);
     let route = match endpoint {
         Endpoint::Play(game) => play(game, &query)?,
-        Endpoint::Socket => {
-            Route::Socket { serializer: serializer(&query)?, name: name(&query)?, topic: topic(&query)? }
-        }
+        Endpoint::Socket => Route::Socket { serializer: serializer(&query)?, name: name(&query)? },
         Endpoint::Echo => Route::Echo,
     };
     let spoken = match route {
@@ -228,12 +224,6 @@ fn name(query: &Query<'_>) -> Result<Option<Box<str>>, Refusal> {
     Ok(name.map(Box::from))
 }
 
-fn topic(query: &Query<'_>) -> Result<Option<Topic>, Refusal> {
-    let Some(text) = first(query, "topic")? else { return Ok(None) };
-    let wrong = "`topic` must be `game:` or `room:` and 1 to 64 characters of `A-Z a-z 0-9 _ - .`";
-    Topic::parse(&text).map(Some).ok_or_else(|| bad_request(wrong))
-}
-
 /// `vsn`: `~> 2.0.0` or `~> 1.0.0` as Phoenix reads it, so the last number may be any; without it 1.0.0.
 fn serializer(query: &Query<'_>) -> Result<Serializer, Refusal> {
     let version = first(query, "vsn")?;
@@ -350,7 +340,7 @@ mod tests {
         ] {
             let upgrade =
                 get(&format!("/socket/websocket{query}"), "Sec-WebSocket-Protocol: phoenix\r\n").unwrap();
-            assert_eq!(upgrade.route, Route::Socket { serializer, name: None, topic: None }, "{query}");
+            assert_eq!(upgrade.route, Route::Socket { serializer, name: None }, "{query}");
             assert_eq!(upgrade.subprotocol, Some("phoenix"));
         }
         for version in ["3.0.0", "2.1.0", "2.0", "2.0.x", "1.1.0", "2.0.0.0"] {
@@ -358,23 +348,6 @@ mod tests {
             assert_refused(refused, RefusalReason::Version, "`vsn`");
         }
         assert_refused(get("/socket/websocket?name=%07", ""), RefusalReason::BadRequest, "`name`");
-    }
-
-    #[test]
-    fn a_socket_request_may_name_its_topic() {
-        let topic_of = |query: &str| match get(&format!("/socket/websocket?vsn=2.0.0{query}"), "")?.route {
-            Route::Socket { topic, .. } => Ok(topic.map(|topic| topic.to_string())),
-            other @ (Route::Play { .. } | Route::Echo) => panic!("{other:?}"),
-        };
-        assert_eq!(topic_of("&topic=game%3Aarena"), Ok(Some("game:arena".into())));
-        assert_eq!([topic_of("&topic="), topic_of("")], [Ok(None), Ok(None)]);
-        for wrong in ["arena", "game:", "game:a b", "chat:a"] {
-            let refusal: Refusal = topic_of(&format!("&topic={}", wrong.replace(' ', "%20"))).unwrap_err();
-            assert!(
-                refusal.reason == RefusalReason::BadRequest && refusal.text.contains("`topic`"),
-                "{wrong}"
-            );
-        }
     }
 
     #[test]

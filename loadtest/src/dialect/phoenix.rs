@@ -131,10 +131,9 @@ impl Phoenix {
 
 impl Dialect for Phoenix {
     fn path(&self, slot: u32) -> String {
-        let topic = self.members.topic(slot);
         match self.members.token(slot) {
-            Some(token) => format!("/socket/websocket?token={token}&vsn=2.0.0&topic={topic}"),
-            None => format!("/socket/websocket?vsn=2.0.0&topic={topic}"),
+            Some(token) => format!("/socket/websocket?token={token}&vsn=2.0.0"),
+            None => "/socket/websocket?vsn=2.0.0".to_owned(),
         }
     }
 
