@@ -207,6 +207,8 @@ impl<D: Driver> Loop<D> {
     pub(super) fn withdraw(&mut self, target: Party, ticket: Ticket) {
         match self.mailbox.post(target, Letter::Withdrawn { ticket }) {
             Posted::Queued => self.must_ring(target),
+            // A shard that has ended keeps no state of those that were to come.
+            Posted::Refused(_) if self.mailbox.is_gone(target) => {}
             Posted::Refused(_) => self.withdrawals.push((target, ticket)),
         }
     }

@@ -450,6 +450,11 @@ impl<D: Driver> Loop<D> {
         }
     }
 
+    /// Whether something waits for room in a mailbox.
+    fn has_letters_waiting(&self) -> bool {
+        self.letters_waiting > 0 || !self.withdrawals.is_empty()
+    }
+
     /// How long the loop may sleep, seen from `now`, which is later than the begin of the turn.
     fn sleep_time(&self, now: Instant) -> Duration {
         if !self.receives.is_empty()
@@ -464,7 +469,7 @@ impl<D: Driver> Loop<D> {
             .flatten()
             .map(|due| due.since(now))
             .fold(limits::TURN_INTERVAL_MAX, Duration::min)
-            .min(if self.letters_waiting == 0 { Duration::MAX } else { OVERFLOW_RETRY })
+            .min(if self.has_letters_waiting() { OVERFLOW_RETRY } else { Duration::MAX })
     }
 }
 
