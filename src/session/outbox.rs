@@ -2,11 +2,12 @@
 //!
 //! A client that does not read costs only itself: its state frames are skipped, and its reliable lane has a bound.
 
-use std::collections::VecDeque;
+mod lane;
+mod states;
 
-use crate::ids::ChannelNumber;
-use crate::limits::{FRAMES_PER_SEND_MAX, GREETINGS_BYTES_MAX, OUTBOX_BURST, OUTBOX_FRAME_BYTES};
-use crate::memory::Allocated;
+use self::lane::{Cost, Lane, Queued, cost};
+pub use self::states::States;
+use crate::limits::{FRAMES_PER_SEND_MAX, GREETINGS_BYTES_MAX, OUTBOX_BURST};
 use crate::planted;
 use crate::wire::encoded::{Encoded, Frames};
 
@@ -25,147 +26,6 @@ pub struct Outbox {
     behind: bool,
     stale: bool,
     listed: bool,
-}
-
-/// What reliable frames take, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Cost {
-    /// Of the lane's bound.
-    counted: u32,
-    /// Of what the bound does not count.
-    exempt: u32,
-}
-
-impl Cost {
-    fn of(frame: &Queued) -> Self {
-        match frame.exempt && !planted!(CountsExempt) {
-            true => Self { counted: 0, exempt: cost(&frame.frame) },
-            false => Self { counted: cost(&frame.frame), exempt: 0 },
-        }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self { counted: self.counted + other.counted, exempt: self.exempt + other.exempt }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        Self { counted: self.counted - other.counted, exempt: self.exempt - other.exempt }
-    }
-}
-
-/// A frame that waits.
-#[derive(Debug)]
-struct Queued {
-    frame: Encoded,
-    /// The lane's bound does not count it.
-    exempt: bool,
-}
-
-/// Frames that wait, oldest first. Most often there is none, or one: that takes no allocation.
-#[derive(Debug, Default)]
-enum Lane {
-    #[default]
-    Empty,
-    One(Queued),
-    /// An idle outbox pays one word for the rare case.
-    Many(Box<Queue>),
-}
-
-/// Invariant: `cost` is that of `frames`.
-#[derive(Debug, Default)]
-struct Queue {
-    frames: VecDeque<Queued>,
-    cost: Cost,
-}
-
-impl Queue {
-    fn of(frames: VecDeque<Queued>) -> Self {
-        Self { cost: frames.iter().map(Cost::of).fold(Cost::default(), Cost::plus), frames }
-    }
-}
-
-impl Lane {
-    fn push(&mut self, frame: Queued) {
-        *self = match std::mem::take(self) {
-            Self::Empty => Self::One(frame),
-            Self::One(first) => Self::Many(Box::new(Queue::of([first, frame].into()))),
-            Self::Many(mut queue) => {
-                queue.cost = queue.cost.plus(Cost::of(&frame));
-                queue.frames.push_back(frame);
-                Self::Many(queue)
-            }
-        };
-    }
-
-    fn cost(&self) -> Cost {
-        match self {
-            Self::Empty => Cost::default(),
-            Self::One(frame) => Cost::of(frame),
-            Self::Many(queue) => queue.cost,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
-    }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Empty => 0,
-            Self::One(queued) => queued.frame.heap_bytes(),
-            Self::Many(queue) => {
-                let frames = queue.frames.iter().map(|queued| queued.frame.heap_bytes());
-                queue.allocated_bytes() + queue.frames.allocated_bytes() + frames.sum::<usize>()
-            }
-        }
-    }
-}
-
-/// State frames of channels that wait: one place for each game that the connection has joined.
-#[derive(Debug, Default)]
-pub struct States(Vec<(ChannelNumber, Encoded)>);
-
-impl States {
-    /// Whether one of `game` waits.
-    pub fn has(&self, game: ChannelNumber) -> bool {
-        self.0.iter().any(|(waiting, _)| *waiting == game)
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many wait.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Puts one where none of its game is.
-    pub fn put(&mut self, game: ChannelNumber, frame: Encoded) {
-        debug_assert!(!self.has(game));
-        self.0.push((game, frame));
-    }
-
-    /// Drops the one of a game; `true`: one waited. Whoever should have got it needs the whole state next.
-    pub fn remove(&mut self, game: ChannelNumber) -> bool {
-        let before = self.0.len();
-        self.0.retain(|(waiting, _)| *waiting != game);
-        self.0.len() < before
-    }
-
-    /// See `memory`.
-    pub fn heap_bytes(&self) -> usize {
-        self.0.allocated_bytes() + self.0.iter().map(|(_, frame)| frame.heap_bytes()).sum::<usize>()
-    }
-
-    /// Moves as many as `count` behind `frames`.
-    fn take(&mut self, count: usize, frames: &mut Vec<Encoded>) {
-        frames.extend(self.0.drain(..count.min(self.0.len())).map(|(_, frame)| frame));
-        if self.0.is_empty() {
-            self.0 = Vec::new();
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -289,24 +149,17 @@ impl Outbox {
                 self.in_flight = InFlight::State;
                 Frames::One(state)
             }
-            (lane, state, states) => self.take_many(lane, state, states),
+            (lane, state, states) => {
+                self.lane = lane;
+                self.take_many(state, states)
+            }
         };
         self.sending = waiting.minus(self.lane.cost());
         Some(taken)
     }
 
-    fn take_many(&mut self, lane: Lane, state: Option<Encoded>, states: Option<&mut States>) -> Frames {
-        let mut taken: Vec<Encoded> = match lane {
-            Lane::Empty => Vec::new(),
-            Lane::One(Queued { frame, .. }) => vec![frame],
-            Lane::Many(mut queue) if queue.frames.len() > FRAMES_PER_SEND_MAX => {
-                let first = Queue::of(queue.frames.drain(..FRAMES_PER_SEND_MAX).collect());
-                queue.cost = queue.cost.minus(first.cost);
-                self.lane = Lane::Many(queue);
-                first.frames.into_iter().map(|queued| queued.frame).collect()
-            }
-            Lane::Many(queue) => queue.frames.into_iter().map(|queued| queued.frame).collect(),
-        };
+    fn take_many(&mut self, state: Option<Encoded>, states: Option<&mut States>) -> Frames {
+        let mut taken = self.lane.take_first();
         let reliable = taken.len();
         if self.lane.is_empty() {
             taken.extend(state);
@@ -350,16 +203,7 @@ impl Outbox {
 
     /// Whether the lane's frames take what it says that they take, exempt ones apart from the others. For tests.
     pub fn counts_right(&self) -> bool {
-        let frames: Vec<&Queued> = match &self.lane {
-            Lane::Empty => Vec::new(),
-            Lane::One(frame) => vec![frame],
-            Lane::Many(queue) => queue.frames.iter().collect(),
-        };
-        let bytes = |exempt: bool| {
-            let counted = frames.iter().filter(|queued| queued.exempt == exempt);
-            counted.map(|queued| cost(&queued.frame)).sum::<u32>()
-        };
-        self.lane.cost() == Cost { counted: bytes(false), exempt: bytes(true) }
+        self.lane.counts_right()
     }
 
     /// Of what waits; what is in flight is the rim's. See `memory`.
@@ -378,17 +222,12 @@ impl Outbox {
     }
 }
 
-/// What a frame takes of a lane's bound. A frame of two bytes costs memory as well: a client that pings and does not read
-/// would be owed a hundred thousand pongs.
-fn cost(frame: &Encoded) -> u32 {
-    (frame.bytes().len() + OUTBOX_FRAME_BYTES) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::OUTBOX_FRAME_BYTES;
     use crate::wire::frame::Opcode;
 
     fn frame(bytes: usize) -> Encoded {
