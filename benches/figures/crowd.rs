@@ -12,9 +12,7 @@ const JOIN_TIME: Duration = Duration::from_secs(1);
 const WATCHED: Duration = Duration::from_secs(4);
 const TICK: Duration = Duration::from_millis(50);
 
-#[test]
-#[ignore = "a measurement: run it by hand, in release, on a quiet machine"]
-fn a_crowd_joins_while_others_play() {
+pub fn a_crowd_joins_while_others_play() {
     let toml = "[[game]]\npattern = 'crowd'\nplayers_max = 5000\n";
     let relay = Relay::set_up(Setup { toml: toml.into(), ..Setup::default() });
     let request = |game: &str| Link::request(relay.listen, &format!("/play/{game}"));

@@ -21,9 +21,7 @@ fn all_that_is_allowed(moves: u32, events: u32, bytes: u32) -> Vec<u8> {
     all
 }
 
-#[test]
-#[ignore = "a measurement: run it by hand, in release, on a quiet machine"]
-fn a_flood_within_the_limits() {
+pub fn a_flood_within_the_limits() {
     let relay = Relay::start("");
     let mut links: Vec<Link> = (0..FLOODERS + 2)
         .map(|index| {

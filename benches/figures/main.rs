@@ -1,16 +1,15 @@
-//! Figures of a crowd, a flood and many tokens, measured on the real relay from outside. They are measurements, so they run by hand,
-//! on a machine that does nothing else:
+//! Figures of a crowd, a flood and many tokens, measured on the real relay from outside, on a machine that does nothing else:
 //!
-//!     cargo test --release --test figures -- --ignored --nocapture --test-threads 1
+//!     cargo bench --bench figures
 //!
 //! Each prints what it measured and fails above its bound. What is read from `/metrics` is a bucket's upper bound, so it is up to
 //! twice what it stands for.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stderr, reason = "what was measured")]
 #![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
-#![allow(dead_code, reason = "the relay's handle is shared with other tests")]
+#![allow(dead_code, reason = "the relay's handle is that of the end-to-end tests")]
 
-#[path = "../end_to_end/relay.rs"]
+#[path = "../../tests/end_to_end/relay.rs"]
 mod relay;
 
 mod crowd;
@@ -18,3 +17,14 @@ mod flood;
 mod histogram;
 mod link;
 mod tokens;
+
+fn main() {
+    // Whoever runs tests builds and starts benches, too; a measurement is not one of them.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    crowd::a_crowd_joins_while_others_play();
+    flood::a_flood_within_the_limits();
+    tokens::many_joins_with_one_token();
+    tokens::a_first_check_of_a_token();
+}

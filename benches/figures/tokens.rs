@@ -11,8 +11,8 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::link::{Link, frame, turn};
 use crate::relay::{Relay, Setup};
 
-const PRIVATE: &[u8] = include_bytes!("../keys/es256.private.pem");
-const PUBLIC: &str = include_str!("../keys/es256.public.pem");
+const PRIVATE: &[u8] = include_bytes!("../../tests/keys/es256.private.pem");
+const PUBLIC: &str = include_str!("../../tests/keys/es256.public.pem");
 const CONNECTIONS: usize = 20;
 const JOINS: usize = 100;
 
@@ -47,9 +47,7 @@ fn own_cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-#[test]
-#[ignore = "a measurement: run it by hand, in release, on a quiet machine"]
-fn many_joins_with_one_token() {
+pub fn many_joins_with_one_token() {
     let relay = Relay::set_up(Setup {
         arguments: ["--shards", "1", "--jwt-key-file", "key", "--jwt-algorithm", "ES256"]
             .map(Into::into)
@@ -84,9 +82,7 @@ fn many_joins_with_one_token() {
     assert!(each <= Duration::from_micros(25), "{each:?}");
 }
 
-#[test]
-#[ignore = "a measurement: run it by hand, in release, on a quiet machine"]
-fn a_first_check_of_a_token() {
+pub fn a_first_check_of_a_token() {
     let verifier = Verifier::new(Algorithm::Es256, PUBLIC.as_bytes()).unwrap();
     let tokens: Vec<String> = (0..2_000).map(|user| token(&format!("u-{user}"))).collect();
     let now_unix_s = unix_s();
