@@ -30,7 +30,7 @@ fn storm(users: &[String]) -> Presence {
     for (number, user) in users.iter().enumerate() {
         let member = MemberNumber(number as u32);
         presence.track(member, user, "a player", None, 1_800_000_000, now);
-        black_box(presence.state(member));
+        black_box(presence.state(Some(member)));
         black_box(presence.flush(now));
         now = now + BETWEEN_JOINS;
     }

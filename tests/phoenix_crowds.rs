@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use corelay::ids::{Address, ChannelNumber, ConnId, ShardId, Topic};
 use corelay::reasons::CloseReason;
-use corelay::room::request::{Departure, Join};
+use corelay::room::request::{Departure, Join, Rights};
 use corelay::session::rate_limit::{Rate, Rates};
 use corelay::shard::peer::{Action, Delivered, PeerMessage, TopicRequest};
 use corelay::shard::placement::Placement;
@@ -371,7 +371,7 @@ fn whoever_leaves_is_told_nothing_behind_what_was_lost_on_it() {
     let join = Join {
         user: "ann".into(),
         name: "ann".into(),
-        host: false,
+        rights: Rights::Play,
         format: Format::V2,
         meta: None,
         resume_token: None,

@@ -92,13 +92,20 @@ impl Audience {
         self.parties.allocated_bytes()
     }
 
-    /// A message that differs by format, in every one that is present.
-    pub fn encode(&self, mut encode: impl FnMut(Format) -> Encoded) -> Copies {
+    /// A message that differs by format, in every one that is present and has such a message.
+    pub fn encode(&self, mut encode: impl FnMut(Format) -> Option<Encoded>) -> Copies {
         let mut copies = Copies::default();
         for format in Format::ALL.into_iter().filter(|format| self.has(*format)) {
-            copies.by_format[format.index()] = Some(encode(format));
-            copies.encoded += 1;
+            copies.by_format[format.index()] = encode(format);
+            copies.encoded += u8::from(copies.of(format).is_some());
         }
+        copies
+    }
+
+    /// A record that is encoded already, for native members.
+    pub fn share(&self, record: Option<&Encoded>) -> Copies {
+        let mut copies = Copies::default();
+        copies.by_format[Format::Native.index()] = record.filter(|_| self.has(Format::Native)).cloned();
         copies
     }
 
@@ -106,16 +113,18 @@ impl Audience {
     pub fn encode_text(&self, mut encode: impl FnMut(Serializer) -> Encoded) -> Copies {
         let mut copies = Copies::default();
         for format in Format::ALL.into_iter().filter(|format| self.has(*format)) {
-            let is_shared = |other: &Format| other.serializer() == format.serializer();
+            let Some(serializer) = format.serializer() else { continue };
+            let is_shared = |other: &Format| other.serializer() == Some(serializer);
             let shared =
                 Format::ALL.into_iter().filter(is_shared).find_map(|other| copies.of(other).cloned());
             copies.encoded += u8::from(shared.is_none());
-            copies.by_format[format.index()] = Some(shared.unwrap_or_else(|| encode(format.serializer())));
+            copies.by_format[format.index()] = Some(shared.unwrap_or_else(|| encode(serializer)));
         }
         copies
     }
 
-    fn has(&self, format: Format) -> bool {
+    /// Whether a member has this format.
+    pub fn has(&self, format: Format) -> bool {
         self.members[format.index()] > 0
     }
 }
@@ -124,6 +133,20 @@ impl Copies {
     /// The copy for a member with this format; `None`: there was none when it was encoded.
     pub fn of(&self, format: Format) -> Option<&Encoded> {
         self.by_format[format.index()].as_ref()
+    }
+
+    /// Whether nobody is to be told anything.
+    pub fn is_empty(&self) -> bool {
+        self.by_format.iter().all(Option::is_none)
+    }
+
+    /// Takes the copies of `other` in formats that have none.
+    pub fn and(mut self, other: Self) -> Self {
+        for (copy, of_other) in self.by_format.iter_mut().zip(other.by_format) {
+            *copy = copy.take().or(of_other);
+        }
+        self.encoded += other.encoded;
+        self
     }
 
     /// How many times the message was encoded.
@@ -148,7 +171,7 @@ mod tests {
         let numbers = [1, 0, 1].map(|shard| audience.add(party(shard), Format::V2));
         assert!(numbers.iter().all(|number| number.is_within(audience.joins())));
         assert!(!numbers[2].is_within(numbers[1]), "it came later");
-        let encode = |format: Format| Encoded::message(Opcode::Binary, &[format.index() as u8]);
+        let encode = |format: Format| Some(Encoded::message(Opcode::Binary, &[format.index() as u8]));
         let copies = audience.encode(encode);
         assert!(copies.of(Format::V2).is_some());
         assert!(copies.of(Format::V1).is_none() && copies.of(Format::V2Text).is_none());

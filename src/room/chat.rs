@@ -137,7 +137,7 @@ impl Chat {
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
         let join_number = self.audience.add(from.party(), join.format);
         self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
-        push_presence(&mut self.presence, &self.audience, number, from, effects);
+        push_presence(&mut self.presence, &self.audience, Some(number), from, effects);
         match join.seen {
             None => effects.push(self.room_state(from, true)),
             Some(seen) => self.catch_up(from, seen, true, effects),
@@ -484,6 +484,7 @@ const STATE_FRAME_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Rights;
     use super::*;
     use crate::ids::{ChannelNumber, ConnId, ShardId};
 
@@ -494,11 +495,11 @@ mod tests {
             let conn = ConnId { slot, generation: 0 };
             let from = Address { shard: ShardId(0), channel: ChannelNumber(1), conn };
             let (user, name) = (slot.to_string().into(), "Ann".into());
-            let (format, host) = (Format::V2, false);
+            let (format, rights) = (Format::V2, Rights::Play);
             let join = Join {
                 user,
                 name,
-                host,
+                rights,
                 format,
                 meta: None,
                 resume_token: None,

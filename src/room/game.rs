@@ -11,11 +11,11 @@ use super::game_channels::GameChannels;
 use super::game_events::PastEvent;
 use super::history::History;
 use super::objects::Objects;
-use super::roster::{self, Roster};
+use super::roster::{self, Roster, RosterNews};
 use super::seats::{SeatIndex, Seats};
 use super::speed::SpeedAllowance;
 use super::tick::TickClock;
-use crate::ids::{ConnId, PlayerId, Topic, TopicName};
+use crate::ids::{PlayerId, Topic, TopicName};
 use crate::impossible;
 use crate::limits;
 use crate::memory::Allocated;
@@ -307,8 +307,8 @@ impl Game {
         self.positions.moved_count() + self.gone_players.len() + objects > 0
     }
 
-    /// Who came and went since the last tick, or how many there are: a record for each connection that does not know yet.
-    pub fn tell_roster(&mut self, now: Instant, pool: &mut FramePool) -> Vec<(ConnId, Encoded)> {
+    /// Who came and went since the last tick, or how many there are.
+    pub fn tell_roster(&mut self, now: Instant, pool: &mut FramePool) -> RosterNews {
         self.roster.tell(&self.seats, now, pool)
     }
 

@@ -1,4 +1,5 @@
-//! The players of a game that speak Phoenix Channels, and what they are told.
+//! The members of a game that are told through their channel, at whichever party: players that speak Phoenix, native ones that
+//! are behind another party, and whoever watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,23 +8,23 @@ use base64::engine::general_purpose::STANDARD;
 use rand_core::Rng;
 use zerocopy::FromBytes;
 
-use super::audience::{Audience, Copies, JoinNumber};
+use super::audience::{Audience, JoinNumber};
 use super::game::Game;
 use super::game_events::{PastEvent, PayloadFormat, receives};
-use super::game_update::Update;
+use super::game_seats::Greeting;
 use super::hosted::Context;
 use super::presence::{MemberNumber, Presence};
 use super::recovery::{self, CatchUp};
-use super::request::{Effect, Join, ToMember, WholeState};
+use super::request::{Effect, Join, Rights, ToMember, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
-use super::telling::{broadcast, broadcast_joined, broadcast_left, broadcast_presence, push_presence};
+use super::telling::{broadcast_joined, broadcast_left, broadcast_presence, push_presence};
 use crate::ids::{Address, FrameNumber, Party, PlayerId};
 use crate::impossible;
 use crate::memory::Allocated;
 use crate::planted;
 use crate::reasons::LeaveReason;
-use crate::time::Instant;
-use crate::wire::encoded::FramePool;
+use crate::time::{Instant, Now};
+use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
 use crate::wire::json::object_of;
 use crate::wire::meta::Meta;
@@ -31,142 +32,173 @@ use crate::wire::native::{EventOutHeader, Scope};
 use crate::wire::phoenix::Event;
 use crate::wire::seen::Seen;
 
-/// See the module documentation. It comes with the first channel and goes with the last; presence then starts anew.
+/// See the module documentation. It comes with the first of them and goes with the last; presence then starts anew.
 #[derive(Debug)]
 pub struct GameChannels {
     /// The game's topic, as it stands in messages.
-    text: Box<str>,
+    pub(super) text: Box<str>,
     pub(super) audience: Audience,
     pub(super) members: BTreeMap<Address, Member>,
     pub(super) presence: Presence,
     /// Parties with a member that was not sent the last frame.
-    stale_parties: BTreeSet<Party>,
+    pub(super) stale_parties: BTreeSet<Party>,
     /// The last frame that was told.
-    frame: FrameNumber,
+    pub(super) frame: FrameNumber,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
-    pub(super) seat: SeatIndex,
+    /// `None`: it watches.
+    pub(super) seat: Option<SeatIndex>,
     pub(super) join_number: JoinNumber,
     pub(super) format: Format,
-    pub(super) host: bool,
-}
-
-/// The frame of a tick for channels.
-#[derive(Debug)]
-pub struct ChannelFrame {
-    /// Its number.
-    pub number: FrameNumber,
-    /// What changed, if something did, and since which frame.
-    pub delta: Option<(FrameNumber, Copies)>,
-    /// Everything, for parties with a member that was not sent the frame before.
-    pub whole: Option<(Copies, BTreeSet<Party>)>,
+    pub(super) rights: Rights,
 }
 
 impl Game {
-    /// The players in channels, while there are any.
+    /// The members in channels, while there are any.
     pub fn channels(&self) -> Option<&GameChannels> {
         self.channels.as_deref()
     }
 
-    /// The seat of a channel.
-    pub fn seat_of_channel(&self, address: Address) -> Option<SeatIndex> {
-        Some(self.channels.as_ref()?.members.get(&address)?.seat)
+    /// A channel's member.
+    pub(super) fn member(&self, address: Address) -> Option<Member> {
+        self.channels.as_ref()?.members.get(&address).copied()
     }
 
-    /// A player has taken `seat` in the channel `from`: it is told everything.
+    /// The channel `from` is a member now, on `seat` if it plays: it is told everything.
     pub fn open_channel(
         &mut self,
         from: Address,
-        seat: SeatIndex,
+        seat: Option<SeatIndex>,
         join: &Join,
         resumed: bool,
         context: &mut Context<'_>,
     ) {
-        let Some(player) = self.player(seat) else {
-            return impossible!("a channel is opened for a seat");
-        };
         let mut channels = match self.channels.take() {
             Some(channels) => channels,
             None => self.new_channels(seat, context),
         };
-        let (now, effects) = (context.now, &mut context.effects);
-        let response = self.join_response(seat, &join.user, resumed);
-        effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
         let join_number = channels.audience.add(from.party(), join.format);
-        channels.members.insert(from, Member { seat, join_number, format: join.format, host: join.host });
-        let number = MemberNumber(player.0);
-        let joined_at_s = self.seats.seat(seat).map_or(0, |seat| seat.joined_at_s);
-        let meta = join.meta.clone().unwrap_or_default().of_player(player.0);
-        // The name is the seat's: a player that comes back keeps it.
-        let name = self.seats.seat(seat).map_or("", Seat::name);
-        if channels.presence.is_tracked(number) {
+        let (format, rights) = (join.format, join.rights);
+        channels.members.insert(from, Member { seat, join_number, format, rights });
+        let number = seat.and_then(|seat| self.track_member(&mut channels.presence, seat, join, context.now));
+        self.channels = Some(channels);
+        match format {
+            Format::Native => self.greet_native(from, seat, join, resumed, context),
+            Format::V2 | Format::V2Text | Format::V1 => {
+                self.greet_channel(from, seat, number, join, resumed, context);
+            }
+        }
+    }
+
+    /// A player in a channel is in the game's presence.
+    fn track_member(
+        &self,
+        presence: &mut Presence,
+        seat: SeatIndex,
+        join: &Join,
+        now: Now,
+    ) -> Option<MemberNumber> {
+        let Some(seat) = self.seats.seat(seat) else {
+            impossible!("a channel is opened for a seat");
+            return None;
+        };
+        let number = MemberNumber(seat.player.0);
+        let meta = join.meta.clone().unwrap_or_default().of_player(seat.player.0);
+        if presence.is_tracked(number) {
             // It has been away: what it said about itself then still holds, as far as it does not say more.
-            let fits = channels.presence.update(number, &meta, now.instant);
+            let fits = presence.update(number, &meta, now.instant);
             debug_assert!(fits.is_ok() || join.meta.is_some(), "a player id always fits");
         } else {
-            channels.presence.track(number, &join.user, name, Some(&meta), joined_at_s.into(), now.instant);
+            let (name, joined_at_s) = (seat.name(), seat.joined_at_s.into());
+            presence.track(number, &join.user, name, Some(&meta), joined_at_s, now.instant);
         }
+        Some(number)
+    }
+
+    fn greet_channel(
+        &mut self,
+        from: Address,
+        seat: Option<SeatIndex>,
+        number: Option<MemberNumber>,
+        join: &Join,
+        resumed: bool,
+        context: &mut Context<'_>,
+    ) {
+        let effects = &mut context.effects;
+        let response = self.join_response(seat, &join.user, resumed);
+        effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
+        let Some(channels) = &mut self.channels else {
+            return impossible!("whoever is greeted is a member");
+        };
         push_presence(&mut channels.presence, &channels.audience, number, from, effects);
-        if !resumed {
-            let (topic, audience) = (&channels.text, &channels.audience);
-            let who = (&*join.user, name);
-            broadcast_joined(&channels.presence, topic, audience, who, Some(from), effects);
-        }
-        self.channels = Some(channels);
+        self.tell_channels_of_newcomer(from, seat, join, resumed, effects);
         if let Some(seen) = join.seen {
+            let player = seat.and_then(|seat| self.player(seat));
             let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = self.catch_up(player, seen);
             let what = ToMember::Push { event: Event::CatchUp, payload: payload.into(), greeting: true };
             effects.push(Effect::Member { to: from, what });
         }
         if !planted!(GreetsWithoutState) {
-            effects.push(Effect::Member { to: from, what: self.whole(join.format) });
+            let state = match join.format {
+                Format::V2 => WholeState::Binary(self.everything().binary()),
+                Format::V2Text | Format::V1 | Format::Native => WholeState::Text(self.everything().json()),
+            };
+            effects.push(Effect::Member { to: from, what: self.whole(state) });
+        }
+    }
+
+    /// The same records as on a connection of the game's shard.
+    fn greet_native(
+        &mut self,
+        from: Address,
+        seat: Option<SeatIndex>,
+        join: &Join,
+        resumed: bool,
+        context: &mut Context<'_>,
+    ) {
+        let seen = match join.seen {
+            Some(Seen::Position(position)) if position.epoch == self.epoch => Some(position.seq),
+            Some(Seen::Position(_) | Seen::UnixMs(_)) | None => None,
+        };
+        let Greeting { welcome, roster, keyframe, events } =
+            self.greeting(seat, resumed, seen, context.development, context.now);
+        let effects = &mut context.effects;
+        let record = |record| ToMember::Record { record, greeting: true };
+        let state = self.whole(WholeState::Record(keyframe));
+        let joined = ToMember::Joined { response: String::new() };
+        let told = [joined, record(welcome), record(roster), state].into_iter();
+        let told = told.chain(events.into_iter().map(record));
+        effects.extend(told.map(|what| Effect::Member { to: from, what }));
+        self.tell_channels_of_newcomer(from, seat, join, resumed, effects);
+    }
+
+    /// `user_joined`, to the others, of a member that plays and was not there before.
+    fn tell_channels_of_newcomer(
+        &self,
+        from: Address,
+        seat: Option<SeatIndex>,
+        join: &Join,
+        resumed: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let seat = seat.and_then(|seat| self.seats.seat(seat));
+        if let (Some(channels), Some(seat), false) = (&self.channels, seat, resumed) {
+            // The name is the seat's: a player that comes back keeps it.
+            let (who, except) = ((&*join.user, seat.name()), Some(from));
+            broadcast_joined(&channels.presence, &channels.text, &channels.audience, who, except, effects);
         }
     }
 
     /// The member's connection holds no channel of this game any more. What becomes of its seat is decided apart.
-    pub fn close_channel(&mut self, address: Address) -> Option<SeatIndex> {
-        let channels = self.channels.as_mut()?;
-        let member = channels.members.remove(&address)?;
+    pub fn close_channel(&mut self, address: Address) {
+        let Some(channels) = &mut self.channels else { return };
+        let Some(member) = channels.members.remove(&address) else { return };
         channels.audience.remove(address.party(), member.format);
         if channels.members.is_empty() {
             self.channels = None;
         }
-        Some(member.seat)
-    }
-
-    /// A party has a member that was not sent the last frame.
-    pub fn want_whole(&mut self, party: Party, now: Instant) {
-        if let Some(channels) = &mut self.channels {
-            channels.stale_parties.insert(party);
-            self.changed(now);
-        }
-    }
-
-    /// What channels are told at this tick; `None`: nothing. What is gone goes into the effects.
-    pub fn channel_frame(&mut self, pool: &mut FramePool, effects: &mut Vec<Effect>) -> Option<ChannelFrame> {
-        self.tell_channels_gone(effects);
-        let channels = self.channels.as_mut()?;
-        let stale = std::mem::take(&mut channels.stale_parties);
-        let channels = self.channels.as_ref()?;
-        let changed = self.positions.moved_count() + self.objects.changed().len() > 0;
-        let mut encode = |update: &Update<'_>| {
-            channels.audience.encode(|format| update.broadcasts(format, &channels.text, pool))
-        };
-        let moved = || Update {
-            positions: self.positions.moved().collect(),
-            objects: self.objects.changed().collect(),
-        };
-        let before = channels.frame;
-        let delta = changed.then(|| (before, encode(&moved())));
-        let whole = (!stale.is_empty()).then(|| (encode(&self.everything()), stale));
-        if delta.is_none() && whole.is_none() {
-            return None;
-        }
-        let number = if changed { before.next() } else { before };
-        self.channels.as_mut()?.frame = number;
-        Some(ChannelFrame { number, delta, whole })
     }
 
     /// Tells news of presence, if they are due.
@@ -236,53 +268,52 @@ impl Game {
         let Some(event) = self.events.kept().next_back() else {
             return impossible!("an event that has just been sent is kept");
         };
-        let payload = event_payload(event, self.events.seq());
+        let payload = || event_payload(event, self.events.seq());
         match event.scope {
             Scope::Others | Scope::All => {
                 let except = sender.filter(|_| event.scope == Scope::Others);
-                let (topic, audience) = (&channels.text, &channels.audience);
-                broadcast(topic, audience, Event::GameEvent, &payload, except, effects);
+                let payload = payload();
+                let text = channels.audience.encode_text(|serializer| {
+                    serializer.broadcast(&channels.text, Event::GameEvent, &payload)
+                });
+                let copies = text.and(channels.audience.share(Some(&event.encoded)));
+                effects.push(Effect::Broadcast { copies, except, after_state: false });
             }
             Scope::Only(target) => {
                 let seat = self.seats.find(PlayerId(target)).map(|(_, seat)| seat);
-                if let Some(to) = seat.and_then(Seat::channel) {
-                    let (event, payload) = (Event::GameEvent, payload.into());
-                    let what = ToMember::Push { event, payload, greeting: false };
-                    effects.push(Effect::Member { to, what });
-                }
+                let Some(to) = seat.and_then(Seat::channel) else { return };
+                let format = self.member(to).map(|member| member.format);
+                let what = match format {
+                    Some(Format::Native) => {
+                        ToMember::Record { record: event.encoded.clone(), greeting: false }
+                    }
+                    Some(Format::V2 | Format::V2Text | Format::V1) | None => {
+                        let (event, payload) = (Event::GameEvent, payload().into());
+                        ToMember::Push { event, payload, greeting: false }
+                    }
+                };
+                effects.push(Effect::Member { to, what });
             }
         }
     }
 
-    /// Positions and objects that are gone since the last tick: reliable, since a frame may be skipped.
-    fn tell_channels_gone(&self, effects: &mut Vec<Effect>) {
+    /// Who came and went, to native members behind channels; the others have presence.
+    pub fn tell_channels_roster(&self, record: &Encoded, effects: &mut Vec<Effect>) {
         let Some(channels) = &self.channels else { return };
-        let objects: Vec<u32> = self.objects.gone().collect();
-        let players = &self.gone_players;
-        for (event, ids) in [(Event::PlayersRemoved, players), (Event::ObjectsRemoved, &objects)] {
-            // 11 letters an id.
-            for ids in ids.chunks(5_000) {
-                let payload = object_of(16 + 11 * ids.len(), |gone| {
-                    gone.array("ids", |list| {
-                        list.numbers(ids.iter().copied());
-                    });
-                });
-                let copies = channels
-                    .audience
-                    .encode_text(|serializer| serializer.broadcast(&channels.text, event, &payload));
-                effects.push(Effect::Broadcast { copies, except: None, after_state: true });
-            }
+        let copies = channels.audience.share(Some(record));
+        if !copies.is_empty() {
+            effects.push(Effect::Broadcast { copies, except: None, after_state: false });
         }
     }
 
     // ── Parts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Everybody but the newcomer is tracked at once: from here on changes follow.
-    fn new_channels(&self, newcomer: SeatIndex, context: &mut Context<'_>) -> Box<GameChannels> {
+    fn new_channels(&self, newcomer: Option<SeatIndex>, context: &mut Context<'_>) -> Box<GameChannels> {
         let now = context.now.instant;
         let epoch = context.random.next_u64();
         let mut presence = Presence::new(context.presence_list_max, epoch);
-        for (_, seat) in self.seats.taken().filter(|(index, _)| *index != newcomer) {
+        for (_, seat) in self.seats.taken().filter(|(index, _)| Some(*index) != newcomer) {
             track(&mut presence, seat, now);
         }
         Box::new(GameChannels {
@@ -295,13 +326,18 @@ impl Game {
         })
     }
 
-    fn join_response(&self, index: SeatIndex, user: &str, resumed: bool) -> String {
-        let Some(seat) = self.seats.seat(index) else { return "{}".into() };
+    fn join_response(&self, index: Option<SeatIndex>, user: &str, resumed: bool) -> String {
+        let seat = index.and_then(|index| self.seats.seat(index));
         let bounds = &self.rules.bounds;
         object_of(JOIN_RESPONSE_BYTES, |response| {
             response.plain("epoch", self.epoch).number("seq", self.events.seq()).text("user_id", user);
-            response.number("player_id", seat.player.0).number("tick_hz", self.rules.tick_hz);
-            response.plain("resume_token", seat.resume_token).boolean("resumed", resumed);
+            if let Some(seat) = seat {
+                response.number("player_id", seat.player.0);
+            }
+            response.number("tick_hz", self.rules.tick_hz);
+            if let Some(seat) = seat {
+                response.plain("resume_token", seat.resume_token).boolean("resumed", resumed);
+            }
             response.object("bounds", |corners| {
                 corners.float("min_x", side(bounds.min_x)).float("min_y", side(bounds.min_y));
                 corners.float("max_x", side(bounds.max_x)).float("max_y", side(bounds.max_y));
@@ -310,24 +346,7 @@ impl Game {
         })
     }
 
-    fn everything(&self) -> Update<'_> {
-        Update { positions: self.positions.all().collect(), objects: self.objects.all().collect() }
-    }
-
-    /// Everything, for one member.
-    fn whole(&self, format: Format) -> ToMember {
-        let frame = self.channels.as_ref().map_or(FrameNumber::FIRST, |channels| channels.frame);
-        ToMember::Whole { state: self.whole_state(format), frame }
-    }
-
-    fn whole_state(&self, format: Format) -> WholeState {
-        match format {
-            Format::V2 => WholeState::Binary(self.everything().binary()),
-            Format::V2Text | Format::V1 => WholeState::Text(self.everything().json()),
-        }
-    }
-
-    pub(super) fn catch_up(&self, player: PlayerId, seen: Seen) -> CatchUp {
+    pub(super) fn catch_up(&self, player: Option<PlayerId>, seen: Seen) -> CatchUp {
         let position = match seen {
             Seen::Position(position) => position,
             // A time says nothing about a game's stream; the state that follows is whole anyway.

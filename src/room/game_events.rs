@@ -127,17 +127,26 @@ impl Game {
     pub fn receivers(&self, sender: SeatIndex, scope: Scope) -> impl Iterator<Item = ConnId> {
         let sender = self.player(sender);
         self.seats.taken().filter_map(move |(_, seat)| {
-            let receives = sender.is_some_and(|sender| receives(scope, sender, seat.player));
+            let receives = sender.is_some_and(|sender| receives(scope, sender, Some(seat.player)));
             let is_lost = planted!(LosesDirectEvent) && matches!(scope, Scope::Only(_));
             seat.conn().filter(|_| receives && !is_lost)
         })
     }
 }
 
-pub(super) fn receives(scope: Scope, sender: PlayerId, receiver: PlayerId) -> bool {
+/// Why an event was not sent.
+pub fn no_receiver(scope: Scope) -> String {
     match scope {
-        Scope::Others => receiver != sender,
+        Scope::Only(target) => format!("player {target} is not in this game"),
+        Scope::Others | Scope::All => "the sender is not in this game".into(),
+    }
+}
+
+/// `receiver`: `None`: it only watches.
+pub(super) fn receives(scope: Scope, sender: PlayerId, receiver: Option<PlayerId>) -> bool {
+    match scope {
+        Scope::Others => receiver != Some(sender),
         Scope::All => true,
-        Scope::Only(target) => receiver.0 == target,
+        Scope::Only(target) => receiver == Some(PlayerId(target)),
     }
 }

@@ -2,22 +2,25 @@
 
 use super::game::{Game, Moved};
 use super::game_channels::Member;
-use super::game_events::{NewEvent, PayloadFormat};
+use super::game_events::{NewEvent, PayloadFormat, no_receiver};
 use super::hosted::Context;
 use super::presence::MemberNumber;
 use super::recovery::CatchUp;
-use super::request::{Effect, ToMember};
+use super::request::{Effect, Rights, ToMember};
 use super::seats::SeatIndex;
 use super::telling::{Answer, done, heartbeat, reply, update_presence};
 use crate::ids::Address;
 use crate::impossible;
+use crate::reasons::ErrorCode;
 use crate::time::Instant;
+use crate::wire::encoded::Encoded;
+use crate::wire::format::Format;
 use crate::wire::json::object;
 use crate::wire::meta::Meta;
-use crate::wire::native::{Move, Object, Position, Scope, kind};
+use crate::wire::native::{Move, Object, Position, Scope, answers, kind};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::reason;
-use crate::wire::push::{CommonPush, GamePush, Push, PushEvent};
+use crate::wire::push::{CommonPush, EventPayload, GamePush, Push, PushEvent};
 use crate::wire::seen::Seen;
 
 impl Game {
@@ -27,43 +30,16 @@ impl Game {
         else {
             return;
         };
-        // Its client has been heard: it has its new token.
-        self.confirm_resume(member.seat);
-        let now = context.now;
-        let answer = match push.event {
-            PushEvent::Game(GamePush::State { positions, objects }) => {
-                let done = self.apply_state(from, member, (&positions, &objects), context);
-                // What is refused is dropped alone: the rest has changed the game.
-                self.changed(now.instant);
-                if let Err(text) = done {
-                    reply(from, push.reference, Err(reason(&text)), &mut context.effects);
-                }
-                return;
-            }
-            PushEvent::Game(GamePush::Move { x, y, input_seq }) => {
-                let (input_seq, x, y) = (input_seq.into(), x.into(), y.into());
-                let step = Move { kind: kind::MOVE, flags: 0, input_seq, x, y };
-                self.move_in_channel(from, member.seat, &step, context);
-                self.changed(now.instant);
-                return;
-            }
-            PushEvent::Game(GamePush::Event { code, scope, payload }) => {
-                let mut told = Vec::new();
-                match self.event_from_channel(member, (code, scope, &payload), now.instant, &mut told) {
-                    Ok(seq) => {
-                        let response = object(|response| {
-                            response.number("seq", seq);
-                        });
-                        context.metrics.events_in.increment();
-                        reply(from, push.reference, Ok(response), &mut context.effects);
-                        return context.effects.append(&mut told);
-                    }
-                    Err(text) => Err(reason(&text)),
-                }
-            }
-            PushEvent::Common(CommonPush::Heartbeat) => heartbeat(now),
+        if let Some(seat) = member.seat {
+            // Its client has been heard: it has its new token.
+            self.confirm_resume(seat);
+        }
+        let Push { reference, event } = push;
+        let answer = match event {
+            PushEvent::Game(push) => return self.game_push(from, member, reference, push, context),
+            PushEvent::Common(CommonPush::Heartbeat) => heartbeat(context.now),
             PushEvent::Common(CommonPush::PresenceUpdate(meta)) => {
-                self.update_presence_of(member.seat, &meta, now.instant)
+                self.update_presence_of(member, &meta, context.now.instant)
             }
             PushEvent::Common(CommonPush::Reconnect(seen)) => {
                 return self.recover_in_channel(from, member, seen, context);
@@ -71,10 +47,94 @@ impl Game {
             PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
             PushEvent::Room(_) => return impossible!("pushes are parsed by the kind of their topic"),
         };
-        reply(from, push.reference, answer, &mut context.effects);
+        reply(from, reference, answer, &mut context.effects);
     }
 
-    fn update_presence_of(&mut self, seat: SeatIndex, meta: &Meta, now: Instant) -> Answer {
+    /// Whoever may be told is not whoever may play: that is up to the member.
+    fn game_push(
+        &mut self,
+        from: Address,
+        member: Member,
+        reference: Option<Box<str>>,
+        push: GamePush,
+        context: &mut Context<'_>,
+    ) {
+        let seat = member.seat.filter(|_| member.rights != Rights::Watch);
+        let done = match (push, seat) {
+            (GamePush::Who(players), _) => {
+                tell_record(from, self.encode_who(&players), context);
+                Ok(())
+            }
+            (GamePush::Ping(ping), _) => {
+                let tick = self.clock.number_at(context.now.instant);
+                tell_record(from, answers::pong(&ping, tick, context.now), context);
+                Ok(())
+            }
+            (push, Some(seat)) => self.play(from, Playing { member, seat }, &reference, push, context),
+            (_, None) => {
+                Err((ErrorCode::Unauthorized, "this member watches; whoever plays has joined to play".into()))
+            }
+        };
+        let Err((code, text)) = done else { return };
+        if member.format == Format::Native {
+            context.metrics.errors[code.index()].increment();
+            tell_record(from, answers::error(code, &text), context);
+        } else {
+            reply(from, reference, Err(reason(&text)), &mut context.effects);
+        }
+    }
+
+    /// `Err`: why not, or not all of it.
+    fn play(
+        &mut self,
+        from: Address,
+        playing: Playing,
+        reference: &Option<Box<str>>,
+        push: GamePush,
+        context: &mut Context<'_>,
+    ) -> Result<(), (ErrorCode, String)> {
+        let now = context.now.instant;
+        let done = match push {
+            GamePush::State { positions, objects } => {
+                self.apply_state(from, playing, (&positions, &objects), context)
+            }
+            GamePush::Move { x, y, input_seq } => {
+                let (input_seq, x, y) = (input_seq.into(), x.into(), y.into());
+                let step = Move { kind: kind::MOVE, flags: 0, input_seq, x, y };
+                self.move_in_channel(from, playing, &step, context);
+                Ok(())
+            }
+            GamePush::Event { code, scope, payload } => {
+                let mut told = Vec::new();
+                let seq = self.event_from_channel(playing.seat, (code, scope, &payload), now, &mut told)?;
+                let response = object(|response| {
+                    response.number("seq", seq);
+                });
+                context.metrics.events_in.increment();
+                reply(from, reference.clone(), Ok(response), &mut context.effects);
+                context.effects.append(&mut told);
+                return Ok(());
+            }
+            GamePush::RemoveObject { object_id } => {
+                self.remove_object(playing.seat, object_id)?;
+                context.metrics.objects.increment();
+                Ok(())
+            }
+            GamePush::HostMoves(positions) => self.host_moves_in_channel(playing.member, &positions, context),
+            GamePush::Who(_) | GamePush::Ping(_) => {
+                impossible!("these are answered to whoever watches as well");
+                Ok(())
+            }
+        };
+        // What is refused is dropped alone: the rest has changed the game.
+        self.changed(now);
+        done
+    }
+
+    fn update_presence_of(&mut self, member: Member, meta: &Meta, now: Instant) -> Answer {
+        let Some(seat) = member.seat else {
+            return Err(reason("this member watches, and so is not in presence"));
+        };
         match (self.player(seat), &mut self.channels) {
             (Some(player), Some(channels)) => {
                 update_presence(&mut channels.presence, MemberNumber(player.0), meta, now)
@@ -88,10 +148,7 @@ impl Game {
 
     /// `reconnect`: what was missed, or everything, which comes as a state frame and so waits without a queue.
     fn recover_in_channel(&mut self, from: Address, member: Member, seen: Seen, context: &mut Context<'_>) {
-        let Some(player) = self.player(member.seat) else {
-            return impossible!("a member has a seat");
-        };
-        let answer = self.catch_up(player, seen);
+        let answer = self.catch_up(member.seat.and_then(|seat| self.player(seat)), seen);
         let lost = matches!(answer, CatchUp::Lost(_));
         let (CatchUp::Recovered(payload) | CatchUp::Lost(payload)) = answer;
         let (event, payload) = (Event::CatchUp, payload.into());
@@ -106,12 +163,13 @@ impl Game {
     fn apply_state(
         &mut self,
         from: Address,
-        member: Member,
+        playing: Playing,
         (positions, objects): (&[Position], &[Object]),
         context: &mut Context<'_>,
-    ) -> Result<(), String> {
-        let Some(player) = self.player(member.seat) else {
-            impossible!("a member has a seat");
+    ) -> Result<(), (ErrorCode, String)> {
+        let Playing { member, seat } = playing;
+        let Some(player) = self.player(seat) else {
+            impossible!("who plays has a seat");
             return Ok(());
         };
         let own = |position: &&Position| position.player_id.get() == player.0;
@@ -120,51 +178,73 @@ impl Game {
         if let Some(position) = positions.iter().rfind(own) {
             let record =
                 Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
-            self.move_in_channel(from, member.seat, &record, context);
+            self.move_in_channel(from, playing, &record, context);
         }
         for object in objects {
-            self.put_object(member.seat, object).map_err(|(_, text)| text)?;
+            self.put_object(seat, object)?;
             context.metrics.objects.increment();
         }
-        match (others.is_empty(), member.host) {
-            (true, _) => Ok(()),
-            (false, true) => {
-                self.host_moves(&others).map_err(|(_, text)| text)?;
-                context.metrics.moves.add(others.len() as u64);
-                Ok(())
-            }
-            (false, false) => Err("positions of other players need a token with \"host\": true".into()),
-        }
+        if others.is_empty() { Ok(()) } else { self.host_moves_in_channel(member, &others, context) }
     }
 
-    fn move_in_channel(&mut self, from: Address, seat: SeatIndex, record: &Move, context: &mut Context<'_>) {
-        match self.move_player(seat, record, context.now.instant) {
-            Moved::Applied => context.metrics.moves.increment(),
-            Moved::Refused { reason, x, y } => {
-                context.metrics.corrections[reason.index()].increment();
-                let payload = object(|correction| {
-                    correction.text("reason", reason.label()).float("x", x).float("y", y);
-                    correction.number("input_seq", record.input_seq.get());
-                });
-                let (event, payload) = (Event::Correction, payload.into());
-                let what = ToMember::Push { event, payload, greeting: false };
-                context.effects.push(Effect::Member { to: from, what });
-            }
+    fn host_moves_in_channel(
+        &mut self,
+        member: Member,
+        positions: &[Position],
+        context: &mut Context<'_>,
+    ) -> Result<(), (ErrorCode, String)> {
+        if member.rights != Rights::Host {
+            let text = "positions of other players need a token with \"host\": true";
+            return Err((ErrorCode::Unauthorized, text.into()));
         }
+        self.host_moves(positions)?;
+        context.metrics.moves.add(positions.len() as u64);
+        Ok(())
+    }
+
+    fn move_in_channel(&mut self, from: Address, playing: Playing, step: &Move, context: &mut Context<'_>) {
+        let (why, x, y) = match self.move_player(playing.seat, step, context.now.instant) {
+            Moved::Applied => return context.metrics.moves.increment(),
+            Moved::Refused { reason, x, y } => (reason, x, y),
+        };
+        context.metrics.corrections[why.index()].increment();
+        if playing.member.format == Format::Native {
+            return tell_record(from, answers::correction(why, step.input_seq.get(), x, y), context);
+        }
+        let payload = object(|correction| {
+            correction.text("reason", why.label()).float("x", x).float("y", y);
+            correction.number("input_seq", step.input_seq.get());
+        });
+        let (event, payload) = (Event::Correction, payload.into());
+        let what = ToMember::Push { event, payload, greeting: false };
+        context.effects.push(Effect::Member { to: from, what });
     }
 
     fn event_from_channel(
         &mut self,
-        member: Member,
-        (code, scope, payload): (u16, Scope, &str),
+        seat: SeatIndex,
+        (code, scope, payload): (u16, Scope, &EventPayload),
         now: Instant,
         told: &mut Vec<Effect>,
-    ) -> Result<u64, String> {
-        let event = NewEvent { scope, code, format: PayloadFormat::Json, payload: payload.as_bytes() };
-        match (self.event(member.seat, event, now, told), scope) {
-            (Some(seq), _) => Ok(seq),
-            (None, Scope::Only(target)) => Err(format!("player {target} is not in this game")),
-            (None, Scope::Others | Scope::All) => Err("the sender is not in this game".into()),
-        }
+    ) -> Result<u64, (ErrorCode, String)> {
+        let (format, payload) = match payload {
+            EventPayload::Json(text) => (PayloadFormat::Json, text.as_bytes()),
+            EventPayload::Bytes(bytes) => (PayloadFormat::Bytes, &**bytes),
+        };
+        let event = NewEvent { scope, code, format, payload };
+        let seq = self.event(seat, event, now, told);
+        seq.ok_or_else(|| (ErrorCode::NoSuchPlayer, no_receiver(scope)))
     }
+}
+
+/// A member that plays.
+#[derive(Clone, Copy)]
+struct Playing {
+    member: Member,
+    seat: SeatIndex,
+}
+
+fn tell_record(to: Address, record: Encoded, context: &mut Context<'_>) {
+    let what = ToMember::Record { record, greeting: false };
+    context.effects.push(Effect::Member { to, what });
 }

@@ -34,13 +34,17 @@ pub struct Resumed {
     pub before: Occupancy,
 }
 
-/// The first frames of a member, in the order they are sent.
+/// The first records of a native member, in the order they are sent.
 #[derive(Debug)]
 pub struct Greeting {
-    /// Welcome, Roster, Keyframe, missed events.
-    pub frames: Vec<Encoded>,
-    /// How many of them are missed events.
-    pub events: usize,
+    /// Welcome.
+    pub welcome: Encoded,
+    /// Roster.
+    pub roster: Encoded,
+    /// Keyframe.
+    pub keyframe: Encoded,
+    /// Those that it missed.
+    pub events: Vec<Encoded>,
 }
 
 impl Game {
@@ -115,17 +119,19 @@ impl Game {
         self.seats.forget_previous_token(index);
     }
 
-    /// What a member is sent first. `resumed`: whether its seat was held; `seen`: the last event it has seen, if it resumed.
+    /// What a native member is sent first. `index`: its seat, if it has one; `resumed`: whether that was held; `seen`: the last
+    /// event it has seen, if it comes back.
     pub fn greeting(
         &mut self,
-        index: SeatIndex,
+        index: Option<SeatIndex>,
         resumed: bool,
         seen: Option<u64>,
         development: bool,
         now: Now,
-    ) -> Option<Greeting> {
+    ) -> Greeting {
         let keyframe = self.keyframe_of_greeting(now.instant);
-        let seat = self.seats.seat(index)?;
+        let seat = index.and_then(|index| self.seats.seat(index));
+        let player = seat.map(|seat| seat.player);
         let missed = match seen.map(|seen| self.events.since(seen)) {
             Some(Missed::Replay(events)) => Some(events),
             Some(Missed::TooOld | Missed::Ahead) | None => None,
@@ -137,28 +143,31 @@ impl Game {
                 | flag(missed.is_some(), Welcome::CAUGHT_UP)
                 | flag(development, Welcome::DEVELOPMENT),
             tick_hz: self.rules.tick_hz.into(),
-            player_id: seat.player.0.into(),
+            player_id: player.map_or(0, |player| player.0).into(),
             epoch: self.epoch.into(),
             seq: self.events.seq().into(),
             tick: self.clock.number_at(now.instant).into(),
             server_time_us: now.unix_us.into(),
-            resume_token: seat.resume_token.0,
+            resume_token: seat.map_or([0; 16], |seat| seat.resume_token.0),
             min_x: self.rules.bounds.min_x.into(),
             min_y: self.rules.bounds.min_y.into(),
             max_x: self.rules.bounds.max_x.into(),
             max_y: self.rules.bounds.max_y.into(),
             max_speed: self.rules.max_speed.into(),
         };
-        let mut frames = vec![
-            Encoded::message(Opcode::Binary, welcome.as_bytes()),
-            self.roster.encode_for_newcomer(seat, &self.seats, &mut pool_of_greetings()),
-            keyframe,
-        ];
-        let state_frames = frames.len();
         let missed = missed.map(|missed| missed.skip(usize::from(planted!(ReplaysTooLittle))));
-        let meant_for_it = |event: &&PastEvent| receives(event.scope, event.sender, seat.player);
-        frames.extend(missed.into_iter().flatten().filter(meant_for_it).map(|event| event.encoded.clone()));
-        Some(Greeting { events: frames.len() - state_frames, frames })
+        let meant_for_it = |event: &&PastEvent| receives(event.scope, event.sender, player);
+        Greeting {
+            welcome: Encoded::message(Opcode::Binary, welcome.as_bytes()),
+            roster: self.roster.encode_for_newcomer(seat, &self.seats, &mut pool_of_greetings()),
+            keyframe,
+            events: missed
+                .into_iter()
+                .flatten()
+                .filter(meant_for_it)
+                .map(|event| event.encoded.clone())
+                .collect(),
+        }
     }
 
     /// In a crowd the newcomers of a tick share it: it is as old as the first of them, and the tick's Delta, which tells all that

@@ -6,7 +6,7 @@ use super::audience::Audience;
 use super::game::Game;
 use super::game_seats::{Resumed, SeatFate};
 use super::hosted::{Context, Hosted, Lost, Need};
-use super::request::{Departure, Effect, Join, ToMember};
+use super::request::{Departure, Effect, Join, Rights, ToMember};
 use super::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::ids::{Address, ResumeToken};
 use crate::impossible;
@@ -23,6 +23,12 @@ impl Hosted for Game {
         context.random.fill_bytes(&mut new_token);
         let new_token = ResumeToken(new_token);
         let now = context.now;
+        if join.rights == Rights::Watch {
+            if let Some(superseded) = join.supersedes {
+                self.leave(superseded, Departure::Left(LeaveReason::Left), context);
+            }
+            return self.open_channel(from, None, &join, false, context);
+        }
         let resumed = self.resume_in_channel(from, &join, new_token, context);
         if let Some(superseded) = join.supersedes {
             // Did the join take its seat again, the seat is not its any more.
@@ -54,7 +60,7 @@ impl Hosted for Game {
             }
         };
         self.note(seat, if resumed { Step::Resumed } else { Step::Joined }, context);
-        self.open_channel(from, seat, &join, resumed, context);
+        self.open_channel(from, Some(seat), &join, resumed, context);
         self.changed(now.instant);
     }
 
@@ -67,7 +73,8 @@ impl Hosted for Game {
             context.effects.push(Effect::Member { to: from, what: ToMember::Left });
         }
         // Its seat may be another's by now.
-        let Some(seat) = self.seat_of_channel(from) else { return };
+        let Some(member) = self.member(from) else { return };
+        let Some(seat) = member.seat else { return self.close_channel(from) };
         match departure {
             Departure::Asked => self.vacate(seat, LeaveReason::Left, context),
             Departure::Left(reason) => self.vacate(seat, reason, context),
@@ -81,9 +88,9 @@ impl Hosted for Game {
         let Some(channels) = &self.channels else { return };
         let members =
             channels.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
-        let seats: Vec<SeatIndex> = members.map(|(_, member)| member.seat).collect();
-        for seat in seats.into_iter().filter(|_| !planted!(KeepsGivenUp)) {
-            self.lose_player(seat, context);
+        let members: Vec<Address> = members.map(|(address, _)| *address).collect();
+        for member in members.into_iter().filter(|_| !planted!(KeepsGivenUp)) {
+            self.leave(member, Departure::Lost, context);
         }
     }
 
@@ -108,7 +115,7 @@ impl Hosted for Game {
     }
 
     fn need(&self) -> Need {
-        if self.seats.is_empty() { Need::Nobody } else { Need::Members }
+        if self.seats.is_empty() && self.channels.is_none() { Need::Nobody } else { Need::Members }
     }
 
     fn heap_bytes(&self) -> usize {

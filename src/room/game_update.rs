@@ -11,7 +11,7 @@ use crate::wire::frame::{self, Opcode};
 use crate::wire::game_state::HEADER_BYTES;
 use crate::wire::json::object;
 use crate::wire::native::{Object, Position};
-use crate::wire::phoenix::{self, Event};
+use crate::wire::phoenix::{self, Event, Serializer};
 
 /// Bytes of positions and objects in one message.
 const BODY_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX - HEADER_BYTES;
@@ -45,31 +45,39 @@ impl<'a> Update<'a> {
         self.parts(JSON_ITEMS_MAX).map(|part| part.to_json().into()).collect()
     }
 
-    /// As broadcasts in the topic, ready to send.
-    pub fn broadcasts(&self, format: Format, topic: &str, pool: &mut FramePool) -> Encoded {
+    /// As broadcasts in the topic, ready to send; `None`: native members get records.
+    pub fn broadcasts(&self, format: Format, topic: &str, pool: &mut FramePool) -> Option<Encoded> {
         match format {
-            Format::V2Text | Format::V1 => pool.messages(|buffer| {
-                let payloads = self.json();
-                for payload in &payloads {
-                    buffer.extend_from_slice(
-                        format.serializer().broadcast(topic, Event::GameUpdate, payload).bytes(),
-                    );
-                }
-                payloads.len() as u32
-            }),
-            Format::V2 => pool.messages(|buffer| {
-                let mut head = Vec::new();
-                phoenix::write_broadcast_header(&mut head, topic, Event::GameUpdate.as_str());
-                let mut messages = 0;
-                for part in self.parts(BODY_BYTES_MAX / size_of::<Object>()) {
-                    frame::write_header(buffer, Opcode::Binary, head.len() + part.binary_bytes());
-                    buffer.extend_from_slice(&head);
-                    part.write_binary(buffer);
-                    messages += 1;
-                }
-                messages
-            }),
+            Format::Native => None,
+            Format::V2 => Some(self.binary_broadcasts(topic, pool)),
+            Format::V2Text => Some(self.text_broadcasts(Serializer::V2, topic, pool)),
+            Format::V1 => Some(self.text_broadcasts(Serializer::V1, topic, pool)),
         }
+    }
+
+    fn binary_broadcasts(&self, topic: &str, pool: &mut FramePool) -> Encoded {
+        pool.messages(|buffer| {
+            let mut head = Vec::new();
+            phoenix::write_broadcast_header(&mut head, topic, Event::GameUpdate.as_str());
+            let mut messages = 0;
+            for part in self.parts(BODY_BYTES_MAX / size_of::<Object>()) {
+                frame::write_header(buffer, Opcode::Binary, head.len() + part.binary_bytes());
+                buffer.extend_from_slice(&head);
+                part.write_binary(buffer);
+                messages += 1;
+            }
+            messages
+        })
+    }
+
+    fn text_broadcasts(&self, serializer: Serializer, topic: &str, pool: &mut FramePool) -> Encoded {
+        pool.messages(|buffer| {
+            let payloads = self.json();
+            for payload in &payloads {
+                buffer.extend_from_slice(serializer.broadcast(topic, Event::GameUpdate, payload).bytes());
+            }
+            payloads.len() as u32
+        })
     }
 
     /// Parts of at most `items` positions and objects together; at least one part.
@@ -151,7 +159,7 @@ mod tests {
         });
         assert!(ids.eq(1..=10_000));
         assert!(update.json().iter().all(|part| part.len() < OUTBOUND_MESSAGE_BYTES_MAX));
-        let encoded = update.broadcasts(Format::V2, "game:a", &mut FramePool::default());
+        let encoded = update.broadcasts(Format::V2, "game:a", &mut FramePool::default()).unwrap();
         assert_eq!(encoded.frames() as usize, parts.len());
     }
 
@@ -164,7 +172,7 @@ mod tests {
         let update = Update { positions: one.iter().collect(), objects: Vec::new() };
         let text: serde_json::Value = serde_json::from_str(&update.json()[0]).unwrap();
         assert_eq!(text["players"][0][1], 1.5);
-        let encoded = update.broadcasts(Format::V2, "game:a", &mut FramePool::default());
+        let encoded = update.broadcasts(Format::V2, "game:a", &mut FramePool::default()).unwrap();
         assert!(encoded.bytes().starts_with(b"\x82\x28\x02\x06\x0bgame:agame_update\0\0\0\x01"));
     }
 }

@@ -4,6 +4,7 @@ pub mod audience;
 pub mod chat;
 pub mod frames;
 pub mod game;
+pub mod game_channel_frames;
 pub mod game_channels;
 pub mod game_events;
 pub mod game_pushes;

@@ -214,17 +214,18 @@ impl Presence {
         matches!(self.listing, Listing::Off { .. })
     }
 
-    /// What a member that was just tracked is told: the payload of `presence_state`, then those of `presence_diff`. It is the
+    /// What a member is told that has just joined, and is tracked if it has a number: the payload of `presence_state`, then those of `presence_diff`. It is the
     /// list that everybody has been told, encoded once for all who ask before the next flush. While there is none, it is the
     /// member's own entry.
-    pub fn state(&mut self, member: MemberNumber) -> Vec<Arc<str>> {
+    pub fn state(&mut self, member: Option<MemberNumber>) -> Vec<Arc<str>> {
         let online = self.online();
         if let Listing::Off { told } = &mut self.listing {
             // It is told how many there are now: if that changes back before the others hear of it, it must hear of that.
             *told = told.filter(|told| *told == online);
         }
         let Listing::On(changes) = &self.listing else {
-            return encode(self.members.get(&member).map(Box::as_ref), self.epoch);
+            let own = member.and_then(|member| self.members.get(&member));
+            return encode(own.map(Box::as_ref), self.epoch);
         };
         if let Some(encoded) = &self.encoded {
             return encoded.clone();

@@ -21,8 +21,8 @@ pub struct Join {
     pub user: Box<str>,
     /// Display name.
     pub name: Box<str>,
-    /// May set other players' positions.
-    pub host: bool,
+    /// What it may do.
+    pub rights: Rights,
     /// In which form it wants what it is told.
     pub format: Format,
     /// What it says about itself.
@@ -34,6 +34,24 @@ pub struct Join {
     /// The channel of the same connection whose place it takes. That one is a member no more; the seat that it has is freed, unless
     /// `resume_token` takes it.
     pub supersedes: Option<Address>,
+}
+
+/// What a member may do besides being told what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Nothing. In a game it has no seat.
+    Watch,
+    /// Play, on a seat of its own.
+    Play,
+    /// And set other players' positions.
+    Host,
+}
+
+impl Rights {
+    /// Of whoever joins to play.
+    pub fn of_player(host: bool) -> Self {
+        if host { Self::Host } else { Self::Play }
+    }
 }
 
 /// How a member goes.
@@ -96,7 +114,7 @@ pub enum Effect {
 pub enum ToMember {
     /// Its join is answered `ok`; from here on it gets broadcasts.
     Joined {
-        /// JSON object.
+        /// JSON object. A native member is answered by the records that follow.
         response: String,
     },
     /// Its join is answered `error`.
@@ -124,6 +142,13 @@ pub enum ToMember {
         /// It is part of the answer to a join.
         greeting: bool,
     },
+    /// A record, for a native member.
+    Record {
+        /// Encoded.
+        record: Encoded,
+        /// It is part of the answer to a join.
+        greeting: bool,
+    },
     /// The whole state of its game, with which the answer to its join ends.
     Whole {
         /// As its format wants it.
@@ -148,4 +173,6 @@ pub enum WholeState {
     Text(Vec<Arc<str>>),
     /// Bytes of each message.
     Binary(Vec<Arc<[u8]>>),
+    /// A Keyframe.
+    Record(Encoded),
 }

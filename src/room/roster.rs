@@ -38,6 +38,15 @@ enum Listing {
     Returning,
 }
 
+/// What a tick brings of who came and went.
+#[derive(Debug, Default)]
+pub struct RosterNews {
+    /// For players on a connection of the game's shard.
+    pub each: Vec<(ConnId, Encoded)>,
+    /// For native members behind channels: those that joined during the tick hear once more what their first Roster said.
+    pub for_everybody: Option<Encoded>,
+}
+
 /// What happened since the last tick, in order.
 #[derive(Debug, Default)]
 struct Changes {
@@ -97,23 +106,21 @@ impl Roster {
         matches!(self.listing, Listing::Off { counted: false }).then_some(self.count_not_before)
     }
 
-    /// What `newcomer` is sent first: everybody, or in a crowd itself and the number.
-    pub fn encode_for_newcomer(&self, newcomer: &Seat, seats: &Seats, pool: &mut FramePool) -> Encoded {
+    /// What a newcomer is sent first: everybody, or in a crowd the number, and itself if it has a seat.
+    pub fn encode_for_newcomer(&self, own: Option<&Seat>, seats: &Seats, pool: &mut FramePool) -> Encoded {
         match self.listing {
             Listing::On(_) => encode_whole(seats, pool),
-            Listing::Off { .. } | Listing::Returning => {
-                encode_count(RosterHeader::WHOLE, Some(newcomer), seats, pool)
-            }
+            Listing::Off { .. } | Listing::Returning => encode_count(RosterHeader::WHOLE, own, seats, pool),
         }
     }
 
-    /// What a tick brings, for each connection that is to be told something.
-    pub fn tell(&mut self, seats: &Seats, now: Instant, pool: &mut FramePool) -> Vec<(ConnId, Encoded)> {
+    /// What a tick brings.
+    pub fn tell(&mut self, seats: &Seats, now: Instant, pool: &mut FramePool) -> RosterNews {
         let for_everybody = match &mut self.listing {
             Listing::On(changes) => return changes.tell(seats, pool),
             Listing::Off { counted } => {
                 if *counted || now < self.count_not_before {
-                    return Vec::new();
+                    return RosterNews::default();
                 }
                 *counted = true;
                 self.count_not_before = now + PRESENCE_COUNT_INTERVAL;
@@ -124,7 +131,8 @@ impl Roster {
                 encode_whole(seats, pool)
             }
         };
-        seats.connected().map(|(_, conn)| (conn, for_everybody.clone())).collect()
+        let each = seats.connected().map(|(_, conn)| (conn, for_everybody.clone())).collect();
+        RosterNews { each, for_everybody: Some(for_everybody) }
     }
 
     /// See `memory`.
@@ -152,9 +160,9 @@ impl Roster {
 
 impl Changes {
     /// One shared record, and a shorter one for each of those that joined during this tick.
-    fn tell(&self, seats: &Seats, pool: &mut FramePool) -> Vec<(ConnId, Encoded)> {
+    fn tell(&self, seats: &Seats, pool: &mut FramePool) -> RosterNews {
         if self.changes.is_empty() {
-            return Vec::new();
+            return RosterNews::default();
         }
         let for_everybody = self.encode(0, seats, pool);
         let told = seats.connected().filter_map(|(seat, conn)| {
@@ -164,7 +172,7 @@ impl Changes {
             };
             record.map(|record| (conn, record))
         });
-        told.collect()
+        RosterNews { each: told.collect(), for_everybody }
     }
 
     /// The changes after the first `known` ones as Roster records; `None`: they cancel out.

@@ -45,17 +45,17 @@ pub(super) fn broadcast(
     except: Option<Address>,
     effects: &mut Vec<Effect>,
 ) {
-    if !audience.is_empty() {
-        let copies = audience.encode_text(|serializer| serializer.broadcast(topic, event, payload));
+    let copies = audience.encode_text(|serializer| serializer.broadcast(topic, event, payload));
+    if !copies.is_empty() {
         effects.push(Effect::Broadcast { copies, except, after_state: false });
     }
 }
 
-/// What a member that was just tracked, and added to the audience, is told of who is here.
+/// What a member that was just added to the audience is told of who is here; `number`: its own, if it is tracked.
 pub(super) fn push_presence(
     presence: &mut Presence,
     audience: &Audience,
-    number: MemberNumber,
+    number: Option<MemberNumber>,
     to: Address,
     effects: &mut Vec<Effect>,
 ) {

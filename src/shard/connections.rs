@@ -3,6 +3,7 @@
 use crate::ids::ConnId;
 use crate::impossible;
 use crate::limits::CONNECTION_BYTES_MAX;
+use crate::room::request::Rights;
 use crate::room::seats::SeatIndex;
 use crate::session::Session;
 
@@ -28,8 +29,8 @@ pub struct SeatRef {
     pub game: TopicIndex,
     /// The seat.
     pub seat: SeatIndex,
-    /// May set other players' positions.
-    pub host: bool,
+    /// What its player may do.
+    pub rights: Rights,
     /// It was resumed, and its client has not been heard since.
     pub resume_unconfirmed: bool,
 }

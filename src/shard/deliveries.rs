@@ -16,6 +16,7 @@ use crate::session::Session;
 use crate::session::channels::{ChannelState, UnansweredJoin};
 use crate::time::Now;
 use crate::wire::encoded::Encoded;
+use crate::wire::format::Format;
 use crate::wire::frame::Opcode;
 use crate::wire::phoenix::{self, Event, Serializer, Status};
 use crate::wire::push::Push;
@@ -49,6 +50,11 @@ impl Shard {
                     self.push_answer(to.conn, frame, greeting);
                 }
             }
+            ToMember::Record { record, greeting } => {
+                if self.has_channel(to) {
+                    self.push_answer(to.conn, record, greeting);
+                }
+            }
             ToMember::Whole { state, frame } => {
                 self.push_whole(topic, to, &state);
                 self.know_frame(topic, to, Some(frame));
@@ -71,9 +77,8 @@ impl Shard {
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(to.channel) else { return };
-        let expires_at_s = channel.expires_at_s;
-        let subscriber =
-            Subscriber { conn: to.conn, channel: to.channel, format: channel.format, frame: None };
+        let (format, expires_at_s) = (channel.format, channel.expires_at_s);
+        let subscriber = Subscriber { conn: to.conn, channel: to.channel, format, frame: None };
         let join = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
             ChannelState::Joining { join } => {
                 self.subscribers.insert(topic, subscriber);
@@ -96,7 +101,9 @@ impl Shard {
         };
         self.metrics.joins.increment();
         self.end_by(to.conn, expires_at_s, now);
-        self.answer_join(topic, to, serializer, &join, Status::Ok, response);
+        if format != Format::Native {
+            self.answer_join(topic, to, serializer, &join, Status::Ok, response);
+        }
     }
 
     /// A token that ends then was used on the connection.
@@ -121,6 +128,9 @@ impl Shard {
         let serializer = channels.serializer;
         let Some(channel) = channels.remove(to.channel) else { return };
         self.channel_ended(to.conn, now);
+        if channel.format == Format::Native {
+            return self.close(to.conn, CloseReason::Overload, now);
+        }
         match channel.state {
             ChannelState::Joining { join } | ChannelState::Replaced { join } => {
                 self.answer_join(topic, to, serializer, &join, Status::Error, response);
@@ -162,6 +172,9 @@ impl Shard {
         let serializer = channels.serializer;
         let Some(channel) = channels.remove(to.channel) else { return };
         self.channel_ended(to.conn, now);
+        if channel.format == Format::Native {
+            return;
+        }
         let text = topic.to_string();
         if let ChannelState::Leaving { reference, .. } = &channel.state {
             self.push(to.conn, serializer.reply(&channel.join_ref, reference, &text, Status::Ok, "{}"));
@@ -207,6 +220,8 @@ impl Shard {
                     |payload: &Arc<[u8]>| Encoded::message(Opcode::Binary, &[&head, &**payload].concat());
                 payloads.iter().map(message).collect()
             }
+            WholeState::Record(record) if self.has_channel(to) => vec![record.clone()],
+            WholeState::Record(_) => Vec::new(),
         };
         for frame in frames {
             self.push_greeting(to.conn, frame);
@@ -274,6 +289,11 @@ impl Shard {
             let delta = delta
                 .filter(|(before, _)| subscriber.frame == Some(*before) || planted!(TrustsFrames))
                 .map(|(_, copies)| copies);
+            if delta.is_some_and(|copies| copies.of(subscriber.format).is_none()) {
+                // It was told what changed in another way.
+                subscriber.frame = Some(number);
+                continue;
+            }
             let frame = delta.or(whole).and_then(|copies| copies.of(subscriber.format));
             if let Some(frame) = frame.filter(|_| planted!(QueuesState)) {
                 self.push(subscriber.conn, frame.clone());
@@ -390,6 +410,10 @@ impl Shard {
             | ChannelState::Replaced { .. }
             | ChannelState::Leaving { join: Some(_), .. } => {
                 self.join_refused(topic, self.address(conn, number), JoinRefusal::Overload, OVERLOAD, now);
+            }
+            ChannelState::Joined if channel.format == Format::Native => {
+                // Its connection has nothing else, and may come again.
+                self.close(conn, CloseReason::Overload, now);
             }
             ChannelState::Joined => {
                 let error = serializer.error(&channel.join_ref, &topic.to_string(), "overload");

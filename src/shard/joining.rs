@@ -10,7 +10,7 @@ use crate::ids::{Address, ConnId, Topic};
 use crate::impossible;
 use crate::limits::TOKEN_KEPT_BYTES_MAX;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
-use crate::room::request::{Departure, Join};
+use crate::room::request::{Departure, Join, Rights};
 use crate::session::NEVER_EXPIRES;
 use crate::session::channels::{Channels, Joining, Superseded};
 use crate::time::Now;
@@ -93,7 +93,7 @@ impl JoinAttempt<'_> {
         let join = Join {
             user,
             name,
-            host,
+            rights: Rights::of_player(host),
             format: Format::of(self.channels.serializer, payload.binary),
             meta: payload.meta,
             resume_token: payload.resume_token,

@@ -14,6 +14,8 @@ mod inquiries;
 mod joining;
 mod kick;
 mod listing;
+#[cfg(test)]
+mod member_tests;
 pub mod memory;
 pub mod peer;
 pub mod placement;

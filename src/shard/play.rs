@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use zerocopy::IntoBytes;
-
 use super::connections::SeatRef;
+use super::peer::{Action, TopicRequest};
 use super::unread::Waiting;
 use super::{Next, Output, Shard};
 use crate::ids::ConnId;
@@ -12,16 +11,19 @@ use crate::impossible;
 use crate::limits;
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, RateClass};
 use crate::room::game::Moved;
-use crate::room::game_events::{NewEvent, PayloadFormat};
+use crate::room::game_events::{NewEvent, PayloadFormat, no_receiver};
+use crate::room::request::Rights;
 use crate::session::liveness::Silence;
 use crate::session::rate_limit::Verdict;
 use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
+use crate::wire::format::Format;
 use crate::wire::frame::{ControlPayload, Decoder, Incoming, MessageLimits, Opcode};
-use crate::wire::native::{self, Correction, ErrorHeader, Pong, RateLimited, Record, Scope, kind};
+use crate::wire::native::{self, Record, Scope, answers};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::rate_limited;
+use crate::wire::push::{Push, PushEvent};
 
 impl Shard {
     /// Bytes of an open connection: they are charged to its budget, break its silence, and are read.
@@ -177,19 +179,25 @@ impl Shard {
             return Next::Stop;
         };
         let Some(seat) = connection.seat else {
-            impossible!("who speaks the native dialect has a seat");
-            return Next::Stop;
+            return self.push_record(conn, &record, (class, tokens), now);
         };
         match connection.session.rates.admit_many(class, tokens, &self.settings.rates, now.instant) {
             Verdict::Admitted => self.handle_admitted(conn, seat, &record, now),
-            Verdict::Dropped { tell } => {
-                self.metrics.rate_limited[class.index()].increment();
-                if let Some(retry_after) = tell {
-                    self.tell_rate_limited(conn, class, retry_after);
-                }
+            verdict @ (Verdict::Dropped { .. } | Verdict::Abuse) => {
+                return self.drop_record(conn, class, verdict, now);
             }
+        }
+        Next::GoOn
+    }
+
+    /// A record that its budget does not admit.
+    #[cold]
+    fn drop_record(&mut self, conn: ConnId, class: RateClass, verdict: Verdict, now: Now) -> Next {
+        self.metrics.rate_limited[class.index()].increment();
+        match verdict {
+            Verdict::Admitted | Verdict::Dropped { tell: None } => {}
+            Verdict::Dropped { tell: Some(retry_after) } => self.tell_rate_limited(conn, class, retry_after),
             Verdict::Abuse => {
-                self.metrics.rate_limited[class.index()].increment();
                 self.close(conn, CloseReason::Abuse, now);
                 return Next::Stop;
             }
@@ -211,7 +219,7 @@ impl Shard {
                     return self.correct(conn, reason, record.input_seq.get(), x, y);
                 }
             },
-            Record::HostMoves(_) if !seat.host => {
+            Record::HostMoves(_) if seat.rights != Rights::Host => {
                 Err((ErrorCode::Unauthorized, "HostMoves needs a token with \"host\": true".to_owned()))
             }
             Record::HostMoves(positions) => {
@@ -229,15 +237,8 @@ impl Shard {
                 return self.push(conn, answer);
             }
             Record::Ping(ping) => {
-                let pong = Pong {
-                    kind: kind::PONG,
-                    reserved: [0; 3],
-                    nonce: ping.nonce,
-                    client_time_us: ping.client_time_us,
-                    server_time_us: now.unix_us.into(),
-                    tick: game.clock().number_at(now.instant).into(),
-                };
-                return self.push(conn, Encoded::message(Opcode::Binary, pong.as_bytes()));
+                let pong = answers::pong(ping, game.clock().number_at(now.instant), now);
+                return self.push(conn, pong);
             }
         };
         match done {
@@ -251,6 +252,36 @@ impl Shard {
             }
             Err((code, text)) => self.tell_error(conn, code, &text),
         }
+    }
+
+    /// Of a native member without a seat on this shard: its game, wherever that is, decides.
+    #[cold]
+    fn push_record(
+        &mut self,
+        conn: ConnId,
+        record: &Record<'_>,
+        (class, tokens): (RateClass, u32),
+        now: Now,
+    ) -> Next {
+        let Some(connection) = self.connections.find(conn) else {
+            impossible!("whoever is worked on is here");
+            return Next::Stop;
+        };
+        let session = &mut connection.session;
+        let verdict = session.rates.admit_many(class, tokens, &self.settings.rates, now.instant);
+        if verdict != Verdict::Admitted {
+            return self.drop_record(conn, class, verdict, now);
+        }
+        let channels = session.channels.as_ref().map_or(&[][..], |channels| channels.all());
+        let Some(channel) = channels.iter().find(|channel| channel.format == Format::Native) else {
+            impossible!("who sends records has a seat or a channel");
+            return Next::Stop;
+        };
+        let (topic, number) = (channel.topic.clone(), channel.number);
+        let push = Push { reference: None, event: PushEvent::Game(record.into()) };
+        let action = Action::Push(push);
+        self.request(TopicRequest { topic, from: self.address(conn, number), action }, now);
+        Next::GoOn
     }
 
     fn relay_event(
@@ -267,11 +298,7 @@ impl Shard {
             game.event(seat.seat, event, now.instant, &mut context.effects)
         });
         if happened.flatten().is_none() {
-            let text = match scope {
-                Scope::Only(target) => format!("player {target} is not in this game"),
-                Scope::Others | Scope::All => "the sender is not in this game".to_owned(),
-            };
-            return self.tell_error(conn, ErrorCode::NoSuchPlayer, &text);
+            return self.tell_error(conn, ErrorCode::NoSuchPlayer, &no_receiver(scope));
         };
         self.metrics.events_in.increment();
     }
@@ -292,31 +319,16 @@ impl Shard {
 
     fn correct(&mut self, conn: ConnId, reason: CorrectionReason, input_seq: u16, x: f32, y: f32) {
         self.metrics.corrections[reason.index()].increment();
-        let correction = Correction {
-            kind: kind::CORRECTION,
-            reason: reason.index() as u8 + 1,
-            input_seq: input_seq.into(),
-            x: x.into(),
-            y: y.into(),
-        };
-        self.push(conn, Encoded::message(Opcode::Binary, correction.as_bytes()));
+        self.push(conn, answers::correction(reason, input_seq, x, y));
     }
 
     fn tell_error(&mut self, conn: ConnId, code: ErrorCode, text: &str) {
         self.metrics.errors[code.index()].increment();
-        let header = ErrorHeader { kind: kind::ERROR, code: code.index() as u8 + 1, reserved: 0.into() };
-        let record = [header.as_bytes(), text.as_bytes()].concat();
-        self.push(conn, Encoded::message(Opcode::Binary, &record));
+        self.push(conn, answers::error(code, text));
     }
 
     fn tell_rate_limited(&mut self, conn: ConnId, class: RateClass, retry_after: Duration) {
-        let record = RateLimited {
-            kind: kind::RATE_LIMITED,
-            class: class.index() as u8 + 1,
-            reserved: 0.into(),
-            retry_after_ms: (retry_after.as_micros().div_ceil(1000) as u32).into(),
-        };
-        self.push(conn, Encoded::message(Opcode::Binary, record.as_bytes()));
+        self.push(conn, answers::rate_limited(class, retry_after));
     }
 
     /// Each in its dialect.

@@ -15,7 +15,8 @@ use crate::limits;
 use crate::note::{Note, Step};
 use crate::planted;
 use crate::reasons::RefusalReason;
-use crate::room::game_seats::Resumed;
+use crate::room::game_seats::{Greeting, Resumed};
+use crate::room::request::Rights;
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::session::channels::Channels;
 use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};
@@ -225,11 +226,11 @@ impl Shard {
         };
         let topic = self.subscribers.shared(Topic::Game(name.clone()));
         let found = self.topics.find(&topic);
-        let host = claims.is_some_and(|claims| claims.host);
+        let rights = Rights::of_player(claims.is_some_and(|claims| claims.host));
         if let (Some(game), Some(token)) = (found, *resume)
             && let Some(seat) = self.resume(conn, game, token, claims, now)
         {
-            let seat = SeatRef { game, seat, host, resume_unconfirmed: true };
+            let seat = SeatRef { game, seat, rights, resume_unconfirmed: true };
             return Ok(self.greet(conn, seat, true, *seq, now));
         }
         let guest;
@@ -263,7 +264,7 @@ impl Shard {
             impossible!("a game that was found or made is there");
             return Ok(Vec::new());
         };
-        let seat = SeatRef { game, seat: seat?, host, resume_unconfirmed: false };
+        let seat = SeatRef { game, seat: seat?, rights, resume_unconfirmed: false };
         Ok(self.greet(conn, seat, false, None, now))
     }
 
@@ -344,13 +345,11 @@ impl Shard {
             impossible!("a seat is in a game");
             return Vec::new();
         };
-        let Some(greeting) = game.greeting(seat.seat, resumed, seen, development, now) else {
-            impossible!("who is greeted has a seat");
-            return Vec::new();
-        };
+        let Greeting { welcome, roster, keyframe, events } =
+            game.greeting(Some(seat.seat), resumed, seen, development, now);
         self.metrics.keyframes.increment();
-        self.metrics.events_out.add(greeting.events as u64);
-        greeting.frames
+        self.metrics.events_out.add(events.len() as u64);
+        [welcome, roster, keyframe].into_iter().chain(events).collect()
     }
 
     pub(super) fn new_resume_token(&mut self) -> ResumeToken {

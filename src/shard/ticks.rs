@@ -4,6 +4,8 @@ use super::Shard;
 use super::peer::Delivered;
 use super::topics::TopicIndex;
 use crate::impossible;
+use crate::room::game_channel_frames::NativeFrames;
+use crate::room::roster::RosterNews;
 use crate::session::outbox::Wanted;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
@@ -12,30 +14,34 @@ impl Shard {
     /// The tick of a game, which was due at `due`.
     pub(super) fn tick(&mut self, game: TopicIndex, due: Instant, now: Now) {
         self.metrics.tick_lateness.record(now.instant.since(due));
-        self.tell_roster(game, now);
-        self.tell_state(game, now);
-        self.tell_state_to_channels(game, now);
+        let roster = self.tell_roster(game, now);
+        let frames = self.tell_state(game, now);
+        self.tell_channels(game, roster.as_ref(), &frames, now);
         let Some(game) = self.topics.game(game) else {
             return impossible!("a game is there while it ticks");
         };
         game.settle();
     }
 
-    /// Who came and went, to everybody who does not know yet; in a crowd how many there are.
-    fn tell_roster(&mut self, index: TopicIndex, now: Now) {
+    /// Who came and went, to players here that do not know yet; in a crowd how many there are. Returns what all are told.
+    fn tell_roster(&mut self, index: TopicIndex, now: Now) -> Option<Encoded> {
         let Some(game) = self.topics.game(index) else {
-            return impossible!("a game is there while it ticks");
+            impossible!("a game is there while it ticks");
+            return None;
         };
-        for (conn, record) in game.tell_roster(now.instant, &mut self.pool) {
+        let RosterNews { each, for_everybody } = game.tell_roster(now.instant, &mut self.pool);
+        for (conn, record) in each {
             self.push(conn, record);
         }
+        for_everybody
     }
 
-    /// The state, to everybody whose socket is free: the Delta to those that were sent the frame before, the Keyframe to
+    /// The state, to players here whose socket is free: the Delta to those that were sent the frame before, the Keyframe to
     /// the others. Who is skipped makes the next tick happen, even if nothing changes.
-    fn tell_state(&mut self, index: TopicIndex, now: Now) {
+    fn tell_state(&mut self, index: TopicIndex, now: Now) -> NativeFrames {
         let Some(game) = self.topics.game(index) else {
-            return impossible!("a game is there while it ticks");
+            impossible!("a game is there while it ticks");
+            return NativeFrames::default();
         };
         let tick = game.clock().number_at(now.instant);
         let changed = game.state_changed();
@@ -84,10 +90,17 @@ impl Shard {
         if anybody_stale {
             game.changed(now.instant);
         }
+        NativeFrames { tick, delta, keyframe }
     }
 
-    /// The same to channels: one message for each party with members.
-    fn tell_state_to_channels(&mut self, index: TopicIndex, now: Now) {
+    /// The same to members in channels: one message for each party with members.
+    fn tell_channels(
+        &mut self,
+        index: TopicIndex,
+        roster: Option<&Encoded>,
+        natives: &NativeFrames,
+        now: Now,
+    ) {
         let pool = &mut self.pool;
         let Some(game) = self.topics.game(index) else {
             return impossible!("a game is there while it ticks");
@@ -96,7 +109,10 @@ impl Shard {
             return;
         }
         let mut effects = Vec::new();
-        let frame = game.channel_frame(pool, &mut effects);
+        if let Some(roster) = roster {
+            game.tell_channels_roster(roster, &mut effects);
+        }
+        let frame = game.channel_frame(natives, pool, &mut effects);
         let topic = game.topic().clone();
         let receivers = self.receivers_of(index);
         for effect in effects {

@@ -5,6 +5,8 @@ use super::phoenix::Serializer;
 /// Of one member: two channels of a connection may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// Records, which only games have.
+    Native,
     /// Serializer V2, with `game_update` as a binary message.
     V2,
     /// Serializer V2 without binary messages, for clients that read text only: `game_update` as V1 gets it.
@@ -15,7 +17,7 @@ pub enum Format {
 
 impl Format {
     /// Every one, in the order of `index`.
-    pub const ALL: [Self; 3] = [Self::V2, Self::V2Text, Self::V1];
+    pub const ALL: [Self; 4] = [Self::Native, Self::V2, Self::V2Text, Self::V1];
 
     /// Of a member that speaks `serializer`, and reads `binary` messages as far as that has them.
     pub fn of(serializer: Serializer, binary: bool) -> Self {
@@ -26,11 +28,12 @@ impl Format {
         }
     }
 
-    /// How its text messages are written.
-    pub fn serializer(self) -> Serializer {
+    /// How its text messages are written; `None`: it has none.
+    pub fn serializer(self) -> Option<Serializer> {
         match self {
-            Self::V2 | Self::V2Text => Serializer::V2,
-            Self::V1 => Serializer::V1,
+            Self::Native => None,
+            Self::V2 | Self::V2Text => Some(Serializer::V2),
+            Self::V1 => Some(Serializer::V1),
         }
     }
 

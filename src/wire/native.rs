@@ -2,6 +2,8 @@
 //!
 //! A record is cast, not parsed: `decode` checks its length and its numbers and returns references into the received bytes.
 
+pub mod answers;
+
 use zerocopy::big_endian::{F32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

@@ -9,7 +9,7 @@ use super::phoenix::fields::named;
 use super::phoenix::{Message, Payload};
 use super::seen::Seen;
 use crate::ids::Topic;
-pub use game::GamePush;
+pub use game::{EventPayload, GamePush};
 pub use room::RoomPush;
 
 /// An event that a client pushed to a topic it is in.
@@ -156,7 +156,7 @@ mod tests {
             (r#","to":"all""#, Scope::All),
             (r#","to":65537"#, Scope::Only(65_537)),
         ] {
-            let event = GamePush::Event { code: 3, scope, payload: "[1]".into() };
+            let event = GamePush::Event { code: 3, scope, payload: EventPayload::Json("[1]".into()) };
             let json = format!(r#"{{"code":3,"payload":[1]{to}}}"#);
             assert_eq!(game("game_event", &json), (PushClass::Event, event), "{to}");
         }

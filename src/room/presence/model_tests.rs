@@ -150,7 +150,7 @@ impl Topic {
         let member = MemberNumber(number);
         let Some(client) = self.clients.get_mut(&member) else { return };
         self.list_was_off |= !self.presence.is_listed();
-        for (index, text) in self.presence.state(member).iter().enumerate() {
+        for (index, text) in self.presence.state(Some(member)).iter().enumerate() {
             assert!(text.len() <= PRESENCE_TEXT_BYTES_MAX);
             if index == 0 { client.state(text) } else { client.diff(text) }
         }
@@ -251,22 +251,26 @@ fn a_joiner_is_told_of_everybody_and_everybody_of_the_joiner() {
     let mut topic = Topic::new(PRESENCE_LIST_MAX);
     topic.join(1, "ann");
     let ann = format!(r#""ann":{{"metas":[{}]}}"#, meta(1, ONLINE_ANN));
-    assert_eq!(*topic.presence.state(MemberNumber(1))[0], *"{}", "nobody has been told of it yet");
+    assert_eq!(*topic.presence.state(Some(MemberNumber(1)))[0], *"{}", "nobody has been told of it yet");
     assert_eq!(topic.told_after(49), []);
     assert_eq!(topic.told_after(1), diff(&ann, ""));
     assert_eq!(topic.presence.due(), None);
 
     topic.join(2, "ann");
-    assert_eq!(*topic.presence.state(MemberNumber(2))[0], format!("{{{ann}}}"));
+    assert_eq!(*topic.presence.state(Some(MemberNumber(2)))[0], format!("{{{ann}}}"));
     assert_eq!((topic.presence.members(), topic.presence.online()), (2, 1));
     topic.leave(1);
-    assert_eq!(*topic.presence.state(MemberNumber(2))[0], format!("{{{ann}}}"), "its end is not told yet");
+    assert_eq!(
+        *topic.presence.state(Some(MemberNumber(2)))[0],
+        format!("{{{ann}}}"),
+        "its end is not told yet"
+    );
     let second = format!(r#""ann":{{"metas":[{}]}}"#, meta(2, ONLINE_ANN));
     assert_eq!(topic.told_after(50), diff(&second, &ann));
     topic.join(3, "ann");
     topic.told_after(50);
     let both = format!(r#"{{"ann":{{"metas":[{},{}]}}}}"#, meta(2, ONLINE_ANN), meta(3, ONLINE_ANN));
-    assert_eq!(*topic.presence.state(MemberNumber(3))[0], both);
+    assert_eq!(*topic.presence.state(Some(MemberNumber(3)))[0], both);
 }
 
 #[test]
@@ -319,7 +323,7 @@ fn what_is_settled_is_told_to_nobody_and_in_the_next_state() {
     assert_eq!(topic.presence.due(), None);
     let ann = format!(r#""ann":{{"metas":[{}]}}"#, meta(1, ONLINE_ANN));
     topic.join(2, "bob");
-    assert_eq!(*topic.presence.state(MemberNumber(2))[0], format!("{{{ann}}}"));
+    assert_eq!(*topic.presence.state(Some(MemberNumber(2)))[0], format!("{{{ann}}}"));
     let bob = format!(r#""bob":{{"metas":[{}]}}"#, meta(2, ONLINE_ANN));
     assert_eq!(topic.told_after(50), diff(&bob, ""));
 }
@@ -392,7 +396,7 @@ fn a_state_too_long_for_one_message_is_split() {
     }
     let told = topic.told_after(50);
     assert_eq!(told.len(), 4);
-    assert_eq!(topic.presence.state(MemberNumber(0)).len(), 4);
+    assert_eq!(topic.presence.state(Some(MemberNumber(0))).len(), 4);
     assert!(
         told.iter().all(|told| matches!(told, Told::Diff(text) if text.len() <= PRESENCE_TEXT_BYTES_MAX))
     );
@@ -418,13 +422,13 @@ fn a_state_is_encoded_once_for_all_who_come_before_the_next_flush() {
     topic.join(1, "ann");
     topic.advance(Duration::from_millis(50));
     topic.join(2, "bob");
-    let one = topic.presence.state(MemberNumber(2));
+    let one = topic.presence.state(Some(MemberNumber(2)));
     topic.join(3, "cid");
     topic.leave(1);
-    let two = topic.presence.state(MemberNumber(3));
+    let two = topic.presence.state(Some(MemberNumber(3)));
     assert!(Arc::ptr_eq(&one[0], &two[0]));
     topic.advance(Duration::from_millis(50));
-    assert_ne!(one, topic.presence.state(MemberNumber(2)));
+    assert_ne!(one, topic.presence.state(Some(MemberNumber(2))));
     assert!(topic.presence.encoded.is_none(), "an idle topic keeps no text");
 }
 

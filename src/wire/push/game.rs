@@ -1,11 +1,12 @@
-//! What clients push to a game (PROTOCOL 4, Games).
+//! What clients push to a game (PROTOCOL 4, Games), and what native members do that play behind another party.
 
 use serde_json::Value;
+use zerocopy::big_endian::U32;
 
 use super::{PushClass, unknown_event};
 use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
 use crate::wire::game_state;
-use crate::wire::native::{Object, Position, Scope};
+use crate::wire::native::{Object, Ping, Position, Record, Scope};
 use crate::wire::phoenix::Payload;
 use crate::wire::phoenix::answers::reason;
 use crate::wire::phoenix::fields::{float, named, string, whole};
@@ -35,9 +36,47 @@ pub enum GamePush {
         code: u16,
         /// Who gets it.
         scope: Scope,
-        /// JSON that every parser can read, at most `limits::EVENT_PAYLOAD_BYTES_MAX` long.
-        payload: Box<str>,
+        /// At most `limits::EVENT_PAYLOAD_BYTES_MAX` bytes.
+        payload: EventPayload,
     },
+    /// RemoveObject.
+    RemoveObject {
+        /// Which.
+        object_id: u32,
+    },
+    /// HostMoves.
+    HostMoves(Vec<Position>),
+    /// Who.
+    Who(Vec<U32>),
+    /// Ping.
+    Ping(Ping),
+}
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventPayload {
+    /// JSON that every parser can read, from a Phoenix client.
+    Json(Box<str>),
+    /// Bytes that only the players understand.
+    Bytes(Box<[u8]>),
+}
+
+impl From<&Record<'_>> for GamePush {
+    fn from(record: &Record<'_>) -> Self {
+        match *record {
+            Record::Move(step) => {
+                Self::Move { x: step.x.get(), y: step.y.get(), input_seq: step.input_seq.get() }
+            }
+            Record::PutObject(object) => Self::State { positions: Vec::new(), objects: vec![*object] },
+            Record::RemoveObject { object_id } => Self::RemoveObject { object_id },
+            Record::Event { scope, code, payload } => {
+                Self::Event { code, scope, payload: EventPayload::Bytes(payload.into()) }
+            }
+            Record::HostMoves(positions) => Self::HostMoves(positions.to_vec()),
+            Record::Who(players) => Self::Who(players.to_vec()),
+            Record::Ping(ping) => Self::Ping(*ping),
+        }
+    }
 }
 
 impl GamePush {
@@ -95,7 +134,7 @@ fn game_event(json: &str) -> Result<GamePush, String> {
         };
         // It is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
         serde_json::from_str::<Value>(payload).ok()?;
-        Some(GamePush::Event { code, scope, payload: payload.into() })
+        Some(GamePush::Event { code, scope, payload: EventPayload::Json(payload.into()) })
     };
     if payload.len() > EVENT_PAYLOAD_BYTES_MAX {
         let (bytes, most) = (payload.len(), EVENT_PAYLOAD_BYTES_MAX);
