@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
                 positions.iter().all(|position| position.x.get().is_finite() && position.y.get().is_finite())
             );
         }
-        Ok(Record::RemoveObject { .. } | Record::Event { .. } | Record::Who(_) | Record::Ping(_)) | Err(_) => {}
+        Ok(Record::RemoveObject { .. } | Record::Event { .. } | Record::Who(_) | Record::Ping(_))
+        | Err(_) => {}
     }
 });

@@ -1,11 +1,15 @@
 //! Request heads: what is refused early is refused as well when it is longer, and an answer is always whole.
 #![no_main]
 
-use corelay::wire::upgrade::{self, UpgradeRules};
+use corelay::wire::upgrade::{self, OriginPattern, UpgradeRules};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let rules = UpgradeRules { allowed_origins: vec!["//*.example".into()], development: true, echo: true };
+    let rules = UpgradeRules {
+        allowed_origins: vec![OriginPattern::parse("//*.example").expect("an origin")],
+        development: true,
+        echo: true,
+    };
     let response = match upgrade::parse(bytes, &rules) {
         Ok(None) => return,
         Ok(Some((upgrade, consumed))) => {
