@@ -90,23 +90,17 @@ impl Shard {
 
     /// Returns how many connections it closed.
     fn kick_from_seat(&mut self, game: TopicIndex, seat: SeatIndex, occupancy: Occupancy, now: Now) -> u32 {
-        match occupancy {
-            Occupancy::Connected(conn) => {
-                self.close(conn, CloseReason::Kicked, now);
-                return 1;
-            }
+        if let Occupancy::Connected(conn) = occupancy {
+            self.close(conn, CloseReason::Kicked, now);
+            return 1;
+        }
+        // The game may have ended with a seat before.
+        let Some(topic) = self.topics.name(game).cloned() else { return 0 };
+        // At once: a client that goes before it is told must not find its seat held.
+        self.decide_in_game(game, now, |game, context| game.vacate(seat, LeaveReason::Kicked, context));
+        if let Occupancy::Channel(to) = occupancy {
             // Its connection may be known under another name: a guest that resumed another guest's seat.
-            Occupancy::Channel(to) => {
-                // The game may have ended with a seat before.
-                if let Some(topic) = self.topics.name(game).cloned() {
-                    self.tell_member(&topic, to, ToMember::Kicked, now);
-                }
-            }
-            Occupancy::HeldUntil(_) => {
-                self.decide_in_game(game, now, |game, context| {
-                    game.vacate(seat, LeaveReason::Kicked, context);
-                });
-            }
+            self.tell_member(&topic, to, ToMember::Kicked, now);
         }
         0
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::connections::Connection;
-use super::peer::{Action, TopicRequest};
+use super::peer::{Action, PeerMessage, Question, TopicRequest};
 use super::placement::Placement;
 use super::settings::Settings;
 use super::{Admission, Output, Shard};
-use crate::ids::{ChannelNumber, ConnId, Party, ShardId, Topic};
+use crate::ids::{ChannelNumber, ConnId, Party, RequestNumber, ShardId, Topic};
 use crate::reasons::ErrorCode;
 use crate::room::request::{Departure, Join, Rights};
 use crate::session::channels::Channels;
@@ -335,4 +335,19 @@ fn a_native_member_whose_game_has_ended_is_closed_and_may_come_again() {
     let told = world.take(other, watcher);
     let close = &told[0];
     assert_eq!((close[0], &close[2..4]), (0x88, &1013_u16.to_be_bytes()[..]), "{told:?}");
+}
+
+#[test]
+fn whoever_is_kicked_leaves_no_seat_behind_though_its_client_goes_in_the_same_moment() {
+    let mut world = World::new();
+    let (owner, other) = (world.owner(), world.other());
+    let member = world.member(other, Rights::Play);
+    let now = world.now;
+    let question = Question::Kick { user: "ann".into() };
+    let kick = PeerMessage::Ask { request: RequestNumber(1), question };
+    world.shard(owner).handle_peer(Party::Service, kick, now);
+    world.shard(owner).handle_timeout(now);
+    world.shard(other).handle_eof(member, now);
+    world.settle();
+    assert_eq!(world.shard(owner).sizes().games, 0, "a held seat would keep the game");
 }

@@ -106,7 +106,12 @@ impl PeerMessage {
         match self {
             Self::Request(request) => matches!(request.action, Action::Leave(_) | Action::WantWhole),
             Self::Deliver(delivery) => {
-                matches!(delivery.what, Delivered::GivenUp(_) | Delivered::One { what: ToMember::Left, .. })
+                let is_end = |what: &ToMember| matches!(what, ToMember::Left | ToMember::Kicked);
+                match &delivery.what {
+                    Delivered::GivenUp(_) => true,
+                    Delivered::One { what, .. } => is_end(what),
+                    Delivered::All { .. } | Delivered::Frame { .. } => false,
+                }
             }
             Self::Ask { .. } | Self::Answer { .. } => false,
         }
