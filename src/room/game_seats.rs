@@ -110,6 +110,10 @@ impl Game {
         if occupant.is_native() {
             self.roster.informed(index);
         }
+        if self.roster.is_crowd() {
+            // Those that come back before the tick share a Keyframe.
+            self.changed(now);
+        }
         self.tell_channels_resumed(index, before, now);
         Some(Resumed { seat: index, before })
     }
@@ -224,5 +228,41 @@ impl Game {
         self.objects.remove_all_of(seat.player.0);
         self.roster.left(seat.player, reason, &self.seats);
         self.changed(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ids::{ConnId, Topic};
+    use crate::room::game::GameRules;
+
+    #[test]
+    fn who_comes_back_to_a_crowd_before_a_tick_is_sent_one_keyframe() {
+        let now = Now { instant: Instant::from_micros(1), unix_us: 1 };
+        let topic = Arc::new(Topic::parse("game:arena").unwrap());
+        let mut game = Game::new(topic, GameRules::default(), 1, 0.0, 1, now.instant);
+        let occupant = |slot: u32| Occupancy::Connected(ConnId { slot, generation: 0 });
+        let mut effects = Vec::new();
+        let tokens = [0, 1, 2].map(|slot| {
+            let resume_token = ResumeToken([slot as u8; 16]);
+            let occupancy = occupant(slot);
+            let newcomer = Newcomer { occupancy, user: "ann", name: "ann", resume_token, joined_at_s: 1 };
+            let seat = game.take_seat(&newcomer, now.instant, &mut effects).unwrap();
+            (seat, game.seats().seat(seat).unwrap().resume_token)
+        });
+        game.take_due_tick(Instant::from_micros(1_000_000)).unwrap();
+        game.settle();
+        let keyframes = tokens.map(|(seat, token)| {
+            game.lose_seat(seat, now.instant, &mut effects);
+            let (new_token, now_at) = (ResumeToken([9; 16]), now.instant);
+            let who = occupant(10 + u32::from(seat.0));
+            game.resume(token, None, who, new_token, now_at, &mut effects).unwrap();
+            game.greeting(Some(seat), true, None, true, now).keyframe
+        });
+        let places = keyframes.each_ref().map(|keyframe| keyframe.bytes().as_ptr());
+        assert_eq!(places, [places[0]; 3]);
     }
 }
