@@ -164,6 +164,18 @@ impl Topic {
         }
     }
 
+    /// Whether it is written so.
+    pub fn is_written(&self, text: &str) -> bool {
+        text.strip_prefix(self.prefix()) == Some(self.name().as_str())
+    }
+
+    fn prefix(&self) -> &'static str {
+        match self {
+            Self::Game(_) => "game:",
+            Self::Room(_) => "room:",
+        }
+    }
+
     /// A holder's part of a shared topic; see `memory`.
     pub fn shared_bytes(topic: &Arc<Self>) -> usize {
         shared_bytes(topic, topic.name().heap_bytes())
@@ -172,10 +184,7 @@ impl Topic {
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Game(name) => write!(f, "game:{name}"),
-            Self::Room(name) => write!(f, "room:{name}"),
-        }
+        write!(f, "{}{}", self.prefix(), self.name())
     }
 }
 

@@ -24,7 +24,7 @@ use crate::wire::format::Format;
 use crate::wire::json::{object, object_of, write_array};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::over_rate;
-use crate::wire::push::{CommonPush, Push, PushEvent, RoomPush};
+use crate::wire::push::{CommonPush, Push, RoomPush};
 use crate::wire::seen::Seen;
 
 /// See the module documentation.
@@ -179,23 +179,18 @@ impl Chat {
 
     fn handle_push(&mut self, from: Address, push: Push, now: Now, effects: &mut Vec<Effect>) {
         let Some(member) = self.members.get(&from) else { return };
-        let answer = match push.event {
-            PushEvent::Room(RoomPush::NewMessage { body, client_id }) => {
+        let answer = match push.event.of_room() {
+            Ok(RoomPush::NewMessage { body, client_id }) => {
                 self.new_message(from, &body, client_id, now, effects)
             }
-            PushEvent::Room(RoomPush::Typing(typing)) => {
-                return self.typing(from, typing, now.instant, effects);
-            }
-            PushEvent::Room(RoomPush::History { before, limit }) => Ok(self.history(before, limit)),
-            PushEvent::Common(CommonPush::Heartbeat) => heartbeat(now),
-            PushEvent::Common(CommonPush::PresenceUpdate(meta)) => {
+            Ok(RoomPush::Typing(typing)) => return self.typing(from, typing, now.instant, effects),
+            Ok(RoomPush::History { before, limit }) => Ok(self.history(before, limit)),
+            Err(CommonPush::Heartbeat) => heartbeat(now),
+            Err(CommonPush::PresenceUpdate(meta)) => {
                 update_presence(&mut self.presence, member.number, &meta, now.instant)
             }
-            PushEvent::Common(CommonPush::Reconnect(seen)) => {
-                return self.catch_up(from, seen, false, effects);
-            }
-            PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
-            PushEvent::Game(_) => return impossible!("pushes are parsed by the kind of their topic"),
+            Err(CommonPush::Reconnect(seen)) => return self.catch_up(from, seen, false, effects),
+            Err(CommonPush::Refused(refusal)) => Err(refusal),
         };
         reply(from, push.reference, answer, effects);
         if planted!(AnswersFirst) {

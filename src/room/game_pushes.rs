@@ -20,7 +20,7 @@ use crate::wire::meta::Meta;
 use crate::wire::native::{Move, Object, Position, Scope, answers, kind};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::reason;
-use crate::wire::push::{CommonPush, EventPayload, GamePush, Push, PushEvent};
+use crate::wire::push::{CommonPush, EventPayload, GamePush, Push};
 use crate::wire::seen::Seen;
 
 impl Game {
@@ -35,17 +35,14 @@ impl Game {
             self.confirm_resume(seat);
         }
         let Push { reference, event } = push;
-        let answer = match event {
-            PushEvent::Game(push) => return self.game_push(from, member, reference, push, context),
-            PushEvent::Common(CommonPush::Heartbeat) => heartbeat(context.now),
-            PushEvent::Common(CommonPush::PresenceUpdate(meta)) => {
+        let answer = match event.of_game() {
+            Ok(push) => return self.game_push(from, member, reference, push, context),
+            Err(CommonPush::Heartbeat) => heartbeat(context.now),
+            Err(CommonPush::PresenceUpdate(meta)) => {
                 self.update_presence_of(member, &meta, context.now.instant)
             }
-            PushEvent::Common(CommonPush::Reconnect(seen)) => {
-                return self.recover_in_channel(from, member, seen, context);
-            }
-            PushEvent::Common(CommonPush::Refused(refusal)) => Err(refusal),
-            PushEvent::Room(_) => return impossible!("pushes are parsed by the kind of their topic"),
+            Err(CommonPush::Reconnect(seen)) => return self.recover_in_channel(from, member, seen, context),
+            Err(CommonPush::Refused(refusal)) => Err(refusal),
         };
         reply(from, reference, answer, &mut context.effects);
     }

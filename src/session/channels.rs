@@ -308,7 +308,7 @@ impl Channels {
 
     /// The channel that messages for `topic` go to: not one that is being left.
     fn current(&self, topic: &str) -> Option<&Channel> {
-        self.channels.iter().find(|channel| channel.is_current() && channel.is_for(topic))
+        self.channels.iter().find(|channel| channel.is_current() && channel.topic.is_written(topic))
     }
 
     fn free_number(&mut self) -> ChannelNumber {
@@ -340,15 +340,6 @@ impl Channel {
             + self.user.allocated_bytes()
             + self.token.as_ref().map_or(0, CheckedToken::shared_bytes)
             + state
-    }
-
-    /// Whether it is joined to the topic that is written so.
-    fn is_for(&self, text: &str) -> bool {
-        let (kind, name) = match &*self.topic {
-            Topic::Game(name) => ("game:", name),
-            Topic::Room(name) => ("room:", name),
-        };
-        text.strip_prefix(kind).is_some_and(|rest| rest == name.as_str())
     }
 }
 

@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use rand_core::Rng;
-
+use super::kind::Kind;
 use super::peer::{Action, Delivered, Delivery, PeerMessage, TopicRequest};
-use super::topics::{Kind, TopicIndex};
+use super::topics::TopicIndex;
 use super::{Output, Shard};
-use crate::glob::glob_matches;
-use crate::ids::{Address, ConnId, Party, Topic, TopicName};
+use crate::ids::{Address, ConnId, Party, Topic};
 use crate::impossible;
 use crate::limits::{TOPICS_BYTES_MAX, TOPICS_PER_SHARD_MAX};
 use crate::planted;
 use crate::reasons::{CloseReason, JoinRefusal};
 use crate::room::audience::{Audience, JoinNumber};
-use crate::room::chat::Chat;
-use crate::room::game::{Game, GameRules};
+use crate::room::game::Game;
 use crate::room::hosted::{Context, Lost};
 use crate::room::request::{Departure, Effect, Join, ToMember};
 use crate::room::seats::SeatIndex;
@@ -93,16 +90,7 @@ impl Shard {
         if !self.has_room_for_a_topic() {
             return None;
         }
-        let epoch = self.random.next_u64();
-        let kind = match &**topic {
-            Topic::Room(_) => Kind::Room(Chat::new(topic, epoch, self.settings.presence_list_max)),
-            Topic::Game(name) => {
-                // 24 bits: the largest number below 1 that an f32 holds.
-                let phase = (self.random.next_u32() >> 8) as f32 / (1 << 24) as f32;
-                let (rules, list_max) = (self.rules_of(name), self.settings.presence_list_max);
-                Kind::Game(Game::new(topic.clone(), rules, epoch, phase, list_max, now.instant))
-            }
-        };
+        let kind = Kind::new(topic, &self.settings, &mut self.random, now.instant);
         Some(self.topics.insert(topic, kind))
     }
 
@@ -112,11 +100,6 @@ impl Shard {
         let bytes =
             metrics.memory_games.value() + metrics.memory_rooms.value() + metrics.memory_presence.value();
         self.topics.len() < TOPICS_PER_SHARD_MAX && bytes < TOPICS_BYTES_MAX
-    }
-
-    fn rules_of(&self, name: &TopicName) -> GameRules {
-        let fits = |rules: &&GameRules| glob_matches(&rules.pattern, name.as_str());
-        self.settings.games.iter().find(fits).cloned().unwrap_or_default()
     }
 
     /// Lets a topic decide, and does what it wants done. `None`: there is none at `index`.
@@ -149,10 +132,7 @@ impl Shard {
         now: Now,
         act: impl FnOnce(&mut Game, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let act = |kind: &mut Kind, context: &mut Context<'_>| match kind {
-            Kind::Game(game) => Some(act(game, context)),
-            Kind::Room(_) => None,
-        };
+        let act = |kind: &mut Kind, context: &mut Context<'_>| Some(act(kind.as_game_mut()?, context));
         self.decide(index, now, act)?
     }
 

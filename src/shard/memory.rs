@@ -2,7 +2,6 @@
 
 use super::Shard;
 use super::tokens::Tokens;
-use super::topics::Kind;
 use crate::memory::{Allocated, MemoryByPart};
 use crate::session::rate_limit::RateLimiter;
 
@@ -45,9 +44,9 @@ impl Shard {
             }
             let topic = kind.as_hosted();
             let members = topic.audience().map_or(0, |audience| audience.len() as usize);
-            let (part, walked) = match kind {
-                Kind::Game(game) => (&mut counted.games, game.seats().slots()),
-                Kind::Room(_) => (&mut counted.rooms, members),
+            let (part, walked) = match kind.as_game() {
+                Some(game) => (&mut counted.games, game.seats().slots()),
+                None => (&mut counted.rooms, members),
             };
             left = left.saturating_sub(1 + walked);
             *part += topic.heap_bytes();

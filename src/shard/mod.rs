@@ -13,6 +13,7 @@ mod hosting;
 mod inquiries;
 mod joining;
 mod kick;
+mod kind;
 mod listing;
 #[cfg(test)]
 mod member_tests;

@@ -4,48 +4,20 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
+use super::kind::Kind;
 use crate::ids::Topic;
 use crate::impossible;
 use crate::limits::{ENTRIES_KEPT, TOPIC_LINGER, TOPICS_LINGERING_MAX};
 use crate::memory::Allocated;
 use crate::planted;
-use crate::room::chat::Chat;
 use crate::room::game::Game;
-use crate::room::hosted::{Hosted, Need};
+use crate::room::hosted::Need;
 use crate::surplus::{Surplus, is_surplus};
 use crate::time::Instant;
 
 /// Place of a topic in its shard's table. Reused, but not while a connection has a seat in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicIndex(u32);
-
-/// A topic of one of the kinds that there are.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "it is boxed as a whole")]
-pub enum Kind {
-    /// `game:`.
-    Game(Game),
-    /// `room:`.
-    Room(Chat),
-}
-
-impl Kind {
-    /// What it does like every other kind.
-    pub fn hosted(&mut self) -> &mut dyn Hosted {
-        match self {
-            Self::Game(game) => game,
-            Self::Room(chat) => chat,
-        }
-    }
-
-    /// The same, to be looked at.
-    pub fn as_hosted(&self) -> &dyn Hosted {
-        match self {
-            Self::Game(game) => game,
-            Self::Room(chat) => chat,
-        }
-    }
-}
 
 /// See the module documentation. A topic ends when nobody needs it; one that somebody may come back for, a while later.
 #[derive(Debug, Default)]
@@ -99,10 +71,7 @@ impl Topics {
 
     /// The game at `index`; `None`: another kind is there, or nothing.
     pub fn game(&mut self, index: TopicIndex) -> Option<&mut Game> {
-        match self.kind(index)? {
-            Kind::Game(game) => Some(game),
-            Kind::Room(_) => None,
-        }
+        self.kind(index)?.as_game_mut()
     }
 
     /// The shared name of the topic at `index`.
@@ -117,10 +86,8 @@ impl Topics {
 
     /// The game in a slot; `None`: another kind is there, or nothing.
     pub fn game_in_slot(&self, slot: usize) -> Option<(TopicIndex, &Game)> {
-        match &self.slots.get(slot)?.as_ref()?.kind {
-            Kind::Game(game) => Some((TopicIndex(slot as u32), game)),
-            Kind::Room(_) => None,
-        }
+        let game = self.slots.get(slot)?.as_ref()?.kind.as_game()?;
+        Some((TopicIndex(slot as u32), game))
     }
 
     /// Every topic's place, in order.
@@ -154,7 +121,7 @@ impl Topics {
 
     /// Takes a new topic in.
     pub fn insert(&mut self, topic: &Arc<Topic>, kind: Kind) -> TopicIndex {
-        self.games += usize::from(matches!(kind, Kind::Game(_)));
+        self.games += usize::from(kind.as_game().is_some());
         let entry = Entry { topic: topic.clone(), kind, due_at: None, lingers_since: None };
         let entry = Some(Box::new(entry));
         let index = match self.free.pop() {
@@ -282,7 +249,7 @@ impl Topics {
         let Some(entry) = self.slots.get_mut(index.0 as usize).and_then(Option::take) else {
             return impossible!("a topic ends once");
         };
-        self.games -= usize::from(matches!(entry.kind, Kind::Game(_)));
+        self.games -= usize::from(entry.kind.as_game().is_some());
         self.by_topic.remove(&entry.topic);
         if let Some(since) = entry.lingers_since {
             self.lingering.remove(&(since, index));

@@ -9,6 +9,7 @@ use super::phoenix::fields::named;
 use super::phoenix::{Message, Payload};
 use super::seen::Seen;
 use crate::ids::Topic;
+use crate::impossible;
 pub use game::{EventPayload, GamePush};
 pub use room::RoomPush;
 
@@ -91,6 +92,29 @@ impl PushEvent {
                 (class, Self::or_refused(push, Self::Game))
             }
         }
+    }
+
+    /// What a game understands; `Err`: what every topic does.
+    pub fn of_game(self) -> Result<GamePush, CommonPush> {
+        match self {
+            Self::Game(push) => Ok(push),
+            Self::Common(push) => Err(push),
+            Self::Room(_) => Err(Self::of_another_kind()),
+        }
+    }
+
+    /// What a room understands; `Err`: what every topic does.
+    pub fn of_room(self) -> Result<RoomPush, CommonPush> {
+        match self {
+            Self::Room(push) => Ok(push),
+            Self::Common(push) => Err(push),
+            Self::Game(_) => Err(Self::of_another_kind()),
+        }
+    }
+
+    fn of_another_kind() -> CommonPush {
+        impossible!("pushes are parsed by the kind of their topic");
+        CommonPush::Refused(reason("this event is of another kind of topic"))
     }
 
     fn or_refused<T>(parsed: Result<T, String>, event: impl FnOnce(T) -> Self) -> Self {

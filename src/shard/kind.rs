@@ -1,0 +1,68 @@
+//! The kinds of topics that there are, and how one of each begins. A new kind is a file of `room/` that speaks `Hosted`, its name
+//! in `ids.rs`, its pushes in `wire/push.rs`, and a variant here.
+
+use std::sync::Arc;
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::Rng;
+
+use super::settings::Settings;
+use crate::glob::glob_matches;
+use crate::ids::Topic;
+use crate::room::chat::Chat;
+use crate::room::game::Game;
+use crate::room::hosted::Hosted;
+use crate::time::Instant;
+
+/// A topic of one of the kinds that there are.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is boxed as a whole")]
+pub enum Kind {
+    /// `game:`.
+    Game(Game),
+    /// `room:`.
+    Room(Chat),
+}
+
+impl Kind {
+    /// A topic called `topic` with nobody in it.
+    pub fn new(topic: &Arc<Topic>, settings: &Settings, random: &mut ChaCha12Rng, now: Instant) -> Self {
+        let (epoch, list_max) = (random.next_u64(), settings.presence_list_max);
+        match &**topic {
+            Topic::Room(_) => Self::Room(Chat::new(topic, epoch, list_max)),
+            Topic::Game(name) => {
+                // 24 bits: the largest number below 1 that an f32 holds.
+                let phase = (random.next_u32() >> 8) as f32 / (1 << 24) as f32;
+                let fits = settings.games.iter().find(|rules| glob_matches(&rules.pattern, name.as_str()));
+                let rules = fits.cloned().unwrap_or_default();
+                Self::Game(Game::new(topic.clone(), rules, epoch, phase, list_max, now))
+            }
+        }
+    }
+
+    /// What it does like every other kind.
+    pub fn hosted(&mut self) -> &mut dyn Hosted {
+        match self {
+            Self::Game(game) => game,
+            Self::Room(chat) => chat,
+        }
+    }
+
+    /// The same, to be looked at.
+    pub fn as_hosted(&self) -> &dyn Hosted {
+        match self {
+            Self::Game(game) => game,
+            Self::Room(chat) => chat,
+        }
+    }
+
+    /// `None`: it is of another kind.
+    pub fn as_game(&self) -> Option<&Game> {
+        if let Self::Game(game) = self { Some(game) } else { None }
+    }
+
+    /// `None`: it is of another kind.
+    pub fn as_game_mut(&mut self) -> Option<&mut Game> {
+        if let Self::Game(game) = self { Some(game) } else { None }
+    }
+}
