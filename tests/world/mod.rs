@@ -4,6 +4,7 @@
 pub mod client;
 pub mod games;
 pub mod rooms;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
