@@ -31,13 +31,35 @@ pub struct Session {
     pub rates: RateLimiter,
     /// When it was last heard.
     pub silence: Silence,
-    /// While it upgrades or closes: when that has taken too long. While it is open: when it is read from again, if it is over
-    /// its byte budget. Else `NEVER`.
-    pub deadline: Instant,
+    /// `NEVER`: none. What it is for follows from the lifecycle: see `deadline`.
+    deadline: Instant,
     /// `exp` of its token, in unix seconds; `NEVER_EXPIRES`: a guest.
     pub expires_at_s: u32,
     /// Its topics; `None`: a player that has not sent any text.
     pub channels: Option<Box<Channels>>,
+}
+
+/// What a connection waits for, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// Nothing.
+    None,
+    /// Its request head, which must be complete by then.
+    Upgrade(Instant),
+    /// Its byte budget: it is not read from until then.
+    Budget(Instant),
+    /// The end of its close, which comes without the peer then.
+    Close(Instant),
+}
+
+impl Deadline {
+    /// `NEVER`: there is none.
+    pub fn at(self) -> Instant {
+        match self {
+            Self::None => Instant::NEVER,
+            Self::Upgrade(at) | Self::Budget(at) | Self::Close(at) => at,
+        }
+    }
 }
 
 /// Where a client is in its life. It only moves down this list.
@@ -119,6 +141,22 @@ impl Session {
             expires_at_s: NEVER_EXPIRES,
             channels: None,
         }
+    }
+
+    /// What it waits for. It has one thing to wait for in each part of its life, so a time is all that is stored.
+    pub fn deadline(&self) -> Deadline {
+        match (self.deadline, &self.lifecycle) {
+            (Instant::NEVER, _) | (_, Lifecycle::HandingOver) => Deadline::None,
+            (at, Lifecycle::Upgrading) => Deadline::Upgrade(at),
+            (at, Lifecycle::Open(_)) => Deadline::Budget(at),
+            (at, Lifecycle::Closing(_)) => Deadline::Close(at),
+        }
+    }
+
+    /// From now on it waits for this, which must be of the present part of its life.
+    pub fn set_deadline(&mut self, deadline: Deadline) {
+        self.deadline = deadline.at();
+        debug_assert_eq!(self.deadline(), deadline);
     }
 
     /// But for the outbox; see `memory`.

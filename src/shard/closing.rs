@@ -9,8 +9,8 @@ use crate::reasons::{CloseReason, LeaveReason};
 use crate::room::game_seats::SeatFate;
 use crate::room::request::Departure;
 use crate::session::rate_limit::RateLimiter;
-use crate::session::{Closing, Lifecycle, PeerEnd};
-use crate::time::{Instant, Now};
+use crate::session::{Closing, Deadline, Lifecycle, PeerEnd};
+use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::{self, Opcode};
 
@@ -76,7 +76,7 @@ impl Shard {
         if peer == PeerEnd::Done {
             // Nothing is waited for but our own last frame: then nothing has to be ended before the descriptor is closed.
             self.outputs.push_back(Output::Pause { conn });
-        } else if connection.session.deadline != Instant::NEVER {
+        } else if matches!(connection.session.deadline(), Deadline::Budget(_)) {
             // It is not read from, for its byte budget; but the peer's end must be seen.
             self.outputs.push_back(Output::Resume { conn });
         }
@@ -191,7 +191,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
-        connection.session.deadline = now.instant + limits::CLOSE_TIMEOUT;
+        connection.session.set_deadline(Deadline::Close(now.instant + limits::CLOSE_TIMEOUT));
         self.schedule_check(conn, now);
     }
 
@@ -200,7 +200,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
-        connection.session.deadline = Instant::NEVER;
+        connection.session.set_deadline(Deadline::None);
         let reason = match &connection.session.lifecycle {
             Lifecycle::Closing(closing) => closing.reason,
             Lifecycle::Upgrading | Lifecycle::HandingOver | Lifecycle::Open(_) => None,
@@ -215,9 +215,7 @@ impl Shard {
             return impossible!("the rim tells of connections that are here");
         };
         // `end` has cleared the deadline of one that the rim has been told to close.
-        if matches!(connection.session.lifecycle, Lifecycle::Closing(_))
-            && connection.session.deadline != Instant::NEVER
-        {
+        if matches!(connection.session.deadline(), Deadline::Close(_)) {
             self.end(conn);
         }
     }

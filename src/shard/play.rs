@@ -15,7 +15,7 @@ use crate::room::game_events::{NewEvent, PayloadFormat, no_receiver};
 use crate::room::request::Rights;
 use crate::session::liveness::Silence;
 use crate::session::rate_limit::Verdict;
-use crate::session::{Dialect, Lifecycle};
+use crate::session::{Deadline, Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
@@ -367,14 +367,16 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
-        let resumed_at = &mut connection.session.deadline;
-        match *resumed_at {
-            Instant::NEVER => {
-                *resumed_at = until;
+        let until = match connection.session.deadline() {
+            Deadline::Budget(earlier) => earlier.max(until),
+            Deadline::None => {
                 self.outputs.push_back(Output::Pause { conn });
+                until
             }
-            earlier => *resumed_at = earlier.max(until),
-        }
+            // It is not open.
+            Deadline::Upgrade(_) | Deadline::Close(_) => return,
+        };
+        connection.session.set_deadline(Deadline::Budget(until));
         self.schedule_check(conn, now);
     }
 }

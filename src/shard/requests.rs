@@ -19,8 +19,8 @@ use crate::room::game_seats::{Greeting, Resumed};
 use crate::room::request::Rights;
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::session::channels::Channels;
-use crate::session::{Closing, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};
-use crate::time::{Instant, Now};
+use crate::session::{Closing, Deadline, Dialect, Lifecycle, NEVER_EXPIRES, PeerEnd};
+use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::Serializer;
 use crate::wire::token::{CheckedToken, Claims};
@@ -123,7 +123,7 @@ impl Shard {
                 return impossible!("whoever is worked on is here");
             };
             // Its request came in time; from here on the rim answers, not the clock.
-            connection.session.deadline = Instant::NEVER;
+            connection.session.set_deadline(Deadline::None);
             self.outputs.push_back(Output::HandOver { conn, target, state: Box::new(state) });
         }
     }
@@ -182,7 +182,7 @@ impl Shard {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
-        connection.session.deadline = Instant::NEVER;
+        connection.session.set_deadline(Deadline::None);
         let expires_at_s = |claims: &Claims| u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES);
         connection.session.expires_at_s = claims.map_or(NEVER_EXPIRES, expires_at_s);
         self.outputs.push_back(Output::Upgraded { conn });

@@ -11,7 +11,7 @@ use crate::limits::CHECKS_PER_TURN;
 use crate::planted;
 use crate::reasons::{CloseReason, RefusalReason};
 use crate::session::liveness::{Liveness, Patience, Silence, Step};
-use crate::session::{Dialect, Lifecycle, NEVER_EXPIRES};
+use crate::session::{Deadline, Dialect, Lifecycle, NEVER_EXPIRES};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
@@ -53,39 +53,37 @@ impl Shard {
         };
         let session = &mut connection.session;
         let patience = patience_with(&session.lifecycle, &liveness);
-        let deadline_over = session.deadline <= now.instant;
-        match session.lifecycle {
-            Lifecycle::Upgrading if deadline_over => {
+        if session.is_open() {
+            if u64::from(session.expires_at_s) <= now.unix_s() {
+                return self.close(conn, CloseReason::Expired, now);
+            }
+            if session.channels.as_ref().is_some_and(|channels| channels.join_by <= now.instant) {
+                return self.close(conn, CloseReason::Unauthorized, now);
+            }
+        }
+        let is_over = session.deadline().at() <= now.instant;
+        match session.deadline() {
+            Deadline::Upgrade(_) if is_over => {
                 let text = "the request head did not end in time";
                 self.refuse(conn, &Refusal::new(RefusalReason::Timeout, text), now);
             }
-            Lifecycle::Closing(_) if deadline_over && !planted!(NeverEndsClose) => self.end(conn),
-            Lifecycle::Upgrading | Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
-            Lifecycle::Open(_) => {
-                let expired = u64::from(session.expires_at_s) <= now.unix_s();
-                // A client that is not read from cannot be heard.
-                let paused = session.deadline != Instant::NEVER;
-                if expired {
-                    return self.close(conn, CloseReason::Expired, now);
-                }
-                if session.channels.as_ref().is_some_and(|channels| channels.join_by <= now.instant) {
-                    return self.close(conn, CloseReason::Unauthorized, now);
-                }
-                if paused && deadline_over {
-                    session.deadline = Instant::NEVER;
-                    session.silence = Silence::broken(now.instant);
-                    if !planted!(NeverResumes) {
-                        self.outputs.push_back(Output::Resume { conn });
-                    }
-                } else if !paused {
-                    match session.silence.step(&patience, now.instant) {
-                        Step::Wait => {}
-                        Step::Ping => self.push(conn, self.ping.clone()),
-                        Step::Warn => self.warn_idle(conn, patience.close_after - patience.warn_after),
-                        Step::Close => self.close(conn, CloseReason::Idle, now),
-                    }
+            Deadline::Close(_) if is_over && !planted!(NeverEndsClose) => self.end(conn),
+            Deadline::Budget(_) if is_over => {
+                session.set_deadline(Deadline::None);
+                session.silence = Silence::broken(now.instant);
+                if !planted!(NeverResumes) {
+                    self.outputs.push_back(Output::Resume { conn });
                 }
             }
+            // A client that is not read from cannot be heard.
+            Deadline::Upgrade(_) | Deadline::Close(_) | Deadline::Budget(_) => {}
+            Deadline::None if session.is_open() => match session.silence.step(&patience, now.instant) {
+                Step::Wait => {}
+                Step::Ping => self.push(conn, self.ping.clone()),
+                Step::Warn => self.warn_idle(conn, patience.close_after - patience.warn_after),
+                Step::Close => self.close(conn, CloseReason::Idle, now),
+            },
+            Deadline::None => {}
         }
     }
 
@@ -100,15 +98,15 @@ impl Shard {
         let next = if session.is_open() {
             let expires_in_us = (u64::from(session.expires_at_s) * 1_000_000).saturating_sub(now.unix_us);
             let expires_at = now.instant + Duration::from_micros(expires_in_us);
-            // Over its byte budget it is silent by our doing.
-            let silence = match session.deadline {
-                Instant::NEVER => session.silence.next_step_at(&patience, now.instant),
-                resumed_at => resumed_at,
+            let silence = match session.deadline() {
+                Deadline::None => session.silence.next_step_at(&patience, now.instant),
+                // Over its byte budget it is silent by our doing.
+                Deadline::Budget(at) | Deadline::Upgrade(at) | Deadline::Close(at) => at,
             };
             let join_by = session.channels.as_ref().map_or(Instant::NEVER, |channels| channels.join_by);
             silence.min(expires_at).min(join_by)
         } else {
-            session.deadline
+            session.deadline().at()
         };
         if next != Instant::NEVER {
             // Never in the past: see `Deadlines`.
