@@ -1,11 +1,12 @@
 //! Wires everything together: a pinned thread per shard, the service thread, and the main thread that watches both and the
 //! signals. Whatever ends first, on purpose or not, ends the process: there is no half of a relay.
 
+mod shards;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::shards::ShardMaker;
 use crate::admin::access::Access;
 use crate::admin::{self, About, Admin, Phase, PhaseCell};
 use crate::config::Config;
@@ -21,13 +23,12 @@ use crate::config::secrets::AdminToken;
 use crate::ids::ShardId;
 use crate::impossible::{self, Place};
 use crate::limits::DRAIN_DEADLINE;
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
 use crate::mailbox;
 use crate::metrics::ShardMetrics;
-use crate::rim::uring::{self, Probe, RingDriver, RingSettings};
-use crate::rim::{self, Clock, ListenOptions, Loop, LoopSettings};
+use crate::rim::uring::{self, Probe};
+use crate::rim::{self, Clock, ListenOptions};
 use crate::service::{Service, ServiceHandle};
-use crate::shard::Shard;
 use crate::shard::peer::Order;
 use crate::time::Instant;
 
@@ -104,6 +105,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
     tracing::debug!(kernel = machine.kernel, "{probe}");
 
+    let connections_max = config.capacity.connections_max;
     let (endpoints, [mailbox]) = mailbox::mesh(shards, config.capacity.queues.letters)?;
     let (service, handle) = Service::new(mailbox, Arc::new(move || clock.instant()));
     let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
@@ -125,54 +127,13 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), service: handle.clone() };
     spawn_service(admin_listener, pages, keys, service, events.clone())?;
 
-    let queues = config.capacity.queues;
-    let loop_settings = LoopSettings {
-        descriptors: config.capacity.table_entries,
-        connections_per_address: config.connections_per_address,
-        addresses: Arc::default(),
-    };
-    let ring_settings = RingSettings {
-        descriptors: config.capacity.table_entries,
-        submissions: queues.submissions,
-        completions: queues.completions,
-        receive_buffers: queues.receive_buffers,
-        gather_time: queues.gather_time,
-    };
-    let mut settings = config.settings;
-    settings.placement.seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
-    settings.notes = rim::are_notes_wanted(settings.upgrade.development);
-    let settings = Arc::new(settings);
-    let cpu_of = |shard: u16| machine.cpus[usize::from(shard) % machine.cpus.len()];
-    let make_loop =
-        |id: ShardId, listener, endpoint, metrics: Arc<ShardMetrics>| -> anyhow::Result<ShardLoop> {
-            let shard = Shard::new(id, settings.clone(), metrics.clone(), random()?);
-            let driver = RingDriver::new(ring_settings)?;
-            Ok(Loop::new(loop_settings.clone(), driver, listener, endpoint, shard, metrics, clock))
-        };
-    let made =
-        (0..).zip(endpoints).zip(listeners).zip(&metrics).map(|(((shard, endpoint), listener), metrics)| {
-            machine::on_cpu(cpu_of(shard), || make_loop(ShardId(shard), listener, endpoint, metrics.clone()))
-                .with_context(|| format!("shard {shard}"))
-        });
-    let loops: Vec<ShardLoop> = made.collect::<Result<_, _>>()?;
-    let driver_fds: Vec<RawFd> = loops.iter().map(Loop::driver_fd).collect();
-    let enabled = Arc::new(Barrier::new(loops.len()));
-    for (shard, shard_loop) in (0..).zip(loops) {
-        let start = ShardStart {
-            id: ShardId(shard),
-            cpu: cpu_of(shard),
-            shard_loop,
-            driver_fds: driver_fds.clone(),
-            enabled: enabled.clone(),
-        };
-        spawn_shard(start, events.clone())?;
-    }
-
+    let shards_of = ShardMaker::new(config, machine, clock, &metrics)?;
+    let loops = shards_of.make(endpoints, listeners)?;
+    shards_of.start(loops, &events)?;
     let mut supervisor = Supervisor { clock, inbox, phase, service: handle, metrics, running: shards };
     if let Some(ended) = supervisor.await_loops()? {
         return Ok(ended);
     }
-    let connections_max = config.capacity.connections_max;
     let (players, pages) = (reachable(listen), reachable(admin));
     tracing::info!(
         %listen,
@@ -236,38 +197,6 @@ pub fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })?;
     listener.set_nonblocking(true).context("cannot make the admin listener non-blocking")?;
     Ok(listener)
-}
-
-type ShardLoop = Loop<RingDriver>;
-
-/// Everything that a shard's thread takes with it.
-struct ShardStart {
-    id: ShardId,
-    cpu: usize,
-    shard_loop: ShardLoop,
-    driver_fds: Vec<RawFd>,
-    enabled: Arc<Barrier>,
-}
-
-fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
-    let id = start.id;
-    let body = move || {
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_shard(start)));
-        let outcome = outcome.unwrap_or_else(|panic| Err(anyhow!("panic: {}", panic_text(&*panic))));
-        // Nobody listens any more when the process is ending.
-        let _ = events.send(Event::ShardEnded(id, outcome));
-    };
-    let spawned = thread::Builder::new().name(format!("shard-{}", id.0)).spawn(body);
-    spawned.with_context(|| format!("cannot start the thread of shard {}", id.0))?;
-    Ok(())
-}
-
-fn run_shard(start: ShardStart) -> anyhow::Result<()> {
-    let ShardStart { id, cpu, shard_loop, driver_fds, enabled } = start;
-    if let Err(error) = machine::pin_thread(cpu) {
-        tracing::warn!(shard = id.0, cpu, %error, "cannot pin the thread; it stays where the kernel puts it");
-    }
-    Ok(shard_loop.run(driver_fds, &enabled)?)
 }
 
 /// The service thread: its mail, the admin pages and the signals.

@@ -167,16 +167,32 @@ pub fn probe() -> Result<Probe, RingError> {
         .submitter()
         .register_probe(&mut operations)
         .map_err(|source| RingError::Setup { step: "asking for its operations", source })?;
+    let features = features(ring.io_uring(), &operations, messages_arrive);
+    let release = kernel_release();
+    if let Some(lacking) = features.iter().find(|feature| feature.required && !feature.available) {
+        return Err(RingError::Lacking { release, feature: lacking.name });
+    }
+    Ok(Probe {
+        release,
+        features,
+        descriptor_limit: descriptor_limit(),
+        descriptor_limit_max: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
+        memlock_limit: getrlimit(Resource::Memlock).current,
+        table_entries_max: table_entries_max(),
+    })
+}
+
+fn features(ring: &io_uring::IoUring, operations: &io_uring::Probe, messages_arrive: bool) -> Vec<Feature> {
     let operation = |name, meaning, code| Feature {
         name,
         meaning,
         available: operations.is_supported(code),
         required: true,
     };
-    let parameters = ring.io_uring().params();
+    let parameters = ring.params();
     // Multishot accept into the table (5.19), multishot receive (6.0) and the sending of descriptors (6.0) have no bit of their
     // own; single-issuer rings with deferred task work came later (6.1), and `Ring::new` has just made one.
-    let features = vec![
+    vec![
         operation("accept", "takes connections, many per submission", opcode::AcceptMulti::CODE),
         operation("recv", "receives, many times per submission", opcode::RecvMulti::CODE),
         operation("send", "sends a frame", opcode::Send::CODE),
@@ -192,7 +208,7 @@ pub fn probe() -> Result<Probe, RingError> {
         Feature {
             name: "pbuf_ring",
             meaning: "an idle connection owns no receive buffer",
-            available: buffer_ring_works(ring.io_uring()),
+            available: buffer_ring_works(ring),
             required: true,
         },
         Feature {
@@ -219,19 +235,7 @@ pub fn probe() -> Result<Probe, RingError> {
             available: parameters.is_feature_min_timeout(),
             required: false,
         },
-    ];
-    let release = kernel_release();
-    if let Some(lacking) = features.iter().find(|feature| feature.required && !feature.available) {
-        return Err(RingError::Lacking { release, feature: lacking.name });
-    }
-    Ok(Probe {
-        release,
-        features,
-        descriptor_limit: descriptor_limit(),
-        descriptor_limit_max: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
-        memlock_limit: getrlimit(Resource::Memlock).current,
-        table_entries_max: table_entries_max(),
-    })
+    ]
 }
 
 fn buffer_ring_works(ring: &IoUring) -> bool {
