@@ -1,13 +1,18 @@
 //! The floors of `src/lib.rs` hold: no module uses one that stands below it in that list, the siblings of floors 3 and 6 do not
 //! see each other, and floors 1 to 4 touch nothing of the outside world. The loop knows no interface of the kernel.
+//!
+//! The load test has floors, too, in `loadtest/src/main.rs`; and no two of its files use each other, however many stand between.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floors whose modules do not even see those that stand above them on the same floor.
-const FLOORS_OF_STRANGERS: [u32; 2] = [3, 6];
+const FLOORS_OF_STRANGERS: &[u32] = &[3, 6];
+/// The same of the load test: its scenarios.
+const LOADTEST_FLOORS_OF_STRANGERS: &[u32] = &[6];
 /// The highest floor of the sans-I/O core.
 const CORE_FLOOR_MAX: u32 = 4;
 
@@ -46,24 +51,66 @@ fn no_arrow_points_up_or_sideways() {
     let modules = Modules::read(&fs::read_to_string(root.join("lib.rs")).unwrap());
     assert!(modules.0.len() > 10, "lib.rs lists its modules under `// Floor N` comments: {:?}", modules.0);
 
+    let faults = faults_of_files(&root, "src", |name, depth, code, is_test| {
+        let mut faults = modules.faults(name, depth, code, FLOORS_OF_STRANGERS);
+        faults.extend(modules.outside_world_in_core(name, code, is_test));
+        faults
+    });
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_load_test_has_floors_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/src");
+    let modules = Modules::read(&fs::read_to_string(root.join("main.rs")).unwrap());
+    assert!(modules.0.len() > 10, "main.rs lists its modules under `// Floor N` comments: {:?}", modules.0);
+    let faults = faults_of_files(&root, "loadtest/src", |name, depth, code, _| {
+        modules.faults(name, depth, code, LOADTEST_FLOORS_OF_STRANGERS)
+    });
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn no_two_files_of_the_load_test_use_each_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("loadtest/src");
     let mut files = Vec::new();
     list_files(&root, &mut files);
+    let sources = files.iter().filter_map(|file| {
+        let path = file.strip_prefix(&root).unwrap();
+        let code = without_test_modules(&without_comments_and_texts(&fs::read_to_string(file).unwrap()));
+        (!is_test_file(path)).then(|| (module_path(path), code))
+    });
+    let uses = files_used(&sources.collect());
+    assert!(uses.len() > 20 && uses.values().any(|used| used.len() > 2), "{uses:?}");
+    let circle = files_in_circles(uses);
+    assert!(circle.is_empty(), "these files use each other: {circle:?}");
+}
+
+/// What `check` finds in every file but the crate's root: it is given the top module, the depth of the file's own, its code
+/// without comments and texts, and whether it is a test.
+fn faults_of_files(
+    root: &Path,
+    shown_as: &str,
+    check: impl Fn(&str, usize, &str, bool) -> Vec<String>,
+) -> Vec<String> {
+    let mut files = Vec::new();
+    list_files(root, &mut files);
     let mut faults = Vec::new();
     let mut checked = 0;
     for file in files {
-        let path = file.strip_prefix(&root).unwrap().to_owned();
+        let path = file.strip_prefix(root).unwrap().to_owned();
         let name = path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        // main.rs is another crate: it sees what the library makes public.
+        // main.rs of the relay is another crate: it sees what the library makes public.
         if ["lib", "main"].contains(&name.as_str()) {
             continue;
         }
         let code = without_comments_and_texts(&fs::read_to_string(&file).unwrap());
-        let found = modules.faults(&name, module_depth(&path), &code, is_test_file(&path));
-        faults.extend(found.into_iter().map(|fault| format!("src/{}: {fault}", path.display())));
+        let found = check(&name, module_depth(&path), &code, is_test_file(&path));
+        faults.extend(found.into_iter().map(|fault| format!("{shown_as}/{}: {fault}", path.display())));
         checked += 1;
     }
     assert!(checked > 20, "only {checked} files checked");
-    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+    faults
 }
 
 #[test]
@@ -104,7 +151,7 @@ impl Modules {
         for line in lib.lines() {
             if let Some(number) = line.strip_prefix("// Floor ") {
                 floor = number.split(':').next().unwrap().parse().unwrap();
-            } else if let Some(name) = line.strip_prefix("pub mod ") {
+            } else if let Some(name) = line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod ")) {
                 modules.push((name.trim_end_matches(';').to_owned(), floor));
             }
         }
@@ -118,8 +165,10 @@ impl Modules {
 
     /// What is wrong with a file of module `name` whose own module is `depth` below the crate. `code` has no comments and
     /// texts any more.
-    fn faults(&self, name: &str, depth: usize, code: &str, is_test: bool) -> Vec<String> {
-        let Some((place, floor)) = self.place(name) else { return vec![format!("{name} is not in lib.rs")] };
+    fn faults(&self, name: &str, depth: usize, code: &str, strangers: &[u32]) -> Vec<String> {
+        let Some((place, floor)) = self.place(name) else {
+            return vec![format!("{name} is not in the list")];
+        };
         let mut faults = Vec::new();
         for target in crate_modules_used(code, depth) {
             // Names that are no modules are macros and the like.
@@ -129,7 +178,7 @@ impl Modules {
                     "{name} (floor {floor}) uses {target} (floor {target_floor}): an arrow up"
                 ));
             } else if target_floor == floor && target != name {
-                if FLOORS_OF_STRANGERS.contains(&floor) {
+                if strangers.contains(&floor) {
                     faults
                         .push(format!("{name} uses its sibling {target} (floor {floor}): an arrow sideways"));
                 } else if target_place > place {
@@ -137,6 +186,13 @@ impl Modules {
                 }
             }
         }
+        faults
+    }
+
+    /// What of the outside world a file of module `name` names, if it belongs to the core.
+    fn outside_world_in_core(&self, name: &str, code: &str, is_test: bool) -> Vec<String> {
+        let mut faults = Vec::new();
+        let Some((_, floor)) = self.place(name) else { return faults };
         if floor <= CORE_FLOOR_MAX && !is_test {
             let words = words(&without_test_modules(code));
             if name != DOOR && words.iter().any(|word| word == JSON_PARSER) {
@@ -159,6 +215,95 @@ impl Modules {
 fn module_depth(path: &Path) -> usize {
     let parts = path.components().count();
     if path.ends_with("mod.rs") { parts - 1 } else { parts }
+}
+
+/// `a/b.rs` and `a/b/mod.rs` are `a::b`; the root of the crate is the empty path.
+fn module_path(file: &Path) -> Vec<String> {
+    let mut path: Vec<_> =
+        file.with_extension("").iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    path.pop_if(|last| ["mod", "main", "lib"].contains(&last.as_str()));
+    path
+}
+
+/// Which files each of `sources`, by the path of its module, uses: the files in which what it names by `crate::…`, `super::…`,
+/// `self::…` or the name of its own submodule is written. The root of the crate, which lists everything, is left out.
+fn files_used(sources: &BTreeMap<Vec<String>, String>) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let used_by = |(own, code): (&Vec<String>, &String)| {
+        let words = words(code);
+        let mut named = Vec::new();
+        let mut rest = &words[..];
+        let mut before = "";
+        while let [word, after @ ..] = rest {
+            let begins_path = before != "::" && after.first().is_some_and(|next| next == "::");
+            let submodule = [&own[..], std::slice::from_ref(word)].concat();
+            let base = match word.as_str() {
+                _ if !begins_path => None,
+                "crate" => Some((Vec::new(), &after[1..])),
+                "self" => Some((own.clone(), &after[1..])),
+                "super" => Some((own[..own.len().saturating_sub(1)].to_vec(), &after[1..])),
+                _ if sources.contains_key(&submodule) => Some((own.clone(), rest)),
+                _ => None,
+            };
+            before = word;
+            rest = match base {
+                Some((base, path)) => expand_path(path, &base, &mut named),
+                None => after,
+            };
+        }
+        let file_of = |path: Vec<String>| {
+            (1..=path.len()).rev().map(|end| path[..end].to_vec()).find(|path| sources.contains_key(path))
+        };
+        let files = named.into_iter().filter_map(file_of).filter(|file| file != own);
+        (own.clone(), files.collect())
+    };
+    sources.iter().filter(|(own, _)| !own.is_empty()).map(used_by).collect()
+}
+
+/// Adds every path that begins at `words` and continues `base`: one, or each of a `{…}` group. Returns what follows.
+fn expand_path<'a>(words: &'a [String], base: &[String], paths: &mut Vec<Vec<String>>) -> &'a [String] {
+    let mut path = base.to_vec();
+    let mut rest = words;
+    loop {
+        match rest {
+            [super_, colons, after @ ..] if super_ == "super" && colons == "::" => {
+                path.pop();
+                rest = after;
+            }
+            [brace, after @ ..] if brace == "{" => {
+                rest = after;
+                while rest.first().is_some_and(|word| word != "}") {
+                    rest = expand_path(rest, &path, paths);
+                    rest = rest.strip_prefix(&[",".to_owned()]).unwrap_or(rest);
+                }
+                return rest.get(1..).unwrap_or_default();
+            }
+            [segment, colons, after @ ..] if colons == "::" => {
+                path.push(segment.clone());
+                rest = after;
+            }
+            [last, after @ ..] => {
+                path.push(last.clone());
+                paths.push(path);
+                let renamed = after.first().is_some_and(|word| word == "as");
+                return if renamed { &after[2..] } else { after };
+            }
+            [] => return rest,
+        }
+    }
+}
+
+/// The files that can be come back to by what they use.
+fn files_in_circles(mut uses: BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> BTreeSet<String> {
+    loop {
+        let remaining: BTreeSet<_> = uses.keys().cloned().collect();
+        // Whoever uses nobody, or is used by nobody, is in no circle.
+        let used: BTreeSet<_> = uses.values().flatten().cloned().collect();
+        uses.values_mut().for_each(|files| files.retain(|file| remaining.contains(file)));
+        uses.retain(|file, files| !files.is_empty() && used.contains(file));
+        if uses.len() == remaining.len() {
+            return remaining.iter().map(|path| path.join("::")).collect();
+        }
+    }
 }
 
 fn is_test_file(path: &Path) -> bool {
@@ -367,7 +512,10 @@ mod checker {
     }
 
     fn faults(name: &str, code: &str) -> Vec<String> {
-        modules().faults(name, 1, &without_comments_and_texts(code), false)
+        let code = without_comments_and_texts(code);
+        let mut faults = modules().faults(name, 1, &code, FLOORS_OF_STRANGERS);
+        faults.extend(modules().outside_world_in_core(name, &code, false));
+        faults
     }
 
     #[test]
@@ -403,6 +551,26 @@ mod checker {
     }
 
     #[test]
+    fn files_that_use_each_other_are_found_however_many_stand_between() {
+        let circle = |files: &[(&str, &str)]| {
+            let sources = files.iter().map(|(file, code)| (module_path(Path::new(file)), (*code).to_owned()));
+            files_in_circles(files_used(&sources.collect())).into_iter().collect::<Vec<_>>()
+        };
+        let (main, b) =
+            (("main.rs", "mod a; mod b; use a::f;"), ("b.rs", "use crate::c::{d::X as Y, e::Z,};"));
+        assert_eq!(circle(&[main, ("a.rs", "use crate::b::f;"), b, ("c/d.rs", "struct X;")]), [""; 0]);
+        assert_eq!(
+            circle(&[main, ("a.rs", "use crate::{b::f};"), b, ("c/d.rs", "super::super::a::f()")]),
+            ["a", "b", "c::d"]
+        );
+        // A parent that uses its child, and the child something of the parent's own or of its sibling's.
+        let parent = ("a.rs", "mod b; mod c; pub use b::X;");
+        assert_eq!(circle(&[parent, ("a/b.rs", "use super::Y;")]), ["a", "a::b"]);
+        assert_eq!(circle(&[parent, ("a/b.rs", "use super::c::Y;"), ("a/c.rs", "")]), [""; 0]);
+        assert_eq!(circle(&[("a.rs", "use crate::a::f; f(self::f)")]), [""; 0]);
+    }
+
+    #[test]
     fn comments_texts_and_own_items_are_no_arrows() {
         for code in [
             "// use crate::shard::Shard;",
@@ -419,8 +587,8 @@ mod checker {
     #[test]
     fn a_file_further_down_needs_more_supers() {
         let code = "use super::super::shard::Shard;";
-        assert_eq!(modules().faults("ids", 2, code, false).len(), 1);
-        assert_eq!(modules().faults("ids", 3, code, false).len(), 0);
+        assert_eq!(modules().faults("ids", 2, code, FLOORS_OF_STRANGERS).len(), 1);
+        assert_eq!(modules().faults("ids", 3, code, FLOORS_OF_STRANGERS).len(), 0);
         assert_eq!(module_depth(Path::new("wire/frame/header.rs")), 3);
         assert_eq!(module_depth(Path::new("wire/mod.rs")), 1);
         assert_eq!(module_depth(Path::new("ids.rs")), 1);
@@ -463,6 +631,6 @@ mod checker {
 
     #[test]
     fn a_module_that_lib_does_not_list_is_a_fault() {
-        assert_eq!(faults("stray", ""), ["stray is not in lib.rs"]);
+        assert_eq!(faults("stray", ""), ["stray is not in the list"]);
     }
 }

@@ -103,15 +103,24 @@ impl fmt::Display for Assertion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::ROOMS;
+    use crate::figures::spec;
+
+    static SPECS: &[Spec] = &[
+        spec("joined", Unit::Count, ""),
+        spec("reach", Unit::Number, ""),
+        spec("p99", Unit::Duration, ""),
+        spec("p99.9", Unit::Duration, ""),
+        spec("closed", Unit::Count, ""),
+        spec("server.rss_bytes", Unit::Bytes, ""),
+    ];
 
     fn figure(name: &str, value: Result<f64, &str>) -> Figure {
-        let spec = ROOMS.iter().find(|spec| spec.name == name).unwrap();
+        let spec = SPECS.iter().find(|spec| spec.name == name).unwrap();
         Figure { spec, value: value.map_err(str::to_owned) }
     }
 
     fn holds(assertion: &str, figure: &Figure) -> bool {
-        let assertions = parse(assertion, ROOMS).unwrap();
+        let assertions = parse(assertion, SPECS).unwrap();
         assertions.iter().all(|assertion| assertion.check(std::slice::from_ref(figure)).is_ok())
     }
 
@@ -137,14 +146,14 @@ mod tests {
 
     #[test]
     fn a_list_is_several_conditions() {
-        let parsed = parse("reach>=0.999,p99<100ms,closed==0", ROOMS).unwrap();
+        let parsed = parse("reach>=0.999,p99<100ms,closed==0", SPECS).unwrap();
         let texts: Vec<_> = parsed.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["reach >= 0.99900", "p99 < 100.00 ms", "closed == 0"]);
     }
 
     #[test]
     fn mistakes_are_told_with_what_is_right() {
-        let error = |list: &str| format!("{:#}", parse(list, ROOMS).unwrap_err());
+        let error = |list: &str| format!("{:#}", parse(list, SPECS).unwrap_err());
         assert!(error("p98<1ms").contains("there are: joined"), "{}", error("p98<1ms"));
         assert!(error("p99<100").contains("100ms"));
         assert!(error("reach>=0.9ms").contains("plain number"));
@@ -155,7 +164,7 @@ mod tests {
     #[test]
     fn an_unknown_figure_fails_with_its_reason() {
         let rss = figure("server.rss_bytes", Err("connection refused"));
-        let assertion = &parse("server.rss_bytes<1e9", ROOMS).unwrap()[0];
+        let assertion = &parse("server.rss_bytes<1e9", SPECS).unwrap()[0];
         assert!(assertion.check(&[rss]).unwrap_err().contains("connection refused"));
     }
 }

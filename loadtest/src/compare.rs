@@ -1,6 +1,9 @@
 //! `compare`: the same load against corelay and against other relays in turn, several rounds, each as a ratio of the same round.
 
+mod arguments;
 mod contender;
+mod extra_peer;
+mod metrics;
 mod process;
 mod result;
 mod table;
@@ -10,17 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, bail};
 
+use crate::arguments::Common;
 use crate::assertions;
-use crate::cli::{Common, Compare, Idle, Rooms};
-use crate::figures::{self, Figure, Value};
+use crate::figures::value_of;
 use crate::report::Report;
 use crate::{idle, rooms};
 use contender::{Contender, line_up};
 use process::{Running, make_room};
 use result::{Comparison, Measured};
 
-pub use contender::ExtraPeer;
-pub use result::help;
+pub use arguments::{Arguments, help};
 
 /// Nobody listens on this port: the figures come from `/proc`.
 const NO_METRICS_URL: &str = "http://127.0.0.1:1/metrics";
@@ -28,7 +30,7 @@ const NO_METRICS_URL: &str = "http://127.0.0.1:1/metrics";
 const IDLE_PLAYERS: u32 = 50;
 
 /// Runs the scenario; whether all assertions hold.
-pub fn run(arguments: &Compare, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     let contenders = line_up(arguments)?;
     // The names are only known now, and live as long as the process.
     let specs = Box::leak(result::specs(&contenders).into_boxed_slice());
@@ -56,14 +58,14 @@ pub fn run(arguments: &Compare, interrupted: &AtomicBool) -> anyhow::Result<bool
     table::finish(arguments, &comparison, &comparison.figures(specs), &assertions)
 }
 
-fn most_connections(arguments: &Compare) -> u32 {
+fn most_connections(arguments: &Arguments) -> u32 {
     let idle = arguments.idle.last().copied().filter(|_| !arguments.skip_memory);
     arguments.rooms.saturating_mul(arguments.players).max(idle.unwrap_or(0))
 }
 
 /// A round that is interrupted is left out.
 fn measure_rounds(
-    arguments: &Compare,
+    arguments: &Arguments,
     contenders: &[Contender],
     comparison: &mut Comparison,
     interrupted: &AtomicBool,
@@ -98,7 +100,7 @@ fn order(round: u32, contenders: usize) -> impl Iterator<Item = usize> {
 
 /// Once per server: it hardly differs from round to round.
 fn measure_memory(
-    arguments: &Compare,
+    arguments: &Arguments,
     contenders: &[Contender],
     comparison: &mut Comparison,
     interrupted: &AtomicBool,
@@ -115,7 +117,7 @@ fn measure_memory(
         else {
             return Ok(());
         };
-        let slope = figure(&report.figures, "slope");
+        let slope = value_of(&report.figures, "slope");
         if let Ok(slope) = &slope {
             tell(&format!("{what}: {slope:.0} bytes per connection"));
         }
@@ -157,8 +159,8 @@ fn common(running: &Running) -> Common {
     }
 }
 
-fn rooms_arguments(arguments: &Compare, contender: &Contender, common: Common) -> Rooms {
-    Rooms {
+fn rooms_arguments(arguments: &Arguments, contender: &Contender, common: Common) -> rooms::Arguments {
+    rooms::Arguments {
         common,
         dialect: contender.dialect,
         ramp: arguments.ramp,
@@ -175,8 +177,8 @@ fn rooms_arguments(arguments: &Compare, contender: &Contender, common: Common) -
     }
 }
 
-fn idle_arguments(arguments: &Compare, contender: &Contender, common: Common) -> Idle {
-    Idle {
+fn idle_arguments(arguments: &Arguments, contender: &Contender, common: Common) -> idle::Arguments {
+    idle::Arguments {
         common,
         dialect: contender.dialect,
         ramp: arguments.ramp,
@@ -192,16 +194,10 @@ fn idle_arguments(arguments: &Compare, contender: &Contender, common: Common) ->
 fn warnings(report: &Report, what: &str) -> Vec<String> {
     let failures = report.failures.lines().map(|(text, count)| format!("did not join: {count} × {text}"));
     let closes = report.closes.lines().map(|(code, why, count)| format!("closed: {count} × {code} {why}"));
-    let refused = figure(&report.figures, "rate_limited").ok().filter(|&refused| refused > 0.0);
+    let refused = value_of(&report.figures, "rate_limited").ok().filter(|&refused| refused > 0.0);
     let refused = refused.map(|refused| format!("the server's limits refused moves ({refused} times told)"));
     let lines = report.warnings.iter().cloned().chain(failures).chain(closes).chain(refused);
     lines.map(|line| format!("{what}: {line}")).collect()
-}
-
-/// A figure by its name.
-fn figure(figures: &[Figure], name: &str) -> Value {
-    let found = figures.iter().find(|figure| figure.spec.name == name);
-    found.map_or_else(|| Err(figures::NOT_MEASURED.to_owned()), |figure| figure.value.clone())
 }
 
 /// Tells on standard error how far it is; a comparison takes minutes.

@@ -14,8 +14,8 @@ use crate::client::Client;
 use crate::clock;
 use crate::counters::Counters;
 use crate::dialect::{Heard, News};
+use crate::endings::{Closes, Texts};
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
-use crate::told::{Closes, Told};
 use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX, Size};
 
 /// Connections between their start and their join, at most: a listener's backlog must hold them.
@@ -58,13 +58,13 @@ pub struct Crowd {
     /// What was received so far.
     pub counters: Counters,
     /// Why connections did not join.
-    pub failures: Told,
+    pub failures: Texts,
     /// How connections ended that had joined, before `close`.
     pub closes: Closes,
     /// The same for those that stopped reading.
     pub stalled_closes: Closes,
     /// Texts of errors.
-    pub errors: Told,
+    pub errors: Texts,
 }
 
 /// Whose turn it is to send a heartbeat: round and round, each connection once per `HEARTBEAT_INTERVAL_NS`.
@@ -153,10 +153,10 @@ impl Crowd {
             heartbeats: Heartbeats { begun_ns: clock::now_ns(), turns: 0 },
             start_lateness_ns_max: 0,
             counters: Counters::default(),
-            failures: Told::default(),
+            failures: Texts::default(),
             closes: Closes::default(),
             stalled_closes: Closes::default(),
-            errors: Told::default(),
+            errors: Texts::default(),
         })
     }
 

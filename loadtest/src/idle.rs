@@ -1,5 +1,8 @@
 //! `idle`: members that join and are silent; what one of them costs the relay in memory.
 
+mod arguments;
+mod figures;
+
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -8,16 +11,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, json};
 
 use crate::assertions;
-use crate::cli::Idle;
 use crate::clock;
 use crate::crowd::{Blind, Crowd, Listener, Plan, Pushed};
 use crate::dialect::{DialectName, Members, News, Presence};
-use crate::figures::{self, IDLE};
+use crate::figures::fill;
 use crate::handshake::Handshake;
 use crate::limits::{explain_ring_error, make_room};
 use crate::report::Report;
 use crate::server::Server;
 use crate::target::Target;
+
+pub use arguments::{Arguments, EXAMPLE, HELP};
+pub use figures::FIGURES;
 
 /// How long goodbyes may take.
 const GOODBYE_NS: u64 = 2_000_000_000;
@@ -51,13 +56,13 @@ struct Step {
 }
 
 /// Runs the scenario; whether all assertions hold.
-pub fn run(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.common.assertions, IDLE)?;
+pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    let assertions = assertions::parse(&arguments.common.assertions, FIGURES)?;
     measure(arguments, interrupted)?.finish(&assertions, arguments.common.json.as_deref())
 }
 
 /// Runs the scenario, and writes nothing.
-pub fn measure(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<Report> {
+pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Report> {
     let target = Target::parse(&arguments.common.url)?;
     let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
     let server = Server { metrics_url, pid: arguments.common.server_pid };
@@ -68,7 +73,7 @@ pub fn measure(arguments: &Idle, interrupted: &AtomicBool) -> anyhow::Result<Rep
     let tokens = arguments.common.tokens()?;
     make_room(most, 1, target.address)?;
 
-    let &Idle { seed, players, dialect, .. } = arguments;
+    let &Arguments { seed, players, dialect, .. } = arguments;
     let topic_of = |slot: u32| match dialect {
         DialectName::Native | DialectName::Raw => dialect.room_topic("idle", seed, slot / players),
         DialectName::Phoenix => format!("{}{}", arguments.topic_prefix, slot / players),
@@ -180,7 +185,7 @@ fn hold(
 }
 
 fn report(
-    arguments: &Idle,
+    arguments: &Arguments,
     server: &Server,
     crowd: Crowd,
     informed: &Informed,
@@ -224,8 +229,8 @@ fn report(
             "tokens": arguments.common.tokens_label(),
         }),
         complete: steps.len() == arguments.connections.len(),
-        figures: figures::fill(
-            IDLE,
+        figures: fill(
+            FIGURES,
             &[
                 ("joined", Ok(f64::from(crowd.joined()))),
                 ("not_joined", Ok(crowd.failures.total() as f64)),

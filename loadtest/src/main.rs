@@ -1,42 +1,55 @@
 //! Load test for corelay: io_uring clients, an open loop, latency from the intended send time.
 //!
-//! Bottom up: bytes (`handshake`, `frames`; `tokens` and the `dialect`s; `client`); what is measured (`counters`, `schedule`,
-//! `views`, `told`, `figures`, `assertions`); the kernel (`clock`, `uring`, `server`, `limits`); the connections of a thread
-//! (`crowd`, `moves`); the scenarios (`play`, `rooms` and its `summary`; `idle`; `storm`; `million`, which gives a `measurement`)
-//! and their `report`; and several of them, on one server after the other (`scaling`, `compare`).
+//! The modules stand in reading order, which is also the order of the floors: a module may use itself and what stands above
+//! it in this list, never what stands below; and no two files use each other, however many stand between
+//! (`tests/layers.rs` of the relay checks both).
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
-mod assertions;
-mod cli;
-mod client;
+// Floor 1: time, numbers, and what is asked of them.
 mod clock;
-mod compare;
 mod counters;
-mod crowd;
-mod dialect;
+mod endings;
+mod schedule;
+mod views;
+mod measurement;
 mod figures;
+mod assertions;
+
+// Floor 2: bytes <-> messages, without a socket.
 mod frames;
 mod handshake;
-mod idle;
+mod tokens;
+mod dialect;
+mod client;
+
+// Floor 3: the kernel: sockets, limits, and what it tells of processes and of the machine.
+mod uring;
 mod limits;
 mod machine;
-mod measurement;
-mod million;
-mod moves;
-mod play;
-mod report;
-mod rooms;
-mod scaling;
-mod schedule;
-mod server;
-mod storm;
-mod summary;
 mod target;
-mod tokens;
-mod told;
-mod uring;
-mod views;
+mod server;
+
+// Floor 4: the connections of one thread, and their moves.
+mod crowd;
+mod moves;
+
+// Floor 5: what every scenario is asked, and what it leaves behind.
+mod arguments;
+mod report;
+
+// Floor 6: the scenarios, which never see each other.
+mod rooms;
+mod idle;
+mod storm;
+mod million;
+
+// Floor 7: scenarios again and again: with more connections, or against one server after the other.
+mod scaling;
+mod compare;
+
+// Floor 8: the command line.
+mod cli;
 
 use std::process::ExitCode;
 use std::sync::Arc;

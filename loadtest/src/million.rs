@@ -1,114 +1,51 @@
 //! `million`: as many real players as asked for in one relay, most of them silent; what each costs, and how it scales.
 
+mod arguments;
 mod crew;
 mod demands;
+mod figures;
 mod kernel;
 mod layout;
 mod machine;
 mod outcome;
 mod relay;
+mod settings;
 mod summary;
 mod watch;
 
 use std::net::{IpAddr, UdpSocket};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub use arguments::{Arguments, EXAMPLE, HELP, Load};
+pub use figures::FIGURES;
 pub use layout::ActiveGames;
 pub use outcome::Outcome;
 pub use relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 
 use crate::assertions;
-use crate::cli::Million;
 use crate::crowd::{Frugal, Plan, Sources};
 use crate::dialect::{DialectName, Members};
-use crate::figures::MILLION;
 use crate::handshake::Handshake;
 use crate::limits::raise_descriptors;
 use crate::measurement::Measurement;
 use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::target::Target;
-use crate::tokens::Tokens;
 use crew::{MOVING_MAX, Part, Phase, Shared, Tallies, play};
 use demands::{Demand, Supply};
 use kernel::Kernel;
 use layout::Layout;
 use machine::WidePorts;
 use relay::Relay;
+pub use settings::{MillionSettings, RelayChoice, relay_binary};
 use watch::{Crew, Seen, Times, Watch};
 
-/// Name of the relay's binary, beside this one.
-const RELAY_BINARY: &str = "corelay";
-
-/// What a run is.
-#[derive(Clone)]
-pub struct MillionSettings {
-    /// Which relay.
-    pub relay: RelayChoice,
-    /// Connections at the top; whole games.
-    pub connections: u32,
-    /// Players of each game.
-    pub players: u32,
-    /// New connections per second.
-    pub ramp_per_s: f64,
-    /// Everybody is silent.
-    pub quiet: Duration,
-    /// Then the active games move.
-    pub hold: Duration,
-    /// These.
-    pub active_games: ActiveGames,
-    /// Moves per second of each of their players.
-    pub hz: f64,
-    /// Decides when they move, and the names of the games.
-    pub seed: u64,
-    /// Who the players say they are.
-    pub tokens: Tokens,
-}
-
-/// Which relay is measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RelayChoice {
-    /// One of our own, started for the run and ended with it.
-    Start(PathBuf),
-    /// One that is there.
-    Running {
-        /// `ws://host:port`.
-        url: String,
-        /// Its metrics; `None`: port 4001 of the same host.
-        metrics_url: Option<String>,
-        /// Its process, if it is on this machine and has no metrics.
-        pid: Option<u32>,
-    },
-}
-
-/// The binary to start: `given`, `corelay` beside this program, or what `$CORELAY` names.
-pub fn relay_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = given {
-        return Ok(path.to_owned());
-    }
-    let own = std::env::current_exe().context("the name of this program")?;
-    let beside = own.with_file_name(RELAY_BINARY);
-    let named = std::env::var_os("CORELAY").map(PathBuf::from);
-    if beside.is_file() {
-        return Ok(beside);
-    }
-    named.with_context(|| {
-        format!(
-            "there is no relay to start: no {}, and $CORELAY is not set. Build it (cargo build --release), name it with --relay, \
-             or point to one that runs with --url",
-            beside.display()
-        )
-    })
-}
-
 /// Runs the scenario; whether all assertions hold.
-pub fn run(arguments: &Million, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.assertions, MILLION)?;
+pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    let assertions = assertions::parse(&arguments.assertions, FIGURES)?;
     let settings = arguments.settings()?;
     let (outcome, notes) = observe(&settings, interrupted, &bar(settings.connections))?;
     let failure = outcome.seen.failure.clone();
@@ -322,11 +259,5 @@ mod tests {
         };
         assert_eq!((site("127.0.0.1"), site("::1")), ((true, true), (false, true)));
         assert_eq!(site("203.0.113.9"), (false, false));
-    }
-
-    #[test]
-    fn a_relay_that_is_given_is_taken() {
-        let given = relay_binary(Some(Path::new("/x/corelay"))).unwrap();
-        assert_eq!(given, Path::new("/x/corelay"));
     }
 }

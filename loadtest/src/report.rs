@@ -9,8 +9,11 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value as Json, json};
 
 use crate::assertions::Assertion;
+use crate::endings::{Closes, Texts};
 use crate::figures::Figure;
-use crate::told::{Closes, Told};
+
+/// Share of its threads' time from which the load test is taken to be saturated.
+pub const SATURATED: f64 = 0.85;
 
 /// Everything about one run.
 #[derive(Debug)]
@@ -28,13 +31,13 @@ pub struct Report {
     /// Where the relay's processor time comes from; `None`: nowhere.
     pub cpu_source: Option<&'static str>,
     /// Why connections did not join.
-    pub failures: Told,
+    pub failures: Texts,
     /// How members were closed.
     pub closes: Closes,
     /// How stalled members were closed.
     pub stalled_closes: Closes,
     /// Texts of errors.
-    pub errors: Told,
+    pub errors: Texts,
     /// What a reader of the figures must know.
     pub warnings: Vec<String>,
     /// Further members of the JSON.
@@ -189,7 +192,7 @@ fn number(value: f64) -> Json {
     if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
 }
 
-fn told(told: &Told) -> Json {
+fn told(told: &Texts) -> Json {
     told.lines().map(|(text, count)| json!({ "text": text, "count": count })).collect()
 }
 
@@ -231,10 +234,18 @@ pub fn write_percentiles(latency_us: &Histogram<u64>, path: &Path) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{IDLE, fill};
+    use crate::figures::{Spec, Unit, fill, headline, spec};
+
+    static SPECS: &[Spec] = &[
+        headline("joined", Unit::Count, ""),
+        headline("closed", Unit::Count, ""),
+        spec("rss_first_bytes", Unit::Bytes, ""),
+        spec("rss_last_bytes", Unit::Bytes, ""),
+        headline("slope", Unit::Number, ""),
+    ];
 
     fn report() -> Report {
-        let mut failures = Told::default();
+        let mut failures = Texts::default();
         failures.tell("503 Service Unavailable: full");
         Report {
             command: "idle",
@@ -242,12 +253,10 @@ mod tests {
             settings: json!({}),
             complete: true,
             figures: fill(
-                IDLE,
+                SPECS,
                 &[
                     ("joined", Ok(2000.0)),
-                    ("not_joined", Ok(1.0)),
                     ("closed", Ok(0.0)),
-                    ("stateless", Ok(0.0)),
                     ("rss_first_bytes", Err("connection refused".into())),
                     ("rss_last_bytes", Err("connection refused".into())),
                     ("slope", Ok(301.5)),
@@ -257,7 +266,7 @@ mod tests {
             failures,
             closes: Closes::default(),
             stalled_closes: Closes::default(),
-            errors: Told::default(),
+            errors: Texts::default(),
             warnings: Vec::new(),
             details: Map::new(),
         }
@@ -274,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_verdict_is_that_of_the_assertions() {
-        let parse = |list| crate::assertions::parse(list, IDLE).unwrap();
+        let parse = |list| crate::assertions::parse(list, SPECS).unwrap();
         let figures = report().figures;
         for (list, complete, expected) in [
             ("", true, "measured; nothing was asserted (--assert)"),
@@ -289,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_table_tells_what_failed() {
-        let assertions = crate::assertions::parse("slope<=320,rss_last_bytes<1,closed>0", IDLE).unwrap();
+        let assertions = crate::assertions::parse("slope<=320,rss_last_bytes<1,closed>0", SPECS).unwrap();
         let report = report();
         let checked = check(&assertions, &report.figures);
         let mut table = Vec::new();

@@ -1,5 +1,10 @@
 //! `rooms`: the threads that play, watched by one that keeps the time, reads the relay's figures and reports.
 
+mod arguments;
+mod figures;
+mod play;
+mod summary;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -9,20 +14,21 @@ use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::assertions;
-use crate::cli::Rooms;
 use crate::clock;
 use crate::crowd::Plan;
 use crate::dialect::Members;
-use crate::figures::ROOMS;
 use crate::handshake::Handshake;
 use crate::limits::make_room;
-use crate::play::{Outcome, Part, Shared, play};
 use crate::report::{Report, write_percentiles};
 use crate::schedule::Schedule;
 use crate::server::Server;
-use crate::summary::{self, Window};
 use crate::target::Target;
 use crate::tokens::Tokens;
+use play::{Outcome, Part, Shared, play};
+use summary::Window;
+
+pub use arguments::{Arguments, EXAMPLE, HELP};
+pub use figures::FIGURES;
 
 /// How often the bar moves and signals are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -33,13 +39,13 @@ const END_DELAY_NS: u64 = 50_000_000;
 type Threads<'scope> = Vec<ScopedJoinHandle<'scope, anyhow::Result<Outcome>>>;
 
 /// Runs the scenario; whether all assertions hold.
-pub fn run(arguments: &Rooms, interrupted: &Arc<AtomicBool>) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.common.assertions, ROOMS)?;
+pub fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> anyhow::Result<bool> {
+    let assertions = assertions::parse(&arguments.common.assertions, FIGURES)?;
     measure(arguments, interrupted)?.finish(&assertions, arguments.common.json.as_deref())
 }
 
 /// Runs the scenario, and writes nothing but `--hdr`.
-pub fn measure(arguments: &Rooms, interrupted: &AtomicBool) -> anyhow::Result<Report> {
+pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Report> {
     let target = Target::parse(&arguments.common.url)?;
     let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
     let server = Server { metrics_url, pid: arguments.common.server_pid };
@@ -88,8 +94,8 @@ fn spawn<'scope>(
 }
 
 /// Shares the rooms out among the threads.
-fn parts(arguments: &Rooms, threads: u32, target: &Target, tokens: &Tokens) -> Vec<Part> {
-    let &Rooms { rooms, players, hz, seed, warmup, grace, .. } = arguments;
+fn parts(arguments: &Arguments, threads: u32, target: &Target, tokens: &Tokens) -> Vec<Part> {
+    let &Arguments { rooms, players, hz, seed, warmup, grace, .. } = arguments;
     let part = |thread: u32| {
         let first_room = rooms * thread / threads;
         let end_room = rooms * (thread + 1) / threads;
@@ -126,7 +132,7 @@ fn parts(arguments: &Rooms, threads: u32, target: &Target, tokens: &Tokens) -> V
 
 /// Keeps the time: joining, the load, the window. An error: nothing was measured.
 fn watch(
-    arguments: &Rooms,
+    arguments: &Arguments,
     shared: &Shared,
     threads: &Threads<'_>,
     server: &Server,

@@ -1,7 +1,9 @@
 //! `scaling`: the same run at a thousand, ten thousand, … a million connections, as a page of charts and as JSON.
 
+mod arguments;
 mod axis;
 mod charts;
+mod figures;
 mod page;
 mod record;
 mod rows;
@@ -16,14 +18,17 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value as Json};
 
 use crate::assertions;
-use crate::cli::{Load, Scaling};
-use crate::figures::SCALING;
+use crate::endings::{Closes, Texts};
 use crate::measurement::Measurement;
-use crate::million::{self, ActiveGames, CLOSE_AFTER_MS, PING_AFTER_MS, RelayChoice, TICK_HZ, relay_binary};
+use crate::million::{
+    self, ActiveGames, CLOSE_AFTER_MS, Load, PING_AFTER_MS, RelayChoice, TICK_HZ, relay_binary,
+};
 use crate::report::Report;
 use crate::tokens::Tokens;
-use crate::told::{Closes, Told};
 use record::Record;
+
+pub use arguments::{Arguments, EXAMPLE, HELP};
+pub use figures::FIGURES;
 
 /// Where the page goes if nothing is said.
 const PAGE: &str = "corelay-scaling.html";
@@ -35,7 +40,7 @@ const SMALLEST: u32 = 1000;
 type Measure<'a> = &'a mut dyn FnMut(u32) -> anyhow::Result<(Measurement, Option<anyhow::Error>)>;
 
 /// Runs the scenario, or draws an earlier run again; whether all assertions hold.
-pub fn run(arguments: &Scaling, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     run_with(arguments, interrupted, &mut |connections| {
         let relay = RelayChoice::Start(relay_binary(arguments.relay.as_deref())?);
         let settings = arguments.load.settings(relay, connections, Tokens::new(None, None)?);
@@ -43,8 +48,8 @@ pub fn run(arguments: &Scaling, interrupted: &AtomicBool) -> anyhow::Result<bool
     })
 }
 
-fn run_with(arguments: &Scaling, interrupted: &AtomicBool, measure: Measure<'_>) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.assertions, SCALING)?;
+fn run_with(arguments: &Arguments, interrupted: &AtomicBool, measure: Measure<'_>) -> anyhow::Result<bool> {
+    let assertions = assertions::parse(&arguments.assertions, FIGURES)?;
     let files = Files::of(arguments)?;
     let mut failure = None;
     let record = match &arguments.from_json {
@@ -137,7 +142,7 @@ fn measure_all(
 }
 
 /// What `--sizes`, or `--to`, asks for: whole games, rising.
-fn sizes(arguments: &Scaling) -> anyhow::Result<Vec<u32>> {
+fn sizes(arguments: &Arguments) -> anyhow::Result<Vec<u32>> {
     let sizes = if arguments.sizes.is_empty() {
         let decades = std::iter::successors(Some(SMALLEST), |size| size.checked_mul(10));
         decades.take_while(|&size| size < arguments.to).chain([arguments.to]).collect()
@@ -167,10 +172,10 @@ fn report(record: &Record, files: &Files) -> Report {
         complete: record.complete,
         figures: summary::figures(record),
         cpu_source: None,
-        failures: Told::default(),
+        failures: Texts::default(),
         closes: Closes::default(),
         stalled_closes: Closes::default(),
-        errors: Told::default(),
+        errors: Texts::default(),
         warnings,
         details: Map::new(),
     }
@@ -203,7 +208,7 @@ struct Files {
 }
 
 impl Files {
-    fn of(arguments: &Scaling) -> anyhow::Result<Self> {
+    fn of(arguments: &Arguments) -> anyhow::Result<Self> {
         let page = match (&arguments.out, &arguments.from_json) {
             (Some(out), _) => out.clone(),
             (None, Some(json)) => json.with_extension("html"),

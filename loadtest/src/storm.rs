@@ -1,5 +1,7 @@
 //! `storm`: very many clients join one topic within seconds; whether each is told who is there, and how much of it.
 
+mod arguments;
+mod figures;
 mod presence;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,18 +12,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, json};
 
 use crate::assertions;
-use crate::cli::Storm;
 use crate::clock;
 use crate::crowd::{Crowd, Plan};
 use crate::dialect::{DialectName, Members};
-use crate::figures::{self, Figure, STORM, Value};
+use crate::figures::{Figure, Value, difference, fill};
 use crate::handshake::Handshake;
 use crate::limits::{explain_ring_error, make_room};
-use crate::report::Report;
+use crate::report::{Report, SATURATED};
 use crate::server::{Sample, Server};
-use crate::summary::SATURATED;
 use crate::target::Target;
 use presence::Accounts;
+
+pub use arguments::{Arguments, EXAMPLE, HELP};
+pub use figures::FIGURES;
 
 /// Longest wait for arrivals; so much later a client may begin than it was meant to.
 const TURN: Duration = Duration::from_micros(500);
@@ -42,13 +45,13 @@ struct Measured {
 }
 
 /// Runs the scenario; whether all assertions hold.
-pub fn run(arguments: &Storm, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.common.assertions, STORM)?;
+pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    let assertions = assertions::parse(&arguments.common.assertions, FIGURES)?;
     let target = Target::parse(&arguments.common.url)?;
     let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
     let server = Server { metrics_url, pid: arguments.common.server_pid };
     let tokens = arguments.common.tokens()?;
-    let &Storm { clients, over, .. } = arguments;
+    let &Arguments { clients, over, .. } = arguments;
     make_room(clients, 1, target.address)?;
 
     let interval_ns = (over.as_nanos() as f64 / f64::from(clients)).max(1.0);
@@ -71,7 +74,7 @@ pub fn run(arguments: &Storm, interrupted: &AtomicBool) -> anyhow::Result<bool> 
 }
 
 fn measure(
-    arguments: &Storm,
+    arguments: &Arguments,
     crowd: &mut Crowd,
     interval_ns: f64,
     server: &Server,
@@ -102,7 +105,7 @@ fn measure(
     Ok(measured)
 }
 
-fn report(arguments: &Storm, server: &Server, mut crowd: Crowd, measured: &Measured) -> Report {
+fn report(arguments: &Arguments, server: &Server, mut crowd: Crowd, measured: &Measured) -> Report {
     let figures = figures(&crowd, measured);
     // What the goodbyes bring is in no figure, and a relay that does not answer them is not this scenario's subject.
     let _ = say_goodbye(&mut crowd);
@@ -123,7 +126,7 @@ fn report(arguments: &Storm, server: &Server, mut crowd: Crowd, measured: &Measu
             "tokens": arguments.common.tokens_label(),
         }),
         complete: measured.complete,
-        cpu_source: figures::difference(&measured.after.cpu_s, &measured.before.cpu_s)
+        cpu_source: difference(&measured.after.cpu_s, &measured.before.cpu_s)
             .is_ok()
             .then(|| server.cpu_source()),
         warnings: warnings(measured),
@@ -155,10 +158,10 @@ fn figures(crowd: &Crowd, measured: &Measured) -> Vec<Figure> {
         if state.is_empty() { Err("nobody got a presence_state".to_owned()) } else { Ok(us as f64) }
     };
     let seconds = *length_ns as f64 / 1e9;
-    let server_cpu_s = figures::difference(&after.cpu_s, &before.cpu_s);
+    let server_cpu_s = difference(&after.cpu_s, &before.cpu_s);
     let received = crowd.counters;
-    figures::fill(
-        STORM,
+    fill(
+        FIGURES,
         &[
             ("joined", count(accounts.joined())),
             ("not_joined", Ok(f64::from(crowd.connections()) - accounts.joined() as f64)),
@@ -194,7 +197,7 @@ fn figures(crowd: &Crowd, measured: &Measured) -> Vec<Figure> {
                 server_cpu_s.map(|cpu_s| cpu_s * 1e6 / accounts.joined().max(1) as f64),
             ),
             ("server.rss_bytes", after.rss_bytes.clone()),
-            ("server.rss_growth_bytes", figures::difference(&after.rss_bytes, &before.rss_bytes)),
+            ("server.rss_growth_bytes", difference(&after.rss_bytes, &before.rss_bytes)),
         ],
     )
 }
@@ -265,7 +268,7 @@ mod tests {
         assert_eq!(value("presence_frames_per_s_max"), Ok(1.0));
         assert!(value("server.cpu_cores").unwrap_err().contains("127.0.0.1:1"));
         let holds = |list| {
-            let mut assertions = assertions::parse(list, STORM).unwrap().into_iter();
+            let mut assertions = assertions::parse(list, FIGURES).unwrap().into_iter();
             assertions.all(|assertion| assertion.check(&figures).is_ok())
         };
         assert!(holds("presence_frames_per_s_max<=20,closed==0,join_max<=501ms"));

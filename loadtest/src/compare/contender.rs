@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::str::FromStr;
 
 use anyhow::{Context, bail};
 
-use crate::cli::Compare;
+use super::arguments::Arguments;
+use super::extra_peer::ExtraPeer;
 use crate::dialect::DialectName;
 
 /// What all others are compared with; always measured.
@@ -32,51 +32,20 @@ pub struct Contender {
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// Started here, with these arguments after `--listen`.
-    Program(PathBuf, Arguments),
+    Program(PathBuf, ProgramArguments),
     /// Runs somewhere.
     Elsewhere(ExtraPeer),
 }
 
 /// What a program of ours is started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arguments {
+pub enum ProgramArguments {
     /// `--admin`, `--shards`.
     Corelay,
     /// `--threads`.
     Peer,
     /// Nothing: it has one thread.
     Bare,
-}
-
-/// `--peer NAME=URL` or `NAME=URL@PID`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExtraPeer {
-    name: String,
-    /// `ws://host:port`.
-    pub url: String,
-    /// Its process, if it runs on this machine.
-    pub pid: Option<u32>,
-}
-
-impl FromStr for ExtraPeer {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "it must be NAME=ws://HOST:PORT or NAME=ws://HOST:PORT@PID".to_owned();
-        let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        if name.is_empty() || !name.bytes().all(plain) {
-            return Err("NAME must be letters, digits, '-' and '_'".to_owned());
-        }
-        let (url, pid) = match rest.rsplit_once('@') {
-            None => (rest, None),
-            Some((url, pid)) => (url, Some(pid.parse().map_err(|_| format!("'{pid}' is no process id"))?)),
-        };
-        if !url.starts_with("ws://") {
-            return Err(wrong());
-        }
-        Ok(Self { name: name.to_owned(), url: url.to_owned(), pid })
-    }
 }
 
 impl Contender {
@@ -88,14 +57,16 @@ impl Contender {
     /// Threads it has; `None`: who knows.
     pub fn threads(&self, threads: Option<u32>) -> Option<u32> {
         match &self.origin {
-            Origin::Program(_, Arguments::Bare) => Some(1),
-            Origin::Program(_, Arguments::Corelay | Arguments::Peer) => Some(threads_or_all(threads)),
+            Origin::Program(_, ProgramArguments::Bare) => Some(1),
+            Origin::Program(_, ProgramArguments::Corelay | ProgramArguments::Peer) => {
+                Some(threads_or_all(threads))
+            }
             Origin::Elsewhere(_) => None,
         }
     }
 }
 
-impl Arguments {
+impl ProgramArguments {
     /// Adds what comes after the program's name.
     pub fn add_to(self, command: &mut Command, listen: SocketAddr, admin: SocketAddr, threads: Option<u32>) {
         let threads = threads_or_all(threads).to_string();
@@ -117,7 +88,7 @@ fn threads_or_all(threads: Option<u32>) -> u32 {
 }
 
 /// Everybody that `arguments` ask for, corelay first.
-pub fn line_up(arguments: &Compare) -> anyhow::Result<Vec<Contender>> {
+pub fn line_up(arguments: &Arguments) -> anyhow::Result<Vec<Contender>> {
     if let Some(unknown) =
         arguments.only.iter().find(|name| *name != CORELAY && !PEERS.contains(&name.as_str()))
     {
@@ -153,9 +124,9 @@ pub fn line_up(arguments: &Compare) -> anyhow::Result<Vec<Contender>> {
 
 fn program(directory: &Path, name: &str) -> anyhow::Result<Contender> {
     let (file, arguments, dialect) = match name {
-        CORELAY => (CORELAY.to_owned(), Arguments::Corelay, DialectName::Native),
-        "bare" => ("peer-bare".to_owned(), Arguments::Bare, DialectName::Native),
-        _ => (format!("peer-{name}"), Arguments::Peer, DialectName::Raw),
+        CORELAY => (CORELAY.to_owned(), ProgramArguments::Corelay, DialectName::Native),
+        "bare" => ("peer-bare".to_owned(), ProgramArguments::Bare, DialectName::Native),
+        _ => (format!("peer-{name}"), ProgramArguments::Peer, DialectName::Raw),
     };
     let path = directory.join(file);
     if !path.is_file() {
@@ -170,27 +141,6 @@ fn program(directory: &Path, name: &str) -> anyhow::Result<Contender> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peer_is_a_name_a_url_and_perhaps_a_process() {
-        let peer = |text: &str| text.parse::<ExtraPeer>();
-        let url = "ws://10.0.0.1:9000".to_owned();
-        assert_eq!(
-            peer("go=ws://10.0.0.1:9000"),
-            Ok(ExtraPeer { name: "go".into(), url: url.clone(), pid: None })
-        );
-        assert_eq!(peer("go=ws://10.0.0.1:9000@42"), Ok(ExtraPeer { name: "go".into(), url, pid: Some(42) }));
-        for bad in [
-            "ws://10.0.0.1:9000",
-            "=ws://a:1",
-            "a b=ws://a:1",
-            "a.b=ws://a:1",
-            "go=http://a:1",
-            "go=ws://a:1@x",
-        ] {
-            assert!(peer(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_program_that_is_not_built_is_named_with_the_remedy() {

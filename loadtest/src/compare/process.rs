@@ -161,11 +161,11 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::compare::contender::Arguments;
+    use crate::compare::contender::ProgramArguments;
     use crate::dialect::DialectName;
 
     fn contender(program: &str) -> Contender {
-        let origin = Origin::Program(PathBuf::from(program), Arguments::Bare);
+        let origin = Origin::Program(PathBuf::from(program), ProgramArguments::Bare);
         Contender { name: "x".into(), dialect: DialectName::Raw, origin }
     }
 

@@ -3,63 +3,8 @@
 use std::fmt;
 
 use super::contender::{CORELAY, Contender, NO_PID};
-use super::figure;
-use crate::figures::{Figure, NOT_MEASURED, Spec, Unit, Value, text};
-
-/// A figure that every server has.
-#[derive(Debug)]
-pub struct Metric {
-    /// After the server's name.
-    pub key: &'static str,
-    /// The same of corelay / that of the server, if that says something.
-    pub ratio: Option<&'static str>,
-    /// What it counts in.
-    pub unit: Unit,
-    /// One line.
-    pub about: &'static str,
-}
-
-const fn metric(key: &'static str, ratio: Option<&'static str>, unit: Unit, about: &'static str) -> Metric {
-    Metric { key, ratio, unit, about }
-}
-
-/// Measured in every round.
-pub const METRICS: [Metric; 7] = [
-    metric(
-        "deliveries_per_cpu_s",
-        Some("deliveries_ratio"),
-        Unit::Count,
-        "frames received by clients per CPU second of the server",
-    ),
-    metric(
-        "positions_per_cpu_s",
-        Some("positions_ratio"),
-        Unit::Count,
-        "positions in them, per CPU second of the server",
-    ),
-    metric("reach", Some("reach_ratio"), Unit::Number, "views that were fresh / views expected"),
-    metric("p50", Some("p50_ratio"), Unit::Duration, "latency: half of the views arrived within"),
-    metric("p99", Some("p99_ratio"), Unit::Duration, "latency: 99 % of the views arrived within"),
-    metric("server_cpu_cores", None, Unit::Number, "processor time of the server / window"),
-    metric("client_cpu_cores", None, Unit::Number, "processor time of this load test / window"),
-];
-
-/// Measured once.
-pub const MEMORY: Metric = metric(
-    "memory_per_connection",
-    Some("memory_ratio"),
-    Unit::Bytes,
-    "resident memory of the server per idle connection",
-);
-
-/// What `--help` says about the figures.
-pub fn help() -> String {
-    let lines = METRICS.iter().chain([&MEMORY]).map(|metric| {
-        let ratio = metric.ratio.map(|ratio| format!("; NAME.{ratio}")).unwrap_or_default();
-        format!("  NAME.{}{ratio}\n      {}\n", metric.key, metric.about)
-    });
-    lines.collect()
-}
+use super::metrics::{MEMORY, METRICS, Metric};
+use crate::figures::{Figure, NOT_MEASURED, Spec, Unit, Value, text, value_of};
 
 /// One server in one round: values as in `METRICS`.
 #[derive(Clone, Debug)]
@@ -68,7 +13,7 @@ pub struct Measured([Value; METRICS.len()]);
 impl Measured {
     /// Takes what is compared from the figures of `rooms`.
     pub fn new(figures: &[Figure], contender: &Contender) -> Self {
-        let value = |name| figure(figures, name);
+        let value = |name| value_of(figures, name);
         let cores = if contender.has_no_pid() { Err(NO_PID.to_owned()) } else { value("server.cpu_cores") };
         let per_cpu_s = |name| -> Value {
             let cpu_s = cores.clone()? * value("window")? / 1e6;
@@ -232,7 +177,8 @@ fn ratio(of_corelay: &Value, own: &Value) -> Value {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::compare::contender::{ExtraPeer, Origin};
+    use crate::compare::contender::Origin;
+    use crate::compare::extra_peer::ExtraPeer;
     use crate::dialect::DialectName;
 
     /// corelay and a peer `go`, two rounds, the second of which is twice as slow for both.
@@ -308,9 +254,9 @@ pub mod tests {
 
     #[test]
     fn what_is_compared_is_per_second_of_processor_time() {
-        use crate::figures::ROOMS;
+        use crate::rooms::FIGURES;
         let figure = |name: &str, value: f64| Figure {
-            spec: ROOMS.iter().find(|spec| spec.name == name).unwrap(),
+            spec: FIGURES.iter().find(|spec| spec.name == name).unwrap(),
             value: Ok(value),
         };
         let figures = [

@@ -5,15 +5,17 @@ use std::io::{self, Write};
 use anyhow::Context;
 use serde_json::{Map, Value as Json, json};
 
-use super::result::{Comparison, MEMORY, METRICS, Row, Spread};
+use super::arguments::Arguments;
+use super::contender::Contender;
+use super::metrics::{MEMORY, METRICS};
+use super::result::{Comparison, Row, Spread};
 use crate::assertions::Assertion;
-use crate::cli::Compare;
 use crate::figures::{Figure, Unit, text};
 use crate::report::{Checked, check, checked_json, write_checked, write_json};
 
 /// Writes the table, the JSON if asked for; whether all assertions hold.
 pub fn finish(
-    arguments: &Compare,
+    arguments: &Arguments,
     comparison: &Comparison,
     figures: &[Figure],
     assertions: &[Assertion],
@@ -27,7 +29,7 @@ pub fn finish(
 }
 
 fn write_table(
-    arguments: &Compare,
+    arguments: &Arguments,
     comparison: &Comparison,
     checked: &[Checked<'_>],
     out: &mut impl Write,
@@ -112,8 +114,8 @@ fn unavailable(comparison: &Comparison) -> Vec<(String, Vec<String>)> {
     reasons
 }
 
-fn json(arguments: &Compare, comparison: &Comparison, checked: &[Checked<'_>]) -> Json {
-    let server = |(index, contender): (usize, &super::Contender)| {
+fn json(arguments: &Arguments, comparison: &Comparison, checked: &[Checked<'_>]) -> Json {
+    let server = |(index, contender): (usize, &Contender)| {
         let mut members = Map::new();
         members.insert("name".into(), contender.name.clone().into());
         members.insert("dialect".into(), contender.dialect.as_str().into());
@@ -159,14 +161,17 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
     use crate::compare::result::tests::comparison;
 
-    fn arguments() -> Compare {
-        let cli =
-            Cli::try_parse_from(["corelay-loadtest", "compare", "--rounds", "2", "--threads", "2"]).unwrap();
-        let Command::Compare(arguments) = cli.command else { panic!("{cli:?}") };
-        arguments
+    /// A command line of nothing but this command.
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn arguments() -> Arguments {
+        Line::parse_from(["compare", "--rounds", "2", "--threads", "2"]).arguments
     }
 
     #[test]

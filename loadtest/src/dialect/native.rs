@@ -4,7 +4,8 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::{DeltaHeader, ErrorHeader, KeyframeHeader, Move, Position, Welcome, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Dialect, Heard, Members, News};
+use super::conversation::{Dialect, Heard, News};
+use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
 use crate::schedule::random;

@@ -8,7 +8,8 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::{Object, Position};
 use zerocopy::FromBytes;
 
-use super::{Dialect, Heard, MOVE_FRAME_BYTES_MAX, Members, News, Presence};
+use super::conversation::{Dialect, Heard, MOVE_FRAME_BYTES_MAX, News, Presence};
+use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
 use crate::schedule::random;

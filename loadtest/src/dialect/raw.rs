@@ -8,7 +8,8 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::Position;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Dialect, Heard, Members, News};
+use super::conversation::{Dialect, Heard, News};
+use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
 use crate::schedule::random;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::clock;
 use crate::counters::Counters;
 use crate::crowd::{Crowd, Frugal, Plan};
+use crate::endings::{Closes, Texts};
 use crate::limits::explain_ring_error;
 use crate::moves::{Moves, Sends};
 use crate::schedule::Schedule;
-use crate::told::{Closes, Told};
 use crate::views::Tally;
 
 /// Connections between their start and their Welcome, or between their goodbye and their end, over all threads. The backlog of
@@ -125,13 +125,13 @@ pub struct Tallies {
     /// Players that joined.
     pub joined: u32,
     /// Why others did not.
-    pub failures: Told,
+    pub failures: Texts,
     /// How players ended before the goodbyes.
     pub closes: Closes,
     /// Texts of errors.
-    pub errors: Told,
+    pub errors: Texts,
     /// Why threads ended before the end of the goodbyes. What they measured before stands.
-    pub goodbye_failures: Told,
+    pub goodbye_failures: Texts,
 }
 
 impl Tallies {
@@ -355,7 +355,7 @@ impl<'a> Member<'a> {
             failures: self.crowd.failures,
             closes: self.crowd.closes,
             errors: self.crowd.errors,
-            goodbye_failures: Told::default(),
+            goodbye_failures: Texts::default(),
         }
     }
 }

@@ -82,7 +82,7 @@ impl WidePorts {
     /// Widens it; `None`: not allowed.
     pub fn open() -> Option<Self> {
         let before = read_to_string(PORT_RANGE).ok()?;
-        // Told first: whoever kills this process must know how to put it back.
+        // Texts first: whoever kills this process must know how to put it back.
         let _ = writeln!(std::io::stderr(), "{}", widening(&before));
         std::fs::write(PORT_RANGE, WIDE_RANGE).ok()?;
         Some(Self { before })

@@ -3,10 +3,11 @@
 use anyhow::anyhow;
 
 use super::crew::Tallies;
+use super::figures::FIGURES;
 use super::kernel::{Kernel, Sockstat};
 use super::layout::Layout;
 use super::watch::Seen;
-use crate::figures::{self, Figure, MILLION, Value, difference};
+use crate::figures::{self, Figure, Value, difference};
 use crate::measurement::Measurement;
 
 /// Everything about one run.
@@ -40,7 +41,7 @@ impl Outcome {
         let left = rss_after.clone().and_then(|after| Ok(after / rss_start.clone()?));
         let per_s = seen.ramp_s.clone().map(|ramp_s| f64::from(joined) / ramp_s.max(1e-9));
         figures::fill(
-            MILLION,
+            FIGURES,
             &[
                 ("joined", count(joined.into())),
                 ("refused", count(tallies.failures.total())),

@@ -3,11 +3,12 @@
 use serde_json::{Map, json};
 
 use super::kernel::Growth;
+use super::outcome::Outcome;
 use super::relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
-use super::{MillionSettings, Outcome, RelayChoice};
+use super::settings::{MillionSettings, RelayChoice};
+use crate::endings::Closes;
 use crate::machine::Machine;
 use crate::report::Report;
-use crate::told::Closes;
 
 /// Moves that leave so late (99 % of them sooner), in µs, say more about this machine than about the relay.
 const LATE_US_MAX: u64 = 10_000;

@@ -1,11 +1,12 @@
 //! A run in one sentence, and as the figures that assertions are about.
 
+use super::figures::FIGURES;
 use super::record::Record;
 use super::text::{count, short, size};
-use crate::figures::{self, Figure, SCALING, Unit, Value};
+use crate::figures::{self, Figure, Unit, Value};
 use crate::measurement::Measurement;
 
-/// What the figures are, in the order of [`SCALING`].
+/// What the figures are, in the order of `FIGURES`.
 pub fn figures(record: &Record) -> Vec<Figure> {
     let measurements = &record.measurements;
     let last = largest(record);
@@ -16,7 +17,7 @@ pub fn figures(record: &Record) -> Vec<Figure> {
         |count: fn(&Measurement) -> u64| -> Value { Ok(measurements.iter().map(count).sum::<u64>() as f64) };
     let reach = measurements.iter().map(|at| at.age_us(at.reach)).fold(f64::INFINITY, f64::min);
     figures::fill(
-        SCALING,
+        FIGURES,
         &[
             ("sizes", Ok(measurements.len() as f64)),
             ("connections", Ok(f64::from(last.connections))),
@@ -163,10 +164,10 @@ mod tests {
         assert_eq!(value(&record, "refused"), Ok(5.0));
         assert_eq!(value(&record, "reach"), Ok(0.9));
         assert_eq!(value(&record, "p99"), Ok(231_210.0));
-        let assertions = assertions::parse("user<=320,kernel<=4300,p99<=300ms,flat<=1.5", SCALING).unwrap();
+        let assertions = assertions::parse("user<=320,kernel<=4300,p99<=300ms,flat<=1.5", FIGURES).unwrap();
         let figures = figures(&record);
         assert!(assertions.iter().all(|assertion| assertion.check(&figures).is_ok()));
-        let assertion = &assertions::parse("reach>=0.999", SCALING).unwrap()[0];
+        let assertion = &assertions::parse("reach>=0.999", FIGURES).unwrap()[0];
         assert_eq!(assertion.check(&figures), Err("it is 0.90000".to_owned()));
     }
 

@@ -6,7 +6,14 @@ use clap::Parser;
 use roxmltree::{Document, ParsingOptions};
 
 use super::*;
-use crate::cli::{Cli, Command};
+use crate::million;
+
+/// A command line of one command.
+#[derive(Parser)]
+struct Line<A: clap::Args> {
+    #[command(flatten)]
+    arguments: A,
+}
 
 /// A directory of its own, gone in the end.
 struct Place(PathBuf);
@@ -18,11 +25,10 @@ impl Place {
         Self(path)
     }
 
-    fn arguments(&self, more: &[&str]) -> Scaling {
+    fn arguments(&self, more: &[&str]) -> Arguments {
         let out = self.0.join("page.html");
-        let line = [&["corelay-loadtest", "scaling", "--out", out.to_str().unwrap()], more].concat();
-        let Command::Scaling(arguments) = Cli::try_parse_from(line).unwrap().command else { panic!() };
-        arguments
+        let line = [&["scaling", "--out", out.to_str().unwrap()], more].concat();
+        Line::<Arguments>::try_parse_from(line).unwrap().arguments
     }
 
     fn read(&self, name: &str) -> String {
@@ -232,7 +238,7 @@ fn a_size_whose_goodbyes_fail_keeps_its_numbers_and_ends_the_run_with_the_error(
 fn what_cannot_be_written_is_told_before_measuring() {
     let place = Place::new("unwritable");
     let mut arguments = place.arguments(&[]);
-    let error = |arguments: &Scaling| {
+    let error = |arguments: &Arguments| {
         let never = &mut |_| panic!("it must not measure");
         format!("{:#}", run_with(arguments, &AtomicBool::new(false), never).unwrap_err())
     };
@@ -257,9 +263,8 @@ fn every_size_has_the_same_load_by_default() {
     assert_eq!(load(&["--active-games", "0.005"]).active_games, ActiveGames::Share(0.005));
     let ping_after_s = u64::from(PING_AFTER_MS) / 1000;
     assert_eq!([load(&[]).quiet, load(&[]).hold].map(|window| window.as_secs() % ping_after_s), [0, 0]);
-    let line = ["corelay-loadtest", "million", "--url", "ws://127.0.0.1:1"];
-    let Command::Million(million) = Cli::try_parse_from(line).unwrap().command else { panic!() };
-    assert_eq!((million.load.active_games, million.load.quiet), (ActiveGames::Share(0.005), load(&[]).quiet));
+    let million = Line::<million::Arguments>::try_parse_from(["million"]).unwrap().arguments.load;
+    assert_eq!((million.active_games, million.quiet), (ActiveGames::Share(0.005), load(&[]).quiet));
     let lines = settings(&load(&[]));
     assert!(lines.contains(&(
         "Active".into(),

@@ -9,7 +9,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::ReceiveEnd;
+use super::completion::ReceiveEnd;
 
 /// What is in flight on one connection.
 #[derive(Clone, Copy, Default)]

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Load;
+use crate::million::Load;
 
 /// Games that move at every size: each is to have the same load.
-pub(super) const ACTIVE_GAMES: &str = "100";
+const ACTIVE_GAMES: &str = "100";
 
-pub(super) const HELP: &str = "\
+pub const HELP: &str = "\
 What is measured
   The run of 'million', with a relay of its own, once for each number of connections: 1000,
   10000, 100000, 1000000, as far as --to goes. At every size as many games move
@@ -24,7 +24,7 @@ What is measured
 Figures, as in the table and in --assert; of the largest size where nothing else is said:
 ";
 
-pub(super) const EXAMPLE: &str = "
+pub const EXAMPLE: &str = "
 Examples
   corelay-loadtest scaling --to 1000000 \\
       --assert 'flat<=1.5,kernel<=4300,user<=320,p99<=300ms,reach>=0.999,refused==0'
@@ -32,9 +32,9 @@ Examples
   corelay-loadtest scaling --from-json corelay-scaling.json --charts docs/scaling   (draws again)
 ";
 
-/// Arguments of `scaling`.
 #[derive(Clone, Debug, Args)]
-pub struct Scaling {
+#[command(mut_arg("active_games", |argument| argument.default_value(ACTIVE_GAMES)))]
+pub struct Arguments {
     /// Largest number of connections; the sizes are 1000, 10000, … below it, and this
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub to: u32,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::clock;
 use crate::counters::Counters;
 use crate::crowd::{Crowd, Plan};
+use crate::endings::{Closes, Texts};
 use crate::limits::explain_ring_error;
 use crate::moves::{Moves, Sends};
 use crate::schedule::Schedule;
-use crate::told::{Closes, Told};
 use crate::views::Tally;
 
 /// Moves that come due within this time are sent in one batch; so arrivals are seen at most this late, too.
@@ -69,13 +69,13 @@ pub struct Outcome {
     /// Players (and stalled members) that joined.
     pub joined: u32,
     /// Why others did not.
-    pub failures: Told,
+    pub failures: Texts,
     /// How players were closed.
     pub closes: Closes,
     /// How stalled members were closed.
     pub stalled_closes: Closes,
     /// Texts of errors.
-    pub errors: Told,
+    pub errors: Texts,
 }
 
 impl Outcome {

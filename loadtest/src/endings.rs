@@ -7,12 +7,12 @@ const TEXTS_MAX: usize = 5;
 
 /// Texts with how often each came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Texts {
     counts: BTreeMap<String, u64>,
     others: u64,
 }
 
-impl Told {
+impl Texts {
     /// Counts `text`.
     pub fn tell(&mut self, text: &str) {
         self.tell_times(text, 1);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn texts_beyond_the_first_few_are_counted_together() {
-        let mut told = Told::default();
+        let mut told = Texts::default();
         for number in 0..8 {
             told.tell(&format!("text {number}"));
             told.tell("text 0");

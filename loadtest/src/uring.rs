@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "memory is shared with the kernel here")]
 
 mod buffers;
+mod completion;
 mod parked;
 mod sends;
 mod sockets;
@@ -22,6 +23,7 @@ use socket2::SockAddr;
 
 pub use buffers::Lent;
 use buffers::{BUFFER_BYTES, BufferRing, GROUP};
+pub use completion::{Completion, ReceiveEnd};
 use parked::{ParkedSlots, Step, Taken};
 use sends::Sends;
 pub use sockets::{Opening, in_own_session};
@@ -69,39 +71,6 @@ impl Size {
     pub fn quiet(connections: u32) -> Self {
         Self { connections, receive_buffers: 256, completions: 16 * 1024 }
     }
-}
-
-/// Something has happened on a connection.
-#[derive(Debug)]
-pub enum Completion {
-    /// `connect` has ended.
-    Connected(u32, io::Result<()>),
-    /// Bytes came in. Give the buffer back. `armed`: more will come by itself.
-    Received {
-        /// The connection.
-        slot: u32,
-        /// The bytes; see `Ring::bytes`.
-        lent: Lent,
-        /// Whether the receive goes on.
-        armed: bool,
-    },
-    /// The receive has ended.
-    ReceiveEnded(u32, ReceiveEnd),
-    /// All of the last `send` has been taken by the kernel, or it failed.
-    Sent(u32, io::Result<()>),
-}
-
-/// Why a receive ended without bytes.
-#[derive(Debug)]
-pub enum ReceiveEnd {
-    /// All buffers are in use: arm it again when they are back.
-    NoBuffers,
-    /// `stop_receive` ended it.
-    Stopped,
-    /// The server will send nothing more.
-    Eof,
-    /// The connection is broken.
-    Failed(io::Error),
 }
 
 #[derive(Clone, Copy)]

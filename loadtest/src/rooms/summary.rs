@@ -2,15 +2,14 @@
 
 use serde_json::{Map, json};
 
-use crate::cli::Rooms;
+use super::arguments::Arguments;
+use super::figures::FIGURES;
+use super::play::Outcome;
 use crate::dialect::DialectName;
-use crate::figures::{self, Figure, ROOMS, Value, difference};
-use crate::play::Outcome;
-use crate::report::Report;
+use crate::figures::{self, Figure, Value, difference};
+use crate::report::{Report, SATURATED};
 use crate::server::{Sample, Server};
 
-/// Share of its threads' time from which the load test is taken to be saturated.
-pub const SATURATED: f64 = 0.85;
 /// Share of late moves from which latencies say more about this process than about the relay.
 const LATE_SHARE_MAX: f64 = 0.01;
 
@@ -31,7 +30,13 @@ pub struct Window {
 }
 
 /// Puts together what the threads and the watcher measured.
-pub fn report(arguments: &Rooms, threads: u32, server: &Server, outcome: Outcome, window: &Window) -> Report {
+pub fn report(
+    arguments: &Arguments,
+    threads: u32,
+    server: &Server,
+    outcome: Outcome,
+    window: &Window,
+) -> Report {
     let seconds = window.length_ns as f64 / 1e9;
     let complete = if window.complete { "" } else { ", interrupted" };
     Report {
@@ -88,7 +93,7 @@ fn figures(dialect: DialectName, stalled: u32, outcome: &Outcome, window: &Windo
     let refusals = |number: u64| told(dialect.tells_refusals(), count(number));
 
     figures::fill(
-        ROOMS,
+        FIGURES,
         &[
             ("joined", count(outcome.joined.into())),
             ("not_joined", count(outcome.failures.total())),

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{duration, positive};
-use crate::million::{ActiveGames, MillionSettings, RelayChoice, relay_binary};
+use super::layout::ActiveGames;
+use super::settings::{MillionSettings, RelayChoice, relay_binary};
+use crate::arguments::{duration, positive};
 use crate::tokens::Tokens;
 
-pub(super) const HELP: &str = "\
+pub const HELP: &str = "\
 What is measured
   A relay is started for the run (--relay), or one that runs is used (--url). Whole games of
   --players join at --ramp connections a second, in an open loop: upgrade on /play/{game},
@@ -35,7 +36,7 @@ What is measured
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
 
-pub(super) const EXAMPLE: &str = "
+pub const EXAMPLE: &str = "
 Examples
   corelay-loadtest million --json million.json \\
       --assert 'joined==1000000,dropped==0,reach>=0.999,p99<=300ms,user_bytes_per_player<=320'
@@ -87,9 +88,8 @@ impl Load {
     }
 }
 
-/// Arguments of `million`.
 #[derive(Clone, Debug, Args)]
-pub struct Million {
+pub struct Arguments {
     /// The relay to start; default: corelay beside this program, else $CORELAY
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub relay: Option<PathBuf>,
@@ -122,7 +122,7 @@ pub struct Million {
     pub assertions: String,
 }
 
-impl Million {
+impl Arguments {
     /// What they ask for.
     pub fn settings(&self) -> anyhow::Result<MillionSettings> {
         let relay = match &self.url {

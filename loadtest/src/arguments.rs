@@ -1,0 +1,114 @@
+//! What the command lines of the scenarios have in common.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::figures::Spec;
+use crate::tokens::Tokens;
+
+pub const EXIT_CODES: &str = "\
+Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 it could not run, or failed before its end.";
+
+/// Which relay, and what to do with the result.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// The relay
+    #[arg(long, default_value = "ws://127.0.0.1:4000")]
+    pub url: String,
+    /// The relay's metrics; default: port 4001 of the same host
+    #[arg(long, value_name = "URL")]
+    pub metrics: Option<String>,
+    /// Read processor time and memory of this process from /proc instead, for servers without /metrics
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// The token of all connections; default: none, for a relay in development mode
+    #[arg(long, value_name = "JWT")]
+    pub token: Option<String>,
+    /// Sign a token per connection with this HS256 key: sub load-N, its own topic only, valid for an hour
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_key_file: Option<PathBuf>,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Conditions on the result, such as 'reach>=0.999,p99<100ms' (>= <= < > ==; durations in us, ms, s)
+    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub assertions: String,
+}
+
+impl Common {
+    /// What `--token` and `--token-key-file` say.
+    pub fn tokens(&self) -> anyhow::Result<Tokens> {
+        Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())
+    }
+
+    /// As in the JSON's settings: which kind of tokens, not the tokens.
+    pub fn tokens_label(&self) -> &'static str {
+        match (&self.token, &self.token_key_file) {
+            (Some(_), _) => "same",
+            (None, Some(_)) => "signed",
+            (None, None) => "none",
+        }
+    }
+}
+
+pub fn help(about: &str, specs: &[Spec], example: &str) -> String {
+    let figures: String = specs.iter().map(|spec| format!("  {:<28}{}\n", spec.name, spec.about)).collect();
+    format!("{about}{figures}{example}\n{EXIT_CODES}")
+}
+
+pub fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 && number <= 1e6 => Ok(number),
+        _ => Err("it must be a number above 0, at most 1,000,000".to_owned()),
+    }
+}
+
+/// `room:lobby`: what the relay accepts, and JSON and queries need no escapes for.
+pub fn topic(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match text.split_once(':') {
+        Some(("game" | "room" | "doc", id)) if (1..=64).contains(&id.len()) && id.bytes().all(plain) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("it must be game:, room: or doc: and 1 to 64 letters, digits, '-', '_', '.'".to_owned()),
+    }
+}
+
+/// `30s`, `500ms`, `2m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err("it must have a unit: 500ms, 30s, 2m".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
+    let total = Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())?;
+    if total > Duration::from_secs(24 * 3600) { Err("at most a day".to_owned()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_those_of_the_relay() {
+        assert_eq!(topic("room:idle-"), Ok("room:idle-".to_owned()));
+        for bad in ["room:", "lobby", "chat:x", "room:a b", "room:\"", &format!("room:{}", "x".repeat(65))] {
+            assert!(topic(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("30").unwrap_err().contains("30s"));
+        assert!(duration("s").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Arguments of `compare`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::extra_peer::ExtraPeer;
+use super::metrics;
+use crate::arguments::{EXIT_CODES, duration, positive};
+
+const HELP: &str = "\
+What is measured
+  In each of --rounds the load of `rooms` runs against one server after the other: corelay
+  (native dialect), fastwebsockets and tokio-tungstenite (raw dialect), bare (a loop that only
+  receives and sends, native dialect), and every --peer (raw dialect). Each but the --peers is
+  started here, in a session of its own, and ended; it is looked for beside this program. Each
+  round begins with the next of them, so that a machine whose speed drifts does not always
+  favour the same. Then memory is measured once per server, as `idle` does it.
+
+  Ratios are corelay's value / that of the server, of the same round; the table tells the
+  median, the least and the most of the rounds. corelay does better where deliveries_ratio is
+  above 1, and where p50_ratio, p99_ratio and memory_ratio are below. A server that relays
+  every message singly delivers more and smaller frames: compare positions_ratio then.
+
+  Ctrl-C ends everything and tells of the rounds that are complete.
+
+Figures, in the table, in --assert and in --json (NAME: corelay, fastwebsockets, …; a
+ratio also with _min and _max):
+";
+
+const EXAMPLE: &str = "
+Examples
+  corelay-loadtest compare --assert 'fastwebsockets.deliveries_ratio>=1.5,bare.deliveries_ratio>=0.87'
+  corelay-loadtest compare --only bare --threads 1
+  corelay-loadtest compare --only fastwebsockets --peer mine=ws://127.0.0.1:9000@$(pidof mine)
+";
+
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    /// How often each server has its turn: many short ones, since a virtual machine's speed changes within minutes
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Compare with these only: fastwebsockets, tokio-tungstenite, bare
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// A server that runs already and speaks the raw dialect; with its process id also its processor time and memory are known
+    #[arg(long = "peer", value_name = "NAME=URL[@PID]")]
+    pub peers: Vec<ExtraPeer>,
+    /// Shards of corelay, and worker threads of the peers (bare has one) [default: one per processor]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: Option<u32>,
+    /// Where the servers are [default: where this program is]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub bin_dir: Option<PathBuf>,
+    /// Number of rooms
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rooms: u32,
+    /// Players in each room
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub players: u32,
+    /// Moves per second of each player
+    #[arg(long, default_value_t = 20.0, value_parser = positive)]
+    pub hz: f64,
+    /// Length of each measured window
+    #[arg(long, default_value = "3s", value_parser = duration)]
+    pub duration: Duration,
+    /// Load before each window
+    #[arg(long, default_value = "500ms", value_parser = duration)]
+    pub warmup: Duration,
+    /// How long after its intended time a move may arrive and still be fresh
+    #[arg(long, default_value = "500ms", value_parser = duration)]
+    pub grace: Duration,
+    /// New connections per second while joining
+    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
+    pub ramp: f64,
+    /// Decides every player's phase
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Threads of the load test
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub client_threads: u32,
+    /// Numbers of idle connections between which memory is compared, rising
+    #[arg(long, default_value = "1000,8000", value_delimiter = ',')]
+    pub idle: Vec<u32>,
+    /// Silence before memory is read
+    #[arg(long, default_value = "3s", value_parser = duration)]
+    pub hold: Duration,
+    /// Do not measure memory
+    #[arg(long)]
+    pub skip_memory: bool,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Conditions on the result, such as 'fastwebsockets.deliveries_ratio>=1.5,corelay.p99<100ms'
+    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
+    pub assertions: String,
+}
+
+/// What `--help` says behind the options.
+pub fn help() -> String {
+    format!("{HELP}{}{EXAMPLE}\n{EXIT_CODES}", metrics::help())
+}

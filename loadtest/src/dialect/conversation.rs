@@ -1,0 +1,79 @@
+//! What every dialect does, and what it tells of what it hears.
+
+use corelay::wire::native::Position;
+
+use crate::counters::Counters;
+use crate::frames::Message;
+
+/// Longest frame that `write_move` appends.
+pub const MOVE_FRAME_BYTES_MAX: usize = 128;
+
+/// One side of a conversation with the relay, for all connections of a crowd. Sans I/O.
+///
+/// In this order for each connection: `path`, `hear_upgrade` and `hello` once it is upgraded, then `hear` for every message;
+/// after `Heard::joined` has become true also `write_move` and `heartbeat`.
+pub trait Dialect: Send {
+    /// Path and query of the upgrade.
+    fn path(&self, slot: u32) -> String;
+    /// What `Sec-WebSocket-Protocol` offers.
+    fn subprotocol(&self) -> Option<&'static str>;
+    /// What a connection waits for before it has joined, as in "no Welcome".
+    fn sign_of_join(&self) -> &'static str;
+    /// The upgrade is done. In most dialects that is no join yet.
+    fn hear_upgrade(&mut self, _slot: u32, _heard: &mut Heard, _tell: &mut dyn FnMut(News<'_>)) {}
+    /// The frames with which an upgraded connection joins.
+    fn hello(&self, slot: u32) -> Vec<u8>;
+    /// The frame that keeps a joined connection alive; `None`: answering pings is enough.
+    fn heartbeat(&self, slot: u32) -> Option<Vec<u8>>;
+    /// Appends a move: the position carries who sent it (`x`: the number in its room) and which move it is (`y`). Both are
+    /// whole numbers below 2^24, which an `f32` holds exactly.
+    fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>);
+    /// Takes a binary or text message: counts it, adds to `heard`, hands on what the scenario wants to know.
+    fn hear(
+        &mut self,
+        slot: u32,
+        message: &Message<'_>,
+        counters: &mut Counters,
+        heard: &mut Heard,
+        tell: &mut dyn FnMut(News<'_>),
+    );
+}
+
+/// What a scenario wants to know at once, in the order of arrival.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// The positions of a tick frame.
+    Positions(&'a [Position]),
+    /// The connection is in its game or topic.
+    Joined,
+    /// A message about who is there.
+    Presence(Presence),
+}
+
+/// Messages about who is there (Phoenix dialect).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// `presence_state`: everybody.
+    State,
+    /// `presence_diff`: who came and went.
+    Diff,
+    /// `presence_count`: only how many.
+    Count,
+}
+
+/// What one receive brought, besides news.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The upgrade is done.
+    pub upgraded: bool,
+    /// The connection is in its game or topic.
+    pub joined: bool,
+    /// It was refused there, or put out.
+    pub put_out: Option<String>,
+    /// Masked pongs, to be sent.
+    pub pongs: Vec<u8>,
+    /// The relay's close frame: code and reason.
+    pub close: Option<(u16, String)>,
+    /// Texts of errors.
+    pub errors: Vec<String>,
+}

@@ -1,0 +1,48 @@
+//! Who the connections of a crowd are.
+
+use std::sync::Arc;
+
+use crate::clock;
+use crate::tokens::Tokens;
+
+/// Who the connections of a crowd are: where each belongs, and its token.
+pub struct Members {
+    members: Vec<(Arc<str>, u32)>,
+    tokens: Tokens,
+}
+
+impl Members {
+    /// `topic` (such as `game:load-1-0`) and `number` (for its token; unique in the run) of each of `connections`.
+    pub fn new(
+        connections: u32,
+        tokens: Tokens,
+        topic: impl Fn(u32) -> String,
+        number: impl Fn(u32) -> u32,
+    ) -> Self {
+        let mut members: Vec<(Arc<str>, u32)> = Vec::with_capacity(connections as usize);
+        for slot in 0..connections {
+            let topic = topic(slot);
+            // Neighbours mostly share a room.
+            let shared =
+                members.last().filter(|(last, _)| **last == *topic).map(|(last, _)| Arc::clone(last));
+            members.push((shared.unwrap_or_else(|| topic.into()), number(slot)));
+        }
+        Self { members, tokens }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Where `slot` belongs.
+    pub fn topic(&self, slot: u32) -> &str {
+        &self.members[slot as usize].0
+    }
+
+    /// A token for it, made now.
+    pub fn token(&self, slot: u32) -> Option<String> {
+        let (topic, number) = &self.members[slot as usize];
+        self.tokens.token(*number, topic, clock::unix_s())
+    }
+}

@@ -1,0 +1,92 @@
+//! Arguments of `rooms`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::arguments::{Common, duration, positive};
+use crate::dialect::DialectName;
+
+/// Before the figures in `--help`.
+pub const HELP: &str = "\
+What is measured
+  Every player sends a Move --hz times a second at a phase of its own (an open loop: nothing
+  that the relay does slows it down). The position carries who sent it and which move it is.
+
+  latency  Of a move at another player of the room: from when the move was *meant* to be sent to
+           the arrival of the first frame that holds it or a newer one of the same player. With
+           ticks of 50 ms it lies between 0 and 50 ms, plus what the relay and this machine add.
+           Arrivals are seen at most 0.5 ms late.
+  reach    fresh / expected. Expected: for each move that was meant for the measured window, one
+           view for each other player of the room (also for players that could not join, or were
+           closed). Fresh: that move, or a newer one of the same player, arrived at most --grace
+           after its intended time.
+
+  Timeline: join (--ramp), --warmup, the measured window of --duration, --grace; then every
+  player says goodbye. Ctrl-C ends the window at once and reports what was measured; a second
+  one ends everything.
+
+  --dialect phoenix: the same players in the same games as Phoenix clients. Each joins
+  game:NAME on /socket/websocket?vsn=2.0.0, moves with binary game_state pushes, reads binary
+  game_update messages, and sends a heartbeat every 30 s. Figures that this dialect does not
+  tell are named as not available.
+
+  --dialect raw: for any server. Each connects to /room/N, has joined when the upgrade is
+  answered, and moves with a binary message of one 12-byte record; the server relays it to the
+  room, alone or with others in one message.
+
+Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
+";
+
+/// And behind them.
+pub const EXAMPLE: &str = "
+Examples
+  corelay-loadtest rooms --rooms 40 --players 50 --hz 20 --duration 30s --seed 1 \\
+      --assert 'reach>=0.999,p99<=75ms,closed==0' --json result.json
+  corelay-loadtest rooms --dialect phoenix --rooms 40 --players 50 --assert 'reach>=0.999'
+  corelay-loadtest rooms --token-key-file corelay.key      (a relay with tokens)
+";
+
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub common: Common,
+    /// What the players speak
+    #[arg(long, value_enum, default_value_t = DialectName::Native)]
+    pub dialect: DialectName,
+    /// New connections per second while joining
+    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
+    pub ramp: f64,
+    /// Number of rooms
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rooms: u32,
+    /// Players in each room
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    pub players: u32,
+    /// Moves per second of each player
+    #[arg(long, default_value_t = 20.0, value_parser = positive)]
+    pub hz: f64,
+    /// Length of the measured window
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub duration: Duration,
+    /// Load before the window
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub warmup: Duration,
+    /// How long after its intended time a move may arrive and still be fresh
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub grace: Duration,
+    /// Decides every player's phase, and the names of the games
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Threads, each with a ring of its own; a room stays on one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: u32,
+    /// Extra members of the first room that join and then never read again
+    #[arg(long, default_value_t = 0)]
+    pub stalled: u32,
+    /// Write the latencies as a percentile table (.hgrm), in ms
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
+}
