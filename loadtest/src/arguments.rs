@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::figures::Spec;
+use crate::server::Server;
+use crate::target::Target;
 use crate::tokens::Tokens;
 
 pub const EXIT_CODES: &str = "\
 Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 it could not run, or failed before its end.";
 
-/// Which relay, and what to do with the result.
+/// Which relay that runs already, and what to do with the result.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
     /// The relay
@@ -29,6 +31,13 @@ pub struct Common {
     /// Sign a token per connection with this HS256 key: sub load-N, its own topic only, valid for an hour
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What to do with the result.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Output {
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -37,10 +46,20 @@ pub struct Common {
     pub assertions: String,
 }
 
+/// Where a scenario takes place.
+pub struct Site {
+    pub target: Target,
+    pub server: Server,
+    pub tokens: Tokens,
+}
+
 impl Common {
-    /// What `--token` and `--token-key-file` say.
-    pub fn tokens(&self) -> anyhow::Result<Tokens> {
-        Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())
+    pub fn site(&self) -> anyhow::Result<Site> {
+        let target = Target::parse(&self.url)?;
+        let metrics_url = self.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
+        let server = Server { metrics_url, pid: self.server_pid };
+        let tokens = Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?;
+        Ok(Site { target, server, tokens })
     }
 
     /// As in the JSON's settings: which kind of tokens, not the tokens.
@@ -89,6 +108,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let number: f64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
     let total = Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())?;
     if total > Duration::from_secs(24 * 3600) { Err("at most a day".to_owned()) } else { Ok(total) }
+}
+
+/// The arguments of one command, as a test gives them.
+#[cfg(test)]
+pub fn parsed<A: Args>(line: &[&str]) -> A {
+    let command = A::augment_args(clap::Command::new("test").no_binary_name(true));
+    A::from_arg_matches(&command.try_get_matches_from(line).unwrap()).unwrap()
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ mod arguments;
 mod contender;
 mod extra_peer;
 mod metrics;
-mod process;
+
 mod result;
+mod running;
 mod table;
 
 use std::io::Write;
@@ -13,14 +14,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, bail};
 
-use crate::arguments::Common;
+use crate::arguments::{Common, Output};
 use crate::assertions;
 use crate::figures::value_of;
 use crate::report::Report;
 use crate::{idle, rooms};
 use contender::{Contender, line_up};
-use process::{Running, make_room};
 use result::{Comparison, Measured};
+use running::{Running, make_room};
 
 pub use arguments::{Arguments, help};
 
@@ -34,7 +35,7 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
     let contenders = line_up(arguments)?;
     // The names are only known now, and live as long as the process.
     let specs = Box::leak(result::specs(&contenders).into_boxed_slice());
-    let assertions = assertions::parse(&arguments.assertions, specs)?;
+    let assertions = assertions::parse(&arguments.output.assertions, specs)?;
     let rising = arguments.idle.is_sorted_by(|a, b| a < b) && arguments.idle.len() >= 2;
     if !rising && !arguments.skip_memory {
         bail!("--idle: at least two rising numbers are needed, as in 1000,8000 (or --skip-memory)");
@@ -60,7 +61,7 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
 
 fn most_connections(arguments: &Arguments) -> u32 {
     let idle = arguments.idle.last().copied().filter(|_| !arguments.skip_memory);
-    arguments.rooms.saturating_mul(arguments.players).max(idle.unwrap_or(0))
+    arguments.load.rooms.saturating_mul(arguments.load.players).max(idle.unwrap_or(0))
 }
 
 /// A round that is interrupted is left out.
@@ -138,39 +139,27 @@ fn measure(
     if interrupted.load(Relaxed) {
         return Ok(None);
     }
-    let running = Running::start(contender, threads).with_context(|| what.to_owned())?;
-    let outcome = run(common(&running));
-    match outcome {
-        _ if interrupted.load(Relaxed) => Ok(None),
-        Ok(report) => Ok(Some(report)),
-        Err(error) => Err(error.context(format!("{what}{}", running.log()))),
-    }
-}
-
-fn common(running: &Running) -> Common {
-    Common {
+    let mut running = Running::start(contender, threads, interrupted).with_context(|| what.to_owned())?;
+    let common = Common {
         url: running.url.clone(),
         metrics: Some(NO_METRICS_URL.to_owned()),
         server_pid: running.pid,
         token: None,
         token_key_file: None,
-        json: None,
-        assertions: String::new(),
+        output: Output::default(),
+    };
+    match run(common) {
+        _ if interrupted.load(Relaxed) => Ok(None),
+        Ok(report) => Ok(Some(report)),
+        Err(error) => Err(error.context(format!("{what}{}", running.log_excerpt()))),
     }
 }
 
 fn rooms_arguments(arguments: &Arguments, contender: &Contender, common: Common) -> rooms::Arguments {
     rooms::Arguments {
         common,
+        load: arguments.load.clone(),
         dialect: contender.dialect,
-        ramp: arguments.ramp,
-        rooms: arguments.rooms,
-        players: arguments.players,
-        hz: arguments.hz,
-        duration: arguments.duration,
-        warmup: arguments.warmup,
-        grace: arguments.grace,
-        seed: arguments.seed,
         threads: arguments.client_threads,
         stalled: 0,
         hdr: None,
@@ -181,19 +170,21 @@ fn idle_arguments(arguments: &Arguments, contender: &Contender, common: Common) 
     idle::Arguments {
         common,
         dialect: contender.dialect,
-        ramp: arguments.ramp,
+        ramp: arguments.load.ramp,
         topic_prefix: String::new(),
         connections: arguments.idle.clone(),
         players: IDLE_PLAYERS,
         hold: arguments.hold,
-        seed: arguments.seed,
+        seed: arguments.load.seed,
     }
 }
 
 /// What of a run does not show in the figures.
 fn warnings(report: &Report, what: &str) -> Vec<String> {
-    let failures = report.failures.lines().map(|(text, count)| format!("did not join: {count} × {text}"));
-    let closes = report.closes.lines().map(|(code, why, count)| format!("closed: {count} × {code} {why}"));
+    let failures =
+        report.endings.failures.lines().map(|(text, count)| format!("did not join: {count} × {text}"));
+    let closes =
+        report.endings.closes.lines().map(|(code, why, count)| format!("closed: {count} × {code} {why}"));
     let refused = value_of(&report.figures, "rate_limited").ok().filter(|&refused| refused > 0.0);
     let refused = refused.map(|refused| format!("the server's limits refused moves ({refused} times told)"));
     let lines = report.warnings.iter().cloned().chain(failures).chain(closes).chain(refused);

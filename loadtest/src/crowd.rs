@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use corelay::wire::frame::Opcode;
 
-pub use plan::{Blind, Frugal, Listener, Plan, Pushed, Sources};
+pub use plan::{Blind, Listener, Plan, Pushed, Sources};
 
 use crate::client::Client;
 use crate::clock;
 use crate::counters::Counters;
 use crate::dialect::{Heard, News};
-use crate::endings::{Closes, Texts};
+use crate::endings::Endings;
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
 use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX, Size};
 
@@ -34,7 +34,6 @@ const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= SEND_BYTES_MAX);
 /// See the module documentation. Call `turn` again and again; between two turns, send.
 pub struct Crowd {
     plan: Plan,
-    frugal: Frugal,
     ring: Ring,
     connections: Vec<Connection>,
     /// Control frames that wait for their socket, by connection.
@@ -57,14 +56,7 @@ pub struct Crowd {
     pub start_lateness_ns_max: u64,
     /// What was received so far.
     pub counters: Counters,
-    /// Why connections did not join.
-    pub failures: Texts,
-    /// How connections ended that had joined, before `close`.
-    pub closes: Closes,
-    /// The same for those that stopped reading.
-    pub stalled_closes: Closes,
-    /// Texts of errors.
-    pub errors: Texts,
+    pub endings: Endings,
 }
 
 /// Whose turn it is to send a heartbeat: round and round, each connection once per `HEARTBEAT_INTERVAL_NS`.
@@ -116,12 +108,7 @@ enum Stage {
 impl Crowd {
     /// A crowd in which nobody has connected.
     pub fn new(plan: Plan) -> io::Result<Self> {
-        Self::frugal(plan, Frugal::default())
-    }
-
-    /// The same with less memory for each connection.
-    pub fn frugal(plan: Plan, frugal: Frugal) -> io::Result<Self> {
-        let size = if frugal.busy == Some(0) { Size::quiet } else { Size::busy };
+        let size = if plan.busy == 0 { Size::quiet } else { Size::busy };
         let ring = Ring::new(size(plan.connections), plan.target)?;
         let unstarted = || Connection {
             client: Client::default(),
@@ -135,7 +122,6 @@ impl Crowd {
         Ok(Self {
             connections: std::iter::repeat_with(unstarted).take(plan.connections as usize).collect(),
             plan,
-            frugal,
             ring,
             controls: HashMap::new(),
             ramp: None,
@@ -153,24 +139,21 @@ impl Crowd {
             heartbeats: Heartbeats { begun_ns: clock::now_ns(), turns: 0 },
             start_lateness_ns_max: 0,
             counters: Counters::default(),
-            failures: Texts::default(),
-            closes: Closes::default(),
-            stalled_closes: Closes::default(),
-            errors: Texts::default(),
+            endings: Endings::default(),
         })
     }
 
-    /// Starts connections at the pace of the ramp until `limit` are started; gives up those that cannot join. `true`: all have
+    /// Starts connections, `per_s` a second, until `limit` are started; gives up those that cannot join. `true`: all have
     /// joined or failed.
-    pub fn ramp(&mut self, limit: u32, now_ns: u64) -> io::Result<bool> {
+    pub fn ramp(&mut self, limit: u32, per_s: f64, now_ns: u64) -> io::Result<bool> {
         let started = self.started;
         let &mut Ramp { begun_ns, started_before } =
             self.ramp.get_or_insert(Ramp { begun_ns: now_ns, started_before: started });
-        let due = ((now_ns - begun_ns) as f64 * 1e-9 * self.plan.ramp_per_s) as u32 + 1;
+        let due = ((now_ns - begun_ns) as f64 * 1e-9 * per_s) as u32 + 1;
         let due = started_before.saturating_add(due);
         self.give_up_if_stuck(now_ns)?;
         while self.started < limit.min(due) && self.joining < JOINING_MAX {
-            let intended_ns = f64::from(self.started - started_before) / self.plan.ramp_per_s * 1e9;
+            let intended_ns = f64::from(self.started - started_before) / per_s * 1e9;
             let lateness_ns = (now_ns - begun_ns).saturating_sub(intended_ns as u64);
             self.start_lateness_ns_max = self.start_lateness_ns_max.max(lateness_ns);
             self.start(1)?;
@@ -191,7 +174,7 @@ impl Crowd {
             self.connections[slot as usize].stage = Stage::Connecting;
             self.started += 1;
             self.joining += 1;
-            let source = self.frugal.sources.map(|sources| sources.of(slot));
+            let source = self.plan.sources.map(|sources| sources.of(slot));
             let receive_buffer_bytes = stalls.then_some(STALLED_RECEIVE_BUFFER_BYTES);
             self.ring.connect(slot, Opening { source, receive_buffer_bytes })?;
         }
@@ -321,11 +304,6 @@ impl Crowd {
         Ok(())
     }
 
-    /// Says goodbye on every connection. What ends from here on ends as it should.
-    pub fn close(&mut self) -> io::Result<()> {
-        self.close_next(u32::MAX).map(drop)
-    }
-
     /// Says goodbye on the next `count` connections, for crowds that are too large for all at once. `true`: it was the last of
     /// them. From the first call on, what ends ends as it should.
     pub fn close_next(&mut self, count: u32) -> io::Result<bool> {
@@ -340,6 +318,16 @@ impl Crowd {
         }
         self.goodbyes = end;
         Ok(end == self.started)
+    }
+
+    /// Says goodbye on every connection, and waits until none is left, or for `timeout`.
+    pub fn say_goodbye(&mut self, timeout: Duration) -> io::Result<()> {
+        self.close_next(u32::MAX)?;
+        let deadline_ns = clock::now_ns() + timeout.as_nanos() as u64;
+        while !self.is_over() && clock::now_ns() < deadline_ns {
+            self.turn(64, Duration::from_millis(10), &mut Blind)?;
+        }
+        Ok(())
     }
 
     /// Whether no connection is left.
@@ -367,10 +355,7 @@ impl Crowd {
             return self.ring.close(slot);
         }
         self.ring.send(slot, &request)?;
-        match self.frugal.busy {
-            Some(busy) if slot >= busy => self.ring.park(slot),
-            _ => self.ring.arm_receive(slot),
-        }
+        if slot < self.plan.busy { self.ring.arm_receive(slot) } else { self.ring.park(slot) }
     }
 
     fn handle_received(
@@ -423,7 +408,7 @@ impl Crowd {
                 self.ring.stop_receive(slot)?;
             }
         }
-        heard.errors.iter().for_each(|text| self.errors.tell(text));
+        heard.errors.iter().for_each(|text| self.endings.errors.tell(text));
         if !heard.pongs.is_empty() {
             self.send_control(slot, &heard.pongs)?;
         }
@@ -535,7 +520,7 @@ impl Crowd {
     /// Ends a connection for a reason of its own.
     fn fail(&mut self, slot: u32, why: &str) -> io::Result<()> {
         match self.connections[slot as usize].stage {
-            Stage::Connecting | Stage::Joining => self.failures.tell(why),
+            Stage::Connecting | Stage::Joining => self.endings.failures.tell(why),
             Stage::Joined => self.count_close(slot, 1006, why),
             Stage::Unstarted | Stage::Closing | Stage::Ended => {}
         }
@@ -583,7 +568,7 @@ impl Crowd {
     fn count_close(&mut self, slot: u32, code: u16, reason: &str) {
         if !self.closing {
             let stalled = slot >= self.plan.stalled_from;
-            let closes = if stalled { &mut self.stalled_closes } else { &mut self.closes };
+            let closes = if stalled { &mut self.endings.stalled_closes } else { &mut self.endings.closes };
             closes.count(code, reason);
         }
     }

@@ -1,4 +1,4 @@
-//! Texts and closes that came many times: each is told once, with a count.
+//! How connections ended: texts and closes that came many times, each told once, with a count.
 
 use std::collections::BTreeMap;
 
@@ -71,6 +71,34 @@ impl Closes {
     /// Code, reason, count.
     pub fn lines(&self) -> impl Iterator<Item = (u16, &str, u64)> {
         self.0.iter().map(|((code, reason), &count)| (*code, reason.as_str(), count))
+    }
+}
+
+/// What became of the connections that did not stay, and what the relay said of its reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endings {
+    /// Why connections did not join.
+    pub failures: Texts,
+    /// How connections ended that had joined, before the goodbyes.
+    pub closes: Closes,
+    /// The same for those that stopped reading.
+    pub stalled_closes: Closes,
+    /// Texts of errors.
+    pub errors: Texts,
+}
+
+impl Endings {
+    /// Adds another thread's.
+    pub fn add(&mut self, other: &Self) {
+        self.failures.add(&other.failures);
+        self.closes.add(&other.closes);
+        self.stalled_closes.add(&other.stalled_closes);
+        self.errors.add(&other.errors);
+    }
+
+    /// Why connections did not join, to be appended to an error.
+    pub fn causes(&self) -> String {
+        self.failures.lines().map(|(text, count)| format!("\n  did not join: {count} × {text}")).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The figures a run reports: one list from which the table, the JSON and the assertions are made.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a figure counts in.
@@ -65,13 +66,12 @@ pub struct Figure {
 ///
 /// # Panics
 /// When a name is not in `specs`, or one of them is missing: the list and the code that fills it must agree.
-pub fn fill(specs: &'static [Spec], values: &[(&str, Value)]) -> Vec<Figure> {
-    let figure = |spec: &'static Spec| {
-        let value = values.iter().find(|(name, _)| *name == spec.name);
-        Figure { spec, value: value.unwrap_or_else(|| panic!("no value for {}", spec.name)).1.clone() }
-    };
-    assert_eq!(specs.len(), values.len(), "every value has a name");
-    specs.iter().map(figure).collect()
+pub fn fill(specs: &'static [Spec], values: impl IntoIterator<Item = (&'static str, Value)>) -> Vec<Figure> {
+    let mut values: BTreeMap<_, _> = values.into_iter().collect();
+    let mut take = |name| values.remove(name).unwrap_or_else(|| panic!("no value for {name}"));
+    let figures = specs.iter().map(|spec| Figure { spec, value: take(spec.name) }).collect();
+    assert!(values.is_empty(), "there is no figure {values:?}");
+    figures
 }
 
 /// The value as a person reads it.
@@ -111,6 +111,11 @@ fn grouped(value: f64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A part of a whole, if there is anything.
+pub fn share(part: u64, whole: u64) -> Value {
+    if whole > 0 { Ok(part as f64 / whole as f64) } else { Err("there was nothing to count".to_owned()) }
 }
 
 /// How much a value has grown; unknown if one of the two is.

@@ -25,6 +25,7 @@ mod client;
 
 // Floor 3: the kernel: sockets, limits, and what it tells of processes and of the machine.
 mod uring;
+mod process;
 mod limits;
 mod machine;
 mod target;
@@ -34,8 +35,9 @@ mod server;
 mod crowd;
 mod moves;
 
-// Floor 5: what every scenario is asked, and what it leaves behind.
+// Floor 5: what scenarios have in common: what they are asked, players that move, and what they leave behind.
 mod arguments;
+mod players;
 mod report;
 
 // Floor 6: the scenarios, which never see each other.

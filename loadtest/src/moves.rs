@@ -95,11 +95,6 @@ impl Moves {
         (self.start_ns, self.window_ns) = (start_ns, window_ns);
     }
 
-    /// The measured window.
-    pub fn window_ns(&self) -> Range<u64> {
-        self.window_ns.clone()
-    }
-
     /// Ends the window at a time to come.
     pub fn end_window_at(&mut self, end_ns: u64) {
         self.window_ns.end = end_ns;

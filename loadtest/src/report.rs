@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value as Json, json};
 
 use crate::assertions::Assertion;
-use crate::endings::{Closes, Texts};
+use crate::endings::{Closes, Endings, Texts};
 use crate::figures::Figure;
 
 /// Share of its threads' time from which the load test is taken to be saturated.
@@ -30,14 +30,7 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// Where the relay's processor time comes from; `None`: nowhere.
     pub cpu_source: Option<&'static str>,
-    /// Why connections did not join.
-    pub failures: Texts,
-    /// How members were closed.
-    pub closes: Closes,
-    /// How stalled members were closed.
-    pub stalled_closes: Closes,
-    /// Texts of errors.
-    pub errors: Texts,
+    pub endings: Endings,
     /// What a reader of the figures must know.
     pub warnings: Vec<String>,
     /// Further members of the JSON.
@@ -65,15 +58,17 @@ impl Report {
         for (reason, names) in self.unavailable() {
             writeln!(out, "not available: {} ({reason})", names.join(", "))?;
         }
-        for (text, count) in self.failures.lines() {
+        for (text, count) in self.endings.failures.lines() {
             writeln!(out, "did not join: {count} × {text}")?;
         }
-        for (who, closes) in [("closed", &self.closes), ("stalled, closed", &self.stalled_closes)] {
+        for (who, closes) in
+            [("closed", &self.endings.closes), ("stalled, closed", &self.endings.stalled_closes)]
+        {
             for (code, reason, count) in closes.lines() {
                 writeln!(out, "{who}: {count} × {code} {reason}")?;
             }
         }
-        for (text, count) in self.errors.lines() {
+        for (text, count) in self.endings.errors.lines() {
             writeln!(out, "error told: {count} × {text}")?;
         }
         for warning in &self.warnings {
@@ -119,10 +114,10 @@ impl Report {
         if let Some(server) = root.get_mut("server").and_then(Json::as_object_mut) {
             server.insert("cpu_source".into(), self.cpu_source.into());
         }
-        root.insert("failures".into(), told(&self.failures));
-        root.insert("closes".into(), closes(&self.closes));
-        root.insert("stalled_closes".into(), closes(&self.stalled_closes));
-        root.insert("error_texts".into(), told(&self.errors));
+        root.insert("failures".into(), told(&self.endings.failures));
+        root.insert("closes".into(), closes(&self.endings.closes));
+        root.insert("stalled_closes".into(), closes(&self.endings.stalled_closes));
+        root.insert("error_texts".into(), told(&self.endings.errors));
         root.insert("warnings".into(), self.warnings.clone().into());
         let unavailable = self.unavailable().into_iter();
         root.insert(
@@ -245,8 +240,8 @@ mod tests {
     ];
 
     fn report() -> Report {
-        let mut failures = Texts::default();
-        failures.tell("503 Service Unavailable: full");
+        let mut endings = Endings::default();
+        endings.failures.tell("503 Service Unavailable: full");
         Report {
             command: "idle",
             title: "idle".into(),
@@ -254,7 +249,7 @@ mod tests {
             complete: true,
             figures: fill(
                 SPECS,
-                &[
+                [
                     ("joined", Ok(2000.0)),
                     ("closed", Ok(0.0)),
                     ("rss_first_bytes", Err("connection refused".into())),
@@ -263,10 +258,7 @@ mod tests {
                 ],
             ),
             cpu_source: None,
-            failures,
-            closes: Closes::default(),
-            stalled_closes: Closes::default(),
-            errors: Texts::default(),
+            endings,
             warnings: Vec::new(),
             details: Map::new(),
         }

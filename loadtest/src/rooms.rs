@@ -1,226 +1,97 @@
-//! `rooms`: the threads that play, watched by one that keeps the time, reads the relay's figures and reports.
+//! `rooms`: rooms full of players that move; what arrives, how late, and what it costs.
 
 mod arguments;
 mod figures;
-mod play;
 mod summary;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Context, bail};
 
+use crate::arguments::Site;
 use crate::assertions;
-use crate::clock;
 use crate::crowd::Plan;
 use crate::dialect::Members;
-use crate::handshake::Handshake;
 use crate::limits::make_room;
+use crate::players::{self, Director, Part, Shared, Waited};
 use crate::report::{Report, write_percentiles};
 use crate::schedule::Schedule;
-use crate::server::Server;
-use crate::target::Target;
-use crate::tokens::Tokens;
-use play::{Outcome, Part, Shared, play};
-use summary::Window;
+use summary::Measured;
 
-pub use arguments::{Arguments, EXAMPLE, HELP};
+pub use arguments::{Arguments, EXAMPLE, HELP, Load};
 pub use figures::FIGURES;
 
-/// How often the bar moves and signals are looked at.
-const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-/// From "all have joined" to the first move: every thread must have seen the time.
-const START_DELAY_NS: u64 = 100_000_000;
-/// An interrupted window ends this much later: every thread must have seen it.
-const END_DELAY_NS: u64 = 50_000_000;
-type Threads<'scope> = Vec<ScopedJoinHandle<'scope, anyhow::Result<Outcome>>>;
+/// Connections that are joining or leaving at a time: a listener's backlog must hold them.
+const IN_MOTION_MAX: u32 = 512;
 
 /// Runs the scenario; whether all assertions hold.
-pub fn run(arguments: &Arguments, interrupted: &Arc<AtomicBool>) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.common.assertions, FIGURES)?;
-    measure(arguments, interrupted)?.finish(&assertions, arguments.common.json.as_deref())
+pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
+    let output = &arguments.common.output;
+    let assertions = assertions::parse(&output.assertions, FIGURES)?;
+    measure(arguments, interrupted)?.finish(&assertions, output.json.as_deref())
 }
 
 /// Runs the scenario, and writes nothing but `--hdr`.
 pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Report> {
-    let target = Target::parse(&arguments.common.url)?;
-    let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
-    let server = Server { metrics_url, pid: arguments.common.server_pid };
-    let Some(players) = arguments.rooms.checked_mul(arguments.players) else {
-        bail!("--rooms {} --players {}: more players than can be counted", arguments.rooms, arguments.players)
+    let load = &arguments.load;
+    let site = arguments.common.site()?;
+    let Some(connections) =
+        load.rooms.checked_mul(load.players).and_then(|players| players.checked_add(arguments.stalled))
+    else {
+        bail!("--rooms {} --players {}: more players than can be counted", load.rooms, load.players)
     };
-    let tokens = arguments.common.tokens()?;
-    let threads = arguments.threads.min(arguments.rooms);
-    make_room(players.saturating_add(arguments.stalled), threads, target.address)?;
+    let threads = arguments.threads.min(load.rooms);
+    make_room(connections, threads, site.target.address)?;
 
-    let shared = Shared::default();
-    let (outcome, window) = std::thread::scope(|scope| {
-        let threads = parts(arguments, threads, &target, &tokens)
-            .into_iter()
-            .map(|part| spawn(scope, part, &shared))
-            .collect::<std::io::Result<Threads<'_>>>()?;
-        let watched = watch(arguments, &shared, &threads, &server, interrupted);
-        shared.abort.store(watched.is_err(), Relaxed);
-        let mut outcomes = threads.into_iter().map(|thread| thread.join().expect("a thread does not panic"));
-        let Some(first) = outcomes.next() else { bail!("no thread") };
-        let outcome = outcomes.try_fold(first?, |mut sum, outcome| {
-            sum.add(&outcome?);
-            anyhow::Ok(sum)
-        })?;
-        Ok((outcome, watched))
-    })?;
-    let window = match window {
-        Ok(window) => window,
-        Err(error) => {
-            let causes = outcome.failures.lines().map(|(text, count)| format!("\n  {count} × {text}"));
-            bail!("{error:#}{}", causes.collect::<String>());
-        }
-    };
-    if let Some(path) = &arguments.hdr {
-        write_percentiles(&outcome.tally.latency_us, path)?;
-    }
-    Ok(summary::report(arguments, threads, &server, outcome, &window))
-}
-
-fn spawn<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    part: Part,
-    shared: &'scope Shared,
-) -> std::io::Result<ScopedJoinHandle<'scope, anyhow::Result<Outcome>>> {
-    std::thread::Builder::new().name("players".into()).spawn_scoped(scope, || play(part, shared))
-}
-
-/// Shares the rooms out among the threads.
-fn parts(arguments: &Arguments, threads: u32, target: &Target, tokens: &Tokens) -> Vec<Part> {
-    let &Arguments { rooms, players, hz, seed, warmup, grace, .. } = arguments;
-    let part = |thread: u32| {
-        let first_room = rooms * thread / threads;
-        let end_room = rooms * (thread + 1) / threads;
-        let own_players = (end_room - first_room) * players;
-        let stalled = if thread == 0 { arguments.stalled } else { 0 };
-        let room_of = |slot: u32| if slot < own_players { first_room + slot / players } else { first_room };
-        // The stalled members are numbered after all players.
-        let number_of = |slot: u32| {
-            if slot < own_players {
-                first_room * players + slot
-            } else {
-                rooms * players + slot - own_players
-            }
+    let (shared, bar) = (Shared::default(), players::bar(connections));
+    let parts = (0..threads).map(|thread| part(arguments, thread, threads, &site));
+    let ((window, join_ns), tallies) = players::run(parts, &shared, |crew| {
+        let mut go_on = |_: &Shared| Ok(());
+        let mut director = Director::new(&shared, crew, &bar, interrupted, &mut go_on);
+        let (waited, join_ns) = director.ramp().with_context(|| arguments.common.url.clone())?;
+        let Some(join_ns) = join_ns.filter(|_| waited == Waited::Done) else {
+            bail!("interrupted before everybody had joined")
         };
-        let topic_of = |slot: u32| arguments.dialect.room_topic("load", seed, room_of(slot));
-        let members = Members::new(own_players + stalled, tokens.clone(), topic_of, number_of);
-        Part {
-            crowd: Plan {
-                target: target.address,
-                handshake: Handshake::new(target.authority.clone()),
-                connections: own_players + stalled,
-                stalled_from: own_players,
-                dialect: arguments.dialect.dialect(members),
-                ramp_per_s: arguments.ramp / f64::from(threads),
-            },
-            schedule: Schedule::new(first_room * players..end_room * players, hz, seed),
-            players_per_room: players,
-            warmup,
-            grace,
-        }
+        let Some(window) = director.hold(&site.server, load.warmup, load.duration, load.grace)? else {
+            bail!("interrupted before the measured window began")
+        };
+        director.close()?;
+        Ok((window, join_ns))
+    })?;
+    bar.finish_and_clear();
+    if let Some((failure, _)) = tallies.goodbye_failures.lines().next() {
+        bail!("during the goodbyes: {failure}");
+    }
+    if let Some(path) = &arguments.hdr {
+        write_percentiles(&tallies.tally.latency_us, path)?;
+    }
+    let measured = Measured { tallies, window, join_ns, threads };
+    Ok(summary::report(arguments, site.server.cpu_source(), measured))
+}
+
+/// What one of `threads` plays: whole rooms, and the first also the members that stop reading.
+fn part(arguments: &Arguments, thread: u32, threads: u32, site: &Site) -> Part {
+    let &Load { rooms, players, hz, ramp, seed, grace, .. } = &arguments.load;
+    let first_room = rooms * thread / threads;
+    let end_room = rooms * (thread + 1) / threads;
+    let own_players = (end_room - first_room) * players;
+    let stalled = if thread == 0 { arguments.stalled } else { 0 };
+    let room_of = |slot: u32| if slot < own_players { first_room + slot / players } else { first_room };
+    // The stalled members are numbered after all players.
+    let number_of = |slot: u32| {
+        if slot < own_players { first_room * players + slot } else { rooms * players + slot - own_players }
     };
-    (0..threads).map(part).collect()
-}
-
-/// Keeps the time: joining, the load, the window. An error: nothing was measured.
-fn watch(
-    arguments: &Arguments,
-    shared: &Shared,
-    threads: &Threads<'_>,
-    server: &Server,
-    interrupted: &AtomicBool,
-) -> anyhow::Result<Window> {
-    let begun_ns = clock::now_ns();
-    let connections = u64::from(arguments.rooms * arguments.players + arguments.stalled);
-    let bar = bar(connections, "joining    {bar:30} {pos}/{len} {elapsed}");
-    while shared.threads_joined.load(Relaxed) < threads.len() as u32 {
-        bar.set_position(u64::from(shared.joined.load(Relaxed)));
-        pause(threads)?;
-        if interrupted.load(Relaxed) {
-            bail!("interrupted before everybody had joined");
-        }
+    let topic_of = |slot: u32| arguments.dialect.room_topic("load", seed, room_of(slot));
+    let members = Members::new(own_players + stalled, site.tokens.clone(), topic_of, number_of);
+    let dialect = arguments.dialect.dialect(members);
+    Part {
+        plan: Plan { stalled_from: own_players, ..Plan::new(&site.target, dialect, own_players + stalled) },
+        players_per_room: players,
+        first: first_room * players,
+        batch: 1,
+        in_motion_max: IN_MOTION_MAX,
+        ramp_per_s: ramp,
+        schedule: Schedule::new(first_room * players..end_room * players, hz, seed),
+        grace,
     }
-    bar.finish_and_clear();
-    let joined_ns = clock::now_ns();
-    if shared.joined.load(Relaxed) == 0 {
-        bail!("nobody could join {}", arguments.common.url);
-    }
-
-    let start_ns = joined_ns + START_DELAY_NS;
-    let window_start_ns = start_ns + arguments.warmup.as_nanos() as u64;
-    let window_end_ns = window_start_ns + arguments.duration.as_nanos() as u64;
-    shared.window_end_ns.store(window_end_ns, Relaxed);
-    shared.start_ns.store(start_ns, Relaxed);
-
-    let bar = self::bar(window_end_ns - start_ns, "{prefix}{bar:30} {msg}");
-    bar.set_prefix("warming up ");
-    if !wait_until(window_start_ns, start_ns, shared, threads, interrupted, &bar)? {
-        bail!("interrupted before the measured window began");
-    }
-    bar.set_prefix("measuring  ");
-    let (before, own_cpu_ns) = (server.sample(), clock::own_cpu_ns());
-    let complete = wait_until(window_end_ns, start_ns, shared, threads, interrupted, &bar)?;
-    if !complete {
-        shared.window_end_ns.store(window_end_ns.min(clock::now_ns() + END_DELAY_NS), Relaxed);
-    }
-    let (after, own_cpu_ns) = (server.sample(), clock::own_cpu_ns() - own_cpu_ns);
-    bar.finish_and_clear();
-    Ok(Window {
-        before,
-        after,
-        own_cpu_ns,
-        length_ns: shared.window_end_ns.load(Relaxed) - window_start_ns,
-        join_ns: joined_ns - begun_ns,
-        complete,
-    })
-}
-
-/// `false`: interrupted.
-fn wait_until(
-    end_ns: u64,
-    start_ns: u64,
-    shared: &Shared,
-    threads: &Threads<'_>,
-    interrupted: &AtomicBool,
-    bar: &ProgressBar,
-) -> anyhow::Result<bool> {
-    loop {
-        let now_ns = clock::now_ns();
-        if now_ns >= end_ns {
-            return Ok(true);
-        }
-        if interrupted.load(Relaxed) {
-            return Ok(false);
-        }
-        bar.set_position(now_ns.saturating_sub(start_ns));
-        bar.set_message(format!("{} frames received", shared.frames.load(Relaxed)));
-        pause(threads).map(drop)?;
-        let left = Duration::from_nanos(end_ns.saturating_sub(clock::now_ns()));
-        if left < WATCH_INTERVAL {
-            std::thread::sleep(left);
-        }
-    }
-}
-
-/// Waits a little. An error: a thread has ended, and will say why.
-fn pause(threads: &Threads<'_>) -> anyhow::Result<()> {
-    if threads.iter().any(ScopedJoinHandle::is_finished) {
-        bail!("a thread ended early");
-    }
-    std::thread::sleep(WATCH_INTERVAL);
-    Ok(())
-}
-
-/// A bar on standard error; hidden when that is no terminal.
-fn bar(length: u64, template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).expect("the templates are constant and valid");
-    ProgressBar::new(length).with_style(style)
 }

@@ -18,7 +18,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value as Json};
 
 use crate::assertions;
-use crate::endings::{Closes, Texts};
+use crate::endings::Endings;
 use crate::measurement::Measurement;
 use crate::million::{
     self, ActiveGames, CLOSE_AFTER_MS, Load, PING_AFTER_MS, RelayChoice, TICK_HZ, relay_binary,
@@ -43,8 +43,9 @@ type Measure<'a> = &'a mut dyn FnMut(u32) -> anyhow::Result<(Measurement, Option
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     run_with(arguments, interrupted, &mut |connections| {
         let relay = RelayChoice::Start(relay_binary(arguments.relay.as_deref())?);
-        let settings = arguments.load.settings(relay, connections, Tokens::new(None, None)?);
-        million::measure(&settings, interrupted, &million::bar(connections))
+        let load = arguments.load.clone();
+        let settings = million::Settings { relay, connections, load, tokens: Tokens::None };
+        million::measure(&settings, interrupted)
     })
 }
 
@@ -172,10 +173,7 @@ fn report(record: &Record, files: &Files) -> Report {
         complete: record.complete,
         figures: summary::figures(record),
         cpu_source: None,
-        failures: Texts::default(),
-        closes: Closes::default(),
-        stalled_closes: Closes::default(),
-        errors: Texts::default(),
+        endings: Endings::default(),
         warnings,
         details: Map::new(),
     }

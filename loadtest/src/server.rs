@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::figures::Value;
+use crate::clock;
+use crate::figures::{Value, difference};
 use crate::target::{connect, resolve};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,10 +60,68 @@ impl Server {
     }
 }
 
-impl Sample {
-    /// How much the exported counter `name` has grown since `earlier`.
-    pub fn growth(&self, earlier: &Self, name: &str) -> Value {
-        Ok(value(&self.exported, name)? - value(&earlier.exported, name)?)
+/// Processor time and everything else from a moment on.
+pub struct Stopwatch {
+    begun_ns: u64,
+    before: Sample,
+    own_ns: u64,
+}
+
+impl Stopwatch {
+    pub fn start(server: &Server) -> Self {
+        let before = server.sample();
+        Self { begun_ns: clock::now_ns(), before, own_ns: clock::own_cpu_ns() }
+    }
+
+    pub fn lap(self, server: &Server) -> Lap {
+        let (length_ns, own_cpu_ns) = (clock::now_ns() - self.begun_ns, clock::own_cpu_ns() - self.own_ns);
+        Lap { before: self.before, after: server.sample(), own_cpu_ns, length_ns }
+    }
+}
+
+/// The relay at both ends of a time, and what this process used in it.
+#[derive(Debug)]
+pub struct Lap {
+    pub before: Sample,
+    pub after: Sample,
+    pub own_cpu_ns: u64,
+    pub length_ns: u64,
+}
+
+impl Lap {
+    pub fn length_s(&self) -> f64 {
+        self.length_ns as f64 / 1e9
+    }
+
+    /// Processor time of the relay, in seconds.
+    pub fn server_cpu_s(&self) -> Value {
+        difference(&self.after.cpu_s, &self.before.cpu_s)
+    }
+
+    /// Processor time of the relay / time.
+    pub fn server_cores(&self) -> Value {
+        Ok(self.server_cpu_s()? / self.length_s())
+    }
+
+    /// Processor time of this process / time.
+    pub fn own_cores(&self) -> f64 {
+        self.own_cpu_ns as f64 / 1e9 / self.length_s()
+    }
+
+    pub fn rss_growth_bytes(&self) -> Value {
+        difference(&self.after.rss_bytes, &self.before.rss_bytes)
+    }
+
+    /// How much the exported counter `name` has grown.
+    pub fn growth(&self, name: &str) -> Value {
+        Ok(value(&self.after.exported, name)? - value(&self.before.exported, name)?)
+    }
+
+    /// A time of this length in which nothing could be read, for tests.
+    #[cfg(test)]
+    pub fn unread(own_cpu_ns: u64, length_ns: u64) -> Self {
+        let nowhere = Server { metrics_url: "http://127.0.0.1:1/metrics".into(), pid: None };
+        Self { before: nowhere.sample(), after: nowhere.sample(), own_cpu_ns, length_ns }
     }
 }
 
@@ -177,6 +236,7 @@ mod tests {
         let server = Server { metrics_url: "127.0.0.1/metrics".into(), pid: Some(u32::MAX) };
         let sample = server.sample();
         assert!(sample.rss_bytes.as_ref().unwrap_err().contains("/proc/4294967295"));
-        assert!(sample.growth(&sample, "x").unwrap_err().contains("must look like http://"));
+        let lap = Lap { before: sample.clone(), after: sample, own_cpu_ns: 0, length_ns: 1 };
+        assert!(lap.growth("x").unwrap_err().contains("must look like http://"));
     }
 }

@@ -8,19 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, json};
 
 use crate::assertions;
 use crate::clock;
 use crate::crowd::{Crowd, Plan};
 use crate::dialect::{DialectName, Members};
-use crate::figures::{Figure, Value, difference, fill};
-use crate::handshake::Handshake;
+use crate::figures::{Figure, Value, fill};
 use crate::limits::{explain_ring_error, make_room};
+use crate::players::bar;
 use crate::report::{Report, SATURATED};
-use crate::server::{Sample, Server};
-use crate::target::Target;
+use crate::server::{Lap, Server, Stopwatch};
 use presence::Accounts;
 
 pub use arguments::{Arguments, EXAMPLE, HELP};
@@ -30,67 +28,50 @@ pub use figures::FIGURES;
 const TURN: Duration = Duration::from_micros(500);
 /// Completions after which a wait ends before its time.
 const WANT: usize = 128;
-/// How long goodbyes may take.
-const GOODBYE_NS: u64 = 5_000_000_000;
+const GOODBYE_TIME: Duration = Duration::from_secs(5);
 
 /// The run, from the first connect to the end of the hold.
 struct Measured {
     accounts: Accounts,
-    before: Sample,
-    after: Sample,
+    lap: Lap,
     begun_ns: u64,
-    length_ns: u64,
-    own_cpu_ns: u64,
     complete: bool,
 }
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.common.assertions, FIGURES)?;
-    let target = Target::parse(&arguments.common.url)?;
-    let metrics_url = arguments.common.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
-    let server = Server { metrics_url, pid: arguments.common.server_pid };
-    let tokens = arguments.common.tokens()?;
-    let &Arguments { clients, over, .. } = arguments;
-    make_room(clients, 1, target.address)?;
-
-    let interval_ns = (over.as_nanos() as f64 / f64::from(clients)).max(1.0);
-    let members = Members::new(clients, tokens, |_| arguments.topic.clone(), |slot| slot);
-    let plan = Plan {
-        target: target.address,
-        handshake: Handshake::new(target.authority),
-        dialect: DialectName::Phoenix.dialect(members),
-        connections: clients,
-        stalled_from: clients,
-        ramp_per_s: 1e9 / interval_ns,
-    };
+    let output = &arguments.common.output;
+    let assertions = assertions::parse(&output.assertions, FIGURES)?;
+    let site = arguments.common.site()?;
+    make_room(arguments.clients, 1, site.target.address)?;
+    let members = Members::new(arguments.clients, site.tokens, |_| arguments.topic.clone(), |slot| slot);
+    let plan = Plan::new(&site.target, DialectName::Phoenix.dialect(members), arguments.clients);
     let mut crowd = Crowd::new(plan).map_err(explain_ring_error)?;
-    let measured = measure(arguments, &mut crowd, interval_ns, &server, interrupted)?;
+    let measured = measure(arguments, &mut crowd, &site.server, interrupted)?;
     if measured.accounts.joined() == 0 {
-        let causes = crowd.failures.lines().map(|(text, count)| format!("\n  {count} × {text}"));
-        bail!("nobody could join {}{}", arguments.topic, causes.collect::<String>());
+        bail!("nobody could join {}{}", arguments.topic, crowd.endings.causes());
     }
-    report(arguments, &server, crowd, &measured).finish(&assertions, arguments.common.json.as_deref())
+    let report = report(arguments, site.server.cpu_source(), crowd, &measured);
+    report.finish(&assertions, output.json.as_deref())
 }
 
 fn measure(
     arguments: &Arguments,
     crowd: &mut Crowd,
-    interval_ns: f64,
     server: &Server,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<Measured> {
-    let style = ProgressStyle::with_template("joining {bar:30} {pos}/{len} {elapsed}")
-        .expect("the template is constant and valid");
-    let bar = ProgressBar::new(u64::from(arguments.clients)).with_style(style);
-    let (before, own_cpu_before_ns) = (server.sample(), clock::own_cpu_ns());
+    let interval_ns = (arguments.over.as_nanos() as f64 / f64::from(arguments.clients)).max(1.0);
+    let bar = bar(arguments.clients);
+    bar.set_prefix("joining");
+    let stopwatch = Stopwatch::start(server);
     let begun_ns = clock::now_ns();
     let mut accounts = Accounts::new(arguments.clients, begun_ns, interval_ns);
     let mut now_ns = begun_ns;
     let mut joining = true;
     let mut hold_end_ns = u64::MAX;
     while now_ns < hold_end_ns && !interrupted.load(Relaxed) {
-        if joining && crowd.ramp(arguments.clients, now_ns)? {
+        if joining && crowd.ramp(arguments.clients, 1e9 / interval_ns, now_ns)? {
             joining = false;
             hold_end_ns = now_ns + arguments.hold.as_nanos() as u64;
         }
@@ -98,58 +79,39 @@ fn measure(
         bar.set_position(accounts.joined());
     }
     bar.finish_and_clear();
-    let own_cpu_ns = clock::own_cpu_ns() - own_cpu_before_ns;
-    let (after, length_ns) = (server.sample(), now_ns - begun_ns);
-    let complete = now_ns >= hold_end_ns;
-    let measured = Measured { accounts, before, after, begun_ns, length_ns, own_cpu_ns, complete };
-    Ok(measured)
+    Ok(Measured { accounts, lap: stopwatch.lap(server), begun_ns, complete: now_ns >= hold_end_ns })
 }
 
-fn report(arguments: &Arguments, server: &Server, mut crowd: Crowd, measured: &Measured) -> Report {
+fn report(arguments: &Arguments, cpu_source: &'static str, mut crowd: Crowd, measured: &Measured) -> Report {
     let figures = figures(&crowd, measured);
     // What the goodbyes bring is in no figure, and a relay that does not answer them is not this scenario's subject.
-    let _ = say_goodbye(&mut crowd);
+    let _ = crowd.say_goodbye(GOODBYE_TIME);
+    let common = &arguments.common;
+    let (over_s, hold_s) = (arguments.over.as_secs_f64(), arguments.hold.as_secs_f64());
     Report {
         command: "storm",
         title: format!(
-            "{}: {} clients into {} over {:.1} s, then {:.1} s of watching{}",
-            arguments.common.url,
+            "{}: {} clients into {} over {over_s:.1} s, then {hold_s:.1} s of watching{}",
+            common.url,
             arguments.clients,
             arguments.topic,
-            arguments.over.as_secs_f64(),
-            arguments.hold.as_secs_f64(),
             if measured.complete { "" } else { ", interrupted" },
         ),
         settings: json!({
-            "url": arguments.common.url, "clients": arguments.clients, "over_s": arguments.over.as_secs_f64(),
-            "topic": arguments.topic, "hold_s": arguments.hold.as_secs_f64(), "dialect": DialectName::Phoenix.as_str(),
-            "tokens": arguments.common.tokens_label(),
+            "url": common.url, "clients": arguments.clients, "over_s": over_s, "topic": arguments.topic,
+            "hold_s": hold_s, "dialect": DialectName::Phoenix.as_str(), "tokens": common.tokens_label(),
         }),
         complete: measured.complete,
-        cpu_source: difference(&measured.after.cpu_s, &measured.before.cpu_s)
-            .is_ok()
-            .then(|| server.cpu_source()),
+        cpu_source: measured.lap.server_cpu_s().is_ok().then_some(cpu_source),
         warnings: warnings(measured),
         figures,
-        failures: crowd.failures,
-        closes: crowd.closes,
-        stalled_closes: crowd.stalled_closes,
-        errors: crowd.errors,
+        endings: crowd.endings,
         details: Map::new(),
     }
 }
 
-fn say_goodbye(crowd: &mut Crowd) -> std::io::Result<()> {
-    crowd.close()?;
-    let deadline_ns = clock::now_ns() + GOODBYE_NS;
-    while !crowd.is_over() && clock::now_ns() < deadline_ns {
-        crowd.turn(WANT, Duration::from_millis(10), &mut crate::crowd::Blind)?;
-    }
-    Ok(())
-}
-
 fn figures(crowd: &Crowd, measured: &Measured) -> Vec<Figure> {
-    let Measured { accounts, before, after, begun_ns, length_ns, own_cpu_ns, .. } = measured;
+    let Measured { accounts, lap, begun_ns, .. } = measured;
     let count = |number: u64| -> Value { Ok(number as f64) };
     let per_client = |number: u64| -> Value { Ok(number as f64 / accounts.joined().max(1) as f64) };
     let join_ns = accounts.last_join_ns - begun_ns;
@@ -157,15 +119,14 @@ fn figures(crowd: &Crowd, measured: &Measured) -> Vec<Figure> {
     let stated = |us: u64| -> Value {
         if state.is_empty() { Err("nobody got a presence_state".to_owned()) } else { Ok(us as f64) }
     };
-    let seconds = *length_ns as f64 / 1e9;
-    let server_cpu_s = difference(&after.cpu_s, &before.cpu_s);
     let received = crowd.counters;
+    let joined = accounts.joined().max(1) as f64;
     fill(
         FIGURES,
-        &[
+        [
             ("joined", count(accounts.joined())),
             ("not_joined", Ok(f64::from(crowd.connections()) - accounts.joined() as f64)),
-            ("closed", count(crowd.closes.total())),
+            ("closed", count(crowd.endings.closes.total())),
             ("states", count(accounts.informed())),
             ("stateless", count(accounts.joined() - accounts.informed())),
             ("presence_frames_per_s_max", Ok(f64::from(accounts.per_second_max()))),
@@ -181,7 +142,7 @@ fn figures(crowd: &Crowd, measured: &Measured) -> Vec<Figure> {
             ("presence_states", count(accounts.states)),
             ("presence_diffs", count(accounts.diffs)),
             ("presence_counts", count(accounts.counts)),
-            ("window", Ok(*length_ns as f64 / 1e3)),
+            ("window", Ok(lap.length_ns as f64 / 1e3)),
             ("frames_received", count(received.frames)),
             ("bytes_received", count(received.bytes)),
             ("frames_per_client", per_client(received.frames)),
@@ -190,20 +151,17 @@ fn figures(crowd: &Crowd, measured: &Measured) -> Vec<Figure> {
             ("errors", count(received.errors)),
             ("notices", count(received.notices)),
             ("malformed", count(received.malformed)),
-            ("client.cpu_cores", Ok(*own_cpu_ns as f64 / 1e9 / seconds)),
-            ("server.cpu_cores", server_cpu_s.clone().map(|cpu_s| cpu_s / seconds)),
-            (
-                "server.cpu_us_per_client",
-                server_cpu_s.map(|cpu_s| cpu_s * 1e6 / accounts.joined().max(1) as f64),
-            ),
-            ("server.rss_bytes", after.rss_bytes.clone()),
-            ("server.rss_growth_bytes", difference(&after.rss_bytes, &before.rss_bytes)),
+            ("client.cpu_cores", Ok(lap.own_cores())),
+            ("server.cpu_cores", lap.server_cores()),
+            ("server.cpu_us_per_client", lap.server_cpu_s().map(|cpu_s| cpu_s * 1e6 / joined)),
+            ("server.rss_bytes", lap.after.rss_bytes.clone()),
+            ("server.rss_growth_bytes", lap.rss_growth_bytes()),
         ],
     )
 }
 
 fn warnings(measured: &Measured) -> Vec<String> {
-    let own_share = measured.own_cpu_ns as f64 / measured.length_ns as f64;
+    let own_share = measured.lap.own_cores();
     let mut warnings = Vec::new();
     if own_share > SATURATED {
         warnings.push(format!(
@@ -223,45 +181,29 @@ mod tests {
     use super::*;
     use crate::crowd::Listener;
     use crate::dialect::{News, Presence};
+    use crate::figures::value_of;
+    use crate::target::Target;
     use crate::tokens::Tokens;
 
-    fn measured() -> Measured {
-        let nowhere = Server { metrics_url: "http://127.0.0.1:1/metrics".into(), pid: None };
+    fn measured(own_cpu_ns: u64) -> Measured {
         let mut accounts = Accounts::new(4, 0, 1e6);
         for slot in 0..3 {
             accounts.handle_news(slot, News::Joined, 500_000_000);
         }
         accounts.handle_news(1, News::Presence(Presence::State), 600_000_000);
-        Measured {
-            accounts,
-            before: nowhere.sample(),
-            after: nowhere.sample(),
-            begun_ns: 0,
-            length_ns: 2_000_000_000,
-            own_cpu_ns: 1_800_000_000,
-            complete: true,
-        }
+        Measured { accounts, lap: Lap::unread(own_cpu_ns, 2_000_000_000), begun_ns: 0, complete: true }
     }
 
     fn crowd() -> Crowd {
-        let target = "127.0.0.1:9".parse().unwrap();
         let members = Members::new(4, Tokens::None, |_| "room:lobby".into(), |slot| slot);
-        Crowd::new(Plan {
-            target,
-            handshake: Handshake::new("relay".into()),
-            dialect: DialectName::Phoenix.dialect(members),
-            connections: 4,
-            stalled_from: 4,
-            ramp_per_s: 1e6,
-        })
-        .unwrap()
+        let target = Target { authority: "relay".into(), address: "127.0.0.1:9".parse().unwrap() };
+        Crowd::new(Plan::new(&target, DialectName::Phoenix.dialect(members), 4)).unwrap()
     }
 
     #[test]
     fn every_figure_is_there_and_those_without_a_state_are_counted() {
-        let figures = figures(&crowd(), &measured());
-        let value =
-            |name: &str| figures.iter().find(|figure| figure.spec.name == name).unwrap().value.clone();
+        let figures = figures(&crowd(), &measured(0));
+        let value = |name| value_of(&figures, name);
         assert_eq!((value("joined"), value("not_joined")), (Ok(3.0), Ok(1.0)));
         assert_eq!((value("states"), value("stateless")), (Ok(1.0), Ok(2.0)));
         assert_eq!((value("joins_per_s"), value("join_time")), (Ok(6.0), Ok(500_000.0)));
@@ -277,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_keep_up_is_told() {
-        assert!(warnings(&measured())[0].contains("90 %"));
-        assert_eq!(warnings(&Measured { own_cpu_ns: 1_600_000_000, ..measured() }).len(), 0);
+        assert!(warnings(&measured(1_800_000_000))[0].contains("90 %"));
+        assert_eq!(warnings(&measured(1_600_000_000)).len(), 0);
     }
 }

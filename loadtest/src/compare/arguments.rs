@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::extra_peer::ExtraPeer;
 use super::metrics;
-use crate::arguments::{EXIT_CODES, duration, positive};
+use crate::arguments::{EXIT_CODES, Output, duration};
+use crate::rooms::Load;
 
 const HELP: &str = "\
 What is measured
@@ -37,7 +38,12 @@ Examples
 ";
 
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("duration", |argument| argument.default_value("3s")))]
+#[command(mut_arg("warmup", |argument| argument.default_value("500ms")))]
+#[command(mut_arg("grace", |argument| argument.default_value("500ms")))]
 pub struct Arguments {
+    #[command(flatten)]
+    pub load: Load,
     /// How often each server has its turn: many short ones, since a virtual machine's speed changes within minutes
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
@@ -53,30 +59,6 @@ pub struct Arguments {
     /// Where the servers are [default: where this program is]
     #[arg(long, value_name = "DIRECTORY")]
     pub bin_dir: Option<PathBuf>,
-    /// Number of rooms
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rooms: u32,
-    /// Players in each room
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..=100_000))]
-    pub players: u32,
-    /// Moves per second of each player
-    #[arg(long, default_value_t = 20.0, value_parser = positive)]
-    pub hz: f64,
-    /// Length of each measured window
-    #[arg(long, default_value = "3s", value_parser = duration)]
-    pub duration: Duration,
-    /// Load before each window
-    #[arg(long, default_value = "500ms", value_parser = duration)]
-    pub warmup: Duration,
-    /// How long after its intended time a move may arrive and still be fresh
-    #[arg(long, default_value = "500ms", value_parser = duration)]
-    pub grace: Duration,
-    /// New connections per second while joining
-    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
-    pub ramp: f64,
-    /// Decides every player's phase
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
     /// Threads of the load test
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub client_threads: u32,
@@ -89,12 +71,8 @@ pub struct Arguments {
     /// Do not measure memory
     #[arg(long)]
     pub skip_memory: bool,
-    /// Write the result as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Conditions on the result, such as 'fastwebsockets.deliveries_ratio>=1.5,corelay.p99<100ms'
-    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
-    pub assertions: String,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// What `--help` says behind the options.

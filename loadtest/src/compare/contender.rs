@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, bail};
 
@@ -14,41 +13,44 @@ use crate::dialect::DialectName;
 pub const CORELAY: &str = "corelay";
 /// Why a server's processor time and memory are not known.
 pub const NO_PID: &str = "its process is not known: --peer NAME=URL@PID";
+/// The peer that has one thread, whatever is asked for.
+const BARE: &str = "bare";
 /// Names of the peers, and of `--only`.
-const PEERS: [&str; 3] = ["fastwebsockets", "tokio-tungstenite", "bare"];
+const PEERS: [&str; 3] = ["fastwebsockets", "tokio-tungstenite", BARE];
 
 /// One of those that are compared.
 #[derive(Clone, Debug)]
 pub struct Contender {
     /// In the table, and before the dot of its figures.
     pub name: String,
-    /// What it speaks.
     pub dialect: DialectName,
-    /// Where it comes from.
     pub origin: Origin,
 }
 
 /// Where a server comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// Started here, with these arguments after `--listen`.
-    Program(PathBuf, ProgramArguments),
+    /// Started here.
+    Program(PathBuf),
     /// Runs somewhere.
     Elsewhere(ExtraPeer),
 }
 
-/// What a program of ours is started with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProgramArguments {
-    /// `--admin`, `--shards`.
-    Corelay,
-    /// `--threads`.
-    Peer,
-    /// Nothing: it has one thread.
-    Bare,
-}
-
 impl Contender {
+    /// corelay, or a peer, whose program is in `directory`.
+    fn program(directory: &Path, name: &str) -> anyhow::Result<Self> {
+        let file = if name == CORELAY { CORELAY.to_owned() } else { format!("peer-{name}") };
+        let path = directory.join(file);
+        if !path.is_file() {
+            bail!(
+                "{} is not there; `cargo build --release --workspace` builds all of them, --bin-dir says where they are",
+                path.display()
+            );
+        }
+        let dialect = if [CORELAY, BARE].contains(&name) { DialectName::Native } else { DialectName::Raw };
+        Ok(Self { name: name.to_owned(), dialect, origin: Origin::Program(path) })
+    }
+
     /// Whether its processor time and memory cannot be read.
     pub fn has_no_pid(&self) -> bool {
         matches!(&self.origin, Origin::Elsewhere(ExtraPeer { pid: None, .. }))
@@ -57,85 +59,59 @@ impl Contender {
     /// Threads it has; `None`: who knows.
     pub fn threads(&self, threads: Option<u32>) -> Option<u32> {
         match &self.origin {
-            Origin::Program(_, ProgramArguments::Bare) => Some(1),
-            Origin::Program(_, ProgramArguments::Corelay | ProgramArguments::Peer) => {
-                Some(threads_or_all(threads))
-            }
+            Origin::Program(_) if self.name == BARE => Some(1),
+            Origin::Program(_) => Some(threads.unwrap_or_else(|| {
+                std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32)
+            })),
             Origin::Elsewhere(_) => None,
         }
     }
-}
 
-impl ProgramArguments {
-    /// Adds what comes after the program's name.
-    pub fn add_to(self, command: &mut Command, listen: SocketAddr, admin: SocketAddr, threads: Option<u32>) {
-        let threads = threads_or_all(threads).to_string();
-        let listen = listen.to_string();
-        match self {
-            Self::Corelay => {
-                command.args(["--listen", &listen, "--admin", &admin.to_string(), "--shards", &threads])
+    /// What its program is started with.
+    pub fn program_arguments(
+        &self,
+        listen: SocketAddr,
+        admin: SocketAddr,
+        threads: Option<u32>,
+    ) -> Vec<String> {
+        let mut arguments = vec!["--listen".to_owned(), listen.to_string()];
+        let threads = self.threads(threads).unwrap_or(1).to_string();
+        match self.name.as_str() {
+            CORELAY => {
+                arguments.extend(["--admin".to_owned(), admin.to_string(), "--shards".to_owned(), threads]);
             }
-            Self::Peer => command.args(["--listen", &listen, "--threads", &threads]),
-            Self::Bare => command.args(["--listen", &listen]),
-        };
+            BARE => {}
+            _ => arguments.extend(["--threads".to_owned(), threads]),
+        }
+        arguments
     }
-}
-
-/// `--threads`, or one per processor.
-fn threads_or_all(threads: Option<u32>) -> u32 {
-    let processors = || std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32);
-    threads.unwrap_or_else(processors)
 }
 
 /// Everybody that `arguments` ask for, corelay first.
 pub fn line_up(arguments: &Arguments) -> anyhow::Result<Vec<Contender>> {
-    if let Some(unknown) =
-        arguments.only.iter().find(|name| *name != CORELAY && !PEERS.contains(&name.as_str()))
-    {
+    let only = &arguments.only;
+    if let Some(unknown) = only.iter().find(|name| *name != CORELAY && !PEERS.contains(&name.as_str())) {
         bail!("--only {unknown}: there are {} (corelay is always measured)", PEERS.join(", "));
     }
     let directory = match &arguments.bin_dir {
         Some(directory) => directory.clone(),
-        None => {
-            let own = std::env::current_exe().context("where this program is")?;
-            own.parent().map(Path::to_path_buf).unwrap_or_default()
-        }
+        None => std::env::current_exe().context("where this program is")?.with_file_name(""),
     };
-    let wanted = |name: &&str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
-    let mut contenders = vec![program(&directory, CORELAY)?];
-    for name in PEERS.iter().filter(|name| wanted(name)) {
-        contenders.push(program(&directory, name)?);
+    let mut contenders = vec![Contender::program(&directory, CORELAY)?];
+    for name in PEERS.into_iter().filter(|name| only.is_empty() || only.iter().any(|only| only == name)) {
+        contenders.push(Contender::program(&directory, name)?);
     }
     for peer in &arguments.peers {
         if contenders.iter().any(|contender| contender.name == peer.name) {
             bail!("--peer {}: the name is taken", peer.name);
         }
-        contenders.push(Contender {
-            name: peer.name.clone(),
-            dialect: DialectName::Raw,
-            origin: Origin::Elsewhere(peer.clone()),
-        });
+        let origin = Origin::Elsewhere(peer.clone());
+        contenders.push(Contender { name: peer.name.clone(), dialect: DialectName::Raw, origin });
     }
     if contenders.len() == 1 {
         bail!("--only {CORELAY}: there is nobody to compare it with; there are {}", PEERS.join(", "));
     }
     Ok(contenders)
-}
-
-fn program(directory: &Path, name: &str) -> anyhow::Result<Contender> {
-    let (file, arguments, dialect) = match name {
-        CORELAY => (CORELAY.to_owned(), ProgramArguments::Corelay, DialectName::Native),
-        "bare" => ("peer-bare".to_owned(), ProgramArguments::Bare, DialectName::Native),
-        _ => (format!("peer-{name}"), ProgramArguments::Peer, DialectName::Raw),
-    };
-    let path = directory.join(file);
-    if !path.is_file() {
-        bail!(
-            "{} is not there; `cargo build --release --workspace` builds all of them, --bin-dir says where they are",
-            path.display()
-        );
-    }
-    Ok(Contender { name: name.to_owned(), dialect, origin: Origin::Program(path, arguments) })
 }
 
 #[cfg(test)]
@@ -144,10 +120,8 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_built_is_named_with_the_remedy() {
-        let error = program(Path::new("/nowhere"), "bare").unwrap_err().to_string();
-        assert!(
-            error.contains("/nowhere/peer-bare") && error.contains("cargo build --release --workspace"),
-            "{error}"
-        );
+        let error = Contender::program(Path::new("/nowhere"), BARE).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/peer-bare"), "{error}");
+        assert!(error.contains("cargo build --release --workspace"), "{error}");
     }
 }

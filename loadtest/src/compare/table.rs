@@ -22,7 +22,7 @@ pub fn finish(
 ) -> anyhow::Result<bool> {
     let checked = check(assertions, figures);
     write_table(arguments, comparison, &checked, &mut io::stdout().lock()).context("standard output")?;
-    if let Some(path) = &arguments.json {
+    if let Some(path) = &arguments.output.json {
         write_json(path, &json(arguments, comparison, &checked))?;
     }
     Ok(checked.iter().all(|(_, outcome)| outcome.is_ok()))
@@ -38,10 +38,10 @@ fn write_table(
     writeln!(
         out,
         "{} rooms of {} players at {} Hz, {:.1} s measured, {} of {} rounds{of}",
-        arguments.rooms,
-        arguments.players,
-        arguments.hz,
-        arguments.duration.as_secs_f64(),
+        arguments.load.rooms,
+        arguments.load.players,
+        arguments.load.hz,
+        arguments.load.duration.as_secs_f64(),
         comparison.rounds.len(),
         arguments.rounds,
     )?;
@@ -135,10 +135,10 @@ fn json(arguments: &Arguments, comparison: &Comparison, checked: &[Checked<'_>])
         "version": env!("CARGO_PKG_VERSION"),
         "complete": comparison.complete,
         "settings": {
-            "rooms": arguments.rooms, "players": arguments.players, "hz": arguments.hz, "seed": arguments.seed,
-            "duration_s": arguments.duration.as_secs_f64(), "warmup_s": arguments.warmup.as_secs_f64(),
-            "grace_s": arguments.grace.as_secs_f64(), "rounds": arguments.rounds, "threads": arguments.threads,
-            "client_threads": arguments.client_threads, "ramp": arguments.ramp,
+            "rooms": arguments.load.rooms, "players": arguments.load.players, "hz": arguments.load.hz, "seed": arguments.load.seed,
+            "duration_s": arguments.load.duration.as_secs_f64(), "warmup_s": arguments.load.warmup.as_secs_f64(),
+            "grace_s": arguments.load.grace.as_secs_f64(), "rounds": arguments.rounds, "threads": arguments.threads,
+            "client_threads": arguments.client_threads, "ramp": arguments.load.ramp,
             "idle": (!arguments.skip_memory).then_some(&arguments.idle), "hold_s": arguments.hold.as_secs_f64(),
         },
         "rounds": comparison.rounds.len(),
@@ -158,20 +158,11 @@ fn spread_json(spread: Option<&Spread>) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::compare::result::tests::comparison;
 
-    /// A command line of nothing but this command.
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-
     fn arguments() -> Arguments {
-        Line::parse_from(["compare", "--rounds", "2", "--threads", "2"]).arguments
+        crate::arguments::parsed(&["--rounds", "2", "--threads", "2"])
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::dialect::{Dialect, News};
 use crate::handshake::Handshake;
+use crate::target::Target;
 
 /// Who wants to know what arrives.
 pub trait Listener {
@@ -20,28 +21,33 @@ impl Listener for Blind {
 
 /// What the connections of a crowd are.
 pub struct Plan {
-    /// Where to connect.
     pub target: SocketAddr,
-    /// How to upgrade.
     pub handshake: Handshake,
-    /// How to speak, and who each connection is.
     pub dialect: Box<dyn Dialect>,
     /// How many there can be.
     pub connections: u32,
     /// Connections from this number on stop reading once they have joined.
     pub stalled_from: u32,
-    /// New connections a second.
-    pub ramp_per_s: f64,
-}
-
-/// How a crowd of a million saves memory and ports. The default does not.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Frugal {
     /// So many connections, the first ones, are busy: a receive is armed on them. The others wait for bytes on a poll, which
-    /// takes less. `None`: all are busy.
-    pub busy: Option<u32>,
+    /// takes less memory.
+    pub busy: u32,
     /// Where connections come from, if that is not the kernel's choice.
     pub sources: Option<Sources>,
+}
+
+impl Plan {
+    /// Connections to `target` that are all busy and go on reading.
+    pub fn new(target: &Target, dialect: Box<dyn Dialect>, connections: u32) -> Self {
+        Self {
+            target: target.address,
+            handshake: Handshake::new(target.authority.clone()),
+            dialect,
+            connections,
+            stalled_from: connections,
+            busy: connections,
+            sources: None,
+        }
+    }
 }
 
 /// Addresses of the loopback network from which connections come, so that each has its own ports.

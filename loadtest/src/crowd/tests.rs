@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 
 use super::*;
 use crate::dialect::{DialectName, Members};
-use crate::handshake::Handshake;
+use crate::target::Target;
 use crate::tokens::Tokens;
 
 struct Seen(Vec<u32>);
@@ -51,15 +51,16 @@ fn crowd_of(
             thread::spawn(move || serve(number, stream.unwrap()));
         }
     });
-    let handshake = Handshake::new(target.to_string());
     let members = Members::new(connections, Tokens::None, |slot| format!("game:{slot}"), |slot| slot);
-    let dialect = dialect.dialect(members);
-    let plan = Plan { target, handshake, dialect, connections, stalled_from, ramp_per_s: 1e6 };
+    let target = Target { authority: target.to_string(), address: target };
+    let mut plan = Plan::new(&target, dialect.dialect(members), connections);
+    plan.stalled_from = stalled_from;
+    plan.sources = Some(Sources { first: 0, per_address: 2 });
     // Half of the connections are parked: tests do not see a difference.
-    let sources = Sources { first: 0, per_address: 2 };
-    let frugal =
-        Frugal { busy: (stalled_from == connections).then_some(connections / 2), sources: Some(sources) };
-    Crowd::frugal(plan, frugal).unwrap()
+    if stalled_from == connections {
+        plan.busy = connections / 2;
+    }
+    Crowd::new(plan).unwrap()
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn turn_until(crowd: &mut Crowd, seen: &mut Seen, done: impl Fn(&mut Crowd, &See
 }
 
 fn join(crowd: &mut Crowd, connections: u32, seen: &mut Seen) {
-    turn_until(crowd, seen, |crowd, _| crowd.ramp(connections, clock::now_ns()).unwrap());
+    turn_until(crowd, seen, |crowd, _| crowd.ramp(connections, 1e6, clock::now_ns()).unwrap());
 }
 
 const DELTA: [u8; 20] = [0x83, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -124,7 +125,7 @@ fn players_join_move_answer_pings_and_say_goodbye() {
     turn_until(&mut crowd, &mut seen, |_, seen| seen.0.len() == 3);
     assert!(!crowd.close_next(2).unwrap() && crowd.close_next(2).unwrap());
     turn_until(&mut crowd, &mut seen, |crowd, _| crowd.is_over());
-    assert_eq!((crowd.closes.total(), crowd.failures.total()), (0, 0));
+    assert_eq!((crowd.endings.closes.total(), crowd.endings.failures.total()), (0, 0));
     assert_eq!(crowd.try_send(0, b"x").unwrap(), Pushed::Gone);
 }
 
@@ -141,7 +142,7 @@ fn a_close_is_counted_with_its_code_and_reason_and_an_end_without_one_as_1006() 
     let mut seen = Seen(Vec::new());
     join(&mut crowd, 2, &mut seen);
     turn_until(&mut crowd, &mut seen, |crowd, _| crowd.is_over());
-    let closes: Vec<_> = crowd.closes.lines().collect();
+    let closes: Vec<_> = crowd.endings.closes.lines().collect();
     assert_eq!(closes, [(1006, "ended without a close frame", 1), (1013, "slow", 1)]);
     assert_eq!((crowd.joined(), crowd.open()), (2, 0));
 }
@@ -161,7 +162,7 @@ fn a_refusal_is_told_and_the_others_join() {
     let mut seen = Seen(Vec::new());
     join(&mut crowd, 4, &mut seen);
     assert_eq!(crowd.joined(), 2);
-    let failures: Vec<_> = crowd.failures.lines().collect();
+    let failures: Vec<_> = crowd.endings.failures.lines().collect();
     assert_eq!(failures, [("503 Service Unavailable: no seat is free", 2)]);
 }
 
@@ -186,10 +187,10 @@ fn a_stalled_member_reads_nothing_until_the_end_and_its_close_is_found_then() {
     }
     assert!(seen.0.is_empty() && crowd.has_stalled());
     crowd.resume_stalled().unwrap();
-    turn_until(&mut crowd, &mut seen, |crowd, _| crowd.stalled_closes.total() > 0);
+    turn_until(&mut crowd, &mut seen, |crowd, _| crowd.endings.stalled_closes.total() > 0);
     assert_eq!(seen.0, [1]);
-    assert_eq!(crowd.stalled_closes.lines().next(), Some((1013, "slow", 1)));
-    assert_eq!(crowd.closes.total(), 0);
+    assert_eq!(crowd.endings.stalled_closes.lines().next(), Some((1013, "slow", 1)));
+    assert_eq!(crowd.endings.closes.total(), 0);
 }
 
 #[test]
@@ -218,9 +219,12 @@ fn phoenix_players_join_after_the_upgrade_and_move_under_the_id_they_were_given(
         });
     }
     turn_until(&mut crowd, &mut seen, |_, seen| seen.0.len() == 2);
-    crowd.close().unwrap();
-    turn_until(&mut crowd, &mut seen, |crowd, _| crowd.is_over());
-    assert_eq!((crowd.closes.total(), crowd.failures.total(), crowd.counters.malformed), (0, 0, 0));
+    crowd.say_goodbye(Duration::from_secs(5)).unwrap();
+    assert!(crowd.is_over());
+    assert_eq!(
+        (crowd.endings.closes.total(), crowd.endings.failures.total(), crowd.counters.malformed),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -234,6 +238,6 @@ fn a_refused_join_is_no_join_and_is_told_with_its_reason() {
         while socket.read().is_ok() {}
     });
     join(&mut crowd, 1, &mut Seen(Vec::new()));
-    let failures: Vec<_> = crowd.failures.lines().collect();
+    let failures: Vec<_> = crowd.endings.failures.lines().collect();
     assert_eq!((crowd.joined(), &failures[..]), (0, &[("join refused: unauthorized", 1)][..]));
 }

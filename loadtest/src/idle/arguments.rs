@@ -33,7 +33,6 @@ Examples
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
     pub common: Common,
     /// What the members speak
     #[arg(long, value_enum, default_value_t = DialectName::Native)]

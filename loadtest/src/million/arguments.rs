@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::layout::ActiveGames;
-use super::settings::{MillionSettings, RelayChoice, relay_binary};
-use crate::arguments::{duration, positive};
+use super::relay::{RelayChoice, relay_binary};
+use crate::arguments::{Output, duration, positive};
 use crate::tokens::Tokens;
 
 pub const HELP: &str = "\
@@ -70,22 +70,14 @@ pub struct Load {
     pub seed: u64,
 }
 
-impl Load {
-    /// With so many connections to `relay`.
-    pub fn settings(&self, relay: RelayChoice, connections: u32, tokens: Tokens) -> MillionSettings {
-        MillionSettings {
-            relay,
-            connections,
-            players: self.players,
-            ramp_per_s: self.ramp,
-            quiet: self.quiet,
-            hold: self.hold,
-            active_games: self.active_games,
-            hz: self.hz,
-            seed: self.seed,
-            tokens,
-        }
-    }
+/// What a run is.
+#[derive(Clone)]
+pub struct Settings {
+    pub relay: RelayChoice,
+    /// Connections at the top; whole games.
+    pub connections: u32,
+    pub load: Load,
+    pub tokens: Tokens,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -112,19 +104,14 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub connections: u32,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
     pub load: Load,
-    /// Write the result as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Conditions on the result, such as 'dropped==0,p99<300ms' (>= <= < > ==; durations in us, ms, s)
-    #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
-    pub assertions: String,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 impl Arguments {
     /// What they ask for.
-    pub fn settings(&self) -> anyhow::Result<MillionSettings> {
+    pub fn settings(&self) -> anyhow::Result<Settings> {
         let relay = match &self.url {
             Some(url) => RelayChoice::Running {
                 url: url.clone(),
@@ -134,7 +121,7 @@ impl Arguments {
             None => RelayChoice::Start(relay_binary(self.relay.as_deref())?),
         };
         let tokens = Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?;
-        Ok(self.load.settings(relay, self.connections, tokens))
+        Ok(Settings { relay, connections: self.connections, load: self.load.clone(), tokens })
     }
 }
 

@@ -2,22 +2,19 @@
 
 use anyhow::anyhow;
 
-use super::crew::Tallies;
 use super::figures::FIGURES;
 use super::kernel::{Kernel, Sockstat};
 use super::layout::Layout;
 use super::watch::Seen;
-use crate::figures::{self, Figure, Value, difference};
+use crate::figures::{Figure, Value, difference, fill, share, value_of};
 use crate::measurement::Measurement;
+use crate::players::{Tallies, figures_of_views};
 
 /// Everything about one run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Who was where.
     pub layout: Layout,
-    /// What the threads measured.
     pub tallies: Tallies,
-    /// What was read outside of them.
     pub seen: Seen,
     /// The relay runs on this machine: its ends of the connections are in the kernel's figures.
     pub local: bool,
@@ -28,67 +25,51 @@ impl Outcome {
     pub fn figures(&self) -> Vec<Figure> {
         let Self { layout, tallies, seen, .. } = self;
         let count = |number: u64| -> Value { Ok(number as f64) };
-        let share = |part: u64, whole: u64| {
-            if whole > 0 { Ok(part as f64 / whole as f64) } else { Err("nobody moved".to_owned()) }
-        };
-        let latency = &tallies.tally.latency_us;
-        let arrived =
-            |value: f64| if latency.is_empty() { Err("no view arrived".to_owned()) } else { Ok(value) };
-        let percentile = |percentile| arrived(latency.value_at_percentile(percentile) as f64);
         let joined = tallies.joined;
         let [rss_start, rss_top, rss_after] = &seen.rss_bytes;
         let user = difference(rss_top, rss_start);
         let left = rss_after.clone().and_then(|after| Ok(after / rss_start.clone()?));
         let per_s = seen.ramp_s.clone().map(|ramp_s| f64::from(joined) / ramp_s.max(1e-9));
-        figures::fill(
-            FIGURES,
-            &[
-                ("joined", count(joined.into())),
-                ("refused", count(tallies.failures.total())),
-                ("dropped", count(tallies.closes.total())),
-                ("ramp_s", seen.ramp_s.clone()),
-                ("ramp_per_s", per_s),
-                ("rss_start_bytes", rss_start.clone()),
-                ("rss_top_bytes", rss_top.clone()),
-                ("rss_after_bytes", rss_after.clone()),
-                ("rss_left", left),
-                ("user_bytes_per_player", user.and_then(|bytes| self.per_player(bytes))),
-                ("kernel_bytes_per_connection", self.kernel_bytes_per_connection()),
-                ("client_kernel_bytes", self.client_kernel_bytes_per_connection()),
-                ("sockstat_mem_bytes", self.sockstat(1).map(|stat| stat.buffer_bytes)),
-                ("idle_cpu_cores", seen.relay_cores[0].clone()),
-                ("hold_cpu_cores", seen.relay_cores[1].clone()),
-                ("client_rss_bytes", seen.client_rss_bytes.clone()),
-                ("client_idle_cpu_cores", seen.client_cores[0].clone()),
-                ("client_cpu_cores", seen.client_cores[1].clone()),
-                ("active_players", count(layout.active_players().into())),
-                ("frames", self.frames().map(|frames| frames as f64)),
-                ("cpu_us_per_frame", self.cpu_us_per_frame()),
-                ("reach", share(tallies.tally.fresh, self.views_expected())),
-                ("views_expected", count(self.views_expected())),
-                ("p50", percentile(50.0)),
-                ("p90", percentile(90.0)),
-                ("p99", percentile(99.0)),
-                ("max", arrived(latency.max() as f64)),
-                ("moves", count(tallies.sends.moves)),
-                ("late_share", share(tallies.sends.late, tallies.sends.moves)),
-                ("lateness_p99", Ok(tallies.sends.lateness_us.value_at_percentile(99.0) as f64)),
-                ("pings", count(tallies.total.pings)),
-                ("malformed", count(tallies.total.malformed)),
-                ("slab_kept_bytes", self.seen.kernel_growth(2).map(|growth| growth.bytes)),
-                ("slab_left_bytes", seen.left.clone().map(|growth| growth.bytes)),
-                ("time_wait", self.sockstat(2).map(|stat| stat.time_wait)),
-            ],
-        )
+        let values = [
+            ("joined", count(joined.into())),
+            ("refused", count(tallies.endings.failures.total())),
+            ("dropped", count(tallies.endings.closes.total())),
+            ("ramp_s", seen.ramp_s.clone()),
+            ("ramp_per_s", per_s),
+            ("rss_start_bytes", rss_start.clone()),
+            ("rss_top_bytes", rss_top.clone()),
+            ("rss_after_bytes", rss_after.clone()),
+            ("rss_left", left),
+            ("user_bytes_per_player", user.and_then(|bytes| self.per_player(bytes))),
+            ("kernel_bytes_per_connection", self.kernel_bytes_per_connection()),
+            ("client_kernel_bytes", self.client_kernel_bytes_per_connection()),
+            ("sockstat_mem_bytes", self.sockstat(1).map(|stat| stat.buffer_bytes)),
+            ("idle_cpu_cores", seen.relay_cores[0].clone()),
+            ("hold_cpu_cores", seen.relay_cores[1].clone()),
+            ("client_rss_bytes", seen.client_rss_bytes.clone()),
+            ("client_idle_cpu_cores", seen.client_cores[0].clone()),
+            ("client_cpu_cores", seen.client_cores[1].clone()),
+            ("active_players", count(layout.active_players().into())),
+            ("frames", self.frames().map(|frames| frames as f64)),
+            ("cpu_us_per_frame", self.cpu_us_per_frame()),
+            ("moves", count(tallies.sends.moves)),
+            ("late_share", share(tallies.sends.late, tallies.sends.moves)),
+            ("lateness_p99", Ok(tallies.sends.lateness_us.value_at_percentile(99.0) as f64)),
+            ("pings", count(tallies.total.pings)),
+            ("malformed", count(tallies.total.malformed)),
+            ("slab_kept_bytes", self.seen.kernel_growth(2).map(|growth| growth.bytes)),
+            ("slab_left_bytes", seen.left.clone().map(|growth| growth.bytes)),
+            ("time_wait", self.sockstat(2).map(|stat| stat.time_wait)),
+        ];
+        let views_expected = tallies.moves_planned * u64::from(layout.players - 1);
+        fill(FIGURES, values.into_iter().chain(figures_of_views(&tallies.tally, views_expected)))
     }
 
     /// As numbers only; an error names what was not measured. After a failure during the goodbyes NaN stands for what came later.
     pub fn measurement(&self) -> anyhow::Result<Measurement> {
         let figures = self.figures();
-        let value = |name: &str| -> anyhow::Result<f64> {
-            let figure = figures.iter().find(|figure| figure.spec.name == name).expect("it is in the list");
-            figure.value.clone().map_err(|why| anyhow!("{name} was not measured: {why}"))
-        };
+        let value =
+            |name: &str| value_of(&figures, name).map_err(|why| anyhow!("{name} was not measured: {why}"));
         let after = |name: &str| match &self.seen.failure {
             Some(_) => Ok(value(name).unwrap_or(f64::NAN)),
             None => value(name),
@@ -96,8 +77,8 @@ impl Outcome {
         Ok(Measurement {
             connections: self.layout.connections(),
             joined: self.tallies.joined,
-            refused: self.tallies.failures.total(),
-            dropped: self.tallies.closes.total(),
+            refused: self.tallies.endings.failures.total(),
+            dropped: self.tallies.endings.closes.total(),
             shards: self.seen.shards,
             ramp_per_s: value("ramp_per_s")?,
             rss_start_bytes: value("rss_start_bytes")?,
@@ -128,10 +109,6 @@ impl Outcome {
 
     fn frames(&self) -> Result<u64, String> {
         self.seen.window_s.clone().map(|_| self.tallies.window.tick_frames)
-    }
-
-    fn views_expected(&self) -> u64 {
-        self.tallies.moves_planned * u64::from(self.layout.players - 1)
     }
 
     /// By those that the memory is of: who joined and has ended before it was read has none.
@@ -198,8 +175,7 @@ mod tests {
     #[test]
     fn figures_are_put_together_from_both_sides() {
         let figures = outcome().figures();
-        let value =
-            |name: &str| figures.iter().find(|figure| figure.spec.name == name).unwrap().value.clone();
+        let value = |name| value_of(&figures, name);
         assert_eq!((value("ramp_per_s"), value("user_bytes_per_player")), (Ok(2_000.0), Ok(300.0)));
         // (0.05 − 0.01) cores × 10 s / 20,000
         assert!((value("cpu_us_per_frame").unwrap() - 20.0).abs() < 1e-9);
@@ -224,8 +200,7 @@ mod tests {
         outcome.seen.fail(&anyhow!("a thread, too"));
         assert_eq!(outcome.seen.failure.as_deref(), Some("the relay ended"));
         let figures = outcome.figures();
-        let value =
-            |name: &str| figures.iter().find(|figure| figure.spec.name == name).unwrap().value.clone();
+        let value = |name| value_of(&figures, name);
         assert_eq!((value("rss_top_bytes"), value("reach")), (Ok(10.225e6), Ok(0.99)));
         for after in ["rss_after_bytes", "rss_left", "slab_kept_bytes", "slab_left_bytes", "time_wait"] {
             assert!(value(after).unwrap_err().starts_with("not measured: "), "{after}");

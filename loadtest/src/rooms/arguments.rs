@@ -51,14 +51,26 @@ Examples
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
     pub common: Common,
+    #[command(flatten)]
+    pub load: Load,
     /// What the players speak
     #[arg(long, value_enum, default_value_t = DialectName::Native)]
     pub dialect: DialectName,
-    /// New connections per second while joining
-    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
-    pub ramp: f64,
+    /// Threads, each with a ring of its own; a room stays on one
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub threads: u32,
+    /// Extra members of the first room that join and then never read again
+    #[arg(long, default_value_t = 0)]
+    pub stalled: u32,
+    /// Write the latencies as a percentile table (.hgrm), in ms
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
+}
+
+/// What the players do, against any server.
+#[derive(Clone, Debug, Args)]
+pub struct Load {
     /// Number of rooms
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     pub rooms: u32,
@@ -77,16 +89,10 @@ pub struct Arguments {
     /// How long after its intended time a move may arrive and still be fresh
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub grace: Duration,
+    /// New connections per second while joining
+    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
+    pub ramp: f64,
     /// Decides every player's phase, and the names of the games
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Threads, each with a ring of its own; a room stays on one
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub threads: u32,
-    /// Extra members of the first room that join and then never read again
-    #[arg(long, default_value_t = 0)]
-    pub stalled: u32,
-    /// Write the latencies as a percentile table (.hgrm), in ms
-    #[arg(long, value_name = "FILE")]
-    pub hdr: Option<PathBuf>,
 }

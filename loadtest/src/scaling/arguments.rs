@@ -45,7 +45,6 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub relay: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
     pub load: Load,
     /// The page; the JSON goes beside it [default: corelay-scaling.html; with --from-json, beside that]
     #[arg(long, value_name = "FILE")]

@@ -18,7 +18,7 @@ pub fn figures(record: &Record) -> Vec<Figure> {
     let reach = measurements.iter().map(|at| at.age_us(at.reach)).fold(f64::INFINITY, f64::min);
     figures::fill(
         FIGURES,
-        &[
+        [
             ("sizes", Ok(measurements.len() as f64)),
             ("connections", Ok(f64::from(last.connections))),
             ("joined", Ok(f64::from(last.joined))),

@@ -2,18 +2,11 @@
 
 use std::cell::Cell;
 
-use clap::Parser;
 use roxmltree::{Document, ParsingOptions};
 
 use super::*;
+use crate::arguments::parsed;
 use crate::million;
-
-/// A command line of one command.
-#[derive(Parser)]
-struct Line<A: clap::Args> {
-    #[command(flatten)]
-    arguments: A,
-}
 
 /// A directory of its own, gone in the end.
 struct Place(PathBuf);
@@ -27,8 +20,7 @@ impl Place {
 
     fn arguments(&self, more: &[&str]) -> Arguments {
         let out = self.0.join("page.html");
-        let line = [&["scaling", "--out", out.to_str().unwrap()], more].concat();
-        Line::<Arguments>::try_parse_from(line).unwrap().arguments
+        parsed(&[&["--out", out.to_str().unwrap()], more].concat())
     }
 
     fn read(&self, name: &str) -> String {
@@ -263,7 +255,7 @@ fn every_size_has_the_same_load_by_default() {
     assert_eq!(load(&["--active-games", "0.005"]).active_games, ActiveGames::Share(0.005));
     let ping_after_s = u64::from(PING_AFTER_MS) / 1000;
     assert_eq!([load(&[]).quiet, load(&[]).hold].map(|window| window.as_secs() % ping_after_s), [0, 0]);
-    let million = Line::<million::Arguments>::try_parse_from(["million"]).unwrap().arguments.load;
+    let million = parsed::<million::Arguments>(&[]).load;
     assert_eq!((million.active_games, million.quiet), (ActiveGames::Share(0.005), load(&[]).quiet));
     let lines = settings(&load(&[]));
     assert!(lines.contains(&(

@@ -33,7 +33,6 @@ Example
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
     pub common: Common,
     /// How many join
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,22 +1,18 @@
-//! One thread of the run: its ring, its whole games, from the first connect to the last goodbye.
+//! One thread of a run: its ring and its whole rooms, from the first connect to the last goodbye.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use crate::clock;
 use crate::counters::Counters;
-use crate::crowd::{Crowd, Frugal, Plan};
-use crate::endings::{Closes, Texts};
+use crate::crowd::{Crowd, Plan};
+use crate::endings::{Endings, Texts};
 use crate::limits::explain_ring_error;
 use crate::moves::{Moves, Sends};
 use crate::schedule::Schedule;
 use crate::views::Tally;
 
-/// Connections between their start and their Welcome, or between their goodbye and their end, over all threads. The backlog of
-/// one listener holds them, and the mailboxes by which two shards hand connections to each other, 16 to 1,024 letters each way
-/// (the more shards, the fewer); and
-/// what they have in flight is far from `net.ipv4.tcp_mem`: a million goodbyes at once would take a page each.
-pub const MOVING_MAX: u32 = 2048;
 /// Longest wait of a thread: so late it sees what the others were told.
 const WAIT_MAX_NS: u64 = 50_000_000;
 /// Longest wait of a thread of which connections are joining or leaving.
@@ -24,25 +20,27 @@ const WAIT_IN_MOTION_NS: u64 = 1_000_000;
 /// Moves that come due within this time are sent in one batch; so arrivals are seen at most this late, too.
 const BATCH_NS: u64 = 500_000;
 /// Completions after which a wait ends before its time.
-const WANT: usize = 64;
+const WANT: usize = 128;
 /// How long goodbyes may take after the last one was said.
 const GOODBYE_NS: u64 = 5_000_000_000;
 /// Goodbyes are said so much faster than joins: they cost less.
 const CLOSES_PER_JOIN: f64 = 2.0;
-/// How long after its intended time a move may arrive and still be fresh.
-pub const GRACE_NS: u64 = 1_000_000_000;
+/// Pause between two signs of life of members that do not read.
+const STALLED_SIGN_OF_LIFE_NS: u64 = 2_000_000_000;
+/// How long members that stopped reading read what was kept for them, before the goodbyes.
+const STALLED_READ_NS: u64 = 500_000_000;
 
 /// What everybody is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
     /// Rings are being made.
     Preparing,
-    /// Games join, each at its time.
+    /// Rooms join, each at its time.
     Ramp,
     /// Nobody moves.
     Quiet,
-    /// The active games move.
+    /// Those that have a schedule move.
     Hold,
     /// Everybody says goodbye.
     Close,
@@ -50,17 +48,16 @@ pub enum Phase {
     Abort,
 }
 
-/// What all threads, and the one that watches them, share.
+/// What all threads, and the one that directs them, share.
 #[derive(Debug, Default)]
 pub struct Shared {
     phase: AtomicU8,
     /// When the phase began that has a pace: Ramp, Close.
     pub begun_ns: AtomicU64,
-    /// When the active games begin to move, and their window.
+    /// When the first move is meant to be sent.
     pub start_ns: AtomicU64,
-    /// See `start_ns`.
     pub window_start_ns: AtomicU64,
-    /// See `start_ns`.
+    /// Only ever set to a time to come.
     pub window_end_ns: AtomicU64,
     /// Threads whose ring is there.
     pub ready: AtomicU32,
@@ -68,68 +65,61 @@ pub struct Shared {
     pub settled: AtomicU32,
     /// Connections that are joining or leaving.
     pub in_motion: AtomicU32,
-    /// Players that joined.
+    /// Players that joined, whether or not they are still there.
     pub joined: AtomicU32,
-    /// Of these, those that are there.
+    /// Players that joined and are still there.
     pub open: AtomicU32,
-    /// When the last one joined.
     pub last_join_ns: AtomicU64,
     /// Tick frames received.
     pub frames: AtomicU64,
-    /// A thread could not go on.
-    pub failed: AtomicBool,
 }
 
 impl Shared {
-    /// What everybody is to do.
     pub fn phase(&self) -> Phase {
         let phases = [Phase::Preparing, Phase::Ramp, Phase::Quiet, Phase::Hold, Phase::Close];
         phases.get(usize::from(self.phase.load(Relaxed))).copied().unwrap_or(Phase::Abort)
     }
 
-    /// Tells everybody. What goes with the phase must be set before.
+    /// Tells everybody what to do. The times that go with the phase must be set before.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, std::sync::atomic::Ordering::Release);
     }
 }
 
-/// One thread's part.
+/// The threads of a run.
+pub type Crew<'scope> = Vec<ScopedJoinHandle<'scope, anyhow::Result<Tallies>>>;
+
+/// One thread's part of a run.
 pub struct Part {
-    /// Its connections; whole games.
     pub plan: Plan,
-    /// Where they come from, and that only the active ones are busy.
-    pub frugal: Frugal,
-    /// Players of each game.
-    pub players: u32,
-    /// Number of its first game in the run: games join in this order.
-    pub first_game: u32,
-    /// When the players of its active games, the first ones, send.
-    pub schedule: Schedule,
-    /// Connections per second of the whole run, joining and leaving.
+    pub players_per_room: u32,
+    /// Connections of the run that join before the first of this part.
+    pub first: u32,
+    /// Connections that join at once.
+    pub batch: u32,
+    /// Connections that may be joining, or leaving, at a time, over all threads.
+    pub in_motion_max: u32,
+    /// New connections a second of the whole run.
     pub ramp_per_s: f64,
+    /// When the first connections, the players that move, send.
+    pub schedule: Schedule,
+    /// How long after its intended time a move may arrive and still be fresh.
+    pub grace: Duration,
 }
 
 /// What a thread, or all of them, measured.
 #[derive(Debug, Default)]
 pub struct Tallies {
-    /// Views of the active players.
     pub tally: Tally,
     /// Moves meant for the window.
     pub moves_planned: u64,
-    /// How they left.
     pub sends: Sends,
     /// What was received in the window.
     pub window: Counters,
     /// What was received in all.
     pub total: Counters,
-    /// Players that joined.
     pub joined: u32,
-    /// Why others did not.
-    pub failures: Texts,
-    /// How players ended before the goodbyes.
-    pub closes: Closes,
-    /// Texts of errors.
-    pub errors: Texts,
+    pub endings: Endings,
     /// Why threads ended before the end of the goodbyes. What they measured before stands.
     pub goodbye_failures: Texts,
 }
@@ -143,42 +133,42 @@ impl Tallies {
         self.window = self.window.plus(other.window);
         self.total = self.total.plus(other.total);
         self.joined += other.joined;
-        self.failures.add(&other.failures);
-        self.closes.add(&other.closes);
-        self.errors.add(&other.errors);
+        self.endings.add(&other.endings);
         self.goodbye_failures.add(&other.goodbye_failures);
     }
 }
 
-/// Plays one part.
+/// Plays one part until the director ends it.
 pub fn play(part: Part, shared: &Shared) -> anyhow::Result<Tallies> {
-    let outcome = Member::new(part, shared).and_then(|mut member| {
-        let ended = member.run();
-        let closing = member.closing;
-        let mut tallies = member.tallies();
-        match ended {
-            Err(error) if closing => tallies.goodbye_failures.tell(&format!("{error:#}")),
-            ended => ended?,
-        }
-        Ok(tallies)
-    });
-    shared.failed.fetch_or(outcome.is_err(), Relaxed);
-    outcome
+    let mut member = Member::new(part, shared)?;
+    let ended = member.run();
+    let closing = member.closing;
+    let mut tallies = member.tallies();
+    match ended {
+        Err(error) if closing => tallies.goodbye_failures.tell(&format!("{error:#}")),
+        ended => ended?,
+    }
+    Ok(tallies)
 }
 
 struct Member<'a> {
     crowd: Crowd,
     moves: Moves,
     shared: &'a Shared,
-    players: u32,
-    games: u32,
-    first_game: u32,
+    batches: u32,
+    batch: u32,
+    first: u32,
+    in_motion_max: u32,
     ramp_per_s: f64,
-    /// Games that have been started, or have said goodbye.
-    next_game: u32,
+    grace_ns: u64,
+    /// Batches that have been started, or have said goodbye.
+    next_batch: u32,
     settled: bool,
     moving: bool,
     closing: bool,
+    sign_of_life_ns: u64,
+    /// When the first goodbye is said.
+    leave_ns: u64,
     /// When it stops waiting for the answers to its goodbyes.
     goodbye_ns: Option<u64>,
     at_start: Option<Counters>,
@@ -197,22 +187,26 @@ struct Published {
 
 impl<'a> Member<'a> {
     fn new(part: Part, shared: &'a Shared) -> anyhow::Result<Self> {
-        let Part { plan, frugal, players, first_game, schedule, ramp_per_s } = part;
-        let games = plan.connections / players;
-        let crowd = Crowd::frugal(plan, frugal).map_err(explain_ring_error)?;
+        let Part { plan, players_per_room, first, batch, in_motion_max, ramp_per_s, schedule, grace } = part;
+        let batches = plan.connections.div_ceil(batch);
+        let crowd = Crowd::new(plan).map_err(explain_ring_error)?;
         shared.ready.fetch_add(1, Relaxed);
         Ok(Self {
             crowd,
-            moves: Moves::new(schedule, players),
+            moves: Moves::new(schedule, players_per_room),
             shared,
-            players,
-            games,
-            first_game,
+            batches,
+            batch,
+            first,
+            in_motion_max,
             ramp_per_s,
-            next_game: 0,
+            grace_ns: grace.as_nanos() as u64,
+            next_batch: 0,
             settled: false,
             moving: false,
             closing: false,
+            sign_of_life_ns: 0,
+            leave_ns: 0,
             goodbye_ns: None,
             at_start: None,
             at_end: None,
@@ -244,28 +238,32 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Starts the games whose time has come, if not too many are joining. Returns when it is to be called again.
+    /// Starts the batches whose time has come, if not too many are joining. Returns when it is to be called again.
     fn join(&mut self, now_ns: u64) -> anyhow::Result<Option<u64>> {
         self.crowd.give_up_if_stuck(now_ns)?;
-        while self.next_game < self.games && now_ns >= self.due_ns() {
-            if !self.is_room_for_a_game() {
+        while self.next_batch < self.batches && now_ns >= self.due_ns() {
+            if !self.is_room_for_a_batch() {
                 return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
             }
-            self.crowd.start(self.players)?;
-            self.next_game += 1;
+            self.crowd.start(self.batch)?;
+            self.next_batch += 1;
             self.publish(now_ns);
         }
         let joining = self.crowd.joining() > 0;
-        if self.next_game == self.games && !joining && !self.settled {
+        if self.next_batch == self.batches && !joining && !self.settled {
             self.settled = true;
             self.shared.settled.fetch_add(1, Relaxed);
         }
-        let due_ns = (self.next_game < self.games).then(|| self.due_ns());
+        let due_ns = (self.next_batch < self.batches).then(|| self.due_ns());
         let soon_ns = joining.then_some(now_ns + WAIT_IN_MOTION_NS);
         Ok([due_ns, soon_ns].into_iter().flatten().min())
     }
 
     fn hold(&mut self, now_ns: u64) -> anyhow::Result<Option<u64>> {
+        if self.crowd.has_stalled() && now_ns >= self.sign_of_life_ns {
+            self.crowd.keep_stalled_alive()?;
+            self.sign_of_life_ns = now_ns + STALLED_SIGN_OF_LIFE_NS;
+        }
         if self.moves.next_ns().is_none() {
             return Ok(None);
         }
@@ -273,7 +271,7 @@ impl<'a> Member<'a> {
         let window_ns = time(&self.shared.window_start_ns)..time(&self.shared.window_end_ns);
         if !self.moving {
             self.moving = true;
-            self.moves.begin(time(&self.shared.start_ns), window_ns.clone(), GRACE_NS);
+            self.moves.begin(time(&self.shared.start_ns), window_ns.clone(), self.grace_ns);
         }
         self.moves.end_window_at(window_ns.end);
         if now_ns >= window_ns.start {
@@ -286,25 +284,32 @@ impl<'a> Member<'a> {
         Ok(self.moves.next_ns().map(|next_ns| next_ns.max(now_ns + BATCH_NS)))
     }
 
-    /// Says goodbye game by game, if not too many are leaving. Returns when it is to be called again.
+    /// Says goodbye batch by batch, if not too many are leaving. Returns when it is to be called again.
     fn leave(&mut self, now_ns: u64) -> anyhow::Result<Option<u64>> {
         if !self.closing {
             self.closing = true;
             // Whoever has nobody to take leave of need not wait for its turn.
-            self.next_game = if self.crowd.open() == 0 { self.games } else { 0 };
+            self.next_batch = if self.crowd.open() == 0 { self.batches } else { 0 };
             self.at_end.get_or_insert(self.crowd.counters);
+            if self.crowd.has_stalled() {
+                self.crowd.resume_stalled()?;
+                self.leave_ns = now_ns + STALLED_READ_NS;
+            }
         }
-        while self.next_game < self.games && now_ns >= self.due_ns() {
-            if !self.is_room_for_a_game() {
+        if now_ns < self.leave_ns {
+            return Ok(Some(self.leave_ns));
+        }
+        while self.next_batch < self.batches && now_ns >= self.due_ns() {
+            if !self.is_room_for_a_batch() {
                 return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
             }
-            self.next_game += 1;
-            if self.crowd.close_next(self.players)? {
-                self.next_game = self.games;
+            self.next_batch += 1;
+            if self.crowd.close_next(self.batch)? {
+                self.next_batch = self.batches;
             }
             self.publish(now_ns);
         }
-        if self.next_game == self.games {
+        if self.next_batch == self.batches {
             self.goodbye_ns.get_or_insert(now_ns + GOODBYE_NS);
             return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
         }
@@ -312,14 +317,14 @@ impl<'a> Member<'a> {
         Ok(Some(self.due_ns().min(soon_ns)))
     }
 
-    fn is_room_for_a_game(&self) -> bool {
+    fn is_room_for_a_batch(&self) -> bool {
         let in_motion = self.shared.in_motion.load(Relaxed);
-        in_motion == 0 || in_motion + self.players <= MOVING_MAX
+        in_motion == 0 || in_motion + self.batch <= self.in_motion_max
     }
 
-    /// When the next game is meant to join or to leave.
+    /// When the next batch is meant to join or to leave.
     fn due_ns(&self) -> u64 {
-        let before = u64::from(self.first_game + self.next_game) * u64::from(self.players);
+        let before = u64::from(self.first) + u64::from(self.next_batch) * u64::from(self.batch);
         let pace_per_s = if self.closing { self.ramp_per_s * CLOSES_PER_JOIN } else { self.ramp_per_s };
         self.shared.begun_ns.load(Relaxed) + (before as f64 / pace_per_s * 1e9) as u64
     }
@@ -352,9 +357,7 @@ impl<'a> Member<'a> {
             window: window.unwrap_or_default(),
             total,
             joined: self.crowd.joined(),
-            failures: self.crowd.failures,
-            closes: self.crowd.closes,
-            errors: self.crowd.errors,
+            endings: self.crowd.endings,
             goodbye_failures: Texts::default(),
         }
     }
