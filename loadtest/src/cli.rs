@@ -14,7 +14,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The scenarios.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Rooms full of players that move: reach, latency, and what a delivered frame costs

@@ -12,12 +12,10 @@ use crate::handshake::{Answer, Handshake};
 /// Pings of one receive that are answered; the rest is left out (RFC 6455 section 5.5.3).
 const PINGS_ANSWERED_MAX: usize = 2;
 
-/// See the module documentation.
 #[derive(Debug)]
 pub enum Client {
     /// Bytes of an answer that is not complete.
     Upgrading(Vec<u8>),
-    /// Upgraded.
     Open(Decoder),
 }
 
@@ -111,6 +109,7 @@ fn hear(
 mod tests {
     use super::*;
     use crate::dialect::{DialectName, Members};
+    use crate::frames::server_frame;
     use crate::tokens::Tokens;
     use corelay::wire::native::{DeltaHeader, KeyframeHeader, Position, Welcome, kind};
     use tungstenite::handshake::derive_accept_key;
@@ -124,13 +123,6 @@ mod tests {
         Position { player_id: (70 + number).into(), x: 1.0.into(), y: (number as f32).into() }
     }
 
-    fn message(payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        corelay::wire::frame::write_header(&mut bytes, Opcode::Binary, payload.len());
-        bytes.extend(payload);
-        bytes
-    }
-
     fn delta(positions: &[Position]) -> Vec<u8> {
         let header = DeltaHeader {
             kind: kind::DELTA,
@@ -138,7 +130,10 @@ mod tests {
             gone_players: 1.into(),
             ..DeltaHeader::default()
         };
-        message(&[header.as_bytes(), positions.as_bytes(), &7_u32.to_be_bytes()].concat())
+        server_frame(
+            Opcode::Binary,
+            &[header.as_bytes(), positions.as_bytes(), &7_u32.to_be_bytes()].concat(),
+        )
     }
 
     fn keyframe(positions: &[Position]) -> Vec<u8> {
@@ -147,7 +142,7 @@ mod tests {
             position_count: (positions.len() as u32).into(),
             ..KeyframeHeader::default()
         };
-        message(&[header.as_bytes(), positions.as_bytes()].concat())
+        server_frame(Opcode::Binary, &[header.as_bytes(), positions.as_bytes()].concat())
     }
 
     #[test]
@@ -158,13 +153,16 @@ mod tests {
         let accept = derive_accept_key(key.as_bytes());
         let mut bytes = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n")
             .into_bytes();
-        bytes.extend(message(Welcome { kind: kind::WELCOME, ..Welcome::default() }.as_bytes()));
+        bytes.extend(server_frame(
+            Opcode::Binary,
+            Welcome { kind: kind::WELCOME, ..Welcome::default() }.as_bytes(),
+        ));
         bytes.extend(keyframe(&[position(1), position(2)]));
         bytes.extend([0x89, 2, b'h', b'i']);
         bytes.extend(delta(&(3..60).map(position).collect::<Vec<_>>()));
-        bytes.extend(message(&[kind::ERROR, 1, 0, 0, b'n', b'o']));
-        bytes.extend(message(&[kind::RATE_LIMITED, 1, 0, 0, 0, 0, 0, 9]));
-        bytes.extend(message(&[0x7F]));
+        bytes.extend(server_frame(Opcode::Binary, &[kind::ERROR, 1, 0, 0, b'n', b'o']));
+        bytes.extend(server_frame(Opcode::Binary, &[kind::RATE_LIMITED, 1, 0, 0, 0, 0, 0, 9]));
+        bytes.extend(server_frame(Opcode::Binary, &[0x7F]));
         bytes.extend(b"\x88\x06\x03\xF5slow");
 
         for piece_bytes in [1, 2, 7, 100, bytes.len()] {

@@ -5,11 +5,9 @@
 pub struct Counters {
     /// WebSocket messages, control frames included.
     pub frames: u64,
-    /// Bytes of everything after the connect.
     pub bytes: u64,
     /// Delta and Keyframe records; in the Phoenix dialect `game_update` messages, in the raw one all binary messages.
     pub tick_frames: u64,
-    /// Positions in them.
     pub positions: u64,
     /// Keyframe records among them. The Phoenix dialect does not tell which of its updates are whole.
     pub keyframes: u64,
@@ -23,17 +21,14 @@ pub struct Counters {
     pub notices: u64,
     /// Messages that are none of the protocol.
     pub malformed: u64,
-    /// Pings.
     pub pings: u64,
 }
 
 impl Counters {
-    /// What was added since `earlier`.
     pub fn since(self, earlier: Self) -> Self {
         self.combine(earlier, u64::wrapping_sub)
     }
 
-    /// The sum of two threads' numbers.
     pub fn plus(self, other: Self) -> Self {
         self.combine(other, u64::wrapping_add)
     }
@@ -52,19 +47,5 @@ impl Counters {
             malformed: with(self.malformed, other.malformed),
             pings: with(self.pings, other.pings),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_a_window_are_differences() {
-        let before = Counters { frames: 3, notices: 1, ..Counters::default() };
-        let after = Counters { frames: 10, notices: 1, bytes: 5, ..Counters::default() };
-        let window = after.since(before);
-        assert_eq!(window, Counters { frames: 7, bytes: 5, ..Counters::default() });
-        assert_eq!(window.plus(before), after);
     }
 }

@@ -54,7 +54,6 @@ pub struct Crowd {
     heartbeats: Heartbeats,
     /// How much later than the ramp meant it a connection was started, at most.
     pub start_lateness_ns_max: u64,
-    /// What was received so far.
     pub counters: Counters,
     pub endings: Endings,
 }
@@ -66,7 +65,6 @@ struct Heartbeats {
     turns: u64,
 }
 
-/// A ramp that is going on.
 struct Ramp {
     begun_ns: u64,
     started_before: u32,
@@ -79,6 +77,7 @@ struct Progress {
     at_ns: u64,
 }
 
+#[derive(Default)]
 struct Connection {
     client: Client,
     stage: Stage,
@@ -93,8 +92,9 @@ struct Connection {
     waited_for: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
+    #[default]
     Unstarted,
     Connecting,
     /// Connected, without what tells that it has joined.
@@ -106,21 +106,13 @@ enum Stage {
 }
 
 impl Crowd {
-    /// A crowd in which nobody has connected.
     pub fn new(plan: Plan) -> io::Result<Self> {
         let size = if plan.busy == 0 { Size::quiet } else { Size::busy };
         let ring = Ring::new(size(plan.connections), plan.target)?;
-        let unstarted = || Connection {
-            client: Client::default(),
-            stage: Stage::Unstarted,
-            controls: false,
-            sending: false,
-            receiving: false,
-            stopped: false,
-            waited_for: false,
-        };
         Ok(Self {
-            connections: std::iter::repeat_with(unstarted).take(plan.connections as usize).collect(),
+            connections: std::iter::repeat_with(Connection::default)
+                .take(plan.connections as usize)
+                .collect(),
             plan,
             ring,
             controls: HashMap::new(),
@@ -165,7 +157,6 @@ impl Crowd {
         Ok(settled)
     }
 
-    /// Starts the next `count` connections now.
     pub fn start(&mut self, count: u32) -> io::Result<()> {
         let limit = (self.started + count).min(self.plan.connections);
         while self.started < limit {
@@ -202,12 +193,10 @@ impl Crowd {
         Ok(())
     }
 
-    /// Whether there are members that stop reading.
     pub fn has_stalled(&self) -> bool {
         self.plan.stalled_from < self.plan.connections
     }
 
-    /// How many there can be.
     pub fn connections(&self) -> u32 {
         self.plan.connections
     }
@@ -227,7 +216,6 @@ impl Crowd {
         self.joined
     }
 
-    /// How many have joined and are still there.
     pub fn open(&self) -> u32 {
         self.open
     }
@@ -330,7 +318,6 @@ impl Crowd {
         Ok(())
     }
 
-    /// Whether no connection is left.
     pub fn is_over(&self) -> bool {
         self.ended == self.started
     }

@@ -26,7 +26,6 @@ pub enum DialectName {
 }
 
 impl DialectName {
-    /// A dialect for `members`.
     pub fn dialect(self, members: Members) -> Box<dyn Dialect> {
         match self {
             Self::Native => Box::new(Native::new(members)),
@@ -35,7 +34,6 @@ impl DialectName {
         }
     }
 
-    /// As on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",

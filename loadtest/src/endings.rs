@@ -13,12 +13,10 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Counts `text`.
     pub fn tell(&mut self, text: &str) {
         self.tell_times(text, 1);
     }
 
-    /// Adds another thread's texts.
     pub fn add(&mut self, other: &Self) {
         other.counts.iter().for_each(|(text, &times)| self.tell_times(text, times));
         self.others += other.others;
@@ -51,19 +49,16 @@ impl Texts {
 pub struct Closes(BTreeMap<(u16, String), u64>);
 
 impl Closes {
-    /// Counts one close.
     pub fn count(&mut self, code: u16, reason: &str) {
         *self.0.entry((code, reason.to_owned())).or_default() += 1;
     }
 
-    /// Adds another thread's closes.
     pub fn add(&mut self, other: &Self) {
         for (close, count) in &other.0 {
             *self.0.entry(close.clone()).or_default() += count;
         }
     }
 
-    /// All of them.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
@@ -77,18 +72,15 @@ impl Closes {
 /// What became of the connections that did not stay, and what the relay said of its reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endings {
-    /// Why connections did not join.
     pub failures: Texts,
     /// How connections ended that had joined, before the goodbyes.
     pub closes: Closes,
     /// The same for those that stopped reading.
     pub stalled_closes: Closes,
-    /// Texts of errors.
     pub errors: Texts,
 }
 
 impl Endings {
-    /// Adds another thread's.
     pub fn add(&mut self, other: &Self) {
         self.failures.add(&other.failures);
         self.closes.add(&other.closes);

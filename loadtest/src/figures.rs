@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use indicatif::HumanCount;
+
 /// What a figure counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Things; whole.
     Count,
     /// A share of 1, or a plain number.
     Number,
-    /// Microseconds.
     Duration,
-    /// Bytes.
     Bytes,
 }
 
@@ -21,9 +20,7 @@ pub enum Unit {
 pub struct Spec {
     /// As in the table and in `--assert`.
     pub name: &'static str,
-    /// What it counts in.
     pub unit: Unit,
-    /// One line.
     pub about: &'static str,
     /// Whoever reads two lines of a report only reads this.
     pub headline: bool,
@@ -50,13 +47,10 @@ pub fn value_of(figures: &[Figure], name: &str) -> Value {
 /// Why there is none if nobody has looked.
 pub const NOT_MEASURED: &str = "it was not measured";
 
-/// A number, or why there is none.
 pub type Value = Result<f64, String>;
 
-/// A figure of one run.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// Its name and meaning.
     pub spec: &'static Spec,
     /// Durations in µs.
     pub value: Value,
@@ -74,6 +68,19 @@ pub fn fill(specs: &'static [Spec], values: impl IntoIterator<Item = (&'static s
     figures
 }
 
+/// What has no value, by the reason that is told for it.
+pub fn by_reason<N>(values: impl IntoIterator<Item = (N, Value)>) -> Vec<(String, Vec<N>)> {
+    let mut reasons: Vec<(String, Vec<N>)> = Vec::new();
+    for (name, value) in values {
+        let Err(reason) = value else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((reason, vec![name])),
+        }
+    }
+    reasons
+}
+
 /// The value as a person reads it.
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +91,6 @@ impl fmt::Display for Figure {
     }
 }
 
-/// `value` with its unit.
 pub fn text(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Count => grouped(value),
@@ -102,15 +108,8 @@ pub fn text(value: f64, unit: Unit) -> String {
 }
 
 fn grouped(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::from(if value < 0.0 { "-" } else { "" });
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let sign = if value.round() < 0.0 { "-" } else { "" };
+    format!("{sign}{}", HumanCount(value.abs().round() as u64))
 }
 
 /// A part of a whole, if there is anything.

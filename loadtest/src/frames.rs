@@ -11,13 +11,11 @@ const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 /// One message from the server. It borrows from the received bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// A binary message.
     Binary(&'a [u8]),
     /// Text, which may be no UTF-8.
     Text(&'a [u8]),
     /// To be answered with the same payload.
     Ping(&'a [u8]),
-    /// An answer to a ping.
     Pong,
     /// The server's close: code (1005 when there is none) and reason.
     Close(u16, &'a str),
@@ -32,7 +30,6 @@ pub enum Violation {
     Fragmented,
     /// A reserved bit, or this opcode.
     Reserved(u8),
-    /// So many bytes.
     TooLong(u64),
 }
 
@@ -202,27 +199,19 @@ pub fn unmasked(frame: &[u8]) -> Vec<u8> {
     payload
 }
 
+/// One frame as a server sends it.
+#[cfg(test)]
+pub fn server_frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    corelay::wire::frame::write_header(&mut frame, opcode, payload.len());
+    frame.extend(payload);
+    frame
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::schedule::random;
-
-    fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![first];
-        match payload.len() {
-            length @ 0..=125 => frame.push(length as u8),
-            length @ 126..=0xFFFF => {
-                frame.push(126);
-                frame.extend((length as u16).to_be_bytes());
-            }
-            length => {
-                frame.push(127);
-                frame.extend((length as u64).to_be_bytes());
-            }
-        }
-        frame.extend(payload);
-        frame
-    }
 
     fn decode_in_pieces(bytes: &[u8], mut piece_bytes: impl FnMut() -> usize) -> Vec<String> {
         let mut decoder = Decoder::default();
@@ -243,10 +232,10 @@ mod tests {
         let huge = vec![7; 70_000];
         let mut bytes = Vec::new();
         for payload in [&b"x"[..], &[], &long, &long[..125], &long[..126], &huge, &long] {
-            bytes.extend(server_frame(0x82, payload));
-            bytes.extend(server_frame(0x89, b"are you there"));
+            bytes.extend(server_frame(Opcode::Binary, payload));
+            bytes.extend(server_frame(Opcode::Ping, b"are you there"));
         }
-        bytes.extend(server_frame(0x88, b"\x03\xE9idle"));
+        bytes.extend(server_frame(Opcode::Close, b"\x03\xE9idle"));
         let whole = decode_in_pieces(&bytes, || usize::MAX);
         assert_eq!(whole.len(), 15);
         assert_eq!(whole[14], format!("{:?}", Message::Close(1001, "idle")));

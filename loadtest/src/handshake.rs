@@ -17,7 +17,6 @@ pub struct Handshake {
 /// What the bytes of an answer are so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// More must come.
     Incomplete,
     /// 101; what follows these bytes are frames.
     Upgraded(usize),

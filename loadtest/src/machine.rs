@@ -4,21 +4,17 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// As a report names it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor's name.
     pub cpu: String,
     /// Those that this process may use.
     pub cores: usize,
-    /// Memory, all of it.
     pub memory_bytes: f64,
     /// Name, release and architecture.
     pub kernel: String,
 }
 
 impl Machine {
-    /// As `/proc` and `uname` tell it.
     pub fn here() -> Self {
         let value_of = |file: &str, key: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
@@ -36,17 +32,5 @@ impl Machine {
             memory_bytes: kibibytes.unwrap_or(0.0) * 1024.0,
             kernel: format!("{name} {release} {architecture}"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_machine_has_cores_memory_and_a_kernel() {
-        let machine = Machine::here();
-        assert!(machine.cores >= 1 && machine.memory_bytes > 1e8, "{machine:?}");
-        assert!(machine.kernel.starts_with("Linux ") && !machine.cpu.is_empty(), "{machine:?}");
     }
 }

@@ -5,15 +5,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// One run: ramp, quiet, hold, close. Bytes of the relay are resident memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
-    /// Connections asked for.
     pub connections: u32,
-    /// Players that got their Welcome.
     pub joined: u32,
     /// Connections that did not.
     pub refused: u64,
     /// Players whose connection ended while all should have stayed.
     pub dropped: u64,
-    /// Shards of the relay, if it tells.
     pub shards: Option<u32>,
     /// Joins per second, from the first connect to the last Welcome.
     pub ramp_per_s: f64,
@@ -36,7 +33,6 @@ pub struct Measurement {
     pub idle_cpu_cores: f64,
     /// Processor time of the relay / time while the active games move.
     pub hold_cpu_cores: f64,
-    /// The same of the clients.
     pub client_cpu_cores: f64,
     /// Players that move in the hold.
     pub active_players: u32,
@@ -48,11 +44,8 @@ pub struct Measurement {
     pub reach: f64,
     /// Age of a move when it is seen: half of the views.
     pub p50_us: f64,
-    /// 90 % of the views.
     pub p90_us: f64,
-    /// 99 % of the views.
     pub p99_us: f64,
-    /// The slowest view.
     pub max_us: f64,
     /// Growth of the slab caches over the whole run, the relay's own included, without sockets in TIME_WAIT. While the relay
     /// runs, its rings keep what their operations were made of. NaN if the goodbyes failed.

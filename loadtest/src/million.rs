@@ -29,7 +29,6 @@ use crate::target::Target;
 use demands::{Demand, Supply};
 use kernel::Kernel;
 use layout::Layout;
-use machine::WidePorts;
 use outcome::Outcome;
 use relay::Relay;
 use watch::{GRACE, Seen, Witness};
@@ -49,9 +48,9 @@ const IN_MOTION_MAX: u32 = 2048;
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     let assertions = assertions::parse(&arguments.output.assertions, FIGURES)?;
     let settings = arguments.settings()?;
-    let (outcome, notes) = observe(&settings, interrupted, &players::bar(settings.connections))?;
+    let (outcome, note) = observe(&settings, interrupted, &players::bar(settings.connections))?;
     let failure = outcome.seen.failure.clone();
-    let report = summary::report(&settings, outcome, notes);
+    let report = summary::report(&settings, outcome, note);
     let holds = report.finish(&assertions, arguments.output.json.as_deref())?;
     failure.map_or(Ok(holds), |failure| Err(anyhow::Error::msg(failure)))
 }
@@ -69,13 +68,12 @@ pub fn measure(
     Ok((outcome.measurement()?, outcome.seen.failure.map(anyhow::Error::msg)))
 }
 
-/// Runs it to its end or to an interruption. The texts are what was changed on this machine meanwhile, and how a relay of our own
-/// did not end.
+/// Runs it to its end or to an interruption. The text is how a relay of our own did not end.
 fn observe(
     settings: &Settings,
     interrupted: &AtomicBool,
     bar: &ProgressBar,
-) -> anyhow::Result<(Outcome, Vec<String>)> {
+) -> anyhow::Result<(Outcome, Option<String>)> {
     let Settings { connections, load, .. } = settings;
     // In huge pages every ring's little memory takes some MiB. A kernel that cannot switch them off is sparing otherwise.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
@@ -86,8 +84,7 @@ fn observe(
         RelayChoice::Running { url, .. } => Site::of(Target::parse(url)?.address.ip()),
     };
     let demand = demand(layout, site, descriptors);
-    let (supply, wide_ports) = room(&demand)?;
-    let per_address = demand.per_address(&supply);
+    let per_address = demand.per_address(&room(&demand)?);
 
     // What ran before may still be on its way out.
     let kernel_first = Kernel::sample_settled(None);
@@ -115,15 +112,15 @@ fn observe(
         seen.read_after(&server);
         witness.fail_if_ended(0).unwrap_or_else(|error| seen.fail(&error));
     }
-    let mut notes: Vec<String> = wide_ports.iter().map(WidePorts::told).collect();
+    let mut note = None;
     // After a failure there is nothing more to read, and dropping it ends it.
     if let Some(relay) = own.filter(|_| seen.failure.is_none()) {
         // What was measured is not lost by it.
-        notes.extend(relay.stop().err().map(|error| format!("{error:#}")));
+        note = relay.stop().err().map(|error| format!("{error:#}"));
         seen.left = Kernel::sample_settled(Some(&kernel_first)).growth(&kernel_first);
     }
     bar.finish_and_clear();
-    Ok((Outcome { layout, tallies, seen, local: site.local }, notes))
+    Ok((Outcome { layout, tallies, seen, local: site.local }, note))
 }
 
 /// Where the relay is and where its figures come from; and the relay, if it is our own.
@@ -174,20 +171,15 @@ fn demand(layout: Layout, site: Site, descriptors: u64) -> Demand {
     }
 }
 
-/// Raises what may be raised, and refuses what does not fit, all of it at once.
-fn room(demand: &Demand) -> anyhow::Result<(Supply, Option<WidePorts>)> {
-    let mut supply = machine::supply();
-    let ports = supply.ports.map_or(u64::MAX, |(low, high)| (high + 1).saturating_sub(low));
-    let wide_ports = if !demand.loopback && demand.connections > ports { WidePorts::open() } else { None };
-    if wide_ports.is_some() {
-        supply = machine::supply();
+/// What the machine has, if that is enough; an error names all of which there is too little.
+fn room(demand: &Demand) -> anyhow::Result<Supply> {
+    let supply = machine::supply();
+    let shortages: String =
+        demand.shortages(&supply).iter().map(|shortage| format!("\n  {shortage}")).collect();
+    if !shortages.is_empty() {
+        bail!("{} connections do not fit on this machine:{shortages}", demand.connections);
     }
-    let shortages = demand.shortages(&supply);
-    if shortages.is_empty() {
-        return Ok((supply, wide_ports));
-    }
-    let lines: String = shortages.iter().map(|shortage| format!("\n  {shortage}")).collect();
-    bail!("{} connections do not fit on this machine:{lines}", demand.connections)
+    Ok(supply)
 }
 
 /// What one thread plays: whole games, of which the first ones move.

@@ -19,7 +19,6 @@ const MOVES_BYTES_ENOUGH: usize = SEND_BYTES_MAX - MOVE_FRAME_BYTES_MAX;
 /// How moves left this machine. Only those meant for the window count.
 #[derive(Debug)]
 pub struct Sends {
-    /// Sent.
     pub moves: u64,
     /// Sent more than a millisecond after their intended time.
     pub late: u64,
@@ -36,7 +35,6 @@ impl Default for Sends {
 }
 
 impl Sends {
-    /// Adds another thread's.
     pub fn add(&mut self, other: &Self) {
         self.moves += other.moves;
         self.late += other.late;
@@ -57,9 +55,7 @@ impl Listener for Views {
 /// See the module documentation. `begin`, then `send_due` again and again, and `send_freed` after each turn of the crowd, whose
 /// listener is `views`. The players are the first connections of the crowd.
 pub struct Moves {
-    /// What players saw of each other.
     pub views: Views,
-    /// How their moves left.
     pub sends: Sends,
     schedule: Schedule,
     players_per_room: u32,
@@ -68,12 +64,9 @@ pub struct Moves {
     /// Moves that are being sent.
     frames: Vec<u8>,
     freed: Vec<u32>,
-    start_ns: u64,
-    window_ns: Range<u64>,
 }
 
 impl Moves {
-    /// Nobody moves before `begin`.
     pub fn new(schedule: Schedule, players_per_room: u32) -> Self {
         Self {
             views: Views::new(players_per_room, schedule.phases_ns()),
@@ -83,32 +76,21 @@ impl Moves {
             players_per_room,
             frames: Vec::with_capacity(SEND_BYTES_MAX),
             freed: Vec::new(),
-            start_ns: 0,
-            window_ns: 0..0,
         }
     }
 
     /// Players move from `start_ns` on; what is meant for `window_ns` counts.
     pub fn begin(&mut self, start_ns: u64, window_ns: Range<u64>, grace_ns: u64) {
         let interval_ns = self.schedule.interval_ns();
-        self.views.set_timing(Timing { start_ns, interval_ns, window_ns: window_ns.clone(), grace_ns });
-        (self.start_ns, self.window_ns) = (start_ns, window_ns);
+        self.views.timing = Timing { start_ns, interval_ns, window_ns, grace_ns };
     }
 
-    /// Ends the window at a time to come.
-    pub fn end_window_at(&mut self, end_ns: u64) {
-        self.window_ns.end = end_ns;
-        self.views.end_window_at(end_ns);
-    }
-
-    /// When the next move is due; `None` without players.
     pub fn next_ns(&self) -> Option<u64> {
-        Some(self.start_ns + self.schedule.next_ns()?)
+        Some(self.views.timing.start_ns + self.schedule.next_ns()?)
     }
 
-    /// Sends every move that is due.
     pub fn send_due(&mut self, crowd: &mut Crowd, now_ns: u64) -> anyhow::Result<()> {
-        while let Some(due) = self.schedule.take_due(now_ns.saturating_sub(self.start_ns)) {
+        while let Some(due) = self.schedule.take_due(now_ns.saturating_sub(self.views.timing.start_ns)) {
             self.send_moves(crowd, due.player, due.sequence, now_ns)?;
         }
         Ok(())
@@ -129,8 +111,8 @@ impl Moves {
 
     /// Moves meant for the window.
     pub fn planned(&self) -> u64 {
-        let within = |time_ns: u64| time_ns.saturating_sub(self.start_ns);
-        let (from, to) = (within(self.window_ns.start), within(self.window_ns.end));
+        let within = |time_ns: u64| time_ns.saturating_sub(self.views.timing.start_ns);
+        let (from, to) = (within(self.views.timing.window_ns.start), within(self.views.timing.window_ns.end));
         let players = 0..self.schedule.phases_ns().len() as u32;
         players.map(|player| self.schedule.moves_within(player, from..to)).sum()
     }
@@ -161,9 +143,10 @@ impl Moves {
                 }
             }
             Pushed::Busy => {
-                let intended_ns = self.intended_ns(player, sequence);
+                let intended_ns = self.views.intended_ns(player, sequence);
                 let newly_due = self.waiting[player as usize] < sequence;
-                self.sends.queued += u64::from(newly_due && self.window_ns.contains(&intended_ns));
+                self.sends.queued +=
+                    u64::from(newly_due && self.views.timing.window_ns.contains(&intended_ns));
                 self.waiting[player as usize] = sequence;
             }
             Pushed::Gone => {}
@@ -172,17 +155,12 @@ impl Moves {
     }
 
     fn count_sent(&mut self, player: u32, sequence: u32, now_ns: u64) {
-        let intended_ns = self.intended_ns(player, sequence);
-        if self.window_ns.contains(&intended_ns) {
+        let intended_ns = self.views.intended_ns(player, sequence);
+        if self.views.timing.window_ns.contains(&intended_ns) {
             let lateness_ns = now_ns.saturating_sub(intended_ns);
             self.sends.moves += 1;
             self.sends.late += u64::from(lateness_ns > LATE_NS);
             self.sends.lateness_us.saturating_record(lateness_ns / 1000);
         }
-    }
-
-    fn intended_ns(&self, player: u32, sequence: u32) -> u64 {
-        let phase_ns = self.schedule.phases_ns()[player as usize];
-        self.start_ns + phase_ns + u64::from(sequence - 1) * self.schedule.interval_ns()
     }
 }

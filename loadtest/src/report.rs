@@ -10,30 +10,22 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::assertions::Assertion;
 use crate::endings::{Closes, Endings, Texts};
-use crate::figures::Figure;
+use crate::figures::{Figure, by_reason};
 
 /// Share of its threads' time from which the load test is taken to be saturated.
 pub const SATURATED: f64 = 0.85;
 
-/// Everything about one run.
 #[derive(Debug)]
 pub struct Report {
-    /// Name of the subcommand.
     pub command: &'static str,
-    /// One line: what was done.
     pub title: String,
-    /// What was asked for.
     pub settings: Json,
-    /// Whether the run went to its end.
     pub complete: bool,
-    /// The figures.
     pub figures: Vec<Figure>,
     /// Where the relay's processor time comes from; `None`: nowhere.
     pub cpu_source: Option<&'static str>,
     pub endings: Endings,
-    /// What a reader of the figures must know.
     pub warnings: Vec<String>,
-    /// Further members of the JSON.
     pub details: Map<String, Json>,
 }
 
@@ -83,17 +75,8 @@ impl Report {
         known.map(|figure| format!("{} {figure}", figure.spec.name)).collect::<Vec<_>>().join(" | ")
     }
 
-    /// Figures without a value, by reason.
-    fn unavailable(&self) -> Vec<(&str, Vec<&'static str>)> {
-        let mut reasons: Vec<(&str, Vec<&'static str>)> = Vec::new();
-        for figure in &self.figures {
-            let Err(reason) = &figure.value else { continue };
-            match reasons.iter_mut().find(|(known, _)| known == reason) {
-                Some((_, names)) => names.push(figure.spec.name),
-                None => reasons.push((reason, vec![figure.spec.name])),
-            }
-        }
-        reasons
+    fn unavailable(&self) -> Vec<(String, Vec<&'static str>)> {
+        by_reason(self.figures.iter().map(|figure| (figure.spec.name, figure.value.clone())))
     }
 
     fn json(&self, checked: &[Checked<'_>]) -> Json {
@@ -130,10 +113,8 @@ impl Report {
     }
 }
 
-/// An assertion, and whether it holds.
 pub type Checked<'a> = (&'a Assertion, Result<(), String>);
 
-/// Checks all of them.
 pub fn check<'a>(assertions: &'a [Assertion], figures: &[Figure]) -> Vec<Checked<'a>> {
     assertions.iter().map(|assertion| (assertion, assertion.check(figures))).collect()
 }
@@ -171,7 +152,6 @@ pub fn checked_json(checked: &[Checked<'_>]) -> Json {
     checked.iter().map(one).collect()
 }
 
-/// Writes what `--json` asks for.
 pub fn write_json(path: &Path, json: &Json) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);

@@ -1,7 +1,6 @@
 //! `scaling`: the same run at a thousand, ten thousand, … a million connections, as a page of charts and as JSON.
 
 mod arguments;
-mod axis;
 mod charts;
 mod figures;
 mod page;
@@ -115,20 +114,18 @@ fn measure_all(
             record.ended_by = Some(format!("interrupted at {size} connections"));
             break;
         }
-        match measured {
-            Ok((measurement, None)) => record.add(measurement),
-            Ok((measurement, Some(error))) => {
+        let (when, error) = match measured {
+            Ok((measurement, error)) => {
                 record.add(measurement);
-                record.complete = false;
-                record.ended_by = Some(format!("during the goodbyes of {size} connections: {error:#}"));
-                failure = Some(error.context(format!("{size} connections")));
-                break;
+                ("during the goodbyes of", error)
             }
-            Err(error) => {
-                record.ended_by = Some(format!("at {size} connections: {error:#}"));
-                failure = Some(error.context(format!("{size} connections")));
-                break;
-            }
+            Err(error) => ("at", Some(error)),
+        };
+        if let Some(error) = error {
+            record.complete = false;
+            record.ended_by = Some(format!("{when} {size} connections: {error:#}"));
+            failure = Some(error.context(format!("{size} connections")));
+            break;
         }
         record.write(&files.json)?;
         progress(&format!("{size} connections measured: {}", files.json.display()));
@@ -198,7 +195,6 @@ fn progress(line: &str) {
     }
 }
 
-/// What a run leaves behind.
 struct Files {
     page: PathBuf,
     json: PathBuf,

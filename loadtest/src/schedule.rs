@@ -20,9 +20,7 @@ pub struct Schedule {
 /// One move that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Who sends it.
     pub player: u32,
-    /// Its number, from 1.
     pub sequence: u32,
     /// When it was meant to be sent, in nanoseconds after the start.
     pub intended_ns: u64,
@@ -38,17 +36,14 @@ impl Schedule {
         Self { interval_ns, phases_ns, order, cursor: 0, round: 0 }
     }
 
-    /// Time between two moves of a player.
     pub fn interval_ns(&self) -> u64 {
         self.interval_ns
     }
 
-    /// When each player sends its first move.
     pub fn phases_ns(&self) -> &[u64] {
         &self.phases_ns
     }
 
-    /// When the next move is due; `None` without players.
     pub fn next_ns(&self) -> Option<u64> {
         let &player = self.order.get(self.cursor)?;
         Some(self.phases_ns[player as usize] + u64::from(self.round) * self.interval_ns)

@@ -27,9 +27,7 @@ pub struct Server {
 /// The relay's figures at one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Processor time since it started, in seconds.
     pub cpu_s: Value,
-    /// Resident memory.
     pub rss_bytes: Value,
     /// Its threads that carry connections, if it tells.
     pub shards: Option<u32>,

@@ -11,12 +11,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Port of the relay's admin listener, unless told otherwise.
 const ADMIN_PORT: u16 = 4001;
 
-/// A relay to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// `host:port`, as the `Host` header says it.
     pub authority: String,
-    /// The address behind it.
     pub address: SocketAddr,
 }
 

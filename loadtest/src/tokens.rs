@@ -14,13 +14,11 @@ const TOKEN_BYTES_MAX: usize = 768;
 /// RFC 7518 section 3.2: a key for HS256 has at least 256 bits.
 const KEY_BYTES_MIN: usize = 32;
 
-/// See the module documentation.
 #[derive(Clone, Default)]
 pub enum Tokens {
     /// No token: guests of a relay in development mode.
     #[default]
     None,
-    /// One for all.
     Same(String),
     /// One for each connection, signed with this key (HS256).
     Signed(EncodingKey),

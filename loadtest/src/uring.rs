@@ -53,7 +53,6 @@ pub struct Ring {
 /// How much a ring holds at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Connections.
     pub connections: u32,
     /// Receive buffers of 4 KiB; a power of two. One turn of the loop receives at most this often.
     pub receive_buffers: u16,
@@ -112,7 +111,6 @@ impl Ring {
         })
     }
 
-    /// Starts to connect `slot`.
     pub fn connect(&mut self, slot: u32, opening: Opening) -> io::Result<()> {
         let socket = sockets::open(&self.target, opening)?;
         // The table holds the socket from here on; the process's own descriptor is closed at the end of this function.
@@ -310,7 +308,6 @@ impl Ring {
         }
     }
 
-    /// The received bytes.
     pub fn bytes(&self, lent: &Lent) -> &[u8] {
         self.buffers.bytes(lent)
     }

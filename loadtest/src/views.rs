@@ -18,7 +18,6 @@ const DURATION_US_MAX: u64 = 600_000_000;
 pub struct Timing {
     /// Sequence 1 of the player with phase 0.
     pub start_ns: u64,
-    /// Between two moves of a player.
     pub interval_ns: u64,
     /// Moves meant for this time count.
     pub window_ns: Range<u64>,
@@ -30,13 +29,12 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Views {
     players_per_room: usize,
-    timing: Timing,
+    pub timing: Timing,
     phases_ns: Vec<u64>,
     /// Last sequence that each player has sent, by player.
     sent: Vec<u32>,
     /// Last sequence seen, by receiver, then by sender within the room.
     seen: Vec<u32>,
-    /// Results so far.
     pub tally: Tally,
 }
 
@@ -45,9 +43,7 @@ pub struct Views {
 pub struct Tally {
     /// Latency of every view that arrived, in µs.
     pub latency_us: Histogram<u64>,
-    /// Views that arrived within the grace period.
     pub fresh: u64,
-    /// Views that arrived at all.
     pub delivered: u64,
     /// Positions of a player or with a sequence that nobody sent.
     pub unknown: u64,
@@ -65,7 +61,6 @@ pub fn microseconds() -> Histogram<u64> {
 }
 
 impl Tally {
-    /// Adds another thread's results.
     pub fn add(&mut self, other: &Self) {
         self.latency_us.add(&other.latency_us).expect("both have the same bounds");
         self.fresh += other.fresh;
@@ -75,7 +70,7 @@ impl Tally {
 }
 
 impl Views {
-    /// Accounts for players with these phases, in rooms of `players_per_room`. Nothing counts before `set_timing`.
+    /// Accounts for players with these phases, in rooms of `players_per_room`. Nothing counts before `timing` is set.
     pub fn new(players_per_room: u32, phases_ns: &[u64]) -> Self {
         let players_per_room = players_per_room as usize;
         Self {
@@ -88,9 +83,10 @@ impl Views {
         }
     }
 
-    /// Says when moves are meant to be sent, and which count.
-    pub fn set_timing(&mut self, timing: Timing) {
-        self.timing = timing;
+    /// When `player` was meant to send its move `sequence`.
+    pub fn intended_ns(&self, player: u32, sequence: u32) -> u64 {
+        let Timing { start_ns, interval_ns, .. } = self.timing;
+        start_ns + self.phases_ns[player as usize] + u64::from(sequence - 1) * interval_ns
     }
 
     /// Ends the window earlier: nothing meant for `end_ns` or later counts, so that time must not have come.
@@ -98,12 +94,10 @@ impl Views {
         self.timing.window_ns.end = self.timing.window_ns.end.min(end_ns);
     }
 
-    /// `player` has sent everything up to `sequence`.
     pub fn handle_sent(&mut self, player: u32, sequence: u32) {
         self.sent[player as usize] = sequence;
     }
 
-    /// Last sequence that `player` has sent.
     pub fn sent(&self, player: u32) -> u32 {
         self.sent[player as usize]
     }
@@ -156,12 +150,12 @@ mod tests {
     /// Two rooms of three players at 20 Hz with phases of 0, 10 and 20 ms; moves meant for 100..1000 ms count.
     fn views() -> Views {
         let mut views = Views::new(3, &[0, 10 * MS, 20 * MS, 0, 10 * MS, 20 * MS]);
-        views.set_timing(Timing {
+        views.timing = Timing {
             start_ns: 1000 * MS,
             interval_ns: 50 * MS,
             window_ns: 1100 * MS..2000 * MS,
             grace_ns: 1000 * MS,
-        });
+        };
         (0..6).for_each(|player| views.handle_sent(player, 40));
         views
     }

@@ -1,6 +1,5 @@
 //! Arguments of `compare`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -56,9 +55,6 @@ pub struct Arguments {
     /// Shards of corelay, and worker threads of the peers (bare has one) [default: one per processor]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
-    /// Where the servers are [default: where this program is]
-    #[arg(long, value_name = "DIRECTORY")]
-    pub bin_dir: Option<PathBuf>,
     /// Threads of the load test
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub client_threads: u32,

@@ -30,9 +30,7 @@ pub struct Contender {
 /// Where a server comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
-    /// Started here.
     Program(PathBuf),
-    /// Runs somewhere.
     Elsewhere(ExtraPeer),
 }
 
@@ -42,10 +40,7 @@ impl Contender {
         let file = if name == CORELAY { CORELAY.to_owned() } else { format!("peer-{name}") };
         let path = directory.join(file);
         if !path.is_file() {
-            bail!(
-                "{} is not there; `cargo build --release --workspace` builds all of them, --bin-dir says where they are",
-                path.display()
-            );
+            bail!("{} is not there; `cargo build --release --workspace` builds all of them", path.display());
         }
         let dialect = if [CORELAY, BARE].contains(&name) { DialectName::Native } else { DialectName::Raw };
         Ok(Self { name: name.to_owned(), dialect, origin: Origin::Program(path) })
@@ -93,10 +88,7 @@ pub fn line_up(arguments: &Arguments) -> anyhow::Result<Vec<Contender>> {
     if let Some(unknown) = only.iter().find(|name| *name != CORELAY && !PEERS.contains(&name.as_str())) {
         bail!("--only {unknown}: there are {} (corelay is always measured)", PEERS.join(", "));
     }
-    let directory = match &arguments.bin_dir {
-        Some(directory) => directory.clone(),
-        None => std::env::current_exe().context("where this program is")?.with_file_name(""),
-    };
+    let directory = std::env::current_exe().context("where this program is")?.with_file_name("");
     let mut contenders = vec![Contender::program(&directory, CORELAY)?];
     for name in PEERS.into_iter().filter(|name| only.is_empty() || only.iter().any(|only| only == name)) {
         contenders.push(Contender::program(&directory, name)?);

@@ -5,9 +5,7 @@ use std::str::FromStr;
 /// `--peer NAME=URL` or `NAME=URL@PID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraPeer {
-    /// In the table.
     pub name: String,
-    /// `ws://host:port`.
     pub url: String,
     /// Its process, if it runs on this machine.
     pub pid: Option<u32>,

@@ -1,6 +1,6 @@
 //! What is measured of every server.
 
-use crate::figures::Unit;
+use crate::figures::Unit::{self, Bytes, Count, Duration, Number};
 
 /// A figure that every server has.
 #[derive(Debug)]
@@ -9,9 +9,7 @@ pub struct Metric {
     pub key: &'static str,
     /// The same of corelay / that of the server, if that says something.
     pub ratio: Option<&'static str>,
-    /// What it counts in.
     pub unit: Unit,
-    /// One line.
     pub about: &'static str,
 }
 
@@ -24,27 +22,27 @@ pub const METRICS: [Metric; 7] = [
     metric(
         "deliveries_per_cpu_s",
         Some("deliveries_ratio"),
-        Unit::Count,
+        Count,
         "frames received by clients per CPU second of the server",
     ),
     metric(
         "positions_per_cpu_s",
         Some("positions_ratio"),
-        Unit::Count,
+        Count,
         "positions in them, per CPU second of the server",
     ),
-    metric("reach", Some("reach_ratio"), Unit::Number, "views that were fresh / views expected"),
-    metric("p50", Some("p50_ratio"), Unit::Duration, "latency: half of the views arrived within"),
-    metric("p99", Some("p99_ratio"), Unit::Duration, "latency: 99 % of the views arrived within"),
-    metric("server_cpu_cores", None, Unit::Number, "processor time of the server / window"),
-    metric("client_cpu_cores", None, Unit::Number, "processor time of this load test / window"),
+    metric("reach", Some("reach_ratio"), Number, "views that were fresh / views expected"),
+    metric("p50", Some("p50_ratio"), Duration, "latency: half of the views arrived within"),
+    metric("p99", Some("p99_ratio"), Duration, "latency: 99 % of the views arrived within"),
+    metric("server_cpu_cores", None, Number, "processor time of the server / window"),
+    metric("client_cpu_cores", None, Number, "processor time of this load test / window"),
 ];
 
 /// Measured once.
 pub const MEMORY: Metric = metric(
     "memory_per_connection",
     Some("memory_ratio"),
-    Unit::Bytes,
+    Bytes,
     "resident memory of the server per idle connection",
 );
 

@@ -48,9 +48,7 @@ impl fmt::Display for Measured {
 pub struct Spread {
     /// The one in the middle, or the mean of the two that are.
     pub median: f64,
-    /// The least.
     pub min: f64,
-    /// The most.
     pub max: f64,
 }
 
@@ -70,34 +68,27 @@ pub fn spread(values: impl Iterator<Item = Value>) -> Result<Spread, String> {
     Ok(Spread { median, min, max })
 }
 
-/// Everything that was measured.
 #[derive(Debug)]
 pub struct Comparison {
-    /// Everybody, corelay first.
     pub contenders: Vec<Contender>,
     /// By round, then by contender.
     pub rounds: Vec<Vec<Measured>>,
     /// By contender; bytes.
     pub memory: Vec<Value>,
-    /// Whether everything that was asked for was measured.
     pub complete: bool,
-    /// What a reader of the figures must know.
     pub warnings: Vec<String>,
 }
 
 /// A metric of one contender.
 #[derive(Clone, Debug)]
 pub struct Row<'a> {
-    /// Which.
     pub metric: &'a Metric,
-    /// Over the rounds.
     pub value: Result<Spread, String>,
     /// corelay's value / this one; `None`: not told of this metric, or of corelay itself.
     pub ratio: Option<Result<Spread, String>>,
 }
 
 impl Comparison {
-    /// Nothing is measured yet.
     pub fn new(contenders: &[Contender]) -> Self {
         Self {
             contenders: contenders.to_vec(),

@@ -19,7 +19,6 @@ const DESCRIPTORS_RESERVE: u64 = 64;
 
 /// A server that accepts. Dropped, it is ended, if it was started here.
 pub struct Running {
-    /// `ws://host:port`.
     pub url: String,
     /// Its process, if that is on this machine.
     pub pid: Option<u32>,

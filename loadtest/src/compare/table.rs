@@ -10,7 +10,7 @@ use super::contender::Contender;
 use super::metrics::{MEMORY, METRICS};
 use super::result::{Comparison, Row, Spread};
 use crate::assertions::Assertion;
-use crate::figures::{Figure, Unit, text};
+use crate::figures::{Figure, Unit, by_reason, text};
 use crate::report::{Checked, check, checked_json, write_checked, write_json};
 
 /// Writes the table, the JSON if asked for; whether all assertions hold.
@@ -92,26 +92,18 @@ fn cells(spread: &Result<Spread, String>, text: impl Fn(f64) -> String) -> (Stri
     }
 }
 
-/// What has no value, by reason.
 fn unavailable(comparison: &Comparison) -> Vec<(String, Vec<String>)> {
-    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
-    for (index, contender) in comparison.contenders.iter().enumerate() {
-        for row in comparison.rows(index) {
-            let missing = [
-                (Some(row.metric.key), row.value.err()),
-                (row.metric.ratio, row.ratio.and_then(Result::err)),
-            ];
-            for (key, reason) in missing {
-                let (Some(key), Some(reason)) = (key, reason) else { continue };
-                let name = format!("{}.{key}", contender.name);
-                match reasons.iter_mut().find(|(known, _)| *known == reason) {
-                    Some((_, names)) => names.push(name),
-                    None => reasons.push((reason, vec![name])),
-                }
-            }
-        }
-    }
-    reasons
+    let names = comparison.contenders.iter().enumerate().flat_map(|(index, contender)| {
+        let named = |row: Row<'_>| {
+            let ratio = row.metric.ratio.zip(row.ratio);
+            let values = [Some((row.metric.key, row.value)), ratio].into_iter().flatten();
+            values.map(|(key, spread)| {
+                (format!("{}.{key}", contender.name), spread.map(|spread| spread.median))
+            })
+        };
+        comparison.rows(index).into_iter().flat_map(named).collect::<Vec<_>>()
+    });
+    by_reason(names)
 }
 
 fn json(arguments: &Arguments, comparison: &Comparison, checked: &[Checked<'_>]) -> Json {

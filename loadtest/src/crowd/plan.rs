@@ -8,23 +8,19 @@ use crate::target::Target;
 
 /// Who wants to know what arrives.
 pub trait Listener {
-    /// Something came to connection `slot`.
     fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64);
 }
 
-/// Nobody does.
 pub struct Blind;
 
 impl Listener for Blind {
     fn handle_news(&mut self, _slot: u32, _news: News<'_>, _now_ns: u64) {}
 }
 
-/// What the connections of a crowd are.
 pub struct Plan {
     pub target: SocketAddr,
     pub handshake: Handshake,
     pub dialect: Box<dyn Dialect>,
-    /// How many there can be.
     pub connections: u32,
     /// Connections from this number on stop reading once they have joined.
     pub stalled_from: u32,
@@ -55,7 +51,6 @@ impl Plan {
 pub struct Sources {
     /// Number in the whole run of the crowd's first connection.
     pub first: u32,
-    /// Connections from one address.
     pub per_address: u32,
 }
 
@@ -71,7 +66,6 @@ impl Sources {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Pushed {
-    /// It is on its way.
     Sent,
     /// The socket is busy with an older one; `take_freed` will name the connection.
     Busy,

@@ -13,18 +13,23 @@ pub const MOVE_FRAME_BYTES_MAX: usize = 128;
 /// In this order for each connection: `path`, `hear_upgrade` and `hello` once it is upgraded, then `hear` for every message;
 /// after `Heard::joined` has become true also `write_move` and `heartbeat`.
 pub trait Dialect: Send {
-    /// Path and query of the upgrade.
     fn path(&self, slot: u32) -> String;
     /// What `Sec-WebSocket-Protocol` offers.
-    fn subprotocol(&self) -> Option<&'static str>;
+    fn subprotocol(&self) -> Option<&'static str> {
+        None
+    }
     /// What a connection waits for before it has joined, as in "no Welcome".
     fn sign_of_join(&self) -> &'static str;
     /// The upgrade is done. In most dialects that is no join yet.
     fn hear_upgrade(&mut self, _slot: u32, _heard: &mut Heard, _tell: &mut dyn FnMut(News<'_>)) {}
     /// The frames with which an upgraded connection joins.
-    fn hello(&self, slot: u32) -> Vec<u8>;
+    fn hello(&self, _slot: u32) -> Vec<u8> {
+        Vec::new()
+    }
     /// The frame that keeps a joined connection alive; `None`: answering pings is enough.
-    fn heartbeat(&self, slot: u32) -> Option<Vec<u8>>;
+    fn heartbeat(&self, _slot: u32) -> Option<Vec<u8>> {
+        None
+    }
     /// Appends a move: the position carries who sent it (`x`: the number in its room) and which move it is (`y`). Both are
     /// whole numbers below 2^24, which an `f32` holds exactly.
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>);
@@ -39,14 +44,19 @@ pub trait Dialect: Send {
     );
 }
 
+/// Counts a tick frame with `positions`, and hands them on.
+pub fn hear_positions(positions: &[Position], counters: &mut Counters, tell: &mut dyn FnMut(News<'_>)) {
+    counters.tick_frames += 1;
+    counters.positions += positions.len() as u64;
+    tell(News::Positions(positions));
+}
+
 /// What a scenario wants to know at once, in the order of arrival.
 #[derive(Debug)]
 pub enum News<'a> {
     /// The positions of a tick frame.
     Positions(&'a [Position]),
-    /// The connection is in its game or topic.
     Joined,
-    /// A message about who is there.
     Presence(Presence),
 }
 
@@ -64,16 +74,12 @@ pub enum Presence {
 /// What one receive brought, besides news.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// The upgrade is done.
     pub upgraded: bool,
-    /// The connection is in its game or topic.
     pub joined: bool,
     /// It was refused there, or put out.
     pub put_out: Option<String>,
-    /// Masked pongs, to be sent.
     pub pongs: Vec<u8>,
     /// The relay's close frame: code and reason.
     pub close: Option<(u16, String)>,
-    /// Texts of errors.
     pub errors: Vec<String>,
 }

@@ -30,19 +30,20 @@ impl Members {
         Self { members, tokens }
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Where `slot` belongs.
     pub fn topic(&self, slot: u32) -> &str {
         &self.members[slot as usize].0
     }
 
-    /// A token for it, made now.
-    pub fn token(&self, slot: u32) -> Option<String> {
+    /// `path`, which ends where a query may go on, with the token of `slot`, made now, if it has one.
+    pub fn with_token(&self, slot: u32, path: &str) -> String {
         let (topic, number) = &self.members[slot as usize];
-        self.tokens.token(*number, topic, clock::unix_s())
+        match self.tokens.token(*number, topic, clock::unix_s()) {
+            Some(token) => format!("{path}token={token}"),
+            None => path.trim_end_matches(['?', '&']).to_owned(),
+        }
     }
 }

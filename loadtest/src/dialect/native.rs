@@ -4,19 +4,17 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::{DeltaHeader, ErrorHeader, KeyframeHeader, Move, Position, Welcome, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::conversation::{Dialect, Heard, News};
+use super::conversation::{Dialect, Heard, News, hear_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
 use crate::schedule::random;
 
-/// See the module documentation.
 pub struct Native {
     members: Members,
 }
 
 impl Native {
-    /// Players of the games `game:…` of `members`.
     pub fn new(members: Members) -> Self {
         Self { members }
     }
@@ -26,10 +24,7 @@ impl Dialect for Native {
     fn path(&self, slot: u32) -> String {
         let topic = self.members.topic(slot);
         let game = topic.strip_prefix("game:").unwrap_or(topic);
-        match self.members.token(slot) {
-            Some(token) => format!("/play/{game}?token={token}"),
-            None => format!("/play/{game}"),
-        }
+        self.members.with_token(slot, &format!("/play/{game}?"))
     }
 
     fn subprotocol(&self) -> Option<&'static str> {
@@ -38,14 +33,6 @@ impl Dialect for Native {
 
     fn sign_of_join(&self) -> &'static str {
         "Welcome"
-    }
-
-    fn hello(&self, _slot: u32) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn heartbeat(&self, _slot: u32) -> Option<Vec<u8>> {
-        None
     }
 
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
@@ -74,10 +61,8 @@ impl Dialect for Native {
         };
         match tick_frame(record) {
             Some(positions) => {
-                counters.tick_frames += 1;
-                counters.positions += positions.len() as u64;
                 counters.keyframes += u64::from(record[0] == kind::KEYFRAME);
-                tell(News::Positions(positions));
+                hear_positions(positions, counters, tell);
             }
             None => hear_record(record, counters, heard, tell),
         }

@@ -8,7 +8,7 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::{Object, Position};
 use zerocopy::FromBytes;
 
-use super::conversation::{Dialect, Heard, MOVE_FRAME_BYTES_MAX, News, Presence};
+use super::conversation::{Dialect, Heard, MOVE_FRAME_BYTES_MAX, News, Presence, hear_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
@@ -35,7 +35,6 @@ const _: () = assert!(
         <= MOVE_FRAME_BYTES_MAX
 );
 
-/// See the module documentation.
 pub struct Phoenix {
     members: Members,
     /// Ids under which the members of games move, from their join replies.
@@ -43,7 +42,6 @@ pub struct Phoenix {
 }
 
 impl Phoenix {
-    /// Members of any topics.
     pub fn new(members: Members) -> Self {
         Self { player_ids: vec![0; members.len()], members }
     }
@@ -57,9 +55,7 @@ impl Phoenix {
             counters.malformed += 1;
             return;
         };
-        counters.tick_frames += 1;
-        counters.positions += positions.len() as u64;
-        tell(News::Positions(positions));
+        hear_positions(positions, counters, tell);
     }
 
     fn hear_text(
@@ -132,15 +128,7 @@ impl Phoenix {
 
 impl Dialect for Phoenix {
     fn path(&self, slot: u32) -> String {
-        match self.members.token(slot) {
-            Some(token) => format!("/socket/websocket?token={token}&vsn=2.0.0"),
-            None => "/socket/websocket?vsn=2.0.0".to_owned(),
-        }
-    }
-
-    /// As phoenix.js without `authToken`.
-    fn subprotocol(&self) -> Option<&'static str> {
-        None
+        self.members.with_token(slot, "/socket/websocket?vsn=2.0.0&")
     }
 
     fn sign_of_join(&self) -> &'static str {

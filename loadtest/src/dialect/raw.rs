@@ -8,19 +8,17 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::Position;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::conversation::{Dialect, Heard, News};
+use super::conversation::{Dialect, Heard, News, hear_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
 use crate::schedule::random;
 
-/// See the module documentation.
 pub struct Raw {
     members: Members,
 }
 
 impl Raw {
-    /// Members of the rooms `room:N` of `members`.
     pub fn new(members: Members) -> Self {
         Self { members }
     }
@@ -30,26 +28,11 @@ impl Dialect for Raw {
     fn path(&self, slot: u32) -> String {
         let topic = self.members.topic(slot);
         let number = topic.strip_prefix("room:").unwrap_or(topic);
-        match self.members.token(slot) {
-            Some(token) => format!("/room/{number}?token={token}"),
-            None => format!("/room/{number}"),
-        }
-    }
-
-    fn subprotocol(&self) -> Option<&'static str> {
-        None
+        self.members.with_token(slot, &format!("/room/{number}?"))
     }
 
     fn sign_of_join(&self) -> &'static str {
         "answer to the upgrade"
-    }
-
-    fn hello(&self, _slot: u32) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn heartbeat(&self, _slot: u32) -> Option<Vec<u8>> {
-        None
     }
 
     /// There is no Welcome: whoever is connected is there.
@@ -84,9 +67,7 @@ impl Dialect for Raw {
             counters.malformed += 1;
             return;
         };
-        counters.tick_frames += 1;
-        counters.positions += positions.len() as u64;
-        tell(News::Positions(positions));
+        hear_positions(positions, counters, tell);
     }
 }
 

@@ -7,7 +7,6 @@ use clap::Args;
 use crate::arguments::{Common, duration, positive, topic};
 use crate::dialect::DialectName;
 
-/// Before the figures in `--help`.
 pub const HELP: &str = "\
 What is measured
   For each number of --connections: so many players join (in rooms of --players), each sends one
@@ -22,7 +21,6 @@ What is measured
 Figures, as in the table and in --assert:
 ";
 
-/// And behind them.
 pub const EXAMPLE: &str = "
 Examples
   corelay-loadtest idle --connections 2000,15000 --assert 'slope<=320,closed==0'

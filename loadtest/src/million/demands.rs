@@ -1,8 +1,6 @@
 //! What so many connections demand of this machine, told before the first of them: memory, ports, descriptors, threads, and the
 //! kernel's tables. Here is the arithmetic; `machine` reads.
 
-use std::fmt;
-
 /// User memory of the relay for a player; its budget.
 const RELAY_BYTES: u64 = 320;
 /// Kernel memory of one end of a silent connection.
@@ -25,16 +23,12 @@ const THREADS_BESIDE: u64 = 32;
 /// Connections from 127.0.0.2 on: 2^24 addresses less those at the ends.
 const LOOPBACK_ADDRESSES: u64 = (1 << 24) - 4;
 
-/// What the run wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
-    /// Connections at the top.
     pub connections: u64,
-    /// Players of each game.
     pub players: u64,
     /// Of these, between connect and Welcome or moving, at a time.
     pub busy: u64,
-    /// Rings here.
     pub rings: u64,
     /// Rings of the relay, if it runs on this machine.
     pub relay_rings: Option<u64>,
@@ -59,22 +53,7 @@ pub struct Supply {
     pub tracked: Option<u64>,
 }
 
-/// Something there is too little of.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Shortage {
-    what: &'static str,
-    arithmetic: String,
-    remedy: String,
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "too little {}: {}. {}", self.what, self.arithmetic, self.remedy)
-    }
-}
-
 impl Demand {
-    /// Ends of the connections on this machine.
     fn ends(&self) -> u64 {
         if self.relay_rings.is_some() { 2 } else { 1 }
     }
@@ -87,8 +66,7 @@ impl Demand {
         (usable.min(f64::from(PER_ADDRESS_MAX)) as u32).max(1)
     }
 
-    /// Everything that is short.
-    pub fn shortages(&self, supply: &Supply) -> Vec<Shortage> {
+    pub fn shortages(&self, supply: &Supply) -> Vec<String> {
         let checks = [
             self.memory(supply),
             self.ports(supply),
@@ -100,7 +78,7 @@ impl Demand {
         checks.into_iter().flatten().collect()
     }
 
-    fn memory(&self, supply: &Supply) -> Option<Shortage> {
+    fn memory(&self, supply: &Supply) -> Option<String> {
         let available = supply.memory_bytes?;
         let relay_bytes = self.relay_rings.map_or(0, |_| RELAY_BYTES);
         let each = relay_bytes + KERNEL_BYTES * self.ends() + CLIENT_BYTES;
@@ -108,112 +86,101 @@ impl Demand {
         let needed = self.connections * each + rings;
         let fitting = available.saturating_sub(rings) / each / self.players * self.players;
         let relay = if relay_bytes > 0 { format!("relay {relay_bytes} + ") } else { String::new() };
-        (needed > available).then(|| Shortage {
-            what: "memory",
-            arithmetic: format!(
-                "{} connections × ({relay}kernel {KERNEL_BYTES} × {} end(s) + client {CLIENT_BYTES}) = {each} bytes, and {} for \
-                 rings, are {}; MemAvailable (or the control group) has {}",
-                self.connections, self.ends(), mebibytes(rings), mebibytes(needed), mebibytes(available)
-            ),
-            remedy: format!("--connections {fitting} fits"),
+        (needed > available).then(|| {
+            format!(
+                "too little memory: {} connections × ({relay}kernel {KERNEL_BYTES} × {} end(s) + client {CLIENT_BYTES}) = {each} \
+                 bytes, and {} for rings, are {}; MemAvailable (or the control group) has {}. --connections {fitting} fits",
+                self.connections,
+                self.ends(),
+                mebibytes(rings),
+                mebibytes(needed),
+                mebibytes(available)
+            )
         })
     }
 
-    fn ports(&self, supply: &Supply) -> Option<Shortage> {
-        let (low, high) = supply.ports?;
-        let ports = (high + 1).saturating_sub(low);
+    fn ports(&self, supply: &Supply) -> Option<String> {
+        let (connections, (low, high)) = (self.connections, supply.ports?);
+        let range = format!("net.ipv4.ip_local_port_range is {low}-{high}");
         if self.loopback {
             let per_address = u64::from(self.per_address(supply));
-            let fitting = per_address * LOOPBACK_ADDRESSES;
-            return (self.connections > fitting).then(|| Shortage {
-                what: "ports",
-                arithmetic: format!(
-                    "{} connections from loopback addresses of {per_address} each (net.ipv4.ip_local_port_range is {low}-{high})",
-                    self.connections
-                ),
-                remedy: "Widen it: sysctl -w net.ipv4.ip_local_port_range='1024 65535'".to_owned(),
+            return (connections > per_address * LOOPBACK_ADDRESSES).then(|| {
+                format!(
+                    "too little ports: {connections} connections from loopback addresses of {per_address} each ({range}). Widen \
+                     it: sysctl -w net.ipv4.ip_local_port_range='1024 65535'"
+                )
             });
         }
-        (self.connections > ports).then(|| Shortage {
-            what: "ports",
-            arithmetic: format!(
-                "net.ipv4.ip_local_port_range is {low}-{high}, so {ports} connections from this address to one relay, and {} are \
-                 asked for",
-                self.connections
-            ),
-            remedy: format!(
-                "As root this command widens it to 1024-65535 for the run, which gives {WIDE_PORTS}; more need more machines, or a \
+        let ports = (high + 1).saturating_sub(low);
+        (connections > ports).then(|| {
+            format!(
+                "too little ports: {range}, so {ports} connections from this address to one relay, and {connections} are asked \
+                 for. sysctl -w net.ipv4.ip_local_port_range='1024 65535' gives {WIDE_PORTS}; more need more machines, or a \
                  relay on this one (without --url)"
-            ),
+            )
         })
     }
 
-    fn buffers(&self, supply: &Supply) -> Option<Shortage> {
+    fn buffers(&self, supply: &Supply) -> Option<String> {
         let available = supply.tcp_pages?;
         let pinged = self.connections / PINGED_SHARE;
         let needed = (self.busy + pinged) * BUSY_PAGES * self.ends();
-        (needed > available).then(|| Shortage {
-            what: "net.ipv4.tcp_mem",
-            arithmetic: format!(
-                "({} connections that join, leave or move + {pinged} that answer pings) × {BUSY_PAGES} pages × {} end(s) = {needed} pages of \
-                 buffers; under pressure from {available} on",
-                self.busy, self.ends()
-            ),
-            remedy: format!(
-                "sysctl -w net.ipv4.tcp_mem='{needed} {} {}', or a lower --ramp and --active-games",
+        (needed > available).then(|| {
+            format!(
+                "too little net.ipv4.tcp_mem: ({} connections that join, leave or move + {pinged} that answer pings) × \
+                 {BUSY_PAGES} pages × {} end(s) = {needed} pages of buffers; under pressure from {available} on. sysctl -w \
+                 net.ipv4.tcp_mem='{needed} {} {}', or a lower --ramp and --active-games",
+                self.busy,
+                self.ends(),
                 needed * 3 / 2,
                 needed * 2
-            ),
+            )
         })
     }
 
-    fn files(&self, supply: &Supply) -> Option<Shortage> {
+    fn files(&self, supply: &Supply) -> Option<String> {
         let available = supply.files?;
         let needed = self.connections * self.ends() + 4096;
-        (needed > available).then(|| Shortage {
-            what: "fs.file-max",
-            arithmetic: format!(
-                "{} connections × {} end(s) + 4096 = {needed} open files; {available} may still be opened",
+        (needed > available).then(|| {
+            format!(
+                "too little fs.file-max: {} connections × {} end(s) + 4096 = {needed} open files; {available} may still be \
+                 opened. sysctl -w fs.file-max={}",
                 self.connections,
-                self.ends()
-            ),
-            remedy: format!("sysctl -w fs.file-max={}", needed * 2),
+                self.ends(),
+                needed * 2
+            )
         })
     }
 
-    fn threads(&self, supply: &Supply) -> Option<Shortage> {
+    fn threads(&self, supply: &Supply) -> Option<String> {
         let available = supply.threads?;
-        let needed = self.rings + self.relay_rings.unwrap_or(0) + THREADS_BESIDE;
-        (needed > available).then(|| Shortage {
-            what: "room for threads",
-            arithmetic: format!(
-                "{} rings here + {} of the relay + {THREADS_BESIDE} = {needed} threads; {available} may still be started \
-                 (kernel.threads-max, kernel.pid_max, pids.max of the control group)",
-                self.rings,
-                self.relay_rings.unwrap_or(0)
-            ),
-            remedy: "Raise RLIMIT_NOFILE (`ulimit -n`): larger rings are fewer; or raise these limits".to_owned(),
+        let relay_rings = self.relay_rings.unwrap_or(0);
+        let needed = self.rings + relay_rings + THREADS_BESIDE;
+        (needed > available).then(|| {
+            format!(
+                "too little room for threads: {} rings here + {relay_rings} of the relay + {THREADS_BESIDE} = {needed} threads; \
+                 {available} may still be started (kernel.threads-max, kernel.pid_max, pids.max of the control group). Raise \
+                 RLIMIT_NOFILE (`ulimit -n`): larger rings are fewer; or raise these limits",
+                self.rings
+            )
         })
     }
 
-    fn tracked(&self, supply: &Supply) -> Option<Shortage> {
-        let available = supply.tracked?;
-        (self.connections > available).then(|| Shortage {
-            what: "net.netfilter.nf_conntrack_max",
-            arithmetic: format!(
-                "this machine's firewall tracks every connection: {} are asked for, and it can track {available} more",
-                self.connections
-            ),
-            remedy: format!(
-                "sysctl -w net.netfilter.nf_conntrack_max={}, or take these connections out of tracking (NOTRACK)",
-                self.connections * 5 / 4 + 65_536
-            ),
+    fn tracked(&self, supply: &Supply) -> Option<String> {
+        let (connections, available) = (self.connections, supply.tracked?);
+        (connections > available).then(|| {
+            format!(
+                "too little net.netfilter.nf_conntrack_max: this machine's firewall tracks every connection: {connections} are \
+                 asked for, and it can track {available} more. sysctl -w net.netfilter.nf_conntrack_max={}, or take these \
+                 connections out of tracking (NOTRACK)",
+                connections * 5 / 4 + 65_536
+            )
         })
     }
 }
 
-/// Ports of the range that this command widens to.
-pub const WIDE_PORTS: u64 = 65_535 - 1_024 + 1;
+/// Ports of the widest range that leaves out those below 1024.
+const WIDE_PORTS: u64 = 65_535 - 1_024 + 1;
 
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
@@ -249,13 +216,13 @@ mod tests {
     fn shortage(demand: Demand, supply: &Supply) -> String {
         let shortages = demand.shortages(supply);
         assert_eq!(shortages.len(), 1, "{shortages:?}");
-        shortages[0].to_string()
+        shortages[0].clone()
     }
 
     #[test]
     fn a_million_fits_on_a_small_machine_and_what_is_not_told_is_not_short() {
-        assert_eq!(million().shortages(&machine()), []);
-        assert_eq!(million().shortages(&Supply::default()), []);
+        assert_eq!(million().shortages(&machine()), [""; 0]);
+        assert_eq!(million().shortages(&Supply::default()), [""; 0]);
     }
 
     #[test]
@@ -281,7 +248,7 @@ mod tests {
         assert_eq!(million().per_address(&machine()), 10_000);
         let narrow = Supply { ports: Some((40_000, 40_099)), ..machine() };
         assert_eq!(million().per_address(&narrow), 45);
-        assert_eq!(million().shortages(&narrow), []);
+        assert_eq!(million().shortages(&narrow), [""; 0]);
     }
 
     #[test]

@@ -43,7 +43,6 @@ const SETTLED_SHARE: f64 = 0.001;
 /// Sockets that others on this machine may have opened meanwhile.
 const OTHERS_SOCKETS: f64 = 100.0;
 
-/// The kernel's memory at one moment.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Bytes of each cache; without the right to read them, of all together.
@@ -59,11 +58,9 @@ pub struct Sockstat {
     pub in_use: f64,
     /// Connections that have ended and wait for stragglers.
     pub time_wait: f64,
-    /// Buffers.
     pub buffer_bytes: f64,
 }
 
-/// How much the caches have grown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Growth {
     /// Of the caches that count.
@@ -75,7 +72,6 @@ pub struct Growth {
 }
 
 impl Kernel {
-    /// Reads it now.
     pub fn sample() -> Self {
         Self { caches: caches(), sockstat: sockstat() }
     }
@@ -102,12 +98,10 @@ impl Kernel {
         }
     }
 
-    /// What has changed since `earlier`.
     pub fn growth(&self, earlier: &Self) -> Result<Growth, String> {
         Ok(growth(earlier.caches.as_ref()?, self.caches.as_ref()?))
     }
 
-    /// Bytes of all caches that count.
     fn counted_bytes(&self) -> Value {
         let caches = self.caches.as_ref()?;
         Ok(caches.iter().filter(|(name, _)| is_counted(name)).map(|(_, bytes)| bytes).sum())

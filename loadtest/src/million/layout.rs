@@ -11,11 +11,8 @@ const RING_CONNECTIONS_MAX: u64 = 32_768;
 /// all other threads sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Players of each game.
     pub players: u32,
-    /// Games in all.
     pub games: u32,
-    /// Games that move.
     pub active_games: u32,
     /// Games of each ring; the last one may have fewer.
     games_per_ring: u32,
@@ -61,22 +58,18 @@ impl Layout {
         Ok(Self { players, games, active_games: active_games.min(games), games_per_ring })
     }
 
-    /// All connections.
     pub fn connections(&self) -> u32 {
         self.games * self.players
     }
 
-    /// Connections of the active games.
     pub fn active_players(&self) -> u32 {
         self.active_games * self.players
     }
 
-    /// How many rings.
     pub fn rings(&self) -> u32 {
         self.games.div_ceil(self.games_per_ring)
     }
 
-    /// The games of a ring.
     pub fn games_of(&self, ring: u32) -> Range<u32> {
         let first = ring * self.games_per_ring;
         first..(first + self.games_per_ring).min(self.games)

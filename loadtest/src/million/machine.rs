@@ -1,7 +1,6 @@
 //! What the machine of a run has left.
 
 use std::fs::read_to_string;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
 use super::demands::Supply;
@@ -10,10 +9,7 @@ use super::kernel::kilobytes;
 /// Connections that are made to see whether the kernel tracks them.
 const TRACKING_PROBES: u64 = 8;
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-/// As wide as a range of ports may be without those below 1024.
-const WIDE_RANGE: &str = "1024\t65535";
 
-/// Reads what there is now.
 pub fn supply() -> Supply {
     Supply {
         memory_bytes: memory_bytes(),
@@ -73,64 +69,9 @@ fn numbers(path: &str) -> Option<Vec<u64>> {
     (!numbers.is_empty()).then_some(numbers)
 }
 
-/// `net.ipv4.ip_local_port_range`, widened for the run. Dropped, it is as it was.
-pub struct WidePorts {
-    before: String,
-}
-
-impl WidePorts {
-    /// Widens it; `None`: not allowed.
-    pub fn open() -> Option<Self> {
-        let before = read_to_string(PORT_RANGE).ok()?;
-        // Texts first: whoever kills this process must know how to put it back.
-        let _ = writeln!(std::io::stderr(), "{}", widening(&before));
-        std::fs::write(PORT_RANGE, WIDE_RANGE).ok()?;
-        Some(Self { before })
-    }
-
-    /// What the report says about it.
-    pub fn told(&self) -> String {
-        format!(
-            "net.ipv4.ip_local_port_range was {} and was {} for this run",
-            range(&self.before).join("-"),
-            range(WIDE_RANGE).join("-")
-        )
-    }
-}
-
-/// What is about to be done, and what undoes it if this process cannot.
-fn widening(before: &str) -> String {
-    format!(
-        "net.ipv4.ip_local_port_range is {}, too few ports: widening it to {} for this run, if that is allowed. Should this \
-         process be killed: sysctl -w net.ipv4.ip_local_port_range='{}'",
-        range(before).join("-"),
-        range(WIDE_RANGE).join("-"),
-        range(before).join(" ")
-    )
-}
-
-/// First and last port.
-fn range(text: &str) -> Vec<&str> {
-    text.split_whitespace().collect()
-}
-
-impl Drop for WidePorts {
-    fn drop(&mut self) {
-        // It was allowed a while ago.
-        let _ = std::fs::write(PORT_RANGE, &self.before);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn how_to_put_the_ports_back_is_told() {
-        let told = widening("32768\t60999\n");
-        assert!(told.contains("is 32768-60999, too few ports: widening it to 1024-65535"), "{told}");
-        assert!(told.ends_with("sysctl -w net.ipv4.ip_local_port_range='32768 60999'"), "{told}");
-    }
 
     #[test]
     fn this_machine_tells_what_it_has_left() {

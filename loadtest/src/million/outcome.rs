@@ -10,7 +10,6 @@ use crate::figures::{Figure, Value, difference, fill, share, value_of};
 use crate::measurement::Measurement;
 use crate::players::{Tallies, figures_of_views};
 
-/// Everything about one run.
 #[derive(Debug)]
 pub struct Outcome {
     pub layout: Layout,

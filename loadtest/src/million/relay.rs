@@ -31,7 +31,6 @@ pub enum RelayChoice {
     Start(PathBuf),
     /// One that is there.
     Running {
-        /// `ws://host:port`.
         url: String,
         /// `None`: port 4001 of the same host.
         metrics_url: Option<String>,
@@ -158,10 +157,5 @@ mod tests {
         // `false` knows no flags and says nothing.
         let error = format!("{:#}", start("/bin/false").err().unwrap());
         assert!(error.contains("exit status: 1") && error.contains("logged nothing"), "{error}");
-    }
-
-    #[test]
-    fn a_relay_that_is_given_is_taken() {
-        assert_eq!(relay_binary(Some(Path::new("/x/corelay"))).unwrap(), Path::new("/x/corelay"));
     }
 }

@@ -12,8 +12,8 @@ use crate::report::Report;
 /// Moves that leave so late (99 % of them sooner), in µs, say more about this machine than about the relay.
 const LATE_US_MAX: u64 = 10_000;
 
-/// Puts together what was measured. `notes` are warnings.
-pub fn report(settings: &Settings, outcome: Outcome, notes: Vec<String>) -> Report {
+/// Puts together what was measured. `note` is a warning.
+pub fn report(settings: &Settings, outcome: Outcome, note: Option<String>) -> Report {
     let (layout, seen, load) = (outcome.layout, &outcome.seen, &settings.load);
     let url = match &settings.relay {
         RelayChoice::Start(binary) => binary.display().to_string(),
@@ -35,7 +35,7 @@ pub fn report(settings: &Settings, outcome: Outcome, notes: Vec<String>) -> Repo
         complete: seen.complete && seen.failure.is_none(),
         figures: outcome.figures(),
         cpu_source: None,
-        warnings: warnings(&outcome, notes),
+        warnings: warnings(&outcome, note),
         details: Map::from_iter([
             ("kernel_by_cache".to_owned(), by_cache(seen.kernel_growth(1))),
             ("slab_kept_by_cache".to_owned(), by_cache(seen.kernel_growth(2))),
@@ -76,8 +76,8 @@ fn title(settings: &Settings, outcome: &Outcome, url: &str) -> String {
     )
 }
 
-fn warnings(outcome: &Outcome, notes: Vec<String>) -> Vec<String> {
-    let mut warnings = notes;
+fn warnings(outcome: &Outcome, note: Option<String>) -> Vec<String> {
+    let mut warnings = Vec::from_iter(note);
     let late_us = outcome.tallies.sends.lateness_us.value_at_percentile(99.0);
     if late_us > LATE_US_MAX {
         warnings.push(format!(

@@ -125,7 +125,6 @@ pub struct Tallies {
 }
 
 impl Tallies {
-    /// Adds another thread's.
     pub fn add(&mut self, other: &Self) {
         self.tally.add(&other.tally);
         self.moves_planned += other.moves_planned;
@@ -273,7 +272,7 @@ impl<'a> Member<'a> {
             self.moving = true;
             self.moves.begin(time(&self.shared.start_ns), window_ns.clone(), self.grace_ns);
         }
-        self.moves.end_window_at(window_ns.end);
+        self.moves.views.end_window_at(window_ns.end);
         if now_ns >= window_ns.start {
             self.at_start.get_or_insert(self.crowd.counters);
         }

@@ -8,7 +8,6 @@ use clap::Args;
 use crate::arguments::{Common, duration, positive};
 use crate::dialect::DialectName;
 
-/// Before the figures in `--help`.
 pub const HELP: &str = "\
 What is measured
   Every player sends a Move --hz times a second at a phase of its own (an open loop: nothing
@@ -39,7 +38,6 @@ What is measured
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
 
-/// And behind them.
 pub const EXAMPLE: &str = "
 Examples
   corelay-loadtest rooms --rooms 40 --players 50 --hz 20 --duration 30s --seed 1 \\

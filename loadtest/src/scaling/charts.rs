@@ -2,13 +2,13 @@
 //!
 //! The page recolours them in the dark: `page.css` names the colours below.
 
+use plotters::coord::combinators::{BindKeyPoints, LogCoord, WithKeyPoints};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::FontDesc;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::axis::Sizes;
-use super::text::{short, tick};
+use super::text::{short, size, tick};
 use crate::measurement::Measurement;
 
 const CARD: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
@@ -24,6 +24,8 @@ const WIDTH: u32 = 520;
 const HEIGHT: u32 = 330;
 /// Of the axis numbers and the values at the points.
 const TEXT_PX: f64 = 13.0;
+/// The part of the horizontal axis that a label needs for itself.
+const LABEL_SHARE: f64 = 0.1;
 /// The height of a number beside a bar.
 const LINE_PX: i32 = 16;
 /// The least height of a bar that holds its value.
@@ -32,13 +34,11 @@ const BAR_WIDTH_MAX_PX: i32 = 64;
 /// How much a line rises between two points before it would cross the number at the lower one.
 const STEEP_PX: i32 = 30;
 
-/// A chart of one page.
 pub struct Chart {
     /// Its file is called this, and `.svg`.
     pub name: &'static str,
     /// As it stands above it.
     pub title: &'static str,
-    /// The whole file.
     pub svg: String,
 }
 
@@ -147,6 +147,7 @@ fn draw_one(plan: &Plan, measurements: &[Measurement]) -> anyhow::Result<Chart> 
 }
 
 type Root<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Sizes = WithKeyPoints<LogCoord<f64>>;
 type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Sizes, RangedCoordf64>>;
 
 /// Title, unit, legend, grid and the numbers at the axes.
@@ -172,7 +173,6 @@ fn draw_frame<'a, 'b>(
         }
     }
 
-    let sizes = Sizes::new(measurements.iter().map(|at| at.connections).collect());
     let mut plot = ChartBuilder::on(root)
         .margin_top(if legend { 80 } else { 60 })
         .margin_right(if plan.shape == Shape::Stack { 40 } else { 16 })
@@ -180,13 +180,14 @@ fn draw_frame<'a, 'b>(
         .margin_left(8)
         .x_label_area_size(42)
         .y_label_area_size(60)
-        .build_cartesian_2d(sizes, 0.0..top(plan, measurements))?;
+        .build_cartesian_2d(sizes(measurements), 0.0..top(plan, measurements))?;
     let label = font(TEXT_PX, INK, FontStyle::Normal);
     plot.configure_mesh()
         .disable_x_mesh()
         .bold_line_style(GRID)
         .light_line_style(TRANSPARENT)
         .axis_style(MUTED)
+        .x_label_formatter(&|connections| size(connections.round() as u32))
         .y_labels(5)
         .y_label_formatter(&|value| tick(*value))
         .x_label_style(label.clone())
@@ -197,6 +198,24 @@ fn draw_frame<'a, 'b>(
     Ok(plot)
 }
 
+/// The horizontal axis, logarithmic: each size that was measured has its label, if the next one leaves room for it.
+fn sizes(measurements: &[Measurement]) -> Sizes {
+    let logarithms: Vec<_> = measurements.iter().map(|at| f64::from(at.connections).log10()).collect();
+    let (first, last) = (logarithms[0], logarithms[logarithms.len() - 1]);
+    // Half a step of margin at both ends, for what stands at the first and the last size.
+    let margin = if first < last { (last - first) / logarithms.len() as f64 * 0.6 } else { 1.0 };
+    let label_width = (last - first + 2.0 * margin) * LABEL_SHARE;
+    let mut labelled: Vec<f64> = Vec::new();
+    for &size in logarithms.iter().rev() {
+        if labelled.last().is_none_or(|&next| next - size >= label_width) {
+            labelled.push(size);
+        }
+    }
+    let labelled: Vec<_> = labelled.into_iter().map(|size| 10_f64.powf(size)).collect();
+    let range = 10_f64.powf(first - margin)..10_f64.powf(last + margin);
+    LogCoord::<f64>::from(range.log_scale()).with_key_points(labelled)
+}
+
 /// A point for every value, its number beside it: above, or below where a second line is above.
 fn draw_lines(
     root: &Root<'_>,
@@ -205,7 +224,7 @@ fn draw_lines(
     measurements: &[Measurement],
 ) -> anyhow::Result<()> {
     for (number, series) in plan.series.iter().enumerate() {
-        let known = measurements.iter().map(|at| (at.connections, (series.value)(at)));
+        let known = measurements.iter().map(|at| (f64::from(at.connections), (series.value)(at)));
         let known: Vec<_> = known.filter(|(_, value)| value.is_finite()).collect();
         let points: Vec<_> = known.iter().map(|point| plot.backend_coord(point)).collect();
         if points.len() > 1 {
@@ -238,19 +257,19 @@ fn draw_stack(
     measurements: &[Measurement],
 ) -> anyhow::Result<()> {
     let middles: Vec<_> =
-        measurements.iter().map(|at| plot.backend_coord(&(at.connections, 0.0)).0).collect();
+        measurements.iter().map(|at| plot.backend_coord(&(f64::from(at.connections), 0.0)).0).collect();
     let nearest = middles.windows(2).map(|pair| pair[1] - pair[0]).min();
     let half = (nearest.unwrap_or(i32::MAX) / 2).clamp(2, BAR_WIDTH_MAX_PX) / 2;
     for (&middle, at) in middles.iter().zip(measurements) {
-        let mut free = plot.backend_coord(&(at.connections, 0.0)).1 - LINE_PX / 2;
+        let mut free = plot.backend_coord(&(f64::from(at.connections), 0.0)).1 - LINE_PX / 2;
         let mut sum = 0.0;
         for series in plan.series {
             let value = (series.value)(at);
             // Below zero there is nothing to stack: the measured growth was less than what others gave back.
             let height = if value.is_finite() { value.max(0.0) } else { 0.0 };
-            let bottom = plot.backend_coord(&(at.connections, sum)).1;
+            let bottom = plot.backend_coord(&(f64::from(at.connections), sum)).1;
             sum += height;
-            let top = plot.backend_coord(&(at.connections, sum)).1;
+            let top = plot.backend_coord(&(f64::from(at.connections), sum)).1;
             root.draw(&Rectangle::new(
                 [(middle - half, top), (middle + half, bottom)],
                 series.color.filled(),
@@ -271,7 +290,7 @@ fn draw_stack(
             }
             root.draw(&Text::new(text, (x, y), style))?;
         }
-        let above = (middle, plot.backend_coord(&(at.connections, sum)).1 - 8);
+        let above = (middle, plot.backend_coord(&(f64::from(at.connections), sum)).1 - 8);
         let style = font(TEXT_PX, INK, FontStyle::Bold).pos(Pos::new(HPos::Center, VPos::Bottom));
         root.draw(&Text::new(short(sum), above, style))?;
     }

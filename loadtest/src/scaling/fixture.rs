@@ -4,7 +4,6 @@ use super::record::Record;
 use crate::machine::Machine;
 use crate::measurement::Measurement;
 
-/// A whole run.
 pub fn record() -> Record {
     let planned = vec![1000, 10_000, 100_000, 1_000_000];
     Record {
@@ -25,7 +24,6 @@ pub fn record() -> Record {
     }
 }
 
-/// One of its sizes.
 pub fn measurement(connections: u32) -> Measurement {
     let players = f64::from(connections);
     let decades = players.log10() - 3.0;

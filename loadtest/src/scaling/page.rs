@@ -14,7 +14,6 @@ const HEAD: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf
     <meta name=\"color-scheme\" content=\"light dark\"/>\n";
 const STYLE: &str = include_str!("page.css");
 
-/// The whole file.
 pub fn html(record: &Record, charts: &[Chart]) -> String {
     let title = match (record.measurements.first(), record.measurements.last()) {
         (Some(first), Some(last)) if first.connections < last.connections => {

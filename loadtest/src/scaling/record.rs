@@ -12,16 +12,13 @@ use crate::clock;
 use crate::machine::Machine;
 use crate::measurement::Measurement;
 
-/// A run; the JSON has these members.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// The command line, as a shell would take it.
     pub command: String,
-    /// Of the load test.
     pub version: String,
     /// When the run began: RFC 3339, UTC.
     pub date: String,
-    /// Where.
     pub machine: Machine,
     /// Name and value of what was the same at all sizes and decides what they cost.
     pub settings: Vec<(String, String)>,
@@ -39,9 +36,10 @@ impl Record {
     /// A run that begins now, by this process.
     pub fn begin(planned: &[u32], settings: Vec<(String, String)>) -> Self {
         let now = OffsetDateTime::from_unix_timestamp(clock::unix_s().cast_signed());
+        let arguments: Vec<_> = std::env::args().collect();
         let date = now.ok().and_then(|now| now.format(&Rfc3339).ok());
         Self {
-            command: std::env::args().map(|argument| quoted(&argument)).collect::<Vec<_>>().join(" "),
+            command: shlex::try_join(arguments.iter().map(String::as_str)).unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             date: date.unwrap_or_else(|| "unknown".to_owned()),
             machine: Machine::here(),
@@ -84,16 +82,6 @@ impl Record {
         fs::write(&part, text)
             .and_then(|()| fs::rename(&part, path))
             .with_context(|| path.display().to_string())
-    }
-}
-
-/// `argument` as one word of a shell.
-fn quoted(argument: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&byte);
-    if !argument.is_empty() && argument.bytes().all(plain) {
-        argument.to_owned()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
     }
 }
 
@@ -147,13 +135,5 @@ mod tests {
         assert!(!record.complete);
         record.add(fixture::measurement(10_000));
         assert!(record.complete);
-    }
-
-    #[test]
-    fn the_command_can_be_pasted() {
-        assert_eq!(quoted("--sizes=1000,10000"), "--sizes=1000,10000");
-        assert_eq!(quoted("p99<=300ms"), "'p99<=300ms'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }

@@ -6,15 +6,12 @@ use crate::measurement::Measurement;
 
 /// Rows that belong together.
 pub struct Section {
-    /// Its heading.
     pub title: &'static str,
-    /// In reading order.
     pub rows: &'static [Row],
 }
 
 /// One number at every size.
 pub struct Row {
-    /// What it is called.
     pub label: &'static str,
     /// What it is, and how it was measured.
     pub about: &'static str,
@@ -30,139 +27,69 @@ impl Row {
     }
 }
 
-const fn row(
-    label: &'static str,
-    format: fn(f64) -> String,
-    value: fn(&Measurement) -> f64,
-    about: &'static str,
-) -> Row {
-    Row { label, about, value, format }
+/// One line for each row: its label, how it is written, its value; and one for what it is.
+macro_rules! section {
+    ($title:literal: $($label:literal, $format:ident, $value:expr, $about:literal;)*) => {
+        Section { title: $title, rows: &[$(Row { label: $label, about: $about, value: $value, format: $format }),*] }
+    };
 }
 
 /// The whole table, without the caches of the kernel.
+#[rustfmt::skip]
 pub static SECTIONS: [Section; 4] = [
-    Section {
-        title: "Connections",
-        rows: &[
-            row(
-                "joined",
-                count,
-                |at| f64::from(at.joined),
-                "Players with a WebSocket of their own, upgraded on /play, that joined a game and got their Welcome.",
-            ),
-            row(
-                "refused",
-                count,
-                |at| at.refused as f64,
-                "Connections that were asked for and did not get that far.",
-            ),
-            row(
-                "dropped",
-                count,
-                |at| at.dropped as f64,
-                "Players whose connection ended while all should have stayed.",
-            ),
-            row(
-                "shards",
-                count,
-                |at| at.shards.map_or(f64::NAN, f64::from),
-                "Threads of the relay with a ring each, if it tells.",
-            ),
-            row(
-                "ramp",
-                per_second,
-                |at| at.ramp_per_s,
-                "Joins per second, from the first connect to the last Welcome.",
-            ),
-        ],
+    section! { "Connections":
+        "joined", count, |at| f64::from(at.joined),
+            "Players with a WebSocket of their own, upgraded on /play, that joined a game and got their Welcome.";
+        "refused", count, |at| at.refused as f64,
+            "Connections that were asked for and did not get that far.";
+        "dropped", count, |at| at.dropped as f64,
+            "Players whose connection ended while all should have stayed.";
+        "shards", count, |at| at.shards.map_or(f64::NAN, f64::from),
+            "Threads of the relay with a ring each, if it tells.";
+        "ramp", per_second, |at| at.ramp_per_s,
+            "Joins per second, from the first connect to the last Welcome.";
     },
-    Section {
-        title: "Memory",
-        rows: &[
-            row(
-                "relay per player",
-                bytes,
-                |at| at.user_bytes_per_player,
-                "Growth of the relay's resident memory from before the first connection to everybody in, by the players that are there then: connection, seat, roster entry and a share of the rings.",
-            ),
-            row(
-                "kernel per connection",
-                bytes,
-                |at| at.kernel_bytes_per_connection,
-                "Growth of the kernel's slab caches per end of a connection. Relay and clients are on one machine, so that the kernel holds two ends of each. Caches that only clients fill, marked so below, are left out.",
-            ),
-            row(
-                "relay at the start",
-                memory,
-                |at| at.rss_start_bytes,
-                "Resident memory of the relay before the first connection.",
-            ),
-            row("relay at the top", memory, |at| at.rss_top_bytes, "With everybody in."),
-            row("relay afterwards", memory, |at| at.rss_after_bytes, "When everybody has gone."),
-            row(
-                "TCP buffers",
-                memory,
-                |at| at.sockstat_mem_bytes,
-                "What /proc/net/sockstat counts with everybody in and quiet.",
-            ),
-            row(
-                "slab left",
-                memory,
-                |at| at.slab_left_bytes,
-                "Growth of the slab caches over the whole run, read when the relay has ended, without sockets in TIME_WAIT.",
-            ),
-        ],
+    section! { "Memory":
+        "relay per player", bytes, |at| at.user_bytes_per_player,
+            "Growth of the relay's resident memory from before the first connection to everybody in, by the players that are there then: connection, seat, roster entry and a share of the rings.";
+        "kernel per connection", bytes, |at| at.kernel_bytes_per_connection,
+            "Growth of the kernel's slab caches per end of a connection. Relay and clients are on one machine, so that the kernel holds two ends of each. Caches that only clients fill, marked so below, are left out.";
+        "relay at the start", memory, |at| at.rss_start_bytes,
+            "Resident memory of the relay before the first connection.";
+        "relay at the top", memory, |at| at.rss_top_bytes,
+            "With everybody in.";
+        "relay afterwards", memory, |at| at.rss_after_bytes,
+            "When everybody has gone.";
+        "TCP buffers", memory, |at| at.sockstat_mem_bytes,
+            "What /proc/net/sockstat counts with everybody in and quiet.";
+        "slab left", memory, |at| at.slab_left_bytes,
+            "Growth of the slab caches over the whole run, read when the relay has ended, without sockets in TIME_WAIT.";
     },
-    Section {
-        title: "Processor",
-        rows: &[
-            row(
-                "relay, idle",
-                cores,
-                |at| at.idle_cpu_cores,
-                "Processor time of the relay / time while nobody moves and pings are answered: in 60 s one ping of every player.",
-            ),
-            row("relay, active", cores, |at| at.hold_cpu_cores, "The same while the active games move."),
-            row(
-                "clients, active",
-                cores,
-                |at| at.client_cpu_cores,
-                "And of the load test, on the same machine.",
-            ),
-            row(
-                "relay per frame",
-                microseconds,
-                Measurement::frame_cpu_us,
-                "What that time took beyond being idle, by delivered frame: how flat this is over the sizes that have the same active players says whether a player costs more among many.",
-            ),
-        ],
+    section! { "Processor":
+        "relay, idle", cores, |at| at.idle_cpu_cores,
+            "Processor time of the relay / time while nobody moves and pings are answered: in 60 s one ping of every player.";
+        "relay, active", cores, |at| at.hold_cpu_cores,
+            "The same while the active games move.";
+        "clients, active", cores, |at| at.client_cpu_cores,
+            "And of the load test, on the same machine.";
+        "relay per frame", microseconds, Measurement::frame_cpu_us,
+            "What that time took beyond being idle, by delivered frame: how flat this is over the sizes that have the same active players says whether a player costs more among many.";
     },
-    Section {
-        title: "Frames",
-        rows: &[
-            row(
-                "active players",
-                count,
-                |at| f64::from(at.active_players),
-                "Players, in whole games, that move; the others are silent. As many at every size, unless it has fewer players or a share of them was asked for.",
-            ),
-            row("frames", count, |at| at.frames as f64, "Tick frames that they received."),
-            row(
-                "reach",
-                number,
-                |at| at.age_us(at.reach),
-                "Views of moves that were fresh / that were expected: for each move one view for each other player of the game.",
-            ),
-            row(
-                "age p50",
-                duration,
-                |at| at.age_us(at.p50_us),
-                "Age of a move when it is seen, from when it was meant to be sent (an open loop: what stalls makes every move of that time late). Half of the views are younger.",
-            ),
-            row("age p90", duration, |at| at.age_us(at.p90_us), "90 % of them are."),
-            row("age p99", duration, |at| at.age_us(at.p99_us), "99 % of them are."),
-            row("age max", duration, |at| at.age_us(at.max_us), "The oldest."),
-        ],
+    section! { "Frames":
+        "active players", count, |at| f64::from(at.active_players),
+            "Players, in whole games, that move; the others are silent. As many at every size, unless it has fewer players or a share of them was asked for.";
+        "frames", count, |at| at.frames as f64,
+            "Tick frames that they received.";
+        "reach", number, |at| at.age_us(at.reach),
+            "Views of moves that were fresh / that were expected: for each move one view for each other player of the game.";
+        "age p50", duration, |at| at.age_us(at.p50_us),
+            "Age of a move when it is seen, from when it was meant to be sent (an open loop: what stalls makes every move of that time late). Half of the views are younger.";
+        "age p90", duration, |at| at.age_us(at.p90_us),
+            "90 % of them are.";
+        "age p99", duration, |at| at.age_us(at.p99_us),
+            "99 % of them are.";
+        "age max", duration, |at| at.age_us(at.max_us),
+            "The oldest.";
     },
 ];
 

@@ -111,6 +111,24 @@ fn every_chart_is_a_file_of_its_own_with_values_and_sizes() {
 }
 
 #[test]
+fn labels_do_not_stand_on_each_other() {
+    let labels = |sizes: &[u32]| {
+        let measurements: Vec<_> = sizes.iter().map(|&size| fixture::measurement(size)).collect();
+        let svg = charts::draw(&measurements).unwrap().swap_remove(1).svg;
+        let words = texts(&Document::parse(&svg).unwrap());
+        let known = ["1k", "1100", "1.1k", "100k", "100,001"];
+        words
+            .split('|')
+            .map(str::trim)
+            .filter(|word| known.contains(word))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(labels(&[1000, 1100, 100_000, 100_001]), ["100,001", "1.1k"]);
+    assert_eq!(labels(&[1000]), ["1k"]);
+}
+
+#[test]
 fn the_page_knows_every_colour_of_the_charts() {
     let style = include_str!("page.css");
     for chart in charts::draw(&fixture::record().measurements).unwrap() {

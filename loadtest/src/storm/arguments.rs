@@ -6,7 +6,6 @@ use clap::Args;
 
 use crate::arguments::{Common, duration, topic};
 
-/// Before the figures in `--help`.
 pub const HELP: &str = "\
 What is measured
   --clients Phoenix clients connect and join one --topic, one every --over / --clients, whatever
@@ -23,7 +22,6 @@ What is measured
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
 
-/// And behind them.
 pub const EXAMPLE: &str = "
 Example
   corelay-loadtest storm --clients 5000 --over 10s --topic room:lobby \\

@@ -10,22 +10,17 @@ use crate::views::microseconds;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// The accounts of all clients.
 pub struct Accounts {
     begun_ns: u64,
     interval_ns: f64,
     clients: Vec<Client>,
-    /// When the last join reply came.
     pub last_join_ns: u64,
     /// From the intended time to the join reply, in µs.
     pub join_us: Histogram<u64>,
     /// From the intended time to the first `presence_state` after the join reply, in µs.
     pub state_us: Histogram<u64>,
-    /// `presence_state` messages.
     pub states: u64,
-    /// `presence_diff` messages.
     pub diffs: u64,
-    /// `presence_count` messages.
     pub counts: u64,
 }
 
@@ -52,7 +47,6 @@ impl Accounts {
         }
     }
 
-    /// Clients that have joined.
     pub fn joined(&self) -> u64 {
         self.join_us.len()
     }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-/// Id of the one buffer group.
 pub(super) const GROUP: u16 = 0;
 /// A tick frame of 300 players fits; longer ones take several.
 pub(super) const BUFFER_BYTES: u32 = 4096;

@@ -7,18 +7,15 @@ use super::buffers::Lent;
 /// Something has happened on a connection.
 #[derive(Debug)]
 pub enum Completion {
-    /// `connect` has ended.
     Connected(u32, io::Result<()>),
     /// Bytes came in. Give the buffer back. `armed`: more will come by itself.
     Received {
-        /// The connection.
         slot: u32,
         /// The bytes; see `Ring::bytes`.
         lent: Lent,
         /// Whether the receive goes on.
         armed: bool,
     },
-    /// The receive has ended.
     ReceiveEnded(u32, ReceiveEnd),
     /// All of the last `send` has been taken by the kernel, or it failed.
     Sent(u32, io::Result<()>),
@@ -33,6 +30,5 @@ pub enum ReceiveEnd {
     Stopped,
     /// The server will send nothing more.
     Eof,
-    /// The connection is broken.
     Failed(io::Error),
 }

@@ -60,7 +60,6 @@ impl ParkedSlots {
         }
     }
 
-    /// How many there are.
     pub(super) fn connections(&self) -> u32 {
         self.slots.len() as u32
     }
@@ -101,7 +100,6 @@ impl ParkedSlots {
         }
     }
 
-    /// A receive has ended.
     pub(super) fn handle_taken(&mut self, slot: u32, taken: Taken) -> Step {
         let parked = &mut self.slots[slot as usize];
         parked.receiving = false;

@@ -18,7 +18,6 @@ pub struct Opening {
     pub receive_buffer_bytes: Option<usize>,
 }
 
-/// A socket for a connection to `target`.
 pub(super) fn open(target: &SockAddr, opening: Opening) -> io::Result<Socket> {
     let domain = if target.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::STREAM.cloexec(), Some(Protocol::TCP))?;

@@ -44,11 +44,8 @@ pub struct JoinResponse {
 /// A push (kind 0) or a broadcast (kind 2).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Binary<'a> {
-    /// Of which topic.
     pub topic: &'a [u8],
-    /// What it is.
     pub event: &'a [u8],
-    /// Its payload.
     pub data: &'a [u8],
 }
 

@@ -1,9 +1,7 @@
-//! Recorded messages of a whole connection, in every split; and what is sent.
-
-use std::fmt::Write;
+//! Recorded messages of a whole connection, and what is sent.
 
 use super::*;
-use crate::frames::{Decoder, unmasked};
+use crate::frames::{Decoder, server_frame, unmasked};
 use crate::tokens::Tokens;
 
 const TOPIC: &str = "game:load-1-0";
@@ -13,20 +11,8 @@ fn phoenix() -> Phoenix {
     Phoenix::new(Members::new(1, Tokens::None, |_| TOPIC.into(), |slot| slot))
 }
 
-fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    if payload.len() <= 125 {
-        frame.push(payload.len() as u8);
-    } else {
-        frame.push(126);
-        frame.extend((payload.len() as u16).to_be_bytes());
-    }
-    frame.extend(payload);
-    frame
-}
-
 fn text(text: &str) -> Vec<u8> {
-    server_frame(0x81, text.as_bytes())
+    server_frame(Opcode::Text, text.as_bytes())
 }
 
 /// `head`, the topic, `game_update`, and positions of the players 41, 42, … at (number in room, sequence).
@@ -40,44 +26,32 @@ fn update(head: &[u8], moves: &[(u32, u32)], objects: u32) -> Vec<u8> {
         payload.extend((sequence as f32).to_be_bytes());
     }
     payload.extend(vec![0; objects as usize * 16]);
-    server_frame(0x82, &payload)
+    server_frame(Opcode::Binary, &payload)
 }
 
-/// Everything that was heard and told of `bytes` in pieces, as text, and the counters.
-fn hear_in_pieces(bytes: &[u8], mut piece_bytes: impl FnMut() -> usize) -> (String, Counters) {
-    let (mut decoder, mut phoenix, mut counters) = (Decoder::default(), phoenix(), Counters::default());
-    let (mut log, mut heard, mut rest) = (String::new(), Heard::default(), bytes);
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(piece_bytes().clamp(1, rest.len()));
-        rest = after;
-        let mut tell = |news: News<'_>| match news {
-            News::Positions(positions) => {
-                let moves = positions.iter().map(|position| {
-                    (position.player_id.get(), position.x.get() as u32, position.y.get() as u32)
-                });
-                writeln!(log, "{:?}", moves.collect::<Vec<_>>()).unwrap();
-            }
-            News::Joined | News::Presence(_) => writeln!(log, "{news:?}").unwrap(),
-        };
-        let hear = |message: Message<'_>| phoenix.hear(0, &message, &mut counters, &mut heard, &mut tell);
-        decoder.receive(piece, hear).unwrap();
-    }
-    writeln!(log, "{heard:?}").unwrap();
-    (log, counters)
+/// What was heard of `bytes`, the counters, and what was told, a line each.
+fn hear_all(bytes: &[u8]) -> (Heard, Counters, Vec<String>) {
+    let (mut phoenix, mut heard, mut counters) = (phoenix(), Heard::default(), Counters::default());
+    let mut told = Vec::new();
+    let mut tell = |news: News<'_>| match news {
+        News::Positions(positions) => {
+            let numbers = |at: &Position| (at.player_id.get(), at.x.get() as u32, at.y.get() as u32);
+            told.push(format!("{:?}", positions.iter().map(numbers).collect::<Vec<_>>()));
+        }
+        News::Joined | News::Presence(_) => told.push(format!("{news:?}")),
+    };
+    let hear = |message: Message<'_>| phoenix.hear(0, &message, &mut counters, &mut heard, &mut tell);
+    Decoder::default().receive(bytes, hear).unwrap();
+    (heard, counters, told)
 }
 
 fn hear(bytes: &[u8]) -> (Heard, Counters) {
-    let mut decoder = Decoder::default();
-    let (mut heard, mut counters) = (Heard::default(), Counters::default());
-    let mut phoenix = phoenix();
-    decoder
-        .receive(bytes, |message| phoenix.hear(0, &message, &mut counters, &mut heard, &mut |_| {}))
-        .unwrap();
+    let (heard, counters, _) = hear_all(bytes);
     (heard, counters)
 }
 
 #[test]
-fn messages_mean_the_same_in_any_pieces() {
+fn every_message_of_the_relay_is_understood() {
     let mut bytes = text(JOIN_REPLY);
     bytes.extend(text(
         r#"["1",null,"game:load-1-0","presence_state",{"guest-1":{"metas":[{"phx_ref":"F1"}]}}]"#,
@@ -105,13 +79,12 @@ fn messages_mean_the_same_in_any_pieces() {
         r#"["1","7","game:load-1-0","phx_reply",{"status":"error","response":{"reason":"malformed"}}]"#,
     ));
 
-    let (whole, counters) = hear_in_pieces(&bytes, || usize::MAX);
-    let lines: Vec<_> = whole.lines().collect();
+    let (heard, counters, lines) = hear_all(&bytes);
     assert_eq!(lines[..3], ["Joined", "Presence(State)", "[(41, 0, 1), (42, 1, 2)]"]);
     assert_eq!(lines[3..5], ["Presence(Diff)", "Presence(Count)"]);
     assert!(lines[5].ends_with("(80, 39, 9)]"), "{}", lines[5]);
-    let heard = Heard { joined: true, errors: vec!["malformed".into()], ..Heard::default() };
-    assert_eq!(lines[6..], [format!("{heard:?}")]);
+    assert_eq!(lines.len(), 6);
+    assert_eq!(heard, Heard { joined: true, errors: vec!["malformed".into()], ..Heard::default() });
     let expected = Counters {
         tick_frames: 2,
         positions: 42,
@@ -122,14 +95,6 @@ fn messages_mean_the_same_in_any_pieces() {
         ..Counters::default()
     };
     assert_eq!(counters, expected);
-    for seed in 0..200 {
-        let mut number = 0;
-        let pieces = hear_in_pieces(&bytes, || {
-            number += 1;
-            random(seed, number) as usize % [2, 30, 700][seed as usize % 3]
-        });
-        assert_eq!(pieces, (whole.clone(), counters), "seed {seed}");
-    }
 }
 
 #[test]
@@ -204,5 +169,5 @@ fn join_and_heartbeat_are_those_of_phoenix_js() {
     assert_eq!(unmasked(&phoenix.hello(0)), br#"["1","1","game:load-1-0","phx_join",{}]"#);
     assert_eq!(unmasked(&phoenix.heartbeat(0).unwrap()), br#"[null,"0","phoenix","heartbeat",{}]"#);
     let members = Members::new(1, Tokens::Same("e.y.J".into()), |_| TOPIC.into(), |slot| slot);
-    assert_eq!(Phoenix::new(members).path(0), "/socket/websocket?token=e.y.J&vsn=2.0.0");
+    assert_eq!(Phoenix::new(members).path(0), "/socket/websocket?vsn=2.0.0&token=e.y.J");
 }

@@ -14,7 +14,6 @@ use crate::TICK;
 /// A Move as a client frames it: two bytes of header, four of mask, the record.
 const MOVE_FRAME_BYTES: usize = 2 + 4 + size_of::<Move>();
 
-/// One game.
 pub struct Room {
     /// Who is sent its frames, by place in the descriptor table.
     pub members: Vec<u32>,
