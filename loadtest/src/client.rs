@@ -1,11 +1,11 @@
-//! One player's connection as its bytes tell it: the answer to the upgrade, then messages, then records. Sans I/O.
+//! One player's connection as its bytes emit it: the answer to the upgrade, then messages, then records. Sans I/O.
 
 use std::borrow::Cow;
 
 use corelay::wire::frame::Opcode;
 
 use crate::counters::Counters;
-use crate::dialect::{Dialect, Heard, News};
+use crate::dialect::{Dialect, Effects, Event};
 use crate::frames::{Decoder, Message, control_frame};
 use crate::handshake::{Answer, Handshake};
 
@@ -34,13 +34,13 @@ impl Client {
         handshake: &Handshake,
         dialect: &mut dyn Dialect,
         counters: &mut Counters,
-        tell: &mut dyn FnMut(News<'_>),
-    ) -> Result<Heard, String> {
+        emit: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Effects, String> {
         counters.bytes += bytes.len() as u64;
         match self {
             Self::Open(decoder) => {
-                let mut heard = Heard::default();
-                hear(slot, decoder, bytes, dialect, counters, tell, &mut heard).map(|()| heard)
+                let mut effects = Effects::default();
+                decode(slot, decoder, bytes, dialect, counters, emit, &mut effects).map(|()| effects)
             }
             Self::Upgrading(answer) => {
                 let earlier = std::mem::take(answer);
@@ -50,17 +50,17 @@ impl Client {
                 match handshake.read(&whole, false) {
                     Answer::Incomplete => {
                         *answer = whole.into_owned();
-                        Ok(Heard::default())
+                        Ok(Effects::default())
                     }
                     Answer::Refused(text) => Err(text),
                     Answer::Upgraded(head_bytes) => {
-                        let mut heard = Heard { upgraded: true, ..Heard::default() };
-                        dialect.hear_upgrade(slot, &mut heard, tell);
+                        let mut effects = Effects { upgraded: true, ..Effects::default() };
+                        dialect.handle_upgrade(slot, &mut effects, emit);
                         let mut decoder = Decoder::default();
                         let rest = &whole[head_bytes..];
-                        let outcome = hear(slot, &mut decoder, rest, dialect, counters, tell, &mut heard);
+                        let outcome = decode(slot, &mut decoder, rest, dialect, counters, emit, &mut effects);
                         *self = Self::Open(decoder);
-                        outcome.map(|()| heard)
+                        outcome.map(|()| effects)
                     }
                 }
             }
@@ -77,29 +77,31 @@ impl Client {
     }
 }
 
-fn hear(
+fn decode(
     slot: u32,
     decoder: &mut Decoder,
     bytes: &[u8],
     dialect: &mut dyn Dialect,
     counters: &mut Counters,
-    tell: &mut dyn FnMut(News<'_>),
-    heard: &mut Heard,
+    emit: &mut dyn FnMut(Event<'_>),
+    effects: &mut Effects,
 ) -> Result<(), String> {
     let mut pings = 0;
     let outcome = decoder.receive(bytes, |message| {
         counters.frames += 1;
         match message {
-            Message::Binary(_) | Message::Text(_) => dialect.hear(slot, &message, counters, heard, tell),
+            Message::Binary(_) | Message::Text(_) => {
+                dialect.handle_message(slot, &message, counters, effects, emit);
+            }
             Message::Ping(payload) => {
                 pings += 1;
                 counters.pings += 1;
                 if pings <= PINGS_ANSWERED_MAX {
-                    heard.pongs.extend(control_frame(Opcode::Pong, payload, 0x5EED_5EED));
+                    effects.pongs.extend(control_frame(Opcode::Pong, payload, 0x5EED_5EED));
                 }
             }
             Message::Pong => {}
-            Message::Close(code, reason) => heard.close = Some((code, reason.to_owned())),
+            Message::Close(code, reason) => effects.close = Some((code, reason.to_owned())),
         }
     });
     outcome.map_err(|violation| violation.to_string())
@@ -167,23 +169,23 @@ mod tests {
 
         for piece_bytes in [1, 2, 7, 100, bytes.len()] {
             let (mut client, mut counters) = (Client::default(), Counters::default());
-            let (mut seen, mut all, mut dialect) = (Vec::new(), Heard::default(), native());
+            let (mut seen, mut all, mut dialect) = (Vec::new(), Effects::default(), native());
             for piece in bytes.chunks(piece_bytes) {
-                let mut tell = |news: News<'_>| match news {
-                    News::Positions(positions) => {
+                let mut emit = |event: Event<'_>| match event {
+                    Event::Positions(positions) => {
                         seen.extend(positions.iter().map(|position| position.y.get() as u32));
                     }
-                    News::Joined => assert!(seen.is_empty(), "the Welcome comes first"),
-                    News::Presence(presence) => panic!("{presence:?}"),
+                    Event::Joined => assert!(seen.is_empty(), "the Welcome comes first"),
+                    Event::Presence(presence) => panic!("{presence:?}"),
                 };
                 let dialect = dialect.as_mut();
-                let heard = client.handle_received(0, piece, &handshake, dialect, &mut counters, &mut tell);
-                let heard = heard.unwrap();
-                all.upgraded |= heard.upgraded;
-                all.joined |= heard.joined;
-                all.pongs.extend(heard.pongs);
-                all.close = all.close.or(heard.close);
-                all.errors.extend(heard.errors);
+                let effects = client.handle_received(0, piece, &handshake, dialect, &mut counters, &mut emit);
+                let effects = effects.unwrap();
+                all.upgraded |= effects.upgraded;
+                all.joined |= effects.joined;
+                all.pongs.extend(effects.pongs);
+                all.close = all.close.or(effects.close);
+                all.errors.extend(effects.errors);
             }
             assert_eq!(seen, (1..60).collect::<Vec<_>>(), "in pieces of {piece_bytes}");
             assert!(all.upgraded && all.joined);
@@ -215,9 +217,9 @@ mod tests {
         let mut client = Client::Open(Decoder::default());
         let mut counters = Counters::default();
         let handshake = Handshake::new("relay".into());
-        let mut tell = |news: News<'_>| panic!("{news:?}");
+        let mut emit = |event: Event<'_>| panic!("{event:?}");
         let dialect = &mut *native();
-        client.handle_received(0, &bytes, &handshake, dialect, &mut counters, &mut tell).unwrap();
+        client.handle_received(0, &bytes, &handshake, dialect, &mut counters, &mut emit).unwrap();
         assert_eq!((counters.malformed, counters.tick_frames), (1, 0));
     }
 }

@@ -83,7 +83,7 @@ fn measure_rounds(
                 return Ok(());
             };
             let of_it = Measured::new(&report.figures, contender);
-            tell(&format!("{what}: {of_it}"));
+            progress(&format!("{what}: {of_it}"));
             comparison.warnings.extend(warnings(&report, &what));
             measured[index] = Some(of_it);
         }
@@ -120,7 +120,7 @@ fn measure_memory(
         };
         let slope = value_of(&report.figures, "slope");
         if let Ok(slope) = &slope {
-            tell(&format!("{what}: {slope:.0} bytes per connection"));
+            progress(&format!("{what}: {slope:.0} bytes per connection"));
         }
         comparison.warnings.extend(warnings(&report, &what));
         comparison.memory[index] = slope;
@@ -191,9 +191,9 @@ fn warnings(report: &Report, what: &str) -> Vec<String> {
     lines.map(|line| format!("{what}: {line}")).collect()
 }
 
-/// Tells on standard error how far it is; a comparison takes minutes.
-fn tell(line: &str) {
-    // Whoever has closed it does not want to know.
+/// Writes to standard error how far the comparison is; it takes minutes.
+fn progress(line: &str) {
+    // If standard error is closed, nobody reads it.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

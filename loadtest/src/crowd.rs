@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use corelay::wire::frame::Opcode;
 
-pub use plan::{Blind, Listener, Plan, Pushed, Sources};
+pub use plan::{Listener, NoListener, Plan, Pushed, Sources};
 
 use crate::client::Client;
 use crate::clock;
 use crate::counters::Counters;
-use crate::dialect::{Heard, News};
+use crate::dialect::{Effects, Event};
 use crate::endings::Endings;
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
 use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX, Size};
@@ -88,7 +88,7 @@ struct Connection {
     receiving: bool,
     /// It has stopped reading.
     stopped: bool,
-    /// Somebody was told `Busy`.
+    /// A sender was refused with `Busy`, and waits for the socket.
     waited_for: bool,
 }
 
@@ -313,7 +313,7 @@ impl Crowd {
         self.close_next(u32::MAX)?;
         let deadline_ns = clock::now_ns() + timeout.as_nanos() as u64;
         while !self.is_over() && clock::now_ns() < deadline_ns {
-            self.turn(64, Duration::from_millis(10), &mut Blind)?;
+            self.turn(64, Duration::from_millis(10), &mut NoListener)?;
         }
         Ok(())
     }
@@ -358,34 +358,34 @@ impl Crowd {
         }
         let connection = &mut self.connections[slot as usize];
         let bytes = self.ring.bytes(&lent);
-        let mut tell = |news: News<'_>| listener.handle_news(slot, news, now_ns);
+        let mut emit = |event: Event<'_>| listener.handle_event(slot, event, now_ns);
         let Plan { handshake, dialect, .. } = &mut self.plan;
-        let heard = match connection.stage {
+        let effects = match connection.stage {
             Stage::Joining | Stage::Joined | Stage::Closing => connection.client.handle_received(
                 slot,
                 bytes,
                 handshake,
                 dialect.as_mut(),
                 &mut self.counters,
-                &mut tell,
+                &mut emit,
             ),
-            Stage::Unstarted | Stage::Connecting | Stage::Ended => Ok(Heard::default()),
+            Stage::Unstarted | Stage::Connecting | Stage::Ended => Ok(Effects::default()),
         };
         self.ring.give_back(lent);
-        match heard {
-            Ok(heard) => self.act_on(slot, heard),
+        match effects {
+            Ok(effects) => self.act_on(slot, effects),
             Err(trouble) => self.fail(slot, &trouble),
         }
     }
 
-    fn act_on(&mut self, slot: u32, heard: Heard) -> io::Result<()> {
-        if heard.upgraded {
-            let hello = self.plan.dialect.hello(slot);
-            if !hello.is_empty() {
-                self.send_control(slot, &hello)?;
+    fn act_on(&mut self, slot: u32, effects: Effects) -> io::Result<()> {
+        if effects.upgraded {
+            let frames = self.plan.dialect.join_frames(slot);
+            if !frames.is_empty() {
+                self.send_control(slot, &frames)?;
             }
         }
-        if heard.joined && self.connections[slot as usize].stage == Stage::Joining {
+        if effects.joined && self.connections[slot as usize].stage == Stage::Joining {
             self.connections[slot as usize].stage = Stage::Joined;
             self.joining -= 1;
             self.joined += 1;
@@ -395,14 +395,14 @@ impl Crowd {
                 self.ring.stop_receive(slot)?;
             }
         }
-        heard.errors.iter().for_each(|text| self.endings.errors.tell(text));
-        if !heard.pongs.is_empty() {
-            self.send_control(slot, &heard.pongs)?;
+        effects.errors.iter().for_each(|text| self.endings.errors.count(text));
+        if !effects.pongs.is_empty() {
+            self.send_control(slot, &effects.pongs)?;
         }
-        if let Some(why) = heard.put_out.filter(|_| heard.close.is_none()) {
+        if let Some(why) = effects.refusal.filter(|_| effects.close.is_none()) {
             return self.fail(slot, &why);
         }
-        let Some((code, reason)) = heard.close else { return Ok(()) };
+        let Some((code, reason)) = effects.close else { return Ok(()) };
         match self.connections[slot as usize].stage {
             Stage::Joined => {
                 self.count_close(slot, code, &reason);
@@ -507,7 +507,7 @@ impl Crowd {
     /// Ends a connection for a reason of its own.
     fn fail(&mut self, slot: u32, why: &str) -> io::Result<()> {
         match self.connections[slot as usize].stage {
-            Stage::Connecting | Stage::Joining => self.endings.failures.tell(why),
+            Stage::Connecting | Stage::Joining => self.endings.failures.count(why),
             Stage::Joined => self.count_close(slot, 1006, why),
             Stage::Unstarted | Stage::Closing | Stage::Ended => {}
         }

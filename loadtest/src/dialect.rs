@@ -8,7 +8,7 @@ mod raw;
 
 use clap::ValueEnum;
 
-pub use conversation::{Dialect, Heard, MOVE_FRAME_BYTES_MAX, News, Presence};
+pub use conversation::{Dialect, Effects, Event, MOVE_FRAME_BYTES_MAX, Presence};
 pub use members::Members;
 use native::Native;
 use phoenix::Phoenix;
@@ -43,12 +43,12 @@ impl DialectName {
     }
 
     /// Whether a tick frame tells that it is whole.
-    pub fn tells_keyframes(self) -> bool {
+    pub fn marks_keyframes(self) -> bool {
         self == Self::Native
     }
 
     /// Whether a relay tells of moves that it did not take, of errors, and of a close to come.
-    pub fn tells_refusals(self) -> bool {
+    pub fn reports_refusals(self) -> bool {
         self != Self::Raw
     }
 
@@ -61,8 +61,8 @@ impl DialectName {
         }
     }
 
-    /// Whether a member is sent who is there, as `presence_state`.
-    pub fn tells_presence(self) -> bool {
+    /// Whether a member receives `presence_state`.
+    pub fn has_presence(self) -> bool {
         self == Self::Phoenix
     }
 }

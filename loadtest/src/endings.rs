@@ -1,4 +1,4 @@
-//! How connections ended: texts and closes that came many times, each told once, with a count.
+//! How connections ended: texts and closes that came many times, each kept once, with a count.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ pub struct Texts {
 }
 
 impl Texts {
-    pub fn tell(&mut self, text: &str) {
-        self.tell_times(text, 1);
+    pub fn count(&mut self, text: &str) {
+        self.count_times(text, 1);
     }
 
     pub fn add(&mut self, other: &Self) {
-        other.counts.iter().for_each(|(text, &times)| self.tell_times(text, times));
+        other.counts.iter().for_each(|(text, &times)| self.count_times(text, times));
         self.others += other.others;
     }
 
-    /// How often anything was told.
+    /// All texts, those that were not kept included.
     pub fn total(&self) -> u64 {
         self.counts.values().sum::<u64>() + self.others
     }
@@ -33,7 +33,7 @@ impl Texts {
         kept.chain((self.others > 0).then_some(("(others)", self.others)))
     }
 
-    fn tell_times(&mut self, text: &str, times: u64) {
+    fn count_times(&mut self, text: &str, times: u64) {
         if let Some(count) = self.counts.get_mut(text) {
             *count += times;
         } else if self.counts.len() < TEXTS_MAX {
@@ -75,7 +75,7 @@ pub struct Endings {
     pub failures: Texts,
     /// How connections ended that had joined, before the goodbyes.
     pub closes: Closes,
-    /// The same for those that stopped reading.
+    /// How connections ended that had stopped reading.
     pub stalled_closes: Closes,
     pub errors: Texts,
 }
@@ -102,8 +102,8 @@ mod tests {
     fn texts_beyond_the_first_few_are_counted_together() {
         let mut told = Texts::default();
         for number in 0..8 {
-            told.tell(&format!("text {number}"));
-            told.tell("text 0");
+            told.count(&format!("text {number}"));
+            told.count("text 0");
         }
         let mut twice = told.clone();
         twice.add(&told);

@@ -22,7 +22,7 @@ pub struct Spec {
     pub name: &'static str,
     pub unit: Unit,
     pub about: &'static str,
-    /// Whoever reads two lines of a report only reads this.
+    /// It stands in the line at the top of the report, too.
     pub headline: bool,
 }
 
@@ -44,7 +44,7 @@ pub fn value_of(figures: &[Figure], name: &str) -> Value {
     found.map_or_else(|| Err(NOT_MEASURED.to_owned()), |figure| figure.value.clone())
 }
 
-/// Why there is none if nobody has looked.
+/// Why a figure that was left out has no value.
 pub const NOT_MEASURED: &str = "it was not measured";
 
 pub type Value = Result<f64, String>;
@@ -68,7 +68,7 @@ pub fn fill(specs: &'static [Spec], values: impl IntoIterator<Item = (&'static s
     figures
 }
 
-/// What has no value, by the reason that is told for it.
+/// Names that have no value, by the reason.
 pub fn by_reason<N>(values: impl IntoIterator<Item = (N, Value)>) -> Vec<(String, Vec<N>)> {
     let mut reasons: Vec<(String, Vec<N>)> = Vec::new();
     for (name, value) in values {

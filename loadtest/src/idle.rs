@@ -13,8 +13,8 @@ use serde_json::{Map, json};
 
 use crate::assertions;
 use crate::clock;
-use crate::crowd::{Blind, Crowd, Listener, Plan, Pushed};
-use crate::dialect::{DialectName, Members, News, Presence};
+use crate::crowd::{Crowd, Listener, NoListener, Plan, Pushed};
+use crate::dialect::{DialectName, Event, Members, Presence};
 use crate::figures::fill;
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
@@ -31,15 +31,15 @@ const WANT: usize = 64;
 /// How long members wait for their `presence_state`, after the last has joined.
 const STATES_NS: u64 = 10_000_000_000;
 
-/// Who has been told who else is there.
+/// The members that have received their `presence_state`.
 struct Informed {
     slots: Vec<bool>,
     count: u32,
 }
 
 impl Listener for Informed {
-    fn handle_news(&mut self, slot: u32, news: News<'_>, _now_ns: u64) {
-        if let News::Presence(Presence::State) = news {
+    fn handle_event(&mut self, slot: u32, event: Event<'_>, _now_ns: u64) {
+        if let Event::Presence(Presence::State) = event {
             self.count += u32::from(!self.slots[slot as usize]);
             self.slots[slot as usize] = true;
         }
@@ -117,7 +117,7 @@ impl Run<'_> {
         match self.arguments.dialect {
             DialectName::Native | DialectName::Raw => self.move_once(slots)?,
             DialectName::Phoenix => {
-                // Who has no state after a while is in the figures.
+                // Members that have none after this time are counted as stateless.
                 self.turn_until(STATES_NS, |run| run.informed.count >= run.crowd.joined())?;
             }
         }
@@ -139,7 +139,7 @@ impl Run<'_> {
                 // Fresh connections are not busy; one that is gone has no seat to pay for.
                 let _: Pushed = self.crowd.try_send(slot, &frame)?;
             }
-            self.crowd.turn(WANT, Duration::from_millis(1), &mut Blind)?;
+            self.crowd.turn(WANT, Duration::from_millis(1), &mut NoListener)?;
         }
     }
 
@@ -173,7 +173,7 @@ fn report(
         _ => Err("there were no more members at the last step than at the first".to_owned()),
     };
     let (common, dialect) = (&arguments.common, arguments.dialect);
-    let stateless = match dialect.tells_presence() {
+    let stateless = match dialect.has_presence() {
         true => Ok(f64::from(crowd.joined().saturating_sub(informed))),
         false => Err(format!("not told in the {} dialect", dialect.as_str())),
     };
@@ -201,7 +201,7 @@ fn report(
             "url": common.url, "connections": arguments.connections, "players": arguments.players,
             "hold_s": arguments.hold.as_secs_f64(), "seed": arguments.seed, "ramp": arguments.ramp,
             "dialect": dialect.as_str(), "tokens": common.tokens_label(),
-            "topic_prefix": dialect.tells_presence().then_some(&arguments.topic_prefix),
+            "topic_prefix": dialect.has_presence().then_some(&arguments.topic_prefix),
         }),
         complete: steps.len() == arguments.connections.len(),
         figures: fill(FIGURES, values),

@@ -22,7 +22,7 @@ use crate::crowd::{Plan, Sources};
 use crate::dialect::{DialectName, Members};
 use crate::limits::raise_descriptors;
 use crate::measurement::Measurement;
-use crate::players::{self, Director, Part, Shared, Waited};
+use crate::players::{self, Director, Pace, Part, Shared, Waited};
 use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::target::Target;
@@ -31,7 +31,7 @@ use kernel::Kernel;
 use layout::Layout;
 use outcome::Outcome;
 use relay::Relay;
-use watch::{GRACE, Seen, Witness};
+use watch::{GRACE, Liveness, Seen};
 
 pub use arguments::{Arguments, EXAMPLE, HELP, Load, Settings};
 pub use figures::FIGURES;
@@ -91,14 +91,14 @@ fn observe(
     let (target, server, mut own) = relay_of(settings, interrupted)?;
     let parts = (0..layout.rings()).map(|ring| {
         let mut part = part(settings, layout, ring, &target);
-        part.plan.sources = site.loopback.then_some(Sources { first: part.first, per_address });
+        part.plan.sources = site.loopback.then_some(Sources { first: part.pace.first, per_address });
         part
     });
     let shared = Shared::default();
     let mut seen = Seen::new(server.sample(), Kernel::sample());
-    let mut witness = Witness::new(own.as_mut());
+    let mut liveness = Liveness::new(own.as_mut());
     let (seen_closing, tallies) = players::run(parts, &shared, |crew| {
-        let mut check = |shared: &Shared| witness.check(shared);
+        let mut check = |shared: &Shared| liveness.check(shared);
         let mut director = Director::new(&shared, crew, bar, interrupted, &mut check);
         seen.complete = seen.watch(&mut director, load, &server, &shared)? == Waited::Done;
         Ok(director.close())
@@ -110,7 +110,7 @@ fn observe(
     } else {
         bar.set_prefix("after");
         seen.read_after(&server);
-        witness.fail_if_ended(0).unwrap_or_else(|error| seen.fail(&error));
+        liveness.fail_if_ended(0).unwrap_or_else(|error| seen.fail(&error));
     }
     let mut note = None;
     // After a failure there is nothing more to read, and dropping it ends it.
@@ -194,11 +194,8 @@ fn part(settings: &Settings, layout: Layout, ring: u32, target: &Target) -> Part
     Part {
         plan: Plan { busy: active, ..Plan::new(target, DialectName::Native.dialect(members), connections) },
         players_per_room: players,
-        first,
         // All of a game at once, so that its roster is told once.
-        batch: players,
-        in_motion_max: IN_MOTION_MAX,
-        ramp_per_s: ramp,
+        pace: Pace { per_s: ramp, first, batch: players, in_motion_max: IN_MOTION_MAX },
         schedule: Schedule::new(first..first + active, hz, seed),
         grace: GRACE,
     }

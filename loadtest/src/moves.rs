@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::clock;
 use crate::crowd::{Crowd, Listener, Pushed};
-use crate::dialect::{MOVE_FRAME_BYTES_MAX, News};
+use crate::dialect::{Event, MOVE_FRAME_BYTES_MAX};
 use crate::schedule::Schedule;
 use crate::uring::SEND_BYTES_MAX;
 use crate::views::{Timing, Views, microseconds};
@@ -44,10 +44,10 @@ impl Sends {
 }
 
 impl Listener for Views {
-    fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64) {
-        match news {
-            News::Positions(positions) => self.handle_positions(slot, positions, now_ns),
-            News::Joined | News::Presence(_) => {}
+    fn handle_event(&mut self, slot: u32, event: Event<'_>, now_ns: u64) {
+        match event {
+            Event::Positions(positions) => self.handle_positions(slot, positions, now_ns),
+            Event::Joined | Event::Presence(_) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::figures::{Value, share};
 use crate::views::Tally;
 use crew::{Crew, play};
 
-pub use crew::{Part, Phase, Shared, Tallies};
+pub use crew::{Pace, Part, Phase, Shared, Tallies};
 pub use director::{Director, Waited, Window};
 
 /// Runs `parts`, each on a thread of its own, until `direct` has ended, and sums up what they measured. What the threads say
@@ -52,7 +52,7 @@ pub fn bar(connections: u32) -> ProgressBar {
     ProgressBar::new(connections.into()).with_style(style.expect("the template is constant and valid"))
 }
 
-/// The figures that tell of views: reach, and latency in µs.
+/// The figures of views: reach, and latency in µs.
 pub fn figures_of_views(tally: &Tally, views_expected: u64) -> [(&'static str, Value); 6] {
     let latency = &tally.latency_us;
     let arrived =

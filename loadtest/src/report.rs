@@ -221,7 +221,7 @@ mod tests {
 
     fn report() -> Report {
         let mut endings = Endings::default();
-        endings.failures.tell("503 Service Unavailable: full");
+        endings.failures.count("503 Service Unavailable: full");
         Report {
             command: "idle",
             title: "idle".into(),

@@ -13,7 +13,7 @@ use crate::assertions;
 use crate::crowd::Plan;
 use crate::dialect::Members;
 use crate::limits::make_room;
-use crate::players::{self, Director, Part, Shared, Waited};
+use crate::players::{self, Director, Pace, Part, Shared, Waited};
 use crate::report::{Report, write_percentiles};
 use crate::schedule::Schedule;
 use summary::Measured;
@@ -87,10 +87,7 @@ fn part(arguments: &Arguments, thread: u32, threads: u32, site: &Site) -> Part {
     Part {
         plan: Plan { stalled_from: own_players, ..Plan::new(&site.target, dialect, own_players + stalled) },
         players_per_room: players,
-        first: first_room * players,
-        batch: 1,
-        in_motion_max: IN_MOTION_MAX,
-        ramp_per_s: ramp,
+        pace: Pace { per_s: ramp, first: first_room * players, batch: 1, in_motion_max: IN_MOTION_MAX },
         schedule: Schedule::new(first_room * players..end_room * players, hz, seed),
         grace,
     }

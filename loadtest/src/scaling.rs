@@ -109,7 +109,7 @@ fn measure_all(
         let size = text::count(f64::from(connections));
         progress(&format!("{size} connections, size {} of {}", number + 1, sizes.len()));
         let measured = measure(connections);
-        // Who is interrupted ends early in one way or another: neither its numbers nor its error are those of this size.
+        // An interruption cuts the size short, so that neither its numbers nor its error mean anything.
         if interrupted.load(Relaxed) {
             record.ended_by = Some(format!("interrupted at {size} connections"));
             break;

@@ -1,4 +1,4 @@
-//! `storm`: very many clients join one topic within seconds; whether each is told who is there, and how much of it.
+//! `storm`: thousands of clients join one topic within seconds; how late each gets its presence, and how much of it.
 
 mod arguments;
 mod figures;
@@ -180,7 +180,7 @@ fn warnings(measured: &Measured) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::crowd::Listener;
-    use crate::dialect::{News, Presence};
+    use crate::dialect::{Event, Presence};
     use crate::figures::value_of;
     use crate::target::Target;
     use crate::tokens::Tokens;
@@ -188,9 +188,9 @@ mod tests {
     fn measured(own_cpu_ns: u64) -> Measured {
         let mut accounts = Accounts::new(4, 0, 1e6);
         for slot in 0..3 {
-            accounts.handle_news(slot, News::Joined, 500_000_000);
+            accounts.handle_event(slot, Event::Joined, 500_000_000);
         }
-        accounts.handle_news(1, News::Presence(Presence::State), 600_000_000);
+        accounts.handle_event(1, Event::Presence(Presence::State), 600_000_000);
         Measured { accounts, lap: Lap::unread(own_cpu_ns, 2_000_000_000), begun_ns: 0, complete: true }
     }
 

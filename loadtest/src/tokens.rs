@@ -1,4 +1,4 @@
-//! Who the connections say they are: nobody, all the same, or each somebody else.
+//! The tokens of connections: none, one for all, or one for each.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ impl Tokens {
     }
 }
 
-/// It goes into the query as it is.
+/// A token goes into the query without escapes, so it must not need any.
 fn same(token: &str) -> anyhow::Result<Tokens> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if token.is_empty() || !token.bytes().all(plain) {

@@ -119,7 +119,7 @@ impl Ring {
         self.push(connect.build(), user_data(Operation::Connect, slot))
     }
 
-    /// Receives on `slot` until told otherwise. It must not be armed already.
+    /// Receives on `slot` until `stop_receive`. It must not be armed already.
     pub fn arm_receive(&mut self, slot: u32) -> io::Result<()> {
         self.push(opcode::RecvMulti::new(Fixed(slot), GROUP).build(), user_data(Operation::Receive, slot))
     }

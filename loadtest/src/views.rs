@@ -10,7 +10,7 @@ use std::ops::Range;
 use corelay::wire::native::Position;
 use hdrhistogram::Histogram;
 
-/// Longest duration that is told apart from a longer one.
+/// Longest duration that is recorded; longer ones count as this.
 const DURATION_US_MAX: u64 = 600_000_000;
 
 /// When moves were meant to be sent, and which of them count; nanoseconds on the monotonic clock.
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!((views.tally.delivered, views.tally.fresh), (2, 2));
         assert!(views.tally.latency_us.equivalent(views.tally.latency_us.max(), 80_000));
         assert!(views.tally.latency_us.equivalent(views.tally.latency_us.min(), 30_000));
-        // The same again, and older ones, are nothing new.
+        // A position that was seen, or an older one, adds nothing.
         views.handle_positions(0, &[position(1, 4), position(1, 3)], 1200 * MS);
         assert_eq!(views.tally.delivered, 2);
     }

@@ -51,7 +51,7 @@ impl Contender {
         matches!(&self.origin, Origin::Elsewhere(ExtraPeer { pid: None, .. }))
     }
 
-    /// Threads it has; `None`: who knows.
+    /// How many threads it has; `None`: unknown.
     pub fn threads(&self, threads: Option<u32>) -> Option<u32> {
         match &self.origin {
             Origin::Program(_) if self.name == BARE => Some(1),

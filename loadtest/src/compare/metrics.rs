@@ -7,7 +7,7 @@ use crate::figures::Unit::{self, Bytes, Count, Duration, Number};
 pub struct Metric {
     /// After the server's name.
     pub key: &'static str,
-    /// The same of corelay / that of the server, if that says something.
+    /// Name of corelay's value / the server's value, if such a ratio says something.
     pub ratio: Option<&'static str>,
     pub unit: Unit,
     pub about: &'static str,

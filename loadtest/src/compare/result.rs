@@ -1,4 +1,4 @@
-//! What was measured, and corelay's ratios to the others: each of the same round, told as median, least and most.
+//! What was measured, and corelay's ratios to the others: each of the same round, as median, least and most.
 
 use std::fmt;
 
@@ -84,7 +84,7 @@ pub struct Comparison {
 pub struct Row<'a> {
     pub metric: &'a Metric,
     pub value: Result<Spread, String>,
-    /// corelay's value / this one; `None`: not told of this metric, or of corelay itself.
+    /// corelay's value / this one; `None`: the metric has no ratio, or the row is corelay's own.
     pub ratio: Option<Result<Spread, String>>,
 }
 

@@ -1,20 +1,20 @@
-//! What a crowd is made of, and what it hands on.
+//! What a crowd is made of, and where it sends its events.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::dialect::{Dialect, News};
+use crate::dialect::{Dialect, Event};
 use crate::handshake::Handshake;
 use crate::target::Target;
 
-/// Who wants to know what arrives.
+/// Is told what arrives on the connections of a crowd.
 pub trait Listener {
-    fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64);
+    fn handle_event(&mut self, slot: u32, event: Event<'_>, now_ns: u64);
 }
 
-pub struct Blind;
+pub struct NoListener;
 
-impl Listener for Blind {
-    fn handle_news(&mut self, _slot: u32, _news: News<'_>, _now_ns: u64) {}
+impl Listener for NoListener {
+    fn handle_event(&mut self, _slot: u32, _news: Event<'_>, _now_ns: u64) {}
 }
 
 pub struct Plan {

@@ -16,8 +16,8 @@ use crate::tokens::Tokens;
 struct Seen(Vec<u32>);
 
 impl Listener for Seen {
-    fn handle_news(&mut self, slot: u32, news: News<'_>, _now_ns: u64) {
-        if let News::Positions(_) | News::Presence(_) = news {
+    fn handle_event(&mut self, slot: u32, event: Event<'_>, _now_ns: u64) {
+        if let Event::Positions(_) | Event::Presence(_) = event {
             self.0.push(slot);
         }
     }

@@ -1,4 +1,4 @@
-//! What every dialect does, and what it tells of what it hears.
+//! What every dialect does, and what it makes of the messages that it receives.
 
 use corelay::wire::native::Position;
 
@@ -10,8 +10,8 @@ pub const MOVE_FRAME_BYTES_MAX: usize = 128;
 
 /// One side of a conversation with the relay, for all connections of a crowd. Sans I/O.
 ///
-/// In this order for each connection: `path`, `hear_upgrade` and `hello` once it is upgraded, then `hear` for every message;
-/// after `Heard::joined` has become true also `write_move` and `heartbeat`.
+/// In this order for each connection: `path`, `handle_upgrade` and `join_frames` once it is upgraded, then `handle_message`
+/// after `Effects::joined` has become true also `write_move` and `heartbeat`.
 pub trait Dialect: Send {
     fn path(&self, slot: u32) -> String;
     /// What `Sec-WebSocket-Protocol` offers.
@@ -21,9 +21,9 @@ pub trait Dialect: Send {
     /// What a connection waits for before it has joined, as in "no Welcome".
     fn sign_of_join(&self) -> &'static str;
     /// The upgrade is done. In most dialects that is no join yet.
-    fn hear_upgrade(&mut self, _slot: u32, _heard: &mut Heard, _tell: &mut dyn FnMut(News<'_>)) {}
+    fn handle_upgrade(&mut self, _slot: u32, _heard: &mut Effects, _tell: &mut dyn FnMut(Event<'_>)) {}
     /// The frames with which an upgraded connection joins.
-    fn hello(&self, _slot: u32) -> Vec<u8> {
+    fn join_frames(&self, _slot: u32) -> Vec<u8> {
         Vec::new()
     }
     /// The frame that keeps a joined connection alive; `None`: answering pings is enough.
@@ -33,27 +33,27 @@ pub trait Dialect: Send {
     /// Appends a move: the position carries who sent it (`x`: the number in its room) and which move it is (`y`). Both are
     /// whole numbers below 2^24, which an `f32` holds exactly.
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>);
-    /// Takes a binary or text message: counts it, adds to `heard`, hands on what the scenario wants to know.
-    fn hear(
+    /// Takes a binary or text message: counts it, adds to `effects`, and emits what the scenario wants to know.
+    fn handle_message(
         &mut self,
         slot: u32,
         message: &Message<'_>,
         counters: &mut Counters,
-        heard: &mut Heard,
-        tell: &mut dyn FnMut(News<'_>),
+        effects: &mut Effects,
+        emit: &mut dyn FnMut(Event<'_>),
     );
 }
 
-/// Counts a tick frame with `positions`, and hands them on.
-pub fn hear_positions(positions: &[Position], counters: &mut Counters, tell: &mut dyn FnMut(News<'_>)) {
+/// Counts a tick frame with `positions`, and emits them.
+pub fn handle_positions(positions: &[Position], counters: &mut Counters, emit: &mut dyn FnMut(Event<'_>)) {
     counters.tick_frames += 1;
     counters.positions += positions.len() as u64;
-    tell(News::Positions(positions));
+    emit(Event::Positions(positions));
 }
 
 /// What a scenario wants to know at once, in the order of arrival.
 #[derive(Debug)]
-pub enum News<'a> {
+pub enum Event<'a> {
     /// The positions of a tick frame.
     Positions(&'a [Position]),
     Joined,
@@ -71,13 +71,13 @@ pub enum Presence {
     Count,
 }
 
-/// What one receive brought, besides news.
+/// What one receive brought, besides event.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct Effects {
     pub upgraded: bool,
     pub joined: bool,
     /// It was refused there, or put out.
-    pub put_out: Option<String>,
+    pub refusal: Option<String>,
     pub pongs: Vec<u8>,
     /// The relay's close frame: code and reason.
     pub close: Option<(u16, String)>,

@@ -1,11 +1,11 @@
-//! Who the connections of a crowd are.
+//! The members that the connections of a crowd play.
 
 use std::sync::Arc;
 
 use crate::clock;
 use crate::tokens::Tokens;
 
-/// Who the connections of a crowd are: where each belongs, and its token.
+/// The topic and the token of each connection of a crowd.
 pub struct Members {
     members: Vec<(Arc<str>, u32)>,
     tokens: Tokens,

@@ -4,7 +4,7 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::{DeltaHeader, ErrorHeader, KeyframeHeader, Move, Position, Welcome, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::conversation::{Dialect, Heard, News, hear_positions};
+use super::conversation::{Dialect, Effects, Event, handle_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
@@ -47,13 +47,13 @@ impl Dialect for Native {
         write_masked(frames, Opcode::Binary, mask, &[record.as_bytes()]);
     }
 
-    fn hear(
+    fn handle_message(
         &mut self,
         _slot: u32,
         message: &Message<'_>,
         counters: &mut Counters,
-        heard: &mut Heard,
-        tell: &mut dyn FnMut(News<'_>),
+        effects: &mut Effects,
+        emit: &mut dyn FnMut(Event<'_>),
     ) {
         let Message::Binary(record) = *message else {
             counters.malformed += 1;
@@ -62,9 +62,9 @@ impl Dialect for Native {
         match tick_frame(record) {
             Some(positions) => {
                 counters.keyframes += u64::from(record[0] == kind::KEYFRAME);
-                hear_positions(positions, counters, tell);
+                handle_positions(positions, counters, emit);
             }
-            None => hear_record(record, counters, heard, tell),
+            None => handle_record(record, counters, effects, emit),
         }
     }
 }
@@ -87,15 +87,20 @@ fn tick_frame(record: &[u8]) -> Option<&[Position]> {
 }
 
 #[cold]
-fn hear_record(record: &[u8], counters: &mut Counters, heard: &mut Heard, tell: &mut dyn FnMut(News<'_>)) {
+fn handle_record(
+    record: &[u8],
+    counters: &mut Counters,
+    effects: &mut Effects,
+    emit: &mut dyn FnMut(Event<'_>),
+) {
     let Some(&kind) = record.first() else {
         counters.malformed += 1;
         return;
     };
     match kind {
         kind::WELCOME if record.len() == size_of::<Welcome>() => {
-            heard.joined = true;
-            tell(News::Joined);
+            effects.joined = true;
+            emit(Event::Joined);
         }
         kind::ROSTER | kind::EVENT_OUT | kind::PONG => {}
         kind::RATE_LIMITED => counters.rate_limited += 1,
@@ -104,7 +109,7 @@ fn hear_record(record: &[u8], counters: &mut Counters, heard: &mut Heard, tell: 
         kind::ERROR => {
             counters.errors += 1;
             let text = record.get(size_of::<ErrorHeader>()..).unwrap_or_default();
-            heard.errors.push(String::from_utf8_lossy(text).into_owned());
+            effects.errors.push(String::from_utf8_lossy(text).into_owned());
         }
         _ => counters.malformed += 1,
     }

@@ -8,7 +8,7 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::{Object, Position};
 use zerocopy::FromBytes;
 
-use super::conversation::{Dialect, Heard, MOVE_FRAME_BYTES_MAX, News, Presence, hear_positions};
+use super::conversation::{Dialect, Effects, Event, MOVE_FRAME_BYTES_MAX, Presence, handle_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
@@ -27,7 +27,7 @@ const REF_BYTES_MAX: usize = 10;
 const MOVE_DATA_BYTES: usize = 8 + size_of::<Position>();
 /// Longest topic: kind, colon and 64 bytes.
 const TOPIC_BYTES_MAX: usize = 5 + 64;
-/// What is told of a refusal, at most.
+/// Longest reason of a refusal that is kept.
 const REASON_CHARS_MAX: usize = 120;
 
 const _: () = assert!(
@@ -46,7 +46,13 @@ impl Phoenix {
         Self { player_ids: vec![0; members.len()], members }
     }
 
-    fn hear_binary(&self, slot: u32, bytes: &[u8], counters: &mut Counters, tell: &mut dyn FnMut(News<'_>)) {
+    fn handle_binary(
+        &self,
+        slot: u32,
+        bytes: &[u8],
+        counters: &mut Counters,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
         let update = Binary::parse(bytes)
             .filter(|binary| binary.topic == self.members.topic(slot).as_bytes())
             .filter(|binary| binary.event == UPDATE_EVENT)
@@ -55,16 +61,16 @@ impl Phoenix {
             counters.malformed += 1;
             return;
         };
-        hear_positions(positions, counters, tell);
+        handle_positions(positions, counters, emit);
     }
 
-    fn hear_text(
+    fn handle_text(
         &mut self,
         slot: u32,
         text: &[u8],
         counters: &mut Counters,
-        heard: &mut Heard,
-        tell: &mut dyn FnMut(News<'_>),
+        effects: &mut Effects,
+        emit: &mut dyn FnMut(Event<'_>),
     ) {
         let Some(Text(join_ref, reference, topic, event, payload)) = Text::parse(text) else {
             counters.malformed += 1;
@@ -77,22 +83,22 @@ impl Phoenix {
             return;
         }
         match event {
-            "presence_state" => tell(News::Presence(Presence::State)),
-            "presence_diff" => tell(News::Presence(Presence::Diff)),
-            "presence_count" => tell(News::Presence(Presence::Count)),
+            "presence_state" => emit(Event::Presence(Presence::State)),
+            "presence_diff" => emit(Event::Presence(Presence::Diff)),
+            "presence_count" => emit(Event::Presence(Presence::Count)),
             "phx_reply" => {
                 let Ok(reply) = serde_json::from_str::<Reply<'_>>(payload.get()) else {
                     counters.malformed += 1;
                     return;
                 };
                 if reference == Some(JOIN_REF) {
-                    self.hear_join_reply(slot, &reply, heard, tell);
+                    self.handle_join_reply(slot, &reply, effects, emit);
                 } else if reply.status != "ok" {
                     counters.errors += 1;
-                    heard.errors.push(reason(reply.response.get()));
+                    effects.errors.push(reason(reply.response.get()));
                 }
             }
-            "phx_close" | "phx_error" => heard.put_out = Some(format!("{event} {}", reason(payload.get()))),
+            "phx_close" | "phx_error" => effects.refusal = Some(format!("{event} {}", reason(payload.get()))),
             "rate_limited" => counters.rate_limited += 1,
             "correction" => counters.corrections += 1,
             "disconnect_warning" | "server_draining" => counters.notices += 1,
@@ -100,15 +106,15 @@ impl Phoenix {
         }
     }
 
-    fn hear_join_reply(
+    fn handle_join_reply(
         &mut self,
         slot: u32,
         reply: &Reply<'_>,
-        heard: &mut Heard,
-        tell: &mut dyn FnMut(News<'_>),
+        effects: &mut Effects,
+        emit: &mut dyn FnMut(Event<'_>),
     ) {
         if reply.status != "ok" {
-            heard.put_out = Some(format!("join refused: {}", reason(reply.response.get())));
+            effects.refusal = Some(format!("join refused: {}", reason(reply.response.get())));
             return;
         }
         let response: JoinResponse = serde_json::from_str(reply.response.get()).unwrap_or_default();
@@ -116,13 +122,13 @@ impl Phoenix {
         match response.player_id {
             Some(player_id) => self.player_ids[slot as usize] = player_id,
             None if is_game => {
-                heard.put_out = Some("the join reply has no player_id".to_owned());
+                effects.refusal = Some("the join reply has no player_id".to_owned());
                 return;
             }
             None => {}
         }
-        heard.joined = true;
-        tell(News::Joined);
+        effects.joined = true;
+        emit(Event::Joined);
     }
 }
 
@@ -135,7 +141,7 @@ impl Dialect for Phoenix {
         "join reply"
     }
 
-    fn hello(&self, slot: u32) -> Vec<u8> {
+    fn join_frames(&self, slot: u32) -> Vec<u8> {
         let topic = self.members.topic(slot);
         text_frame(&format!(r#"["{JOIN_REF}","{JOIN_REF}","{topic}","phx_join",{{}}]"#), slot)
     }
@@ -164,17 +170,17 @@ impl Dialect for Phoenix {
         write_masked(frames, Opcode::Binary, mask, &parts);
     }
 
-    fn hear(
+    fn handle_message(
         &mut self,
         slot: u32,
         message: &Message<'_>,
         counters: &mut Counters,
-        heard: &mut Heard,
-        tell: &mut dyn FnMut(News<'_>),
+        effects: &mut Effects,
+        emit: &mut dyn FnMut(Event<'_>),
     ) {
         match message {
-            Message::Binary(bytes) => self.hear_binary(slot, bytes, counters, tell),
-            Message::Text(text) => self.hear_text(slot, text, counters, heard, tell),
+            Message::Binary(bytes) => self.handle_binary(slot, bytes, counters, emit),
+            Message::Text(text) => self.handle_text(slot, text, counters, effects, emit),
             // The connection deals with these itself.
             Message::Ping(_) | Message::Pong | Message::Close(..) => {}
         }

@@ -8,7 +8,7 @@ use corelay::wire::frame::Opcode;
 use corelay::wire::native::Position;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::conversation::{Dialect, Heard, News, hear_positions};
+use super::conversation::{Dialect, Effects, Event, handle_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
@@ -36,9 +36,9 @@ impl Dialect for Raw {
     }
 
     /// There is no Welcome: whoever is connected is there.
-    fn hear_upgrade(&mut self, _slot: u32, heard: &mut Heard, tell: &mut dyn FnMut(News<'_>)) {
-        heard.joined = true;
-        tell(News::Joined);
+    fn handle_upgrade(&mut self, _slot: u32, effects: &mut Effects, emit: &mut dyn FnMut(Event<'_>)) {
+        effects.joined = true;
+        emit(Event::Joined);
     }
 
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
@@ -51,13 +51,13 @@ impl Dialect for Raw {
         write_masked(frames, Opcode::Binary, mask, &[record.as_bytes()]);
     }
 
-    fn hear(
+    fn handle_message(
         &mut self,
         _slot: u32,
         message: &Message<'_>,
         counters: &mut Counters,
-        _heard: &mut Heard,
-        tell: &mut dyn FnMut(News<'_>),
+        _heard: &mut Effects,
+        emit: &mut dyn FnMut(Event<'_>),
     ) {
         let positions = match *message {
             Message::Binary(bytes) => <[Position]>::ref_from_bytes(bytes).ok(),
@@ -67,7 +67,7 @@ impl Dialect for Raw {
             counters.malformed += 1;
             return;
         };
-        hear_positions(positions, counters, tell);
+        handle_positions(positions, counters, emit);
     }
 }
 
@@ -80,15 +80,17 @@ mod tests {
         Raw::new(Members::new(1, tokens, |_| "room:7".into(), |_| 0))
     }
 
-    fn hear(message: &Message<'_>) -> (Vec<(u32, f32, f32)>, Counters) {
+    fn handled(message: &Message<'_>) -> (Vec<(u32, f32, f32)>, Counters) {
         let (mut seen, mut counters) = (Vec::new(), Counters::default());
-        raw(Tokens::None).hear(0, message, &mut counters, &mut Heard::default(), &mut |news| match news {
-            News::Positions(positions) => seen.extend(
-                positions
-                    .iter()
-                    .map(|position| (position.player_id.get(), position.x.get(), position.y.get())),
-            ),
-            News::Joined | News::Presence(_) => panic!("{news:?}"),
+        raw(Tokens::None).handle_message(0, message, &mut counters, &mut Effects::default(), &mut |event| {
+            match event {
+                Event::Positions(positions) => seen.extend(
+                    positions
+                        .iter()
+                        .map(|position| (position.player_id.get(), position.x.get(), position.y.get())),
+                ),
+                Event::Joined | Event::Presence(_) => panic!("{event:?}"),
+            }
         });
         (seen, counters)
     }
@@ -101,10 +103,11 @@ mod tests {
 
     #[test]
     fn whoever_is_connected_has_joined() {
-        let (mut heard, mut joined) = (Heard::default(), 0);
-        raw(Tokens::None)
-            .hear_upgrade(0, &mut heard, &mut |news| joined += u32::from(matches!(news, News::Joined)));
-        assert!(heard.joined);
+        let (mut effects, mut joined) = (Effects::default(), 0);
+        raw(Tokens::None).handle_upgrade(0, &mut effects, &mut |event| {
+            joined += u32::from(matches!(event, Event::Joined));
+        });
+        assert!(effects.joined);
         assert_eq!(joined, 1);
     }
 
@@ -117,8 +120,8 @@ mod tests {
         let (first, second) = frames.split_at(2 + 4 + 12);
         assert_eq!(first[..2], [0x82, 0x8C]);
         let (first, second) = (crate::frames::unmasked(first), crate::frames::unmasked(second));
-        assert_eq!(hear(&Message::Binary(&first)).0, [(49, 49.0, 1_000_001.0)]);
-        let (seen, counters) = hear(&Message::Binary(&[first, second].concat()));
+        assert_eq!(handled(&Message::Binary(&first)).0, [(49, 49.0, 1_000_001.0)]);
+        let (seen, counters) = handled(&Message::Binary(&[first, second].concat()));
         assert_eq!(seen, [(49, 49.0, 1_000_001.0), (3, 3.0, 2.0)]);
         assert_eq!((counters.tick_frames, counters.positions, counters.malformed), (1, 2, 0));
     }
@@ -126,7 +129,7 @@ mod tests {
     #[test]
     fn half_a_record_and_text_are_malformed() {
         for message in [Message::Binary(&[0; 13]), Message::Text(b"hello")] {
-            let (seen, counters) = hear(&message);
+            let (seen, counters) = handled(&message);
             assert_eq!((seen.len(), counters.malformed, counters.tick_frames), (0, 1, 0), "{message:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! What so many connections demand of this machine, told before the first of them: memory, ports, descriptors, threads, and the
+//! What so many connections need of this machine, checked before the first of them: memory, ports, descriptors, threads, and the
 //! kernel's tables. Here is the arithmetic; `machine` reads.
 
 /// User memory of the relay for a player; its budget.
@@ -14,7 +14,7 @@ pub const PER_ADDRESS_MAX: u32 = 10_000;
 /// Of a range of ports so much is used from each address: the kernel takes the even ones in turn, and looks through all of them
 /// before it takes an odd one.
 const PORTS_USED: f64 = 0.45;
-/// Of connections that are silent, those that are answering a ping at a time.
+/// One in so many silent connections is answering a ping at any moment.
 const PINGED_SHARE: u64 = 50;
 /// Pages of buffers that a busy connection takes at each end.
 const BUSY_PAGES: u64 = 2;
@@ -27,7 +27,7 @@ const LOOPBACK_ADDRESSES: u64 = (1 << 24) - 4;
 pub struct Demand {
     pub connections: u64,
     pub players: u64,
-    /// Of these, between connect and Welcome or moving, at a time.
+    /// Connections that are joining or moving at the same time.
     pub busy: u64,
     pub rings: u64,
     /// Rings of the relay, if it runs on this machine.
@@ -36,7 +36,7 @@ pub struct Demand {
     pub loopback: bool,
 }
 
-/// What the machine has; `None`: not told, not limited.
+/// What the machine has; `None`: unknown, or not limited.
 #[derive(Clone, Debug, Default)]
 pub struct Supply {
     /// Memory that can still be had, in bytes.

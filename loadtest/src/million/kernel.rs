@@ -65,7 +65,7 @@ pub struct Sockstat {
 pub struct Growth {
     /// Of the caches that count.
     pub bytes: f64,
-    /// Of these, what only clients have; `None`: the caches are not told one by one.
+    /// The part that only clients have; `None`: the kernel does not show the caches one by one.
     pub client_bytes: Option<f64>,
     /// Each in bytes, largest first.
     pub by_cache: Vec<(String, f64)>,

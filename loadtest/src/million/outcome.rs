@@ -110,7 +110,7 @@ impl Outcome {
         self.seen.window_s.clone().map(|_| self.tallies.window.tick_frames)
     }
 
-    /// By those that the memory is of: who joined and has ended before it was read has none.
+    /// Divides by the players that were there when memory was read: one that had ended by then takes none.
     fn per_player(&self, bytes: f64) -> Value {
         match self.seen.open_at_top {
             0 => Err("nobody was there when memory was read".to_owned()),

@@ -44,7 +44,7 @@ pub struct Seen {
     pub left: Result<Growth, String>,
     /// Processor time of the relay / time, in the quiet and in the hold.
     pub relay_cores: [Value; 2],
-    /// The same of this process.
+    /// Processor time of this process / time, in the quiet and in the hold.
     pub client_cores: [Value; 2],
     pub window_s: Value,
     /// The relay's, if it tells.
@@ -156,8 +156,8 @@ fn settled_rss(server: &Server) -> Value {
     Ok(least)
 }
 
-/// Who looks whether the relay is still there.
-pub struct Witness<'a> {
+/// Notices when the relay dies.
+pub struct Liveness<'a> {
     /// If it is our own.
     pub relay: Option<&'a mut Relay>,
     /// Connections that were open when they were counted last, and most of them so far.
@@ -165,7 +165,7 @@ pub struct Witness<'a> {
     held_max: u32,
 }
 
-impl<'a> Witness<'a> {
+impl<'a> Liveness<'a> {
     pub fn new(relay: Option<&'a mut Relay>) -> Self {
         Self { relay, held: 0, held_max: 0 }
     }

@@ -13,7 +13,7 @@ use crate::moves::{Moves, Sends};
 use crate::schedule::Schedule;
 use crate::views::Tally;
 
-/// Longest wait of a thread: so late it sees what the others were told.
+/// Longest wait of a thread: it may learn of a new phase so much later.
 const WAIT_MAX_NS: u64 = 50_000_000;
 /// Longest wait of a thread of which connections are joining or leaving.
 const WAIT_IN_MOTION_NS: u64 = 1_000_000;
@@ -93,18 +93,24 @@ pub type Crew<'scope> = Vec<ScopedJoinHandle<'scope, anyhow::Result<Tallies>>>;
 pub struct Part {
     pub plan: Plan,
     pub players_per_room: u32,
+    pub pace: Pace,
+    /// When the first connections, the players that move, send.
+    pub schedule: Schedule,
+    /// How long after its intended time a move may arrive and still be fresh.
+    pub grace: Duration,
+}
+
+/// How fast connections join and leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// New connections a second of the whole run.
+    pub per_s: f64,
     /// Connections of the run that join before the first of this part.
     pub first: u32,
     /// Connections that join at once.
     pub batch: u32,
     /// Connections that may be joining, or leaving, at a time, over all threads.
     pub in_motion_max: u32,
-    /// New connections a second of the whole run.
-    pub ramp_per_s: f64,
-    /// When the first connections, the players that move, send.
-    pub schedule: Schedule,
-    /// How long after its intended time a move may arrive and still be fresh.
-    pub grace: Duration,
 }
 
 /// What a thread, or all of them, measured.
@@ -129,8 +135,8 @@ impl Tallies {
         self.tally.add(&other.tally);
         self.moves_planned += other.moves_planned;
         self.sends.add(&other.sends);
-        self.window = self.window.plus(other.window);
-        self.total = self.total.plus(other.total);
+        self.window = self.window + other.window;
+        self.total = self.total + other.total;
         self.joined += other.joined;
         self.endings.add(&other.endings);
         self.goodbye_failures.add(&other.goodbye_failures);
@@ -144,7 +150,7 @@ pub fn play(part: Part, shared: &Shared) -> anyhow::Result<Tallies> {
     let closing = member.closing;
     let mut tallies = member.tallies();
     match ended {
-        Err(error) if closing => tallies.goodbye_failures.tell(&format!("{error:#}")),
+        Err(error) if closing => tallies.goodbye_failures.count(&format!("{error:#}")),
         ended => ended?,
     }
     Ok(tallies)
@@ -155,10 +161,7 @@ struct Member<'a> {
     moves: Moves,
     shared: &'a Shared,
     batches: u32,
-    batch: u32,
-    first: u32,
-    in_motion_max: u32,
-    ramp_per_s: f64,
+    pace: Pace,
     grace_ns: u64,
     /// Batches that have been started, or have said goodbye.
     next_batch: u32,
@@ -186,8 +189,8 @@ struct Published {
 
 impl<'a> Member<'a> {
     fn new(part: Part, shared: &'a Shared) -> anyhow::Result<Self> {
-        let Part { plan, players_per_room, first, batch, in_motion_max, ramp_per_s, schedule, grace } = part;
-        let batches = plan.connections.div_ceil(batch);
+        let Part { plan, players_per_room, pace, schedule, grace } = part;
+        let batches = plan.connections.div_ceil(pace.batch);
         let crowd = Crowd::new(plan).map_err(explain_ring_error)?;
         shared.ready.fetch_add(1, Relaxed);
         Ok(Self {
@@ -195,10 +198,7 @@ impl<'a> Member<'a> {
             moves: Moves::new(schedule, players_per_room),
             shared,
             batches,
-            batch,
-            first,
-            in_motion_max,
-            ramp_per_s,
+            pace,
             grace_ns: grace.as_nanos() as u64,
             next_batch: 0,
             settled: false,
@@ -244,7 +244,7 @@ impl<'a> Member<'a> {
             if !self.is_room_for_a_batch() {
                 return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
             }
-            self.crowd.start(self.batch)?;
+            self.crowd.start(self.pace.batch)?;
             self.next_batch += 1;
             self.publish(now_ns);
         }
@@ -287,7 +287,7 @@ impl<'a> Member<'a> {
     fn leave(&mut self, now_ns: u64) -> anyhow::Result<Option<u64>> {
         if !self.closing {
             self.closing = true;
-            // Whoever has nobody to take leave of need not wait for its turn.
+            // A thread without open connections has no goodbyes to pace.
             self.next_batch = if self.crowd.open() == 0 { self.batches } else { 0 };
             self.at_end.get_or_insert(self.crowd.counters);
             if self.crowd.has_stalled() {
@@ -303,7 +303,7 @@ impl<'a> Member<'a> {
                 return Ok(Some(now_ns + WAIT_IN_MOTION_NS));
             }
             self.next_batch += 1;
-            if self.crowd.close_next(self.batch)? {
+            if self.crowd.close_next(self.pace.batch)? {
                 self.next_batch = self.batches;
             }
             self.publish(now_ns);
@@ -318,14 +318,14 @@ impl<'a> Member<'a> {
 
     fn is_room_for_a_batch(&self) -> bool {
         let in_motion = self.shared.in_motion.load(Relaxed);
-        in_motion == 0 || in_motion + self.batch <= self.in_motion_max
+        in_motion == 0 || in_motion + self.pace.batch <= self.pace.in_motion_max
     }
 
     /// When the next batch is meant to join or to leave.
     fn due_ns(&self) -> u64 {
-        let before = u64::from(self.first) + u64::from(self.next_batch) * u64::from(self.batch);
-        let pace_per_s = if self.closing { self.ramp_per_s * CLOSES_PER_JOIN } else { self.ramp_per_s };
-        self.shared.begun_ns.load(Relaxed) + (before as f64 / pace_per_s * 1e9) as u64
+        let before = u64::from(self.pace.first) + u64::from(self.next_batch) * u64::from(self.pace.batch);
+        let per_s = if self.closing { self.pace.per_s * CLOSES_PER_JOIN } else { self.pace.per_s };
+        self.shared.begun_ns.load(Relaxed) + (before as f64 / per_s * 1e9) as u64
     }
 
     fn publish(&mut self, now_ns: u64) {
@@ -348,7 +348,7 @@ impl<'a> Member<'a> {
 
     fn tallies(self) -> Tallies {
         let total = self.crowd.counters;
-        let window = self.at_start.map(|at_start| self.at_end.unwrap_or(total).since(at_start));
+        let window = self.at_start.map(|at_start| self.at_end.unwrap_or(total) - at_start);
         Tallies {
             moves_planned: if self.moving { self.moves.planned() } else { 0 },
             tally: self.moves.views.tally,

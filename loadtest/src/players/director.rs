@@ -1,4 +1,4 @@
-//! Who keeps the time of a run: tells the threads what to do, and takes the relay's figures at the right moments.
+//! The thread that keeps the time of a run: it tells the threads what to do, and takes the relay's figures at the right moments.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::ScopedJoinHandle;

@@ -101,7 +101,7 @@ fn of_arrivals(received: Counters, dialect: DialectName, player_seconds: f64) ->
     let told = |tells: bool, value: Value| {
         if tells { value } else { Err(format!("not told in the {} dialect", dialect.as_str())) }
     };
-    let refusals = |number: u64| told(dialect.tells_refusals(), Ok(number as f64));
+    let refusals = |number: u64| told(dialect.reports_refusals(), Ok(number as f64));
     let keyframe_share = share(received.keyframes, received.tick_frames);
     [
         ("frames_received", Ok(received.frames as f64)),
@@ -109,7 +109,7 @@ fn of_arrivals(received: Counters, dialect: DialectName, player_seconds: f64) ->
         ("bytes_received", Ok(received.bytes as f64)),
         ("frames_per_player_s", Ok(received.frames as f64 / player_seconds)),
         ("bytes_per_player_s", Ok(received.bytes as f64 / player_seconds)),
-        ("keyframe_share", told(dialect.tells_keyframes(), keyframe_share)),
+        ("keyframe_share", told(dialect.marks_keyframes(), keyframe_share)),
         ("rate_limited", refusals(received.rate_limited)),
         ("corrections", refusals(received.corrections)),
         ("errors", refusals(received.errors)),

@@ -1,11 +1,11 @@
-//! What each client of the storm was told about who is there: whether, when, and how much of it in any second.
+//! The presence messages of each client of the storm: whether and when its state came, and how many came in any second.
 
 use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
 
 use crate::crowd::Listener;
-use crate::dialect::{News, Presence};
+use crate::dialect::{Event, Presence};
 use crate::views::microseconds;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -63,18 +63,18 @@ impl Accounts {
 }
 
 impl Listener for Accounts {
-    fn handle_news(&mut self, slot: u32, news: News<'_>, now_ns: u64) {
+    fn handle_event(&mut self, slot: u32, event: Event<'_>, now_ns: u64) {
         let client = &mut self.clients[slot as usize];
         let intended_ns = self.begun_ns + (f64::from(slot) * self.interval_ns) as u64;
         let since_intended_us = now_ns.saturating_sub(intended_ns) / 1000;
-        match news {
-            News::Joined if !client.joined => {
+        match event {
+            Event::Joined if !client.joined => {
                 client.joined = true;
                 self.last_join_ns = now_ns;
                 self.join_us.saturating_record(since_intended_us);
             }
-            News::Joined | News::Positions(_) => {}
-            News::Presence(presence) => {
+            Event::Joined | Event::Positions(_) => {}
+            Event::Presence(presence) => {
                 client.presence.count(now_ns);
                 match presence {
                     Presence::State => self.states += 1,
@@ -149,16 +149,16 @@ mod tests {
     #[test]
     fn latencies_run_from_the_intended_time_and_only_a_state_after_the_join_counts() {
         let mut accounts = Accounts::new(3, 1000 * MS, 2.0 * MS as f64);
-        let mut tell = |slot, news, now_ms: u64| accounts.handle_news(slot, news, now_ms * MS);
+        let mut tell = |slot, event, now_ms: u64| accounts.handle_event(slot, event, now_ms * MS);
         // Client 2 was meant to begin at 1004 ms.
-        tell(2, News::Presence(Presence::State), 1010);
-        tell(2, News::Joined, 1014);
-        tell(2, News::Joined, 1020);
-        tell(0, News::Joined, 1030);
-        tell(0, News::Presence(Presence::Diff), 1031);
-        tell(0, News::Presence(Presence::State), 1040);
-        tell(0, News::Presence(Presence::State), 1050);
-        tell(1, News::Presence(Presence::Count), 1060);
+        tell(2, Event::Presence(Presence::State), 1010);
+        tell(2, Event::Joined, 1014);
+        tell(2, Event::Joined, 1020);
+        tell(0, Event::Joined, 1030);
+        tell(0, Event::Presence(Presence::Diff), 1031);
+        tell(0, Event::Presence(Presence::State), 1040);
+        tell(0, Event::Presence(Presence::State), 1050);
+        tell(1, Event::Presence(Presence::Count), 1060);
         assert_eq!((accounts.joined(), accounts.informed(), accounts.last_join_ns), (2, 1, 1030 * MS));
         assert_eq!((accounts.states, accounts.diffs, accounts.counts), (3, 1, 1));
         assert!(accounts.join_us.equivalent(accounts.join_us.min(), 10_000));

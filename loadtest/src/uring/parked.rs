@@ -2,7 +2,7 @@
 //!
 //! The poll tells of an edge: that bytes came, not that some are left. So every edge is followed by receives until the
 //! socket is empty, and an edge that comes while one is in flight by another one. The poll holds the socket open: the end
-//! of a connection is told when the poll has ended too. Sans I/O.
+//! of a connection is reported when the poll has ended too. Sans I/O.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,7 @@ struct Parked {
     again: bool,
 }
 
-/// What is to be submitted, or told.
+/// What is to be submitted, and the end that is to be reported.
 #[derive(Debug, Default)]
 #[must_use]
 pub(super) struct Step {
@@ -45,7 +45,7 @@ pub(super) enum Taken {
 /// All connections of a ring that may be parked.
 pub(super) struct ParkedSlots {
     slots: Box<[Parked]>,
-    /// Ends that are told when nothing is in flight any more.
+    /// Ends that are reported when nothing is in flight any more.
     ends: HashMap<u32, ReceiveEnd>,
     /// Receives that found no buffer; to be tried again when buffers are back.
     starved: Vec<u32>,
@@ -77,7 +77,7 @@ impl ParkedSlots {
         Step { poll: true, ..Step::default() }
     }
 
-    /// The poll of a connection has told something. `armed`: it goes on.
+    /// The poll of a connection has completed. `armed`: it goes on.
     pub(super) fn handle_edge(&mut self, slot: u32, outcome: io::Result<i32>, armed: bool) -> Step {
         let parked = &mut self.slots[slot as usize];
         parked.polling = armed;
@@ -153,7 +153,7 @@ mod tests {
         Taken::Failed(errno.into())
     }
 
-    /// poll, receive, cancel, whether an end is told.
+    /// poll, receive, cancel, whether an end is reported.
     fn parts(step: &Step) -> (bool, bool, bool, bool) {
         (step.poll, step.receive, step.cancel, step.end.is_some())
     }

@@ -29,25 +29,26 @@ fn update(head: &[u8], moves: &[(u32, u32)], objects: u32) -> Vec<u8> {
     server_frame(Opcode::Binary, &payload)
 }
 
-/// What was heard of `bytes`, the counters, and what was told, a line each.
-fn hear_all(bytes: &[u8]) -> (Heard, Counters, Vec<String>) {
-    let (mut phoenix, mut heard, mut counters) = (phoenix(), Heard::default(), Counters::default());
+/// The effects of `bytes`, the counters, and what was told, a line each.
+fn handled_all(bytes: &[u8]) -> (Effects, Counters, Vec<String>) {
+    let (mut phoenix, mut effects, mut counters) = (phoenix(), Effects::default(), Counters::default());
     let mut told = Vec::new();
-    let mut tell = |news: News<'_>| match news {
-        News::Positions(positions) => {
+    let mut emit = |event: Event<'_>| match event {
+        Event::Positions(positions) => {
             let numbers = |at: &Position| (at.player_id.get(), at.x.get() as u32, at.y.get() as u32);
             told.push(format!("{:?}", positions.iter().map(numbers).collect::<Vec<_>>()));
         }
-        News::Joined | News::Presence(_) => told.push(format!("{news:?}")),
+        Event::Joined | Event::Presence(_) => told.push(format!("{event:?}")),
     };
-    let hear = |message: Message<'_>| phoenix.hear(0, &message, &mut counters, &mut heard, &mut tell);
-    Decoder::default().receive(bytes, hear).unwrap();
-    (heard, counters, told)
+    let handled =
+        |message: Message<'_>| phoenix.handle_message(0, &message, &mut counters, &mut effects, &mut emit);
+    Decoder::default().receive(bytes, handled).unwrap();
+    (effects, counters, told)
 }
 
-fn hear(bytes: &[u8]) -> (Heard, Counters) {
-    let (heard, counters, _) = hear_all(bytes);
-    (heard, counters)
+fn handled(bytes: &[u8]) -> (Effects, Counters) {
+    let (effects, counters, _) = handled_all(bytes);
+    (effects, counters)
 }
 
 #[test]
@@ -79,12 +80,12 @@ fn every_message_of_the_relay_is_understood() {
         r#"["1","7","game:load-1-0","phx_reply",{"status":"error","response":{"reason":"malformed"}}]"#,
     ));
 
-    let (heard, counters, lines) = hear_all(&bytes);
+    let (effects, counters, lines) = handled_all(&bytes);
     assert_eq!(lines[..3], ["Joined", "Presence(State)", "[(41, 0, 1), (42, 1, 2)]"]);
     assert_eq!(lines[3..5], ["Presence(Diff)", "Presence(Count)"]);
     assert!(lines[5].ends_with("(80, 39, 9)]"), "{}", lines[5]);
     assert_eq!(lines.len(), 6);
-    assert_eq!(heard, Heard { joined: true, errors: vec!["malformed".into()], ..Heard::default() });
+    assert_eq!(effects, Effects { joined: true, errors: vec!["malformed".into()], ..Effects::default() });
     let expected = Counters {
         tick_frames: 2,
         positions: 42,
@@ -100,14 +101,14 @@ fn every_message_of_the_relay_is_understood() {
 #[test]
 fn what_is_no_update_of_the_own_game_is_malformed() {
     let good = update(b"\x02\x0d\x0b", &[(0, 1)], 0);
-    assert_eq!(hear(&good).1.malformed, 0);
+    assert_eq!(handled(&good).1.malformed, 0);
     let topic_at = 2 + 3;
     for (at, byte) in
         [(2, 1), (3, 0x0c), (topic_at, b'G'), (topic_at + 13, b'G'), (topic_at + 27, 2), (topic_at + 31, 1)]
     {
         let mut bad = good.clone();
         bad[at] = byte;
-        let (_, counters) = hear(&bad);
+        let (_, counters) = handled(&bad);
         assert_eq!((counters.malformed, counters.tick_frames), (1, 0), "byte {at}");
     }
     for bad in [
@@ -117,33 +118,39 @@ fn what_is_no_update_of_the_own_game_is_malformed() {
         r#"[null,null,"game:other","x",{}]"#,
         r#"["2",null,"game:load-1-0","x",{}]"#,
     ] {
-        assert_eq!(hear(&text(bad)).1.malformed, 1, "{bad}");
+        assert_eq!(handled(&text(bad)).1.malformed, 1, "{bad}");
     }
     let bad_reply = text(r#"["1","1","game:load-1-0","phx_reply",{}]"#);
-    assert_eq!((hear(&bad_reply).0.joined, hear(&bad_reply).1.malformed), (false, 1));
+    assert_eq!((handled(&bad_reply).0.joined, handled(&bad_reply).1.malformed), (false, 1));
 }
 
 #[test]
 fn who_is_refused_or_put_out_is_told_why() {
-    let put_out = |message: &str| hear(&text(message)).0.put_out.unwrap();
+    let refusal = |message: &str| handled(&text(message)).0.refusal.unwrap();
     let refused =
         r#"["1","1","game:load-1-0","phx_reply",{"status":"error","response":{"reason":"unauthorized"}}]"#;
-    assert_eq!(put_out(refused), "join refused: unauthorized");
+    assert_eq!(refusal(refused), "join refused: unauthorized");
     let unmatched = r#"[null,"1","game:load-1-0","phx_reply",{"status":"error","response":{"errors":1}}]"#;
-    assert_eq!(put_out(unmatched), r#"join refused: {"errors":1}"#);
+    assert_eq!(refusal(unmatched), r#"join refused: {"errors":1}"#);
     let no_id = r#"["1","1","game:load-1-0","phx_reply",{"status":"ok","response":{}}]"#;
-    assert_eq!(put_out(no_id), "the join reply has no player_id");
-    assert_eq!(put_out(r#"["1","1","game:load-1-0","phx_close",{}]"#), "phx_close {}");
+    assert_eq!(refusal(no_id), "the join reply has no player_id");
+    assert_eq!(refusal(r#"["1","1","game:load-1-0","phx_close",{}]"#), "phx_close {}");
     let crash = r#"["1","1","game:load-1-0","phx_error",{"reason":"channel_crash"}]"#;
-    assert_eq!(put_out(crash), "phx_error channel_crash");
+    assert_eq!(refusal(crash), "phx_error channel_crash");
 }
 
 #[test]
 fn a_move_is_the_binary_push_of_the_protocol_page() {
     let mut phoenix = phoenix();
-    let (mut heard, mut counters) = (Heard::default(), Counters::default());
-    phoenix.hear(0, &Message::Text(JOIN_REPLY.as_bytes()), &mut counters, &mut heard, &mut |_| {});
-    assert!(heard.joined);
+    let (mut effects, mut counters) = (Effects::default(), Counters::default());
+    phoenix.handle_message(
+        0,
+        &Message::Text(JOIN_REPLY.as_bytes()),
+        &mut counters,
+        &mut effects,
+        &mut |_| {},
+    );
+    assert!(effects.joined);
     let mut frames = Vec::new();
     phoenix.write_move(0, 3, 1234, &mut frames);
     let expected = [
@@ -166,7 +173,7 @@ fn a_move_is_the_binary_push_of_the_protocol_page() {
 fn join_and_heartbeat_are_those_of_phoenix_js() {
     let phoenix = phoenix();
     assert_eq!(phoenix.path(0), "/socket/websocket?vsn=2.0.0");
-    assert_eq!(unmasked(&phoenix.hello(0)), br#"["1","1","game:load-1-0","phx_join",{}]"#);
+    assert_eq!(unmasked(&phoenix.join_frames(0)), br#"["1","1","game:load-1-0","phx_join",{}]"#);
     assert_eq!(unmasked(&phoenix.heartbeat(0).unwrap()), br#"[null,"0","phoenix","heartbeat",{}]"#);
     let members = Members::new(1, Tokens::Same("e.y.J".into()), |_| TOPIC.into(), |slot| slot);
     assert_eq!(Phoenix::new(members).path(0), "/socket/websocket?vsn=2.0.0&token=e.y.J");
