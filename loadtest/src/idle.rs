@@ -11,14 +11,13 @@ use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 use serde_json::{Map, json};
 
-use crate::assertions;
 use crate::clock;
 use crate::crowd::{Crowd, Listener, NoListener, Plan, Pushed};
 use crate::dialect::{DialectName, Event, Members, Presence};
 use crate::figures::fill;
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
-use crate::report::Report;
+use crate::report::{self, Report};
 
 pub use arguments::{Arguments, EXAMPLE, HELP};
 pub use figures::FIGURES;
@@ -54,9 +53,7 @@ struct Step {
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let output = &arguments.common.output;
-    let assertions = assertions::parse(&output.assertions, FIGURES)?;
-    measure(arguments, interrupted)?.finish(&assertions, output.json.as_deref())
+    report::run(&arguments.common.output, FIGURES, || measure(arguments, interrupted))
 }
 
 /// Runs the scenario, and writes nothing.
@@ -90,7 +87,7 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     }
     run.bar.finish_and_clear();
     run.crowd.say_goodbye(GOODBYE_TIME)?;
-    report(arguments, site.server.cpu_source(), run.crowd, run.informed.count, &steps)
+    summarize(arguments, site.server.cpu_source(), run.crowd, run.informed.count, &steps)
 }
 
 struct Run<'a> {
@@ -156,7 +153,7 @@ impl Run<'_> {
     }
 }
 
-fn report(
+fn summarize(
     arguments: &Arguments,
     cpu_source: &'static str,
     crowd: Crowd,

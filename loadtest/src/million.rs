@@ -17,12 +17,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{anyhow, bail};
 use indicatif::ProgressBar;
 
-use crate::assertions;
 use crate::crowd::{Plan, Sources};
 use crate::dialect::{DialectName, Members};
 use crate::limits::raise_descriptors;
 use crate::measurement::Measurement;
 use crate::players::{self, Director, Pace, Part, Shared, Waited};
+use crate::report;
 use crate::schedule::Schedule;
 use crate::server::Server;
 use crate::target::Target;
@@ -46,12 +46,13 @@ const IN_MOTION_MAX: u32 = 2048;
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let assertions = assertions::parse(&arguments.output.assertions, FIGURES)?;
     let settings = arguments.settings()?;
-    let (outcome, note) = observe(&settings, interrupted, &players::bar(settings.connections))?;
-    let failure = outcome.seen.failure.clone();
-    let report = summary::report(&settings, outcome, note);
-    let holds = report.finish(&assertions, arguments.output.json.as_deref())?;
+    let mut failure = None;
+    let holds = report::run(&arguments.output, FIGURES, || {
+        let (outcome, note) = observe(&settings, interrupted, &players::bar(settings.connections))?;
+        failure.clone_from(&outcome.seen.failure);
+        Ok(summary::report(&settings, outcome, note))
+    })?;
     failure.map_or(Ok(holds), |failure| Err(anyhow::Error::msg(failure)))
 }
 

@@ -8,9 +8,10 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value as Json, json};
 
-use crate::assertions::Assertion;
+use crate::arguments::Output;
+use crate::assertions::{self, Assertion};
 use crate::endings::{Closes, Endings, Texts};
-use crate::figures::{Figure, by_reason};
+use crate::figures::{Figure, Spec, by_reason};
 
 /// Share of its threads' time from which the load test is taken to be saturated.
 pub const SATURATED: f64 = 0.85;
@@ -27,6 +28,16 @@ pub struct Report {
     pub endings: Endings,
     pub warnings: Vec<String>,
     pub details: Map<String, Json>,
+}
+
+/// Measures, reports, and checks what `output` asserts of the figures `specs`: whether all of it holds.
+pub fn run(
+    output: &Output,
+    specs: &'static [Spec],
+    measure: impl FnOnce() -> anyhow::Result<Report>,
+) -> anyhow::Result<bool> {
+    let assertions = assertions::parse(&output.assertions, specs)?;
+    measure()?.finish(&assertions, output.json.as_deref())
 }
 
 impl Report {
@@ -209,7 +220,7 @@ pub fn write_percentiles(latency_us: &Histogram<u64>, path: &Path) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{Spec, Unit, fill, headline, spec};
+    use crate::figures::{Unit, fill, headline, spec};
 
     static SPECS: &[Spec] = &[
         headline("joined", Unit::Count, ""),

@@ -9,12 +9,11 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, bail};
 
 use crate::arguments::Site;
-use crate::assertions;
 use crate::crowd::Plan;
 use crate::dialect::Members;
 use crate::limits::make_room;
 use crate::players::{self, Director, Pace, Part, Shared, Waited};
-use crate::report::{Report, write_percentiles};
+use crate::report::{self, Report, write_percentiles};
 use crate::schedule::Schedule;
 use summary::Measured;
 
@@ -26,9 +25,7 @@ const IN_MOTION_MAX: u32 = 512;
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let output = &arguments.common.output;
-    let assertions = assertions::parse(&output.assertions, FIGURES)?;
-    measure(arguments, interrupted)?.finish(&assertions, output.json.as_deref())
+    report::run(&arguments.common.output, FIGURES, || measure(arguments, interrupted))
 }
 
 /// Runs the scenario, and writes nothing but `--hdr`.

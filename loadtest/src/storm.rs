@@ -10,14 +10,13 @@ use std::time::Duration;
 use anyhow::bail;
 use serde_json::{Map, json};
 
-use crate::assertions;
 use crate::clock;
 use crate::crowd::{Crowd, Plan};
 use crate::dialect::{DialectName, Members};
 use crate::figures::{Figure, Value, fill};
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
-use crate::report::{Report, SATURATED};
+use crate::report::{self, Report, SATURATED};
 use crate::server::{Lap, Server, Stopwatch};
 use presence::Accounts;
 
@@ -40,19 +39,18 @@ struct Measured {
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    let output = &arguments.common.output;
-    let assertions = assertions::parse(&output.assertions, FIGURES)?;
-    let site = arguments.common.site()?;
-    make_room(arguments.clients, 1, site.target.address)?;
-    let members = Members::new(arguments.clients, site.tokens, |_| arguments.topic.clone(), |slot| slot);
-    let plan = Plan::new(&site.target, DialectName::Phoenix.dialect(members), arguments.clients);
-    let mut crowd = Crowd::new(plan).map_err(explain_ring_error)?;
-    let measured = measure(arguments, &mut crowd, &site.server, interrupted)?;
-    if measured.accounts.joined() == 0 {
-        bail!("nobody could join {}{}", arguments.topic, crowd.endings.causes());
-    }
-    let report = report(arguments, site.server.cpu_source(), crowd, &measured);
-    report.finish(&assertions, output.json.as_deref())
+    report::run(&arguments.common.output, FIGURES, || {
+        let site = arguments.common.site()?;
+        make_room(arguments.clients, 1, site.target.address)?;
+        let members = Members::new(arguments.clients, site.tokens, |_| arguments.topic.clone(), |slot| slot);
+        let plan = Plan::new(&site.target, DialectName::Phoenix.dialect(members), arguments.clients);
+        let mut crowd = Crowd::new(plan).map_err(explain_ring_error)?;
+        let measured = measure(arguments, &mut crowd, &site.server, interrupted)?;
+        if measured.accounts.joined() == 0 {
+            bail!("nobody could join {}{}", arguments.topic, crowd.endings.causes());
+        }
+        Ok(summarize(arguments, site.server.cpu_source(), crowd, &measured))
+    })
 }
 
 fn measure(
@@ -82,7 +80,12 @@ fn measure(
     Ok(Measured { accounts, lap: stopwatch.lap(server), begun_ns, complete: now_ns >= hold_end_ns })
 }
 
-fn report(arguments: &Arguments, cpu_source: &'static str, mut crowd: Crowd, measured: &Measured) -> Report {
+fn summarize(
+    arguments: &Arguments,
+    cpu_source: &'static str,
+    mut crowd: Crowd,
+    measured: &Measured,
+) -> Report {
     let figures = figures(&crowd, measured);
     // What the goodbyes bring is in no figure, and a relay that does not answer them is not this scenario's subject.
     let _ = crowd.say_goodbye(GOODBYE_TIME);
@@ -179,6 +182,7 @@ fn warnings(measured: &Measured) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assertions;
     use crate::crowd::Listener;
     use crate::dialect::{Event, Presence};
     use crate::figures::value_of;
