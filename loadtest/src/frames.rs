@@ -22,31 +22,17 @@ pub enum Message<'a> {
 }
 
 /// How a server broke RFC 6455, or sent what this client does not take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Section 5.1: a server must not mask.
+    #[error("the server masked a frame; only clients mask")]
     Masked,
-    /// A fragment; the relay sends whole messages.
+    #[error("the server sent a fragment; only whole messages are read here")]
     Fragmented,
     /// A reserved bit, or this opcode.
+    #[error("the server sent a frame that starts with 0x{0:02x}")]
     Reserved(u8),
+    #[error("the server announced a message of {0} bytes; at most {max} are read", max = MESSAGE_BYTES_MAX)]
     TooLong(u64),
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Masked => write!(f, "the server masked a frame; only clients mask"),
-            Self::Fragmented => write!(f, "the server sent a fragment; only whole messages are read here"),
-            Self::Reserved(byte) => write!(f, "the server sent a frame that starts with 0x{byte:02x}"),
-            Self::TooLong(bytes) => {
-                write!(
-                    f,
-                    "the server announced a message of {bytes} bytes; at most {MESSAGE_BYTES_MAX} are read"
-                )
-            }
-        }
-    }
 }
 
 /// Finds the messages in one connection's bytes.

@@ -1,7 +1,9 @@
 //! The upgrade: one request, and what a server answers to it. Sans I/O.
 
+use httparse::Status;
 use tungstenite::handshake::derive_accept_key;
 
+const HEADERS_MAX: usize = 32;
 /// Longest answer that is kept, head and body.
 const ANSWER_BYTES_MAX: usize = 8 * 1024;
 /// All connections send the same key, so that its answer is computed once and every connection's is checked.
@@ -43,40 +45,37 @@ impl Handshake {
 
     /// Reads an answer. `ended`: nothing more will come, so that a body of unknown length is complete.
     pub fn read(&self, bytes: &[u8], ended: bool) -> Answer {
-        let Some(head_bytes) = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
-        else {
-            return if ended || bytes.len() > ANSWER_BYTES_MAX {
-                Answer::Refused(format!("not an HTTP answer: {:?}", text_of(bytes)))
-            } else {
-                Answer::Incomplete
-            };
+        let more_may_come = !ended && bytes.len() <= ANSWER_BYTES_MAX;
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut head = httparse::Response::new(&mut headers);
+        let head_bytes = match head.parse(bytes) {
+            Ok(Status::Complete(head_bytes)) => head_bytes,
+            Ok(Status::Partial) if more_may_come => return Answer::Incomplete,
+            Ok(Status::Partial) | Err(_) => {
+                return Answer::Refused(format!("not an HTTP answer: {:?}", text_of(bytes)));
+            }
         };
-        let head = String::from_utf8_lossy(&bytes[..head_bytes]);
-        let mut lines = head.lines();
-        let status = lines.next().unwrap_or_default();
         let header = |name: &str| {
-            head.lines()
-                .skip(1)
-                .filter_map(|line| line.split_once(':'))
-                .find_map(|(key, value)| key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned()))
+            let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(header.value).ok()
         };
-        if status.split(' ').nth(1) == Some("101") {
+        if head.code == Some(101) {
             return match header("sec-websocket-accept") {
                 Some(accept) if accept == self.accept_key => Answer::Upgraded(head_bytes),
                 accept => Answer::Refused(format!(
                     "101, but Sec-WebSocket-Accept is {:?} where {:?} is right",
-                    accept.as_deref().unwrap_or("absent"),
+                    accept.unwrap_or("absent"),
                     self.accept_key
                 )),
             };
         }
         let body = &bytes[head_bytes..];
         let announced = header("content-length").and_then(|value| value.parse::<usize>().ok());
-        let complete = announced.is_some_and(|announced| body.len() >= announced);
-        if !complete && !ended && bytes.len() <= ANSWER_BYTES_MAX {
+        if more_may_come && announced.is_none_or(|announced| body.len() < announced) {
             return Answer::Incomplete;
         }
-        Answer::Refused(format!("{}: {}", status.trim_start_matches("HTTP/1.1 "), text_of(body)))
+        let (code, reason) = (head.code.unwrap_or_default(), head.reason.unwrap_or_default());
+        Answer::Refused(format!("{code} {reason}: {}", text_of(body)))
     }
 }
 
