@@ -1,5 +1,5 @@
-//! The driver on io_uring: a ring, and all memory that its operations use. What bites on io_uring sockets, and the guard against
-//! it, is told where the guard is.
+//! The driver on io_uring: a ring, and all memory that its operations use. `README.md` beside this file says what goes wrong on
+//! io_uring sockets, and which guard stands against it.
 #![allow(
     unsafe_code,
     reason = "the kernel is given addresses; each block says what keeps the memory alive, and until when"
