@@ -29,7 +29,7 @@ pub enum Party {
 }
 
 impl Party {
-    /// Those that are no shards, in the order of `index`.
+    /// The parties that are no shards, in the order of `index`.
     pub const OTHERS: [Self; 1] = [Self::Service];
 
     /// All of a process with so many shards, in the order of `index`.
@@ -51,7 +51,7 @@ impl Party {
 pub struct RequestNumber(pub u32);
 
 impl RequestNumber {
-    /// The one behind it. It wraps after 2^32 questions.
+    /// The next number. It wraps after 2^32 questions.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
@@ -117,7 +117,7 @@ impl TopicName {
         &self.0
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.0.allocated_bytes()
     }
@@ -164,7 +164,7 @@ impl Topic {
         }
     }
 
-    /// Whether it is written so.
+    /// Whether it is written as `text`.
     pub fn is_written(&self, text: &str) -> bool {
         text.strip_prefix(self.prefix()) == Some(self.name().as_str())
     }
@@ -197,10 +197,10 @@ pub struct ChannelNumber(pub u16);
 pub struct FrameNumber(NonZeroU32);
 
 impl FrameNumber {
-    /// Of the state that a game begins with.
+    /// The number of the state that a game begins with.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
-    /// Of the frame behind this one. It wraps after 2^32 frames.
+    /// The number of the frame after this one. It wraps after 2^32 frames.
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).unwrap_or(NonZeroU32::MIN))
     }

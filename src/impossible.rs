@@ -45,7 +45,7 @@ impl Place {
         Self { invariant, file, line, times: AtomicU64::new(0) }
     }
 
-    /// Counts.
+    /// Counts that the place was reached.
     ///
     /// # Panics
     /// In debug builds.

@@ -5,18 +5,16 @@ use crate::reasons::{LeaveReason, RefusalReason};
 
 /// A line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Note {
     /// Something happened to a player of a game.
     Player {
-        /// The game.
         game: TopicName,
-        /// Who.
         player: PlayerId,
         /// User id.
         user: Box<str>,
         /// Display name.
         name: Box<str>,
-        /// What.
         step: Step,
     },
     /// A request was not upgraded.

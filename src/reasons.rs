@@ -133,15 +133,14 @@ impl RefusalReason {
 }
 
 labelled! {
-    /// What a rate limit counts. The first five are the classes of the native RateLimited record (PROTOCOL 3).
+    /// What a rate limit counts. These are the classes of the native RateLimited record (PROTOCOL 3).
+    #[allow(missing_docs, reason = "the names are those of the records")]
     RateClass {
         /// Move and HostMoves.
         Move = "move",
         /// PutObject and RemoveObject.
         Object = "object",
-        /// Event.
         Event = "event",
-        /// Ping.
         Ping = "ping",
         /// Bytes in.
         Bytes = "bytes",

@@ -1,5 +1,5 @@
-//! Giving back what containers have reserved for a crowd that is gone. It costs nothing per message: who owns containers looks
-//! at them once a second.
+//! Shrinks containers that were large for a crowd that is gone. No message pays for it: whoever owns containers looks at them
+//! once a second.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
@@ -18,9 +18,9 @@ pub fn is_surplus(reserved: usize, wanted: usize) -> bool {
 
 /// A container of the standard library.
 pub trait Surplus {
-    /// Gives back what is reserved beyond twice what `wanted` entries take, or those that are in it, if that `is_surplus`; and
-    /// everything, if nothing is in it and nothing is wanted. A few bytes that stay keep the allocator from giving back the page
-    /// that they are in, which is 64 KiB or more.
+    /// If what is reserved `is_surplus`, shrinks to twice what `wanted` entries take, or those that are in it if they are more;
+    /// and to nothing, if nothing is in it and nothing is wanted. A few bytes that stay keep the allocator from returning the
+    /// page that they are in, which is 64 KiB or more.
     ///
     /// `wanted` is what may come again at any time: a queue that is empty once a second may have been full in between.
     fn give_back(&mut self, wanted: usize);

@@ -47,7 +47,7 @@ impl Sub<Duration> for Instant {
     }
 }
 
-/// Lets one through per interval, and counts the others: for lines of the log that a stranger can bring about.
+/// Lets one through per interval, and counts the others: for lines of the log that a stranger can cause.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
