@@ -58,7 +58,7 @@ impl Encoded {
         shared_bytes(&self.0, self.0.bytes.allocated_bytes())
     }
 
-    /// All of them, for a holder that keeps them longest.
+    /// All of the shared bytes, for the holder that keeps them longest.
     pub fn whole_heap_bytes(&self) -> usize {
         COUNTS_BYTES + size_of::<Message>() + self.0.bytes.allocated_bytes()
     }
@@ -87,7 +87,7 @@ impl Frames {
         self.as_slice().iter().map(|frame| frame.bytes().len()).sum()
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let list = match self {
             Self::One(_) => 0,
@@ -107,7 +107,7 @@ pub struct FramePool {
     free: Spares<Encoded>,
 }
 
-/// How many of the oldest lent frames are asked, for each new one, whether anybody still holds them.
+/// So many of the oldest lent frames are checked for each new frame: perhaps nobody holds them any more.
 const FRAMES_ASKED: usize = 4;
 
 impl FramePool {
@@ -124,7 +124,7 @@ impl FramePool {
         encoded
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let frames = self.lent.iter().chain(self.free.iter()).map(Encoded::heap_bytes);
         self.lent.allocated_bytes() + self.free.allocated_bytes() + frames.sum::<usize>()
@@ -147,7 +147,8 @@ impl FramePool {
                 Some(message) if message.bytes.capacity() <= OUTBOUND_MESSAGE_BYTES_MAX => {
                     self.free.keep(oldest);
                 }
-                // A state of several messages. Kept, a few large games would pin the pool's worth of them for ever.
+                // A state of several messages. If such buffers were kept, a few large games would hold a pool full of them for
+                // ever.
                 Some(_) => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use super::phoenix::Serializer;
 
-/// Of one member: two channels of a connection may differ.
+/// The format of one member: two channels of a connection may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Records, which only games have.
@@ -19,7 +19,7 @@ impl Format {
     /// Every one, in the order of `index`.
     pub const ALL: [Self; 4] = [Self::Native, Self::V2, Self::V2Text, Self::V1];
 
-    /// Of a member that speaks `serializer`, and reads `binary` messages as far as that has them.
+    /// The format of a member that speaks `serializer`. `binary`: it reads binary messages, if the serializer has them.
     pub fn of(serializer: Serializer, binary: bool) -> Self {
         match (serializer, binary) {
             (Serializer::V2, true) => Self::V2,

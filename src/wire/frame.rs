@@ -15,14 +15,13 @@ pub const HEADER_BYTES_MAX: usize = 10;
 /// Kind of a WebSocket frame (RFC 6455 section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Opcode {
     /// A further fragment of a message.
     Continuation = 0,
     /// UTF-8 text.
     Text = 1,
-    /// Bytes.
     Binary = 2,
-    /// The end.
     Close = 8,
     /// Answered with the same payload.
     Ping = 9,
@@ -96,10 +95,9 @@ pub struct MessageLimits {
 
 /// One whole message from a client. It borrows from the received bytes, or from the decoder that put it together.
 #[derive(Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Incoming<'a> {
-    /// A text message.
     Text(&'a str),
-    /// A binary message.
     Binary(&'a [u8]),
     /// A ping, to be answered with the same payload.
     Ping(&'a [u8]),

@@ -13,10 +13,9 @@ pub const HEADER_BYTES: usize = 8;
 
 /// A state as it lies in a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct GameState<'a> {
-    /// Where players are.
     pub positions: &'a [Position],
-    /// Objects.
     pub objects: &'a [Object],
 }
 

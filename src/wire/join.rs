@@ -39,7 +39,7 @@ pub enum Malformed {
     /// Not one of the relay's.
     #[error("resume_token must be the 32 lower-case hex digits of a resume token")]
     ResumeToken,
-    /// See there.
+    /// The meta is refused.
     #[error(transparent)]
     Meta(#[from] MetaError),
     /// Neither a position nor a time.
@@ -48,7 +48,7 @@ pub enum Malformed {
 }
 
 impl JoinPayload {
-    /// Reads valid JSON. What is no object says nothing: Phoenix clients may join with any value.
+    /// Reads valid JSON. A value that is no object counts as an empty one: Phoenix clients may join with any value.
     ///
     /// # Errors
     /// A key of the protocol has a value that it cannot have.

@@ -52,7 +52,7 @@ impl Object<'_> {
         self
     }
 
-    /// A string of what `value` is shown as, which needs no escapes: a number beyond JavaScript's, hex digits.
+    /// A string of `value` as it is displayed, without escapes: for numbers too large for JavaScript, and hex digits.
     pub fn plain(&mut self, key: &str, value: impl Display) -> &mut Self {
         write_plain(self.key(key), format_args!("\"{value}\""));
         self
@@ -82,7 +82,7 @@ impl Object<'_> {
         self
     }
 
-    /// The fields of `object`, JSON already and not empty, behind those that are there.
+    /// Appends the fields of `object`, the JSON text of an object that is not empty.
     pub fn fields_of(&mut self, object: &str) -> &mut Self {
         debug_assert!(object.starts_with('{') && object.ends_with('}') && object.len() > 2, "{object}");
         self.separate();
@@ -171,7 +171,7 @@ impl Array<'_> {
         self
     }
 
-    /// Length of the text so far, with what stands before the array in it.
+    /// Length of the whole text so far, what is before the array included.
     pub fn bytes(&self) -> usize {
         self.text.len()
     }
@@ -213,7 +213,7 @@ pub fn write_string(buffer: &mut String, text: &str) {
 
 fn write_float(text: &mut String, value: f32) {
     if value.is_finite() {
-        // As Debug shows it: with a point or an exponent, so that a typed reader takes it for what it is.
+        // Debug writes a point or an exponent, so that a typed reader takes it for a float.
         write_plain(text, format_args!("{value:?}"));
     } else {
         text.push_str("null");

@@ -53,8 +53,8 @@ impl Meta {
         if json.len() > META_BYTES_MAX {
             return Err(MetaError::TooLong { bytes: json.len() });
         }
-        // A raw value is only scanned; here lone surrogates and numbers out of range are found, which would fail every
-        // other member's parser.
+        // A raw value is only scanned. This finds lone surrogates and numbers out of range, at which every other member's
+        // parser would fail.
         let object: Value = serde_json::from_str(json).map_err(|_| MetaError::NotAnObject)?;
         if nesting(&object) > META_NESTING_MAX {
             return Err(MetaError::TooDeep);
@@ -81,8 +81,8 @@ impl Meta {
         self.status.as_deref()
     }
 
-    /// The own fields `old`, an object that this function made, with those of this meta over them. A field that is null
-    /// goes (RFC 7396), so that a member can make room again. `None` is no field at all.
+    /// Merges the fields of this meta into `old`, an object that this function made. A field that is null is removed (RFC
+    /// 7396), so that a member can make room again. `None`: no field at all.
     ///
     /// # Errors
     /// All fields together would be too long.

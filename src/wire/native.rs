@@ -32,12 +32,14 @@ pub mod kind {
     pub const ERROR: u8 = 0x8A;
 }
 
-/// Declares fixed-size records: plain old data that can be cast from and to bytes at any address.
+/// Declares fixed-size records: plain old data that can be cast from and to bytes at any address. `kind` is that of the record in
+/// the module `kind`; `reserved`, and the `flags` of a Move, are 0. Fields without a comment are in PROTOCOL 3.
 macro_rules! records {
     ($($(#[$meta:meta])* $name:ident [$size:literal] { $($(#[$field_meta:meta])* $field:ident: $type:ty,)+ })+) => {$(
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
         #[repr(C)]
+        #[allow(missing_docs, reason = "the names are those of the protocol")]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)+ }
         const _: () = assert!(size_of::<$name>() == $size);
     )+};
@@ -46,61 +48,44 @@ macro_rules! records {
 records! {
     /// A player's place.
     Position [12] {
-        /// Whose.
         player_id: U32,
-        /// Where.
         x: F32,
-        /// Where.
         y: F32,
     }
     /// A thing owned by a player.
     Object [16] {
         /// Unique within its game.
         object_id: U32,
-        /// Meaning is the game's.
+        /// The game says what it means, and what `flags` means.
         kind: U16,
-        /// Meaning is the game's.
         flags: U16,
-        /// Where.
         x: F32,
-        /// Where.
         y: F32,
     }
 
     /// Client: the own position.
     Move [12] {
-        /// `kind::MOVE`.
         kind: u8,
-        /// 0.
         flags: u8,
         /// Client's number of this input; comes back in a Correction.
         input_seq: U16,
-        /// Where.
         x: F32,
-        /// Where.
         y: F32,
     }
     /// Client: create or change an own object.
     PutObject [20] {
-        /// `kind::PUT_OBJECT`.
         kind: u8,
-        /// 0.
         reserved: [u8; 3],
-        /// What.
         object: Object,
     }
     /// Client: remove an own object.
     RemoveObject [8] {
-        /// `kind::REMOVE_OBJECT`.
         kind: u8,
-        /// 0.
         reserved: [u8; 3],
-        /// Which.
         object_id: U32,
     }
     /// Client: start of an Event; the payload follows.
     EventHeader [8] {
-        /// `kind::EVENT`.
         kind: u8,
         /// 0 everyone else, 1 everyone and the sender, 2 only `target`.
         scope: u8,
@@ -111,41 +96,30 @@ records! {
     }
     /// Client: asks for a Pong.
     Ping [16] {
-        /// `kind::PING`.
         kind: u8,
-        /// 0.
         reserved: [u8; 3],
-        /// Comes back.
+        /// Comes back in the Pong, like the time.
         nonce: U32,
-        /// Comes back.
         client_time_us: U64,
     }
     /// Client: start of HostMoves; `count` Positions follow.
     HostMovesHeader [8] {
-        /// `kind::HOST_MOVES`.
         kind: u8,
-        /// 0.
         reserved: [u8; 3],
-        /// Number of Positions.
         count: U32,
     }
     /// Client: start of Who; `count` player ids follow.
     WhoHeader [4] {
-        /// `kind::WHO`.
         kind: u8,
-        /// 0.
         reserved: u8,
-        /// Number of ids.
         count: U16,
     }
 
     /// Relay: first record of a connection.
     Welcome [72] {
-        /// `kind::WELCOME`.
         kind: u8,
         /// `Welcome::RESUMED` and its siblings.
         flags: u8,
-        /// Ticks per second.
         tick_hz: U16,
         /// The receiver's player.
         player_id: U32,
@@ -153,131 +127,99 @@ records! {
         epoch: U64,
         /// Last event before this record.
         seq: U64,
-        /// Tick now.
         tick: U32,
         /// Unix time in µs.
         server_time_us: U64,
         /// Gives the seat back.
         resume_token: [u8; 16],
-        /// Bounds.
         min_x: F32,
-        /// Bounds.
         min_y: F32,
-        /// Bounds.
         max_x: F32,
-        /// Bounds.
         max_y: F32,
         /// Distance per second; infinite: not checked.
         max_speed: F32,
     }
     /// Relay: start of a Keyframe; Positions, then Objects follow.
     KeyframeHeader [16] {
-        /// `kind::KEYFRAME`.
         kind: u8,
-        /// 0.
         reserved: [u8; 3],
-        /// Tick.
         tick: U32,
-        /// Number of Positions.
         position_count: U32,
-        /// Number of Objects.
         objects_count: U32,
     }
     /// Relay: start of a Delta; Positions, Objects, ids of gone players, ids of gone objects follow.
     DeltaHeader [20] {
-        /// `kind::DELTA`.
         kind: u8,
-        /// 0.
         reserved: u8,
         /// Number of players gone.
         gone_players: U16,
-        /// Tick.
         tick: U32,
-        /// Number of Positions.
         position_count: U32,
-        /// Number of Objects.
         objects_count: U32,
         /// Number of objects gone.
         gone_objects: U32,
     }
     /// Relay: start of an Event; the payload follows.
     EventOutHeader [16] {
-        /// `kind::EVENT_OUT`.
         kind: u8,
         /// As sent.
         scope: u8,
         /// As sent.
         code: U16,
-        /// Player id.
         sender: U32,
         /// Place in the stream.
         seq: U64,
     }
     /// Relay: answer to a Ping.
     Pong [28] {
-        /// `kind::PONG`.
         kind: u8,
-        /// 0.
         reserved: [u8; 3],
-        /// As sent.
         nonce: U32,
-        /// As sent.
         client_time_us: U64,
         /// Unix time in µs.
         server_time_us: U64,
-        /// Tick now.
         tick: U32,
     }
     /// Relay: start of a Roster; who joined, then who left follow (see `write_joined`, `RosterLeft`), and in a crowd the number
     /// of players (`u32`).
     RosterHeader [6] {
-        /// `kind::ROSTER`.
         kind: u8,
         /// `RosterHeader::WHOLE` and its siblings.
         flags: u8,
-        /// How many joined.
         joined: U16,
-        /// How many left.
         left: U16,
     }
     /// Relay: one player that left, within a Roster.
     RosterLeft [5] {
-        /// Who.
         player_id: U32,
         /// `LeaveReason::index()`.
         reason: u8,
     }
     /// Relay: records were dropped.
     RateLimited [8] {
-        /// `kind::RATE_LIMITED`.
         kind: u8,
         /// `RateClass::index()` + 1.
         class: u8,
-        /// 0.
         reserved: U16,
         /// When the next one will be taken.
         retry_after_ms: U32,
     }
     /// Relay: a Move was refused.
     Correction [12] {
-        /// `kind::CORRECTION`.
         kind: u8,
         /// `CorrectionReason::index()` + 1.
         reason: u8,
         /// The Move's.
         input_seq: U16,
-        /// The position the relay holds.
+        /// The position that the relay holds, like `y`.
         x: F32,
-        /// The position the relay holds.
         y: F32,
     }
     /// Relay: what will happen to the connection.
     Notice [16] {
-        /// `kind::NOTICE`.
         kind: u8,
         /// `Notice::IDLE` or `Notice::DRAIN`.
         reason: u8,
-        /// 0.
         reserved: U16,
         /// Closed within this time.
         timeout_ms: U32,
@@ -288,11 +230,9 @@ records! {
     }
     /// Relay: start of an Error; UTF-8 text follows.
     ErrorHeader [4] {
-        /// `kind::ERROR`.
         kind: u8,
         /// `ErrorCode::index()` + 1.
         code: u8,
-        /// 0.
         reserved: U16,
     }
 }
@@ -365,35 +305,29 @@ pub enum Scope {
 
 /// What is wrong with a record, as the Error record tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say it")]
 pub enum Malformed {
     /// No bytes.
     #[error("an empty message is no record; the first byte names the kind")]
     Empty,
-    /// See the text.
     #[error("unknown record kind 0x{0:02x}; a client sends 0x01, 0x04, 0x05, 0x06, 0x07, 0x08 or 0x0c")]
     UnknownKind(u8),
-    /// See the text.
     #[error("{name} is {expected} bytes long, not {actual}")]
     Length {
         /// Name of the record.
         name: &'static str,
         /// What it should be.
         expected: usize,
-        /// What it is.
         actual: usize,
     },
-    /// See the text.
     #[error("an Event is 8 to {max} bytes long, not {0}", max = 8 + EVENT_PAYLOAD_BYTES_MAX)]
     EventLength(usize),
-    /// See the text.
     #[error(
         "a Who is 4 bytes and 4 for each of at most {WHO_PLAYERS_MAX} player ids, as many as it says, not {0}"
     )]
     WhoLength(usize),
-    /// See the text.
     #[error("{0} has a coordinate that is not a finite number")]
     NotFinite(&'static str),
-    /// See the text.
     #[error("an Event's scope is 0, 1 or 2, not {0}")]
     Scope(u8),
 }

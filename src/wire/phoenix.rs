@@ -40,8 +40,7 @@ impl Serializer {
 
     /// Reads a binary message. V1 knows no binary: there it is text under another opcode.
     ///
-    /// # Errors
-    /// As above.
+    /// # Errors See `decode_text`.
     pub fn decode_binary(self, bytes: &[u8]) -> Result<Message<'_>, Unreadable<'_>> {
         match self {
             Self::V1 => text::decode_v1(str::from_utf8(bytes).map_err(|_| Malformed::NotText)?),
@@ -61,7 +60,7 @@ pub struct Message<'a> {
     pub topic: Cow<'a, str>,
     /// Decoded like the topic.
     pub event: Cow<'a, str>,
-    /// For whoever the event is for.
+    /// It is read by whoever handles the event.
     pub payload: Payload<'a>,
 }
 
@@ -76,10 +75,9 @@ pub struct Unreadable<'a> {
 
 /// What of an unreadable message can be read.
 #[derive(Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Head<'a> {
-    /// See `Message`.
     pub join_ref: Ref<'a>,
-    /// See `Message`.
     pub reference: Ref<'a>,
     /// See `Message`; what cannot be a character is U+FFFD.
     pub topic: Cow<'a, str>,
@@ -96,7 +94,7 @@ impl From<Malformed> for Unreadable<'_> {
 pub enum Payload<'a> {
     /// One valid JSON value as it was written, with no whitespace around it. Any kind of value, by convention an object.
     Json(&'a str),
-    /// Of a binary message.
+    /// The data of a binary message.
     Binary(&'a [u8]),
 }
 
@@ -122,7 +120,7 @@ impl<'a> Ref<'a> {
         self.0 == "null"
     }
 
-    /// Whether it is what clients write who have no reference: `null` or `""`.
+    /// Whether the client has no reference: it writes `null` or `""` then.
     pub fn names_nothing(&self) -> bool {
         self.is_null() || self.0 == "\"\""
     }
@@ -130,56 +128,40 @@ impl<'a> Ref<'a> {
 
 /// Why a message cannot be read. The texts fit into a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say it")]
 pub enum Malformed {
-    /// See the text.
     #[error("the message is not valid JSON (RFC 8259)")]
     Json,
-    /// See the text.
     #[error("half of a surrogate pair is no character; write \\ud83e\\udd80 or the character itself")]
     LoneSurrogate,
-    /// See the text.
     #[error("NaN and Infinity are no JSON; write null or a number")]
     NotANumber,
-    /// See the text.
     #[error("control characters in JSON strings are escaped, as in \\n and \\u0007")]
     ControlCharacter,
-    /// See the text.
     #[error("JSON values nest at most {JSON_DEPTH_MAX} deep")]
     TooDeep,
-    /// See the text.
     #[error("a V2 message is a JSON array: [join_ref, ref, topic, event, payload]")]
     NotAnArray,
-    /// See the text.
     #[error("a V2 message has five elements: [join_ref, ref, topic, event, payload]")]
     TooFewElements,
-    /// See the text.
     #[error("a V1 message is a JSON object with topic, event, payload and ref")]
     NotAnObject,
-    /// See the text.
     #[error("a V1 message must have the keys topic, event, payload and ref")]
     KeyMissing,
-    /// See the text.
     #[error("the topic must be a JSON string")]
     TopicNotAString,
-    /// See the text.
     #[error("the event must be a JSON string")]
     EventNotAString,
-    /// See the text.
     #[error("ref and join_ref are at most {REF_BYTES_MAX} bytes of JSON")]
     RefTooLong,
-    /// See the text.
     #[error("a V1 message is JSON text in UTF-8, under either opcode")]
     NotText,
-    /// See the text.
     #[error("a binary message of a client is of kind 0 (push), not {0}")]
     Kind(u8),
-    /// See the text.
     #[error("a binary push starts with five bytes: kind and lengths of join_ref, ref, topic and event")]
     HeaderTruncated,
-    /// See the text.
     #[error("the lengths in the binary header say more bytes than the message has")]
     HeadTruncated,
-    /// See the text.
     #[error("join_ref, ref, topic and event of a binary message must be UTF-8")]
     HeadNotUtf8,
 }

@@ -42,21 +42,20 @@ pub enum CommonPush {
     PresenceUpdate(Meta),
     /// `reconnect`: what was missed since then is wanted.
     Reconnect(Seen),
-    /// What cannot be done: the answer, a JSON object. It takes the way of all pushes, so that the answers on one topic keep
-    /// the order of the messages.
+    /// A push that is refused, with the answer, a JSON object. It goes to the topic like every other push, so that the answers
+    /// keep the order of the messages.
     Refused(String),
 }
 
 /// Which budgets a push takes from (PROTOCOL 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum PushClass {
-    /// A move.
     Move,
     /// A `game_state`: a move if it has positions, and so many objects.
     State {
         /// Whether it moves somebody.
         moves: bool,
-        /// Objects in it.
         objects: u32,
     },
     /// A `presence_update`.
@@ -68,7 +67,7 @@ pub enum PushClass {
 }
 
 impl PushEvent {
-    /// Reads an event that was pushed to `topic`, and which budgets it takes from, which a refused one does as well.
+    /// Reads an event that was pushed to `topic`. Says as well which budgets it takes from, whether it is refused or not.
     pub fn parse(topic: &Topic, message: &Message<'_>) -> (PushClass, Self) {
         let json = match message.payload {
             Payload::Json(text) => text,
@@ -94,7 +93,7 @@ impl PushEvent {
         }
     }
 
-    /// What a game understands; `Err`: what every topic does.
+    /// An event for games; `Err`: one that every topic understands.
     pub fn of_game(self) -> Result<GamePush, CommonPush> {
         match self {
             Self::Game(push) => Ok(push),
@@ -103,7 +102,7 @@ impl PushEvent {
         }
     }
 
-    /// What a room understands; `Err`: what every topic does.
+    /// An event for rooms; `Err`: one that every topic understands.
     pub fn of_room(self) -> Result<RoomPush, CommonPush> {
         match self {
             Self::Room(push) => Ok(push),

@@ -36,7 +36,7 @@ impl Claims {
         self.topics.iter().any(|pattern| !pattern.as_str().starts_with("game:"))
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let patterns = self.topics.iter().map(|pattern| pattern.0.allocated_bytes());
         self.user.allocated_bytes()

@@ -57,7 +57,7 @@ pub enum Route {
 /// A request that may be upgraded, once its token is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upgrade {
-    /// Where it goes.
+    /// What the client wants to reach.
     pub route: Route,
     /// The token: from the subprotocol list, else from the query.
     pub token: Option<Box<str>>,
@@ -177,7 +177,7 @@ fn accept_key(head: &Head<'_>) -> Result<Box<str>, Refusal> {
     Ok(tungstenite::handshake::derive_accept_key(key.as_bytes()).into())
 }
 
-/// 22 digits and the padding. The four bits that the last digit has too many may be anything: nobody decodes a key.
+/// 22 digits and the padding. The last digit has four bits too many, which may be anything: nobody decodes a key.
 fn is_16_bytes_in_base64(key: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
     key.strip_suffix("==").is_some_and(|digits| digits.len() == 22 && digits.bytes().all(is_digit))

@@ -47,12 +47,12 @@ impl Decoder {
         }
     }
 
-    /// Whether it holds nothing: another one would do as well.
+    /// Whether it holds no part of a message, so that a new one could take its place.
     pub fn is_empty(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let Some(partial) = &self.partial else { return 0 };
         let assemblies = [&partial.data, &partial.control].into_iter().flatten();

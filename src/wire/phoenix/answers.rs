@@ -27,7 +27,7 @@ pub fn rate_limited(class: &str, wait: Duration) -> String {
     })
 }
 
-/// Rounded up: who waits that long has waited long enough.
+/// Rounded up, so that a client that waits that long has waited long enough.
 fn whole_ms(time: Duration) -> u64 {
     time.as_micros().div_ceil(1000) as u64
 }

@@ -6,8 +6,8 @@ use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
 use crate::wire::json::{array_of, object_of};
 
-/// Complete WebSocket text frames. References are JSON tokens, `null` for none; payloads and responses are JSON values, by the
-/// protocol objects; both are written as they are. Topics and texts are not JSON yet.
+/// Complete WebSocket text frames. References are JSON tokens (`null`: none), payloads and responses are JSON objects; they are
+/// written as they are. Topics and texts become JSON here.
 impl Serializer {
     /// `phx_reply`: the answer to one message.
     pub fn reply(

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::scanner::Scanner;
 
-/// The values of `keys` in the object `json`, as they were written. Of a key that comes twice the last counts. `None`: it is
-/// not there, or `null`; what is no object has no keys.
+/// The values of `keys` in the object `json`, as they were written. If a key comes twice, the last one counts. `None`: the key
+/// is missing or `null`, or `json` is no object.
 pub(in crate::wire) fn named<'a, const N: usize>(json: &'a str, keys: [&str; N]) -> [Option<&'a str>; N] {
     let mut values = [None; N];
     let read = Scanner::new(json).entries(|key, value| {
@@ -17,8 +17,8 @@ pub(in crate::wire) fn named<'a, const N: usize>(json: &'a str, keys: [&str; N])
     values
 }
 
-/// The text that a JSON string stands for; `None` for every other value. Half of a surrogate pair, which only messages have
-/// that are refused, is shown as U+FFFD.
+/// The text that a JSON string stands for; `None` for every other value. Half of a surrogate pair becomes U+FFFD; only messages
+/// that are refused have one.
 pub(in crate::wire) fn string(json: &str) -> Option<Cow<'_, str>> {
     let text = json.strip_prefix('"')?.strip_suffix('"')?;
     if !text.as_bytes().contains(&b'\\') {
@@ -56,7 +56,7 @@ pub(in crate::wire) fn whole<T: TryFrom<u64>>(json: &str) -> Option<T> {
     }
     let (digits, exponent) = magnitude.split_once(['e', 'E']).unwrap_or((magnitude, "0"));
     let (before_point, after_point) = digits.split_once('.').unwrap_or((digits, ""));
-    // An exponent beyond every number leaves of a number nothing, or too much: which one, its sign says.
+    // An exponent that no i64 holds makes the number 0 or far too large, depending on its sign.
     let exponent = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
     let whole_digits = (before_point.len() as i64).saturating_add(exponent);
     let mut value: u64 = 0;

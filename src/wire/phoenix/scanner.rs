@@ -1,8 +1,8 @@
 //! Passes over JSON values without building them, and checks every byte on the way (RFC 8259).
 //!
-//! Beyond the grammar it finds half surrogate pairs a fault, as Phoenix does: what is passed on must be readable for everyone. It
-//! does not recurse, and how deep values nest is bounded. Behind such a fault, and some of those that JSON writers are known
-//! for, it goes on: the message is refused, but whom to tell can still be read.
+//! Beyond the grammar it refuses half of a surrogate pair, as Phoenix does, because everyone must be able to read what is
+//! passed on. It does not recurse, and how deep values nest is bounded. After such a fault, and after some common mistakes of
+//! JSON writers, it goes on: the message is refused, but its head can still be read, which says where the refusal goes.
 
 use super::Malformed;
 use super::fields::string;
@@ -13,7 +13,7 @@ pub(super) struct Scanner<'a> {
     text: &'a str,
     /// Invariant: at most `text.len()`.
     at: usize,
-    /// The first thing that is wrong with a value that has an end all the same.
+    /// The first fault of a value whose end was found all the same.
     fault: Option<Malformed>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Scanner<'a> {
         is_there
     }
 
-    /// Only whitespace may come. `Some`: what is wrong with one of the values.
+    /// Checks that only whitespace follows. `Some`: the fault of one of the values.
     pub(super) fn end(&mut self) -> Result<Option<Malformed>, Malformed> {
         self.skip_blanks();
         if self.at == self.text.len() { Ok(self.fault) } else { Err(Malformed::Json) }
@@ -105,7 +105,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes an object and shows `each` of its keys, decoded, and values, as they were written.
+    /// Passes an object and calls `each` with every key, decoded, and its value as it was written.
     pub(super) fn entries(&mut self, mut each: impl FnMut(&str, &'a str)) -> Result<(), Malformed> {
         if !self.take(b'{') {
             return Err(Malformed::NotAnObject);

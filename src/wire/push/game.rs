@@ -13,19 +13,17 @@ use crate::wire::phoenix::fields::{float, named, string, whole};
 
 /// See the module documentation. Coordinates are finite.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum GamePush {
     /// `game_state`.
     State {
-        /// Where players are.
         positions: Vec<Position>,
         /// Objects to put.
         objects: Vec<Object>,
     },
     /// `move`.
     Move {
-        /// Where to.
         x: f32,
-        /// Where to.
         y: f32,
         /// The client's number for it.
         input_seq: u16,
@@ -39,16 +37,11 @@ pub enum GamePush {
         /// At most `limits::EVENT_PAYLOAD_BYTES_MAX` bytes.
         payload: EventPayload,
     },
-    /// RemoveObject.
     RemoveObject {
-        /// Which.
         object_id: u32,
     },
-    /// HostMoves.
     HostMoves(Vec<Position>),
-    /// Who.
     Who(Vec<U32>),
-    /// Ping.
     Ping(Ping),
 }
 

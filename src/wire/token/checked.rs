@@ -19,7 +19,7 @@ impl CheckedToken {
         Self { text: text.into(), claims, keys }
     }
 
-    /// As it came.
+    /// The token as it came.
     pub fn text(&self) -> &str {
         &self.text
     }

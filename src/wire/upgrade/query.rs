@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str;
 
-/// Pairs in the order they came, as they came: what nobody asks for may be anything.
+/// Pairs in their order, not decoded: a parameter that nobody asks for may be anything.
 pub(super) struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {

@@ -13,7 +13,7 @@ pub enum OriginPattern {
     Pages {
         /// Without its colon; `None`: any.
         scheme: Option<Box<str>>,
-        /// Whose pages.
+        /// The host whose pages they are.
         host: HostPattern,
         /// As written.
         port: Option<u16>,
@@ -34,7 +34,7 @@ pub enum HostPattern {
 /// Why a text is no `OriginPattern`, and what was probably meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misspelt {
-    /// Half a sentence.
+    /// What is wrong with it, as half a sentence.
     pub why: &'static str,
     /// An entry that is right; `None`: nobody can tell.
     pub instead: Option<Box<str>>,
