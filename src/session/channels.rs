@@ -27,21 +27,21 @@ pub struct Channels {
     pub name: Box<str>,
     /// The token of the connection; `None`: it came without one, or nobody needs one.
     pub token: Option<Arc<CheckedToken>>,
-    /// Some game's frame was skipped: it is asked for when the outbox is free.
+    /// A frame of some game was skipped: the whole state is asked for when the outbox is free.
     pub stale: bool,
-    /// It came without a token, where one is needed: without a topic it does not stay.
+    /// It came without a token where one is needed, so it may not stay without a topic.
     must_join: bool,
-    /// Then it must have joined something; `NEVER`: it has, or need not.
+    /// By then it must have joined a topic; `NEVER`: it has, or need not.
     pub join_by: Instant,
-    /// Of its games.
+    /// The newest states of its games.
     pub states: States,
-    /// Joins.
+    /// Rate of joins.
     pub joins: Bucket,
-    /// `presence_update`s.
+    /// Rate of `presence_update`s.
     pub presence_updates: Bucket,
-    /// Answers that are as long as a message may be.
+    /// Rate of pushes whose answers are as long as a message may be.
     pub pages: Bucket,
-    /// Of tokens.
+    /// How many signatures of tokens may still be checked.
     pub signatures: Signatures,
     channels: Vec<Channel>,
     next_number: u16,
@@ -281,13 +281,13 @@ impl Channels {
         Some(self.channels.remove(index))
     }
 
-    /// The token that is written so, if one of the channels has come by it.
+    /// The token with this text, if one of the channels was granted by it.
     pub fn token_of_channel(&self, text: &str) -> Option<&Arc<CheckedToken>> {
         let tokens = self.channels.iter().filter_map(|channel| channel.token.as_ref());
         tokens.into_iter().find(|token| token.text() == text)
     }
 
-    /// Whether the connection, or one of its topics, is of `user`.
+    /// Whether the connection, or one of its channels, belongs to `user`.
     pub fn are_of(&self, user: &str) -> bool {
         let joined_as = |channel: &Channel| channel.user.as_deref() == Some(user);
         *self.user == *user || self.channels.iter().any(joined_as)
@@ -298,7 +298,7 @@ impl Channels {
         &self.channels
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let token = self.token.as_ref().map_or(0, CheckedToken::shared_bytes);
         let names = self.user.allocated_bytes() + self.name.allocated_bytes() + token;

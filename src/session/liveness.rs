@@ -81,8 +81,8 @@ impl Silence {
         Self { heard_at_ms: now.as_millis_u32(), done: Step::Wait }
     }
 
-    /// What is to be done now: each step once per silence, and none before the one that gives the client its chance to answer. If
-    /// that comes late, so does what follows it.
+    /// What is to be done now. Each step comes once per silence, and only after the step before it, which gave the client its
+    /// chance to answer. If that one came late, so does what follows.
     pub fn step(&mut self, patience: &Patience, now: Instant) -> Step {
         let (step, after) = self.next_step(patience);
         let Some(late) = self.lasts(now).checked_sub(after) else { return Step::Wait };

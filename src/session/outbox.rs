@@ -63,8 +63,8 @@ pub enum Wanted {
 impl Outbox {
     /// Queues a frame that must arrive.
     pub fn push(&mut self, frame: Encoded, bytes_max: usize) -> Pushed {
-        // Many may say something within one turn. Whoever is owed nothing else has not been slow yet; and what was let in so does
-        // not count against what comes while it is being sent.
+        // Many may say something within one turn. A client that is owed nothing else has not been slow yet; and what is let in
+        // for that reason does not count against what comes while it is being sent.
         let is_burst = self.in_flight == InFlight::Nothing && !self.behind;
         let (counted, bound) = match is_burst {
             true => (self.burst, OUTBOX_BURST * bytes_max),
@@ -80,8 +80,8 @@ impl Outbox {
         Pushed::Queued
     }
 
-    /// Queues a frame that must arrive whatever waits already: of a greeting, whose length a game's players and kept events
-    /// bound, or a close.
+    /// Queues a frame that must arrive whatever waits already: a close, or a part of a greeting, whose length is bounded by the
+    /// players and kept events of its game.
     pub fn push_exempt(&mut self, frame: Encoded) {
         self.lane.push(Queued { frame, exempt: true });
     }
@@ -201,12 +201,12 @@ impl Outbox {
         self.lane.cost().plus(self.sending)
     }
 
-    /// Whether the lane's frames take what it says that they take, exempt ones apart from the others. For tests.
+    /// Whether the lane counts its frames right, exempt ones apart from the others. For tests.
     pub fn counts_right(&self) -> bool {
         self.lane.counts_right()
     }
 
-    /// Of what waits; what is in flight is the rim's. See `memory`.
+    /// Bytes allocated for what waits (see `memory`); what is in flight is the rim's.
     pub fn heap_bytes(&self) -> usize {
         self.lane.heap_bytes() + self.state.as_ref().map_or(0, Encoded::heap_bytes)
     }

@@ -28,14 +28,13 @@ impl From<(u32, u32)> for Rate {
 
 /// The rate of every class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Rates {
     /// Move and HostMoves.
     pub moves: Rate,
     /// PutObject and RemoveObject.
     pub objects: Rate,
-    /// Event.
     pub events: Rate,
-    /// Ping.
     pub pings: Rate,
     /// Bytes in.
     pub bytes: Rate,
@@ -143,7 +142,7 @@ impl Bucket {
     }
 }
 
-/// The signatures that a connection may still have checked of tokens that it brings.
+/// How many signatures a connection may still have checked, of tokens that it brings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Signatures {
     /// Of tokens that turn out to be good.
@@ -175,7 +174,7 @@ impl RateLimiter {
         self.missing[class.index()] + count.min(burst) as f32 <= burst as f32
     }
 
-    /// Asks for `count` tokens of `class`, all or none. More than a full bucket holds are had from a full bucket.
+    /// Takes `count` tokens of `class`, all or none. More than the bucket can hold are granted when it is full.
     pub fn admit_many(&mut self, class: RateClass, count: u32, rates: &Rates, now: Instant) -> Verdict {
         let admitted = self.has(class, count, rates, now);
         let rate = rates.of(class);
@@ -233,7 +232,7 @@ impl RateLimiter {
         self.offences.get_or_insert_with(Box::default).malformed(now)
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.offences.allocated_bytes()
     }

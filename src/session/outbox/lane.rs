@@ -104,7 +104,7 @@ impl Lane {
         }
     }
 
-    /// Whether the frames take what it says that they take, exempt ones apart from the others.
+    /// Whether the counts are right, those of exempt frames apart from the others.
     pub(super) fn counts_right(&self) -> bool {
         let frames: Vec<&Queued> = match self {
             Self::Empty => Vec::new(),

@@ -37,7 +37,7 @@ impl States {
         self.0.len() < before
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.0.allocated_bytes() + self.0.iter().map(|(_, frame)| frame.heap_bytes()).sum::<usize>()
     }
