@@ -87,7 +87,7 @@ impl Audience {
         self.parties.iter().map(|(party, _)| *party)
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.parties.allocated_bytes()
     }

@@ -11,14 +11,12 @@ use crate::wire::frame::{self, Opcode};
 use crate::wire::native::{DeltaHeader, KeyframeHeader, Object, Position, kind};
 
 /// What a frame holds, in the order of the record. The counts must be those of the iterators.
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Contents<P, O, G> {
     /// Number of the tick.
     pub tick: u32,
-    /// Number of positions.
     pub position_count: usize,
-    /// Positions.
     pub positions: P,
-    /// Objects.
     pub objects: O,
     /// Players gone; always empty in a Keyframe.
     pub gone_players: G,
@@ -26,8 +24,8 @@ pub struct Contents<P, O, G> {
     pub gone_objects: G,
 }
 
-/// Which record comes first. Where a state needs several messages, the rest are Deltas of the same tick: each holds against
-/// the one before it.
+/// Which record comes first. Where a state needs several messages, the rest are Deltas of the same tick, each relative to the
+/// message before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
     /// Everything.
@@ -235,7 +233,7 @@ impl Positions {
         })
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.by_seat.allocated_bytes() + self.moved.allocated_bytes()
     }

@@ -26,14 +26,11 @@ use crate::wire::native::{Move, Object, Position};
 
 /// Where positions may be: both corners belong to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Bounds {
-    /// Smallest x.
     pub min_x: f32,
-    /// Smallest y.
     pub min_y: f32,
-    /// Largest x.
     pub max_x: f32,
-    /// Largest y.
     pub max_y: f32,
 }
 
@@ -110,12 +107,12 @@ pub struct Game {
 /// What became of a Move.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Moved {
     /// It is the player's position now.
     Applied,
     /// It was refused; the player is at `x`, `y`.
     Refused {
-        /// Why.
         reason: CorrectionReason,
         /// Where the player is.
         x: f32,
@@ -202,7 +199,7 @@ impl Game {
     pub fn move_player(&mut self, index: SeatIndex, record: &Move, now: Instant) -> Moved {
         let (x, y) = (record.x.get(), record.y.get());
         let held = self.positions.at(index.slot());
-        // Who has a position has a seat: it need not be looked at.
+        // A player with a position has a seat, which need not be looked up.
         let player_id = match held {
             Some(held) => held.player_id,
             None => match self.player(index) {
@@ -285,7 +282,7 @@ impl Game {
         self.objects.remove(player.0, object_id).map_err(|code| object_error(code, object_id))
     }
 
-    /// Something has changed that the next tick tells. `true`: there was no tick to come before.
+    /// Something has changed that the next tick tells. `true`: no tick was to come before this change.
     pub fn changed(&mut self, now: Instant) -> bool {
         let is_first = self.tick_at.is_none();
         if is_first {
@@ -296,7 +293,8 @@ impl Game {
 
     // ── Ticking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// When the tick was due that is due now; `None`: none is. It has none to come before something changes.
+    /// Takes the tick that is due now and says since when it is due; `None`: none is. After it none is to come until something
+    /// changes.
     pub fn take_due_tick(&mut self, now: Instant) -> Option<Instant> {
         self.tick_at.take_if(|at| *at <= now)
     }
@@ -377,7 +375,7 @@ impl Game {
     }
 }
 
-/// Of one's own: buffers of greetings, kept for ticks, would only grow the shard's pool.
+/// A pool apart from the shard's, which would only grow if it kept buffers of greetings for ticks.
 pub(super) fn pool_of_greetings() -> FramePool {
     FramePool::default()
 }

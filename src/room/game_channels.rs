@@ -191,7 +191,7 @@ impl Game {
         }
     }
 
-    /// The member's connection holds no channel of this game any more. What becomes of its seat is decided apart.
+    /// The member's connection holds no channel of this game any more. What becomes of its seat is decided elsewhere.
     pub fn close_channel(&mut self, address: Address) {
         let Some(channels) = &mut self.channels else { return };
         let Some(member) = channels.members.remove(&address) else { return };

@@ -47,7 +47,7 @@ impl Game {
         reply(from, reference, answer, &mut context.effects);
     }
 
-    /// Whoever may be told is not whoever may play: that is up to the member.
+    /// A member that may be told is not always one that may play: that is up to its rights.
     fn game_push(
         &mut self,
         from: Address,

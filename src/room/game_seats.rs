@@ -36,12 +36,10 @@ pub struct Resumed {
 
 /// The first records of a native member, in the order they are sent.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Greeting {
-    /// Welcome.
     pub welcome: Encoded,
-    /// Roster.
     pub roster: Encoded,
-    /// Keyframe.
     pub keyframe: Encoded,
     /// Those that it missed.
     pub events: Vec<Encoded>,
@@ -188,7 +186,7 @@ impl Game {
         keyframe
     }
 
-    /// The player of a seat was lost: it is held for a while, if the game holds seats, and freed else.
+    /// The player of a seat was lost: it is held for a while if the game holds seats, and freed otherwise.
     pub fn lose_seat(&mut self, index: SeatIndex, now: Instant, effects: &mut Vec<Effect>) -> SeatFate {
         if self.rules.seat_hold.is_zero() || planted!(FreesLostSeat) {
             self.free_seat(index, LeaveReason::TimedOut, now, effects);

@@ -31,7 +31,7 @@ impl Hosted for Game {
         }
         let resumed = self.resume_in_channel(from, &join, new_token, context);
         if let Some(superseded) = join.supersedes {
-            // Did the join take its seat again, the seat is not its any more.
+            // If the join has taken the seat again, the seat is no longer this channel's.
             self.leave(superseded, Departure::Left(LeaveReason::Left), context);
         }
         let (seat, join, resumed) = match resumed {

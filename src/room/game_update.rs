@@ -21,10 +21,9 @@ const JSON_ITEMS_MAX: usize =
 
 /// Positions and objects to tell, in the order in which they are told.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Update<'a> {
-    /// Where players are.
     pub positions: Vec<&'a Position>,
-    /// Objects.
     pub objects: Vec<&'a Object>,
 }
 

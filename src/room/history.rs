@@ -30,7 +30,7 @@ pub enum Missed<I> {
     Replay(I),
     /// The oldest missed event is no longer kept.
     TooOld,
-    /// The member claims to have seen events that were not yet.
+    /// The member claims to have seen events that do not exist yet.
     Ahead,
 }
 
@@ -66,7 +66,7 @@ impl<T: Kept> History<T> {
         Some(oldest)
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.kept.allocated_bytes() + self.kept_heap_bytes
     }

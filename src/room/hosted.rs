@@ -21,13 +21,13 @@ pub trait Hosted {
     /// A channel goes.
     fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>);
 
-    /// Members could not be told something. They are none from now on, and may join again.
+    /// Members could not be told something. They are no members from now on, and may join again.
     fn give_up(&mut self, lost: Lost, context: &mut Context<'_>);
 
     /// Does what is due.
     fn timeout(&mut self, context: &mut Context<'_>);
 
-    /// When `timeout` has something to do next; `None`: when something has happened.
+    /// When `timeout` has something to do next; `None`: not before something has happened.
     fn due(&self) -> Option<Instant>;
 
     /// Who gets its broadcasts; `None`: nobody.
@@ -66,7 +66,7 @@ pub struct Context<'a> {
 pub enum Lost {
     /// One member.
     One(Address),
-    /// All members behind a party, but for those that joined behind what was lost: they did not miss it.
+    /// All members at a party, but for those that joined after what was lost: they did not miss it.
     AllAt {
         /// Who could not be reached.
         party: Party,

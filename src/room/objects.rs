@@ -75,7 +75,7 @@ impl Objects {
         self.gone.iter().copied()
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.by_id.allocated_bytes()
             + self.by_owner.allocated_bytes()

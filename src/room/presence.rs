@@ -214,9 +214,9 @@ impl Presence {
         matches!(self.listing, Listing::Off { .. })
     }
 
-    /// What a member is told that has just joined, and is tracked if it has a number: the payload of `presence_state`, then those of `presence_diff`. It is the
-    /// list that everybody has been told, encoded once for all who ask before the next flush. While there is none, it is the
-    /// member's own entry.
+    /// What a member that has just joined is told (it is tracked, if it has a number): the payload of `presence_state`, then
+    /// those of `presence_diff`. They are the list that everybody has been told, encoded once for all who ask before the next
+    /// flush. While there is no list, they are the member's own entry.
     pub fn state(&mut self, member: Option<MemberNumber>) -> Vec<Arc<str>> {
         let online = self.online();
         if let Listing::Off { told } = &mut self.listing {
@@ -256,7 +256,7 @@ impl Presence {
         })
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let members = self.members.values().map(|member| member.heap_bytes()).sum::<usize>();
         let users = self.users.keys().map(|user| COUNTS_BYTES + user.len()).sum::<usize>();

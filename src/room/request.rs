@@ -67,17 +67,16 @@ pub enum Departure {
 
 /// What a topic wants done. Effects of one topic are carried out in order.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Effect {
     /// One member is told something.
     Member {
-        /// Receiver.
         to: Address,
         /// What it is told.
         what: ToMember,
     },
     /// Every member is told something, or all but one.
     Broadcast {
-        /// Encoded.
         copies: Copies,
         /// Who is left out.
         except: Option<Address>,
@@ -90,61 +89,46 @@ pub enum Effect {
         sender: SeatIndex,
         /// Which players it is meant for.
         scope: Scope,
-        /// The record.
         record: Encoded,
     },
     /// Another connection has taken the seat of a native player on the topic's own shard.
     Unseated {
         /// The connection that had it.
         conn: ConnId,
-        /// The seat.
         seat: SeatIndex,
     },
-    /// A seat is not held any more: what its player had left of its rate limits is of no use.
-    HoldEnded {
-        /// The seat.
-        seat: SeatIndex,
-    },
+    /// A seat is not held any more, so nobody needs what was kept of its player's rate limits.
+    HoldEnded { seat: SeatIndex },
     /// The log is told.
     Note(Box<Note>),
 }
 
-/// What one member is told.
+/// What one member is told. Responses and payloads are JSON objects.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ToMember {
     /// Its join is answered `ok`; from here on it gets broadcasts.
     Joined {
-        /// JSON object. A native member is answered by the records that follow.
+        /// A native member is answered by the records that follow instead.
         response: String,
     },
     /// Its join is answered `error`.
     Refused {
         /// Label for the metrics.
         reason: JoinRefusal,
-        /// JSON object.
         response: String,
     },
     /// A push is answered.
-    Reply {
-        /// The push's.
-        reference: Box<str>,
-        /// How it ended.
-        status: Status,
-        /// JSON object.
-        response: String,
-    },
+    Reply { reference: Box<str>, status: Status, response: String },
     /// An event.
     Push {
-        /// What about.
         event: Event,
-        /// JSON object.
         payload: Arc<str>,
         /// It is part of the answer to a join.
         greeting: bool,
     },
     /// A record, for a native member.
     Record {
-        /// Encoded.
         record: Encoded,
         /// It is part of the answer to a join.
         greeting: bool,
@@ -156,7 +140,7 @@ pub enum ToMember {
         /// The frame behind which this is everything.
         frame: FrameNumber,
     },
-    /// What it was sent of the state of its game counts for nothing: the next frame that it is sent must be whole.
+    /// Nothing can build on the state of its game that it was sent: the next frame that it is sent must be whole.
     Stale,
     /// `phx_leave` is answered.
     Left,

@@ -135,7 +135,7 @@ impl Roster {
         RosterNews { each, for_everybody: Some(for_everybody) }
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         match &self.listing {
             Listing::On(changes) => changes.changes.allocated_bytes() + changes.informed.allocated_bytes(),
@@ -146,7 +146,7 @@ impl Roster {
     /// The tick is over: everybody has been told.
     pub fn settle(&mut self) {
         if let Listing::On(changes) = &mut self.listing {
-            // Freed, not cleared: they hold as many entries as the game has players once, and few ever after.
+            // Freed, not cleared: once they have as many entries as the game has players, and few ever after.
             *changes = Changes::default();
         }
     }

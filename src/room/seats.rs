@@ -65,8 +65,8 @@ pub struct Seat {
     pub resume_token: ResumeToken,
     /// When it was taken, in unix seconds; lasts until 2106.
     pub joined_at_s: u32,
-    /// User id and display name in one allocation, and before them a byte: the length of the user id, less one. Nothing
-    /// behind the user id: the name is the same.
+    /// In one allocation: a byte with the length of the user id less one, the user id, and the display name. If nothing follows
+    /// the user id, the name is the same.
     who: Box<str>,
 }
 
@@ -116,7 +116,7 @@ pub struct Newcomer<'a> {
     pub user: &'a str,
     /// Display name.
     pub name: &'a str,
-    /// What will give the seat back, once it names the seat.
+    /// What will give the seat back, once its first bytes name the seat.
     pub resume_token: ResumeToken,
     /// In unix seconds.
     pub joined_at_s: u64,
@@ -287,7 +287,7 @@ impl Seats {
         slots.filter_map(|(index, slot)| Some((SeatIndex(index as u16), slot.seat()?)))
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let names = self.taken().map(|(_, seat)| seat.who.allocated_bytes()).sum::<usize>();
         self.slots.allocated_bytes()

@@ -56,7 +56,7 @@ impl Changes {
         self.leaves.iter().map(|(reference, (user, meta))| (user, *reference, meta.clone()))
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
         let metas = self.leaves.values().map(|(_, meta)| meta.allocated_bytes());
         self.joins.allocated_bytes() + self.leaves.allocated_bytes() + metas.sum::<usize>()
