@@ -27,7 +27,7 @@ pub enum LogFormat {
 /// Every key's value; `Draft::default()` is the embedded default.
 #[derive(Debug)]
 pub struct Draft {
-    /// See the table, and README.
+    /// Where players connect.
     pub listen: SocketAddr,
     /// Address of the admin listener.
     pub admin: SocketAddr,

@@ -1,4 +1,4 @@
-// The first programs of the README say what is wrong, and end with an exit code that is not 0. CORELAY names the relay's binary.
+// The first programs of clients/README.md say what is wrong, and end with an exit code that is not 0. CORELAY names the relay's binary.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";

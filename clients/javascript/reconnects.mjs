@@ -1,0 +1,10 @@
+import { NativeGame } from "./corelay.mjs"; // one file, no packages: copy it into your game
+
+const [relay = "ws://127.0.0.1:4000", token] = process.argv.slice(2);
+const game = new NativeGame({ relay, token, game: "first-game", name: "Ann" }, {
+  joined: ({ playerId, resumed }) => console.log(`player ${playerId}, ${resumed ? "in my old seat" : "in a new seat"}`),
+  frame: ({ positions }) => positions.forEach(({ id, x, y }) => console.log(id, x.toFixed(1), y.toFixed(1))),
+  event: ({ code, sender, payload }) => console.log(code, sender, payload), // also those that were missed
+  closed: ({ code, reason, retryInMs }) => console.log("closed:", code, reason, retryInMs ?? "for good"),
+});
+setInterval(() => game.move(10 * Math.cos(Date.now() / 1000), 10 * Math.sin(Date.now() / 1000)), 50);
