@@ -88,7 +88,7 @@ impl Shard {
             return Next::Stop;
         };
         if matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Native)) {
-            let text = format!("{why}; native records are binary messages");
+            let text = format!("native records are binary messages; text is Phoenix V2: {why}");
             return self.handle_malformed(conn, &text, now);
         }
         self.close(conn, CloseReason::Malformed, now);
