@@ -477,6 +477,8 @@ mod tests {
         for flag in ServeArguments::augment_args(clap::Command::new("corelay")).get_arguments() {
             let key = flag.get_id().as_str();
             assert!(key == "config" || known.contains(&key), "--{key} sets no key");
+            let told = keys::document().contains(&format!("Flag `--{}`", key.replace('_', "-")));
+            assert!(key == "config" || told, "the document of the keys does not name --{key}");
         }
     }
 }

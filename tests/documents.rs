@@ -1,12 +1,14 @@
 //! What the documents say about the code is what the code says: the programs that they show are those under `clients/`, the
-//! table of keys is the code's, and every link leads somewhere.
+//! table of keys is the code's, the bytes of an example are a record, and every link leads somewhere.
 #![cfg(feature = "server")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use corelay::config::keys;
+use corelay::wire::native::{self, kind};
 use corelay::wire::token::{Algorithm, Verifier};
+use zerocopy::IntoBytes;
 
 #[test]
 fn programs_are_shown_as_they_are() {
@@ -61,15 +63,36 @@ fn the_signing_programs_sign_what_the_relay_takes_whatever_stands_around_the_key
 }
 
 #[test]
-fn the_configuration_lists_every_key() {
-    let document = read(&root().join("docs/CONFIGURATION.md"));
-    for key in keys::names() {
-        let written = key.strip_prefix("game.").unwrap_or(key);
-        assert!(
-            document.contains(&format!("`{written}`")),
-            "docs/CONFIGURATION.md does not list `{written}`"
-        );
+fn the_configuration_is_what_the_code_generates() {
+    let file = root().join("docs/CONFIGURATION.md");
+    let generated = keys::document();
+    if std::env::var_os("WRITE_DOCUMENTS").is_some() {
+        std::fs::write(&file, &generated).expect("the folder is writable");
     }
+    for key in keys::names() {
+        let written = key.strip_prefix("game.").or_else(|| key.strip_prefix("key.")).unwrap_or(key);
+        assert!(generated.contains(&format!("\n| `{written}` | ")), "the document does not list `{written}`");
+    }
+    assert!(
+        read(&file) == generated,
+        "docs/CONFIGURATION.md is not what src/config/keys.rs says; write it with: \
+         WRITE_DOCUMENTS=1 cargo test --test documents"
+    );
+}
+
+#[test]
+fn metrics_that_are_named_exist() {
+    let source = read(&root().join("src/admin/metrics.rs"));
+    let document = read(&root().join("docs/OPERATIONS.md"));
+    let is_part_of_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+    let mut named = 0;
+    for rest in document.split("corelay_").skip(1) {
+        let name = &rest[..rest.find(|letter| !is_part_of_name(letter)).unwrap_or(rest.len())];
+        let row = name.trim_end_matches("_total").trim_end_matches("_bucket");
+        assert!(source.contains(&format!("\"corelay_{row}\"")), "there is no metric corelay_{name}");
+        named += 1;
+    }
+    assert!(named > 10, "docs/OPERATIONS.md names only {named} metrics");
 }
 
 #[test]
@@ -102,6 +125,292 @@ fn links_and_anchors_are_read_as_a_browser_does() {
         anchors(text),
         ["one-two-three", "one-two-three-1", "9-writing-a-client", "io_uring-and-seccomp"]
     );
+}
+
+/// An example of a record: what it is called, and its fields with their bytes and what they are said to be.
+struct Example {
+    name: String,
+    fields: Vec<(Vec<u8>, String)>,
+}
+
+impl Example {
+    fn bytes(&self) -> Vec<u8> {
+        self.fields.iter().flat_map(|(bytes, _)| bytes.clone()).collect()
+    }
+}
+
+/// The fences of PROTOCOL.md whose language is `hex`: a line with name and length, then one for each field.
+fn examples() -> Vec<Example> {
+    let protocol = read(&root().join("docs/PROTOCOL.md"));
+    let fences = protocol.split("```hex\n").skip(1);
+    fences.map(|rest| example(rest.split_once("```").expect("a fence has an end").0)).collect()
+}
+
+fn example(fence: &str) -> Example {
+    let (title, lines) = fence.split_once('\n').expect("a title stands first");
+    let (name, length) = title.split_once(", ").expect("a name and a length");
+    let fields = lines.lines().map(|line| {
+        let (hex, field) = line.split_once("  ").expect("bytes, then a field");
+        let byte = |digits| u8::from_str_radix(digits, 16).expect("two hex digits");
+        (hex.split(' ').map(byte).collect(), field.trim().to_owned())
+    });
+    let example = Example { name: name.to_owned(), fields: fields.collect() };
+    assert!(length.starts_with(&format!("{} bytes", example.bytes().len())), "{title}");
+    example
+}
+
+#[test]
+fn the_values_of_the_examples_are_what_their_bytes_say() {
+    for example in examples() {
+        for (bytes, field) in &example.fields {
+            let (_, value) = field.split_once(": ").expect("a field has a value");
+            let value = value.split_once(" (").map_or(value, |(value, _)| value);
+            let float = |number: f32| number.to_be_bytes().to_vec();
+            let whole = |number: u64| number.to_be_bytes()[8 - bytes.len()..].to_vec();
+            let said = match value {
+                "infinity" => float(f32::INFINITY),
+                "largest" => float(f32::MAX),
+                "smallest" => float(f32::MIN),
+                "16 bytes" => bytes.clone(),
+                text if text.starts_with('"') => text.trim_matches('"').as_bytes().to_vec(),
+                hex if hex.starts_with("0x") => whole(u64::from_str_radix(&hex[2..], 16).expect(hex)),
+                number if number.contains('.') => float(number.parse().expect(number)),
+                number => whole(number.parse().expect(number)),
+            };
+            assert_eq!(*bytes, said, "{}: {field}", example.name);
+        }
+    }
+}
+
+#[test]
+fn the_examples_are_laid_out_as_the_records_are() {
+    let position = |player_id: u32, x: f32, y: f32| native::Position {
+        player_id: player_id.into(),
+        x: x.into(),
+        y: y.into(),
+    };
+    let object = native::Object {
+        object_id: 9.into(),
+        kind: 2.into(),
+        x: 4.0.into(),
+        y: 0.5.into(),
+        ..Default::default()
+    };
+    let mut joined = Vec::new();
+    native::write_joined(&mut joined, 3, "guest-1", "Ann");
+    let now = 1_798_761_600_000_000;
+    let records: Vec<(&str, Vec<u8>)> = vec![
+        (
+            "Move",
+            native::Move {
+                kind: kind::MOVE,
+                input_seq: 7.into(),
+                x: 1.5.into(),
+                y: (-2.0).into(),
+                ..Default::default()
+            }
+            .as_bytes()
+            .into(),
+        ),
+        (
+            "PutObject",
+            native::PutObject { kind: kind::PUT_OBJECT, object, ..Default::default() }.as_bytes().into(),
+        ),
+        (
+            "RemoveObject",
+            native::RemoveObject { kind: kind::REMOVE_OBJECT, object_id: 9.into(), ..Default::default() }
+                .as_bytes()
+                .into(),
+        ),
+        (
+            "Event",
+            [
+                native::EventHeader { kind: kind::EVENT, scope: 2, code: 7.into(), target: 65_541.into() }
+                    .as_bytes(),
+                b"hi",
+            ]
+            .concat(),
+        ),
+        (
+            "Ping",
+            native::Ping {
+                kind: kind::PING,
+                nonce: 1.into(),
+                client_time_us: 1_500_000.into(),
+                ..Default::default()
+            }
+            .as_bytes()
+            .into(),
+        ),
+        (
+            "HostMoves",
+            [
+                native::HostMovesHeader { kind: kind::HOST_MOVES, count: 1.into(), ..Default::default() }
+                    .as_bytes(),
+                position(3, 1.5, -2.0).as_bytes(),
+            ]
+            .concat(),
+        ),
+        (
+            "Who",
+            [
+                native::WhoHeader { kind: kind::WHO, count: 2.into(), ..Default::default() }.as_bytes(),
+                &3_u32.to_be_bytes(),
+                &65_541_u32.to_be_bytes(),
+            ]
+            .concat(),
+        ),
+        (
+            "Welcome",
+            native::Welcome {
+                kind: kind::WELCOME,
+                flags: native::Welcome::DEVELOPMENT,
+                tick_hz: 20.into(),
+                player_id: 65_541.into(),
+                epoch: 1.into(),
+                seq: 12.into(),
+                tick: 400.into(),
+                server_time_us: now.into(),
+                resume_token: std::array::from_fn(|index| index as u8),
+                min_x: f32::MIN.into(),
+                min_y: f32::MIN.into(),
+                max_x: f32::MAX.into(),
+                max_y: f32::MAX.into(),
+                max_speed: f32::INFINITY.into(),
+            }
+            .as_bytes()
+            .into(),
+        ),
+        (
+            "Keyframe",
+            [
+                native::KeyframeHeader {
+                    kind: kind::KEYFRAME,
+                    tick: 400.into(),
+                    position_count: 1.into(),
+                    objects_count: 1.into(),
+                    ..Default::default()
+                }
+                .as_bytes(),
+                position(3, 1.5, -2.0).as_bytes(),
+                object.as_bytes(),
+            ]
+            .concat(),
+        ),
+        (
+            "Delta",
+            [
+                native::DeltaHeader {
+                    kind: kind::DELTA,
+                    gone_players: 1.into(),
+                    tick: 401.into(),
+                    position_count: 1.into(),
+                    gone_objects: 1.into(),
+                    ..Default::default()
+                }
+                .as_bytes(),
+                position(3, 2.0, -2.0).as_bytes(),
+                &65_541_u32.to_be_bytes(),
+                &9_u32.to_be_bytes(),
+            ]
+            .concat(),
+        ),
+        (
+            "Event (from the relay)",
+            [
+                native::EventOutHeader {
+                    kind: kind::EVENT_OUT,
+                    scope: 0,
+                    code: 7.into(),
+                    sender: 3.into(),
+                    seq: 13.into(),
+                }
+                .as_bytes(),
+                b"hi",
+            ]
+            .concat(),
+        ),
+        (
+            "Pong",
+            native::Pong {
+                kind: kind::PONG,
+                nonce: 1.into(),
+                client_time_us: 1_500_000.into(),
+                server_time_us: now.into(),
+                tick: 400.into(),
+                ..Default::default()
+            }
+            .as_bytes()
+            .into(),
+        ),
+        (
+            "Roster",
+            [
+                native::RosterHeader {
+                    kind: kind::ROSTER,
+                    flags: native::RosterHeader::WHOLE,
+                    joined: 1.into(),
+                    left: 1.into(),
+                }
+                .as_bytes(),
+                &joined,
+                native::RosterLeft { player_id: 65_541.into(), reason: 1 }.as_bytes(),
+            ]
+            .concat(),
+        ),
+        (
+            "RateLimited",
+            native::RateLimited {
+                kind: kind::RATE_LIMITED,
+                class: 1,
+                retry_after_ms: 17.into(),
+                ..Default::default()
+            }
+            .as_bytes()
+            .into(),
+        ),
+        (
+            "Correction",
+            native::Correction {
+                kind: kind::CORRECTION,
+                reason: 2,
+                input_seq: 7.into(),
+                x: 1.5.into(),
+                y: (-2.0).into(),
+            }
+            .as_bytes()
+            .into(),
+        ),
+        (
+            "Notice",
+            native::Notice {
+                kind: kind::NOTICE,
+                reason: native::Notice::DRAIN,
+                timeout_ms: 30_000.into(),
+                retry_after_ms: 1_000.into(),
+                jitter_ms: 5_000.into(),
+                ..Default::default()
+            }
+            .as_bytes()
+            .into(),
+        ),
+        (
+            "Error",
+            [
+                native::ErrorHeader { kind: kind::ERROR, code: 5, ..Default::default() }.as_bytes(),
+                b"no such player",
+            ]
+            .concat(),
+        ),
+    ];
+    let shown: Vec<(String, Vec<u8>)> =
+        examples().into_iter().map(|example| (example.name.clone(), example.bytes())).collect();
+    assert_eq!(shown.len(), records.len());
+    for ((name, bytes), (record, laid_out)) in shown.iter().zip(&records) {
+        assert_eq!((name.as_str(), bytes), (*record, laid_out));
+        let from_client = bytes[0] < kind::WELCOME;
+        assert_eq!(native::decode(bytes).is_ok(), from_client, "{name}: {:?}", native::decode(bytes));
+    }
 }
 
 fn root() -> &'static Path {

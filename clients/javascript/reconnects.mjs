@@ -1,6 +1,6 @@
 import { NativeGame } from "./corelay.mjs"; // one file, no packages: copy it into your game
 
-const [relay = "ws://127.0.0.1:4000", token] = process.argv.slice(2);
+const [relay = "ws://127.0.0.1:4000", token] = globalThis.process?.argv.slice(2) ?? [];
 const game = new NativeGame({ relay, token, game: "first-game", name: "Ann" }, {
   joined: ({ playerId, resumed }) => console.log(`player ${playerId}, ${resumed ? "in my old seat" : "in a new seat"}`),
   frame: ({ positions }) => positions.forEach(({ id, x, y }) => console.log(id, x.toFixed(1), y.toFixed(1))),

@@ -1,5 +1,6 @@
-//! Every key: its name, what it may be, and where it goes. One row each; nothing else knows the names.
+//! Every key: its name, what it may be, where it goes, its default and its meaning. One row each; nothing else knows the names.
 
+mod document;
 mod hints;
 
 use std::ops::RangeInclusive;
@@ -16,6 +17,9 @@ use crate::limits;
 use crate::room::game::GameRules;
 use crate::wire::token::Algorithm;
 
+use document::{REQUIRED, Shown, UNSET};
+
+pub use document::document;
 pub use hints::hint_for_flag;
 pub(super) use hints::hint_for_variable;
 
@@ -27,14 +31,21 @@ pub const KEY_TABLE: &str = "key";
 /// Keys whose values are never shown.
 const SECRET_KEYS: [&str; 2] = ["admin_token", "jwt_key"];
 
-/// A row: the key, and how its value is put into a `T`.
+/// A row: the key, how its value is put into a `T`, what it is in the embedded default, and what it means.
 struct Key<T> {
     name: &'static str,
     set: fn(&mut T, &Value) -> Result<(), Expected>,
+    default: fn(&T) -> String,
+    meaning: &'static str,
 }
 
-const fn key<T>(name: &'static str, set: fn(&mut T, &Value) -> Result<(), Expected>) -> Key<T> {
-    Key { name, set }
+const fn key<T>(
+    name: &'static str,
+    set: fn(&mut T, &Value) -> Result<(), Expected>,
+    default: fn(&T) -> String,
+    meaning: &'static str,
+) -> Key<T> {
+    Key { name, set, default, meaning }
 }
 
 const RATE: RangeInclusive<u32> = 1..=1_000_000;
@@ -43,68 +54,122 @@ const SILENCE_MS: RangeInclusive<u32> = 100..=3_600_000;
 
 #[rustfmt::skip]
 const KEYS: &[Key<Draft>] = &[
-    key("listen", |draft, value| put(&mut draft.listen, address(value))),
-    key("admin", |draft, value| put(&mut draft.admin, address(value))),
-    key("shards", |draft, value| put(&mut draft.shards, number(value, 1..=limits::SHARDS_MAX).map(Some))),
-    key("connections_max", |draft, value| put(&mut draft.connections_max, number(value, 1..=100_000_000).map(Some))),
-    key("log_format", |draft, value| put(&mut draft.log_format, word(value, LOG_FORMATS))),
-    key("insecure", |draft, value| put(&mut draft.insecure, boolean(value))),
-    key("enable_echo", |draft, value| put(&mut draft.enable_echo, boolean(value))),
-    key("allowed_origins", |draft, value| put(&mut draft.allowed_origins, origins(value))),
-    key("admin_token", |draft, value| put(&mut draft.admin_token, secret(value).map(Some))),
-    key("admin_token_file", |draft, value| put(&mut draft.admin_token_file, path(value).map(Some))),
-    key("jwt_key", |draft, value| put(&mut draft.jwt_key, secret(value).map(Some))),
-    key("jwt_key_file", |draft, value| put(&mut draft.jwt_key_file, path(value).map(Some))),
-    key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, algorithm(value))),
-    key("outbox_bytes_max", |draft, value| put(&mut draft.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864))),
-    key("message_bytes_max", |draft, value| put(&mut draft.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216))),
-    key("upgrade_timeout_ms", |draft, value| put(&mut draft.upgrade_timeout, milliseconds(value, 100..=60_000))),
-    key("socket_join_timeout_ms", |draft, value| put(&mut draft.socket_join_timeout, milliseconds(value, 100..=3_600_000))),
-    key("socket_token_required", |draft, value| put(&mut draft.socket_token_required, boolean(value))),
-    key("connections_per_address", |draft, value| put(&mut draft.connections_per_address, number(value, 1..=1_000_000).map(Some))),
-    key("send_buffer_bytes", |draft, value| put(&mut draft.send_buffer_bytes, number(value, 4_096..=16_777_216))),
-    key("drain.batch", |draft, value| put(&mut draft.drain_batch, number(value, 1..=10_000_000))),
-    key("liveness.ping_after_ms", |draft, value| put(&mut draft.liveness.ping_after, milliseconds(value, SILENCE_MS))),
-    key("liveness.close_after_ms", |draft, value| put(&mut draft.liveness.close_after, milliseconds(value, SILENCE_MS))),
-    key("liveness.socket_warn_after_ms", |draft, value| put(&mut draft.liveness.socket_warn_after, milliseconds(value, SILENCE_MS))),
-    key("liveness.socket_close_after_ms", |draft, value| put(&mut draft.liveness.socket_close_after, milliseconds(value, SILENCE_MS))),
-    key("presence.list_max", |draft, value| put(&mut draft.presence_list_max, number(value, 0..=limits::PRESENCE_LIST_MAX_MAX))),
-    key("rates.move_per_s", |draft, value| put(&mut draft.rates.moves.per_s, number(value, RATE))),
-    key("rates.move_burst", |draft, value| put(&mut draft.rates.moves.burst, number(value, RATE))),
-    key("rates.object_per_s", |draft, value| put(&mut draft.rates.objects.per_s, number(value, RATE))),
-    key("rates.object_burst", |draft, value| put(&mut draft.rates.objects.burst, number(value, RATE))),
-    key("rates.event_per_s", |draft, value| put(&mut draft.rates.events.per_s, number(value, RATE))),
-    key("rates.event_burst", |draft, value| put(&mut draft.rates.events.burst, number(value, RATE))),
-    key("rates.ping_per_s", |draft, value| put(&mut draft.rates.pings.per_s, number(value, RATE))),
-    key("rates.ping_burst", |draft, value| put(&mut draft.rates.pings.burst, number(value, RATE))),
-    key("rates.join_per_s", |draft, value| put(&mut draft.rates.joins.per_s, number(value, RATE))),
-    key("rates.join_burst", |draft, value| put(&mut draft.rates.joins.burst, number(value, RATE))),
-    key("rates.presence_per_s", |draft, value| put(&mut draft.rates.presence.per_s, number(value, RATE))),
-    key("rates.presence_burst", |draft, value| put(&mut draft.rates.presence.burst, number(value, RATE))),
-    key("rates.bytes_per_s", |draft, value| put(&mut draft.rates.bytes.per_s, number(value, BYTE_RATE))),
-    key("rates.bytes_burst", |draft, value| put(&mut draft.rates.bytes.burst, number(value, BYTE_RATE))),
+    key("listen", |draft, value| put(&mut draft.listen, address(value)), |draft| draft.listen.shown(),
+        "where players connect. An address that is not loopback needs a key, or `insecure`. Flag `--listen`"),
+    key("admin", |draft, value| put(&mut draft.admin, address(value)), |draft| draft.admin.shown(),
+        "where the admin pages are. An address that is not loopback needs `admin_token` or its file. Flag `--admin`"),
+    key("shards", |draft, value| put(&mut draft.shards, number(value, 1..=limits::SHARDS_MAX).map(Some)), |draft| draft.shards.shown(),
+        "threads that carry connections. Unset: one per CPU, or as many as `connections_max` needs. Flag `--shards`"),
+    key("connections_max", |draft, value| put(&mut draft.connections_max, number(value, 1..=100_000_000).map(Some)), |draft| draft.connections_max.shown(),
+        "of the whole relay: shards, tables and queues are made for so many, or the relay says why it cannot; who comes beyond it gets 503. Games fall on shards by hash, so each of several shards has room for a quarter more than its share, and for 4,000. Unset: as many as fit. Flag `--connections-max`"),
+    key("log_format", |draft, value| put(&mut draft.log_format, word(value, LOG_FORMATS)), |draft| draft.log_format.shown(),
+        "how log lines look. auto: pretty on a terminal, JSON otherwise. Flag `--log-format`"),
+    key("insecure", |draft, value| put(&mut draft.insecure, boolean(value)), |draft| draft.insecure.shown(),
+        "allows players on public addresses without a key. It does not open the admin pages. Flag `--insecure`"),
+    key("enable_echo", |draft, value| put(&mut draft.enable_echo, boolean(value)), |draft| draft.enable_echo.shown(),
+        "serves `/echo`, for conformance suites. Flag `--enable-echo`"),
+    key("allowed_origins", |draft, value| put(&mut draft.allowed_origins, origins(value)), |draft| draft.allowed_origins.shown(),
+        "web pages that may connect: `https://host[:port]`, `//host[:port]`, `*.` before a host for all below it, `*`. Empty: pages of the relay's own host; a list replaces it"),
+    key("admin_token", |draft, value| put(&mut draft.admin_token, secret(value).map(Some)), |draft| draft.admin_token.shown(),
+        "what the admin pages want as `Authorization: Bearer …`: 16 printable ASCII characters or more. Meant for the variable `CORELAY_ADMIN_TOKEN`. `/livez` and `/readyz` stay open"),
+    key("admin_token_file", |draft, value| put(&mut draft.admin_token_file, path(value).map(Some)), |draft| draft.admin_token_file.shown(),
+        "the same from a file, read at the start"),
+    key("jwt_key", |draft, value| put(&mut draft.jwt_key, secret(value).map(Some)), |draft| draft.jwt_key.shown(),
+        "the key of the tokens itself, instead of its file. Meant for the variable `CORELAY_JWT_KEY`"),
+    key("jwt_key_file", |draft, value| put(&mut draft.jwt_key_file, path(value).map(Some)), |draft| draft.jwt_key_file.shown(),
+        "the file with the key of the tokens. No key at all: development mode, where everybody is a guest. Flag `--jwt-key-file`"),
+    key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, algorithm(value)), |draft| draft.jwt_algorithm.shown(),
+        "of that key, and of each `[[key]]` that says none. Flag `--jwt-algorithm`"),
+    key("outbox_bytes_max", |draft, value| put(&mut draft.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864)), |draft| draft.outbox_bytes_max.shown(),
+        "bytes of reliable records and messages that wait for one client, each counted with 96 bytes more; over it: 1013 `slow`"),
+    key("message_bytes_max", |draft, value| put(&mut draft.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216)), |draft| draft.message_bytes_max.shown(),
+        "bytes of an inbound message"),
+    key("upgrade_timeout_ms", |draft, value| put(&mut draft.upgrade_timeout, milliseconds(value, 100..=60_000)), |draft| draft.upgrade_timeout.as_millis().shown(),
+        "from accept to the complete request head"),
+    key("socket_join_timeout_ms", |draft, value| put(&mut draft.socket_join_timeout, milliseconds(value, 100..=3_600_000)), |draft| draft.socket_join_timeout.as_millis().shown(),
+        "with a key: how long a client that came to `/socket` without a token may be without a topic; longer: 1008 `unauthorized`"),
+    key("socket_token_required", |draft, value| put(&mut draft.socket_token_required, boolean(value)), |draft| draft.socket_token_required.shown(),
+        "with a key: `/socket` refuses who brings no token with the request (403); topics may want another one still"),
+    key("connections_per_address", |draft, value| put(&mut draft.connections_per_address, number(value, 1..=1_000_000).map(Some)), |draft| draft.connections_per_address.shown(),
+        "more are answered 429 before the request is read. An IPv6 address counts as its /64. Behind a proxy every player has the proxy's address: leave it unset there. Unset: any number"),
+    key("send_buffer_bytes", |draft, value| put(&mut draft.send_buffer_bytes, number(value, 4_096..=16_777_216)), |draft| draft.send_buffer_bytes.shown(),
+        "`SO_SNDBUF` of a connection: what the kernel holds until the client acknowledges, so throughput is at most this per round trip. Below 64 KiB the loopback interface is slow"),
+    key("drain.batch", |draft, value| put(&mut draft.drain_batch, number(value, 1..=10_000_000)), |draft| draft.drain_batch.shown(),
+        "connections closed per 2 s while draining, over all shards"),
+    key("liveness.ping_after_ms", |draft, value| put(&mut draft.liveness.ping_after, milliseconds(value, SILENCE_MS)), |draft| draft.liveness.ping_after.as_millis().shown(),
+        "silence after which the relay pings a client on `/play`"),
+    key("liveness.close_after_ms", |draft, value| put(&mut draft.liveness.close_after, milliseconds(value, SILENCE_MS)), |draft| draft.liveness.close_after.as_millis().shown(),
+        "silence after which it closes the client; must be more than `ping_after_ms`"),
+    key("liveness.socket_warn_after_ms", |draft, value| put(&mut draft.liveness.socket_warn_after, milliseconds(value, SILENCE_MS)), |draft| draft.liveness.socket_warn_after.as_millis().shown(),
+        "on `/socket`, whose clients send a heartbeat each 30 s: silence after which each topic gets `disconnect_warning`"),
+    key("liveness.socket_close_after_ms", |draft, value| put(&mut draft.liveness.socket_close_after, milliseconds(value, SILENCE_MS)), |draft| draft.liveness.socket_close_after.as_millis().shown(),
+        "silence after which it closes such a client; must be more than `socket_warn_after_ms`"),
+    key("presence.list_max", |draft, value| put(&mut draft.presence_list_max, number(value, 0..=limits::PRESENCE_LIST_MAX_MAX)), |draft| draft.presence_list_max.shown(),
+        "members of a topic up to which each is told who is here; above, only how many. The cost of a join grows with it"),
+    key("rates.move_per_s", |draft, value| put(&mut draft.rates.moves.per_s, number(value, RATE)), |draft| draft.rates.moves.per_s.shown(),
+        "Move and HostMoves, `move` and `game_state`. All rates are per connection"),
+    key("rates.move_burst", |draft, value| put(&mut draft.rates.moves.burst, number(value, RATE)), |draft| draft.rates.moves.burst.shown(),
+        "the same, at once"),
+    key("rates.object_per_s", |draft, value| put(&mut draft.rates.objects.per_s, number(value, RATE)), |draft| draft.rates.objects.per_s.shown(),
+        "PutObject and RemoveObject, objects in a `game_state`"),
+    key("rates.object_burst", |draft, value| put(&mut draft.rates.objects.burst, number(value, RATE)), |draft| draft.rates.objects.burst.shown(),
+        "the same, at once"),
+    key("rates.event_per_s", |draft, value| put(&mut draft.rates.events.per_s, number(value, RATE)), |draft| draft.rates.events.per_s.shown(),
+        "Event, `game_event`, `typing`, `history` and other events of topics"),
+    key("rates.event_burst", |draft, value| put(&mut draft.rates.events.burst, number(value, RATE)), |draft| draft.rates.events.burst.shown(),
+        "the same, at once"),
+    key("rates.ping_per_s", |draft, value| put(&mut draft.rates.pings.per_s, number(value, RATE)), |draft| draft.rates.pings.per_s.shown(),
+        "Ping"),
+    key("rates.ping_burst", |draft, value| put(&mut draft.rates.pings.burst, number(value, RATE)), |draft| draft.rates.pings.burst.shown(),
+        "the same, at once"),
+    key("rates.join_per_s", |draft, value| put(&mut draft.rates.joins.per_s, number(value, RATE)), |draft| draft.rates.joins.per_s.shown(),
+        "`phx_join`"),
+    key("rates.join_burst", |draft, value| put(&mut draft.rates.joins.burst, number(value, RATE)), |draft| draft.rates.joins.burst.shown(),
+        "the same, at once; a client that reconnects joins everything at once"),
+    key("rates.presence_per_s", |draft, value| put(&mut draft.rates.presence.per_s, number(value, RATE)), |draft| draft.rates.presence.per_s.shown(),
+        "`presence_update`"),
+    key("rates.presence_burst", |draft, value| put(&mut draft.rates.presence.burst, number(value, RATE)), |draft| draft.rates.presence.burst.shown(),
+        "the same, at once"),
+    key("rates.bytes_per_s", |draft, value| put(&mut draft.rates.bytes.per_s, number(value, BYTE_RATE)), |draft| draft.rates.bytes.per_s.shown(),
+        "bytes in; over it the relay stops reading until the budget is back, 2 s at most at a time"),
+    key("rates.bytes_burst", |draft, value| put(&mut draft.rates.bytes.burst, number(value, BYTE_RATE)), |draft| draft.rates.bytes.burst.shown(),
+        "the same, at once"),
 ];
 
 #[rustfmt::skip]
 const GAME_KEYS: &[Key<GameRules>] = &[
-    key("game.pattern", |game, value| put(&mut game.pattern, pattern(value))),
-    key("game.tick_hz", |game, value| put(&mut game.tick_hz, number(value, 1..=limits::TICK_HZ_MAX))),
-    key("game.bounds", bounds),
-    key("game.min_x", |game, value| put(&mut game.bounds.min_x, coordinate(value))),
-    key("game.min_y", |game, value| put(&mut game.bounds.min_y, coordinate(value))),
-    key("game.max_x", |game, value| put(&mut game.bounds.max_x, coordinate(value))),
-    key("game.max_y", |game, value| put(&mut game.bounds.max_y, coordinate(value))),
-    key("game.max_speed", |game, value| put(&mut game.max_speed, speed(value))),
-    key("game.players_max", |game, value| put(&mut game.players_max, number(value, 1..=limits::PLAYERS_MAX_MAX))),
-    key("game.seat_hold_s", |game, value| put(&mut game.seat_hold, seconds(value, 0..=limits::SEAT_HOLD_MAX.as_secs() as u32))),
+    key("game.pattern", |game, value| put(&mut game.pattern, pattern(value)), |_| REQUIRED.into(),
+        "which games: a `*` stands for any run of characters"),
+    key("game.tick_hz", |game, value| put(&mut game.tick_hz, number(value, 1..=limits::TICK_HZ_MAX)), |game| game.tick_hz.shown(),
+        "frames per second. More than `rates.move_per_s` is warned about: raise that, too"),
+    key("game.bounds", bounds, |_| UNSET.into(),
+        "where positions and objects may be, both corners included. Unset: all finite numbers"),
+    key("game.min_x", |game, value| put(&mut game.bounds.min_x, coordinate(value)), |game| game.bounds.min_x.shown(),
+        "the same, one by one"),
+    key("game.min_y", |game, value| put(&mut game.bounds.min_y, coordinate(value)), |game| game.bounds.min_y.shown(),
+        "the same"),
+    key("game.max_x", |game, value| put(&mut game.bounds.max_x, coordinate(value)), |game| game.bounds.max_x.shown(),
+        "the same; must be more than `min_x`"),
+    key("game.max_y", |game, value| put(&mut game.bounds.max_y, coordinate(value)), |game| game.bounds.max_y.shown(),
+        "the same; must be more than `min_y`"),
+    key("game.max_speed", |game, value| put(&mut game.max_speed, speed(value)), |game| game.max_speed.shown(),
+        "a network may bunch the Moves of up to a second"),
+    key("game.players_max", |game, value| put(&mut game.players_max, number(value, 1..=limits::PLAYERS_MAX_MAX)), |game| game.players_max.shown(),
+        "seats, held ones included; who comes beyond it gets 503. Who resumes a seat brings no new one"),
+    key("game.seat_hold_s", |game, value| put(&mut game.seat_hold, seconds(value, 0..=limits::SEAT_HOLD_MAX.as_secs() as u32)), |game| game.seat_hold.as_secs().shown(),
+        "how long a lost player's seat is held; 0: not at all"),
 ];
 
 #[rustfmt::skip]
 const KEY_KEYS: &[Key<KeyTable>] = &[
-    key("key.kid", |table, value| put(&mut table.kid, key_id(value))),
-    key("key.algorithm", |table, value| put(&mut table.algorithm, algorithm(value).map(Some))),
-    key("key.file", |table, value| put(&mut table.file, path(value).map(Some))),
-    key("key.env", |table, value| put(&mut table.env, variable(value).map(Some))),
+    key("key.kid", |table, value| put(&mut table.kid, key_id(value)), |_| REQUIRED.into(),
+        "how tokens name it in their header; each key another"),
+    key("key.algorithm", |table, value| put(&mut table.algorithm, algorithm(value).map(Some)), |table| table.algorithm.shown(),
+        "of this key. Unset: `jwt_algorithm`"),
+    key("key.file", |table, value| put(&mut table.file, path(value).map(Some)), |table| table.file.shown(),
+        "where the key is; this or `env`"),
+    key("key.env", |table, value| put(&mut table.env, variable(value).map(Some)), |table| table.env.shown(),
+        "the variable that holds the key; this or `file`"),
 ];
 
 /// A whole state and its roster fit.
@@ -489,20 +554,14 @@ mod tests {
 
     #[test]
     fn the_defaults_pass_their_own_checks() {
-        let draft = Draft::default();
-        let text = format!(
-            "outbox_bytes_max = {}\nmessage_bytes_max = {}\nupgrade_timeout_ms = {}\nsocket_join_timeout_ms = {}\ndrain = {{ batch = {} }}\n\
-             liveness = {{ ping_after_ms = {}, close_after_ms = {} }}\nrates = {{ bytes_per_s = {}, bytes_burst = {} }}",
-            draft.outbox_bytes_max,
-            draft.message_bytes_max,
-            draft.upgrade_timeout.as_millis(),
-            draft.socket_join_timeout.as_millis(),
-            draft.drain_batch,
-            draft.liveness.ping_after.as_millis(),
-            draft.liveness.close_after.as_millis(),
-            draft.rates.bytes.per_s,
-            draft.rates.bytes.burst,
-        );
-        parse(&text).unwrap();
+        let defaults = Draft::default();
+        for key in KEYS {
+            let default = (key.default)(&defaults);
+            if default == UNSET {
+                continue;
+            }
+            let draft = parse(&format!("{} = {default}", key.name)).unwrap();
+            assert_eq!((key.default)(&draft), default, "{} takes its default for another value", key.name);
+        }
     }
 }

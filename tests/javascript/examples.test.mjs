@@ -94,3 +94,8 @@ test("phoenix-room: it chats", async () => {
   assert.match(printed, /^here: Ann$/m);
   assert.match(printed, /Ann: hello/);
 });
+
+test("reconnects: it plays", async () => {
+  const { printed } = await run("reconnects.mjs", [addressOf(open)], { enough: /^\d+ -?\d+\.\d -?\d+\.\d$/m });
+  assert.match(printed, /^player \d+, in a new seat$/m);
+});
