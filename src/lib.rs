@@ -1,7 +1,7 @@
 //! corelay: a relay for multiplayer game sessions.
 //!
 //! The modules stand in reading order, which is also the order of the floors: a module may use itself and what stands above
-//! it in this list, never what stands below (`tests/layers.rs` checks it). `ARCHITECTURE.md` is the map.
+//! it in this list, never what stands below (`tests/layers/` checks it). `ARCHITECTURE.md` is the map.
 #![deny(unsafe_code)]
 
 // Floor 1: words.

@@ -2,7 +2,7 @@
 //!
 //! The modules stand in reading order, which is also the order of the floors: a module may use itself and what stands above
 //! it in this list, never what stands below; and no two files use each other, however many stand between
-//! (`tests/layers.rs` of the relay checks both).
+//! (`tests/layers/` of the relay checks both).
 #![deny(unsafe_code)]
 #![allow(unreachable_pub, reason = "a binary has no outside: pub is for its other modules")]
 
