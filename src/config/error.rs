@@ -14,15 +14,11 @@ use crate::wire::token::{KeyError, VerifierError};
 
 /// One line says what is wrong; `remedy` says what to do.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum ConfigError {
     /// The file named by `--config`, or `./corelay.toml`, cannot be read.
     #[error("cannot read the configuration file {}", path.display())]
-    FileUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    FileUnreadable { path: PathBuf, source: io::Error },
     /// Not TOML.
     #[error("{origin} is not valid TOML: {message}")]
     Syntax {
@@ -34,9 +30,7 @@ pub enum ConfigError {
     /// No such key.
     #[error("unknown key `{key}` ({origin}){hint}")]
     UnknownKey {
-        /// As written.
         key: String,
-        /// Where.
         origin: Origin,
         /// `; did you mean …`, or empty.
         hint: String,
@@ -44,11 +38,9 @@ pub enum ConfigError {
     /// A value of the wrong type, shape or size.
     #[error("`{key}` is {found} ({origin}); it must be {expected}")]
     Value {
-        /// The key.
         key: String,
         /// The value as written.
         found: String,
-        /// Where.
         origin: Origin,
         /// What would be right, with the allowed range.
         expected: String,
@@ -63,32 +55,16 @@ pub enum ConfigError {
     #[error(
         "refusing to listen on {listen} in development mode: without a key anybody can join any game as anybody"
     )]
-    PublicWithoutKey {
-        /// The address.
-        listen: SocketAddr,
-    },
+    PublicWithoutKey { listen: SocketAddr },
     /// The admin pages where strangers could reach them.
     #[error("refusing to serve the admin pages on {admin} without a token: anybody could kick players there")]
-    PublicAdmin {
-        /// The address.
-        admin: SocketAddr,
-    },
+    PublicAdmin { admin: SocketAddr },
     /// The key file cannot be read.
     #[error("cannot read the key file {}", path.display())]
-    KeyUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    KeyUnreadable { path: PathBuf, source: io::Error },
     /// A variable that a `[[key]]` table names.
     #[error("the key \"{kid}\" is read from the environment variable {variable}, which is not set")]
-    KeyNotSet {
-        /// Name of the key.
-        kid: Box<str>,
-        /// The variable.
-        variable: String,
-    },
+    KeyNotSet { kid: Box<str>, variable: String },
     /// What should be a key is none.
     #[error("the key in {place} cannot be used")]
     KeyUnusable {
@@ -113,12 +89,7 @@ pub enum ConfigError {
     },
     /// The file of the admin token cannot be read.
     #[error("cannot read the admin token from {}", path.display())]
-    AdminTokenUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    AdminTokenUnreadable { path: PathBuf, source: io::Error },
     /// It could be guessed, or never be sent.
     #[error(
         "the admin token in {place} has {bytes} bytes; it must have at least {ADMIN_TOKEN_BYTES_MIN}, \
@@ -127,7 +98,6 @@ pub enum ConfigError {
     AdminTokenUnusable {
         /// Where it is.
         place: Place,
-        /// Its length.
         bytes: usize,
     },
     /// More connections than descriptor tables can hold.

@@ -71,6 +71,7 @@ pub enum Cancel {
 /// What has become of an operation, or come by itself. Every operation on a connection is answered, and the last answer is
 /// told as such; a cancel is not: the cancelled operation answers for itself.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Completion {
     /// A client, or why there is none.
     Accepted {
@@ -93,13 +94,9 @@ pub enum Completion {
         more: bool,
     },
     /// Something is there for a connection: bytes, the end of its stream, an error.
-    Polled {
-        /// The connection.
-        conn: ConnId,
-    },
+    Polled { conn: ConnId },
     /// A send is over, and its frames are let go of.
     Sent {
-        /// The connection.
         conn: ConnId,
         /// So many bytes have gone out …
         bytes: usize,
@@ -107,20 +104,13 @@ pub enum Completion {
         failed: Option<Errno>,
     },
     /// A `shutdown` is done.
-    ShutDown {
-        /// The connection.
-        conn: ConnId,
-    },
+    ShutDown { conn: ConnId },
     /// The socket of a connection is closed.
-    Closed {
-        /// The connection.
-        conn: ConnId,
-    },
+    Closed { conn: ConnId },
     /// The socket of a client that never became a connection is closed.
     Discarded,
     /// The other shard has a copy of the socket, or could not take it. The one here is still open.
     HandedOver {
-        /// The connection here.
         conn: ConnId,
         /// Why it could not.
         outcome: Result<(), Errno>,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::audience::Copies;
 use super::game::Game;
 use super::game_update::Update;
-use super::request::{Effect, ToMember, WholeState};
+use super::request::Effect;
 use crate::ids::{FrameNumber, Party};
 use crate::time::Instant;
 use crate::wire::encoded::{Encoded, FramePool};
@@ -119,9 +119,8 @@ impl Game {
         Update { positions: self.positions.all().collect(), objects: self.objects.all().collect() }
     }
 
-    /// Everything, for one member.
-    pub(super) fn whole(&self, state: WholeState) -> ToMember {
-        let frame = self.channels.as_ref().map_or(FrameNumber::FIRST, |channels| channels.frame);
-        ToMember::Whole { state, frame }
+    /// The last frame that channels were told.
+    pub(super) fn last_frame(&self) -> FrameNumber {
+        self.channels.as_ref().map_or(FrameNumber::FIRST, |channels| channels.frame)
     }
 }

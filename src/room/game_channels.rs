@@ -145,7 +145,8 @@ impl Game {
                 Format::V2 => WholeState::Binary(self.everything().binary()),
                 Format::V2Text | Format::V1 | Format::Native => WholeState::Text(self.everything().json()),
             };
-            effects.push(Effect::Member { to: from, what: self.whole(state) });
+            let frame = self.last_frame();
+            effects.push(Effect::Member { to: from, what: ToMember::Whole { state, frame } });
         }
     }
 
@@ -164,13 +165,9 @@ impl Game {
         };
         let Greeting { welcome, roster, keyframe, events } =
             self.greeting(seat, resumed, seen, context.development, context.now);
-        let effects = &mut context.effects;
-        let record = |record| ToMember::Record { record, greeting: true };
-        let state = self.whole(WholeState::Record(keyframe));
-        let joined = ToMember::Joined { response: String::new() };
-        let told = [joined, record(welcome), record(roster), state].into_iter();
-        let told = told.chain(events.into_iter().map(record));
-        effects.extend(told.map(|what| Effect::Member { to: from, what }));
+        let records = [welcome, roster, keyframe].into_iter().chain(events).collect();
+        let (frame, effects) = (self.last_frame(), &mut context.effects);
+        effects.push(Effect::Member { to: from, what: ToMember::Greeted { records, frame } });
         self.tell_channels_of_newcomer(from, seat, join, resumed, effects);
     }
 
@@ -268,13 +265,14 @@ impl Game {
         let Some(event) = self.events.kept().next_back() else {
             return impossible!("an event that has just been sent is kept");
         };
-        let payload = || event_payload(event, self.events.seq());
+        let seq = self.events.seq();
         match event.scope {
             Scope::Others | Scope::All => {
                 let except = sender.filter(|_| event.scope == Scope::Others);
-                let payload = payload();
+                let mut payload = None;
                 let text = channels.audience.encode_text(|serializer| {
-                    serializer.broadcast(&channels.text, Event::GameEvent, &payload)
+                    let payload = payload.get_or_insert_with(|| event_payload(event, seq));
+                    serializer.broadcast(&channels.text, Event::GameEvent, payload)
                 });
                 let copies = text.and(channels.audience.share(Some(&event.encoded)));
                 effects.push(Effect::Broadcast { copies, except, after_state: false });
@@ -284,11 +282,9 @@ impl Game {
                 let Some(to) = seat.and_then(Seat::channel) else { return };
                 let format = self.member(to).map(|member| member.format);
                 let what = match format {
-                    Some(Format::Native) => {
-                        ToMember::Record { record: event.encoded.clone(), greeting: false }
-                    }
+                    Some(Format::Native) => ToMember::Record(event.encoded.clone()),
                     Some(Format::V2 | Format::V2Text | Format::V1) | None => {
-                        let (event, payload) = (Event::GameEvent, payload().into());
+                        let (event, payload) = (Event::GameEvent, event_payload(event, seq).into());
                         ToMember::Push { event, payload, greeting: false }
                     }
                 };

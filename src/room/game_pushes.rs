@@ -242,6 +242,5 @@ struct Playing {
 }
 
 fn tell_record(to: Address, record: Encoded, context: &mut Context<'_>) {
-    let what = ToMember::Record { record, greeting: false };
-    context.effects.push(Effect::Member { to, what });
+    context.effects.push(Effect::Member { to, what: ToMember::Record(record) });
 }

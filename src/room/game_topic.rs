@@ -27,6 +27,10 @@ impl Hosted for Game {
             if let Some(superseded) = join.supersedes {
                 self.leave(superseded, Departure::Left(LeaveReason::Left), context);
             }
+            if self.roster.is_crowd() {
+                // Those that come before the tick share a Keyframe.
+                self.changed(now.instant);
+            }
             return self.open_channel(from, None, &join, false, context);
         }
         let resumed = self.resume_in_channel(from, &join, new_token, context);

@@ -127,12 +127,15 @@ pub enum ToMember {
         /// It is part of the answer to a join.
         greeting: bool,
     },
-    /// A record, for a native member.
-    Record {
-        record: Encoded,
-        /// It is part of the answer to a join.
-        greeting: bool,
+    /// The join of a native member is answered.
+    Greeted {
+        /// Welcome, Roster, Keyframe, and the events that it missed.
+        records: Vec<Encoded>,
+        /// The frame behind which the Keyframe is everything.
+        frame: FrameNumber,
     },
+    /// A record, for a native member.
+    Record(Encoded),
     /// The whole state of its game, with which the answer to its join ends.
     Whole {
         /// As its format wants it.
@@ -157,6 +160,4 @@ pub enum WholeState {
     Text(Vec<Arc<str>>),
     /// Bytes of each message.
     Binary(Vec<Arc<[u8]>>),
-    /// A Keyframe.
-    Record(Encoded),
 }

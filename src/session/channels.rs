@@ -254,7 +254,7 @@ impl Channels {
     /// Ends the present channel of `topic`, since it was joined anew: which it was, and the name by which the client is told
     /// that it is closed. `None`: there is none.
     pub fn supersede(&mut self, topic: &Topic) -> Option<(Superseded, Box<str>)> {
-        let is_it = |channel: &Channel| channel.is_current() && *channel.topic == *topic;
+        let is_it = |channel: &Channel| channel.has_messages() && *channel.topic == *topic;
         let index = self.channels.iter().position(is_it)?;
         let channel = &mut self.channels[index];
         let (number, name) = (channel.number, channel.join_ref.clone());
@@ -306,9 +306,9 @@ impl Channels {
         names + self.states.heap_bytes() + self.channels.allocated_bytes() + channels
     }
 
-    /// The channel that messages for `topic` go to: not one that is being left.
+    /// The channel that messages for `topic` go to: not one that is being left, nor one that is told in records.
     fn current(&self, topic: &str) -> Option<&Channel> {
-        self.channels.iter().find(|channel| channel.is_current() && channel.topic.is_written(topic))
+        self.channels.iter().find(|channel| channel.has_messages() && channel.topic.is_written(topic))
     }
 
     fn free_number(&mut self) -> ChannelNumber {
@@ -325,6 +325,11 @@ impl Channels {
 impl Channel {
     fn is_current(&self) -> bool {
         matches!(self.state, ChannelState::Joining { .. } | ChannelState::Joined)
+    }
+
+    /// Whether its client says and is told things in messages, not in records.
+    fn has_messages(&self) -> bool {
+        self.is_current() && self.format != Format::Native
     }
 
     fn heap_bytes(&self) -> usize {

@@ -40,7 +40,15 @@ impl Shard {
     /// Whoever it is for may have gone while this was on its way, or the channel may: then nothing happens.
     fn deliver_to_one(&mut self, topic: &Arc<Topic>, to: Address, what: ToMember, now: Now) {
         match what {
-            ToMember::Joined { response } => self.joined(topic, to, &response, now),
+            ToMember::Joined { response } => self.joined(topic, to, Some(&response), now),
+            ToMember::Greeted { records, frame } => {
+                self.joined(topic, to, None, now);
+                if self.has_channel(to) {
+                    self.metrics.keyframes.increment();
+                    records.into_iter().for_each(|record| self.push_greeting(to.conn, record));
+                    self.know_frame(topic, to, Some(frame));
+                }
+            }
             ToMember::Refused { reason, response } => self.join_refused(topic, to, reason, &response, now),
             ToMember::Reply { reference, status, response } => {
                 self.reply_on(to.conn, to.channel, &reference, status, &response);
@@ -50,9 +58,9 @@ impl Shard {
                     self.push_answer(to.conn, frame, greeting);
                 }
             }
-            ToMember::Record { record, greeting } => {
+            ToMember::Record(record) => {
                 if self.has_channel(to) {
-                    self.push_answer(to.conn, record, greeting);
+                    self.push(to.conn, record);
                 }
             }
             ToMember::Whole { state, frame } => {
@@ -62,8 +70,8 @@ impl Shard {
             ToMember::Stale => self.know_frame(topic, to, None),
             ToMember::Left => self.left(topic, to, now),
             ToMember::Replaced => self.replaced(topic, to, now),
-            ToMember::Kicked if self.has_channel(to) => self.close(to.conn, CloseReason::Kicked, now),
-            ToMember::Kicked => {}
+            // Whatever has become of the channel: its connection may be known under another name.
+            ToMember::Kicked => self.close(to.conn, CloseReason::Kicked, now),
         }
     }
 
@@ -71,9 +79,9 @@ impl Shard {
         self.channels(at.conn).is_some_and(|channels| channels.find(at.channel).is_some())
     }
 
-    /// The answer to a join. From here on the channel gets what everybody gets, until the topic has answered its leave: what the
+    /// The answer to a join; `None`: records follow. From here on the channel gets what everybody gets, until the topic has answered its leave: what the
     /// client pushed in between is answered behind its broadcast.
-    fn joined(&mut self, topic: &Arc<Topic>, to: Address, response: &str, now: Now) {
+    fn joined(&mut self, topic: &Arc<Topic>, to: Address, response: Option<&str>, now: Now) {
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
         let Some(channel) = channels.find(to.channel) else { return };
@@ -101,7 +109,7 @@ impl Shard {
         };
         self.metrics.joins.increment();
         self.end_by(to.conn, expires_at_s, now);
-        if format != Format::Native {
+        if let Some(response) = response {
             self.answer_join(topic, to, serializer, &join, Status::Ok, response);
         }
     }
@@ -220,8 +228,6 @@ impl Shard {
                     |payload: &Arc<[u8]>| Encoded::message(Opcode::Binary, &[&head, &**payload].concat());
                 payloads.iter().map(message).collect()
             }
-            WholeState::Record(record) if self.has_channel(to) => vec![record.clone()],
-            WholeState::Record(_) => Vec::new(),
         };
         for frame in frames {
             self.push_greeting(to.conn, frame);

@@ -11,8 +11,8 @@ use crate::impossible;
 use crate::limits::TOKEN_KEPT_BYTES_MAX;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::request::{Departure, Join, Rights};
-use crate::session::NEVER_EXPIRES;
 use crate::session::channels::{Channels, Joining, Superseded};
+use crate::session::{Dialect, Lifecycle, NEVER_EXPIRES};
 use crate::time::Now;
 use crate::wire::format::Format;
 use crate::wire::join::JoinPayload;
@@ -141,7 +141,7 @@ impl Shard {
             impossible!("whoever is worked on is here");
             return Next::Stop;
         };
-        let plays = connection.seat.is_some();
+        let plays = matches!(connection.session.lifecycle, Lifecycle::Open(Dialect::Native));
         let Some(channels) = connection.session.channels.as_mut() else {
             impossible!("who joins a topic has channels");
             return Next::Stop;

@@ -9,7 +9,7 @@ use super::topics::TopicIndex;
 use crate::ids::ConnId;
 use crate::limits::LOOKS_PER_WORK;
 use crate::reasons::{CloseReason, LeaveReason};
-use crate::room::request::ToMember;
+use crate::room::request::{Effect, ToMember};
 use crate::room::seats::{Occupancy, SeatIndex};
 use crate::session::Session;
 use crate::time::Now;
@@ -94,14 +94,14 @@ impl Shard {
             self.close(conn, CloseReason::Kicked, now);
             return 1;
         }
-        // The game may have ended with a seat before.
-        let Some(topic) = self.topics.name(game).cloned() else { return 0 };
-        // At once: a client that goes before it is told must not find its seat held.
-        self.decide_in_game(game, now, |game, context| game.vacate(seat, LeaveReason::Kicked, context));
-        if let Occupancy::Channel(to) = occupancy {
-            // Its connection may be known under another name: a guest that resumed another guest's seat.
-            self.tell_member(&topic, to, ToMember::Kicked, now);
-        }
+        // Its seat is free at once: a client that goes before it is told must not find it held. The notice comes before what the
+        // others are told, which must not reach it.
+        self.decide_in_game(game, now, |game, context| {
+            if let Occupancy::Channel(to) = occupancy {
+                context.effects.push(Effect::Member { to, what: ToMember::Kicked });
+            }
+            game.vacate(seat, LeaveReason::Kicked, context);
+        });
         0
     }
 }

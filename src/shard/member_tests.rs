@@ -116,22 +116,27 @@ impl World {
 
     /// A native member behind a channel on `shard`.
     fn member(&mut self, shard: ShardId, rights: Rights) -> ConnId {
+        self.member_in(shard, rights, Format::Native)
+    }
+
+    fn member_in(&mut self, shard: ShardId, rights: Rights, format: Format) -> ConnId {
         let now = self.now;
         let conn = self.shard(shard).handle_accepted(Admission::Admitted, now).unwrap();
         let topic = Arc::new(Topic::parse(GAME).unwrap());
         let mut channels = Channels::new(Serializer::V2, "ann".into(), "Ann".into(), None);
         let message = Serializer::V2.decode_text(r#"[null,null,"game:arena","phx_join",{}]"#).unwrap();
         let (name, reference) = (&message.join_ref, &message.reference);
-        let joining = channels.begin_join(topic.clone(), Format::Native, name, reference);
+        let joining = channels.begin_join(topic.clone(), format, name, reference);
         let connection: &mut Connection = self.shard(shard).connections.find(conn).unwrap();
         connection.session.channels = Some(Box::new(channels));
-        self.shard(shard).set_lifecycle(conn, Lifecycle::Open(Dialect::Native));
+        let dialect = if format == Format::Native { Dialect::Native } else { Dialect::Phoenix };
+        self.shard(shard).set_lifecycle(conn, Lifecycle::Open(dialect));
         self.shard(shard).metrics.channels.add(1);
         let join = Join {
             user: "ann".into(),
             name: "Ann".into(),
             rights,
-            format: Format::Native,
+            format,
             meta: None,
             resume_token: None,
             seen: None,
@@ -350,4 +355,53 @@ fn whoever_is_kicked_leaves_no_seat_behind_though_its_client_goes_in_the_same_mo
     world.shard(other).handle_eof(member, now);
     world.settle();
     assert_eq!(world.shard(owner).sizes().games, 0, "a held seat would keep the game");
+}
+
+#[test]
+fn whoever_is_kicked_is_told_nothing_of_its_own_end() {
+    let mut world = World::new();
+    let (owner, other) = (world.owner(), world.other());
+    let member = world.member_in(other, Rights::Play, Format::V2);
+    let [watcher, witness] =
+        [Format::Native, Format::V2].map(|format| world.member_in(other, Rights::Watch, format));
+    world.tick();
+    world.take(other, member);
+    world.take(other, watcher);
+    world.take(other, witness);
+    let now = world.now;
+    let kick =
+        PeerMessage::Ask { request: RequestNumber(1), question: Question::Kick { user: "ann".into() } };
+    world.shard(owner).handle_peer(Party::Service, kick, now);
+    world.shard(owner).handle_timeout(now);
+    world.settle();
+    world.tick();
+    let told = world.take(other, member);
+    assert_eq!((told.len(), told[0][0], &told[0][2..4]), (1, 0x88, &1001_u16.to_be_bytes()[..]), "{told:?}");
+    assert_eq!(kinds(&world.take(other, watcher)), [kind::ROSTER], "the others are told");
+    let of_witness = world.take(other, witness);
+    let said = String::from_utf8_lossy(&of_witness[0]);
+    assert!(said.contains(r#""user_disconnected",{"user_id":"ann","reason":"kicked""#), "{said}");
+}
+
+#[test]
+fn text_takes_no_native_channel_away() {
+    let mut world = World::new();
+    let other = world.other();
+    let member = world.member(other, Rights::Play);
+    world.take(other, member);
+    for text in [
+        r#"[null,"1","game:arena","phx_leave",{}]"#,
+        r#"["1","2","game:arena","phx_join",{}]"#,
+        r#"[null,"3","game:arena","reconnect",{"last_seen":{"epoch":"1","seq":0}}]"#,
+    ] {
+        let now = world.now;
+        let mut bytes = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        bytes.extend_from_slice(text.as_bytes());
+        world.shard(other).handle_received(member, &mut bytes, now);
+        world.settle();
+    }
+    world.take(other, member);
+    world.step(other, member, 1.0);
+    world.tick();
+    assert!(kinds(&world.take(other, member)).contains(&kind::DELTA), "it plays on");
 }

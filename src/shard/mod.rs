@@ -71,23 +71,19 @@ use crate::wire::frame::Opcode;
 
 /// What the rim must do.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Output {
     /// Send these bytes; answer with `handle_sent` when the kernel has taken all of them. Never a second one for a connection
     /// before that answer.
     Send {
-        /// Receiver.
         conn: ConnId,
         /// In this order.
         frames: Frames,
     },
     /// Tell the peer that nothing more will be sent (`shutdown(WR)`), and go on receiving.
-    Shutdown {
-        /// The connection.
-        conn: ConnId,
-    },
+    Shutdown { conn: ConnId },
     /// End the connection now, whatever is in flight; answer with `handle_closed`.
     Close {
-        /// The connection.
         conn: ConnId,
         /// For the log; `None`: its upgrade was refused, or never came.
         reason: Option<CloseReason>,
@@ -95,7 +91,6 @@ pub enum Output {
     /// Move the connection to another shard. Answer with `handle_closed` when the other one has it, with
     /// `handle_hand_over_refused` when it could not take it.
     HandOver {
-        /// The connection here.
         conn: ConnId,
         /// Where its game lives.
         target: ShardId,
@@ -104,28 +99,14 @@ pub enum Output {
     },
     /// Give a message to another party. Those for one party arrive in order. Answer with `handle_forward_refused` if too many
     /// wait already; `PeerMessage::must_arrive` says which wait all the same.
-    Forward {
-        /// Receiver.
-        target: Party,
-        /// The message.
-        message: PeerMessage,
-    },
+    Forward { target: Party, message: PeerMessage },
     /// Stop reading from the connection. When it is read from again, it is one receive at a time, until
     /// `Shard::has_full_byte_budget`.
-    Pause {
-        /// The connection.
-        conn: ConnId,
-    },
+    Pause { conn: ConnId },
     /// Read from it again.
-    Resume {
-        /// The connection.
-        conn: ConnId,
-    },
+    Resume { conn: ConnId },
     /// Receive the request head one receive at a time until now; from here on many (the connection stays on this shard).
-    Upgraded {
-        /// The connection.
-        conn: ConnId,
-    },
+    Upgraded { conn: ConnId },
     /// Tell the log. Only with `Settings::notes`.
     Note(Box<Note>),
     /// Stop accepting and close the listener: the relay drains.

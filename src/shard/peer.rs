@@ -16,6 +16,7 @@ use crate::wire::upgrade::Upgrade;
 
 /// From one party to another.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum PeerMessage {
     /// A channel asks something of a topic of the receiver. It is not lost: refused, the sender answers the client.
     Request(Box<TopicRequest>),
@@ -26,7 +27,6 @@ pub enum PeerMessage {
     Ask {
         /// Names the question where it is asked.
         request: RequestNumber,
-        /// What.
         question: Question,
     },
     /// To a question. Refused or lost, the asker waits until its deadline, and counts the sender as above. One that comes later, or
@@ -41,12 +41,10 @@ pub enum PeerMessage {
 
 /// What a party may ask a shard.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Question {
     /// To close every connection of a user and free its held seats. Connections that come while that goes on may be left.
-    Kick {
-        /// Whose.
-        user: Arc<str>,
-    },
+    Kick { user: Arc<str> },
     /// Which games run.
     Games,
 }
@@ -120,12 +118,10 @@ impl PeerMessage {
 
 /// From a channel to its topic. Those of one channel arrive in order.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct TopicRequest {
-    /// The topic.
     pub topic: Arc<Topic>,
-    /// The channel.
     pub from: Address,
-    /// What it wants.
     pub action: Action,
 }
 
@@ -144,28 +140,22 @@ pub enum Action {
 
 /// From a topic to its members on one shard. Those of one topic arrive in order.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Delivery {
-    /// The topic.
     pub topic: Arc<Topic>,
-    /// What it tells.
     pub what: Delivered,
 }
 
 /// What a topic tells.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Delivered {
     /// One member.
-    One {
-        /// Receiver.
-        to: Address,
-        /// What it is told.
-        what: ToMember,
-    },
+    One { to: Address, what: ToMember },
     /// Every member, or all but one.
     All {
         /// Who of them joined last.
         joins: JoinNumber,
-        /// Encoded.
         copies: Copies,
         /// Who is left out.
         except: Option<Address>,
@@ -174,7 +164,6 @@ pub enum Delivered {
     },
     /// The frame of a tick, to every member whose socket is free.
     Frame {
-        /// Its number.
         number: FrameNumber,
         /// What changed, and since which frame; `None`: nothing.
         delta: Option<(FrameNumber, Copies)>,
