@@ -86,7 +86,7 @@ impl Shard {
         };
         // Of the pings that came at once only the newest is answered (RFC 6455 section 5.5.3); a conformance suite wants all.
         let mut newest_ping = None;
-        while self.work.is_left() {
+        while !bytes.is_empty() && self.work.is_left() {
             let before = bytes.len();
             match decoder.decode(&mut bytes, &limits) {
                 Ok(Some(Incoming::Ping(payload))) if dialect != Dialect::Echo => {
