@@ -2,11 +2,14 @@
 //! event to everybody in a game.
 #![allow(missing_docs, reason = "criterion_group! makes an undocumented function")]
 
+#[path = "../tests/support/store.rs"]
+mod store;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, ShardId, Topic};
+use corelay::ids::{ConnId, Party, ShardId, Topic};
 use corelay::metrics::ShardMetrics;
 use corelay::session::channels::{ChannelState, Channels, Routed};
 use corelay::shard::settings::Settings;
@@ -15,6 +18,7 @@ use corelay::time::{Instant, Now};
 use corelay::wire::format::Format;
 use corelay::wire::phoenix::Serializer;
 use criterion::{Criterion, criterion_group, criterion_main};
+use store::StoreModel;
 
 const MEMBERS: usize = 1_000;
 
@@ -40,6 +44,7 @@ fn scan_and_route(criterion: &mut Criterion) {
 /// Members of one topic on one shard. Each sends in turn, so that nobody is over a rate.
 struct Crowd {
     shard: Shard,
+    store: StoreModel,
     metrics: Arc<ShardMetrics>,
     conns: Vec<ConnId>,
     now: Now,
@@ -65,7 +70,7 @@ impl Crowd {
             conn
         });
         let conns = conns.collect();
-        let mut crowd = Self { shard, metrics, conns, now, next: 0 };
+        let mut crowd = Self { shard, store: StoreModel::default(), metrics, conns, now, next: 0 };
         crowd.send();
         crowd
     }
@@ -82,7 +87,10 @@ impl Crowd {
     fn send(&mut self) -> usize {
         let mut sends = 0;
         while let Some(output) = self.shard.poll_output() {
-            if let Output::Send { conn, frames } = output {
+            if let Output::Forward { message, .. } = output {
+                let answer = self.store.reply(message);
+                self.shard.handle_peer(Party::Store, answer, self.now);
+            } else if let Output::Send { conn, frames } = output {
                 drop(black_box(frames));
                 self.shard.handle_sent(conn, self.now);
                 sends += 1;

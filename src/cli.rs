@@ -58,7 +58,7 @@ Examples:
 
 Configuration, later wins: built-in defaults, corelay.toml (or --config), environment, flags.
   Every key of corelay.toml is also a variable: rates.move_per_s is CORELAY_RATES_MOVE_PER_S,
-  except the [[game]] and [[key]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
+  except the [[game]], [[room]] and [[key]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
   RUST_LOG=debug logs more.
 
   # corelay.toml
@@ -98,6 +98,12 @@ struct ServeArguments {
     /// Connections of the whole relay, divided evenly over the shards [default: as many as RLIMIT_NOFILE allows]
     #[arg(long, value_name = "N")]
     connections_max: Option<String>,
+    /// The directory of the store, which keeps what is said in rooms [default: ./corelay-data]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<String>,
+    /// Keep what is said in memory only: it ends with the process
+    #[arg(long)]
+    ephemeral: bool,
     /// Listen on public addresses without a key
     #[arg(long)]
     insecure: bool,
@@ -279,6 +285,8 @@ impl ServeArguments {
             ("admin", self.admin),
             ("shards", self.shards),
             ("connections_max", self.connections_max),
+            ("data_dir", self.data_dir),
+            ("ephemeral", switch(self.ephemeral)),
             ("insecure", switch(self.insecure)),
             ("enable_echo", switch(self.enable_echo)),
             ("log_format", self.log_format),

@@ -26,11 +26,13 @@ pub enum Party {
     Shard(ShardId),
     /// The thread of the admin pages and the signals.
     Service,
+    /// The thread that keeps on disk what is said in topics.
+    Store,
 }
 
 impl Party {
     /// The parties that are no shards, in the order of `index`.
-    pub const OTHERS: [Self; 1] = [Self::Service];
+    pub const OTHERS: [Self; 2] = [Self::Service, Self::Store];
 
     /// All of a process with so many shards, in the order of `index`.
     pub fn all(shards: u16) -> impl Iterator<Item = Self> {
@@ -42,6 +44,7 @@ impl Party {
         match self {
             Self::Shard(shard) => usize::from(shard.0),
             Self::Service => usize::from(shards),
+            Self::Store => usize::from(shards) + 1,
         }
     }
 }
@@ -57,6 +60,10 @@ impl RequestNumber {
         Self(self.0.wrapping_add(1))
     }
 }
+
+/// Names what a topic has asked, within that topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u32);
 
 /// A player within one game. Never reused while the game lives; 0 is nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

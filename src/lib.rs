@@ -38,6 +38,8 @@ pub mod service;
 pub mod admin;
 #[cfg(feature = "server")]
 pub mod rim;
+#[cfg(feature = "server")]
+pub mod store;
 
 // Floor 7: assembly.
 #[cfg(feature = "server")]

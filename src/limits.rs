@@ -38,6 +38,17 @@ pub const ERRANDS_MAX: usize = 64;
 /// Questions that a shard has not answered yet: four times as many as may wait for it at a time, as it does not know who has
 /// stopped waiting. More: it answers at once that it is busy.
 pub const INQUIRIES_MAX: usize = 4 * QUESTIONS_MAX;
+/// Questions of one shard's topics that the store has not answered: a topic has at most an append and `ROOM_READS_MAX` reads there.
+/// More: refused, with when to try again.
+pub const STORE_QUESTIONS_MAX: usize = 16 * 1024;
+/// Questions that the store's thread takes at once: what it writes is one commit. More wait for the next.
+pub const STORE_BATCH_MAX: usize = 4 * 1024;
+/// Records that an append removes at most because they are kept no longer.
+pub const STORE_TRIM_MAX: usize = 128;
+/// Default of `store.cache_bytes`.
+pub const STORE_CACHE_BYTES: u32 = 16 * 1024 * 1024;
+/// The store is said to hang when it has worked on one batch for longer.
+pub const STORE_HANG: Duration = Duration::from_secs(5);
 /// Games of `/games.json`. More: those with fewer players are left out, and the list says that it is cut.
 pub const GAMES_LISTED_MAX: usize = 100;
 /// Visitors of the admin pages at once. One more: the one that is there longest is sent away, so that a health check is always
@@ -158,16 +169,31 @@ pub const TOPICS_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 pub const CHAT_BODY_BYTES_MAX: usize = 4 * 1024;
 /// `client_id` of a chat message. Longer: `error`.
 pub const CLIENT_ID_BYTES_MAX: usize = 64;
-/// Messages that a room keeps for members that come, come back, or scroll up. Older ones are forgotten.
-pub const MESSAGES_KEPT_MAX: usize = 300;
-/// Bytes of the messages that a room keeps; the oldest are forgotten.
-pub const MESSAGES_KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// Messages that a room in use has in memory, for members that come, come back, or send one again. Older ones are read from the
+/// store.
+pub const MESSAGES_CACHED_MAX: usize = 300;
+/// Bytes of these messages; more: the oldest are read from the store.
+pub const MESSAGES_CACHED_BYTES_MAX: usize = 1024 * 1024;
+/// Messages that one write to the store takes; what comes meanwhile waits for the next.
+pub const ROOM_APPEND_MESSAGES_MAX: usize = 64;
+/// What members of one room said, and asked, while the store writes: it waits as it came. More: refused, with when to try again.
+pub const ROOM_WAITING_MAX: usize = 256;
+/// Pages of one room that are being read from the store. More: refused, with when to try again.
+pub const ROOM_READS_MAX: usize = 8;
+/// Joins, and what comes behind them, that wait for one room to be read from the store. More: refused, with when to try again.
+pub const ROOM_ARRIVALS_MAX: usize = 4 * 1024;
+/// How long a join waits for a room to be read from the store. Longer: refused, with when to try again.
+pub const ROOM_LOAD_WAIT: Duration = Duration::from_secs(5);
 /// Messages of a `room_state`, if they fit into one outbound message.
 pub const ROOM_STATE_MESSAGES: usize = 50;
 /// Messages of one `history` answer, if they fit into one outbound message.
 pub const HISTORY_MESSAGES_MAX: usize = 100;
-/// Chat messages of one user in one room within `CHAT_WINDOW`. More: refused.
-pub const CHAT_MESSAGES_MAX: usize = 10;
+/// Default of `messages_per_minute`: chat messages of one user in one room within `CHAT_WINDOW`. More: refused.
+pub const CHAT_MESSAGES_MAX: u32 = 10;
+/// Default of `messages_kept`.
+pub const MESSAGES_KEPT_DEFAULT: u32 = 10_000;
+/// Default of `days_kept`.
+pub const DAYS_KEPT_DEFAULT: u32 = 30;
 /// See `CHAT_MESSAGES_MAX`.
 pub const CHAT_WINDOW: Duration = Duration::from_secs(60);
 /// `typing: true` ends by itself after this.
@@ -176,10 +202,6 @@ pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(1);
 /// … and this many at once. Over it, what holds when the time has come is told then.
 pub const TYPING_BURST: u32 = 4;
-/// How long a room keeps its messages when its last member has gone.
-pub const TOPIC_LINGER: Duration = Duration::from_secs(60);
-/// Rooms without members that a shard keeps. More: the one left longest ago is forgotten.
-pub const TOPICS_LINGERING_MAX: usize = 1_000;
 /// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
 /// that is filled up to a bound leaves it free.
 pub const MESSAGE_HEAD_BYTES_MAX: usize = 1024;

@@ -342,7 +342,7 @@ mod tests {
         let (mut endpoints, others) = mesh(2, 16).unwrap();
         endpoints.extend(others);
         let parties = endpoints[0].parties().to_vec();
-        assert_eq!(parties, [SHARD_0, SHARD_1, Party::Service]);
+        assert_eq!(parties, [SHARD_0, SHARD_1, Party::Service, Party::Store]);
         assert!(endpoints.iter().zip(&parties).all(|(end, party)| end.party() == *party));
         for (endpoint, number) in endpoints.iter_mut().zip(0..) {
             for target in &parties {
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_party_is_woken_through_its_eventfd() {
-        let (endpoints, [mut service]) = mesh(1, MAILBOX_LETTERS_MAX).unwrap();
+        let (endpoints, [mut service, _store]) = mesh(1, MAILBOX_LETTERS_MAX).unwrap();
         for number in 0..2 {
             post(&mut service, SHARD_0, number);
             if service.must_ring(SHARD_0) {
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_party_that_ends_wakes_the_others_and_what_it_has_posted_is_read() {
-        let (mut endpoints, [mut service]) = mesh(2, MAILBOX_LETTERS_MAX).unwrap();
+        let (mut endpoints, [mut service, _store]) = mesh(2, MAILBOX_LETTERS_MAX).unwrap();
         let mut ended = endpoints.remove(0);
         post(&mut ended, Party::Service, 7);
         assert!(!service.is_gone(SHARD_0));

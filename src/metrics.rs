@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::impossible;
+use crate::limits::STORE_HANG;
 use crate::memory::MemoryByPart;
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
+use crate::time::Instant;
 
 /// A number that only grows. One thread writes it, so an increment is a load and a store, not a locked instruction.
 #[derive(Debug, Default)]
@@ -118,6 +120,34 @@ impl DurationHistogram {
     }
 }
 
+/// What the store's thread tells about itself.
+#[derive(Debug, Default)]
+pub struct StoreMetrics {
+    /// Since when it has been reading or writing, in µs after the start; 0: it waits.
+    pub busy_since_us: Gauge,
+    /// 1 while the file cannot be used.
+    pub failing: Gauge,
+    /// Batches that are on disk.
+    pub commits: Counter,
+    /// What was in them, one of each topic.
+    pub appends: Counter,
+    /// Rooms and pages that were read.
+    pub reads: Counter,
+    /// Questions that could not be answered.
+    pub refused: Counter,
+    /// From the begin of a commit to its end.
+    pub commit_time: DurationHistogram,
+}
+
+impl StoreMetrics {
+    /// For how long the store has worked on one batch, if that is too long.
+    pub fn hangs_for(&self, now: Instant) -> Option<Duration> {
+        let busy_since = self.busy_since_us.value();
+        let time = now.since(Instant::from_micros(busy_since));
+        (busy_since > 0 && time > STORE_HANG).then_some(time)
+    }
+}
+
 /// What one shard tells about itself. Arrays are indexed by `index()` of their reason.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {
@@ -129,6 +159,8 @@ pub struct ShardMetrics {
     pub connections_parked: Gauge,
     /// Connections that wait for the end of their close.
     pub connections_closing: Gauge,
+    /// Guests that were given a number.
+    pub guests: Counter,
     /// Players of this shard's games, held seats included.
     pub seats: Gauge,
     /// Seats held for a lost player.

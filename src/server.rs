@@ -25,11 +25,13 @@ use crate::impossible::{self, Place};
 use crate::limits::DRAIN_DEADLINE;
 use crate::machine::Machine;
 use crate::mailbox;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{ShardMetrics, StoreMetrics};
 use crate::rim::uring::{self, Probe};
 use crate::rim::{self, Clock, ListenOptions};
-use crate::service::{Service, ServiceHandle};
+use crate::service::{ReadClock, Service, ServiceHandle};
 use crate::shard::peer::Order;
+use crate::store::file::StoreFile;
+use crate::store::{GUESTS_AT_ONCE, Guests, Store};
 use crate::time::Instant;
 
 use crate::wire::token::{Verifier, VerifyingKey};
@@ -80,12 +82,14 @@ enum Event {
     ShardEnded(ShardId, anyhow::Result<()>),
     /// The service thread is over; it never is on purpose.
     ServiceEnded(anyhow::Error),
+    /// The store's thread is over: by itself when every shard is, or by a panic.
+    StoreEnded(anyhow::Result<()>),
     /// Somebody wants the relay to end.
     Signalled(Signal),
 }
 
 /// Runs until told to end. An error means that the relay could not start or could not go on.
-pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Result<Ended> {
+pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Result<Ended> {
     // In huge pages a table that is touched entry by entry takes 2 MiB at a time, and what a burst of joins needed is never
     // given back: at 2,000 players one shard's process held 31 MiB with them and 22 MiB without.
     if let Err(errno) = rustix::thread::disable_transparent_huge_pages(true) {
@@ -95,6 +99,9 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let probe = uring::probe()?;
     let shards = config.settings.placement.shards;
     check_messages_between_rings(&probe, shards)?;
+    let (place, cache_bytes) = config.store.clone();
+    let file = StoreFile::open(place, cache_bytes)?;
+    config.settings.guests_before = file.take_guests(GUESTS_AT_ONCE).context("cannot write to the store")?;
     let listeners = rim::bind(
         config.listen,
         shards,
@@ -106,13 +113,19 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     tracing::debug!(kernel = machine.kernel, "{probe}");
 
     let connections_max = config.capacity.connections_max;
-    let (endpoints, [mailbox]) = mailbox::mesh(shards, config.capacity.queues.letters)?;
+    let (endpoints, [mailbox, of_store]) = mailbox::mesh(shards, config.capacity.queues.letters)?;
     let (service, handle) = Service::new(mailbox, Arc::new(move || clock.instant()));
     let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
+    let store_metrics: Arc<StoreMetrics> = Arc::default();
+    let guests = Guests { named: guests_named(metrics.clone()), taken: GUESTS_AT_ONCE };
+    let read_clock: ReadClock = Arc::new(move || clock.instant());
+    let store = Store::new(of_store, file, store_metrics.clone(), read_clock, guests);
     let phase = Arc::new(PhaseCell::default());
     let (events, inbox) = mpsc::channel();
+    spawn_store(store, events.clone())?;
     let pages = Admin {
         shards: metrics.clone(),
+        store: store_metrics,
         phase: phase.clone(),
         about: About {
             version: env!("CARGO_PKG_VERSION"),
@@ -130,7 +143,7 @@ pub fn run(config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Re
     let shards_of = ShardMaker::new(config, machine, clock, &metrics)?;
     let loops = shards_of.make(endpoints, listeners)?;
     shards_of.start(loops, &events)?;
-    let mut supervisor = Supervisor { clock, inbox, phase, service: handle, metrics, running: shards };
+    let mut supervisor = Supervisor { clock, inbox, phase, service: handle, metrics, running: shards + 1 };
     if let Some(ended) = supervisor.await_loops()? {
         return Ok(ended);
     }
@@ -197,6 +210,17 @@ pub fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })?;
     listener.set_nonblocking(true).context("cannot make the admin listener non-blocking")?;
     Ok(listener)
+}
+
+fn spawn_store(store: Store, events: Sender<Event>) -> anyhow::Result<()> {
+    let body = move || {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| store.run()));
+        let outcome = outcome.map_err(|panic| anyhow!("panic: {}", panic_text(&*panic)));
+        // Nobody listens any more when the process is ending.
+        let _ = events.send(Event::StoreEnded(outcome));
+    };
+    thread::Builder::new().name("store".into()).spawn(body).context("cannot start the store's thread")?;
+    Ok(())
 }
 
 /// The service thread: its mail, the admin pages and the signals.
@@ -317,6 +341,7 @@ struct Supervisor {
     phase: Arc<PhaseCell>,
     service: ServiceHandle,
     metrics: Vec<Arc<ShardMetrics>>,
+    /// Shards and the store.
     running: u16,
 }
 
@@ -328,6 +353,7 @@ impl Supervisor {
             match self.inbox.recv_timeout(START_LOOK_INTERVAL) {
                 Ok(Event::ShardEnded(shard, outcome)) => return Err(shard_failure(shard, outcome)),
                 Ok(Event::ServiceEnded(error)) => return Err(service_failure(error)),
+                Ok(Event::StoreEnded(outcome)) => return Err(store_failure(outcome)),
                 Ok(Event::Signalled(_)) => return Ok(Some(Ended::Drained)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("all threads are gone"),
@@ -354,9 +380,14 @@ impl Supervisor {
                     drain_deadline = Some(self.clock.now().instant + DRAIN_DEADLINE);
                     self.drain(signal);
                 }
-                Some(Event::ShardEnded(_, Ok(()))) if drain_deadline.is_some() => self.running -= 1,
+                Some(Event::ShardEnded(_, Ok(())) | Event::StoreEnded(Ok(())))
+                    if drain_deadline.is_some() =>
+                {
+                    self.running -= 1;
+                }
                 Some(Event::ShardEnded(shard, outcome)) => return Err(shard_failure(shard, outcome)),
                 Some(Event::ServiceEnded(error)) => return Err(service_failure(error)),
+                Some(Event::StoreEnded(outcome)) => return Err(store_failure(outcome)),
                 None => {
                     tracing::warn!(
                         connections = self.connections(),
@@ -411,6 +442,19 @@ fn service_failure(error: anyhow::Error) -> anyhow::Error {
     error.context("the service thread (admin pages, signals) cannot go on")
 }
 
+fn store_failure(outcome: anyhow::Result<()>) -> anyhow::Error {
+    let error = outcome.err().unwrap_or_else(|| anyhow!("it stopped without being told to"));
+    error.context("the store's thread cannot go on")
+}
+
+/// Every shard has its own share of the numbers: the highest that was given is that of the busiest.
+fn guests_named(shards: Vec<Arc<ShardMetrics>>) -> Box<dyn Fn() -> u64 + Send> {
+    Box::new(move || {
+        let most = shards.iter().map(|metrics| metrics.guests.value()).max().unwrap_or(0);
+        most * shards.len() as u64
+    })
+}
+
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
@@ -424,7 +468,7 @@ mod tests {
 
     /// A service thread, not run, and one shard's end.
     fn service() -> (Service, ServiceHandle, Vec<Endpoint>) {
-        let (endpoints, [mailbox]) = mailbox::mesh(1, 16).unwrap();
+        let (endpoints, [mailbox, _store]) = mailbox::mesh(1, 16).unwrap();
         let (service, handle) = Service::new(mailbox, Arc::new(Instant::default));
         (service, handle, endpoints)
     }

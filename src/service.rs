@@ -12,7 +12,7 @@ use tokio_uring::fs::File;
 
 use crate::ids::{Party, RequestNumber};
 use crate::impossible;
-use crate::limits::{ERRANDS_MAX, LETTERS_READ_MAX};
+use crate::limits::{ERRANDS_MAX, LETTERS_READ_MAX, QUESTIONS_MAX};
 use crate::mailbox::{Endpoint, Letter, Posted};
 use crate::shard::peer::{Answer, Order, PeerMessage, Question};
 use crate::shard::questions::{Closed, Questions};
@@ -82,7 +82,10 @@ impl Service {
     /// The task, still to be run, and how it is reached.
     pub fn new(mailbox: Endpoint, clock: ReadClock) -> (Self, ServiceHandle) {
         let (sender, errands) = mpsc::channel(ERRANDS_MAX);
-        (Self { mailbox, errands, questions: Questions::default(), clock }, ServiceHandle(sender))
+        (
+            Self { mailbox, errands, questions: Questions::at_most(QUESTIONS_MAX), clock },
+            ServiceHandle(sender),
+        )
     }
 
     /// Reads mail and runs errands, for ever.
@@ -158,6 +161,7 @@ impl Service {
     fn answered(&mut self, from: Party, request: RequestNumber, answer: Answer) {
         let closed = match answer {
             Answer::Busy => self.questions.not_reached(from, request),
+            Answer::Store(_) => return impossible!("the service thread asks the store nothing"),
             answer @ (Answer::Kicked { .. } | Answer::Games(_)) => {
                 self.questions.answered(from, request, |asker| asker.answers.push(answer))
             }
@@ -224,7 +228,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::limits::{MAILBOX_LETTERS_MAX, QUESTIONS_MAX};
+    use crate::limits::MAILBOX_LETTERS_MAX;
     use crate::mailbox;
 
     const WAIT: Duration = Duration::from_secs(2);
@@ -239,7 +243,7 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let (shards, [mailbox]) = mailbox::mesh(2, 16).unwrap();
+            let (shards, [mailbox, _store]) = mailbox::mesh(2, 16).unwrap();
             let now_us = Arc::new(AtomicU64::new(0));
             let clock_us = now_us.clone();
             let clock = move || Instant::from_micros(clock_us.load(Ordering::Relaxed));

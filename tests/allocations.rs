@@ -1,14 +1,18 @@
 //! After start-up a position allocates nothing, from the received bytes to the frame that every member is sent; and an idle
 //! player stays within its budget of memory, which comes back when it goes.
 
+#[path = "../tests/support/store.rs"]
+mod store;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelay::ids::{ConnId, ShardId};
+use corelay::ids::{ConnId, Party, ShardId};
 use corelay::shard::memory::MemoryCount;
 use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
+use store::StoreModel;
 
 const REQUEST: &[u8] =
     b"GET /play/arena HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -20,6 +24,7 @@ const MOVE: [u8; 18] = [0x82, 0x8C, 0, 0, 0, 0, 1, 0, 0, 1, 0x3F, 0x80, 0, 0, 0x
 /// Players of one shard, 50 in each game.
 struct Games {
     shard: Shard,
+    store: StoreModel,
     players: Vec<ConnId>,
     now: Now,
 }
@@ -29,7 +34,8 @@ impl Games {
         let settings = Settings { connections_per_shard_max: 20_000, ..Settings::default() };
         let shard = Shard::new(ShardId(0), Arc::new(settings), Arc::default(), [7; 32]);
         let now = Now { instant: Instant::from_micros(1_000_000), unix_us: 1_800_000_000_000_000 };
-        let mut games = Self { shard, players: Vec::with_capacity(20_000), now };
+        let mut games =
+            Self { shard, store: StoreModel::default(), players: Vec::with_capacity(20_000), now };
         games.join(players);
         games
     }
@@ -49,7 +55,10 @@ impl Games {
     fn send(&mut self) -> usize {
         let mut sent = 0;
         while let Some(output) = self.shard.poll_output() {
-            if let Output::Send { conn, frames } = output {
+            if let Output::Forward { message, .. } = output {
+                let answer = self.store.reply(message);
+                self.shard.handle_peer(Party::Store, answer, self.now);
+            } else if let Output::Send { conn, frames } = output {
                 drop(frames);
                 self.shard.handle_sent(conn, self.now);
                 sent += 1;

@@ -5,7 +5,7 @@ mod world;
 
 use std::sync::Arc;
 
-use corelay::ids::{Address, ChannelNumber, ConnId, ShardId, Topic};
+use corelay::ids::{Address, ChannelNumber, ConnId, Party, ShardId, Topic};
 use corelay::reasons::CloseReason;
 use corelay::room::request::{Departure, Join, Rights};
 use corelay::session::rate_limit::{Rate, Rates};
@@ -18,6 +18,7 @@ use corelay::wire::format::Format;
 use corelay::wire::push::{Push, PushEvent, RoomPush};
 use serde_json::{Value, json};
 use world::client::{ClientId, Frame, Message, PresenceList, masked_frame, move_to, put_object};
+use world::store::StoreModel;
 use world::{World, games, near_and_far};
 
 fn join(world: &mut World, client: ClientId, topic: &str, payload: &Value) -> Vec<Frame> {
@@ -384,10 +385,19 @@ fn whoever_leaves_is_told_nothing_behind_what_was_lost_on_it() {
         let request = TopicRequest { topic: topic.clone(), from, action };
         owner.handle_peer(from.party(), PeerMessage::Request(Box::new(request)), now);
     };
+    let mut store = StoreModel::default();
+    let mut let_store_answer = |owner: &mut Shard| {
+        let Some(Output::Forward { target: Party::Store, message }) = owner.poll_output() else {
+            panic!("a question")
+        };
+        owner.handle_peer(Party::Store, store.reply(message), now);
+    };
     ask(Action::Join(Box::new(join)), &mut owner);
+    let_store_answer(&mut owner);
     while owner.poll_output().is_some() {}
     ask(Action::Push(push), &mut owner);
     ask(Action::Leave(Departure::Asked), &mut owner);
+    let_store_answer(&mut owner);
     let Some(Output::Forward { target, message }) = owner.poll_output() else { panic!("a broadcast") };
     let in_its_place = owner.handle_forward_refused(target, message, now);
     let Some(PeerMessage::Deliver(notice)) = in_its_place else { panic!("{in_its_place:?}") };

@@ -2,6 +2,9 @@
 //! likes, in whatever pieces, at whatever times, on `/play` or on `/socket`. Nothing may panic, and the others stay.
 #![no_main]
 
+#[path = "../../tests/support/store.rs"]
+mod store;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use corelay::shard::settings::Settings;
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
 use libfuzzer_sys::fuzz_target;
+use store::StoreModel;
 
 const PATHS: [&str; 4] = [
     "/play/arena",
@@ -28,6 +32,7 @@ type Place = (usize, ConnId);
 
 struct Relay {
     shards: Vec<Shard>,
+    store: StoreModel,
     now: Now,
     /// The rough client, until it is ended, and those that must stay.
     rough: Option<Place>,
@@ -43,6 +48,7 @@ impl Relay {
         let now = Now { instant: Instant::from_micros(1_000_000), unix_us: 1_800_000_000_000_000 };
         Self {
             shards: (0..shards).map(shard).collect(),
+            store: StoreModel::default(),
             now,
             rough: None,
             quiet: Vec::new(),
@@ -103,7 +109,12 @@ impl Relay {
                     self.shards[shard].handle_closed(conn, self.now);
                 }
                 Output::Forward { target, message } => {
-                    let Party::Shard(target) = target else { continue };
+                    let Party::Shard(target) = target else {
+                        // The service thread is told what it has asked: nothing.
+                        let answer = self.store.reply(message);
+                        self.shards[shard].handle_peer(Party::Store, answer, self.now);
+                        continue;
+                    };
                     let source = Party::Shard(ShardId(shard as u16));
                     self.shards[usize::from(target.0)].handle_peer(source, message, self.now);
                 }

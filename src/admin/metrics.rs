@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::{About, Admin, process};
 use crate::impossible;
-use crate::metrics::{Counter, DurationHistogram, Gauge, ShardMetrics};
+use crate::metrics::{Counter, DurationHistogram, Gauge, ShardMetrics, StoreMetrics};
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 use crate::time::Instant;
 
@@ -52,6 +52,7 @@ const ROWS: &[Row] = &[
     row("corelay_games", "Games with at least one seat", G(|m| &m.games)),
     row("corelay_seats", "Players in games, held seats included", G(|m| &m.seats)),
     row("corelay_seats_held", "Seats held for players that lost their connection", G(|m| &m.seats_held)),
+    row("corelay_guests", "Guests that were given a number", C(|m| &m.guests)),
     row("corelay_resumes", "Seats given back to a client that resumed", C(|m| &m.resumes)),
 
     row("corelay_accepts", "Connections accepted", C(|m| &m.accepts)),
@@ -123,16 +124,45 @@ fn close_labels(index: usize) -> Labels {
     vec![("code", reason.code().to_string()), ("reason", reason.label().into())]
 }
 
+/// A row of the store, which is one.
+struct StoreRow {
+    name: &'static str,
+    help: &'static str,
+    source: StoreSource,
+}
+
+enum StoreSource {
+    Counter(fn(&StoreMetrics) -> &Counter),
+    Gauge(fn(&StoreMetrics) -> &Gauge),
+    Histogram(fn(&StoreMetrics) -> &DurationHistogram),
+}
+
+const fn store_row(name: &'static str, help: &'static str, source: StoreSource) -> StoreRow {
+    StoreRow { name, help, source }
+}
+
+#[rustfmt::skip]
+const STORE_ROWS: &[StoreRow] = &[
+    store_row("corelay_store_commits", "Batches that the store has put on disk", StoreSource::Counter(|m| &m.commits)),
+    store_row("corelay_store_appends", "What was in them: the messages of one room each", StoreSource::Counter(|m| &m.appends)),
+    store_row("corelay_store_reads", "Rooms and pages of history that were read", StoreSource::Counter(|m| &m.reads)),
+    store_row("corelay_store_refused", "What the store could not do; who asked was told so", StoreSource::Counter(|m| &m.refused)),
+    store_row("corelay_store_failing", "1 while the file cannot be used: rooms refuse what is said", StoreSource::Gauge(|m| &m.failing)),
+    store_row("corelay_store_commit_seconds", "From the begin of a commit to its end", StoreSource::Histogram(|m| &m.commit_time)),
+];
+
 /// Reads the shards' metrics when `/metrics` is asked for; between two requests it costs nothing.
 pub(super) struct RelayCollector {
     shards: Vec<Arc<ShardMetrics>>,
+    store: Arc<StoreMetrics>,
     about: About,
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
 }
 
 impl RelayCollector {
     pub(super) fn new(admin: &Admin) -> Self {
-        Self { shards: admin.shards.clone(), about: admin.about.clone(), clock: admin.clock.clone() }
+        let store = admin.store.clone();
+        Self { shards: admin.shards.clone(), store, about: admin.about.clone(), clock: admin.clock.clone() }
     }
 
     fn encode_row(&self, row: &Row, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -164,6 +194,20 @@ impl RelayCollector {
             }
         }
         Ok(())
+    }
+
+    fn encode_store_row(&self, row: &StoreRow, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let metric_type = match row.source {
+            StoreSource::Counter(_) => MetricType::Counter,
+            StoreSource::Gauge(_) => MetricType::Gauge,
+            StoreSource::Histogram(_) => MetricType::Histogram,
+        };
+        let mut encoder = encoder.encode_descriptor(row.name, row.help, None, metric_type)?;
+        match row.source {
+            StoreSource::Counter(counter) => encode_counter(&mut encoder, &[], counter(&self.store).value()),
+            StoreSource::Gauge(gauge) => encode_gauge(&mut encoder, &[], gauge(&self.store).value()),
+            StoreSource::Histogram(histogram) => encode_histogram(&mut encoder, &[], histogram(&self.store)),
+        }
     }
 
     fn encode_loop_silence(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -221,6 +265,9 @@ impl Collector for RelayCollector {
         for row in ROWS {
             self.encode_row(row, &mut encoder)?;
         }
+        for row in STORE_ROWS {
+            self.encode_store_row(row, &mut encoder)?;
+        }
         self.encode_loop_silence(&mut encoder)?;
         self.encode_process(&mut encoder)
     }
@@ -273,7 +320,7 @@ mod tests {
         let about = About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 12.5 };
         let clock = Arc::new(|| Instant::from_micros(3_000_000));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(RelayCollector { shards, about, clock }));
+        registry.register_collector(Box::new(RelayCollector { shards, store: Arc::default(), about, clock }));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         text

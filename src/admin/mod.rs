@@ -29,7 +29,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::limits::REFUSAL_RETRY_AFTER;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{ShardMetrics, StoreMetrics};
 use crate::service::{Busy, ReadClock, ServiceHandle};
 use crate::time::Instant;
 use access::Access;
@@ -87,6 +87,8 @@ pub struct About {
 pub struct Admin {
     /// One per shard, in order.
     pub shards: Vec<Arc<ShardMetrics>>,
+    /// What the store's thread tells.
+    pub store: Arc<StoreMetrics>,
     /// Where the process stands.
     pub phase: Arc<PhaseCell>,
     /// What the process is.
@@ -204,7 +206,14 @@ fn silent_loops(admin: &Admin) -> String {
 async fn readyz(State(pages): Shared) -> Response {
     match pages.admin.phase.phase() {
         Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response(),
-        Phase::Ready => "ok\n".into_response(),
+        Phase::Ready => match pages.admin.store.hangs_for((pages.admin.clock)()) {
+            Some(time) => {
+                let text =
+                    format!("the store hangs: it has worked on one batch for {:.1} s\n", time.as_secs_f64());
+                (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+            }
+            None => "ok\n".into_response(),
+        },
         Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
     }
 }
@@ -256,6 +265,8 @@ mod tests {
         phase: Arc<PhaseCell>,
         now_us: Arc<AtomicU64>,
         endpoints: Vec<Endpoint>,
+        /// A party that is there, and says nothing.
+        _store: Endpoint,
     }
 
     /// Serves the pages on the runtime they live in, on a thread that ends with the test process.
@@ -264,12 +275,13 @@ mod tests {
         let phase = Arc::new(PhaseCell::default());
         let now_us = Arc::new(AtomicU64::new(1));
         let clock_us = now_us.clone();
-        let (endpoints, [mailbox]) = mailbox::mesh(2, 16).unwrap();
+        let (endpoints, [mailbox, store]) = mailbox::mesh(2, 16).unwrap();
         let began = tokio::time::Instant::now();
         let clock = move || Instant::from_micros(began.elapsed().as_micros() as u64);
         let (service, handle) = Service::new(mailbox, Arc::new(clock));
         let admin = Admin {
             shards: shards.clone(),
+            store: Arc::default(),
             phase: phase.clone(),
             about: About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 1.5e9 },
             relay: ([127, 0, 0, 1], 4000).into(),
@@ -286,7 +298,7 @@ mod tests {
                 match serve(TcpListener::from_std(listener).unwrap(), admin).await {}
             })
         });
-        Fixture { address, shards, phase, now_us, endpoints }
+        Fixture { address, shards, phase, now_us, endpoints, _store: store }
     }
 
     impl Fixture {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::secrets::{KeyTable, Secret};
 use crate::limits;
+use crate::room::chat::RoomRules;
 use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
 use crate::session::rate_limit::Rates;
@@ -37,6 +38,12 @@ pub struct Draft {
     pub connections_max: Option<u32>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Where the store is.
+    pub data_dir: PathBuf,
+    /// The store ends with the process.
+    pub ephemeral: bool,
+    /// Memory in which the store has what it has read and written last.
+    pub store_cache_bytes: u32,
     /// Allows what is only safe among trusted machines.
     pub insecure: bool,
     /// `GET /echo` exists.
@@ -79,6 +86,8 @@ pub struct Draft {
     pub rates: Rates,
     /// In order; the first that fits wins.
     pub games: Vec<GameRules>,
+    /// The same.
+    pub rooms: Vec<RoomRules>,
 }
 
 impl Default for Draft {
@@ -89,6 +98,9 @@ impl Default for Draft {
             shards: None,
             connections_max: None,
             log_format: LogFormat::Auto,
+            data_dir: "corelay-data".into(),
+            ephemeral: false,
+            store_cache_bytes: limits::STORE_CACHE_BYTES,
             insecure: false,
             enable_echo: false,
             allowed_origins: Vec::new(),
@@ -110,6 +122,7 @@ impl Default for Draft {
             presence_list_max: limits::PRESENCE_LIST_MAX,
             rates: Rates::default(),
             games: Vec::new(),
+            rooms: Vec::new(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::value::{
     number, origins, path, pattern, seconds, secret, speed, variable, word,
 };
 use crate::limits;
+use crate::room::chat::RoomRules;
 use crate::room::game::GameRules;
 use crate::wire::token::Algorithm;
 
@@ -25,6 +26,9 @@ pub(super) use hints::hint_for_variable;
 
 /// Name of the array of tables that sets game rules.
 pub const GAME_TABLE: &str = "game";
+
+/// Name of the array of tables that sets rules of chat rooms.
+pub const ROOM_TABLE: &str = "room";
 
 /// Name of the array of tables that names keys of tokens.
 pub const KEY_TABLE: &str = "key";
@@ -64,6 +68,12 @@ const KEYS: &[Key<Draft>] = &[
         "of the whole relay: shards, tables and queues are made for so many, or the relay says why it cannot; who comes beyond it gets 503. Games fall on shards by hash, so each of several shards has room for a quarter more than its share, and for 4,000. Unset: as many as fit. Flag `--connections-max`"),
     key("log_format", |draft, value| put(&mut draft.log_format, word(value, LOG_FORMATS)), |draft| draft.log_format.shown(),
         "how log lines look. auto: pretty on a terminal, JSON otherwise. Flag `--log-format`"),
+    key("data_dir", |draft, value| put(&mut draft.data_dir, path(value)), |draft| draft.data_dir.shown(),
+        "the directory of the store, which keeps what is said in rooms; made if it is not there. It belongs to one relay at a time. Flag `--data-dir`"),
+    key("ephemeral", |draft, value| put(&mut draft.ephemeral, boolean(value)), |draft| draft.ephemeral.shown(),
+        "keeps what is said in memory only: it ends with the process, and `data_dir` is not touched. Flag `--ephemeral`"),
+    key("store.cache_bytes", |draft, value| put(&mut draft.store_cache_bytes, number(value, 1_048_576..=1_073_741_824)), |draft| draft.store_cache_bytes.shown(),
+        "memory for what the store has read and written last"),
     key("insecure", |draft, value| put(&mut draft.insecure, boolean(value)), |draft| draft.insecure.shown(),
         "allows players on public addresses without a key. It does not open the admin pages. Flag `--insecure`"),
     key("enable_echo", |draft, value| put(&mut draft.enable_echo, boolean(value)), |draft| draft.enable_echo.shown(),
@@ -161,6 +171,18 @@ const GAME_KEYS: &[Key<GameRules>] = &[
 ];
 
 #[rustfmt::skip]
+const ROOM_KEYS: &[Key<RoomRules>] = &[
+    key("room.pattern", |room, value| put(&mut room.pattern, pattern(value)), |_| REQUIRED.into(),
+        "which rooms: a `*` stands for any run of characters"),
+    key("room.messages_per_minute", |room, value| put(&mut room.messages_per_minute, number(value, RATE)), |room| room.messages_per_minute.shown(),
+        "of one user in one room, within any minute; neither a reconnect nor a restart renews it"),
+    key("room.messages_kept", |room, value| put(&mut room.messages_kept, number(value, 1..=100_000_000)), |room| room.messages_kept.shown(),
+        "the last so many messages are kept"),
+    key("room.days_kept", |room, value| put(&mut room.days_kept, number(value, 1..=36_500)), |room| room.days_kept.shown(),
+        "and none of them for longer"),
+];
+
+#[rustfmt::skip]
 const KEY_KEYS: &[Key<KeyTable>] = &[
     key("key.kid", |table, value| put(&mut table.kid, key_id(value)), |_| REQUIRED.into(),
         "how tokens name it in their header; each key another"),
@@ -183,7 +205,8 @@ const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
 /// Names of all keys, with their table.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    let tables = GAME_KEYS.iter().map(|key| key.name).chain(KEY_KEYS.iter().map(|key| key.name));
+    let tables = GAME_KEYS.iter().map(|key| key.name).chain(ROOM_KEYS.iter().map(|key| key.name));
+    let tables = tables.chain(KEY_KEYS.iter().map(|key| key.name));
     KEYS.iter().map(|key| key.name).chain(tables)
 }
 
@@ -199,7 +222,7 @@ pub fn key_of_variable(name: &str) -> Option<&'static str> {
 
 /// Puts one value where its key says.
 pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
-    if [GAME_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
+    if [GAME_TABLE, ROOM_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
         return Err(wrong_value(assignment, format!("an array of tables: [[{}]]", assignment.key)));
     }
     if is_section(&assignment.key) {
@@ -215,6 +238,7 @@ pub type AddTable = fn(&mut Draft, &[Assignment], Origin) -> Result<(), ConfigEr
 pub fn table_array(name: &str) -> Option<AddTable> {
     match name {
         GAME_TABLE => Some(assign_game),
+        ROOM_TABLE => Some(assign_room),
         KEY_TABLE => Some(assign_key),
         _ => None,
     }
@@ -250,12 +274,7 @@ fn assign_game(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> 
         set(GAME_KEYS, &mut game, assignment)?;
     }
     if game.pattern.is_empty() {
-        return Err(ConfigError::Value {
-            key: "game.pattern".into(),
-            found: "missing".into(),
-            origin: table,
-            expected: format!("there, and {PATTERN_EXPECTED}"),
-        });
+        return Err(no_pattern("game.pattern", table));
     }
     let bounds = game.bounds;
     for (axis, min, max) in [("x", bounds.min_x, bounds.max_x), ("y", bounds.min_y, bounds.max_y)] {
@@ -270,6 +289,24 @@ fn assign_game(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> 
     }
     draft.games.push(game);
     Ok(())
+}
+
+/// Adds one `[[room]]` table.
+fn assign_room(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
+    let mut room = RoomRules { pattern: "".into(), ..RoomRules::default() };
+    for assignment in assignments {
+        set(ROOM_KEYS, &mut room, assignment)?;
+    }
+    if room.pattern.is_empty() {
+        return Err(no_pattern("room.pattern", table));
+    }
+    draft.rooms.push(room);
+    Ok(())
+}
+
+fn no_pattern(key: &str, table: Origin) -> ConfigError {
+    let expected = format!("there, and {PATTERN_EXPECTED}");
+    ConfigError::Value { key: key.into(), found: "missing".into(), origin: table, expected }
 }
 
 fn set<T>(keys: &[Key<T>], target: &mut T, assignment: &Assignment) -> Result<(), ConfigError> {
@@ -296,9 +333,10 @@ fn wrong_value(assignment: &Assignment, expected: Expected) -> ConfigError {
     }
 }
 
-/// The key of a game, or of a key, is shown as it is written: without its table.
+/// The key of a game, a room or a key is shown as it is written: without its table.
 fn shown(key: &str) -> &str {
-    key.strip_prefix("game.").or_else(|| key.strip_prefix("key.")).unwrap_or(key)
+    let tables = ["game.", "room.", "key."];
+    tables.into_iter().find_map(|table| key.strip_prefix(table)).unwrap_or(key)
 }
 
 fn put<T>(target: &mut T, value: Result<T, Expected>) -> Result<(), Expected> {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::machine::Resources;
 use crate::shard::settings::Settings;
+use crate::store::file::Place;
 use crate::wire::token::Verifier;
 use capacity::Capacity;
 use draft::Draft;
@@ -44,6 +45,8 @@ pub struct Config {
     pub connections_per_address: Option<u32>,
     /// `SO_SNDBUF` of a connection.
     pub send_buffer_bytes: u32,
+    /// Where the store is, and the memory that it may have for what it has read and written last.
+    pub store: (Place, usize),
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     /// What is allowed but probably not meant, a line each.

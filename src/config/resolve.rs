@@ -13,6 +13,7 @@ use crate::metrics::SharedCount;
 use crate::room::game::GameRules;
 use crate::shard::placement::Placement;
 use crate::shard::settings::Settings;
+use crate::store::file::Place;
 use crate::wire::upgrade::UpgradeRules;
 
 /// See `Loaded::resolve`.
@@ -33,6 +34,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     let capacity = capacity::plan(wanted, found)?;
     warnings.extend(capacity::warnings(&capacity, wanted, found));
     let shards = capacity.shards;
+    let place = if draft.ephemeral { Place::Memory } else { Place::Directory(draft.data_dir) };
     let settings = Settings {
         placement: Placement::known(shards),
         connections_per_shard_max: capacity.connections_per_shard,
@@ -45,6 +47,9 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
         },
         verifier: verifier.map(Arc::new),
         games: draft.games,
+        rooms: draft.rooms,
+        // The store knows.
+        guests_before: 0,
         // The log is started with what this returns, and says then.
         notes: false,
         rates: draft.rates,
@@ -64,6 +69,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
         capacity,
         connections_per_address: draft.connections_per_address,
         send_buffer_bytes: draft.send_buffer_bytes,
+        store: (place, draft.store_cache_bytes as usize),
         file,
         warnings,
         settings,

@@ -27,6 +27,8 @@ struct Relay {
     address: SocketAddr,
     metrics: Vec<Arc<ShardMetrics>>,
     service: Endpoint,
+    /// A party that is there, and says nothing.
+    _store: Endpoint,
     trouble: Arc<Trouble>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -37,7 +39,7 @@ impl Relay {
     }
 
     fn start_with(letters: usize, settings: Settings) -> Self {
-        let (endpoints, [service]) = mesh(2, letters).unwrap();
+        let (endpoints, [service, store]) = mesh(2, letters).unwrap();
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
         let address = listeners[0].local_addr();
         let settings = Arc::new(Settings { placement: Placement::known(2), ..settings });
@@ -67,7 +69,7 @@ impl Relay {
             thread::spawn(move || shard_loop.run(driver_fds, &enabled).unwrap())
         };
         let threads = loops.into_iter().map(run).collect();
-        Self { address, metrics, service, trouble, threads }
+        Self { address, metrics, service, _store: store, trouble, threads }
     }
 
     fn count(&self, counter: impl Fn(&ShardMetrics) -> u64) -> u64 {

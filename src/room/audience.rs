@@ -29,6 +29,15 @@ impl JoinNumber {
     }
 }
 
+/// Who gets a broadcast.
+#[derive(Clone, Debug, Default)]
+pub struct Receivers {
+    /// Those behind which there are members, in order.
+    pub parties: Vec<Party>,
+    /// The member that joined last.
+    pub joins: JoinNumber,
+}
+
 /// One message, ready to send, in each format that somebody needs.
 #[derive(Clone, Debug, Default)]
 pub struct Copies {
@@ -55,11 +64,6 @@ impl Audience {
         self.joins
     }
 
-    /// The number of the member that joined last.
-    pub fn joins(&self) -> JoinNumber {
-        self.joins
-    }
-
     /// A member went.
     pub fn remove(&mut self, party: Party, format: Format) {
         self.members[format.index()] -= 1;
@@ -82,9 +86,9 @@ impl Audience {
         self.len() == 0
     }
 
-    /// Parties with members, in order.
-    pub fn parties(&self) -> impl Iterator<Item = Party> {
-        self.parties.iter().map(|(party, _)| *party)
+    /// Who gets what is told now, whoever joins or leaves behind it.
+    pub fn receivers(&self) -> Receivers {
+        Receivers { parties: self.parties.iter().map(|(party, _)| *party).collect(), joins: self.joins }
     }
 
     /// Bytes that it has allocated; see `memory`.
@@ -169,7 +173,7 @@ mod tests {
     fn a_broadcast_is_encoded_once_per_format_that_is_present() {
         let mut audience = Audience::default();
         let numbers = [1, 0, 1].map(|shard| audience.add(party(shard), Format::V2));
-        assert!(numbers.iter().all(|number| number.is_within(audience.joins())));
+        assert!(numbers.iter().all(|number| number.is_within(audience.receivers().joins)));
         assert!(!numbers[2].is_within(numbers[1]), "it came later");
         let encode = |format: Format| Some(Encoded::message(Opcode::Binary, &[format.index() as u8]));
         let copies = audience.encode(encode);
@@ -179,10 +183,10 @@ mod tests {
         audience.add(party(7), Format::V1);
         audience.add(party(7), Format::V2Text);
         assert_eq!(audience.encode(encode).encoded(), 3);
-        assert_eq!(audience.parties().collect::<Vec<_>>(), [0, 1, 7].map(party));
+        assert_eq!(audience.receivers().parties, [0, 1, 7].map(party));
         audience.remove(party(1), Format::V2);
         audience.remove(party(0), Format::V2);
-        assert_eq!(audience.parties().collect::<Vec<_>>(), [1, 7].map(party));
+        assert_eq!(audience.receivers().parties, [1, 7].map(party));
         assert_eq!((audience.len(), audience.is_empty()), (3, false));
     }
 
@@ -192,7 +196,7 @@ mod tests {
         let first = audience.add(party(0), Format::V2);
         audience.joins.0 += 1 << 31;
         let late = audience.add(party(0), Format::V2);
-        assert!(first.is_within(audience.joins()) && !late.is_within(first));
+        assert!(first.is_within(audience.receivers().joins) && !late.is_within(first));
     }
 
     #[test]

@@ -1,115 +1,152 @@
-//! A chat room: members, presence, and the last messages. It lives in memory: its messages do not outlive the process.
+//! A chat room: members, presence, and what was said. What is said is told when it is on disk; in memory are the last messages, as
+//! long as somebody is here.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::audience::{Audience, JoinNumber};
-use super::history::{History, Kept};
+use super::chat_queue::{LOAD, Queue};
+use super::chat_stream::{ChatMessage, ChatStream};
+use super::chat_typing::Typing;
 use super::hosted::{Context, Hosted, Lost, Need};
 use super::presence::{MemberNumber, Presence, User};
-use super::recovery::{self, CatchUp};
+use super::recovery::CatchUp;
 use super::request::{Departure, Effect, Join, ToMember};
+use super::stored::{PageSize, StoreAction, StoreAnswer, Unavailable};
 use super::telling::{
-    Answer, broadcast, broadcast_joined, broadcast_left, broadcast_presence, done, heartbeat, push_presence,
-    reply, update_presence,
+    broadcast, broadcast_joined, broadcast_left, broadcast_presence, heartbeat, push_presence, reply,
+    unavailable, update_presence,
 };
-use crate::ids::{Address, StreamPosition, Topic};
+use crate::ids::{Address, Ticket, Topic};
 use crate::impossible;
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
 use crate::planted;
-use crate::reasons::LeaveReason;
+use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::time::{Instant, Now};
 use crate::wire::format::Format;
 use crate::wire::json::{object, object_of, write_array};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::over_rate;
-use crate::wire::push::{CommonPush, Push, RoomPush};
+use crate::wire::push::{CommonPush, Push, PushEvent, RoomPush};
 use crate::wire::seen::Seen;
 
-/// See the module documentation.
-#[derive(Debug)]
-pub struct Chat {
-    topic: Box<str>,
-    epoch: u64,
-    audience: Audience,
-    members: BTreeMap<Address, Member>,
-    next_number: u32,
-    presence: Presence,
-    messages: History<ChatMessage>,
-    /// Of their payloads.
-    bytes_kept: usize,
-    /// When each user's latest messages came, for as long as they count.
-    spoken: BTreeMap<Box<str>, VecDeque<Instant>>,
-    /// Members that type, or were told of lately.
-    typing: BTreeMap<Address, Typing>,
+/// What an operator sets for the rooms whose name fits a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomRules {
+    /// Which rooms: a `*` stands for any run of characters.
+    pub pattern: Box<str>,
+    /// Of one user, within any minute.
+    pub messages_per_minute: u32,
+    /// The last so many messages are kept …
+    pub messages_kept: u32,
+    /// … for so many days.
+    pub days_kept: u32,
 }
 
-/// What a member says of its typing, and what the others have been told.
-#[derive(Debug, Default)]
-struct Typing {
-    /// It types until then, if it says nothing more; `None`: it does not.
-    until: Option<Instant>,
-    /// The others have been told that it types.
-    told: bool,
-    /// Each time that they are told takes `TYPING_INTERVAL`, and this is when all of it is over.
-    spent_until: Instant,
-}
-
-impl Typing {
-    /// The others may be told from here on.
-    fn may_tell_at(&self) -> Instant {
-        self.spent_until - (limits::TYPING_BURST - 1) * limits::TYPING_INTERVAL
-    }
-
-    /// When something is to be done about it.
-    fn due(&self) -> Instant {
-        match self.until {
-            Some(_) if !self.told => self.may_tell_at(),
-            Some(until) => until,
-            None if self.told => self.may_tell_at(),
-            None => self.spent_until,
+impl Default for RoomRules {
+    fn default() -> Self {
+        Self {
+            pattern: "*".into(),
+            messages_per_minute: limits::CHAT_MESSAGES_MAX,
+            messages_kept: limits::MESSAGES_KEPT_DEFAULT,
+            days_kept: limits::DAYS_KEPT_DEFAULT,
         }
     }
 }
 
-#[derive(Debug)]
-struct Member {
-    number: MemberNumber,
-    join_number: JoinNumber,
-    format: Format,
-    user: Box<str>,
-    name: Box<str>,
-}
-
-#[derive(Debug)]
-struct ChatMessage {
-    seq: u64,
-    user: Box<str>,
-    client_id: Option<Box<str>>,
-    inserted_at_ms: u64,
-    /// As members get it.
-    payload: Box<str>,
-}
-
-impl Kept for ChatMessage {
-    fn heap_bytes(&self) -> usize {
-        self.user.allocated_bytes() + self.client_id.allocated_bytes() + self.payload.allocated_bytes()
+impl RoomRules {
+    /// One message more, which counts until then. Where many may be said, those of a second count alike.
+    fn count_message(&self, times: &mut Spoken, until: Instant) {
+        let step = if self.messages_per_minute > SPOKEN_ENTRIES {
+            limits::CHAT_WINDOW / SPOKEN_ENTRIES
+        } else {
+            Duration::ZERO
+        };
+        match times.back_mut() {
+            Some((last, messages)) if until < *last + step => *messages += 1,
+            _ => times.push_back((until, 1)),
+        }
     }
 }
 
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Chat {
+    pub(super) topic: Arc<Topic>,
+    /// The same as text.
+    name: Box<str>,
+    pub(super) rules: RoomRules,
+    pub(super) stream: ChatStream,
+    /// `None`: `stream` is what the store has.
+    loading: Option<Loading>,
+    pub(super) queue: Queue,
+    audience: Audience,
+    pub(super) members: BTreeMap<Address, Member>,
+    next_number: u32,
+    pub(super) presence: Presence,
+    /// When each user's latest messages stop to count.
+    spoken: BTreeMap<Box<str>, Spoken>,
+    /// Members that type, or were told of lately.
+    pub(super) typing: BTreeMap<Address, Typing>,
+}
+
+/// What waits for the room to be read from the store.
+#[derive(Debug, Default)]
+struct Loading {
+    /// In the order in which it came.
+    arrivals: VecDeque<Arrival>,
+    /// Then whoever waits is refused.
+    until: Option<Instant>,
+    /// The store was asked and has not answered.
+    is_asked: bool,
+    /// Then it is asked again.
+    ask_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    from: Address,
+    what: Arrived,
+}
+
+#[derive(Debug)]
+enum Arrived {
+    Join(Box<Join>),
+    Push(Push),
+    Leave(Departure),
+}
+
+/// Of one user: until when some messages count, and how many they are. At most `SPOKEN_ENTRIES`, and one.
+type Spoken = VecDeque<(Instant, u32)>;
+
+const SPOKEN_ENTRIES: u32 = 64;
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) number: MemberNumber,
+    join_number: JoinNumber,
+    format: Format,
+    pub(super) user: Box<str>,
+    pub(super) name: Box<str>,
+}
+
 impl Chat {
-    /// An empty room. `epoch` must never have been used; `list_max`: see `Presence`.
-    pub fn new(topic: &Topic, epoch: u64, list_max: u32) -> Self {
+    /// A room in which nobody is. `epoch`, which must never have been used, names its stream if nothing was ever said in it;
+    /// `list_max`: see `Presence`.
+    pub fn new(topic: &Arc<Topic>, rules: RoomRules, epoch: u64, list_max: u32) -> Self {
         Self {
-            topic: topic.to_string().into(),
-            epoch,
+            topic: topic.clone(),
+            name: topic.to_string().into(),
+            rules,
+            stream: ChatStream::new(epoch),
+            loading: Some(Loading::default()),
+            queue: Queue::default(),
             audience: Audience::counting_from(epoch >> 1),
             members: BTreeMap::new(),
             next_number: 0,
             presence: Presence::new(list_max, epoch),
-            messages: History::new(limits::MESSAGES_KEPT_MAX),
-            bytes_kept: 0,
             spoken: BTreeMap::new(),
             typing: BTreeMap::new(),
         }
@@ -118,20 +155,113 @@ impl Chat {
     fn own_heap_bytes(&self) -> usize {
         let names = |member: &Member| member.user.allocated_bytes() + member.name.allocated_bytes();
         let spoken = self.spoken.iter().map(|(user, times)| user.allocated_bytes() + times.allocated_bytes());
-        self.topic.allocated_bytes()
+        let arrivals = self.loading.as_ref().map_or(0, |loading| loading.arrivals.allocated_bytes());
+        self.name.allocated_bytes()
             + self.audience.heap_bytes()
             + self.members.allocated_bytes()
             + self.members.values().map(names).sum::<usize>()
-            + self.messages.heap_bytes()
+            + self.stream.heap_bytes()
+            + self.queue.heap_bytes()
+            + arrivals
             + self.spoken.allocated_bytes()
             + spoken.sum::<usize>()
             + self.typing.allocated_bytes()
     }
 
+    // ── What the store knows ────────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
+    /// Forgets what it believes the stream to be.
+    pub(super) fn load_anew(&mut self, context: &mut Context<'_>) {
+        self.loading = Some(Loading::default());
+        self.load(context);
+    }
+
+    fn load(&mut self, context: &mut Context<'_>) {
+        let Some(loading) = &mut self.loading else { return };
+        if loading.is_asked || loading.ask_at.is_some_and(|at| at > context.now.instant) {
+            return;
+        }
+        (loading.is_asked, loading.ask_at) = (true, None);
+        let page =
+            PageSize { records: limits::MESSAGES_CACHED_MAX, bytes: limits::MESSAGES_CACHED_BYTES_MAX };
+        self.ask(LOAD, StoreAction::Load { page }, context);
+    }
+
+    /// Lets something wait until the room is read. Too much waits: `Some`, and it must be refused.
+    fn arrive(&mut self, from: Address, what: Arrived, context: &mut Context<'_>) -> Option<Arrived> {
+        let now = context.now.instant;
+        let Some(loading) = &mut self.loading else { return Some(what) };
+        let is_bounded = !matches!(what, Arrived::Leave(_));
+        if is_bounded && loading.arrivals.len() >= limits::ROOM_ARRIVALS_MAX {
+            return Some(what);
+        }
+        loading.until.get_or_insert(now + limits::ROOM_LOAD_WAIT);
+        loading.arrivals.push_back(Arrival { from, what });
+        self.load(context);
+        None
+    }
+
+    fn loaded(&mut self, answer: StoreAnswer, context: &mut Context<'_>) {
+        let Some(loading) = &mut self.loading else {
+            return impossible!("a room is read when it asked for it");
+        };
+        match answer {
+            StoreAnswer::Loaded { stream, records } => {
+                if let Some(end) = stream {
+                    self.stream = ChatStream::load(end, &records);
+                    self.count_as_spoken(context.now);
+                }
+                let arrivals = self.loading.take().map(|loading| loading.arrivals).unwrap_or_default();
+                let members: Vec<Address> = self.members.keys().copied().collect();
+                for member in members {
+                    // What it knows is of a stream that another has written to.
+                    context.effects.push(self.room_state(member, false));
+                }
+                for Arrival { from, what } in arrivals {
+                    match what {
+                        Arrived::Join(join) => self.admit(from, *join, context.now, &mut context.effects),
+                        Arrived::Push(push) => self.push(from, push, context),
+                        Arrived::Leave(departure) => self.leave(from, departure, context),
+                    }
+                }
+            }
+            StoreAnswer::Refused(why) => {
+                loading.is_asked = false;
+                loading.ask_at = Some(context.now.instant + why.retry_after());
+                self.refuse_arrivals(why, &mut context.effects);
+            }
+            StoreAnswer::Appended(_) | StoreAnswer::Conflict | StoreAnswer::Page { .. } => {
+                impossible!("an answer is one to its question");
+            }
+        }
+    }
+
+    /// Nobody waits any longer.
+    fn refuse_arrivals(&mut self, why: Unavailable, effects: &mut Vec<Effect>) {
+        let Some(loading) = &mut self.loading else { return };
+        loading.until = None;
+        for Arrival { from, what } in std::mem::take(&mut loading.arrivals) {
+            match what {
+                Arrived::Join(_) => effects.push(refused(from, why)),
+                Arrived::Push(push) => reply(from, push.reference, Err(unavailable(why)), effects),
+                Arrived::Leave(Departure::Asked) => {
+                    effects.push(Effect::Member { to: from, what: ToMember::Left });
+                }
+                Arrived::Leave(Departure::Left(_) | Departure::Lost) => {}
+            }
+        }
+    }
+
+    // ── Members ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
     fn admit(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
         let number = self.free_number();
         let response = object(|response| {
-            response.plain("epoch", self.epoch).number("seq", self.messages.seq());
+            response.plain("epoch", self.stream.epoch).number("seq", self.stream.seq());
             response.text("user_id", &join.user);
         });
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
@@ -143,7 +273,7 @@ impl Chat {
             Some(seen) => self.catch_up(from, seen, true, effects),
         }
         let who = (&*join.user, &*join.name);
-        broadcast_joined(&self.presence, &self.topic, &self.audience, who, Some(from), effects);
+        broadcast_joined(&self.presence, &self.name, &self.audience, who, Some(from), effects);
         let member = Member { number, join_number, format: join.format, user: join.user, name: join.name };
         self.members.insert(from, member);
     }
@@ -159,7 +289,13 @@ impl Chat {
         }
     }
 
-    fn remove(&mut self, from: Address, departure: Departure, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn remove(
+        &mut self,
+        from: Address,
+        departure: Departure,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         self.stop_typing(from, now.instant, effects);
         self.typing.remove(&from);
         if departure == Departure::Asked {
@@ -174,17 +310,25 @@ impl Chat {
             Departure::Left(left) => left,
             Departure::Lost => LeaveReason::TimedOut,
         };
-        broadcast_left(&self.presence, &self.topic, &self.audience, &member.user, left, effects);
+        broadcast_left(&self.presence, &self.name, &self.audience, &member.user, left, effects);
     }
 
-    fn handle_push(&mut self, from: Address, push: Push, now: Now, effects: &mut Vec<Effect>) {
+    // ── What members do ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Nothing of the member is before it.
+    pub(super) fn decide_push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
         let Some(member) = self.members.get(&from) else { return };
+        let (now, effects) = (context.now, &mut context.effects);
         let answer = match push.event.of_room() {
-            Ok(RoomPush::NewMessage { body, client_id }) => {
-                self.new_message(from, &body, client_id, now, effects)
-            }
+            Ok(RoomPush::NewMessage { .. }) => return impossible!("messages are said"),
             Ok(RoomPush::Typing(typing)) => return self.typing(from, typing, now.instant, effects),
-            Ok(RoomPush::History { before, limit }) => Ok(self.history(before, limit)),
+            Ok(RoomPush::History { before, limit }) => match self.history(before, limit) {
+                Some(page) => Ok(page),
+                None => {
+                    let page = (before.unwrap_or(u64::MAX), limit);
+                    return self.read(from, push.reference, page, context);
+                }
+            },
             Err(CommonPush::Heartbeat) => heartbeat(now),
             Err(CommonPush::PresenceUpdate(meta)) => {
                 update_presence(&mut self.presence, member.number, &meta, now.instant)
@@ -193,147 +337,88 @@ impl Chat {
             Err(CommonPush::Refused(refusal)) => Err(refusal),
         };
         reply(from, push.reference, answer, effects);
-        if planted!(AnswersFirst) {
-            effects.reverse();
-        }
     }
 
-    fn new_message(
-        &mut self,
-        from: Address,
+    /// A message, as members get it.
+    pub(super) fn message(
+        &self,
+        seq: u64,
+        (user, name): (&str, &str),
         body: &str,
         client_id: Option<Box<str>>,
         now: Now,
-        effects: &mut Vec<Effect>,
-    ) -> Answer {
-        let Some(member) = self.members.get(&from) else {
-            impossible!("who says something is a member");
-            return done();
-        };
-        let sent_before = |message: &&ChatMessage| client_id.is_some() && message.client_id == client_id;
-        if let Some(first) =
-            self.messages.kept().filter(|message| message.user == member.user).find(sent_before)
-        {
-            return Ok(first.payload.to_string());
-        }
-        let (user, name) = (member.user.clone(), member.name.clone());
-        if let Err(wait) = self.admit_message(&user, now.instant) {
-            return Err(over_rate(wait));
-        }
-        let (epoch, inserted_at_ms) = (self.epoch, now.unix_us / 1000);
-        let (message, forgotten) = self.messages.push(|seq| {
-            let payload = object_of(MESSAGE_FRAME_BYTES + body.len() + user.len() + name.len(), |message| {
-                message.plain("id", format_args!("{epoch:x}-{seq}")).number("seq", seq).text("body", body);
-                message.text("user_id", &user).text("name", &name).number("inserted_at", inserted_at_ms);
-            });
-            ChatMessage { seq, inserted_at_ms, payload: payload.into(), user, client_id }
+    ) -> ChatMessage {
+        let (epoch, inserted_at_ms) = (self.stream.epoch, now.unix_us / 1000);
+        let bytes = MESSAGE_FRAME_BYTES + body.len() + user.len() + name.len();
+        let payload = object_of(bytes, |message| {
+            message.plain("id", format_args!("{epoch:x}-{seq}")).number("seq", seq).text("body", body);
+            message.text("user_id", user).text("name", name).number("inserted_at", inserted_at_ms);
         });
-        let payload = message.payload.to_string();
-        self.bytes_kept += payload.len();
-        self.bytes_kept -= forgotten.map_or(0, |message| message.payload.len());
-        self.forget_oldest();
-        self.broadcast(Event::NewMessage, &payload, None, effects);
-        self.stop_typing(from, now.instant, effects);
-        Ok(payload)
+        ChatMessage { seq, inserted_at_ms, payload: payload.into(), user: user.into(), client_id }
     }
 
-    /// Keeps as many messages as their bound in bytes allows.
-    fn forget_oldest(&mut self) {
-        while self.bytes_kept > limits::MESSAGES_KEPT_BYTES_MAX {
-            let Some(oldest) = self.messages.forget_oldest() else {
-                return impossible!("what is too much is kept");
-            };
-            self.bytes_kept -= oldest.payload.len();
-        }
-    }
-
-    /// So many messages of one user in any window: a connection more does not help.
-    fn admit_message(&mut self, user: &str, now: Instant) -> Result<(), Duration> {
-        let in_window = |at: &Instant| now.since(*at) < limits::CHAT_WINDOW;
+    /// So many messages of one user in any minute: a connection more does not help.
+    ///
+    /// # Errors
+    /// The answer that refuses it, a JSON object.
+    pub(super) fn admit_message(&mut self, user: &str, now: Instant) -> Result<(), String> {
+        let counts = |(until, _): &(Instant, u32)| *until > now;
         if self.spoken.len() > 2 * self.members.len().max(64) {
             // Users that have gone are remembered only while it matters.
-            self.spoken.retain(|_, times| times.back().is_some_and(in_window));
+            self.spoken.retain(|_, times| times.back().is_some_and(counts));
         }
         let times = self.spoken.entry(user.into()).or_default();
-        while times.front().is_some_and(|at| !in_window(at)) {
+        while times.front().is_some_and(|first| !counts(first)) {
             times.pop_front();
         }
-        if times.len() >= limits::CHAT_MESSAGES_MAX {
-            let oldest = times.front().copied().unwrap_or(now);
-            return Err((oldest + limits::CHAT_WINDOW).since(now));
+        if times.iter().map(|(_, messages)| messages).sum::<u32>() >= self.rules.messages_per_minute {
+            let wait = times.front().map_or(limits::CHAT_WINDOW, |(until, _)| until.since(now));
+            return Err(over_rate(wait));
         }
-        times.push_back(now);
+        self.rules.count_message(times, now + limits::CHAT_WINDOW);
         Ok(())
     }
 
-    fn typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
-        // A crowd is not told who types: each change would cost as many messages as it has members.
-        let typing = typing && (self.presence.is_listed() || planted!(TypesInCrowd));
-        if typing || self.typing.contains_key(&from) {
-            self.typing.entry(from).or_default().until = typing.then(|| now + limits::TYPING_TIMEOUT);
-            self.settle_typing(from, now, effects);
+    /// A message was not said, though nobody can help it.
+    pub(super) fn forget_spoken(&mut self, user: &str) {
+        if let Some(times) = self.spoken.get_mut(user)
+            && let Some((_, messages)) = times.back_mut()
+        {
+            *messages -= 1;
+            if *messages == 0 {
+                times.pop_back();
+            }
         }
     }
 
-    /// The end of typing by what is told anyway, a message or a leave.
-    fn stop_typing(&mut self, from: Address, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(typing) = self.typing.get_mut(&from) else { return };
-        typing.until = None;
-        if std::mem::replace(&mut typing.told, false) {
-            self.tell_typing(from, false, now, effects);
+    /// Messages that were said before the room was read count as well: neither a restart nor an empty room renews a rate.
+    fn count_as_spoken(&mut self, now: Now) {
+        let (now_ms, window_ms) = (now.unix_us / 1000, limits::CHAT_WINDOW.as_millis() as u64);
+        for message in self.stream.messages() {
+            let age_ms = now_ms.saturating_sub(message.inserted_at_ms);
+            if let Some(left_ms) = window_ms.checked_sub(age_ms).filter(|left_ms| *left_ms > 0) {
+                let until = now.instant + Duration::from_millis(left_ms);
+                self.rules.count_message(self.spoken.entry(message.user.clone()).or_default(), until);
+            }
         }
     }
 
-    /// Tells the others whether a member types, if they do not know it and may be told.
-    fn settle_typing(&mut self, from: Address, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(typing) = self.typing.get_mut(&from) else { return };
-        let types = typing.until.is_some();
-        if typing.told != types && typing.may_tell_at() <= now {
-            typing.told = types;
-            typing.spent_until = typing.spent_until.max(now) + limits::TYPING_INTERVAL;
-            self.tell_typing(from, types, now, effects);
-        } else if !typing.told && !types && typing.spent_until <= now {
-            self.typing.remove(&from);
-        }
+    // ── What members are told ───────────────────────────────────────────────────────────────────────────────────────
+
+    /// Messages before a number, as many as fit; `None`: they are not all in memory.
+    fn history(&self, before: Option<u64>, limit: usize) -> Option<String> {
+        let (messages, more) = self.stream.latest(before.unwrap_or(u64::MAX), limit, TEXT_BYTES_MAX);
+        (more || self.stream.is_whole()).then(|| Self::page(messages, more))
     }
 
-    fn tell_typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(member) = self.members.get(&from) else { return impossible!("who types is a member") };
-        self.presence.set_status(member.number, if typing { "typing" } else { "online" }, now);
-        if self.presence.is_listed() || planted!(TypesInCrowd) {
-            let payload = object(|news| {
-                news.text("user_id", &member.user).boolean("typing", typing);
-            });
-            self.broadcast(Event::UserTyping, &payload, Some(from), effects);
-        }
-    }
-
-    /// Messages before a number, as many as fit.
-    fn history(&self, before: Option<u64>, limit: usize) -> String {
-        let (messages, more) = self.latest(before.unwrap_or(u64::MAX), limit, TEXT_BYTES_MAX);
+    /// An answer to `history`.
+    pub(super) fn page(messages: Vec<&str>, more: bool) -> String {
         object_of(bytes_of(&messages) + STATE_FRAME_BYTES, |page| {
             page.array("messages", |list| {
                 list.raws(messages);
             });
             page.boolean("more", more);
         })
-    }
-
-    /// The payloads of the newest messages before `before`, oldest first, and whether there are older ones.
-    fn latest(&self, before: u64, count: usize, bytes_max: usize) -> (Vec<&str>, bool) {
-        let mut fitting: Vec<&str> = Vec::new();
-        let mut bytes = 0;
-        let mut has_older = false;
-        for message in self.messages.kept().rev().skip_while(|message| message.seq >= before) {
-            bytes += message.payload.len() + 1;
-            has_older = fitting.len() == count || bytes > bytes_max;
-            if has_older {
-                break;
-            }
-            fitting.push(&message.payload);
-        }
-        fitting.reverse();
-        (fitting, has_older)
     }
 
     fn room_state(&self, to: Address, greeting: bool) -> Effect {
@@ -352,35 +437,19 @@ impl Chat {
             }
         });
         let room = TEXT_BYTES_MAX - users.len();
-        let (messages, _) = self.latest(u64::MAX, limits::ROOM_STATE_MESSAGES, room);
+        let (messages, _) = self.stream.latest(u64::MAX, limits::ROOM_STATE_MESSAGES, room);
         let payload = object_of(bytes_of(&messages) + users.len() + STATE_FRAME_BYTES, |state| {
             state.array("messages", |list| {
                 list.raws(messages);
             });
-            state.raw("users", &users).plain("epoch", self.epoch).number("seq", self.messages.seq());
+            state.raw("users", &users).plain("epoch", self.stream.epoch).number("seq", self.stream.seq());
         });
         let what = ToMember::Push { event: Event::RoomState, payload: payload.into(), greeting };
         Effect::Member { to, what }
     }
 
     fn catch_up(&self, to: Address, seen: Seen, greeting: bool, effects: &mut Vec<Effect>) {
-        let position = match seen {
-            Seen::Position(position) => position,
-            Seen::UnixMs(ms) => {
-                // The number before the first message that was inserted later. Is that the first that is kept, others may
-                // have been before it: counting from 0, they are missed if they are forgotten.
-                let mut kept = self.messages.kept();
-                let first_is_later = kept.clone().next().is_some_and(|first| first.inserted_at_ms > ms);
-                let later = kept.find(|message| message.inserted_at_ms > ms);
-                let before = later.map_or(self.messages.seq(), |message| message.seq - 1);
-                let seq = if first_is_later { 0 } else { before };
-                StreamPosition { epoch: self.epoch, seq }
-            }
-        };
-        let answer = recovery::catch_up(&self.messages, self.epoch, position, |events, message| {
-            recovery::write_event(events, Event::NewMessage, message.seq, &message.payload);
-        });
-        let (payload, lost) = match answer {
+        let (payload, lost) = match self.stream.catch_up(seen) {
             CatchUp::Recovered(payload) => (payload, false),
             CatchUp::Lost(payload) => (payload, true),
         };
@@ -391,8 +460,14 @@ impl Chat {
         }
     }
 
-    fn broadcast(&self, event: Event, payload: &str, except: Option<Address>, effects: &mut Vec<Effect>) {
-        broadcast(&self.topic, &self.audience, event, payload, except, effects);
+    pub(super) fn broadcast(
+        &self,
+        event: Event,
+        payload: &str,
+        except: Option<Address>,
+        effects: &mut Vec<Effect>,
+    ) {
+        broadcast(&self.name, &self.audience, event, payload, except, effects);
     }
 }
 
@@ -401,15 +476,43 @@ impl Hosted for Chat {
         if let Some(superseded) = join.supersedes {
             self.leave(superseded, Departure::Left(LeaveReason::Left), context);
         }
-        self.admit(from, join, context.now, &mut context.effects);
+        if !self.is_loading() {
+            return self.admit(from, join, context.now, &mut context.effects);
+        }
+        if self.arrive(from, Arrived::Join(Box::new(join)), context).is_some() {
+            context.effects.push(refused(from, Unavailable::Busy));
+        }
     }
 
     fn push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
-        self.handle_push(from, push, context.now, &mut context.effects);
+        if self.is_loading() {
+            if let Some(Arrived::Push(push)) = self.arrive(from, Arrived::Push(push), context) {
+                let refusal = Err(unavailable(Unavailable::Busy));
+                reply(from, push.reference, refusal, &mut context.effects);
+            }
+            return;
+        }
+        if !self.members.contains_key(&from) {
+            return;
+        }
+        if self.must_wait(from, &push.event) {
+            self.wait(from, push, &mut context.effects);
+        } else if matches!(push.event, PushEvent::Room(RoomPush::NewMessage { .. })) {
+            self.say(from, push, context);
+        } else {
+            self.decide_push(from, push, context);
+        }
     }
 
     fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
-        self.remove(from, departure, context.now, &mut context.effects);
+        if self.is_loading() && !self.members.contains_key(&from) {
+            let refused = self.arrive(from, Arrived::Leave(departure), context);
+            debug_assert!(refused.is_none(), "leaves are not bounded");
+        } else if departure == Departure::Asked && self.must_wait_to_leave(from) {
+            self.wait_to_leave(from);
+        } else {
+            self.remove(from, departure, context.now, &mut context.effects);
+        }
     }
 
     fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) {
@@ -420,30 +523,34 @@ impl Hosted for Chat {
         }
     }
 
-    /// Ends of typing, news of presence.
-    fn timeout(&mut self, context: &mut Context<'_>) {
-        let (now, effects) = (context.now.instant, &mut context.effects);
-        let due: Vec<Address> = self
-            .typing
-            .iter()
-            .filter(|(_, typing)| typing.due() <= now)
-            .map(|(address, _)| *address)
-            .collect();
-        for address in due {
-            if planted!(TypesForEver) {
-                self.typing.remove(&address);
-                continue;
-            }
-            if let Some(typing) = self.typing.get_mut(&address) {
-                typing.until = typing.until.filter(|until| *until > now);
-            }
-            self.settle_typing(address, now, effects);
+    fn answered(&mut self, ticket: Ticket, answer: StoreAnswer, context: &mut Context<'_>) {
+        if ticket == LOAD {
+            self.loaded(answer, context);
+        } else {
+            self.store_answered(ticket, answer, context);
         }
-        broadcast_presence(&mut self.presence, &self.topic, &self.audience, now, effects);
+    }
+
+    /// Ends of typing, news of presence, and ends of waiting.
+    fn timeout(&mut self, context: &mut Context<'_>) {
+        let now = context.now.instant;
+        self.settle_all_typing(now, &mut context.effects);
+        broadcast_presence(&mut self.presence, &self.name, &self.audience, now, &mut context.effects);
+        if let Some(loading) = &self.loading {
+            if loading.until.is_some_and(|until| until <= now) {
+                self.refuse_arrivals(Unavailable::Busy, &mut context.effects);
+            }
+            let is_awaited = self.loading.as_ref().is_some_and(|loading| !loading.arrivals.is_empty());
+            if is_awaited || !self.audience.is_empty() {
+                self.load(context);
+            }
+        }
     }
 
     fn due(&self) -> Option<Instant> {
-        self.typing.values().map(Typing::due).chain(self.presence.due()).min()
+        let loading = self.loading.as_ref().map(|loading| [loading.until, loading.ask_at]);
+        let loading = loading.into_iter().flatten().flatten();
+        self.typing.values().map(Typing::due).chain(self.presence.due()).chain(loading).min()
     }
 
     fn audience(&self) -> Option<&Audience> {
@@ -451,11 +558,9 @@ impl Hosted for Chat {
     }
 
     fn need(&self) -> Need {
-        match (self.audience.is_empty(), self.messages.seq()) {
-            (false, _) => Need::Members,
-            (true, 0) => Need::Nobody,
-            (true, _) => Need::Memory,
-        }
+        let is_awaited = |loading: &Loading| loading.is_asked || !loading.arrivals.is_empty();
+        let waits = self.loading.as_ref().is_some_and(is_awaited) || !self.queue.is_empty();
+        if self.audience.is_empty() && !waits { Need::Nobody } else { Need::Members }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -465,6 +570,11 @@ impl Hosted for Chat {
     fn presence_heap_bytes(&self) -> usize {
         self.presence.heap_bytes()
     }
+}
+
+fn refused(to: Address, why: Unavailable) -> Effect {
+    let what = ToMember::Refused { reason: JoinRefusal::Overload, response: unavailable(why) };
+    Effect::Member { to, what }
 }
 
 /// Texts of a list, with their commas.
@@ -485,7 +595,7 @@ mod tests {
 
     #[test]
     fn members_have_numbers_of_their_own_however_many_have_joined() {
-        let mut chat = Chat::new(&Topic::parse("room:a").unwrap(), 1, 10);
+        let mut chat = Chat::new(&Arc::new(Topic::parse("room:a").unwrap()), RoomRules::default(), 1, 10);
         let join = |chat: &mut Chat, slot: u32| {
             let conn = ConnId { slot, generation: 0 };
             let from = Address { shard: ShardId(0), channel: ChannelNumber(1), conn };

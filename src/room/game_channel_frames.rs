@@ -109,7 +109,8 @@ impl Game {
                     .audience
                     .encode_text(|serializer| serializer.broadcast(&channels.text, event, &payload));
                 if !copies.is_empty() {
-                    effects.push(Effect::Broadcast { copies, except: None, after_state: true });
+                    let to = channels.audience.receivers();
+                    effects.push(Effect::Broadcast { copies, to, except: None, after_state: true });
                 }
             }
         }

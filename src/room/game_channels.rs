@@ -275,7 +275,8 @@ impl Game {
                     serializer.broadcast(&channels.text, Event::GameEvent, payload)
                 });
                 let copies = text.and(channels.audience.share(Some(&event.encoded)));
-                effects.push(Effect::Broadcast { copies, except, after_state: false });
+                let to = channels.audience.receivers();
+                effects.push(Effect::Broadcast { copies, to, except, after_state: false });
             }
             Scope::Only(target) => {
                 let seat = self.seats.find(PlayerId(target)).map(|(_, seat)| seat);
@@ -298,7 +299,8 @@ impl Game {
         let Some(channels) = &self.channels else { return };
         let copies = channels.audience.share(Some(record));
         if !copies.is_empty() {
-            effects.push(Effect::Broadcast { copies, except: None, after_state: false });
+            let to = channels.audience.receivers();
+            effects.push(Effect::Broadcast { copies, to, except: None, after_state: false });
         }
     }
 

@@ -37,7 +37,12 @@ pub enum Missed<I> {
 impl<T: Kept> History<T> {
     /// Keeps the last `kept_max` events.
     pub fn new(kept_max: usize) -> Self {
-        Self { kept: VecDeque::new(), kept_max, seq: 0, kept_heap_bytes: 0 }
+        Self::after(kept_max, 0)
+    }
+
+    /// The same, of a log that has come to the number `seq`.
+    pub fn after(kept_max: usize, seq: u64) -> Self {
+        Self { kept: VecDeque::new(), kept_max, seq, kept_heap_bytes: 0 }
     }
 
     /// Number of the last event; 0 before the first.

@@ -4,7 +4,9 @@ use rand_chacha::ChaCha12Rng;
 
 use super::audience::{Audience, JoinNumber};
 use super::request::{Departure, Effect, Join};
-use crate::ids::{Address, Party};
+use super::stored::StoreAnswer;
+use crate::ids::{Address, Party, Ticket};
+use crate::impossible;
 use crate::metrics::ShardMetrics;
 use crate::time::{Instant, Now};
 use crate::wire::push::Push;
@@ -23,6 +25,11 @@ pub trait Hosted {
 
     /// Members could not be told something. They are no members from now on, and may join again.
     fn give_up(&mut self, lost: Lost, context: &mut Context<'_>);
+
+    /// What it has asked by `Effect::Ask` is answered.
+    fn answered(&mut self, _ticket: Ticket, _answer: StoreAnswer, _context: &mut Context<'_>) {
+        impossible!("only a topic that has asked is answered");
+    }
 
     /// Does what is due.
     fn timeout(&mut self, context: &mut Context<'_>);
@@ -88,10 +95,8 @@ impl Lost {
 /// What a topic stays for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Somebody is in it, or has a place in it.
+    /// Somebody is in it, has a place in it, or waits to come in; or the store has still to answer.
     Members,
-    /// Nobody is, but somebody may come back for what was said: it stays for a while.
-    Memory,
     /// Nothing: it ends.
     Nobody,
 }

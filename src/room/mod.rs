@@ -2,6 +2,10 @@
 
 pub mod audience;
 pub mod chat;
+mod chat_queue;
+mod chat_record;
+mod chat_stream;
+mod chat_typing;
 pub mod frames;
 pub mod game;
 pub mod game_channel_frames;
@@ -20,5 +24,6 @@ pub mod request;
 pub mod roster;
 pub mod seats;
 pub mod speed;
+pub mod stored;
 mod telling;
 pub mod tick;

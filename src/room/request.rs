@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::audience::Copies;
+use super::audience::{Copies, Receivers};
 use super::seats::SeatIndex;
-use crate::ids::{Address, ConnId, FrameNumber, ResumeToken};
+use super::stored::StoreRequest;
+use crate::ids::{Address, ConnId, FrameNumber, ResumeToken, Ticket};
 use crate::note::Note;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::wire::encoded::Encoded;
@@ -78,6 +79,7 @@ pub enum Effect {
     /// Every member is told something, or all but one.
     Broadcast {
         copies: Copies,
+        to: Receivers,
         /// Who is left out.
         except: Option<Address>,
         /// It takes back what an earlier state frame said, and must not overtake it.
@@ -99,6 +101,8 @@ pub enum Effect {
     },
     /// A seat is not held any more, so nobody needs what was kept of its player's rate limits.
     HoldEnded { seat: SeatIndex },
+    /// The store is asked; `Hosted::answered` is called once, with the same ticket. Until then the topic must be needed.
+    Ask { ticket: Ticket, request: Box<StoreRequest> },
     /// The log is told.
     Note(Box<Note>),
 }

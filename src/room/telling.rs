@@ -3,6 +3,7 @@
 use super::audience::Audience;
 use super::presence::{MemberNumber, Presence, Told};
 use super::request::{Effect, ToMember};
+use super::stored::Unavailable;
 use crate::ids::Address;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
@@ -17,6 +18,13 @@ pub(super) type Answer = Result<String, String>;
 /// What is done, and has nothing to say.
 pub(super) fn done() -> Answer {
     Ok("{}".into())
+}
+
+/// What the store could not do for it, and when it is worth another try.
+pub(super) fn unavailable(why: Unavailable) -> String {
+    object(|refusal| {
+        refusal.text("reason", why.word()).number("retry_after", why.retry_after().as_millis() as u64);
+    })
 }
 
 /// `heartbeat`: the relay's clock.
@@ -47,7 +55,8 @@ pub(super) fn broadcast(
 ) {
     let copies = audience.encode_text(|serializer| serializer.broadcast(topic, event, payload));
     if !copies.is_empty() {
-        effects.push(Effect::Broadcast { copies, except, after_state: false });
+        let to = audience.receivers();
+        effects.push(Effect::Broadcast { copies, to, except, after_state: false });
     }
 }
 

@@ -30,6 +30,8 @@ const SLOTS_AT_ONCE: usize = 64;
 /// A drain under way.
 #[derive(Debug)]
 pub(super) struct Drain {
+    /// `go_on_draining` was called.
+    has_begun: bool,
     /// Connections that are to be told.
     to_tell: Range<usize>,
     /// Connections that are to be closed in this step.
@@ -47,20 +49,22 @@ impl Drain {
     pub(super) fn next(&self) -> Instant {
         match (self.ended, self.to_tell.is_empty() && self.to_close.is_empty()) {
             (true, _) => Instant::NEVER,
-            (false, true) => self.next_step,
-            (false, false) => Instant::default(),
+            (false, true) if self.has_begun => self.next_step,
+            (false, _) => Instant::default(),
         }
     }
 }
 
 impl Shard {
-    /// The first order to shut down; further ones change nothing.
+    /// The first order to shut down; further ones change nothing. The walk begins when what has come by then
+    /// is read: a connection may be on its way here.
     pub(super) fn start_drain(&mut self, now: Now) {
         if self.drain.is_some() {
             return;
         }
         self.outputs.push_back(Output::StopAccepting);
         self.drain = Some(Drain {
+            has_begun: false,
             to_tell: 0..self.connections.slots(),
             to_close: 0..0,
             next_step: now.instant + limits::DRAIN_NOTICE,
@@ -69,14 +73,12 @@ impl Shard {
             overdue: false,
             ended: false,
         });
-        self.go_on_draining(now);
     }
 
     /// Goes on with telling and closing.
     pub(super) fn go_on_draining(&mut self, now: Now) {
-        if self.drain.is_none() {
-            return;
-        }
+        let Some(drain) = &mut self.drain else { return };
+        drain.has_begun = true;
         self.tell_of_drain();
         self.begin_step(now);
         let overdue = self.drain.as_ref().is_some_and(|drain| drain.overdue);

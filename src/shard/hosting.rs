@@ -11,7 +11,7 @@ use crate::impossible;
 use crate::limits::{TOPICS_BYTES_MAX, TOPICS_PER_SHARD_MAX};
 use crate::planted;
 use crate::reasons::{CloseReason, JoinRefusal};
-use crate::room::audience::{Audience, JoinNumber};
+use crate::room::audience::{Audience, Receivers};
 use crate::room::game::Game;
 use crate::room::hosted::{Context, Lost};
 use crate::room::request::{Departure, Effect, Join, ToMember};
@@ -20,21 +20,6 @@ use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::native::Scope;
 use crate::wire::phoenix::answers::reason;
-
-/// Who gets a topic's broadcasts.
-#[derive(Debug, Default)]
-pub(super) struct Receivers {
-    /// Those behind which it has members.
-    pub(super) parties: Vec<Party>,
-    /// The member that joined last.
-    joins: JoinNumber,
-}
-
-impl Receivers {
-    fn of(audience: &Audience) -> Self {
-        Self { parties: audience.parties().collect(), joins: audience.joins() }
-    }
-}
 
 impl Shard {
     /// Gives a request to the shard that owns its topic, which may be this one.
@@ -141,19 +126,18 @@ impl Shard {
         let Some(topic) = self.topics.name(index).cloned() else {
             return impossible!("a topic that has decided is there");
         };
-        let receivers = self.receivers_of(index);
-        self.topics.changed(index, now.instant);
+        self.topics.changed(index);
         self.metrics.games.set(self.topics.games() as u64);
         self.metrics.rooms.set(self.topics.rooms() as u64);
         for effect in effects {
-            self.perform(index, &topic, &receivers, effect, now);
+            self.perform(index, &topic, effect, now);
         }
     }
 
     /// Who gets the broadcasts of a topic now.
     pub(super) fn receivers_of(&mut self, index: TopicIndex) -> Receivers {
         let audience = self.topics.kind(index).and_then(|kind| kind.as_hosted().audience());
-        audience.map(Receivers::of).unwrap_or_default()
+        audience.map(Audience::receivers).unwrap_or_default()
     }
 
     /// Lets topics do what is due in them, in the order in which it became due.
@@ -167,30 +151,19 @@ impl Shard {
             }
             self.decide(index, now, |kind, context| kind.hosted().timeout(context));
         }
-        self.topics.forget_lingering(now.instant);
-        self.metrics.rooms.set(self.topics.rooms() as u64);
     }
 
     // ── What topics want done ───────────────────────────────────────────────────────────────────────────────────────
 
-    /// `receivers`: as they were when the topic had decided.
-    pub(super) fn perform(
-        &mut self,
-        index: TopicIndex,
-        topic: &Arc<Topic>,
-        receivers: &Receivers,
-        effect: Effect,
-        now: Now,
-    ) {
+    pub(super) fn perform(&mut self, index: TopicIndex, topic: &Arc<Topic>, effect: Effect, now: Now) {
         self.work.spend(1);
         match effect {
             Effect::Member { to, what } => self.tell_member(topic, to, what, now),
-            Effect::Broadcast { copies, except, after_state } => {
+            Effect::Broadcast { copies, to: Receivers { parties, joins }, except, after_state } => {
                 self.metrics.broadcasts_encoded.add(copies.encoded());
-                for party in &receivers.parties {
-                    let joins = receivers.joins;
+                for party in parties {
                     let what = Delivered::All { joins, copies: copies.clone(), except, after_state };
-                    self.deliver(*party, topic, what, now);
+                    self.deliver(party, topic, what, now);
                 }
             }
             Effect::Event { sender, scope, record } => self.send_event(index, sender, scope, &record),
@@ -199,6 +172,7 @@ impl Shard {
             Effect::HoldEnded { seat } => {
                 self.held_rates.remove(&(index, seat));
             }
+            Effect::Ask { ticket, request } => self.ask(index, ticket, request),
             Effect::Note(note) => self.outputs.push_back(Output::Note(note)),
         }
     }
@@ -256,8 +230,12 @@ impl Shard {
                 None
             }
             PeerMessage::Deliver(delivery) => self.give_up_members(target, *delivery, now),
+            PeerMessage::Ask { request, .. } => {
+                self.question_refused(request, now);
+                None
+            }
             // Whoever asked waits until its deadline.
-            PeerMessage::Ask { .. } | PeerMessage::Answer { .. } => None,
+            PeerMessage::Answer { .. } => None,
         }
     }
 

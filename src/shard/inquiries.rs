@@ -6,6 +6,7 @@ use super::listing::Listing;
 use super::peer::{Answer, PeerMessage, Question};
 use super::{Output, Shard};
 use crate::ids::{Party, RequestNumber};
+use crate::impossible;
 use crate::limits::INQUIRIES_MAX;
 use crate::time::Now;
 
@@ -36,6 +37,10 @@ impl Shard {
         let walk = match question {
             Question::Kick { user } => Walk::Kick(Kick::of(user)),
             Question::Games => Walk::Games(Listing::default()),
+            Question::Store(_) => {
+                impossible!("only the store is asked for what is kept");
+                return self.answer(asker, request, Answer::Busy);
+            }
         };
         self.inquiries.push_back(Inquiry { asker, request, walk });
     }

@@ -29,7 +29,10 @@ impl Kind {
     pub fn new(topic: &Arc<Topic>, settings: &Settings, random: &mut ChaCha12Rng, now: Instant) -> Self {
         let (epoch, list_max) = (random.next_u64(), settings.presence_list_max);
         match &**topic {
-            Topic::Room(_) => Self::Room(Chat::new(topic, epoch, list_max)),
+            Topic::Room(name) => {
+                let fits = settings.rooms.iter().find(|rules| glob_matches(&rules.pattern, name.as_str()));
+                Self::Room(Chat::new(topic, fits.cloned().unwrap_or_default(), epoch, list_max))
+            }
             Topic::Game(name) => {
                 // 24 bits: the largest number below 1 that an f32 holds.
                 let phase = (random.next_u32() >> 8) as f32 / (1 << 24) as f32;

@@ -73,7 +73,7 @@ impl World {
                             letters.push_back((id, target, message));
                         }
                         Output::Close { conn, .. } | Output::Shutdown { conn } => self.closed.push(conn),
-                        Output::Forward { target: Party::Service, .. }
+                        Output::Forward { target: Party::Service | Party::Store, .. }
                         | Output::HandOver { .. }
                         | Output::Pause { .. }
                         | Output::Resume { .. }

@@ -3,6 +3,7 @@
 //! Whoever drives it calls, in any order: `handle_*` for what happened, then `poll_output` until it is `None`, then
 //! sleeps until `poll_timeout`.
 
+mod asking;
 mod channels;
 mod closing;
 mod connections;
@@ -40,12 +41,14 @@ use std::sync::Arc;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 
+use self::asking::Asker;
 pub use self::connections::CONNECTION_BYTES;
 use self::connections::Connections;
 use self::deadlines::Deadlines;
 use self::drain::Drain;
 use self::inquiries::Inquiry;
 use self::peer::{HandOver, Order, PeerMessage};
+use self::questions::Questions;
 use self::settings::Settings;
 use self::subscribers::Subscribers;
 use self::tokens::Tokens;
@@ -171,6 +174,10 @@ pub struct Shard {
     wall_clock_ahead_us: u64,
     /// What other parties have asked, in order.
     inquiries: VecDeque<Inquiry>,
+    /// What topics have asked of the store.
+    asked: Questions<Asker>,
+    /// What they wanted to ask when too much was asked already.
+    not_asked: VecDeque<Asker>,
     drain: Option<Drain>,
 }
 
@@ -209,6 +216,8 @@ impl Shard {
             guests: 0,
             wall_clock_ahead_us: 0,
             inquiries: VecDeque::new(),
+            asked: Questions::at_most(limits::STORE_QUESTIONS_MAX),
+            not_asked: VecDeque::new(),
             drain: None,
         }
     }
@@ -345,7 +354,7 @@ impl Shard {
             PeerMessage::Request(request) => self.handle_request(*request, now),
             PeerMessage::Deliver(delivery) => self.handle_delivery(*delivery, now),
             PeerMessage::Ask { request, question } => self.inquire(from, request, question),
-            PeerMessage::Answer { .. } => impossible!("a shard asks nothing"),
+            PeerMessage::Answer { request, answer } => self.answered(from, request, answer, now),
         }
         self.close_overflowed(now);
     }
@@ -387,6 +396,7 @@ impl Shard {
             Self::read_unread,
             Self::check_connections,
             Self::go_on_answering,
+            Self::refuse_questions,
             Self::go_on_draining,
         ];
         for part in parts {
@@ -412,6 +422,7 @@ impl Shard {
         self.ready.give_back(connections);
         self.overflowed.give_back(connections);
         self.inquiries.give_back(0);
+        self.not_asked.give_back(0);
         self.topics.give_back();
         self.pool.give_back();
     }
@@ -439,7 +450,7 @@ impl Shard {
 
     /// When `handle_timeout` is due next; `None`: when something has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.unread.is_empty() && self.inquiries.is_empty() {
+        if self.unread.is_empty() && self.inquiries.is_empty() && self.not_asked.is_empty() {
             self.next_due()
         } else {
             Some(Instant::default())

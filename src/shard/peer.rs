@@ -10,6 +10,7 @@ use crate::ids::{Address, FrameNumber, RequestNumber, Topic, TopicName};
 use crate::room::audience::{Copies, JoinNumber};
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, Join, ToMember};
+use crate::room::stored::{StoreAnswer, StoreRequest};
 use crate::wire::push::Push;
 use crate::wire::token::{CheckedToken, Verifier};
 use crate::wire::upgrade::Upgrade;
@@ -39,7 +40,7 @@ pub enum PeerMessage {
     },
 }
 
-/// What a party may ask a shard.
+/// What a party may ask: the store what topics need of it, shards everything else.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Question {
@@ -47,9 +48,11 @@ pub enum Question {
     Kick { user: Arc<str> },
     /// Which games run.
     Games,
+    /// To keep what is said, or what was kept.
+    Store(Box<StoreRequest>),
 }
 
-/// What a shard answers.
+/// What a party answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// All connections of the user are closed: so many.
@@ -59,6 +62,8 @@ pub enum Answer {
     },
     /// Those with most players.
     Games(Box<GameList>),
+    /// What the store has done.
+    Store(Box<StoreAnswer>),
     /// Nothing was done: too many questions wait there.
     Busy,
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{Party, RequestNumber};
-use crate::limits::QUESTIONS_MAX;
 use crate::time::Instant;
 
 /// See the module documentation. `W` is whoever waits, and gathers the answers.
@@ -12,6 +11,7 @@ use crate::time::Instant;
 /// question comes to its end once, as `Closed`, and at its deadline at the latest.
 #[derive(Debug)]
 pub struct Questions<W> {
+    open_max: usize,
     next: RequestNumber,
     open: BTreeMap<RequestNumber, Open<W>>,
 }
@@ -35,21 +35,20 @@ struct Open<W> {
     deadline: Instant,
 }
 
-impl<W> Default for Questions<W> {
-    fn default() -> Self {
-        Self { next: RequestNumber::default(), open: BTreeMap::new() }
-    }
-}
-
 impl<W> Questions<W> {
-    /// Takes a question in. `Err`: `QUESTIONS_MAX` are open, and here is who wanted to wait.
+    /// At most so many are open at a time.
+    pub fn at_most(open_max: usize) -> Self {
+        Self { open_max, next: RequestNumber::default(), open: BTreeMap::new() }
+    }
+
+    /// Takes a question in. `Err`: as many are open as may be, and here is who wanted to wait.
     pub fn ask(
         &mut self,
         waiter: W,
         parties: impl IntoIterator<Item = Party>,
         deadline: Instant,
     ) -> Result<RequestNumber, W> {
-        if self.open.len() >= QUESTIONS_MAX {
+        if self.open.len() >= self.open_max {
             return Err(waiter);
         }
         let request = self.next;
@@ -108,6 +107,11 @@ impl<W> Questions<W> {
         self.open.values().any(|open| open.waits_for.contains(&party))
     }
 
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether none is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_question_closes_with_the_last_answer_and_each_party_counts_once() {
-        let mut questions = Questions::default();
+        let mut questions = Questions::at_most(8);
         let [first, second] = [(); 2].map(|()| ask(&mut questions, DEADLINE));
         assert_eq!(questions.answered(A, first, |sum| *sum += 3), None);
         assert_eq!(questions.answered(A, first, |sum| *sum += 1000), None, "it has answered before");
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn who_could_not_be_asked_is_counted_and_who_has_ended_is_not() {
-        let mut questions = Questions::default();
+        let mut questions = Questions::at_most(8);
         let request = ask(&mut questions, DEADLINE);
         assert_eq!(questions.not_reached(A, request), None);
         assert!(questions.wait_for(B) && !questions.wait_for(A));
@@ -181,7 +185,7 @@ mod tests {
 
     #[test]
     fn at_its_deadline_a_question_closes_with_what_has_come() {
-        let mut questions = Questions::default();
+        let mut questions = Questions::at_most(8);
         assert_eq!(questions.deadline(), None);
         let later = DEADLINE + std::time::Duration::from_secs(1);
         let [late, soon] = [later, DEADLINE].map(|deadline| ask(&mut questions, deadline));
@@ -197,9 +201,8 @@ mod tests {
 
     #[test]
     fn one_too_many_is_given_back_and_takes_nobodys_number() {
-        let mut questions = Questions::default();
-        let requests: Vec<RequestNumber> =
-            (0..QUESTIONS_MAX).map(|_| ask(&mut questions, DEADLINE)).collect();
+        let mut questions = Questions::at_most(8);
+        let requests: Vec<RequestNumber> = (0..8).map(|_| ask(&mut questions, DEADLINE)).collect();
         assert_eq!(questions.ask(77, [A], DEADLINE), Err(77));
         assert_eq!(questions.not_reached(A, requests[0]), None);
         assert_eq!(questions.not_reached(B, requests[0]), Some(closed(0, 2)));

@@ -298,8 +298,9 @@ impl Shard {
     /// Guests are numbered per shard, and every shard has its own share of the numbers.
     fn next_guest(&mut self) -> String {
         self.guests += 1;
+        self.metrics.guests.increment();
         let number = (self.guests - 1) * u64::from(self.settings.placement.shards) + u64::from(self.id.0) + 1;
-        format!("guest-{number}")
+        format!("guest-{}", self.settings.guests_before + number)
     }
 
     fn open_channels(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::placement::Placement;
 use crate::limits;
 use crate::metrics::SharedCount;
+use crate::room::chat::RoomRules;
 use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
 use crate::session::rate_limit::Rates;
@@ -29,6 +30,10 @@ pub struct Settings {
     pub verifier: Option<Arc<Verifier>>,
     /// Rules by game name pattern (a `*` stands for any run of characters); the first that fits wins.
     pub games: Vec<GameRules>,
+    /// The same of chat rooms.
+    pub rooms: Vec<RoomRules>,
+    /// How many guests may have been named before: their numbers are not given again.
+    pub guests_before: u64,
     /// Whether the log wants to hear of players that come and go, and of refusals: `Output::Note`.
     pub notes: bool,
     /// Rate limits of a player.
@@ -62,6 +67,8 @@ impl Default for Settings {
             upgrade: UpgradeRules { allowed_origins: Vec::new(), development: true, echo: false },
             verifier: None,
             games: Vec::new(),
+            rooms: Vec::new(),
+            guests_before: 0,
             notes: false,
             rates: Rates::default(),
             liveness: Liveness::default(),

@@ -23,6 +23,8 @@ pub struct Sizes {
     pub held_rates: usize,
     /// Questions of other parties that are not answered yet.
     pub inquiries: usize,
+    /// Questions to the store that are not answered yet.
+    pub asked: usize,
     /// What the rim has not been told yet.
     pub outputs: usize,
     /// Connections with messages that wait to be read.
@@ -72,6 +74,7 @@ impl Shard {
             subscribed: self.subscribers.topics(),
             held_rates: self.held_rates.len(),
             inquiries: self.inquiries.len(),
+            asked: self.asked.len() + self.not_asked.len(),
             outputs: self.outputs.len() + self.ready.len() + self.overflowed.len(),
             unread: self.unread.connections(),
             reliable_bytes_max: sessions().map(reliable).max().unwrap_or(0),

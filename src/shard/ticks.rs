@@ -116,7 +116,7 @@ impl Shard {
         let topic = game.topic().clone();
         let receivers = self.receivers_of(index);
         for effect in effects {
-            self.perform(index, &topic, &receivers, effect, now);
+            self.perform(index, &topic, effect, now);
         }
         let Some(frame) = frame else { return };
         let encoded = frame.delta.as_ref().map_or(0, |(_, copies)| copies.encoded())

@@ -1,13 +1,13 @@
 //! The topics of a shard, of every kind: by name, and by when something is due in them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use super::kind::Kind;
 use crate::ids::Topic;
 use crate::impossible;
-use crate::limits::{ENTRIES_KEPT, TOPIC_LINGER, TOPICS_LINGERING_MAX};
+use crate::limits::ENTRIES_KEPT;
 use crate::memory::Allocated;
 use crate::planted;
 use crate::room::game::Game;
@@ -19,7 +19,7 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicIndex(u32);
 
-/// See the module documentation. A topic ends when nobody needs it; one that somebody may come back for, a while later.
+/// See the module documentation. A topic ends when nobody needs it.
 #[derive(Debug, Default)]
 pub struct Topics {
     /// Boxed: a table of topics that grows would leave behind half its size each time.
@@ -28,8 +28,6 @@ pub struct Topics {
     free: BinaryHeap<Reverse<u32>>,
     by_topic: BTreeMap<Arc<Topic>, TopicIndex>,
     due: BinaryHeap<Reverse<(Instant, TopicIndex)>>,
-    /// Topics that only somebody who comes back needs, and since when.
-    lingering: BTreeSet<(Instant, TopicIndex)>,
     games: usize,
 }
 
@@ -39,8 +37,6 @@ struct Entry {
     kind: Kind,
     /// The one entry of `due` that counts for this topic.
     due_at: Option<Instant>,
-    /// Its entry in `lingering`.
-    lingers_since: Option<Instant>,
 }
 
 impl Topics {
@@ -116,13 +112,12 @@ impl Topics {
             + self.by_topic.allocated_bytes()
             + self.by_topic.keys().map(|topic| 2 * Topic::shared_bytes(topic)).sum::<usize>()
             + self.due.allocated_bytes()
-            + self.lingering.allocated_bytes()
     }
 
     /// Takes a new topic in.
     pub fn insert(&mut self, topic: &Arc<Topic>, kind: Kind) -> TopicIndex {
         self.games += usize::from(kind.as_game().is_some());
-        let entry = Entry { topic: topic.clone(), kind, due_at: None, lingers_since: None };
+        let entry = Entry { topic: topic.clone(), kind, due_at: None };
         let entry = Some(Box::new(entry));
         let index = match self.free.pop() {
             Some(Reverse(slot)) => {
@@ -139,22 +134,13 @@ impl Topics {
     }
 
     /// Something has happened in a topic: when something is due in it, and whether it is needed, may have changed.
-    pub fn changed(&mut self, index: TopicIndex, now: Instant) {
+    pub fn changed(&mut self, index: TopicIndex) {
         self.reschedule(index);
-        let Some(Some(entry)) = self.slots.get_mut(index.0 as usize) else {
+        let Some(entry) = self.entry(index) else {
             return impossible!("what happens in a topic happens in one that is there");
         };
-        match (entry.kind.as_hosted().need(), entry.lingers_since) {
-            (Need::Members, None) | (Need::Memory, Some(_)) => {}
-            (Need::Members, Some(since)) => {
-                entry.lingers_since = None;
-                self.lingering.remove(&(since, index));
-            }
-            (Need::Memory, None) => {
-                entry.lingers_since = Some(now);
-                self.lingering.insert((now, index));
-            }
-            (Need::Nobody, _) => self.remove(index),
+        if entry.kind.as_hosted().need() == Need::Nobody && !planted!(KeepsTopic) {
+            self.remove(index);
         }
     }
 
@@ -204,18 +190,6 @@ impl Topics {
         None
     }
 
-    /// Ends topics that nobody has come back for, and the oldest of too many.
-    pub fn forget_lingering(&mut self, now: Instant) {
-        while let Some((since, index)) = self.lingering.first().copied() {
-            if (since + TOPIC_LINGER > now || planted!(KeepsTopic))
-                && self.lingering.len() <= TOPICS_LINGERING_MAX
-            {
-                return;
-            }
-            self.remove(index);
-        }
-    }
-
     /// Gives back what more topics needed.
     pub fn give_back(&mut self) {
         let topics = self.len();
@@ -234,11 +208,9 @@ impl Topics {
         self.due.len()
     }
 
-    /// When `due` or `forget_lingering` has something to say next.
+    /// When `due` has something to say next.
     pub fn next(&self) -> Option<Instant> {
-        let due = self.due.peek().map(|Reverse((at, _))| *at);
-        let lingering = self.lingering.first().map(|(since, _)| *since + TOPIC_LINGER);
-        due.into_iter().chain(lingering).min()
+        self.due.peek().map(|Reverse((at, _))| *at)
     }
 
     fn entry(&mut self, index: TopicIndex) -> Option<&mut Entry> {
@@ -251,9 +223,6 @@ impl Topics {
         };
         self.games -= usize::from(entry.kind.as_game().is_some());
         self.by_topic.remove(&entry.topic);
-        if let Some(since) = entry.lingers_since {
-            self.lingering.remove(&(since, index));
-        }
         self.free.push(Reverse(index.0));
     }
 }

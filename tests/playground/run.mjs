@@ -335,7 +335,7 @@ async function screenshots(page, name) {
 class Relay {
   static async start(environment = {}) {
     const relay = new Relay();
-    const flags = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "1", "--log-format", "json"];
+    const flags = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "1", "--log-format", "json", "--ephemeral"];
     relay.process = spawn(BINARY, flags, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...environment } });
     relay.ended = new Promise((done) => relay.process.once("exit", done));
     const log = [];

@@ -49,6 +49,9 @@ counted! {
         Kick = "an operator kicks a user",
         LostAnswer = "a question to a shard, or its answer, is lost",
         Drain = "the relay drains, and another one is started",
+        SlowStore = "the store takes its time",
+        StoreRefuses = "the store refuses",
+        Crash = "the relay is killed, and another one is started",
     }
 }
 
@@ -87,7 +90,9 @@ counted! {
         Drained = "a relay has drained",
         Unread = "messages wait for the next turn",
         Said = "a message is said in a room",
-        Lingered = "a room waits for somebody to come back",
+        Unavailable = "the store could not do it",
+        CutBeforeCommit = "the process ends before what was said is on disk",
+        CutBehindCommit = "the process ends before it can tell what is on disk",
         Told = "an event is told",
         ToldAlone = "an event is told to one player alone",
         Typed = "somebody types",
@@ -185,7 +190,9 @@ impl Fault {
             Self::AllStandStill => [1, 5, 15],
             Self::Kick => [1, 5, 20],
             Self::LostAnswer => [30, 150, 500],
-            Self::Drain | Self::ShardEnd => [1, 3, 6],
+            Self::Drain | Self::ShardEnd | Self::Crash => [1, 3, 6],
+            Self::SlowStore => [50, 300, 900],
+            Self::StoreRefuses => [10, 60, 300],
             // They are bounds, drawn once a run.
             Self::FullMailbox | Self::RefusedForward | Self::ShortTurn => [1, 2, 3],
         }

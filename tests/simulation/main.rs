@@ -16,6 +16,8 @@ mod phoenix;
 mod planted;
 mod player;
 mod random;
+#[path = "../support/store.rs"]
+mod store;
 #[path = "../support/records.rs"]
 mod records;
 mod relay;

@@ -5,6 +5,7 @@ mod letters;
 mod outputs;
 mod service;
 mod shape;
+mod store;
 mod streams;
 
 use std::cmp::Reverse;
@@ -23,6 +24,7 @@ use corelay::time::{Instant, Now};
 use self::letters::Letter;
 use self::service::Service;
 pub use self::shape::Shape;
+use self::store::Store;
 use super::faults::{Branch, Counts, Fault, Plan};
 use super::random::Random;
 use super::socket::{Reading, Socket, SocketId, State};
@@ -30,6 +32,8 @@ use super::trace::{Trace, unmasked};
 
 /// Unix time at which every run begins, in seconds.
 const STARTED_AT_S: u64 = 1_800_000_000;
+/// More guests than one process names.
+const GUESTS_OF_A_PROCESS: u64 = 1_000;
 /// Turns at one moment. More: the relay never comes to rest.
 const TURNS_MAX: usize = 100_000;
 /// How often a slow client reads.
@@ -101,6 +105,7 @@ pub struct Relay {
     shape: Shape,
     loops: Vec<Loop>,
     service: Service,
+    store: Store,
     /// Connections of users that were kicked.
     must_be_gone: Vec<SocketId>,
     sockets: Vec<Socket>,
@@ -125,7 +130,8 @@ impl Relay {
             plan,
             shape,
             loops: Vec::new(),
-            service: Service::default(),
+            service: Service::new(0),
+            store: Store::default(),
             must_be_gone: Vec::new(),
             sockets: Vec::new(),
             live: BTreeSet::new(),
@@ -167,6 +173,8 @@ impl Relay {
         };
         self.loops = (0..shards).map(start).collect();
         self.service = Service::new(parties);
+        let disk = std::mem::take(&mut self.store.disk);
+        self.store = Store::new(parties, disk);
     }
 
     /// In the order of everything that is by party.
@@ -180,9 +188,11 @@ impl Relay {
 
     /// Where letters of `source` wait for `target`.
     fn inbox(&mut self, source: usize, target: usize) -> &mut VecDeque<Letter> {
-        match self.loops.get_mut(target) {
-            Some(shard) => &mut shard.inboxes[source],
-            None => &mut self.service.inboxes[source],
+        let shards = self.loops.len();
+        match target.checked_sub(shards) {
+            None => &mut self.loops[target].inboxes[source],
+            Some(0) => &mut self.service.inboxes[source],
+            Some(_) => &mut self.store.inboxes[source],
         }
     }
 
@@ -336,6 +346,10 @@ impl Relay {
             self.let_go(id);
         }
         self.later.clear();
+        self.cut_off_store();
+        self.loops.clear();
+        let settings = Arc::get_mut(&mut self.settings).expect("only shards share them");
+        settings.guests_before += GUESTS_OF_A_PROCESS;
         self.start();
     }
 
@@ -398,11 +412,11 @@ impl Relay {
         }
     }
 
-    /// Lets shards turn, in any order, until none has anything to do. A party that is no shard, as a store is one, would take its
-    /// turns among them, with an inbox of its own.
+    /// Lets shards turn, in any order, until none has anything to do, and the parties that are no shards between them.
     fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             self.turn_of_service();
+            self.turn_of_store();
             let busy: Vec<usize> = (0..self.loops.len()).filter(|number| self.is_busy(*number)).collect();
             if busy.is_empty() {
                 return;
@@ -432,7 +446,11 @@ impl Relay {
     }
 
     fn has_room(&self, source: usize, target: usize) -> bool {
-        let inboxes = self.loops.get(target).map_or(&self.service.inboxes, |shard| &shard.inboxes);
+        let inboxes = match self.loops.get(target) {
+            Some(shard) => &shard.inboxes,
+            None if target == self.loops.len() => &self.service.inboxes,
+            None => &self.store.inboxes,
+        };
         inboxes[source].len() < self.shape.letters_max
     }
 

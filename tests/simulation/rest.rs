@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::client::{Client, Link};
-use super::faults::Branch;
 use super::ledger::{Scope, Stream};
 use super::player::Player;
 use super::relay::Relay;
@@ -17,7 +16,7 @@ use super::wire::Serializer;
 const REST: Duration = Duration::from_secs(12);
 /// Everybody has come back by then.
 const REST_MAX: Duration = Duration::from_secs(60);
-/// Rooms keep what was said for a minute.
+/// Whatever is held for anybody who comes back is given up by then.
 const AFTER_ALL: Duration = Duration::from_secs(75);
 
 impl Run {
@@ -97,7 +96,9 @@ impl Run {
             assert!(member.is_none(), "{topic} is gone, and {member:?} is in it");
         }
         for room in ROOMS.into_iter().filter(|topic| !relay.has_lost(topic)) {
-            check_room(room, &everybody, newcomers, &self.ledger.last_said_of(room));
+            let last_said = self.ledger.last_said_of(room);
+            check_room(room, &everybody, newcomers, &last_said);
+            check_disk(room, relay.on_disk(room), &last_said);
         }
         for game in GAMES.into_iter().filter(|topic| !relay.has_lost(topic)) {
             check_game(game, &everybody, newcomers);
@@ -140,9 +141,6 @@ impl Run {
         (0..self.clients.len()).for_each(|index| self.with_client(index, Client::say_goodbye));
         self.advance(Duration::from_secs(1));
         self.clients.clear();
-        if self.relay.sum(|metrics| metrics.rooms.value()) > 0 {
-            self.relay.counts.branch(Branch::Lingered);
-        }
         self.relay.advance(AFTER_ALL);
         self.relay.give_back();
     }
@@ -223,6 +221,14 @@ fn check_room(room: &str, everybody: &[&Client], newcomers: &[Client], last_said
                 assert_eq!(member.presence.list.sorted(), truth.presence.list.sorted(), "{room}: {member:?}");
             }
         }
+    }
+}
+
+/// A stream has one name for ever, and what anybody was told of it is on disk.
+fn check_disk(room: &str, on_disk: Option<(u64, u64)>, last_said: &BTreeMap<String, u64>) {
+    for (epoch, said) in last_said {
+        let (disk_epoch, seq) = on_disk.unwrap_or_else(|| panic!("nothing of {room} is on disk"));
+        assert_eq!((epoch, seq >= *said), (&disk_epoch.to_string(), true), "{room}: {said} of {seq}");
     }
 }
 

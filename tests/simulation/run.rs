@@ -411,6 +411,10 @@ impl Run {
                 let shard = self.random.one_of(&self.relay.running());
                 self.relay.end_shard(shard);
             }
+            Fault::Crash if self.drain_since.is_none() => {
+                self.clients.iter_mut().for_each(Client::forgotten);
+                self.relay.restart();
+            }
             Fault::Drain if self.drain_since.is_none() => {
                 self.drain_since = Some(now);
                 (0..self.relay.shards()).for_each(|shard| self.relay.order(shard, Order::Drain));
@@ -428,8 +432,11 @@ impl Run {
             | Fault::LateHandOver
             | Fault::RefusedHandOver
             | Fault::LostAnswer
+            | Fault::SlowStore
+            | Fault::StoreRefuses
             | Fault::ShortTurn
             | Fault::ShardEnd
+            | Fault::Crash
             | Fault::Drain => return,
         }
         self.counts.fault(fault);

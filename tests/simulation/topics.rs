@@ -78,7 +78,10 @@ impl What {
             Self::Event { .. } if reason.ends_with("is not in this game") => true,
             Self::Leave => false,
             Self::Message { .. } | Self::Event { .. } | Self::History | Self::Unknown | Self::Other => {
-                matches!(reason, "rate_limited" | "overload" | "unmatched topic")
+                matches!(
+                    reason,
+                    "rate_limited" | "overload" | "unmatched topic" | "storage_full" | "unavailable"
+                )
             }
         }
     }

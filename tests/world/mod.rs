@@ -4,15 +4,18 @@
 pub mod client;
 pub mod games;
 pub mod rooms;
+#[path = "../support/store.rs"]
+pub mod store;
 pub mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use corelay::ids::{ConnId, Party, RequestNumber, ShardId, TopicName};
 use corelay::metrics::ShardMetrics;
 use corelay::note::Note;
+use corelay::room::stored::{StoreAnswer, StoreRequest};
 use corelay::shard::peer::{Answer, Order, PeerMessage, Question};
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::Settings;
@@ -21,6 +24,7 @@ use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
 
 use client::{Client, ClientId};
+use store::StoreModel;
 
 /// Unix time at which every world begins, in seconds.
 pub const STARTED_AT_S: u64 = 1_800_000_000;
@@ -45,6 +49,12 @@ pub struct World {
     pub given_up: usize,
     /// What the service thread was told, by which shard.
     pub answers: Vec<(usize, RequestNumber, Answer)>,
+    /// What is on disk.
+    pub store: StoreModel,
+    /// The store answers nothing for now.
+    pub store_stands: bool,
+    /// What shards have asked it meanwhile.
+    pub asked: VecDeque<(usize, RequestNumber, StoreRequest)>,
     shards: Vec<Shard>,
     next_client: u32,
 }
@@ -81,6 +91,9 @@ impl World {
             notes: Vec::new(),
             given_up: 0,
             answers: Vec::new(),
+            store: StoreModel::default(),
+            store_stands: false,
+            asked: VecDeque::new(),
             next_client: 0,
         }
     }
@@ -225,6 +238,7 @@ impl World {
             shard.handle_order(order.clone(), self.now);
         }
         self.run();
+        self.timeout();
     }
 
     /// The service thread asks every shard something, which answer in `answers`. Nothing is done for it yet.
@@ -341,9 +355,16 @@ impl World {
                     }
                 }
                 Output::Forward { target, message } => {
-                    let Party::Shard(ShardId(number)) = target else {
-                        self.hear_at_service(shard, message);
-                        continue;
+                    let number = match target {
+                        Party::Shard(ShardId(number)) => number,
+                        Party::Service => {
+                            self.hear_at_service(shard, message);
+                            continue;
+                        }
+                        Party::Store => {
+                            self.hear_at_store(shard, message);
+                            continue;
+                        }
                     };
                     let index = usize::from(number);
                     let refused = self.ended.contains(&index)
@@ -375,6 +396,37 @@ impl World {
             PeerMessage::Answer { request, answer } => self.answers.push((source, request, answer)),
             other => panic!("the service thread is told answers only: {other:?}"),
         }
+    }
+
+    fn hear_at_store(&mut self, source: usize, message: PeerMessage) {
+        let PeerMessage::Ask { request: number, question: Question::Store(request) } = message else {
+            panic!("the store is asked: {message:?}")
+        };
+        self.asked.push_back((source, number, *request));
+        if !self.store_stands {
+            self.let_store_answer();
+        }
+    }
+
+    /// The store does what it was asked for.
+    pub fn let_store_answer(&mut self) {
+        while let Some((source, number, request)) = self.asked.pop_front() {
+            let answer = self.store.answer(&request);
+            self.answer_as_store(source, number, answer);
+        }
+        self.run();
+    }
+
+    /// The store answers the first of its questions so.
+    pub fn let_store_say(&mut self, answer: StoreAnswer) {
+        let (source, number, _) = self.asked.pop_front().expect("the store was asked");
+        self.answer_as_store(source, number, answer);
+        self.run();
+    }
+
+    fn answer_as_store(&mut self, source: usize, number: RequestNumber, answer: StoreAnswer) {
+        let message = PeerMessage::Answer { request: number, answer: Answer::Store(Box::new(answer)) };
+        self.shards[source].handle_peer(Party::Store, message, self.now);
     }
 
     fn next_output(&mut self) -> Option<(usize, Output)> {

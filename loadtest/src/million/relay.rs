@@ -76,7 +76,16 @@ impl Relay {
             .with_context(|| configuration.display().to_string())?;
         let mut command = Command::new(binary);
         // Ports of the kernel's choice; the line that says "ready" names them.
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"]);
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+            "--ephemeral",
+        ]);
         command.arg("--connections-max").arg(connections.to_string()).arg("--config").arg(&configuration);
         let process = Process::start(&mut command, END_TIME).inspect_err(|_| remove(&configuration));
         let process = process.context("the relay; --relay or $CORELAY names its binary")?;

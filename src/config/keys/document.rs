@@ -1,11 +1,13 @@
 //! `docs/CONFIGURATION.md`, out of the tables of keys.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use super::{GAME_KEYS, KEY_KEYS, KEYS, Key, LOG_FORMATS, shown};
+use super::{GAME_KEYS, KEY_KEYS, KEYS, Key, LOG_FORMATS, ROOM_KEYS, shown};
 use crate::config::draft::{Draft, LogFormat};
 use crate::config::secrets::KeyTable;
 use crate::config::value::Value;
+use crate::room::chat::RoomRules;
 use crate::room::game::GameRules;
 use crate::wire::token::Algorithm;
 use crate::wire::upgrade::OriginPattern;
@@ -58,6 +60,14 @@ defaults. They are in the file only.
 
 ";
 
+const ROOMS: &str = "
+## Rooms
+
+`[[room]]` tables do the same for chat rooms. What is kept no longer is removed from the disk a little with each message
+that follows.
+
+";
+
 const TOKEN_KEYS: &str = "
 ## Keys of tokens
 
@@ -95,6 +105,12 @@ impl Shown for SocketAddr {
     }
 }
 
+impl Shown for PathBuf {
+    fn shown(&self) -> String {
+        format!("\"{}\"", self.display())
+    }
+}
+
 impl Shown for LogFormat {
     fn shown(&self) -> String {
         let word = LOG_FORMATS.iter().find(|(_, format)| format == self).map_or("", |(word, _)| *word);
@@ -126,6 +142,8 @@ pub fn document() -> String {
     table(&mut text, KEYS, &Draft::default());
     text += GAMES;
     table(&mut text, GAME_KEYS, &GameRules::default());
+    text += ROOMS;
+    table(&mut text, ROOM_KEYS, &RoomRules::default());
     text += TOKEN_KEYS;
     table(&mut text, KEY_KEYS, &KeyTable::default());
     text

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use corelay::ids::{Party, RequestNumber};
-use corelay::limits::QUESTION_WAIT;
+use corelay::limits::{QUESTION_WAIT, QUESTIONS_MAX};
 use corelay::shard::peer::{Answer, PeerMessage, Question};
 use corelay::shard::questions::{Closed, Questions};
 
@@ -14,7 +14,6 @@ use crate::faults::{Branch, Fault};
 use crate::socket::SocketId;
 
 /// Its end of the mail.
-#[derive(Default)]
 pub(super) struct Service {
     /// By source.
     pub(super) inboxes: Vec<VecDeque<Letter>>,
@@ -30,7 +29,10 @@ struct Kick {
 
 impl Service {
     pub(super) fn new(parties: usize) -> Self {
-        Self { inboxes: (0..parties).map(|_| VecDeque::new()).collect(), kicks: Questions::default() }
+        Self {
+            inboxes: (0..parties).map(|_| VecDeque::new()).collect(),
+            kicks: Questions::at_most(QUESTIONS_MAX),
+        }
     }
 }
 
@@ -86,6 +88,7 @@ impl Relay {
             Answer::Kicked { .. } | Answer::Games(_) => {
                 self.service.kicks.answered(party, request, |kick| kick.answers += 1)
             }
+            Answer::Store(_) => panic!("the service thread asks the store nothing"),
             Answer::Busy => self.service.kicks.not_reached(party, request),
         };
         self.kicked(closed);

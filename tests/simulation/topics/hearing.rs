@@ -90,6 +90,9 @@ impl Topics {
             hearing.counts.branch(Branch::RateLimited);
         }
         assert!(ok || what.may_be_refused(reason), "{what:?} is refused: {response}");
+        if !ok && matches!(reason, "storage_full" | "unavailable") {
+            hearing.counts.branch(Branch::Unavailable);
+        }
         if !ok && reason == "overload" {
             let is_join = matches!(what, What::Join);
             hearing.counts.branch(if is_join { Branch::JoinOverload } else { Branch::PushOverload });
@@ -104,7 +107,8 @@ impl Topics {
             What::Join if ok => topic.joined(response, hearing),
             What::Join => {
                 let is_full = reason.contains("seats taken");
-                assert!(is_full || matches!(reason, "overload" | "rate_limited"), "{topic:?} {response}");
+                let is_late = matches!(reason, "overload" | "rate_limited" | "storage_full" | "unavailable");
+                assert!(is_full || is_late, "{topic:?} {response}");
                 if is_full {
                     hearing.counts.branch(Branch::GameFull);
                 }

@@ -1,0 +1,335 @@
+//! The file: streams of records in tables of redb. A batch of appends is one commit, and one `fsync` or two.
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | `meta` | name | number: `schema`, `guests`, `streams` |
+//! | `streams` | topic, as clients write it | number of the stream, epoch, first record that is kept, last record |
+//! | `records` | number of the stream, `seq` | when it was said (unix ms), bytes of the topic |
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::backends::InMemoryBackend;
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+
+use super::error::{StoreError, is_full};
+use crate::limits::STORE_TRIM_MAX;
+use crate::room::stored::{
+    Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
+};
+
+/// Version of the tables.
+const SCHEMA: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const STREAMS: TableDefinition<'_, &str, (u64, u64, u64, u64)> = TableDefinition::new("streams");
+const RECORDS: TableDefinition<'_, (u64, u64), (u64, &[u8])> = TableDefinition::new("records");
+
+/// Name of the file in the data directory.
+const FILE: &str = "corelay.redb";
+/// Who has it: the number of the process, for whoever finds it locked.
+const HOLDER: &str = "corelay.pid";
+
+/// What redb's calls return.
+type Outcome<T> = Result<T, redb::Error>;
+
+/// See the module documentation.
+pub struct StoreFile {
+    place: Place,
+    cache_bytes: usize,
+    /// `None`: it has failed, and is to be opened again.
+    database: Option<Database>,
+}
+
+/// Where everything is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In memory: it ends with the process.
+    Memory,
+    /// In this directory, which is made if it is not there.
+    Directory(PathBuf),
+}
+
+/// The entry of `streams`.
+#[derive(Clone, Copy)]
+struct Stream {
+    number: u64,
+    epoch: u64,
+    first: u64,
+    last: u64,
+}
+
+impl Stream {
+    fn of((number, epoch, first, last): (u64, u64, u64, u64)) -> Self {
+        Self { number, epoch, first, last }
+    }
+
+    fn row(self) -> (u64, u64, u64, u64) {
+        (self.number, self.epoch, self.first, self.last)
+    }
+}
+
+impl StoreFile {
+    /// Opens the file, or makes it.
+    pub fn open(place: Place, cache_bytes: usize) -> Result<Self, StoreError> {
+        let mut file = Self { place, cache_bytes, database: None };
+        if let Place::Directory(path) = &file.place {
+            fs::create_dir_all(path)
+                .map_err(|source| StoreError::NoDirectory { path: path.clone(), source })?;
+        }
+        file.reopen().map_err(|error| file.explain(error))?;
+        if let Place::Directory(path) = &file.place {
+            let path = path.join(HOLDER);
+            fs::write(&path, std::process::id().to_string())
+                .map_err(|source| StoreError::NotWritable { path, source })?;
+        }
+        let schema = file.begin().map_err(|error| file.explain(error))?;
+        if schema > SCHEMA {
+            return Err(StoreError::Newer { path: file.path(), found: schema, known: SCHEMA });
+        }
+        Ok(file)
+    }
+
+    fn path(&self) -> PathBuf {
+        match &self.place {
+            Place::Memory => PathBuf::new(),
+            Place::Directory(path) => path.join(FILE),
+        }
+    }
+
+    fn explain(&self, error: redb::Error) -> StoreError {
+        let holder = match &self.place {
+            Place::Memory => None,
+            Place::Directory(path) => {
+                fs::read_to_string(path.join(HOLDER)).ok().and_then(|pid| pid.parse().ok())
+            }
+        };
+        StoreError::of(self.path(), error, holder)
+    }
+
+    /// Whether it can be used.
+    pub fn is_open(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Opens it again after it has failed.
+    pub fn reopen(&mut self) -> Outcome<()> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(self.cache_bytes);
+        let database = match &self.place {
+            Place::Memory => builder.create_with_backend(InMemoryBackend::new()),
+            Place::Directory(path) => {
+                let path = path.join(FILE);
+                check_is_no_other_file(&path)?;
+                builder.create(path)
+            }
+        };
+        self.database = Some(database?);
+        Ok(())
+    }
+
+    /// It has failed: nothing is done with it before it is opened again.
+    pub fn close(&mut self) {
+        self.database = None;
+    }
+
+    fn database(&self) -> Outcome<&Database> {
+        self.database.as_ref().ok_or(redb::Error::DatabaseClosed)
+    }
+
+    /// Makes the tables, if they are not there. Returns the version of those that are.
+    fn begin(&self) -> Outcome<u64> {
+        let mut write = self.database()?.begin_write()?;
+        write.set_quick_repair(true);
+        let schema = {
+            let mut meta = write.open_table(META)?;
+            let schema = meta.get("schema")?.map(|schema| schema.value());
+            if schema.is_none() {
+                meta.insert("schema", SCHEMA)?;
+            }
+            schema.unwrap_or(SCHEMA)
+        };
+        if schema <= SCHEMA {
+            write.open_table(STREAMS)?;
+            write.open_table(RECORDS)?;
+        }
+        write.commit()?;
+        Ok(schema)
+    }
+
+    /// Takes `count` numbers of guests that nobody has had or will have: those above what is returned.
+    pub fn take_guests(&self, count: u64) -> Outcome<u64> {
+        let mut write = self.database()?.begin_write()?;
+        write.set_quick_repair(true);
+        let before = {
+            let mut meta = write.open_table(META)?;
+            let before = meta.get("guests")?.map_or(0, |guests| guests.value());
+            meta.insert("guests", before + count)?;
+            before
+        };
+        write.commit()?;
+        Ok(before)
+    }
+
+    /// Does what is to be written, in one commit: all of it is on disk then, or nothing. Answers in the same order.
+    pub fn append(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
+        let mut write = self.database()?.begin_write()?;
+        // A crash is repaired in a moment then, however large the file is.
+        write.set_quick_repair(true);
+        let answers = {
+            let mut streams = write.open_table(STREAMS)?;
+            let mut records = write.open_table(RECORDS)?;
+            let mut meta = write.open_table(META)?;
+            let append = |request| append_one(request, &mut streams, &mut records, &mut meta);
+            requests.iter().map(append).collect::<Outcome<Vec<_>>>()?
+        };
+        write.commit()?;
+        Ok(answers)
+    }
+
+    /// Answers what only reads, in order.
+    pub fn read(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
+        let read = self.database()?.begin_read()?;
+        let (streams, records) = (read.open_table(STREAMS)?, read.open_table(RECORDS)?);
+        let answer = |StoreRequest { topic, action, retention }: &StoreRequest| {
+            let stream = streams.get(&*topic.to_string())?.map(|row| Stream::of(row.value()));
+            let page = |before: u64, size: PageSize| match stream {
+                Some(stream) => page(&records, stream, before, size, *retention),
+                None => Ok((Vec::new(), false)),
+            };
+            match action {
+                StoreAction::Load { page: size } => {
+                    let end =
+                        |Stream { epoch, last, .. }| StreamEnd { epoch, seq: last, cursor: Cursor(last) };
+                    let (records, _) = page(u64::MAX, *size)?;
+                    Ok(StoreAnswer::Loaded { stream: stream.map(end), records })
+                }
+                StoreAction::Read { before, page: size } => {
+                    let (records, more) = page(*before, *size)?;
+                    Ok(StoreAnswer::Page { records, more })
+                }
+                StoreAction::Append { .. } => Ok(StoreAnswer::Refused(Unavailable::Failed)),
+            }
+        };
+        requests.iter().map(answer).collect()
+    }
+
+    /// What has become of appends whose commit has failed, after the file was opened again.
+    pub fn settle(&self, requests: &[StoreRequest], why: Unavailable) -> Outcome<Vec<StoreAnswer>> {
+        let read = self.database()?.begin_read()?;
+        let streams = read.open_table(STREAMS)?;
+        let settle = |StoreRequest { topic, action, .. }: &StoreRequest| {
+            let last = streams.get(&*topic.to_string())?.map_or(0, |row| row.value().3);
+            let StoreAction::Append { records, .. } = action else { return Ok(StoreAnswer::Refused(why)) };
+            let is_there = records.last().is_some_and(|record| record.seq == last);
+            Ok(if is_there { StoreAnswer::Appended(Cursor(last)) } else { StoreAnswer::Refused(why) })
+        };
+        requests.iter().map(settle).collect()
+    }
+}
+
+/// Why something could not be done.
+pub fn unavailable(error: &redb::Error) -> Unavailable {
+    if is_full(error) { Unavailable::Full } else { Unavailable::Failed }
+}
+
+/// What is longer than nothing and does not begin as redb's files do is somebody else's: it is not written to.
+fn check_is_no_other_file(path: &Path) -> Outcome<()> {
+    const MAGIC: &[u8] = b"redb";
+    match fs::File::open(path) {
+        Ok(file) => {
+            let mut begin = Vec::new();
+            file.take(MAGIC.len() as u64).read_to_end(&mut begin).map_err(redb::Error::Io)?;
+            if begin.is_empty() || begin == MAGIC {
+                return Ok(());
+            }
+            Err(redb::Error::Corrupted("it does not begin like one".into()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(redb::Error::Io(error)),
+    }
+}
+
+fn append_one(
+    request: &StoreRequest,
+    streams: &mut Table<'_, &str, (u64, u64, u64, u64)>,
+    table: &mut Table<'_, (u64, u64), (u64, &[u8])>,
+    meta: &mut Table<'_, &str, u64>,
+) -> Outcome<StoreAnswer> {
+    let StoreRequest { topic, action, retention } = request;
+    let StoreAction::Append { epoch, expected, records } = action else {
+        return Ok(StoreAnswer::Refused(Unavailable::Failed));
+    };
+    let topic = topic.to_string();
+    let found = streams.get(&*topic)?.map(|row| Stream::of(row.value()));
+    if *expected != Cursor(found.map_or(0, |stream| stream.last)) {
+        return Ok(StoreAnswer::Conflict);
+    }
+    let mut stream = match found {
+        Some(stream) => stream,
+        None => {
+            let number = meta.get("streams")?.map_or(0, |streams| streams.value()) + 1;
+            meta.insert("streams", number)?;
+            Stream { number, epoch: *epoch, first: 1, last: 0 }
+        }
+    };
+    for record in records {
+        table.insert((stream.number, record.seq), (record.at_ms, &*record.bytes))?;
+        stream.last = record.seq;
+    }
+    trim(table, &mut stream, *retention)?;
+    streams.insert(&*topic, stream.row())?;
+    Ok(StoreAnswer::Appended(Cursor(stream.last)))
+}
+
+/// Removes what is kept no longer, a little at a time.
+fn trim(
+    records: &mut Table<'_, (u64, u64), (u64, &[u8])>,
+    stream: &mut Stream,
+    retention: Retention,
+) -> Outcome<()> {
+    for _ in 0..STORE_TRIM_MAX {
+        let key = (stream.number, stream.first);
+        let at_ms = records.get(key)?.map(|record| record.value().0);
+        if stream.first > stream.last
+            || at_ms.is_some_and(|at| retention.keeps(stream.last, stream.first, at))
+        {
+            break;
+        }
+        records.remove(key)?;
+        stream.first += 1;
+    }
+    Ok(())
+}
+
+/// The last records before a number, and whether there are older ones that are kept.
+fn page(
+    records: &impl ReadableTable<(u64, u64), (u64, &'static [u8])>,
+    stream: Stream,
+    before: u64,
+    size: PageSize,
+    retention: Retention,
+) -> Outcome<(Vec<StoredRecord>, bool)> {
+    let range = (stream.number, stream.first)..(stream.number, before.min(stream.last + 1));
+    let (mut page, mut bytes, mut more) = (Vec::new(), 0, false);
+    if range.start >= range.end {
+        return Ok((page, more));
+    }
+    for entry in records.range(range)?.rev() {
+        let (key, value) = entry?;
+        let (seq, (at_ms, record)) = (key.value().1, value.value());
+        if !retention.keeps(stream.last, seq, at_ms) {
+            break;
+        }
+        bytes += record.len();
+        more = page.len() == size.records || bytes > size.bytes;
+        if more {
+            break;
+        }
+        page.push(StoredRecord { seq, at_ms, bytes: Arc::from(record) });
+    }
+    page.reverse();
+    Ok((page, more))
+}

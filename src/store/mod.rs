@@ -1,0 +1,292 @@
+//! The store's thread: a party that keeps on disk what topics say. What comes while a commit runs is the next one.
+//!
+//! Whoever asks is answered once. A refusal means that nothing was written: when a commit fails, the file is opened again and looked
+//! at before anybody is told.
+
+pub mod error;
+pub mod file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use self::file::{StoreFile, unavailable};
+use crate::ids::{Party, RequestNumber};
+use crate::impossible;
+use crate::limits::STORE_BATCH_MAX;
+use crate::mailbox::{Endpoint, Letter, Posted};
+use crate::metrics::StoreMetrics;
+use crate::room::stored::{StoreAction, StoreAnswer, StoreRequest, Unavailable};
+use crate::service::ReadClock;
+use crate::shard::peer::{Answer, PeerMessage, Question};
+use crate::time::Instant;
+
+/// How long the thread sleeps when something must be tried again: a full mailbox, …
+const RETRY: Duration = Duration::from_millis(1);
+/// … a file that could not be opened.
+const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it looks whether guests need further numbers.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// So many numbers of guests are taken at once. Half of them are there when more are taken.
+pub const GUESTS_AT_ONCE: u64 = 100_000;
+
+/// See the module documentation.
+pub struct Store {
+    mailbox: Endpoint,
+    file: StoreFile,
+    metrics: Arc<StoreMetrics>,
+    clock: ReadClock,
+    /// Appends whose commit has failed: nobody knows yet whether they are on disk.
+    unsettled: Vec<Asked>,
+    /// Why it has.
+    why: Unavailable,
+    reopen_at: Instant,
+    /// Answers for which a mailbox had no room, in order.
+    answers: VecDeque<(Party, RequestNumber, StoreAnswer)>,
+    guests: Guests,
+}
+
+/// The numbers of guests that this process may give.
+pub struct Guests {
+    /// So many guests have been named by this process.
+    pub named: Box<dyn Fn() -> u64 + Send>,
+    /// So many may be named before more numbers are taken.
+    pub taken: u64,
+}
+
+/// A question that is not answered.
+struct Asked {
+    source: Party,
+    number: RequestNumber,
+    request: StoreRequest,
+}
+
+impl Store {
+    /// Still to be run.
+    pub fn new(
+        mailbox: Endpoint,
+        file: StoreFile,
+        metrics: Arc<StoreMetrics>,
+        clock: ReadClock,
+        guests: Guests,
+    ) -> Self {
+        Self {
+            mailbox,
+            file,
+            metrics,
+            clock,
+            unsettled: Vec::new(),
+            why: Unavailable::Failed,
+            reopen_at: Instant::default(),
+            answers: VecDeque::new(),
+            guests,
+        }
+    }
+
+    /// Answers until every shard has ended.
+    pub fn run(mut self) {
+        let eventfd = self.mailbox.eventfd();
+        loop {
+            let has_worked = self.turn();
+            if !self.mailbox.has_mail() && self.have_shards_ended() {
+                return;
+            }
+            if has_worked {
+                continue;
+            }
+            let timeout = if self.answers.is_empty() { LOOK_INTERVAL.min(self.reopen_in()) } else { RETRY };
+            let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.as_nanos() as i64 };
+            let mut woken = [PollFd::new(&*eventfd, PollFlags::IN)];
+            // Whatever it says: a turn that finds nothing does nothing.
+            if poll(&mut woken, Some(&timeout)).is_ok_and(|ready| ready > 0) {
+                let _ = rustix::io::read(&*eventfd, &mut [0; 8]);
+            }
+        }
+    }
+
+    /// Reads what has come, does it, and answers. False: nothing had come.
+    fn turn(&mut self) -> bool {
+        self.post_answers();
+        self.reopen();
+        self.take_guests();
+        let (reads, appends) = self.take_questions();
+        if reads.is_empty() && appends.is_empty() {
+            return false;
+        }
+        self.metrics.busy_since_us.set((self.clock)().as_micros());
+        self.read(reads);
+        self.append(appends);
+        self.metrics.busy_since_us.set(0);
+        self.post_answers();
+        true
+    }
+
+    /// What is only read, and what is to be written.
+    fn take_questions(&mut self) -> (Vec<Asked>, Vec<Asked>) {
+        let (mut reads, mut appends) = (Vec::new(), Vec::new());
+        while reads.len() + appends.len() < STORE_BATCH_MAX {
+            let Some((source, letter)) = self.mailbox.take() else { break };
+            let Letter::Peer(PeerMessage::Ask { request: number, question: Question::Store(request) }) =
+                letter
+            else {
+                impossible!("the store is asked for what it keeps, and told nothing");
+                continue;
+            };
+            let is_append = matches!(request.action, StoreAction::Append { .. });
+            let list = if is_append { &mut appends } else { &mut reads };
+            list.push(Asked { source, number, request: *request });
+        }
+        (reads, appends)
+    }
+
+    fn read(&mut self, asked: Vec<Asked>) {
+        if asked.is_empty() {
+            return;
+        }
+        self.metrics.reads.add(asked.len() as u64);
+        let (whose, requests): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::split).unzip();
+        let answers = match self.file.read(&requests) {
+            Ok(answers) => answers,
+            Err(error) => {
+                if self.file.is_open() {
+                    self.fail(&error);
+                }
+                self.refuse_all(requests.len())
+            }
+        };
+        self.answer(whose, answers);
+    }
+
+    fn append(&mut self, asked: Vec<Asked>) {
+        if asked.is_empty() {
+            return;
+        }
+        let (whose, requests): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::split).unzip();
+        if !self.file.is_open() {
+            let answers = self.refuse_all(requests.len());
+            return self.answer(whose, answers);
+        }
+        let began_at = (self.clock)();
+        match self.file.append(&requests) {
+            Ok(answers) => {
+                self.metrics.commits.increment();
+                self.metrics.appends.add(answers.len() as u64);
+                self.metrics.commit_time.record((self.clock)().since(began_at));
+                self.answer(whose, answers);
+            }
+            Err(error) => {
+                let asked = whose.into_iter().zip(requests);
+                self.unsettled =
+                    asked.map(|((source, number), request)| Asked { source, number, request }).collect();
+                self.fail(&error);
+                self.reopen();
+            }
+        }
+    }
+
+    /// The file cannot be used any more as it is.
+    fn fail(&mut self, error: &redb::Error) {
+        self.why = unavailable(error);
+        self.file.close();
+        self.metrics.failing.set(1);
+        self.reopen_at = Instant::default();
+        tracing::error!(%error, "the store cannot be used: rooms refuse what is said until it can; games go on");
+    }
+
+    /// Opens the file again, and tells those whose appends were under way what has become of them.
+    fn reopen(&mut self) {
+        if self.file.is_open() || self.reopen_in() > Duration::ZERO {
+            return;
+        }
+        let asked = std::mem::take(&mut self.unsettled);
+        let (whose, requests): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::split).unzip();
+        let settled = self.file.reopen().and_then(|()| self.file.settle(&requests, self.why));
+        match settled {
+            Ok(answers) => {
+                tracing::info!("the store is open again");
+                self.metrics.failing.set(0);
+                self.answer(whose, answers);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the store cannot be opened yet");
+                self.file.close();
+                let asked = whose.into_iter().zip(requests);
+                self.unsettled =
+                    asked.map(|((source, number), request)| Asked { source, number, request }).collect();
+                self.reopen_at = (self.clock)() + REOPEN_INTERVAL;
+            }
+        }
+    }
+
+    fn reopen_in(&self) -> Duration {
+        if self.file.is_open() { Duration::MAX } else { self.reopen_at.since((self.clock)()) }
+    }
+
+    /// Numbers of guests are on disk before they are given: no later process gives them again.
+    fn take_guests(&mut self) {
+        if (self.guests.named)() + GUESTS_AT_ONCE / 2 < self.guests.taken || !self.file.is_open() {
+            return;
+        }
+        match self.file.take_guests(GUESTS_AT_ONCE) {
+            Ok(_) => self.guests.taken += GUESTS_AT_ONCE,
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn refuse_all(&self, count: usize) -> Vec<StoreAnswer> {
+        vec![StoreAnswer::Refused(self.why); count]
+    }
+
+    fn answer(&mut self, whose: Vec<(Party, RequestNumber)>, answers: Vec<StoreAnswer>) {
+        let refused = answers.iter().filter(|answer| matches!(answer, StoreAnswer::Refused(_))).count();
+        self.metrics.refused.add(refused as u64);
+        let answers = whose.into_iter().zip(answers);
+        self.answers.extend(answers.map(|((source, number), answer)| (source, number, answer)));
+    }
+
+    /// Gives answers to the shards, in order. One that has ended needs none.
+    fn post_answers(&mut self) {
+        let mut told: Vec<Party> = Vec::new();
+        let mut full: Vec<Party> = Vec::new();
+        for (source, number, answer) in std::mem::take(&mut self.answers) {
+            if full.contains(&source) {
+                self.answers.push_back((source, number, answer));
+                continue;
+            }
+            let message = PeerMessage::Answer { request: number, answer: Answer::Store(Box::new(answer)) };
+            match self.mailbox.post(source, Letter::Peer(message)) {
+                Posted::Queued if told.contains(&source) => {}
+                Posted::Queued => told.push(source),
+                Posted::Refused(_) if self.mailbox.is_gone(source) => {}
+                Posted::Refused(letter) => {
+                    let Letter::Peer(PeerMessage::Answer { request, answer: Answer::Store(answer) }) = letter
+                    else {
+                        continue;
+                    };
+                    full.push(source);
+                    self.answers.push_back((source, request, *answer));
+                }
+            }
+        }
+        for shard in told {
+            if self.mailbox.must_ring(shard) {
+                self.mailbox.wake(shard);
+            }
+        }
+    }
+
+    fn have_shards_ended(&self) -> bool {
+        let mut shards = self.mailbox.parties().iter().filter(|party| matches!(party, Party::Shard(_)));
+        shards.all(|shard| self.mailbox.is_gone(*shard))
+    }
+}
+
+impl Asked {
+    fn split(self) -> ((Party, RequestNumber), StoreRequest) {
+        ((self.source, self.number), self.request)
+    }
+}

@@ -1,0 +1,221 @@
+//! The file, and what the thread makes of it: what is kept, what is said at the start, what a crash leaves.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::error::StoreError;
+use super::file::{Place, StoreFile};
+use crate::ids::Topic;
+use crate::room::stored::{
+    Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
+};
+
+const CACHE: usize = 1024 * 1024;
+const ALL: Retention = Retention { records: u64::MAX, since_ms: 0 };
+
+/// A directory of its own, which goes with it.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("corelay-store-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn place(&self) -> Place {
+        Place::Directory(self.0.clone())
+    }
+
+    fn open(&self) -> StoreFile {
+        StoreFile::open(self.place(), CACHE).unwrap()
+    }
+
+    /// Why it cannot be opened.
+    fn refusal(&self) -> StoreError {
+        match StoreFile::open(self.place(), CACHE) {
+            Ok(_) => panic!("it was opened"),
+            Err(error) => error,
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn topic(name: &str) -> Arc<Topic> {
+    Arc::new(Topic::parse(name).unwrap())
+}
+
+fn record(seq: u64, at_ms: u64) -> StoredRecord {
+    StoredRecord { seq, at_ms, bytes: format!("record {seq}").into_bytes().into() }
+}
+
+fn append(name: &str, expected: u64, records: Vec<StoredRecord>, retention: Retention) -> StoreRequest {
+    let action = StoreAction::Append { epoch: 7, expected: Cursor(expected), records };
+    StoreRequest { topic: topic(name), action, retention }
+}
+
+fn load(file: &StoreFile, name: &str, records: usize) -> StoreAnswer {
+    let action = StoreAction::Load { page: PageSize { records, bytes: 1_000_000 } };
+    file.read(&[StoreRequest { topic: topic(name), action, retention: ALL }]).unwrap().remove(0)
+}
+
+fn page(file: &StoreFile, before: u64, records: usize, bytes: usize) -> (Vec<u64>, bool) {
+    let action = StoreAction::Read { before, page: PageSize { records, bytes } };
+    match file.read(&[StoreRequest { topic: topic("room:a"), action, retention: ALL }]).unwrap().remove(0) {
+        StoreAnswer::Page { records, more } => (records.iter().map(|record| record.seq).collect(), more),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn end(seq: u64) -> Option<StreamEnd> {
+    Some(StreamEnd { epoch: 7, seq, cursor: Cursor(seq) })
+}
+
+#[test]
+fn a_stream_is_kept_under_its_first_name_and_outlives_the_process() {
+    let directory = Directory::new("kept");
+    let file = directory.open();
+    assert_eq!(load(&file, "room:a", 10), StoreAnswer::Loaded { stream: None, records: vec![] });
+    let first = append("room:a", 0, vec![record(1, 10), record(2, 20)], ALL);
+    let other = append("room:b", 0, vec![record(1, 30)], ALL);
+    assert_eq!(
+        file.append(&[first, other]).unwrap(),
+        [StoreAnswer::Appended(Cursor(2)), StoreAnswer::Appended(Cursor(1))]
+    );
+    drop(file);
+    let file = directory.open();
+    let action = StoreAction::Append { epoch: 8, expected: Cursor(2), records: vec![record(3, 40)] };
+    let second = StoreRequest { topic: topic("room:a"), action, retention: ALL };
+    assert_eq!(file.append(&[second]).unwrap(), [StoreAnswer::Appended(Cursor(3))]);
+    let records = vec![record(2, 20), record(3, 40)];
+    assert_eq!(load(&file, "room:a", 2), StoreAnswer::Loaded { stream: end(3), records });
+    assert_eq!(page(&file, 3, 1, 1_000), (vec![2], true));
+    assert_eq!(page(&file, 3, 5, 1_000), (vec![1, 2], false));
+    assert_eq!(page(&file, u64::MAX, 5, 20), (vec![2, 3], true), "eight bytes each");
+    assert_eq!(page(&file, 0, 5, 20), (vec![], false));
+}
+
+#[test]
+fn whoever_believes_that_a_stream_ends_elsewhere_writes_nothing() {
+    let directory = Directory::new("conflict");
+    let file = directory.open();
+    file.append(&[append("room:a", 0, vec![record(1, 1)], ALL)]).unwrap();
+    for expected in [0, 2] {
+        let late = append("room:a", expected, vec![record(expected + 1, 1)], ALL);
+        assert_eq!(file.append(&[late]).unwrap(), [StoreAnswer::Conflict]);
+    }
+    assert_eq!(load(&file, "room:a", 5), StoreAnswer::Loaded { stream: end(1), records: vec![record(1, 1)] });
+}
+
+#[test]
+fn what_is_too_old_is_not_shown_and_is_removed_a_little_at_a_time() {
+    let directory = Directory::new("trim");
+    let file = directory.open();
+    let records = (1..=500).map(|seq| record(seq, seq)).collect();
+    file.append(&[append("room:a", 0, records, ALL)]).unwrap();
+    let last_ten = Retention { records: 10, since_ms: 0 };
+    let recent = Retention { records: u64::MAX, since_ms: 495 };
+    for (retention, count) in [(last_ten, 10), (recent, 6)] {
+        let action = StoreAction::Load { page: PageSize { records: 300, bytes: 1_000_000 } };
+        let answer = file.read(&[StoreRequest { topic: topic("room:a"), action, retention }]).unwrap();
+        let [StoreAnswer::Loaded { stream, records }] = &answer[..] else { panic!("{answer:?}") };
+        assert_eq!((*stream, records.len()), (end(500), count));
+    }
+    let mut left = Vec::new();
+    for seq in 501..=505 {
+        file.append(&[append("room:a", seq - 1, vec![record(seq, seq)], last_ten)]).unwrap();
+        left.push(page(&file, u64::MAX, 1_000, 1_000_000).0.len());
+    }
+    assert_eq!(left, [373, 246, 119, 10, 10]);
+    let gone = Retention { records: u64::MAX, since_ms: 1_000 };
+    file.append(&[append("room:a", 505, vec![record(506, 506)], gone)]).unwrap();
+    assert_eq!(page(&file, u64::MAX, 10, 1_000), (vec![], false), "all of it, and the number goes on");
+    file.append(&[append("room:a", 506, vec![record(507, 2_000)], gone)]).unwrap();
+    assert_eq!(page(&file, u64::MAX, 10, 1_000), (vec![507], false));
+}
+
+#[test]
+fn numbers_of_guests_are_given_once() {
+    let directory = Directory::new("guests");
+    let file = directory.open();
+    assert_eq!((file.take_guests(100).unwrap(), file.take_guests(50).unwrap()), (0, 100));
+    drop(file);
+    assert_eq!(directory.open().take_guests(1).unwrap(), 150);
+}
+
+#[test]
+fn appends_whose_commit_failed_are_looked_up() {
+    let directory = Directory::new("settle");
+    let mut file = directory.open();
+    let [there, lost] = ["room:a", "room:b"].map(|name| append(name, 0, vec![record(1, 1)], ALL));
+    file.append(std::slice::from_ref(&there)).unwrap();
+    file.close();
+    assert!(!file.is_open() && file.append(std::slice::from_ref(&lost)).is_err());
+    file.reopen().unwrap();
+    let settled = file.settle(&[there, lost], Unavailable::Full).unwrap();
+    assert_eq!(settled, [StoreAnswer::Appended(Cursor(1)), StoreAnswer::Refused(Unavailable::Full)]);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
+    let directory = Directory::new("refusals");
+    let file = directory.open();
+    let refusal = directory.refusal().to_string();
+    let holder = format!("is in use by another process (process {})", std::process::id());
+    assert!(refusal.contains(&holder) && refusal.contains("--data-dir"), "{refusal}");
+    file.append(&[append("room:a", 0, (1..200).map(|seq| record(seq, seq)).collect(), ALL)]).unwrap();
+    drop(file);
+
+    let path = directory.0.join("corelay.redb");
+    let good = fs::read(&path).unwrap();
+    for (content, what) in [
+        (b"my diary, which is not to be written over".to_vec(), "is no store of corelay"),
+        (good[..good.len() / 2].to_vec(), "is damaged"),
+        (good[..100].to_vec(), "is damaged"),
+        ([&b"redb"[..], &[7; 5_000]].concat(), "is damaged"),
+    ] {
+        fs::write(&path, &content).unwrap();
+        let refusal = directory.refusal().to_string();
+        assert!(refusal.contains(what) && refusal.contains("backup"), "{} bytes: {refusal}", content.len());
+        assert_eq!(fs::read(&path).unwrap(), content, "it is left as it is");
+    }
+    fs::write(&path, good).unwrap();
+    {
+        let newer = redb::Database::open(&path).unwrap();
+        let write = newer.begin_write().unwrap();
+        write
+            .open_table(redb::TableDefinition::<&str, u64>::new("meta"))
+            .unwrap()
+            .insert("schema", 2)
+            .unwrap();
+        write.commit().unwrap();
+    }
+    let refusal = directory.refusal().to_string();
+    assert!(refusal.contains("newer corelay (schema 2; this one knows 1)"), "{refusal}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_says_so() {
+    let directory = Directory::new("directory");
+    fs::write(directory.0.join("file"), "").unwrap();
+    let place = Place::Directory(directory.0.join("file"));
+    let Err(refusal) = StoreFile::open(place, CACHE) else { panic!("it was opened") };
+    assert!(refusal.to_string().contains("cannot create the data directory"), "{refusal}");
+    fs::create_dir(directory.0.join("corelay.redb")).unwrap();
+    let refusal = directory.refusal().to_string();
+    assert!(refusal.contains("make it writable") && refusal.contains("--ephemeral"), "{refusal}");
+}
+
+#[test]
+fn what_is_ephemeral_touches_no_disk() {
+    let file = StoreFile::open(Place::Memory, CACHE).unwrap();
+    let first = append("room:a", 0, vec![record(1, 1)], ALL);
+    assert_eq!(file.append(&[first]).unwrap(), [StoreAnswer::Appended(Cursor(1))]);
+    assert_eq!(page(&file, u64::MAX, 10, 1_000), (vec![1], false));
+}
