@@ -282,7 +282,7 @@ pub const MAILBOX_LETTERS_MAX: usize = 1024;
 pub const MAILBOX_LETTERS_MIN: usize = 16;
 /// … so that all queues together have room for about so many: 2 MiB, once each place has been used.
 pub const MAILBOX_LETTERS_ALL: usize = 32 * 1024;
-/// Letters that wait behind a full mailbox. More: a hand-over is refused with 503, a request is answered `overload`; members that
+/// Letters that wait behind a full mailbox. More: a handover is refused with 503, a request is answered `overload`; members that
 /// cannot be told something get `phx_error` and may join again. What must arrive waits all the same: of each channel its leave, and
 /// one notice that it is over, or two; of each frame that some member of a topic could not take, one request for the whole state.
 pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;

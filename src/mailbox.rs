@@ -17,7 +17,7 @@ use crate::ids::{ConnId, Party, ShardId};
 use crate::limits::{MAILBOX_LETTERS_MAX, SHARDS_MAX};
 use crate::shard::peer::{HandOver, Order, PeerMessage};
 
-/// Names one hand-over: a shard does not use a number again before 2^32 others.
+/// Names one handover: a shard does not use a number again before 2^32 others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The shard that gives the connection away.

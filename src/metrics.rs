@@ -237,7 +237,7 @@ pub struct ShardMetrics {
     pub hand_overs_out: Counter,
     /// Connections taken from another shard.
     pub hand_overs_in: Counter,
-    /// Hand-overs that the target could not take.
+    /// Handovers that the target could not take.
     pub hand_overs_refused: Counter,
     /// `io_uring_enter` calls.
     pub enters: Counter,

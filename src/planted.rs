@@ -74,7 +74,7 @@ mod bugs {
         KeepsHeldRates,
         /// A topic that nobody comes back for stays.
         KeepsTopic,
-        /// Bytes behind a request head are lost in a hand-over.
+        /// Bytes behind a request head are lost in a handover.
         LosesUnread,
         /// A client over its byte budget is never read from again.
         NeverResumes,

@@ -100,7 +100,7 @@ const ROWS: &[Row] = &[
 
     row("corelay_hand_overs_out", "Connections handed to another shard", C(|m| &m.hand_overs_out)),
     row("corelay_hand_overs_in", "Connections taken from another shard", C(|m| &m.hand_overs_in)),
-    row("corelay_hand_overs_refused", "Hand-overs that the target could not take", C(|m| &m.hand_overs_refused)),
+    row("corelay_hand_overs_refused", "Handovers that the target could not take", C(|m| &m.hand_overs_refused)),
     row("corelay_enters", "Calls of io_uring_enter", C(|m| &m.enters)),
     row("corelay_completions", "Completions reaped", C(|m| &m.completions)),
     row("corelay_completions_stale", "Completions of a connection that was already gone", C(|m| &m.completions_stale)),

@@ -147,7 +147,7 @@ impl Acceptor {
     }
 
     /// With this many or fewer free nobody is accepted. The core refuses players while it still has `CONNECTIONS_RESERVE`; a
-    /// quarter of it is left for clients that are accepted before a cancel takes effect, and for hand-overs.
+    /// quarter of it is left for clients that are accepted before a cancel takes effect, and for handovers.
     fn pause_at(&self) -> u32 {
         (CONNECTIONS_RESERVE.min(self.descriptors / 4) / 4).max(1)
     }

@@ -24,7 +24,7 @@ const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
 pub(super) struct Leaving {
     pub(super) target: ShardId,
     pub(super) ticket: Ticket,
-    /// Counted here again if the hand-over fails.
+    /// Counted here again if the handover fails.
     pub(super) address: Option<IpAddr>,
 }
 
@@ -55,7 +55,7 @@ impl Handovers {
         Self { id, tickets: 0, leaving: HashMap::new(), announced: HashMap::new(), early: HashMap::new() }
     }
 
-    /// A ticket for the next hand-over.
+    /// A ticket for the next handover.
     pub(super) fn ticket(&mut self) -> Ticket {
         self.tickets = self.tickets.wrapping_add(1);
         Ticket { source: self.id, number: self.tickets }
@@ -116,7 +116,7 @@ impl Handovers {
         forgotten.map(|(_, early)| early.descriptor).collect()
     }
 
-    /// Gives back what more hand-overs needed.
+    /// Gives back what more handovers needed.
     pub(super) fn give_back(&mut self) {
         self.leaving.give_back(0);
         self.announced.give_back(0);

@@ -258,7 +258,7 @@ impl<D: Driver> Loop<D> {
         if read == [Done::All; 2] && !is_catching_up { next } else { Turn::AtOnce }
     }
 
-    /// The core gives its sends last. So when their number ends this, no hand-over, pause or close is left that a new receive
+    /// The core gives its sends last. So when their number ends this, no handover, pause or close is left that a new receive
     /// would be in the way of.
     fn perform_outputs(&mut self) -> Turn {
         let mut sends = 0;
