@@ -71,7 +71,7 @@ impl SharedCount {
     /// Takes one away.
     pub fn decrement(&self) {
         if self.0.fetch_sub(1, Relaxed) == 0 {
-            // Left at the largest number, the relay would be full for everybody.
+            // A count that wrapped to the largest number would make the relay full for everybody.
             self.0.fetch_add(1, Relaxed);
             impossible!("what is counted down has been counted up");
         }
@@ -118,7 +118,7 @@ impl DurationHistogram {
     }
 }
 
-/// What one shard tells about itself. Arrays are indexed by `index()` of their reason.
+/// The metrics of one shard. Arrays are indexed by `index()` of their reason.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {
     /// Connections whose request head is not complete.
@@ -138,7 +138,7 @@ pub struct ShardMetrics {
 
     /// Connections accepted.
     pub accepts: Counter,
-    /// Accepts that failed (no descriptor, no memory).
+    /// Accepts that failed, for want of a descriptor or of memory.
     pub accept_failures: Counter,
     /// 1 while accepting is stopped because the descriptor table is nearly full.
     pub accept_paused: Gauge,

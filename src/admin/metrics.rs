@@ -13,24 +13,24 @@ use crate::metrics::{Counter, DurationHistogram, Gauge, ShardMetrics};
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 use crate::time::Instant;
 
-/// Of the text that the encoder writes.
+/// The media type of the text that the encoder writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A counter gets its `_total` from the encoder.
+/// One metric. The encoder adds `_total` to the name of a counter.
 struct Row {
     name: &'static str,
     help: &'static str,
     source: Source,
 }
 
-/// Where a row's values are; all have the label `shard`.
+/// Where a metric's values are. All have the label `shard`.
 enum Source {
     Counter(fn(&ShardMetrics) -> &Counter),
     Gauge(fn(&ShardMetrics) -> &Gauge),
     Histogram(fn(&ShardMetrics) -> &DurationHistogram),
     /// Several gauges, told apart by a label.
     States(&'static str, &'static [State]),
-    /// A counter per variant of a closed set; the labels of the variant at an index.
+    /// A counter per variant of a closed set, and the labels of the variant at an index.
     Variants(fn(&ShardMetrics) -> &[Counter], fn(usize) -> Labels),
 }
 
