@@ -208,21 +208,21 @@ pub struct ShardMetrics {
 
     /// Bytes waiting in reliable lanes, as their bound counts them: `limits::OUTBOX_FRAME_BYTES` more for each frame.
     pub outbox_bytes: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::sessions`, in bytes.
     pub memory_sessions: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::outboxes`, in bytes.
     pub memory_outboxes: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::games`, in bytes.
     pub memory_games: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::rooms`, in bytes.
     pub memory_rooms: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::presence`, in bytes.
     pub memory_presence: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::frames`, in bytes.
     pub memory_frames: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::rings`, in bytes.
     pub memory_rings: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::mailboxes`, in bytes.
     pub memory_mailboxes: Gauge,
     /// From the time a tick was due to the time it ran.
     pub tick_lateness: DurationHistogram,
