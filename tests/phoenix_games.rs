@@ -281,7 +281,7 @@ fn skipped_while_others_move(world: &mut World, client: ClientId, mover: ClientI
     world.set_reading(client, true);
     world.advance_ms(60);
     let messages = world.client(client).messages();
-    let last = told(&messages, "game_update").pop().unwrap();
+    let last = told(&messages, "game_update").pop().expect("a state");
     assert_eq!(updates(messages), []);
     last
 }
