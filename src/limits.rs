@@ -178,9 +178,9 @@ pub const CHAT_MESSAGES_MAX: usize = 10;
 pub const CHAT_WINDOW: Duration = Duration::from_secs(60);
 /// `typing: true` ends by itself after this.
 pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
-/// The others are told of one change of a member's `typing` per this time on average …
+/// Time per change of a member's `typing` that the others are told of, on average …
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(1);
-/// … and of this many at once. Over it, they are told later, and only the state at that time.
+/// … and how many changes they are told of at once. More: they are told later, and then only what is true by then.
 pub const TYPING_BURST: u32 = 4;
 /// How long a room keeps its messages when its last member has gone.
 pub const TOPIC_LINGER: Duration = Duration::from_secs(60);
