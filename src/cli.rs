@@ -163,7 +163,7 @@ pub fn parse() -> Cli {
 
 /// Says what a flag was probably meant to be that does not exist.
 fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
-    // What a token is minted with is no key.
+    // The flags of `corelay token` set no keys.
     let serves = !arguments.iter().any(|argument| argument == "token");
     if let (ErrorKind::UnknownArgument, true) = (error.kind(), serves)
         && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
@@ -260,7 +260,7 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
         .map_err(|source| ConfigError::KeyUnusable { place: key.place, source })?;
     writeln!(io::stdout(), "{token}").context("cannot write the token")?;
     let examples = example::examples(loaded.draft.listen, &token, &claims.topics);
-    // Examples that nobody sees are no failure.
+    // If nobody reads the examples, the token is minted all the same.
     let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let _ = write!(io::stderr(), "{warnings}valid for {ttl} s, for {}\n{examples}", topics.join(" and "));
     Ok(ExitCode::SUCCESS)
@@ -296,7 +296,7 @@ impl ServeArguments {
 }
 
 impl SharedArguments {
-    /// The file that is named. An empty variable counts as not set, as everywhere.
+    /// The configuration file that was named. An empty variable counts as not set, as everywhere.
     fn file(&self) -> Option<PathBuf> {
         let variable = || std::env::var_os(FILE_VARIABLE).filter(|file| !file.is_empty());
         self.config.clone().or_else(|| variable().map(PathBuf::from))
@@ -354,7 +354,7 @@ impl Failure {
     }
 }
 
-/// What is wrong, then each cause that the line before does not tell already.
+/// What is wrong, and then each cause that the line before it does not tell already.
 fn lines(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {

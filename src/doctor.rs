@@ -43,7 +43,7 @@ enum Verdict {
 }
 
 impl Report {
-    /// False: something is missing that the relay cannot do without.
+    /// Whether all is there that the relay cannot do without.
     pub fn can_run(&self) -> bool {
         self.findings.iter().all(|finding| finding.verdict != Verdict::Wrong)
     }
@@ -65,7 +65,7 @@ impl Report {
 /// Looks at everything that a relay with this configuration needs here.
 pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
     let Draft { shards, connections_max, listen, admin, .. } = loaded.draft;
-    // What cannot work is told further down, for the number of shards that there would be otherwise.
+    // If nothing can be planned, that is reported further down, and the rest for the shards that there would be.
     let planned = capacity::plan(Wanted { connections_max, shards }, machine.resources());
     let shards = match &planned {
         Ok(capacity) => capacity.shards,
@@ -248,7 +248,7 @@ fn add_network(report: &mut Report) {
     });
 }
 
-/// What the relay would not start with, and what it would warn about.
+/// Adds what keeps the relay from starting with this configuration, and what it would warn about.
 fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine) {
     let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
     match loaded.resolve(machine.resources()) {
@@ -262,7 +262,7 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine) {
                 report.add(Verdict::Note, "configuration", "warning", warning);
             }
         }
-        // These are told above, where the machine's limits are.
+        // These were reported above, with the limits of the machine.
         Err(
             ConfigError::TooManyConnections { .. }
             | ConfigError::TooLittleMemory { .. }
@@ -277,7 +277,7 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine) {
     }
 }
 
-/// Both are bound and given back at once.
+/// Tries both addresses: binds them, and closes them at once.
 fn add_addresses(report: &mut Report, listen: SocketAddr, admin: SocketAddr) {
     let bound = rim::bind(listen, 1, ListenOptions::default()).map(drop).map_err(|error| error.to_string());
     add_address(report, "listen", listen, bound, "players can connect here");
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_048_576].map(grouped), ["0", "999", "1,000", "1,048,576"]);
     }
 
-    /// A configuration that can be had on any machine, with this in it.
+    /// A configuration that works on any machine, after `change`.
     fn loaded(change: impl FnOnce(&mut Draft)) -> Loaded {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut loaded = Loaded::default();

@@ -33,10 +33,10 @@ pub struct Place {
 
 /// How often a place of this process was reached.
 static TIMES: AtomicU64 = AtomicU64::new(0);
-/// Those that were, in the order of their first time.
+/// The places that were reached, in the order of their first time.
 static REACHED: [OnceLock<&'static Place>; IMPOSSIBLE_PLACES_MAX] =
     [const { OnceLock::new() }; IMPOSSIBLE_PLACES_MAX];
-/// How many there are of them; more than have room in `REACHED`, perhaps.
+/// How many places were reached, including those for which `REACHED` has no room.
 static PLACES: AtomicUsize = AtomicUsize::new(0);
 
 impl Place {

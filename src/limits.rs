@@ -1,5 +1,5 @@
-//! Every bound of the relay, in one place. A number that can be configured has its default here; what it counts and what
-//! happens when it is reached stands beside it.
+//! Every bound of the relay, in one place. A number that can be configured has its default here. Each comment says what the
+//! number counts, and then what happens to more.
 
 use std::time::Duration;
 
@@ -23,20 +23,20 @@ pub const TOKEN_BYTES_MAX: usize = REQUEST_HEAD_BYTES_MAX;
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 /// Keys of tokens at once. A token that names none costs a signature check for each.
 pub const TOKEN_KEYS_MAX: usize = 16;
-/// `kid` of a key.
+/// `kid` of a key, in bytes of UTF-8. Longer: not accepted at start.
 pub const KEY_ID_BYTES_MAX: usize = 64;
-/// What the admin pages want from operators. Shorter could be guessed: not accepted at start.
+/// Token of the admin pages, in bytes. Shorter could be guessed: not accepted at start.
 pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
-/// How long a question to the shards, a kick or what games run, waits for their answers. Then the page says how many have not
-/// answered.
+/// How long a question to the shards (to kick a user, to list games) waits for their answers. Longer: the page says that not all
+/// have answered.
 pub const QUESTION_WAIT: Duration = Duration::from_secs(2);
 /// Questions of one party that wait for answers: each is a walk over everything for each shard. More: 503.
 pub const QUESTIONS_MAX: usize = 32;
 /// Orders and questions that wait until the service thread gives them to the shards. More: a question is answered 503, an order is
 /// not given, and the log says so.
 pub const ERRANDS_MAX: usize = 64;
-/// Questions that a shard has not answered yet: four times as many as may wait for it at a time, as it does not know who has
-/// stopped waiting. More: it answers at once that it is busy.
+/// Questions that a shard has not answered yet: four times as many as one party may wait for, because the shard does not know who
+/// has stopped waiting. More: it answers at once that it is busy.
 pub const INQUIRIES_MAX: usize = 4 * QUESTIONS_MAX;
 /// Questions of one shard's topics that the store has not answered: a topic has at most an append and `ROOM_READS_MAX` reads there.
 /// More: refused, with when to try again.
@@ -56,7 +56,7 @@ pub const GAMES_LISTED_MAX: usize = 100;
 pub const ADMIN_VISITORS_MAX: usize = 64;
 /// A visit to the admin pages from accept to the last byte of the answer: one request. Longer: the connection is closed.
 pub const ADMIN_VISIT_TIME_MAX: Duration = Duration::from_secs(10);
-/// Lines of the log that strangers bring about come once in so long, with the number of those that were left out.
+/// A line of the log that strangers can cause comes at most this often, with the number of those that were left out.
 pub const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// Places of `impossible!` that are named in the log. More are counted only.
 pub const IMPOSSIBLE_PLACES_MAX: usize = 64;
@@ -65,14 +65,16 @@ pub const NOTES_PER_SECOND_MAX: u32 = 20;
 /// Signatures of tokens that turn out to be forged, per connection: per second, and at once. Over it, joins that bring a token
 /// that is not known yet are refused with `rate_limited`.
 pub const FORGED_TOKEN_RATE: (u32, u32) = (5, 10);
-/// The same for all requests, and all connections without a good token, of a shard: a fifth of its time, and less than 10 ms
-/// at once. Over it, tokens that are not known yet are refused with `rate_limited`, in requests with 503.
+/// Forged tokens of a shard, in all requests and on all connections without a good token: per second, and at once. To check them
+/// takes a fifth of its time, and less than 10 ms at once. Over it, tokens that are not known yet are refused with
+/// `rate_limited`, in requests with 503.
 pub const SHARD_FORGED_TOKEN_RATE: (u32, u32) = (2_000, 50);
-/// The same of good tokens that joins bring, per connection: at once, as many as it may join topics, each with a token of its own.
+/// Good tokens that joins bring, per connection: per second, and at once. At once it is as many as a connection may have topics,
+/// since each may have a token of its own.
 pub const GOOD_TOKEN_RATE: (u32, u32) = (10, 100);
 /// Good tokens that a shard keeps, so that they are not checked twice. More: some are checked again.
 pub const TOKENS_KEPT: usize = 256;
-/// Longest token that a shard keeps, and a channel that it grants. Longer: it is checked again by each join that brings it.
+/// Longest token that a shard, or a channel that it grants, keeps. Longer: each join that brings it checks it again.
 pub const TOKEN_KEPT_BYTES_MAX: usize = 2 * 1024;
 /// A token is valid this long before its `nbf`: the issuer's clock may be ahead.
 pub const TOKEN_NOT_BEFORE_LEEWAY_S: u64 = 5;
@@ -102,20 +104,22 @@ pub const JSON_DEPTH_MAX: u32 = 64;
 
 /// Reliable lane of one connection: events, rosters, notices not yet taken by the kernel. More: close 1013 `slow`.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
-/// So many times that for a connection that has joined topics: it may be in a hundred. Their broadcasts are in memory once,
-/// however many wait for them.
+/// A connection that has joined topics, up to a hundred, may have so many times `OUTBOX_BYTES_MAX`. A broadcast is in memory
+/// once, however many connections wait for it.
 pub const OUTBOX_CHANNELS_FACTOR: usize = 4;
-/// So many times that may be queued for a client that is owed nothing else, which is within one turn of the loop. It does not count
-/// against what comes while it is being sent.
+/// If nothing else waits for a client, so many times `OUTBOX_BYTES_MAX` may be queued for it within one turn of the loop. It does
+/// not count against what comes while it is being sent.
 pub const OUTBOX_BURST: usize = 4;
-/// What answers to joins may take beyond that: a client that comes back joins up to 100 topics at once. More counts as above.
+/// Bytes of answers to joins that do not count against the lane, because a client that comes back joins up to 100 topics at once.
+/// More counts.
 pub const GREETINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What each frame in a lane counts beyond its bytes: its allocation and its handle.
 pub const OUTBOX_FRAME_BYTES: usize = 96;
-/// The same on `/echo`, where one message may be 16 MiB.
+/// Reliable lane of a connection to `/echo`, where one message may be 16 MiB.
 pub const ECHO_OUTBOX_BYTES_MAX: usize = 4 * ECHO_MESSAGE_BYTES_MAX;
-/// What is still read of a connection that closes, and thrown away, in KiB, each receive rounded up. More, before its last frame
-/// is sent: it is not read from until then. So much again afterwards: it is ended at once, which its client may see as a reset.
+/// What is still read from a connection that closes, and thrown away, in KiB, each receive rounded up. More, before the last
+/// frame is sent: the connection is not read from until then. So much again after it: the connection is ended at once, which its
+/// client may see as a reset.
 pub const CLOSING_KIB_MAX: u16 = 1024;
 /// How long a shard that has panicked takes to tell its clients. Longer: the others go without a close frame.
 pub const GOODBYE_TIME_MAX: Duration = Duration::from_millis(500);
@@ -136,9 +140,10 @@ pub const TICK_HZ_MAX: u16 = 120;
 pub const PLAYERS_MAX_DEFAULT: u32 = 1_000;
 /// Highest `players_max` that can be configured.
 pub const PLAYERS_MAX_MAX: u32 = 20_000;
-/// Moves that a network has held back for so long, and delivers bunched, are not corrected for their speed. More: some are.
+/// How long a network may hold Moves back and then deliver them bunched, without any of them being corrected for its speed.
+/// Longer: some are corrected.
 pub const MOVE_DELAY_MAX: Duration = Duration::from_secs(1);
-/// So far apart may the Moves of a player be whose network holds them back, and no less than a tick.
+/// How far apart the Moves of a player may be whose network holds them back; at least a tick.
 pub const MOVE_INTERVAL_MAX: Duration = Duration::from_millis(250);
 /// How long a lost player's seat is held, when not configured.
 pub const SEAT_HOLD_DEFAULT: Duration = Duration::from_secs(15);
@@ -146,7 +151,7 @@ pub const SEAT_HOLD_DEFAULT: Duration = Duration::from_secs(15);
 pub const SEAT_HOLD_MAX: Duration = Duration::from_secs(3_600);
 /// Players that one Who may ask for: all their names fit into one message. More: Error `malformed`.
 pub const WHO_PLAYERS_MAX: usize = 256;
-/// So many of them cost as much as an Event, for which they are charged.
+/// Names of a Who that are charged as much as one Event.
 pub const WHO_PLAYERS_PER_TOKEN: usize = 16;
 /// Objects a player may own. More: Error `limit_reached`.
 pub const OBJECTS_PER_PLAYER_MAX: usize = 64;
@@ -154,7 +159,8 @@ pub const OBJECTS_PER_PLAYER_MAX: usize = 64;
 pub const EVENT_PAYLOAD_BYTES_MAX: usize = 1024;
 /// Events a game keeps for members that resume. Older ones cannot be caught up with.
 pub const EVENTS_KEPT_MAX: usize = 300;
-/// How long it keeps them at least; where seats are held for longer, so long. Older ones cannot be caught up with.
+/// How long a game keeps its events at least, unless there are more than `EVENTS_KEPT_MAX`; as long as it holds seats, if that is
+/// longer. Older ones cannot be caught up with.
 pub const EVENTS_KEPT_FOR: Duration = Duration::from_secs(60);
 
 // ── Topics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -163,7 +169,7 @@ pub const EVENTS_KEPT_FOR: Duration = Duration::from_secs(60);
 pub const CHANNELS_PER_CONNECTION_MAX: usize = 100;
 /// Topics of one shard, games and rooms together. One more: its join is refused `full`, on `/play` with 503.
 pub const TOPICS_PER_SHARD_MAX: usize = 64 * 1024;
-/// Memory of the topics of one shard, as counted last. From there on no topic begins: the same refusals.
+/// Memory of the topics of one shard, by the last count. More: no topic begins, and joins are refused as above.
 pub const TOPICS_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Body of a chat message. Longer: `error`.
 pub const CHAT_BODY_BYTES_MAX: usize = 4 * 1024;
@@ -194,13 +200,13 @@ pub const CHAT_MESSAGES_MAX: u32 = 10;
 pub const MESSAGES_KEPT_DEFAULT: u32 = 10_000;
 /// Default of `days_kept`.
 pub const DAYS_KEPT_DEFAULT: u32 = 30;
-/// See `CHAT_MESSAGES_MAX`.
+/// The time over which `CHAT_MESSAGES_MAX` counts.
 pub const CHAT_WINDOW: Duration = Duration::from_secs(60);
 /// `typing: true` ends by itself after this.
 pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
-/// Changes of `typing` that the others are told of one member: one per this on average …
+/// Time per change of a member's `typing` that the others are told of, on average …
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(1);
-/// … and this many at once. Over it, what holds when the time has come is told then.
+/// … and how many changes they are told of at once. More: they are told later, and then only what is true by then.
 pub const TYPING_BURST: u32 = 4;
 /// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
 /// that is filled up to a bound leaves it free.
@@ -216,19 +222,19 @@ pub const META_NESTING_MAX: usize = 16;
 pub const STATUS_BYTES_MAX: usize = 32;
 /// Changes of presence are told together, this long after the first: at most 20 diffs per second.
 pub const PRESENCE_WINDOW: Duration = Duration::from_millis(50);
-/// Members of a topic up to which they are told who else is there, when not configured. Above, only how many are. Players of a
-/// game count alike for its Roster.
+/// Up to so many members of a topic, or players of a game, are told who else is there, when not configured. More: they are told
+/// how many there are.
 pub const PRESENCE_LIST_MAX: u32 = 256;
 /// Highest `presence.list_max` that can be configured: a crowd's every join costs as many messages as it has members.
 pub const PRESENCE_LIST_MAX_MAX: u32 = 10_000;
-/// How many are there is told at most this often.
+/// How often the members of such a crowd are told how many they are, at most.
 pub const PRESENCE_COUNT_INTERVAL: Duration = Duration::from_secs(1);
-/// Text of presence, without the head that the room puts around it. More is split.
+/// Payload of a presence message, without its head. Longer: it is split.
 pub const PRESENCE_TEXT_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX;
 
 // ── Rates (PROTOCOL section 7) ──────────────────────────────────────────────────────────────────────────────────────
 
-/// Moves, and apart from them object records: per second, and at once.
+/// Moves: per second, and at once. The same rate, counted apart, is that of object records.
 pub const MOVE_RATE: (u32, u32) = (60, 60);
 /// Events: per second, and at once.
 pub const EVENT_RATE: (u32, u32) = (20, 40);
@@ -236,23 +242,23 @@ pub const EVENT_RATE: (u32, u32) = (20, 40);
 pub const PING_RATE: (u32, u32) = (10, 20);
 /// Bytes in: per second, and at once. Over it, reading stops.
 pub const BYTES_RATE: (u32, u32) = (64 * 1024, 128 * 1024);
-/// The longest stop of reading. What a client sent beyond it is forgiven; its next stop comes the sooner.
+/// The longest stop of reading. What would have stopped it for longer is forgiven; the next stop comes the sooner.
 pub const READING_STOP_MAX: Duration = Duration::from_secs(2);
 /// Over a rate, the client is told at most this often per class.
 pub const RATE_LIMITED_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// Joins of topics: per second, and at once (a Phoenix client joins everything anew when it reconnects). Over it: `error`.
 pub const JOIN_RATE: (u32, u32) = (20, 100);
-/// What is answered with as much as one message holds, `history` and `reconnect`: per second, and at once. Over it: `error`.
+/// `history` and `reconnect`, whose answers are as much as one message holds: per second, and at once. Over it: `error`.
 pub const PAGE_RATE: (u32, u32) = (2, 20);
 /// `presence_update`s: per second, and at once.
 pub const PRESENCE_RATE: (u32, u32) = (10, 20);
 /// Attempts over `ABUSE_WINDOW` beyond this many times the rate: close 1008 `abuse`.
 pub const ABUSE_FACTOR: u32 = 20;
-/// See `ABUSE_FACTOR`.
+/// The time over which `ABUSE_FACTOR` counts.
 pub const ABUSE_WINDOW: Duration = Duration::from_secs(10);
 /// Malformed records within `MALFORMED_WINDOW` that close a connection with 1003.
 pub const MALFORMED_MAX: u32 = 10;
-/// See `MALFORMED_MAX`.
+/// The time over which `MALFORMED_MAX` counts.
 pub const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 
 // ── Liveness (PROTOCOL section 6) ───────────────────────────────────────────────────────────────────────────────────
@@ -265,8 +271,8 @@ pub const PLAY_CLOSE_AFTER: Duration = Duration::from_secs(15);
 pub const SOCKET_WARN_AFTER: Duration = Duration::from_secs(60);
 /// `/socket`: silence after which it closes.
 pub const SOCKET_CLOSE_AFTER: Duration = Duration::from_secs(90);
-/// A look at a silent client that is later than this lets what follows the step that is taken come as much later: a ping that could
-/// not be sent in time leaves as long for the answer.
+/// If the relay looks at a silent client later than this, it also takes the next step as much later: a client that was pinged
+/// late still has its whole time to answer.
 pub const SILENCE_LATE_MAX: Duration = Duration::from_millis(500);
 /// `/socket`, where tokens are needed: how long a connection that came without one may be without a topic, when not configured.
 /// Longer: close 1008 `unauthorized`.
@@ -280,7 +286,7 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 pub const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 /// Connections closed per `DRAIN_BATCH_INTERVAL`, over all shards, when not configured.
 pub const DRAIN_BATCH: u32 = 10_000;
-/// See `DRAIN_BATCH`.
+/// How often `DRAIN_BATCH` connections are closed.
 pub const DRAIN_BATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// What the drain notice tells clients: come back after this …
 pub const DRAIN_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -300,30 +306,31 @@ pub const SHARDS_MAX: u16 = 256;
 pub const CONNECTION_KERNEL_BYTES: u64 = 4200;
 /// Letters waiting between two shards. Full: further ones wait in the sender's overflow.
 pub const MAILBOX_LETTERS_MAX: usize = 1024;
-/// The same with very many shards …
+/// Letters waiting between two shards, with very many shards …
 pub const MAILBOX_LETTERS_MIN: usize = 16;
-/// … so that all queues together have room for about so many: 2 MiB, once each place has been used.
+/// … so that all queues together have room for about so many letters: 2 MiB, once each place has been used.
 pub const MAILBOX_LETTERS_ALL: usize = 32 * 1024;
-/// Letters that wait behind a full mailbox. More: a hand-over is refused with 503, a request is answered `overload`; members that
-/// cannot be told something get `phx_error` and may join again. What must arrive waits all the same: of each channel its leave, and
-/// one notice that it is over, or two; of each frame that some member of a topic could not take, one request for the whole state.
+/// Letters that wait behind a full mailbox. More: a handover is refused with 503, a request is answered `overload`; members that
+/// cannot be told something get `phx_error` and may join again. What must arrive waits beyond this bound: for each channel its
+/// leave, and one or two notices that it is over; for each frame that a member of a topic could not take, one request for the
+/// whole state.
 pub const MAILBOX_OVERFLOW_MAX: usize = 16 * 1024;
-/// Entries that a queue or a table keeps room for, times two to four, when the crowd it was large for has gone.
+/// When a crowd has gone, its queues and tables shrink to two to four times so many entries.
 pub const ENTRIES_KEPT: usize = 128;
-/// Receive buffers a shard lends to the kernel, and the size of one.
+/// Receive buffers that a shard lends to the kernel.
 pub const RECEIVE_BUFFERS: u16 = 1024;
-/// The same with many shards per CPU.
+/// Receive buffers of a shard, with many shards per CPU.
 pub const RECEIVE_BUFFERS_MIN: u16 = 32;
-/// See `RECEIVE_BUFFERS`.
+/// Size of a receive buffer.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
 /// Completion queue entries of a shard's ring.
 pub const COMPLETION_QUEUE_ENTRIES: u32 = 64 * 1024;
-/// The same with many shards per CPU. A kernel since 6.14 posts at most as many at a time as are waited for; on an older one, a
-/// queue that overflows ends receives, which are armed again.
+/// Completion queue entries with many shards per CPU. A kernel since 6.14 posts at most as many at a time as are waited for; on
+/// an older one, a queue that overflows ends receives, which are armed again.
 pub const COMPLETION_QUEUE_ENTRIES_MIN: u32 = 4 * 1024;
 /// Submission queue entries of a shard's ring.
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 4096;
-/// The same with many shards per CPU: the sends of a few games' ticks.
+/// Submission queue entries with many shards per CPU: the sends of a few games' ticks.
 pub const SUBMISSION_QUEUE_ENTRIES_MIN: u32 = 256;
 /// Clients that have connected and wait to be accepted, per shard (`net.core.somaxconn` caps it). More: their SYN is dropped.
 pub const LISTEN_BACKLOG: u32 = 4096;
@@ -340,32 +347,32 @@ pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 pub const COMPLETIONS_PER_TURN: usize = 512;
 /// … but no longer than this: the price that a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
-/// With several shards per CPU it is so many times that, so that a CPU wakes as often as with one of them, but no more than this:
-/// with 32 that each woke after a millisecond a frame cost twice the CPU.
+/// With N shards per CPU each gathers for N times `TURN_GATHER_TIME`, but no longer than this. So a CPU wakes as often as with
+/// one shard: with 32 that each woke after a millisecond, a frame cost twice the CPU.
 pub const TURN_GATHER_TIME_MAX: Duration = Duration::from_millis(20);
-/// Completions that one turn looks at, and letters that it reads. What is left goes on in the next turn, which follows at once.
+/// Completions that one turn looks at. What is left goes on in the next turn, which follows at once.
 pub const COMPLETIONS_READ_MAX: usize = 2048;
-/// See `COMPLETIONS_READ_MAX`.
+/// Letters that one turn reads. What is left goes on in the next turn.
 pub const LETTERS_READ_MAX: usize = 1024;
-/// After so many of them the loop looks whether a tick is due.
+/// After so many completions or letters the loop looks whether a tick is due.
 pub const READS_PER_LOOK: usize = 64;
-/// Work that each part of a turn does, reading, ticks and so on: messages read and frames queued. What is left goes on in the
-/// next turn, which follows at once, first come first served. A unit takes 0.1 to 0.5 µs.
+/// Work of each part of a turn (reading, ticks and so on), in messages read and frames queued. What is left goes on in the next
+/// turn, which follows at once, first come first served. A unit takes 0.1 to 0.5 µs.
 pub const PART_WORK_MAX: u32 = 4096;
 /// Work for one connection whose messages wait, before the next one has its turn.
 pub const UNREAD_WORK_AT_ONCE: u32 = 256;
 /// Bytes of a connection that wait to be read because turns have other work. More: reading from it stops for `UNREAD_STOP`. Most
 /// connections stop at their byte budget long before.
 pub const UNREAD_BYTES_MAX: usize = 256 * 1024;
-/// See `UNREAD_BYTES_MAX`.
+/// How long reading from a connection stops that is over `UNREAD_BYTES_MAX`.
 pub const UNREAD_STOP: Duration = Duration::from_millis(50);
-/// So many bytes of a message that is read, or written for one client alone, count as one more unit.
+/// So many bytes of a message that is read, or written for one client alone, count as one more unit of work.
 pub const WORK_BYTES: usize = 512;
-/// So many connections or seats that a walk only looks at count as one unit.
+/// So many connections or seats that a walk only looks at count as one unit of work.
 pub const LOOKS_PER_WORK: usize = 8;
-/// What the end of a connection counts: its seat, its topics, its last frame.
+/// Units of work that the end of a connection counts: its seat, its topics, its last frame.
 pub const WORK_OF_CLOSE: usize = 4;
-/// What the check of a token's signature counts.
+/// Units of work that the check of a token's signature counts.
 pub const WORK_OF_TOKEN: usize = 256;
 /// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
 /// completions are looked at, and with them the memory of the pool of sends.
@@ -374,12 +381,14 @@ pub const SENDS_PER_TURN: usize = 1024;
 /// at once. Each look may be a ping: half of the sends of a turn are left to what players say to each other, and with 2 µs a
 /// ping no tick waits longer than about a millisecond for them.
 pub const CHECKS_PER_TURN: usize = SENDS_PER_TURN / 2;
-/// A sleep or a turn of a loop that takes so much longer than it should: the process stood still meanwhile, or its machine, and what
-/// clients have sent waits in their sockets. The time is left out of the clock of the shard, so that it counts for no deadline.
+/// If a sleep or a turn of a loop takes so much longer than it should, the process or its machine stood still, and what clients
+/// have sent waits in their sockets. The clock of the shard leaves that time out, so that no deadline comes nearer by it.
 pub const STANDSTILL_MIN: Duration = Duration::from_millis(250);
-/// So many turns after a standstill only read, or fewer, if nothing is left to read: nobody is judged before it is heard.
+/// After a standstill so many turns only read (fewer, if nothing is left to read), so that no client counts as silent before it
+/// is heard.
 pub const TURNS_OF_CATCHING_UP: u8 = 32;
-/// The wall clock is set, or goes on while the shard's stands still, by so much: what ends by it is looked at anew.
+/// If the wall clock is set by so much, or goes on by so much while the shard's clock stands still, all that expires by it is
+/// checked anew.
 pub const WALL_CLOCK_STEP_MIN: Duration = Duration::from_millis(500);
 /// Longest sleep of a loop: `/livez` watches that it turns.
 pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -387,19 +396,19 @@ pub const TURN_INTERVAL_MAX: Duration = Duration::from_secs(1);
 // ── Memory of an idle player ────────────────────────────────────────────────────────────────────────────────────────
 // The structs assert their part where they are declared; `tests/allocations.rs` counts the whole.
 
-/// Its place in the shard's table of connections.
+/// The player's place in the shard's table of connections.
 pub const CONNECTION_BYTES_MAX: usize = 128;
-/// Its place in the ring's table of sockets.
+/// The player's place in the ring's table of sockets.
 pub const SOCKET_BYTES_MAX: usize = 16;
-/// Its seat.
+/// The player's seat.
 pub const SEAT_BYTES_MAX: usize = 56;
-/// Its position.
+/// The player's position.
 pub const POSITION_BYTES: usize = 12;
 /// User id and name, with the rounding of the allocator.
 pub const NAMES_BYTES: usize = 24;
-/// Its share of a game of 50: the game itself, spare seats, frames kept for the next tick.
+/// The player's share of a game of 50: the game itself, spare seats, frames kept for the next tick.
 pub const GAME_SHARE_BYTES: usize = 60;
-/// Its entries in queues that keep their size: deadlines, outboxes to look at, sends.
+/// The player's entries in queues that keep their size: deadlines, outboxes to look at, sends.
 pub const QUEUE_ENTRIES_BYTES: usize = 24;
 /// User memory of an idle player, as the slope over the number of players.
 pub const IDLE_PLAYER_BYTES_MAX: usize = CONNECTION_BYTES_MAX

@@ -10,12 +10,12 @@ use tracing_subscriber::filter::Directive;
 
 use crate::config::LogFormat;
 
-/// Says what is logged.
+/// The variable that says what is logged.
 const VARIABLE: &str = "RUST_LOG";
 
-/// From here on `tracing` writes, and a panic is a log line instead of a dump. `RUST_LOG` chooses what is logged (default
-/// `info`); what cannot be read of it is left out, and said in the log. A thread of its own writes the lines: whoever reads them
-/// slowly costs lines, not time of a shard. They are written to the end when the guard is dropped.
+/// From here on `tracing` writes the log, and a panic is a log line instead of a dump. `RUST_LOG` chooses what is logged (default
+/// `info`); the log names the parts of it that cannot be read. A thread of its own writes the lines, so a slow reader of standard
+/// error costs lines, and no time of a shard. When the guard is dropped, the lines that wait are written.
 pub fn start(format: LogFormat) -> WorkerGuard {
     let wanted = std::env::var_os(VARIABLE).unwrap_or_default();
     let (directives, unreadable) = readable(&wanted.to_string_lossy());

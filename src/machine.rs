@@ -3,7 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// See the module documentation.
+/// The machine, as the process finds it at its start.
 #[derive(Debug)]
 pub struct Machine {
     /// Numbers of the CPUs that the process may use.
@@ -23,12 +23,12 @@ pub struct Resources {
     pub descriptors: u64,
     /// Memory of the machine, or of the control group, in bytes; `None`: unknown.
     pub memory: Option<u64>,
-    /// What of it is free now.
+    /// The part of `memory` that is free now.
     pub memory_available: Option<u64>,
 }
 
 impl Machine {
-    /// Looks, and raises `RLIMIT_NOFILE` as far as the process may: to its hard limit.
+    /// Finds out, and raises `RLIMIT_NOFILE` to its hard limit.
     pub fn prepare() -> Self {
         let uname = rustix::system::uname();
         Self {
@@ -75,7 +75,7 @@ pub fn pin_thread(cpu: usize) -> std::io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Runs `make` on one CPU, if the kernel lets it: what is large and first written to meanwhile is near that CPU.
+/// Runs `make` on one CPU, if the kernel allows it, so that large memory that `make` is the first to write to is near that CPU.
 pub fn on_cpu<T>(cpu: usize, make: impl FnOnce() -> T) -> T {
     let before = sched_getaffinity(None);
     let moved = before.is_ok() && pin_thread(cpu).is_ok();

@@ -1,5 +1,5 @@
-//! Queues between the parties of a process: bounded, one writer and one reader each, and a doorbell that is rung once however much
-//! was posted.
+//! Queues between the parties of a process, the shards and the service thread: bounded, with one writer and one reader each. A
+//! doorbell is rung once, however many letters were posted.
 //!
 //! The queues know no driver. Whoever has posted asks `must_ring` and, if so, wakes the reader: a shard wakes another one through
 //! its driver, everybody else is woken by an eventfd.
@@ -17,7 +17,7 @@ use crate::ids::{ConnId, Party, ShardId};
 use crate::limits::{MAILBOX_LETTERS_MAX, SHARDS_MAX};
 use crate::shard::peer::{HandOver, Order, PeerMessage};
 
-/// Names one hand-over: a shard does not use a number again before 2^32 others.
+/// Names one handover: a shard does not use a number again before 2^32 others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The shard that gives the connection away.
@@ -29,19 +29,19 @@ pub struct Ticket {
 /// What one thread posts to another.
 #[derive(Debug)]
 pub enum Letter {
-    /// For the core, from another party.
+    /// A message to the core from another party.
     Peer(PeerMessage),
-    /// For the core, from this process.
+    /// An order to the core.
     Order(Order),
     /// A connection whose descriptor comes by way of the drivers under the same ticket. Posted before the descriptor is sent.
     Connection {
-        /// Matches it with its descriptor.
+        /// Its descriptor has the same.
         ticket: Ticket,
-        /// What it is called where it comes from.
+        /// Its id on the source.
         conn: ConnId,
-        /// For the core.
+        /// What the core of the target needs to go on.
         state: Box<HandOver>,
-        /// Where the client is, if connections per address are counted: the target counts it down at its end.
+        /// The client's address, if connections per address are counted: at the end of the connection the target subtracts it.
         address: Option<IpAddr>,
     },
     /// The descriptor of this ticket will not come.
@@ -60,31 +60,31 @@ const _: () = assert!(
 #[derive(Debug)]
 #[must_use]
 pub enum Posted {
-    /// It will be read; the reader still has to be woken.
+    /// The letter will be read. The reader still has to be woken.
     Queued,
-    /// The queue is full, or its reader is gone: here it is back.
+    /// The queue is full, or its reader is gone: the letter comes back.
     Refused(Letter),
 }
 
 /// One party's end of all queues. A party that drops it has ended, and the others are woken.
 pub struct Endpoint {
     party: Party,
-    /// This party's place in everything that is by party.
+    /// This party's index in all that is indexed by party.
     index: usize,
     parties: Arc<[Party]>,
-    /// By source.
+    /// Queues to this party, by source.
     inboxes: Box<[Consumer<Letter>]>,
-    /// Those in which letters may be.
+    /// The inboxes in which letters may be.
     with_mail: Sources,
-    /// The one that is looked at next.
+    /// The inbox that is looked at next.
     next: usize,
     outboxes: Box<[Producer<Letter>]>,
     doorbells: Arc<[Doorbell]>,
     wakes: Arc<[Arc<OwnedFd>]>,
 }
 
-/// Whether somebody has rung and the party has not answered yet, and who has. A cache line each: every party writes to every
-/// other's.
+/// Whether somebody has rung since the party answered last, and who. Each has a cache line of its own, because every party writes
+/// to every other's.
 #[derive(Default)]
 #[repr(align(64))]
 struct Doorbell {
@@ -97,7 +97,8 @@ const SOURCE_WORDS: usize = PARTIES_MAX.div_ceil(64);
 const _: () = assert!(size_of::<Doorbell>() == 64, "one cache line");
 
 impl Doorbell {
-    /// To be called after the push: whoever answers later sees it. True: nobody else has rung since the last answer.
+    /// Call it after the push, so that whoever answers sees the letter. Returns whether nobody else has rung since the last
+    /// answer.
     fn ring(&self, source: usize) -> bool {
         self.sources[source / 64].fetch_or(1 << (source % 64), Ordering::Release);
         !self.is_rung.swap(true, Ordering::AcqRel)
@@ -113,7 +114,7 @@ impl Doorbell {
     }
 }
 
-/// Some of the inboxes: a bit each, so that a look for letters costs what has arrived and not how many could have sent some.
+/// A set of inboxes, a bit each, so that looking for letters takes time in the number of inboxes that have some, and not of all.
 #[derive(Default)]
 struct Sources([u64; SOURCE_WORDS]);
 
@@ -122,7 +123,7 @@ impl Sources {
         self.0 == [0; SOURCE_WORDS]
     }
 
-    /// The first one from `start` on, around the end.
+    /// The first inbox of the set from `start` on, wrapping around at the end.
     fn next(&self, start: usize) -> Option<usize> {
         let (first, bit) = (start / 64 % SOURCE_WORDS, start % 64);
         let in_word = |word: usize, mask: u64| {
@@ -153,8 +154,8 @@ pub struct MeshError {
 /// The ends of the parties that are no shards, in the order of `Party::OTHERS`.
 pub type OtherEnds = [Endpoint; Party::OTHERS.len()];
 
-/// The queues from each party to each, with room for `letters`; for `MAILBOX_LETTERS_MAX` in those that others than shards write
-/// to. Returns the ends of the shards, in order, and of the others.
+/// Makes the queues from each party to each. Those that shards write to have room for `letters`, the others for
+/// `MAILBOX_LETTERS_MAX`. Returns the ends of the shards, in order, and of the others.
 pub fn mesh(shards: u16, letters: usize) -> Result<(Vec<Endpoint>, OtherEnds), MeshError> {
     let parties: Arc<[Party]> = Party::all(shards).collect();
     let doorbells: Arc<[Doorbell]> = parties.iter().map(|_| Doorbell::default()).collect();
@@ -196,7 +197,7 @@ pub fn mesh(shards: u16, letters: usize) -> Result<(Vec<Endpoint>, OtherEnds), M
 }
 
 impl Endpoint {
-    /// Whose end it is.
+    /// The party whose end this is.
     pub fn party(&self) -> Party {
         self.party
     }
@@ -206,7 +207,7 @@ impl Endpoint {
         &self.parties
     }
 
-    /// A party's place among `parties`.
+    /// A party's index in `parties`.
     pub fn index_of(&self, party: Party) -> usize {
         party.index(self.shards())
     }
@@ -222,18 +223,19 @@ impl Endpoint {
         push(&mut self.outboxes[target], letter)
     }
 
-    /// Whether the party has ended: nothing is read there any more.
+    /// Whether the party has ended and reads nothing any more.
     pub fn is_gone(&self, target: Party) -> bool {
         self.outboxes[self.index_of(target)].is_abandoned()
     }
 
-    /// To be asked once after one or more `post`s to `target`: true when nobody else has rung since it last answered.
+    /// Ask once after one or more `post`s to `target`. Returns whether it must be woken, because nobody else has rung since it
+    /// last answered.
     #[must_use]
     pub fn must_ring(&self, target: Party) -> bool {
         self.doorbells[self.index_of(target)].ring(self.index)
     }
 
-    /// Wakes a party whose bell had to be rung.
+    /// Wakes a party that `must_ring` says must be woken.
     pub fn wake(&self, target: Party) {
         if let Err(errno) = rustix::io::write(&*self.wakes[self.index_of(target)], &1_u64.to_ne_bytes()) {
             // A party looks at its doorbell whenever its loop turns, so the letter comes late, not never.
@@ -246,8 +248,8 @@ impl Endpoint {
         self.doorbells[self.index].is_rung.load(Ordering::Relaxed) || !self.with_mail.is_empty()
     }
 
-    /// Answers the doorbell, if it was rung, and takes the next letter, and whose it is: one of each source in turn, and those of
-    /// one source in the order they were posted. What is not taken is mail still.
+    /// Answers the doorbell, if it was rung, and takes the next letter, with its source: one letter of each source in turn, and
+    /// those of one source in the order they were posted.
     pub fn take(&mut self) -> Option<(Party, Letter)> {
         self.doorbells[self.index].answer(&mut self.with_mail);
         loop {
@@ -272,10 +274,10 @@ impl Endpoint {
     }
 }
 
-/// Whoever waits for an answer of this party learns that none comes.
+/// Wakes the others, so that whoever waits for an answer of this party learns that none comes.
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        // First, so that whoever is woken finds that nobody reads any more.
+        // Before the others are woken, so that they find that nobody reads any more.
         self.inboxes = Box::default();
         for party in self.parties.iter().filter(|party| **party != self.party) {
             if self.must_ring(*party) {

@@ -1,8 +1,8 @@
-//! Bytes of memory by what they are for. Whoever owns memory says how much (`heap_bytes`); here is how much containers of the
-//! standard library take, and the sum.
+//! Bytes of memory by what they are for. Each owner of memory says how much it has (`heap_bytes`). This file knows what
+//! containers of the standard library take, and the sum.
 //!
-//! Counted are capacities, as they were asked of the allocator, which rounds them up. What several hold (`Arc`) counts for
-//! each of them in equal parts, so that a sum over all holders has it once.
+//! Capacities are counted, as they were asked of the allocator, which rounds them up. What several hold (`Arc`) is divided
+//! equally among them, so that the sum over all holders counts it once.
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct MemoryByPart {
 }
 
 impl MemoryByPart {
-    /// The sum.
+    /// The sum of all parts.
     pub fn total(&self) -> usize {
         let Self { sessions, outboxes, games, rooms, presence, frames, rings, mailboxes } = self;
         sessions + outboxes + games + rooms + presence + frames + rings + mailboxes
@@ -98,8 +98,9 @@ pub fn shared_bytes<T: ?Sized>(shared: &Arc<T>, owned: usize) -> usize {
 /// What an `Arc` has before its value.
 pub const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 
-/// An estimate: a tree does not tell its nodes. Each has room for 11 entries, and those above the leaves for 12 pointers
-/// besides. Filled in ascending order a leaf holds 6 and adds one to the node above it; in random order it is little more.
+/// An estimate, because a tree does not tell its nodes. Each node has room for 11 entries, and those above the leaves for 12
+/// pointers as well. Filled in ascending order, a leaf holds 6 entries and adds one to the node above it; in random order it
+/// holds a few more.
 fn tree_bytes(entries: usize, entry_bytes: usize) -> usize {
     const NODE_ENTRIES: usize = 11;
     const ENTRIES_PER_LEAF: usize = 7;

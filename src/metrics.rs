@@ -73,7 +73,7 @@ impl SharedCount {
     /// Takes one away.
     pub fn decrement(&self) {
         if self.0.fetch_sub(1, Relaxed) == 0 {
-            // Left at the largest number, the relay would be full for everybody.
+            // A count that wrapped to the largest number would make the relay full for everybody.
             self.0.fetch_add(1, Relaxed);
             impossible!("what is counted down has been counted up");
         }
@@ -148,7 +148,7 @@ impl StoreMetrics {
     }
 }
 
-/// What one shard tells about itself. Arrays are indexed by `index()` of their reason.
+/// The metrics of one shard. Arrays are indexed by `index()` of their reason.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {
     /// Connections whose request head is not complete.
@@ -170,7 +170,7 @@ pub struct ShardMetrics {
 
     /// Connections accepted.
     pub accepts: Counter,
-    /// Accepts that failed (no descriptor, no memory).
+    /// Accepts that failed, for want of a descriptor or of memory.
     pub accept_failures: Counter,
     /// 1 while accepting is stopped because the descriptor table is nearly full.
     pub accept_paused: Gauge,
@@ -240,21 +240,21 @@ pub struct ShardMetrics {
 
     /// Bytes waiting in reliable lanes, as their bound counts them: `limits::OUTBOX_FRAME_BYTES` more for each frame.
     pub outbox_bytes: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::sessions`, in bytes.
     pub memory_sessions: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::outboxes`, in bytes.
     pub memory_outboxes: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::games`, in bytes.
     pub memory_games: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::rooms`, in bytes.
     pub memory_rooms: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::presence`, in bytes.
     pub memory_presence: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::frames`, in bytes.
     pub memory_frames: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::rings`, in bytes.
     pub memory_rings: Gauge,
-    /// See `MemoryByPart`.
+    /// `MemoryByPart::mailboxes`, in bytes.
     pub memory_mailboxes: Gauge,
     /// From the time a tick was due to the time it ran.
     pub tick_lateness: DurationHistogram,
@@ -269,7 +269,7 @@ pub struct ShardMetrics {
     pub hand_overs_out: Counter,
     /// Connections taken from another shard.
     pub hand_overs_in: Counter,
-    /// Hand-overs that the target could not take.
+    /// Handovers that the target could not take.
     pub hand_overs_refused: Counter,
     /// `io_uring_enter` calls.
     pub enters: Counter,

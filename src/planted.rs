@@ -1,6 +1,6 @@
-//! Bugs on purpose: in a build with the feature `planted`, which only the tests of the simulation make, each can be switched on
-//! for a thread. They show that the simulation would find it. In every other build there is nothing of them: `planted!` is
-//! `false`. A build with a binary in it does not compile with them.
+//! Bugs on purpose, which show that the simulation would find them. In a build with the feature `planted`, which only the tests
+//! of the simulation make, each can be switched on for a thread. In every other build `planted!` is `false`, and nothing of them
+//! is left. A binary cannot be built with them.
 
 #[cfg(all(feature = "planted", feature = "server"))]
 compile_error!("planted bugs are for tests of the core: build with --no-default-features");
@@ -74,7 +74,7 @@ mod bugs {
         KeepsHeldRates,
         /// A topic that nobody comes back for stays.
         KeepsTopic,
-        /// Bytes behind a request head are lost in a hand-over.
+        /// Bytes behind a request head are lost in a handover.
         LosesUnread,
         /// A client over its byte budget is never read from again.
         NeverResumes,
@@ -121,7 +121,7 @@ mod bugs {
         PLANTED.set(bug);
     }
 
-    /// Whether they have this one.
+    /// Whether this thread's shards have this bug.
     pub fn is_planted(bug: Bug) -> bool {
         PLANTED.get() == Some(bug)
     }

@@ -1,5 +1,5 @@
 //! Wires everything together: a pinned thread per shard, the service thread, and the main thread that watches both and the
-//! signals. Whatever ends first, on purpose or not, ends the process: there is no half of a relay.
+//! signals. Whatever ends first, on purpose or not, ends the process: a relay without one of its threads is none.
 
 mod shards;
 
@@ -38,17 +38,17 @@ use crate::wire::token::{Verifier, VerifyingKey};
 
 /// How often the main thread looks whether the loops have begun to turn.
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
-/// After so many looks, some 10 s, a loop that does not turn is given up. They are counted: a process that stands still meanwhile
-/// is not late.
+/// After so many looks, some 10 s, the start of a loop that does not turn has failed. Looks are counted instead of time, so that
+/// a process that stands still meanwhile is not late.
 const START_LOOKS_MAX: u32 = 5_000;
 
 /// How often the service thread looks for places of `impossible!` that have not been logged.
 const IMPOSSIBLE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a run ended that was told to end.
+/// How a run ended after a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Every connection was told, closed and flushed, or the time for that was over.
+    /// All connections were drained, or `DRAIN_DEADLINE` was over.
     Drained,
     /// A second signal came.
     Interrupted(Signal),
@@ -73,14 +73,14 @@ impl Signal {
     }
 }
 
-/// Reads the keys of the tokens again; `None`: none is configured.
+/// Reads the keys of the tokens again. `None`: no key is configured.
 pub type ReadKeys = Box<dyn Fn() -> anyhow::Result<Option<Verifier>> + Send>;
 
 /// What the other threads tell the main thread.
 enum Event {
     /// A shard's loop is over, by itself after a drain or by an error.
     ShardEnded(ShardId, anyhow::Result<()>),
-    /// The service thread is over; it never is on purpose.
+    /// The service thread has ended, which it never does on purpose.
     ServiceEnded(anyhow::Error),
     /// The store's thread is over: by itself when every shard is, or by a panic.
     StoreEnded(anyhow::Result<()>),
@@ -279,7 +279,7 @@ async fn run_service(
     }
 }
 
-/// Names each place of the code once that was reached and cannot be.
+/// Logs each place of `impossible!` that was reached, once.
 async fn log_impossible() {
     let mut logged = 0;
     loop {
@@ -297,8 +297,8 @@ async fn log_impossible() {
 /// The keys of the tokens, which SIGHUP reads again.
 struct Keys {
     read: ReadKeys,
-    /// Tokens are needed. Whether they are is settled at the start: a relay that people play on as guests does not lock them
-    /// out, and one with a key does not open its doors because a line is missing in a file.
+    /// Tokens are needed. The start settles that for good: a relay whose players are guests does not lock them out, and one with
+    /// a key does not let everybody in because a line is missing in a file.
     needed: bool,
     service: ServiceHandle,
 }
@@ -334,7 +334,7 @@ impl Keys {
     }
 }
 
-/// The main thread's view of a run.
+/// What the main thread knows of a run.
 struct Supervisor {
     clock: Clock,
     inbox: Receiver<Event>,
@@ -367,7 +367,7 @@ impl Supervisor {
         Ok(None)
     }
 
-    /// Waits for the end.
+    /// Waits until the relay has ended, and drains it after the first signal.
     fn watch(mut self) -> anyhow::Result<Ended> {
         let mut drain_deadline = None;
         while self.running > 0 {
@@ -473,7 +473,7 @@ mod tests {
         (service, handle, endpoints)
     }
 
-    /// What the main thread makes of these events, in a process of one shard that is ready.
+    /// How a process of one shard ends that is ready and meets these events.
     fn watch(events: impl IntoIterator<Item = Event>) -> Result<Ended, String> {
         let (sender, inbox) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).unwrap());

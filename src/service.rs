@@ -1,5 +1,5 @@
-//! The mail of the service thread. One task owns its end of the queues; whoever else in the process has something to say to the
-//! shards, the main thread and the admin pages, says it to that task.
+//! The mail of the service thread. One task owns the service thread's end of the queues. The main thread and the admin pages
+//! speak to the shards through that task.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,7 +21,7 @@ use crate::time::Instant;
 /// Reads the monotonic clock.
 pub type ReadClock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// See the module documentation. It runs within a runtime of `tokio-uring`.
+/// The task. It runs within a runtime of `tokio-uring`.
 pub struct Service {
     mailbox: Endpoint,
     errands: mpsc::Receiver<Errand>,
@@ -29,20 +29,20 @@ pub struct Service {
     clock: ReadClock,
 }
 
-/// By which every thread reaches the task.
+/// Gives the task something to do, from any thread.
 #[derive(Clone, Debug)]
 pub struct ServiceHandle(mpsc::Sender<Errand>);
 
 /// What all shards have answered.
 #[derive(Debug)]
 pub struct Answers {
-    /// One of each shard that has answered, in any order.
+    /// One answer of each shard that has answered, in any order.
     pub answers: Vec<Answer>,
-    /// How many shards have not. One that has ended is neither here nor there.
+    /// How many shards have not answered, not counting those that have ended.
     pub unanswered: u32,
 }
 
-/// As much waits as may: nothing was asked, nothing was ordered.
+/// Too many orders and questions wait already, so this one was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many orders and questions to the shards wait already")]
 pub struct Busy;
@@ -79,7 +79,7 @@ impl ServiceHandle {
 }
 
 impl Service {
-    /// The task, still to be run, and how it is reached.
+    /// Makes the task, which is still to be run, and the handle to it.
     pub fn new(mailbox: Endpoint, clock: ReadClock) -> (Self, ServiceHandle) {
         let (sender, errands) = mpsc::channel(ERRANDS_MAX);
         (
@@ -91,7 +91,7 @@ impl Service {
     /// Reads mail and runs errands, for ever.
     pub async fn run(mut self) -> io::Result<Infallible> {
         let eventfd = File::from_std(self.mailbox.eventfd().try_clone()?.into());
-        // One read goes on until it has an outcome: one that is dropped could have taken a wake with it.
+        // A read is never dropped before it has an outcome: it could have taken a wake with it.
         let mut woken = pin!(read_wakes(&eventfd));
         loop {
             self.turn();
@@ -108,7 +108,7 @@ impl Service {
         }
     }
 
-    /// Runs what errands there are, reads mail, and closes what is at its end.
+    /// Runs the errands that wait, reads mail, and closes questions whose time is over.
     pub fn turn(&mut self) {
         while let Ok(errand) = self.errands.try_recv() {
             self.run_errand(errand);
@@ -169,7 +169,7 @@ impl Service {
         closed.into_iter().for_each(reply);
     }
 
-    /// Nobody waits for shards that are no more. They wake this task when they end.
+    /// Stops waiting for shards that have ended. A shard wakes this task when it ends.
     fn pass_over_the_ended(&mut self) {
         if self.questions.is_empty() {
             return;
@@ -181,7 +181,7 @@ impl Service {
         }
     }
 
-    /// False: the mailbox is full. A shard that has ended does not need to know anything more.
+    /// Returns false if the mailbox is full. To post to a shard that has ended succeeds, because it need know nothing more.
     fn post(&mut self, shard: Party, letter: Letter) -> bool {
         match self.mailbox.post(shard, letter) {
             Posted::Queued => {
@@ -206,7 +206,7 @@ async fn read_wakes(eventfd: &File) -> io::Result<usize> {
     outcome
 }
 
-/// Whoever asked may have gone: then nobody wants to know.
+/// Gives the asker its answers. If it has gone, nobody wants them.
 fn reply(closed: Closed<Asker>) {
     let Closed { waiter: Asker { answers, reply }, unanswered } = closed;
     let _ = reply.send(Ok(Answers { answers, unanswered }));
@@ -233,7 +233,7 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(2);
 
-    /// A service thread that turns when it is told to, and two shards that are tests.
+    /// A service thread that turns when the test says so, and the ends of two shards.
     struct Rig {
         service: Service,
         handle: ServiceHandle,

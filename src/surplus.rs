@@ -1,5 +1,5 @@
-//! Shrinks containers that were large for a crowd that is gone. No message pays for it: whoever owns containers looks at them
-//! once a second.
+//! Shrinks containers that were large for a crowd that is gone. Their owners look at them once a second, so that no message pays
+//! for it.
 
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash};
@@ -18,9 +18,9 @@ pub fn is_surplus(reserved: usize, wanted: usize) -> bool {
 
 /// A container of the standard library.
 pub trait Surplus {
-    /// If what is reserved `is_surplus`, shrinks to twice what `wanted` entries take, or those that are in it if they are more;
-    /// and to nothing, if nothing is in it and nothing is wanted. A few bytes that stay keep the allocator from returning the
-    /// page that they are in, which is 64 KiB or more.
+    /// If what is reserved `is_surplus`, shrinks to twice what `wanted` entries take, or what is in it, if that is more; and to
+    /// nothing, if nothing is in it and nothing is wanted, because even a few bytes keep the allocator from returning the page
+    /// that they are in, which is 64 KiB or more.
     ///
     /// `wanted` is what may come again at any time: a queue that is empty once a second may have been full in between.
     fn give_back(&mut self, wanted: usize);
@@ -63,7 +63,7 @@ fn smaller(capacity: usize, wanted: usize) -> Option<usize> {
     is_surplus(capacity, wanted).then_some(kept)
 }
 
-/// Things that are kept for whoever needs one next; the one that came back last goes first.
+/// Things that are kept for the next use; the one that came back last goes first.
 ///
 /// Invariant: the first `idle` of them have not been taken since the last `give_back`.
 #[derive(Debug)]

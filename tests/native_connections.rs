@@ -1,4 +1,4 @@
-//! How connections begin and end at the sans-I/O border: refusals, framing violations, hand-over, limits, drain.
+//! How connections begin and end at the sans-I/O border: refusals, framing violations, handover, limits, drain.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 mod world;

@@ -7,7 +7,7 @@ use corelay::reasons::CorrectionReason;
 use corelay::room::game::{Bounds, GameRules};
 use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
-use world::client::{GameUpdate, Message, Record, game_state, move_to, put_object};
+use world::client::{ClientId, GameUpdate, Message, Record, game_state, move_to, put_object};
 use world::games::{join, native, object, player, push, refusal, told, updates, words};
 use world::{World, near_and_far};
 
@@ -261,23 +261,29 @@ fn who_asks_for_text_is_told_the_state_as_json_and_all_else_as_anybody() {
         lost.extend(world.client(ann).messages());
         assert_eq!(words(&lost), ["catch_up", "game_update"]);
         assert_eq!(told(&lost, "game_update")[0]["players"].as_array().unwrap().len(), 2);
-        world.set_reading(ann, false);
-        for step in 0..3_u8 {
-            world.send(bob, &move_to(0, f32::from(step) + 0.5, 2.5));
-            world.advance_ms(60);
-        }
-        world.set_reading(ann, true);
-        world.advance_ms(60);
-        let messages = world.client(ann).messages();
-        let last = told(&messages, "game_update").pop().unwrap();
+        let last = skipped_while_others_move(&mut world, ann, bob);
         assert_eq!(last["players"], json!([[bob_id, 2.5, 2.5], [id, 8.5, 0.5]]));
-        assert_eq!(updates(messages), []);
 
         world.say(ann, &format!(r#"["2","2","game:{name}","phx_join",{{"binary":"no"}}]"#));
         let messages = world.client(ann).messages();
         let (ok, response) = messages[0].answer(&json!("2")).unwrap();
         assert!(!ok && response["reason"].as_str().unwrap().contains("binary?"), "{response}");
     });
+}
+
+/// A client that asked for text does not read while another one moves. Returns the last state that it is told then, as text.
+fn skipped_while_others_move(world: &mut World, client: ClientId, mover: ClientId) -> Value {
+    world.set_reading(client, false);
+    for step in 0..3_u8 {
+        world.send(mover, &move_to(0, f32::from(step) + 0.5, 2.5));
+        world.advance_ms(60);
+    }
+    world.set_reading(client, true);
+    world.advance_ms(60);
+    let messages = world.client(client).messages();
+    let last = told(&messages, "game_update").pop().expect("a state");
+    assert_eq!(updates(messages), []);
+    last
 }
 
 #[test]

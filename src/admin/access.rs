@@ -1,4 +1,5 @@
-//! Who may use the admin pages: whoever shows the token; without one, programs of this machine, but no web page of others.
+//! Who may use the admin pages: whoever shows the token; if there is none, programs on this machine, but no web page of
+//! strangers.
 //!
 //! A browser on this machine runs pages of strangers. Such a page could reach a loopback listener under a name of its own that
 //! it lets point to 127.0.0.1 (DNS rebinding), hence the rule about `Host`; and it could send a form here, hence the rule about
@@ -16,9 +17,9 @@ use axum::response::{IntoResponse, Response};
 /// What a request must show.
 #[derive(Clone)]
 pub enum Access {
-    /// This token.
+    /// It must show this token.
     Token(Arc<[u8]>),
-    /// Nothing: only this machine can connect.
+    /// It need show nothing, because only this machine can connect.
     Loopback,
 }
 
@@ -31,7 +32,7 @@ impl Access {
         token.map_or(Self::Loopback, |token| Self::Token(token.into()))
     }
 
-    /// Why a request is refused.
+    /// Why a request is refused; `None`: it is not.
     fn refusal(&self, request: &Request) -> Option<Refusal> {
         if OPEN.contains(&request.uri().path()) {
             return None;
@@ -54,7 +55,7 @@ impl Access {
     }
 }
 
-/// Stands before every page.
+/// Checks each request before any page sees it.
 pub(super) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
     match access.refusal(&request) {
         Some(refusal) => refusal.into_response(),
@@ -105,7 +106,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Takes the same time wherever the first difference is. The length is no secret.
+/// Compares in constant time, so that nobody can guess a token byte by byte. Its length is no secret.
 fn same(shown: &[u8], token: &[u8]) -> bool {
     if shown.len() != token.len() {
         return false;

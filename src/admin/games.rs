@@ -1,4 +1,4 @@
-//! `GET /games.json`: the games that run, those with most players first, as every shard has answered.
+//! `GET /games.json`: the games that run, as all shards list them, those with most players first.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -10,7 +10,7 @@ use crate::limits::{GAMES_LISTED_MAX, QUESTION_WAIT};
 use crate::service::{Answers, Busy};
 use crate::shard::peer::{Answer, GameList, Question, RunningGame};
 
-/// 200; `cut`: there are more, or a shard has not answered in time.
+/// Answers 200. `cut` is true when there are more games, or a shard has not answered in time.
 pub(super) async fn games(State(pages): Shared) -> Response {
     let answers = match pages.admin.service.ask(Question::Games, QUESTION_WAIT).await {
         Ok(answers) => answers,
@@ -23,7 +23,7 @@ pub(super) async fn games(State(pages): Shared) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], json_body(StatusCode::OK, &body)).into_response()
 }
 
-/// One list of those of all shards.
+/// Merges the lists of all shards into one.
 fn merged(Answers { answers, unanswered }: Answers) -> GameList {
     let mut merged = GameList { games: Vec::new(), is_cut: unanswered > 0 };
     for answer in answers {

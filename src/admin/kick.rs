@@ -10,7 +10,7 @@ use crate::limits::{QUESTION_WAIT, USER_ID_BYTES_MAX};
 use crate::service::{Answers, Busy};
 use crate::shard::peer::{Answer, Question};
 
-/// 200 with the number of connections that were closed; 202 if not every shard has answered in time.
+/// Answers 200 with the number of connections that were closed, or 202 if a shard has not answered in time.
 pub(super) async fn disconnect(State(pages): Shared, Path(user): Path<String>) -> Response {
     if !(1..=USER_ID_BYTES_MAX).contains(&user.len()) {
         let text = format!("a user id has 1 to {USER_ID_BYTES_MAX} bytes, this one has {}\n", user.len());

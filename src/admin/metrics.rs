@@ -13,24 +13,24 @@ use crate::metrics::{Counter, DurationHistogram, Gauge, ShardMetrics, StoreMetri
 use crate::reasons::{CloseReason, CorrectionReason, ErrorCode, JoinRefusal, RateClass, RefusalReason};
 use crate::time::Instant;
 
-/// Of the text that the encoder writes.
+/// The media type of the text that the encoder writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A counter gets its `_total` from the encoder.
+/// One metric. The encoder adds `_total` to the name of a counter.
 struct Row {
     name: &'static str,
     help: &'static str,
     source: Source,
 }
 
-/// Where a row's values are; all have the label `shard`.
+/// Where a metric's values are. All have the label `shard`.
 enum Source {
     Counter(fn(&ShardMetrics) -> &Counter),
     Gauge(fn(&ShardMetrics) -> &Gauge),
     Histogram(fn(&ShardMetrics) -> &DurationHistogram),
     /// Several gauges, told apart by a label.
     States(&'static str, &'static [State]),
-    /// A counter per variant of a closed set; the labels of the variant at an index.
+    /// A counter per variant of a closed set, and the labels of the variant at an index.
     Variants(fn(&ShardMetrics) -> &[Counter], fn(usize) -> Labels),
 }
 
@@ -101,7 +101,7 @@ const ROWS: &[Row] = &[
 
     row("corelay_hand_overs_out", "Connections handed to another shard", C(|m| &m.hand_overs_out)),
     row("corelay_hand_overs_in", "Connections taken from another shard", C(|m| &m.hand_overs_in)),
-    row("corelay_hand_overs_refused", "Hand-overs that the target could not take", C(|m| &m.hand_overs_refused)),
+    row("corelay_hand_overs_refused", "Handovers that the target could not take", C(|m| &m.hand_overs_refused)),
     row("corelay_enters", "Calls of io_uring_enter", C(|m| &m.enters)),
     row("corelay_completions", "Completions reaped", C(|m| &m.completions)),
     row("corelay_completions_stale", "Completions of a connection that was already gone", C(|m| &m.completions_stale)),

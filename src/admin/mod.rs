@@ -1,8 +1,8 @@
 //! What operators use: `/livez`, `/readyz`, `/version`, `/metrics`, an order to kick a user, and a playground at `/`, over plain
 //! HTTP on an address of its own.
 //!
-//! The pages read what the shards publish in their metrics, and ask them questions, of which a bounded number is answered in parts
-//! of a turn: so nothing a visitor does here can slow a game down. `access` says who may visit.
+//! The pages read what the shards publish in their metrics, and ask them questions. Questions are bounded in number, and a shard
+//! answers them in parts of a turn, so nothing that a visitor does here can slow a game down. `access` says who may visit.
 
 pub mod access;
 mod games;
@@ -37,10 +37,10 @@ use metrics::RelayCollector;
 
 /// A shard whose loop has not turned for this long counts as dead.
 const LOOP_SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Before a loop is called dead it is looked at again after so long.
+/// How long after a loop seemed dead it is looked at a second time.
 const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
 
-/// Where the process stands in its life; written by the assembly, read by `/readyz`.
+/// What the process does at present; `server` sets it, `/readyz` reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
@@ -75,7 +75,7 @@ impl PhaseCell {
 /// What the process is, for `/version` and `corelay_build_info`.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// Of the relay.
+    /// The version of the relay.
     pub version: &'static str,
     /// Release of the running kernel.
     pub kernel: String,
@@ -89,21 +89,21 @@ pub struct Admin {
     pub shards: Vec<Arc<ShardMetrics>>,
     /// What the store's thread tells.
     pub store: Arc<StoreMetrics>,
-    /// Where the process stands.
+    /// What the process does at present.
     pub phase: Arc<PhaseCell>,
-    /// What the process is.
+    /// Versions and the start time.
     pub about: About,
     /// Where players connect.
     pub relay: SocketAddr,
     /// The clock by which the shards' loops say when they turned.
     pub clock: ReadClock,
-    /// Who may see them.
+    /// Who may see the pages.
     pub access: Access,
-    /// To ask the shards.
+    /// By which the pages ask the shards.
     pub service: ServiceHandle,
 }
 
-/// Answers for ever. Runs inside any tokio runtime.
+/// Answers requests for ever, in any tokio runtime.
 pub async fn serve(listener: TcpListener, admin: Admin) -> Infallible {
     let clock = admin.clock.clone();
     visitors::receive(listener, router(admin), &*clock).await
@@ -131,7 +131,7 @@ fn router(admin: Admin) -> Router {
         .merge(playground::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
-        // Behind every route, and behind those that do not exist.
+        // After all routes and the fallback, so that it is checked before each of them.
         .layer(middleware::from_fn_with_state(access, access::check))
         .with_state(Arc::new(Pages { admin, registry }))
 }
@@ -169,7 +169,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 }
 
 async fn livez(State(pages): Shared) -> Response {
-    // A loop that has not turned yet, or not any more because its shard has drained, is not a dead one. Both phases have a
+    // At the start a loop has not turned yet, and a shard that has drained turns no more. Neither is dead, and both phases have a
     // deadline of their own.
     match pages.admin.phase.phase() {
         Phase::Starting => return "starting\n".into_response(),
@@ -178,7 +178,7 @@ async fn livez(State(pages): Shared) -> Response {
     }
     let mut silent = silent_loops(&pages.admin);
     if !silent.is_empty() {
-        // The whole process may have stood still: then the loops go on just now, as this thread does.
+        // The whole process may have stood still. Then the loops begin to turn again now, as this thread does.
         tokio::time::sleep(SECOND_LOOK_AFTER).await;
         silent = silent_loops(&pages.admin);
     }
@@ -241,7 +241,7 @@ fn json_body(status: StatusCode, body: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 
-/// The shards are asked too much already.
+/// 503: too many questions to the shards wait already.
 fn busy() -> Response {
     let retry_after = [(header::RETRY_AFTER, REFUSAL_RETRY_AFTER.as_secs().to_string())];
     (StatusCode::SERVICE_UNAVAILABLE, retry_after, format!("{Busy}; try again\n")).into_response()
@@ -318,7 +318,7 @@ mod tests {
         }
     }
 
-    /// The question that a shard is woken for.
+    /// The next question in a shard's mailbox.
     fn asked(shard: &mut Endpoint) -> (RequestNumber, Question) {
         let mut count = [0; 8];
         rustix::io::read(shard.eventfd(), &mut count).unwrap();

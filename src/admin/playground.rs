@@ -43,7 +43,7 @@ macro_rules! asset {
 
 static ASSETS: &[Asset] = &[
     Asset { path: "/", content_type: HTML, body: include_str!("playground/index.html") },
-    // The page speaks the native dialect with the client that is there for everybody.
+    // The page speaks the native dialect by the client that anybody may use, `clients/javascript/corelay.mjs`.
     Asset {
         path: "/playground/corelay.mjs",
         content_type: SCRIPT,
@@ -93,7 +93,7 @@ fn serve(asset: &'static Asset, request: &HeaderMap) -> Response {
     (headers, [(header::CONTENT_TYPE, content_type)], [(header::ETAG, tag)], asset.body).into_response()
 }
 
-/// FNV-1a: it only has to differ when the asset does.
+/// FNV-1a, because a tag need only differ when the asset does.
 fn tag_of(body: &str) -> String {
     let hash = body.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

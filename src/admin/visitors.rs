@@ -1,8 +1,8 @@
 //! Connections to the admin pages: one request each, a bounded number at once, each for a bounded time.
 //!
-//! The pages share a thread with the signals and descriptors with the whole process. A visitor that stays would take both from
-//! health checks and from keys that are read again, so nobody stays: whoever has not got its answer in time is closed, and when
-//! too many come, whoever came first.
+//! The pages share a thread with the signals, and descriptors with the whole process. A visitor that stayed would take both from
+//! health checks and from the keys that SIGHUP reads again. So a visit that lasts too long is ended, and when too many visitors
+//! come, the visit that began first is.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::limits::{ADMIN_VISIT_TIME_MAX, ADMIN_VISITORS_MAX, LOG_REPEAT_INTERVAL};
 use crate::time::{Instant, Throttle};
 
-/// After an accept that failed: its cause stays, so the next one would fail at once.
+/// Pause after an accept that failed: its cause stays for a while, so the next one would fail at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Accepts visitors and gives each an answer.
@@ -45,13 +45,13 @@ pub(super) async fn receive(
                 }
                 visits.running.push_back(tokio::spawn(visit(stream, pages.clone())));
             }
-            // Whoever it was has gone again.
+            // The visitor has gone again.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if let Some(before) = failing.admit(clock()) {
                     tracing::warn!(before, "admin pages: cannot accept a visitor: {error}");
                 }
-                // Most likely it is the process that has no descriptor left: this gives one back.
+                // Most likely the process has no descriptor left. This gives one back.
                 visits.end_first();
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
@@ -59,7 +59,7 @@ pub(super) async fn receive(
     }
 }
 
-/// One request and its answer. Whatever goes wrong is the visitor's to see.
+/// Reads one request and answers it. If that fails, only the visitor needs to know.
 async fn visit(stream: TcpStream, pages: Router) {
     let service = TowerToHyperService::new(pages);
     let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
@@ -73,7 +73,7 @@ struct Visits {
 }
 
 impl Visits {
-    /// Room for one more. True: somebody was sent away for it.
+    /// Makes room for one more visit. Returns whether another one was ended for it.
     fn make_room(&mut self) -> bool {
         self.running.retain(|visit| !visit.is_finished());
         let crowded = self.running.len() >= ADMIN_VISITORS_MAX;

@@ -7,7 +7,7 @@ use crate::ids::TopicName;
 use crate::server::reachable;
 use crate::wire::token::TopicPattern;
 
-/// A key that any client may send (RFC 6455 section 4.1 wants 16 bytes; which, is nobody's concern here).
+/// A `Sec-WebSocket-Key` (RFC 6455 section 4.1 wants any 16 bytes).
 const WEBSOCKET_KEY: &str = "Y29yZWxheSBleGFtcGxlIQ==";
 
 /// Examples for a relay at `listen`, for the first of the topics that each way can join.
@@ -38,7 +38,7 @@ pub(super) fn examples(listen: SocketAddr, token: &str, topics: &[TopicPattern])
     text
 }
 
-/// A game that the pattern covers; `None`: it covers other topics only.
+/// A game that the pattern covers. `None`: it covers other topics only.
 fn game_of(pattern: &str) -> Option<String> {
     let name = match pattern {
         "*" | "game:*" => "arena".to_owned(),

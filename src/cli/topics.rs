@@ -2,7 +2,7 @@
 
 use crate::ids::{Topic, TopicName};
 
-/// The patterns, without blanks around them; `Err`: one of them covers no topic, and what was probably meant.
+/// The patterns, without blanks around them. `Err`: one of them covers no topic; the text says what was probably meant.
 pub(super) fn patterns(typed: &[String]) -> Result<Vec<String>, String> {
     let trimmed = typed.iter().map(|pattern| pattern.trim());
     trimmed
@@ -18,8 +18,8 @@ fn covers_some_topic(pattern: &str) -> bool {
     kinds().any(|kind| covers_one_of(pattern, &format!("{kind}:")))
 }
 
-/// Whether a topic that begins with `kind` fits. How much of a topic may be written when the pattern has been read up to some
-/// place is a set of lengths: those of `kind` up to all of it, and one more for a name of any length.
+/// Whether a topic that begins with `kind` can match the pattern. The pattern is read once. At each place of it, a set says how
+/// many bytes of the topic may have been matched: from none to all of `kind`, and one more for a name of any length behind it.
 fn covers_one_of(pattern: &str, kind: &str) -> bool {
     let kind = kind.as_bytes();
     let name = kind.len() + 1;

@@ -1,8 +1,8 @@
 //! How many shards, and how large their tables and queues are: computed from what is asked for and what the machine gives.
 //!
 //! Each shard's ring has a descriptor table of its own, capped at `RLIMIT_NOFILE`; so more shards hold more connections, also
-//! more shards than CPUs. Games fall on shards by hash, so no shard gets exactly its share: each has room for a quarter more, and
-//! for one large game in any case. What is let in is bounded by the sum of all.
+//! more shards than CPUs. A hash places games on shards, so no shard gets exactly its share: each has room for a quarter more,
+//! and for one large game in any case. `connections_max` bounds the connections of all shards together.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::machine::Resources;
 /// The kernel's own cap on a ring's descriptor table (`IORING_MAX_FIXED_FILES`).
 pub(super) const TABLE_ENTRIES_MAX: u64 = 1 << 20;
 const _: () = assert!(TABLE_ENTRIES_MAX <= CONNECTIONS_PER_SHARD_MAX as u64);
-/// A shard has room for so many connections, if the relay has: a game lives on one.
+/// A shard has room for so many connections, if the relay has: a game lives on one shard.
 const ROOM_FOR_A_GAME: u64 = 4 * PLAYERS_MAX_DEFAULT as u64;
 
 /// What an operator asks for. `None`: not set.
@@ -31,7 +31,7 @@ pub struct Wanted {
     pub shards: Option<u16>,
 }
 
-/// The same for every shard. Invariant: connections + `CONNECTIONS_RESERVE` = table entries.
+/// What is planned; all shards are alike. Invariant: `connections_per_shard` + `CONNECTIONS_RESERVE` = `table_entries`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Number of shards.
@@ -42,11 +42,11 @@ pub struct Capacity {
     pub connections_per_shard: u32,
     /// Descriptor table entries of a shard's ring.
     pub table_entries: u32,
-    /// What else a shard has.
+    /// Sizes of a shard's queues.
     pub queues: Queues,
 }
 
-/// Sizes that shrink when shards share a CPU: each of them then does so much less at a time.
+/// Sizes that shrink when shards share a CPU, because each of them then does less at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queues {
     /// Submission queue entries of the ring, a power of two.
@@ -62,7 +62,7 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// For `shards` on `cpus`.
+    /// The sizes for `shards` on `cpus`.
     pub fn new(shards: u16, cpus: usize) -> Self {
         let shards_per_cpu = usize::from(shards).div_ceil(cpus.max(1)).next_power_of_two() as u32;
         Self {
@@ -70,7 +70,7 @@ impl Queues {
             completions: (COMPLETION_QUEUE_ENTRIES / shards_per_cpu).max(COMPLETION_QUEUE_ENTRIES_MIN),
             receive_buffers: (u32::from(RECEIVE_BUFFERS) / shards_per_cpu).max(u32::from(RECEIVE_BUFFERS_MIN))
                 as u16,
-            // Every two shards have a queue each way.
+            // There is a queue from each shard to each.
             letters: (MAILBOX_LETTERS_ALL / usize::from(shards.max(1)).pow(2))
                 .clamp(MAILBOX_LETTERS_MIN, MAILBOX_LETTERS_MAX),
             gather_time: (TURN_GATHER_TIME * shards_per_cpu).min(TURN_GATHER_TIME_MAX),
@@ -83,12 +83,12 @@ pub fn table_entries_available(descriptors: u64) -> u64 {
     descriptors.min(TABLE_ENTRIES_MAX)
 }
 
-/// Shards when nothing is said about them: one per CPU.
+/// The default number of shards: one per CPU.
 pub fn shards_of_cpus(cpus: usize) -> u16 {
     u16::try_from(cpus).unwrap_or(u16::MAX).clamp(1, SHARDS_MAX)
 }
 
-/// Finds a number of shards, if none is asked for, and room for `connections_max` on them (none: as many as fit).
+/// Chooses the number of shards, if none is asked for, and divides `connections_max` (or as many connections as fit) over them.
 pub fn plan(wanted: Wanted, found: Resources) -> Result<Capacity, ConfigError> {
     let reserve = u64::from(CONNECTIONS_RESERVE);
     let available = table_entries_available(found.descriptors);
@@ -112,7 +112,7 @@ pub fn plan(wanted: Wanted, found: Resources) -> Result<Capacity, ConfigError> {
     let shards = wanted.shards.or(by_itself).unwrap_or(SHARDS_MAX);
     let share = u64::from(connections_max).div_ceil(shards.into());
     let per_shard = with_headroom(share, shards);
-    // Whoever names a number of shards gets less headroom where there is less, and is warned.
+    // If the operator sets the number of shards, less headroom is accepted, with a warning.
     let least = if wanted.shards.is_some() { share } else { per_shard };
     if least > per_shard_max {
         return Err(ConfigError::TooManyConnections {
@@ -155,15 +155,15 @@ pub fn warnings(capacity: &Capacity, wanted: Wanted, found: Resources) -> Vec<St
     warnings
 }
 
-/// The least number of shards that hold so many connections with their headroom; `None`: there are not so many.
+/// The least number of shards that hold so many connections with their headroom. `None`: more than `SHARDS_MAX`.
 fn shards_needed(connections_max: u32, per_shard_max: u64) -> Option<u16> {
     (1..=SHARDS_MAX).find(|&shards| {
         with_headroom(u64::from(connections_max).div_ceil(shards.into()), shards) <= per_shard_max
     })
 }
 
-/// A quarter more than its share for a shard among several. Games of 50 that are spread by hash so that 320 of them are expected
-/// on a shard vary by 18 of them (the square root), so it is 4.5 standard deviations. A single shard gets everything.
+/// A shard among several gets a quarter more than its share. If a hash spreads games of 50 so that a shard expects 320 of them,
+/// the standard deviation is 18 games (the square root), so a quarter is 4.5 standard deviations. A single shard gets everything.
 fn with_headroom(share: u64, shards: u16) -> u64 {
     if shards == 1 { share } else { (share * 5).div_ceil(4) }
 }

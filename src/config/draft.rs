@@ -50,15 +50,15 @@ pub struct Draft {
     pub enable_echo: bool,
     /// Origins allowed instead of the request's own host.
     pub allowed_origins: Vec<OriginPattern>,
-    /// What the admin pages want; or its file.
+    /// The token that the admin pages want, if it is not in `admin_token_file`.
     pub admin_token: Option<Secret>,
-    /// See `admin_token`.
+    /// The file that holds the token of the admin pages.
     pub admin_token_file: Option<PathBuf>,
-    /// The key without a name; or its file. Neither, and no `[[key]]`: development mode.
+    /// The key of tokens that has no name, if it is not in `jwt_key_file`. With neither, and no `[[key]]`: development mode.
     pub jwt_key: Option<Secret>,
-    /// See `jwt_key`.
+    /// The file that holds the key without a name.
     pub jwt_key_file: Option<PathBuf>,
-    /// Of `jwt_key`, and of each `[[key]]` that does not say another.
+    /// Algorithm of the key without a name, and of each `[[key]]` that sets no other.
     pub jwt_algorithm: Algorithm,
     /// Keys with names.
     pub keys: Vec<KeyTable>,
@@ -76,15 +76,15 @@ pub struct Draft {
     pub connections_per_address: Option<u32>,
     /// `SO_SNDBUF` of a connection.
     pub send_buffer_bytes: u32,
-    /// Over all shards.
+    /// Connections of all shards that a drain closes per `DRAIN_BATCH_INTERVAL`.
     pub drain_batch: u32,
-    /// Silence.
+    /// How long clients may be silent.
     pub liveness: Liveness,
-    /// Members of a topic that are listed.
+    /// Members of a topic up to which they are told who else is there.
     pub presence_list_max: u32,
     /// Rate limits of a player.
     pub rates: Rates,
-    /// In order; the first that fits wins.
+    /// Rules of games, in order: the first whose pattern matches applies.
     pub games: Vec<GameRules>,
     /// The same.
     pub rooms: Vec<RoomRules>,

@@ -42,7 +42,7 @@ pub enum ConfigError {
         /// The value as written.
         found: String,
         origin: Origin,
-        /// What would be right, with the allowed range.
+        /// What would be right, with the range that is allowed.
         expected: String,
     },
     /// Two values that cannot go together.
@@ -51,21 +51,21 @@ pub enum ConfigError {
         /// Both keys with their values, and how they must relate.
         what: String,
     },
-    /// Development mode where strangers could reach it.
+    /// Development mode on an address that strangers can reach.
     #[error(
         "refusing to listen on {listen} in development mode: without a key anybody can join any game as anybody"
     )]
     PublicWithoutKey { listen: SocketAddr },
-    /// The admin pages where strangers could reach them.
+    /// The admin pages without a token on an address that strangers can reach.
     #[error("refusing to serve the admin pages on {admin} without a token: anybody could kick players there")]
     PublicAdmin { admin: SocketAddr },
     /// The key file cannot be read.
     #[error("cannot read the key file {}", path.display())]
     KeyUnreadable { path: PathBuf, source: io::Error },
-    /// A variable that a `[[key]]` table names.
+    /// A `[[key]]` table names a variable that is not set.
     #[error("the key \"{kid}\" is read from the environment variable {variable}, which is not set")]
     KeyNotSet { kid: Box<str>, variable: String },
-    /// What should be a key is none.
+    /// The text of a key is no key.
     #[error("the key in {place} cannot be used")]
     KeyUnusable {
         /// Where it is.
@@ -73,13 +73,13 @@ pub enum ConfigError {
         /// What is wrong with it, and what would be right.
         source: KeyError,
     },
-    /// The keys are good, but not together.
+    /// Each key is good, but they cannot be used together.
     #[error("the keys of the tokens cannot be used together")]
     Keys(#[from] VerifierError),
-    /// No key to sign with: none at all is the same as development mode.
+    /// There is no key to sign with.
     #[error("no key is configured: the relay then runs in development mode, where no token is needed")]
     NoKey,
-    /// Which of the keys is to sign?
+    /// Several keys could sign, or none has the name that was asked for.
     #[error("no key is called {asked}; --kid may be {}", kids.join(", "))]
     WhichKey {
         /// What was asked for, in quotes; or "nothing".
@@ -90,7 +90,7 @@ pub enum ConfigError {
     /// The file of the admin token cannot be read.
     #[error("cannot read the admin token from {}", path.display())]
     AdminTokenUnreadable { path: PathBuf, source: io::Error },
-    /// It could be guessed, or never be sent.
+    /// The admin token could be guessed, or cannot be sent in a header.
     #[error(
         "the admin token in {place} has {bytes} bytes; it must have at least {ADMIN_TOKEN_BYTES_MIN}, \
          all of them printable ASCII without spaces"
@@ -121,7 +121,7 @@ pub enum ConfigError {
         /// Number of shards with which it would work.
         shards_needed: Option<u16>,
     },
-    /// The machine has not the memory that so many would take.
+    /// So many connections would take more memory than the machine has.
     #[error(
         "connections_max = {connections_max} takes {connections_max} × ({user} + {kernel}) bytes of the relay's and the kernel's \
          memory = {} MiB, and there are {} MiB", needed >> 20, available >> 20
@@ -138,7 +138,7 @@ pub enum ConfigError {
         /// What the machine or the control group has, in bytes.
         available: u64,
     },
-    /// Not even the reserve fits.
+    /// The descriptor limit is below the reserve for refusals.
     #[error("RLIMIT_NOFILE is {available}: a ring needs more than {reserve} descriptor slots")]
     TooFewDescriptors {
         /// Slots that one ring can have.

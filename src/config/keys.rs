@@ -194,7 +194,7 @@ const KEY_KEYS: &[Key<KeyTable>] = &[
         "the variable that holds the key; this or `file`"),
 ];
 
-/// A whole state and its roster fit.
+/// The state of a whole game, and its roster, fit.
 const OUTBOX_BYTES_MIN: u32 = 131_072;
 const _: () = assert!(OUTBOX_BYTES_MIN as usize > 2 * limits::OUTBOUND_MESSAGE_BYTES_MAX);
 /// The largest Event fits.
@@ -220,7 +220,7 @@ pub fn key_of_variable(name: &str) -> Option<&'static str> {
     KEYS.iter().map(|key| key.name).find(|key| key.replace('.', "_").eq_ignore_ascii_case(name))
 }
 
-/// Puts one value where its key says.
+/// Puts a value into the field of its key.
 pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
     if [GAME_TABLE, ROOM_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
         return Err(wrong_value(assignment, format!("an array of tables: [[{}]]", assignment.key)));

@@ -1,7 +1,7 @@
 //! Configuration: embedded defaults, over them `corelay.toml`, over it `CORELAY_*` variables, over them flags.
 //!
-//! Every source becomes a list of assignments (`source`), every assignment goes through the one table of keys (`keys`), and what
-//! only the whole can tell is checked at the end (`resolve`).
+//! Every source becomes a list of assignments (`source`), every assignment goes through the one table of keys (`keys`), and at
+//! the end `resolve` checks what concerns several keys.
 
 pub mod capacity;
 pub mod draft;
@@ -30,12 +30,12 @@ pub use draft::LogFormat;
 /// The file that is read when no other is named.
 pub const DEFAULT_FILE: &str = "corelay.toml";
 
-/// What the process runs with: checked and final.
+/// The configuration that the process runs with: checked and final.
 #[derive(Debug)]
 pub struct Config {
     /// Where players connect.
     pub listen: SocketAddr,
-    /// Where operators look.
+    /// Where the admin pages are.
     pub admin: SocketAddr,
     /// What operators must show; `None`: nothing, on a loopback address.
     pub admin_token: Option<AdminToken>,
@@ -49,13 +49,13 @@ pub struct Config {
     pub store: (Place, usize),
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// What is allowed but probably not meant, a line each.
+    /// Warnings about what is allowed but probably not meant, a line each.
     pub warnings: Vec<String>,
-    /// What the shards need to know.
+    /// The part that the shards need.
     pub settings: Settings,
 }
 
-/// What was set where, before it is checked as a whole.
+/// All that the sources set, before it is checked as a whole.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// Every key with its last assignment.
@@ -83,7 +83,7 @@ pub fn load(
     }
     let variables: Vec<(String, String)> = environment.collect();
     secrets::look_up(&mut loaded.draft.keys, &variables);
-    // What a [[key]] table names is that key, and no other setting.
+    // A variable that a [[key]] table names holds that key, and is no other setting.
     let is_key = |name: &str| loaded.draft.keys.iter().any(|key| key.env.as_deref() == Some(name));
     let settings = variables.into_iter().filter(|(name, _)| !is_key(name));
     let (assignments, unknown) = source::read_environment(settings);
@@ -95,8 +95,8 @@ pub fn load(
 }
 
 impl Loaded {
-    /// Reads the keys of the tokens; `None`: development mode. What SIGHUP does again. `warnings` gets what is allowed but
-    /// probably not meant, a line each.
+    /// Reads the keys of the tokens, as SIGHUP does again. `None`: development mode. `warnings` gets what is allowed but probably
+    /// not meant, a line each.
     pub fn verifier(&self, warnings: &mut Vec<String>) -> Result<Option<Verifier>, ConfigError> {
         secrets::verifier(&self.draft, warnings)
     }
@@ -111,7 +111,7 @@ impl Loaded {
         secrets::signing_key(&self.draft, kid, file, warnings)
     }
 
-    /// Checks what only the whole can tell, reads the key file, and plans shards, tables and queues.
+    /// Checks what concerns several keys, reads the key files, and plans shards, tables and queues.
     pub fn resolve(self, found: Resources) -> Result<Config, ConfigError> {
         resolve::resolve(self, found)
     }

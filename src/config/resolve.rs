@@ -1,4 +1,4 @@
-//! Checks what only the whole configuration can tell, and turns it into what the shards need.
+//! Checks what concerns several keys, and turns the draft into what the shards need.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
         rooms: draft.rooms,
         // The store knows.
         guests_before: 0,
-        // The log is started with what this returns, and says then.
+        // Not known yet: the log is started only after this.
         notes: false,
         rates: draft.rates,
         liveness: draft.liveness,
@@ -123,7 +123,8 @@ fn check_liveness(draft: &Draft) -> Result<(), ConfigError> {
 fn unreachable_games(draft: &Draft) -> Vec<String> {
     let shadowed_by = |index: usize| {
         let pattern = &draft.games[index].pattern;
-        // A star of the later pattern stands in for what it may become: only a star of the earlier one takes it.
+        // The later pattern is matched as if it were a name: its star is a character that only a star of the earlier pattern
+        // matches.
         draft.games[..index].iter().find(|earlier| glob_matches(&earlier.pattern, pattern))
     };
     (0..draft.games.len())
@@ -262,7 +263,7 @@ mod tests {
         let fast = "[[game]]\npattern = 'duel'\ntick_hz = 120\n";
         let warnings = resolve_text(fast).unwrap().warnings;
         assert!(warnings.len() == 1 && warnings[0].contains("\"duel\" has 120 ticks"), "{warnings:?}");
-        // The advice, pasted.
+        // Whoever pastes the advice is warned no more.
         let (_, advice) = warnings[0].split_once("; set ").unwrap();
         let advice = advice.replace(" and ", "\n");
         assert!(resolve_text(&format!("{advice}\n{fast}")).unwrap().warnings.is_empty());

@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
 use crate::wire::token::{Algorithm, Verifier, VerifyingKey, key_text};
 
-/// A text that is not shown.
+/// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
@@ -31,11 +31,11 @@ impl fmt::Debug for Secret {
 /// A `[[key]]` table: a key with a name.
 #[derive(Debug, Default)]
 pub struct KeyTable {
-    /// How tokens name it.
+    /// The name by which tokens ask for it.
     pub kid: Box<str>,
     /// `None`: `jwt_algorithm`.
     pub algorithm: Option<Algorithm>,
-    /// Where it is; or `env`.
+    /// The file that holds it, if it is not in `env`.
     pub file: Option<PathBuf>,
     /// The variable that holds it.
     pub env: Option<String>,
@@ -64,7 +64,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A key as it was found.
+/// A key as it was read.
 struct Found {
     kid: Option<Box<str>>,
     algorithm: Algorithm,
@@ -76,7 +76,7 @@ struct Found {
 impl Found {
     /// Warns of what is probably not meant. `secret`: whoever reads the key can sign with it.
     fn warn(&self, secret: bool, warnings: &mut Vec<String>) {
-        // What stands around a PEM block is nobody's key.
+        // Text around a PEM block is no part of a key, so only a secret can be cut.
         if self.algorithm == Algorithm::Hs256 {
             warnings.extend(cut(&self.bytes, &self.place));
         }
@@ -87,9 +87,9 @@ impl Found {
 /// Permissions of the file that holds a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// It is in no file.
+    /// The secret is in no file.
     NoFile,
-    /// As `chmod` writes it.
+    /// The bits of `chmod`.
     Bits(u32),
 }
 
@@ -104,7 +104,7 @@ impl Mode {
     }
 }
 
-/// What does not belong to the secret, if its bytes have more than its text.
+/// A warning, if there is more in `place` than the text that is the key.
 fn cut(bytes: &[u8], place: &Place) -> Option<String> {
     let text = key_text(bytes);
     let start = text.as_ptr().addr() - bytes.as_ptr().addr();
@@ -122,7 +122,7 @@ fn cut(bytes: &[u8], place: &Place) -> Option<String> {
     })
 }
 
-/// What signs tokens. Whoever uses it says whether it is a key.
+/// A key that signs tokens. Its bytes are not checked yet: signing fails if they are no key.
 pub struct SigningKey {
     /// How the token names it.
     pub kid: Option<Box<str>>,
@@ -130,7 +130,7 @@ pub struct SigningKey {
     pub algorithm: Algorithm,
     /// The secret, or the private key in PEM.
     pub bytes: Vec<u8>,
-    /// Where it was.
+    /// Where it was read.
     pub place: Place,
 }
 
@@ -139,7 +139,7 @@ pub struct SigningKey {
 pub struct AdminToken(Box<[u8]>);
 
 impl AdminToken {
-    /// For those who compare it.
+    /// The bytes that a request must show.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -218,7 +218,7 @@ fn which_key(draft: &Draft, asked: String) -> ConfigError {
     ConfigError::WhichKey { asked, kids: draft.keys.iter().map(|key| format!("{:?}", key.kid)).collect() }
 }
 
-/// What the admin pages want; `None`: nothing.
+/// The token that the admin pages want. `None`: none.
 pub(super) fn admin_token(
     draft: &Draft,
     warnings: &mut Vec<String>,
@@ -241,7 +241,7 @@ pub(super) fn admin_token(
     Ok(Some(AdminToken(token.into())))
 }
 
-/// `jwt_key`, or what is in `jwt_key_file`.
+/// The key without a name, from `jwt_key` or `jwt_key_file`.
 fn nameless_key(draft: &Draft) -> Result<Option<Found>, ConfigError> {
     let algorithm = draft.jwt_algorithm;
     match (&draft.jwt_key, &draft.jwt_key_file) {
@@ -319,7 +319,7 @@ mod tests {
         verifier.keys().iter().map(VerifyingKey::kid).collect()
     }
 
-    /// A file of this test alone.
+    /// Writes a file that only this test has.
     fn file(name: &str, content: &[u8], mode: u32) -> PathBuf {
         let path = std::env::temp_dir().join(format!("corelay-secrets-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();

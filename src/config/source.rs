@@ -12,7 +12,7 @@ use super::value::Value;
 
 /// Prefix of the variables that set keys: `rates.move_per_s` is `CORELAY_RATES_MOVE_PER_S`.
 pub const ENVIRONMENT_PREFIX: &str = "CORELAY_";
-/// Variables with the prefix that are read elsewhere.
+/// Variables with the prefix that set no key.
 const OTHER_VARIABLES: &[&str] = &[FILE_VARIABLE];
 /// Names the configuration file, as `--config` does.
 pub const FILE_VARIABLE: &str = "CORELAY_CONFIG";

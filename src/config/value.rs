@@ -11,7 +11,7 @@ use crate::ids::TopicName;
 use crate::limits::KEY_ID_BYTES_MAX;
 use crate::wire::upgrade::{Misspelt, OriginPattern};
 
-/// What would have been right.
+/// What a value must be.
 pub(super) type Expected = String;
 
 /// A value as written.
@@ -29,7 +29,7 @@ pub enum Value {
     List(Vec<Value>),
     /// A TOML value that no key takes (a date, a table).
     Other(String),
-    /// From a variable or a flag: text whose type the key decides.
+    /// Text of a variable or a flag, whose type the key decides.
     Untyped(String),
 }
 

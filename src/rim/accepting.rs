@@ -20,10 +20,10 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The log tells about a full table at most this often.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Place of `Accept::Many` among the flights; the single ones have their numbers.
+/// Index of `Accept::Many` in `flights`; a single accept's index is its number.
 const MANY: usize = ACCEPTS_IN_FLIGHT;
 
-/// What is in flight of one accept.
+/// Whether an accept is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flight {
     Idle,
@@ -32,12 +32,12 @@ enum Flight {
     Cancelling,
 }
 
-/// See the module documentation.
+/// Keeps as many accepts in flight as there are free descriptors for.
 pub(super) struct Acceptor {
     /// Closed after the last accept has ended.
     listener: Option<Listener>,
     flights: [Flight; ACCEPTS_IN_FLIGHT + 1],
-    /// Addresses are counted: an accept of many does not tell them.
+    /// Addresses are counted, and an accept of many does not tell them: clients are accepted one by one.
     wants_addresses: bool,
     /// Entries of the descriptor table.
     descriptors: u32,
@@ -66,18 +66,18 @@ impl Acceptor {
         }
     }
 
-    /// A descriptor has come into the table by another way.
+    /// A handover has put a descriptor into the table.
     pub(super) fn taken(&mut self) {
         self.in_use += 1;
     }
 
-    /// A descriptor of the table is closed: what an accept was short of may be there again.
+    /// A descriptor is closed, so an accept that failed for want of one may succeed now.
     pub(super) fn given_back(&mut self) {
         self.in_use -= 1;
         self.retry_at = None;
     }
 
-    /// Accept nobody any more, and close the listener.
+    /// Ends accepting, and closes the listener.
     pub(super) fn stop(&mut self) {
         self.stopping = true;
         self.retry_at = None;
@@ -116,7 +116,7 @@ impl Acceptor {
         }
     }
 
-    /// The client's socket, if there is one; from now on its place is taken.
+    /// Returns the client's socket, if the accept brought one, which counts as in use from now on.
     pub(super) fn completed(
         &mut self,
         accept: Accept,
@@ -146,8 +146,9 @@ impl Acceptor {
         self.descriptors.saturating_sub(self.in_use)
     }
 
-    /// With this many or fewer free nobody is accepted. The core refuses players while it still has `CONNECTIONS_RESERVE`; a
-    /// quarter of it is left for clients that are accepted before a cancel takes effect, and for hand-overs.
+    /// With this many free descriptors or fewer, nobody is accepted. The core refuses players while it still has
+    /// `CONNECTIONS_RESERVE`; a quarter of it is left for clients that are accepted before a cancel takes effect, and for
+    /// handovers.
     fn pause_at(&self) -> u32 {
         (CONNECTIONS_RESERVE.min(self.descriptors / 4) / 4).max(1)
     }
@@ -203,8 +204,8 @@ impl Acceptor {
         }
     }
 
-    /// An accept without a client. What is short stays short for a while: armed again at once it would fail at once, even
-    /// with no client waiting.
+    /// An accept failed. What it was short of stays short for a while, so an accept that is armed again at once would fail at
+    /// once, even with no client waiting.
     fn failed(&mut self, errno: Errno, metrics: &ShardMetrics, now: Instant) {
         let harmless = [Errno::CANCELED, Errno::INTR, Errno::AGAIN, Errno::CONNABORTED];
         if harmless.contains(&errno) || self.stopping {
@@ -219,7 +220,7 @@ impl Acceptor {
     }
 }
 
-/// Where an accept is among the flights.
+/// Index of an accept in `flights`.
 fn place(accept: Accept) -> usize {
     match accept {
         Accept::Many => MANY,

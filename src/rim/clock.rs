@@ -30,8 +30,8 @@ impl Clock {
     }
 }
 
-/// The clock of one loop. Its monotonic part leaves out what the process, or its machine, stood still: a client cannot be heard
-/// meanwhile, and what it has sent waits. The other part goes on: tokens end by it.
+/// The clock of one loop. Its monotonic part leaves out the time that the process, or its machine, stood still, because no client
+/// could be heard then. The wall clock goes on, because tokens expire by it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoopClock {
     clock: Clock,
@@ -45,8 +45,8 @@ impl LoopClock {
         Self { clock, looked_at: clock.instant(), left_out: Duration::ZERO }
     }
 
-    /// Both clocks. Since the last call `expected` should have passed, and a bit more for what was done. If it was much more, the
-    /// process stood still, and for how long is returned, too.
+    /// Reads both clocks. About `expected` should have passed since the last call. If it was much more, the process stood still,
+    /// and the second value says for how long.
     pub(super) fn look(&mut self, expected: Duration) -> (Now, Option<Duration>) {
         let now = self.clock.now();
         let late = now.instant.since(self.looked_at).saturating_sub(expected);
@@ -56,12 +56,12 @@ impl LoopClock {
         (Now { instant: now.instant - self.left_out, ..now }, stood_still)
     }
 
-    /// The monotonic part alone.
+    /// The monotonic time, standstills left out.
     pub(super) fn instant(&self) -> Instant {
         self.clock.instant() - self.left_out
     }
 
-    /// What `look` found, with what this clock leaves out: for whoever watches that the loop turns.
+    /// The time of the last `look`, standstills included: `/livez` checks by it that the loop turns.
     pub(super) fn looked_at(&self) -> Instant {
         self.looked_at
     }

@@ -118,7 +118,7 @@ impl<D: Tested> Rig<D> {
         self.find(PATIENCE, wanted).expect("it completes")
     }
 
-    /// Nothing completes.
+    /// Whether nothing completes for a while.
     fn is_silent(&mut self) -> bool {
         self.find(SILENCE, |_| true).is_none()
     }
@@ -129,7 +129,7 @@ impl<D: Tested> Rig<D> {
         client
     }
 
-    /// A client and its socket here.
+    /// A client that has connected, and the socket accepted for it.
     fn pair(&mut self) -> (TcpStream, Descriptor) {
         let client = self.connect();
         self.driver.accept(self.listener.fd(), Accept::One(0));
@@ -151,7 +151,7 @@ impl<D: Tested> Rig<D> {
         }
     }
 
-    /// Its bytes.
+    /// The bytes in a buffer, which goes back.
     fn take(&mut self, lent: Lent) -> Vec<u8> {
         let bytes = self.driver.bytes(&lent).to_vec();
         self.driver.release(lent);
@@ -169,7 +169,7 @@ impl<D: Tested> Rig<D> {
         all
     }
 
-    /// How the next send ends.
+    /// How many bytes the next send sent, and why it failed.
     fn next_sent(&mut self) -> (usize, Option<Errno>) {
         match self.next(|completion| matches!(completion, Completion::Sent { .. })) {
             Completion::Sent { conn: CONN, bytes, failed } => (bytes, failed),

@@ -1,8 +1,8 @@
-//! The life of a connection in the loop, from its descriptor's coming to its descriptor's end.
+//! The life of a connection in the loop, from the arrival of its descriptor to the close of it.
 //!
-//! Never close first: with a receive in flight on an io_uring a close gives no completion, the peer sees no end, and what it sends
-//! arrives beside the descriptor's next connection. So the end is: shut down, wait for the last completion of everything in flight,
-//! close the descriptor, wait for that, free the slot.
+//! Never close first: if an io_uring has a receive in flight, a close completes nothing, the peer sees no end, and what it sends
+//! still arrives while the descriptor belongs to the next connection. So the end is: shut down, wait for the last completion of
+//! everything in flight, close the descriptor, wait for that, free the slot.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::ids::ConnId;
 use crate::reasons::CloseReason;
 use crate::shard::{Admission, Frames};
 
-/// Coming.
+/// Opening.
 impl<D: Driver> Loop<D> {
     pub(super) fn accepted(&mut self, accept: Accept, more: bool, client: Result<Descriptor, Errno>) {
         let accepted = self.acceptor.completed(accept, more, client, &self.metrics, self.now.instant);
@@ -92,7 +92,7 @@ impl<D: Driver> Loop<D> {
                     let bytes = transport::take_in(&mut self.driver, &lent, &mut self.shard, conn, self.now);
                     self.metrics.bytes_in.add(bytes as u64);
                 }
-                // It goes back whatever has become of the connection.
+                // The buffer goes back even if the connection is gone.
                 self.driver.release(lent);
             }
             Received::End if open => self.end_of_stream(conn),
@@ -116,7 +116,7 @@ impl<D: Driver> Loop<D> {
         self.settle(conn);
     }
 
-    /// The core learns once that nothing more will come.
+    /// Tells the core, once, that nothing more will come.
     fn end_of_stream(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if !socket.flags.raise(Flag::Ended) {
@@ -138,13 +138,13 @@ impl<D: Driver> Loop<D> {
     pub(super) fn resume(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.flags.lower(Flag::Paused);
-        // A receive whose cancel is under way is followed by what comes next when it has ended.
+        // While a cancelled receive has not ended, nothing is missing: its last completion queues the next one.
         if socket.missing().is_some() {
             self.queue_receive(conn);
         }
     }
 
-    /// From here on nothing hands the connection over, so something may stay in flight.
+    /// From here on the connection is not handed over, so a receive may stay in flight.
     pub(super) fn upgraded(&mut self, conn: ConnId) {
         if let Some(socket) = self.sockets.find(conn) {
             socket.flags.raise(Flag::Upgraded);
@@ -156,7 +156,7 @@ impl<D: Driver> Loop<D> {
         if let Some(socket) = self.sockets.find(conn) {
             socket.flags.lower(Flag::Polling);
             self.metrics.connections_parked.subtract(1);
-            // If it failed, the receive will tell.
+            // If the poll failed, the receive will say why.
             socket.flags.raise(Flag::Readable);
             if socket.flags.has(Flag::Heard) && !socket.flags.has(Flag::Metered) {
                 socket.flags.raise(Flag::Busy);
@@ -165,7 +165,7 @@ impl<D: Driver> Loop<D> {
         self.settle(conn);
     }
 
-    /// Ends the receive of a connection that has been silent; its poll follows.
+    /// Ends the multishot receive of a connection that has been silent; a poll takes its place.
     pub(super) fn park(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.flags.lower(Flag::Busy) && socket.flags.has(Flag::Receiving) {
@@ -183,7 +183,7 @@ impl<D: Driver> Loop<D> {
     /// Submits the receives and polls that are due. It runs after the outputs, so that a connection that is handed over, paused
     /// or closed by what it just sent has none in flight.
     pub(super) fn arm_receives(&mut self) {
-        // Without a buffer a receive fails at once: those that found none wait until some have come back.
+        // Without a free buffer a receive fails at once, so connections that found none wait until buffers are back.
         let with_buffer = self.starved.len().min(self.driver.free_buffers());
         self.receives.extend(self.starved.drain(..with_buffer));
         self.receives_now = false;
@@ -239,7 +239,7 @@ impl<D: Driver> Loop<D> {
                 }
             }
             (State::Open, Some(errno)) => self.break_off(conn, errno),
-            // Nobody waits for it but the end of the connection.
+            // Only the end of the connection waits for this send.
             (
                 State::Closing | State::HandingOver | State::GivenUp | State::ClosingDescriptor | State::Free,
                 _,
@@ -248,8 +248,8 @@ impl<D: Driver> Loop<D> {
         self.settle(conn);
     }
 
-    /// A send failed, perhaps in the middle of a frame: nothing may follow it. The core hears of an end of stream, if it has not
-    /// yet, and will close when it has read what had come before.
+    /// A send failed, perhaps in the middle of a frame, so nothing may follow it. The core is told of an end of stream, if it was
+    /// not yet, and closes the connection when it has read what came before.
     fn break_off(&mut self, conn: ConnId, errno: Errno) {
         let Some(socket) = self.sockets.find(conn) else { return };
         tracing::debug!(slot = conn.slot, generation = conn.generation, %errno, "send failed");
@@ -308,7 +308,7 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    /// Every last completion of a connection's submission comes through here, and here alone it is decided what follows.
+    /// Called for the last completion of each submission of a connection: the one place that decides what follows.
     pub(super) fn settle(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else {
             self.metrics.completions_stale.increment();

@@ -1,7 +1,7 @@
-//! The border between the loop and the kernel. What a loop asks for is a method, what comes of it a `Completion`; which interface
-//! of the kernel a driver uses, nothing on this side knows. `conformance` says in tests what every driver does.
+//! The border between the loop and the kernel. The loop asks by calling a method and is answered by a `Completion`; it does not
+//! know which kernel interface a driver uses. The tests in `conformance` say what every driver does.
 //!
-//! A driver decides nothing: it knows descriptors, and carries connections' names from an operation to its completions.
+//! A driver decides nothing: it knows descriptors, and carries a connection's id from each operation to its completions.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,16 +20,16 @@ use crate::shard::Frames;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor(pub u32);
 
-/// Names a send in flight, for a cancel. Never 0, so that "none" takes no byte more.
+/// Names a send in flight, so that it can be cancelled. Never 0, so that an `Option` of it is no larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendId(pub std::num::NonZeroU32);
 
-/// Which accept.
+/// Names an accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accept {
-    /// The one that takes client after client until something ends it, and learns no addresses.
+    /// Takes client after client until something ends it. It does not tell their addresses.
     Many,
-    /// One of those that take one client each, by number: below `ACCEPTS_IN_FLIGHT`.
+    /// Takes one client. The number is below `ACCEPTS_IN_FLIGHT`.
     One(u8),
 }
 
@@ -40,7 +40,7 @@ const _: () = assert!(ACCEPTS_IN_FLIGHT < u8::MAX as usize, "the number of an ac
 pub enum Receive {
     /// One buffer, when something comes.
     One,
-    /// One buffer of what is there; nothing, if nothing is.
+    /// One buffer of what is there already, or `Received::Nothing`.
     Now,
     /// Buffer after buffer, until something ends it.
     Many,
@@ -68,29 +68,26 @@ pub enum Cancel {
     Send(SendId),
 }
 
-/// What has become of an operation, or come by itself. Every operation on a connection is answered, and the last answer is
-/// told as such; a cancel is not: the cancelled operation answers for itself.
+/// The outcome of an operation, or something that came unasked. Every operation on a connection is answered, and its last answer
+/// is marked as such. A cancel has no answer of its own: the cancelled operation has.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Completion {
     /// A client, or why there is none.
     Accepted {
-        /// Of which accept.
         accept: Accept,
-        /// It goes on.
+        /// The accept goes on.
         more: bool,
-        /// Its socket.
         client: Result<Descriptor, Errno>,
     },
     /// What a receive brought.
     Received {
-        /// The connection it was for. It may be gone.
+        /// It may be gone by now.
         conn: ConnId,
-        /// What it brought.
         what: Received,
-        /// There is more than it took.
+        /// More bytes were there than it took.
         left_some: bool,
-        /// It goes on.
+        /// The receive goes on.
         more: bool,
     },
     /// Something is there for a connection: bytes, the end of its stream, an error.
@@ -98,9 +95,9 @@ pub enum Completion {
     /// A send is over, and its frames are let go of.
     Sent {
         conn: ConnId,
-        /// So many bytes have gone out …
+        /// Bytes that have gone out.
         bytes: usize,
-        /// … and those are not all, for this reason: part of a frame may be on the wire, so nothing may follow it.
+        /// Why the rest has not. Part of a frame may be on the wire, so nothing may follow it.
         failed: Option<Errno>,
     },
     /// A `shutdown` is done.
@@ -110,16 +107,11 @@ pub enum Completion {
     /// The socket of a client that never became a connection is closed.
     Discarded,
     /// The other shard has a copy of the socket, or could not take it. The one here is still open.
-    HandedOver {
-        conn: ConnId,
-        /// Why it could not.
-        outcome: Result<(), Errno>,
-    },
+    HandedOver { conn: ConnId, outcome: Result<(), Errno> },
     /// A socket has come from another shard.
     Arrived {
-        /// What its letter names it by.
+        /// The letter that announces the socket has it, too.
         ticket: Ticket,
-        /// Its place here.
         descriptor: Result<Descriptor, Errno>,
     },
 }
@@ -127,23 +119,21 @@ pub enum Completion {
 /// What a receive brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// Bytes, lent: the buffer goes back by `Driver::release`, whatever has become of the connection.
+    /// Bytes in a lent buffer, which must go back by `Driver::release` even if the connection is gone.
     Bytes(Lent),
     /// The peer sends nothing more, or the connection is broken.
     End,
     /// Nothing was there, or it was cancelled.
     Nothing,
-    /// No buffer was free. Asked for again before one is, it fails again.
+    /// No buffer was free. A receive that is asked for before one is free fails again.
     Starved,
 }
 
-/// A receive buffer with bytes in it. Whoever has it is the one reader of the buffer.
+/// A receive buffer with bytes in it. The owner of this value is its only reader.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the driver must have it back"]
 pub struct Lent {
-    /// Which buffer.
     pub(super) buffer: u16,
-    /// How many bytes.
     pub(super) bytes: u16,
 }
 
@@ -152,7 +142,7 @@ const _: () = assert!(RECEIVE_BUFFER_BYTES <= u16::MAX as u32, "how many bytes a
 /// What a driver has counted since its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Completions, those that the loop is not told of included.
+    /// Completions, including those that the loop is not told of.
     pub completions: u64,
     /// Calls that submit or wait.
     pub enters: u64,
@@ -160,8 +150,8 @@ pub struct Counts {
     pub overflows: u64,
 }
 
-/// See the module documentation. It belongs to the thread that enables it. What is asked for may begin at once, and at the
-/// latest with the next `submit` or `wait`; it completes in `next_completion`.
+/// What a loop asks of the kernel. A driver belongs to the thread that enables it. An operation begins at once, or with the next
+/// `submit` or `wait` at the latest, and completes in `next_completion`.
 pub trait Driver {
     /// Why it cannot go on.
     type Error: fmt::Debug + fmt::Display;
@@ -172,16 +162,16 @@ pub trait Driver {
     /// Begins to work for the calling thread. `peers`: the descriptors of every shard's driver, by number.
     fn enable(&mut self, peers: Vec<RawFd>) -> Result<(), Self::Error>;
 
-    /// Takes in clients. Each `Accept` at most once at a time; the listener must stay open until its last completion.
+    /// Accepts clients. Each `Accept` may be in flight once at a time; the listener must stay open until its last completion.
     fn accept(&mut self, listener: BorrowedFd<'_>, accept: Accept);
 
-    /// The address of the client that `Accept::One(number)` has brought; to be asked before that accept is asked for again.
+    /// The address of the client that `Accept::One(number)` has brought, until that accept is asked for again.
     fn accepted_address(&self, number: u8) -> Option<IpAddr>;
 
-    /// Receives.
+    /// Receives into buffers of the driver.
     fn receive(&mut self, conn: ConnId, descriptor: Descriptor, receive: Receive);
 
-    /// Tells once that something is there, or has come.
+    /// Completes once, when there is something to receive.
     fn poll(&mut self, conn: ConnId, descriptor: Descriptor);
 
     /// Sends all of the frames. At most one send per descriptor: a second one would land inside the first.
@@ -202,17 +192,17 @@ pub trait Driver {
     /// Gives a copy of a connection's socket to another shard, which is told by `Completion::Arrived`.
     fn hand_over(&mut self, conn: ConnId, descriptor: Descriptor, target: ShardId, ticket: Ticket);
 
-    /// Wakes another shard's driver, which is not told why.
+    /// Wakes another shard's loop, which then looks into its mailbox.
     fn ring(&mut self, target: ShardId);
 
     /// From now on writing to the eventfd wakes this driver.
     fn watch(&mut self, eventfd: Arc<OwnedFd>);
 
-    /// Begins what was asked for, if it is enough to take time.
+    /// Submits what was asked for, if it is so much that submitting it takes time.
     fn submit(&mut self) -> Result<(), Self::Error>;
 
-    /// Begins what was asked for and sleeps until something completes or somebody rings, at most for `timeout`. Completions that
-    /// come close together are waited for together.
+    /// Submits what was asked for, and sleeps until something completes or somebody rings, at most for `timeout`. Completions
+    /// that come close together are waited for together.
     fn wait(&mut self, timeout: Duration) -> Result<(), Self::Error>;
 
     /// The next completion; `None`: the loop has been told of everything.
@@ -227,7 +217,7 @@ pub trait Driver {
     /// Buffers that a receive would find.
     fn free_buffers(&self) -> usize;
 
-    /// Gives memory back: what more than `connections` needed, and what the allocator keeps for this thread.
+    /// Frees what is kept for more than `connections` connections, and has the allocator return what it keeps for this thread.
     fn give_back(&mut self, connections: usize);
 
     /// User memory, in bytes; see `memory`.

@@ -58,14 +58,14 @@ impl<D: Driver> Loop<D> {
         self.sockets.find(conn).is_some_and(|socket| socket.send.is_some())
     }
 
-    /// False: the connection is no open WebSocket, or has had its last frame.
+    /// Returns false if the connection is no open WebSocket, or has had its last frame.
     fn send_last(&mut self, conn: ConnId, close: &Encoded) -> bool {
         let Some(socket) = self.sockets.find(conn) else { return false };
         let has = |flag| socket.flags.has(flag);
         if socket.state != State::Open || !has(Flag::Upgraded) || has(Flag::Broken) {
             return false;
         }
-        // One is the last.
+        // Nothing may follow this frame.
         socket.state = State::Closing;
         let frames = Frames::One(close.clone());
         socket.send = Some(transport::give_out(&mut self.driver, conn, socket.descriptor, frames));

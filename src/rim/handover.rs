@@ -1,7 +1,7 @@
 //! Connections on their way between two shards: who left, who is announced, and whose descriptor has come.
 //!
-//! The letter is posted before the descriptor is sent; while the mailbox is full the letter waits, and the connection with it.
-//! At the other end either may be seen first, as a turn need not read its mailbox to the end.
+//! The letter is posted before the descriptor is sent; while the mailbox is full the letter waits, and the connection with it. At
+//! the target either may be seen first, because a turn may stop before its mailbox is empty.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
 use crate::surplus::Surplus;
 
-/// A descriptor whose letter is not found in so many sweeps will not be asked for.
+/// After so many sweeps without its letter a descriptor is closed: the letter will not come.
 const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
 
 /// A connection that leaves: its letter waits, or its descriptor is on the way to another shard.
@@ -24,7 +24,7 @@ const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
 pub(super) struct Leaving {
     pub(super) target: ShardId,
     pub(super) ticket: Ticket,
-    /// Counted here again if the hand-over fails.
+    /// To be counted here again if the handover fails.
     pub(super) address: Option<IpAddr>,
 }
 
@@ -41,7 +41,7 @@ struct Early {
     sweeps: u8,
 }
 
-/// See the module documentation.
+/// The connections that leave this shard or arrive at it.
 pub(super) struct Handovers {
     id: ShardId,
     tickets: u32,
@@ -55,13 +55,13 @@ impl Handovers {
         Self { id, tickets: 0, leaving: HashMap::new(), announced: HashMap::new(), early: HashMap::new() }
     }
 
-    /// A ticket for the next hand-over.
+    /// A ticket for the next handover.
     pub(super) fn ticket(&mut self) -> Ticket {
         self.tickets = self.tickets.wrapping_add(1);
         Ticket { source: self.id, number: self.tickets }
     }
 
-    /// Its letter is written.
+    /// A connection leaves: its letter is written.
     pub(super) fn depart(&mut self, conn: ConnId, leaving: Leaving) {
         self.leaving.insert(conn, leaving);
     }
@@ -71,12 +71,12 @@ impl Handovers {
         self.leaving.get(&conn).copied()
     }
 
-    /// The kernel has answered the sending of the descriptor, or it will never be sent.
+    /// Forgets a connection that leaves: the kernel has answered for its descriptor, or it will never be sent.
     pub(super) fn departed(&mut self, conn: ConnId) -> Option<Leaving> {
         self.leaving.remove(&conn)
     }
 
-    /// A letter has come. Both are there: the connection can be taken in.
+    /// A letter has come. Returns both halves if the descriptor is there already.
     pub(super) fn announce(
         &mut self,
         ticket: Ticket,
@@ -89,7 +89,7 @@ impl Handovers {
         None
     }
 
-    /// A descriptor has come.
+    /// A descriptor has come. Returns both halves if its letter was read already.
     pub(super) fn arrive(
         &mut self,
         ticket: Ticket,
@@ -102,7 +102,7 @@ impl Handovers {
         None
     }
 
-    /// A letter has said that a descriptor will not come.
+    /// The source has withdrawn a handover: its descriptor will not come.
     pub(super) fn withdraw(&mut self, ticket: Ticket) {
         self.announced.remove(&ticket);
     }
@@ -116,7 +116,7 @@ impl Handovers {
         forgotten.map(|(_, early)| early.descriptor).collect()
     }
 
-    /// Gives back what more hand-overs needed.
+    /// Frees what a larger number of handovers needed.
     pub(super) fn give_back(&mut self) {
         self.leaving.give_back(0);
         self.announced.give_back(0);
@@ -132,7 +132,7 @@ impl<D: Driver> Loop<D> {
             return;
         }
         if socket.in_flight > 0 {
-            // Its completion would come here, with bytes that belong to the other shard.
+            // What is in flight would complete here, with bytes that belong to the other shard.
             tracing::error!(
                 in_flight = socket.in_flight,
                 "a connection in use cannot be handed over (a bug)"
@@ -203,11 +203,11 @@ impl<D: Driver> Loop<D> {
         self.shard.handle_hand_over_refused(conn, self.now);
     }
 
-    /// The letter of a descriptor that will not come must be taken back, however full the mailbox is.
+    /// Tells the target that a descriptor will not come. That must arrive, however full the mailbox is.
     pub(super) fn withdraw(&mut self, target: Party, ticket: Ticket) {
         match self.mailbox.post(target, Letter::Withdrawn { ticket }) {
             Posted::Queued => self.must_ring(target),
-            // A shard that has ended keeps no state of those that were to come.
+            // A shard that has ended waits for no descriptor.
             Posted::Refused(_) if self.mailbox.is_gone(target) => {}
             Posted::Refused(_) => self.withdrawals.push((target, ticket)),
         }
@@ -239,7 +239,7 @@ impl<D: Driver> Loop<D> {
         self.open_or_discard(conn, descriptor, address);
     }
 
-    /// Closes descriptors that nobody asks for.
+    /// Closes descriptors whose letters never came.
     pub(super) fn sweep_handovers(&mut self) {
         for descriptor in self.handovers.sweep() {
             tracing::error!("a descriptor has come without its letter and is closed (a bug)");

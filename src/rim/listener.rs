@@ -10,9 +10,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::limits;
 
-/// A port in use is asked for again so many times …
+/// How often a port in use is asked for again …
 const IN_USE_RETRIES: u32 = 10;
-/// … with this pause.
+/// … and after which pause.
 const IN_USE_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What every accepted connection inherits, and who may listen.

@@ -287,7 +287,7 @@ fn who_is_on_a_shard_that_panics_is_told() {
         let rest = rest_of(client);
         assert!(rest.ends_with(&goodbye), "{rest:?}");
     }
-    // Whoever runs the threads ends the process then. Here the other shard goes on.
+    // In the relay the main thread then ends the process. In this test the other shard goes on.
     let Relay { mut service, threads, .. } = relay;
     await_pong({
         (&eve).write_all(&PING).unwrap();

@@ -1,8 +1,8 @@
 //! The loop of a shard: completions become calls of the core, its outputs become operations of a driver.
 //!
-//! One turn: sleep (begin what was asked for, and wait) → completions → mailbox → timers → outputs → what was decided on the way
-//! (receives, accepts, doorbells). Each part is bounded in number and in the work that follows from it; what is left goes on in the
-//! next turn, which then follows without a sleep. Which interface of the kernel carries that out is behind `Driver`.
+//! One turn: sleep (submit what was asked for, and wait) → completions → mailbox → timers → outputs → what was decided on the way
+//! (receives, accepts, doorbells). Each part is bounded in number and in the work that follows from it; the rest is done in the
+//! next turn, which then follows without a sleep. The loop knows the kernel only as a `Driver`.
 
 mod accepting;
 mod addresses;
@@ -57,11 +57,11 @@ const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
 /// What assembly decides about a loop.
 #[derive(Clone, Debug)]
 pub struct LoopSettings {
-    /// Descriptors that the driver has: for players, refusals, and connections on their way.
+    /// Entries of the driver's descriptor table: for players, refusals, and connections that are being handed over.
     pub descriptors: u32,
     /// Connections that one address may have over all shards. `None`: addresses are not even asked for.
     pub connections_per_address: Option<u32>,
-    /// Where all loops count them.
+    /// The one table in which all loops count connections by address.
     pub addresses: Arc<Addresses>,
 }
 
@@ -74,17 +74,17 @@ pub struct Loop<D> {
     mailbox: Endpoint,
     metrics: Arc<ShardMetrics>,
     clock: LoopClock,
-    /// After a standstill, how many turns more only read what has come.
+    /// How many more turns after a standstill only read what has come.
     catching_up: u8,
-    /// Both clocks at the begin of the turn.
+    /// Both clocks at the start of the turn.
     now: Now,
     sockets: Sockets,
     handovers: Handovers,
     /// Counted addresses by slot; empty when they are not counted.
     address_by_slot: Vec<Option<IpAddr>>,
-    /// Connections on which something has to be armed.
+    /// Connections whose next receive or poll has to be submitted.
     receives: Vec<ConnId>,
-    /// Among what was asked for last are receives that complete at once.
+    /// Some of the receives submitted last complete at once, so the loop must not sleep.
     receives_now: bool,
     /// Connections whose receive found no buffer.
     starved: VecDeque<ConnId>,
@@ -92,9 +92,9 @@ pub struct Loop<D> {
     posted_to: Vec<Party>,
     /// By party, what waits for room in its mailbox, in order.
     overflow: Vec<VecDeque<Letter>>,
-    /// How many that are, over all parties.
+    /// Number of letters in `overflow`.
     letters_waiting: usize,
-    /// Letters that did not fit and must not be lost.
+    /// Withdrawals that did not fit into a mailbox and must not be lost.
     withdrawals: Vec<(Party, Ticket)>,
     sweep_at: Instant,
     swept: usize,
@@ -114,18 +114,18 @@ enum Done {
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// After a sleep.
+    /// Yes, after a sleep.
     Next,
-    /// Something is left: no sleep.
+    /// Yes, without a sleep: something is left to do.
     AtOnce,
-    /// It does not.
+    /// No: the shard has drained.
     Last,
 }
 
 impl<D: Driver> Loop<D> {
-    /// Makes everything that a loop has for as long as it lives, and nothing later: `run` may be called on another thread, and
-    /// what that one allocates then comes and goes with connections. The allocator keeps a page, 64 KiB or more, for each size
-    /// of which one object is left to a thread; what `new` allocates would keep those that a crowd has filled.
+    /// Allocates here all that lives as long as the loop, because `run` may be called on another thread, whose allocations then
+    /// come and go with connections. The allocator frees a page of a thread, 64 KiB or more, only when no object is left in it:
+    /// one that lives as long as the loop would keep a page that a crowd has filled.
     pub fn new(
         settings: LoopSettings,
         driver: D,
@@ -170,20 +170,20 @@ impl<D: Driver> Loop<D> {
     }
 
     /// Runs on the calling thread until the core has drained. `peers`: the `driver_fd` of every shard, this one's included, by
-    /// number. `enabled`: where the loops wait for each other until every driver can be reached. If one loop fails before it gets
+    /// number. `enabled`: the barrier at which the loops wait until every driver can be reached. If one loop fails before it gets
     /// there the others wait for ever: the caller ends the process.
     ///
-    /// # Panics
-    /// Where the core or the loop does, which is a bug. The clients have been told then.
+    /// # Panics When the core or the loop panics, which is a bug. Its clients have been told by then.
     pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), D::Error> {
         self.driver.enable(peers)?;
         enabled.wait();
         self.driver.watch(self.mailbox.eventfd());
-        // What the panic has left half done is not used: only the table of sockets is, to which no change is made in two steps.
+        // A panic may leave anything half done but the table of sockets, to which no change takes two steps. Only that is used
+        // below.
         match panic::catch_unwind(AssertUnwindSafe(|| self.turn_until_drained())) {
             Ok(ended) => ended,
             Err(cause) => {
-                // If that fails, too, the first panic is still the one to tell of.
+                // If the goodbye panics too, the first panic is still the one to report.
                 let _ = panic::catch_unwind(AssertUnwindSafe(|| self.say_goodbye()));
                 panic::resume_unwind(cause)
             }
@@ -191,7 +191,7 @@ impl<D: Driver> Loop<D> {
     }
 
     fn turn_until_drained(&mut self) -> Result<(), D::Error> {
-        // Whoever makes the loops may take its time.
+        // However long the start took, the time since `new` is no standstill.
         self.clock.look(Duration::MAX);
         let mut sleep_time = Duration::ZERO;
         loop {
@@ -199,7 +199,7 @@ impl<D: Driver> Loop<D> {
             let began_at = self.clock.looked_at();
             self.metrics.loop_turned_at_us.set(began_at.as_micros());
             let turn = self.turn();
-            // The sends of a tick take the kernel a millisecond: what is due next must not be counted from before them.
+            // The sends of a tick take the kernel a millisecond, so the length of the sleep is computed after them.
             self.driver.submit()?;
             self.look_at_clock(Duration::ZERO);
             self.metrics.loop_turn.record(self.clock.looked_at().since(began_at));
@@ -212,7 +212,7 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    /// Reads the clocks. Since the last time `expected` should have passed: if it was much more, the process stood still.
+    /// Reads the clocks. About `expected` should have passed since the last call; if it was much more, the process stood still.
     fn look_at_clock(&mut self, expected: Duration) {
         let (now, stood_still) = self.clock.look(expected);
         self.now = now;
@@ -224,9 +224,9 @@ impl<D: Driver> Loop<D> {
         self.shard.handle_clocks(now);
     }
 
-    /// Whether only what has come is read in this turn, of which `read_before` completions told until it began. What clients sent
-    /// while the process stood still takes some turns: its completions are not there before the kernel is entered, and a poll is
-    /// followed by a receive.
+    /// Whether this turn only reads what has come. To read what clients sent during a standstill takes some turns: the
+    /// completions are there only after the kernel is entered, and each poll is followed by a receive. `read_before`: completions
+    /// counted before this turn.
     fn is_catching_up(&mut self, read_before: u64) -> bool {
         let Some(left) = self.catching_up.checked_sub(1) else { return false };
         let begins = left + 2 >= limits::TURNS_OF_CATCHING_UP;
@@ -239,7 +239,7 @@ impl<D: Driver> Loop<D> {
         let completions = self.metrics.completions.value();
         let read = [self.handle_completions(), self.read_mailbox()];
         self.post_overflow();
-        // What is due by now need not wait for a turn of its own.
+        // Timers that became due while this turn was reading run in it, too.
         self.look_at_clock(Duration::ZERO);
         let is_catching_up = self.is_catching_up(completions);
         if !is_catching_up && self.shard.poll_timeout().is_some_and(|due| due <= self.now.instant) {
@@ -258,8 +258,8 @@ impl<D: Driver> Loop<D> {
         if read == [Done::All; 2] && !is_catching_up { next } else { Turn::AtOnce }
     }
 
-    /// The core gives its sends last. So when their number ends this, no hand-over, pause or close is left that a new receive
-    /// would be in the way of.
+    /// The core gives its sends last. So when their number ends the loop, no handover, pause or close is left over that a new
+    /// receive would get in the way of.
     fn perform_outputs(&mut self) -> Turn {
         let mut sends = 0;
         while sends < limits::SENDS_PER_TURN {
@@ -290,7 +290,7 @@ impl<D: Driver> Loop<D> {
         done
     }
 
-    /// Whether so many things that were read are enough for this turn.
+    /// Whether reading ends for this turn, after `number` completions or letters.
     fn must_stop_reading(&self, number: usize, bound: usize) -> bool {
         let is_due = || self.shard.next_due().is_some_and(|due| due <= self.clock.instant());
         number >= bound
@@ -355,7 +355,7 @@ impl<D: Driver> Loop<D> {
         Turn::Next
     }
 
-    /// Posts a message, behind those that wait already. Too many wait: the core decides what becomes of it.
+    /// Posts a message behind those that wait already. If too many wait, the core decides what becomes of it.
     fn forward(&mut self, target: Party, message: PeerMessage) {
         let has_room = self.has_room_to_wait(target) || message.must_arrive();
         if has_room && !self.mailbox.is_gone(target) {
@@ -386,7 +386,7 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    /// Posts a letter, and what belongs to it follows. Returns it if the mailbox is full.
+    /// Posts a letter, and then sends the descriptor that belongs to it. Returns the letter if the mailbox is full.
     fn post(&mut self, target: Party, letter: Letter) -> Option<Letter> {
         let departing = match &letter {
             Letter::Connection { conn, .. } => Some(*conn),
@@ -410,7 +410,7 @@ impl<D: Driver> Loop<D> {
         for index in 0..self.overflow.len() {
             let target = self.mailbox.parties()[index];
             if !self.overflow[index].is_empty() && self.mailbox.is_gone(target) {
-                // It ends with the process; so do its topics. Connections that were to go there are refused.
+                // The target has ended, and its topics with it. Connections that were to be handed over to it are refused.
                 for letter in std::mem::take(&mut self.overflow[index]) {
                     self.letters_waiting -= 1;
                     if let Letter::Connection { conn, .. } = letter {
@@ -455,7 +455,7 @@ impl<D: Driver> Loop<D> {
         self.letters_waiting > 0 || !self.withdrawals.is_empty()
     }
 
-    /// How long the loop may sleep, seen from `now`, which is later than the begin of the turn.
+    /// How long the loop may sleep, seen from `now`, which is later than the start of the turn.
     fn sleep_time(&self, now: Instant) -> Duration {
         if !self.receives.is_empty()
             || !self.starved.is_empty()

@@ -15,13 +15,13 @@ use crate::time::{Instant, Throttle};
 /// What `RUST_LOG` calls these lines.
 const TARGET: &str = "corelay::players";
 
-/// Of all shards: a page that may not connect tries again, each time on another one.
+/// One for all shards, because a page that is refused tries again, each time on another shard.
 static REFUSALS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
 
-/// Of all shards, which stand still together.
+/// One for all shards, because they stand still together.
 static STANDSTILLS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
 
-/// Says that a shard stood still. `now`: by the clock of the process.
+/// Logs that a shard stood still. `now`: by the clock of the process.
 pub(super) fn tell_standstill(shard: ShardId, duration: Duration, now: Instant) {
     let passed = STANDSTILLS.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
     if let Some(before) = passed {
@@ -43,15 +43,15 @@ pub fn are_wanted(development: bool) -> bool {
     }
 }
 
-/// Of all shards.
+/// One for all shards.
 static PLAYERS: Lines = Lines::new();
 
-/// Lines about players, so many per second. Nobody waits for anybody: it is two numbers.
+/// Bounds the lines about players per second. It is two atomic numbers, so no shard waits for another.
 #[derive(Debug)]
 struct Lines {
-    /// Above the lowest byte the second, in it how many lines that has had.
+    /// The lowest byte is the number of lines that the second in the other bytes has had.
     second_and_lines: AtomicU64,
-    /// Lines for which there was no room.
+    /// Lines that were over the bound.
     left_out: AtomicU64,
 }
 
@@ -67,7 +67,6 @@ macro_rules! line {
     };
 }
 
-/// Writes a note.
 pub(super) fn write(note: &Note, development: bool, now: Instant) {
     match note {
         Note::Refused { reason, text } if development => {
@@ -104,12 +103,13 @@ impl Lines {
         Self { second_and_lines: AtomicU64::new(0), left_out: AtomicU64::new(0) }
     }
 
-    /// A crowd would fill the log, and the memory of what writes it. `None`: no room; else how many were left out before.
+    /// Whether a line may be written: a crowd would fill the log, and the memory of its writer. Returns how many lines were left
+    /// out before this one, or `None` if this one is.
     fn admit(&self, now: Instant) -> Option<u64> {
-        // From 1, so that there is no second yet at the start.
+        // Counted from 1: 0 means that no line was written yet.
         let second = now.as_micros() / 1_000_000 + 1;
         let count = |before: u64| {
-            // The clocks of shards may differ: a second that is over does not come back.
+            // The clocks of shards differ: a line of a second that is over counts in the present one.
             let (open, lines) = (before >> 8, before & 0xFF);
             match second > open {
                 true => Some(second << 8 | 1),

@@ -29,7 +29,8 @@ pub(super) enum State {
     Open,
     /// Its descriptor is on the way to another shard.
     HandingOver,
-    /// The same, and the core has closed it meanwhile: it ends if the other shard does not take it.
+    /// Its descriptor is on the way to another shard, and the core has closed it meanwhile: it ends here if that shard does not
+    /// take it.
     GivenUp,
     /// Waits for the last completion of everything in flight.
     Closing,
@@ -105,14 +106,14 @@ impl Flags {
         self.0 & flag as u16 != 0
     }
 
-    /// Raises it; true if it was raised already.
+    /// Returns whether the flag was raised already.
     pub(super) fn raise(&mut self, flag: Flag) -> bool {
         let before = self.has(flag);
         self.0 |= flag as u16;
         before
     }
 
-    /// Lowers it; true if it was raised.
+    /// Returns whether the flag was raised.
     pub(super) fn lower(&mut self, flag: Flag) -> bool {
         let before = self.has(flag);
         self.0 &= !(flag as u16);
@@ -135,7 +136,7 @@ impl Socket {
         self.flags.has(Flag::Receiving) || self.flags.has(Flag::Polling)
     }
 
-    /// What is missing; `None`: nothing, or the core does not want to receive.
+    /// What has to be armed next. `None`: nothing, or the core does not want to receive.
     pub(super) fn missing(&self) -> Option<Arming> {
         let wanted =
             self.state == State::Open && !self.flags.has(Flag::Paused) && !self.flags.has(Flag::Ended);
@@ -152,8 +153,8 @@ impl Socket {
     }
 }
 
-/// The table, up to the last slot in use. Nothing is reserved at the start: what a table that shrinks gives back would be
-/// reserved again, of memory that others have used before.
+/// The table, up to the last slot in use. It reserves nothing ahead: what it would reserve after a crowd is memory that others
+/// have used, which costs, unlike memory that nobody has touched.
 #[derive(Default)]
 pub(super) struct Sockets {
     sockets: Vec<Socket>,
@@ -175,7 +176,7 @@ impl Sockets {
         *socket = Socket { descriptor, generation: conn.generation, state: State::Open, ..Socket::FREE };
     }
 
-    /// The connection, if it is still that one.
+    /// The connection, if its slot is not another one's by now.
     pub(super) fn find(&mut self, conn: ConnId) -> Option<&mut Socket> {
         let socket = self.sockets.get_mut(conn.slot as usize)?;
         (socket.generation == conn.generation && socket.state != State::Free).then_some(socket)
@@ -191,7 +192,7 @@ impl Sockets {
         }
     }
 
-    /// Gives back what more connections needed.
+    /// Frees what a larger number of connections needed.
     pub(super) fn give_back(&mut self) {
         self.sockets.give_back(0);
     }

@@ -1,6 +1,5 @@
-//! The sweeper goes over all connections: it parks those that are quiet, and finds those that no completion will ever move
-//! again, of which there should be none. After each round the loop gives back what it no longer needs. It has memory
-//! counted, too.
+//! The sweeper goes over all connections: it parks those that are quiet, and finds those that no completion will ever move again,
+//! of which there should be none. After each round the loop gives back what it no longer needs. It also has memory counted.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,13 +10,13 @@ use super::sockets::{Flag, State};
 use crate::memory::Allocated;
 use crate::surplus::Surplus;
 
-/// The sweeper goes over all connections this often …
+/// How often the sweeper goes over all connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// … and over so many in one turn.
+/// Connections that it looks at in one turn.
 const SWEPT_PER_TURN: usize = 4096;
-/// Memory is counted this often, which is a walk over everything …
+/// How often memory is counted, which is a walk over everything.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
-/// … of so many connections, seats and members in one turn: 0.1 ms of players, 0.6 ms of members of rooms.
+/// Connections, seats and members that are counted in one turn: 0.1 ms of players, 0.6 ms of members of rooms.
 const COUNTED_PER_TURN: usize = 2048;
 
 impl<D: Driver> Loop<D> {
@@ -49,11 +48,11 @@ impl<D: Driver> Loop<D> {
         self.starved.give_back(slots);
         self.handovers.give_back();
         self.overflow.iter_mut().for_each(|letters| letters.give_back(0));
-        // Last, as it has the allocator give back what the others have freed.
+        // Last, because it has the allocator return what the others have freed.
         self.driver.give_back(slots);
     }
 
-    /// Goes on with counting memory, if it is time.
+    /// Counts a part of the memory, if a count is due.
     pub(super) fn count_memory(&mut self) {
         if self.now.instant < self.count_memory_at {
             return;
@@ -87,7 +86,7 @@ impl<D: Driver> Loop<D> {
                 self.metrics.receives_lost.increment();
                 self.queue_receive(conn);
             } else if socket.state == State::Closing {
-                // Shut down, yet something is in flight a second later: it is cancelled instead.
+                // A second after the shutdown something is still in flight, so it is cancelled.
                 if socket.flags.raise(Flag::SeenClosing) {
                     tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
                     // One by one: a cancel by descriptor would look at everything that is in flight on the ring.

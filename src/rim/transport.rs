@@ -1,5 +1,6 @@
-//! Where bytes of clients pass between the driver and the core: all that come through `take_in`, all that go through `give_out`.
-//! They are the same on both sides. A transport that changes them, and answers for itself (TLS), stands here and nowhere else.
+//! Where bytes of clients pass between the driver and the core: all that arrive go through `take_in`, all that leave through
+//! `give_out`. They pass unchanged. A transport that changes them, and sends messages of its own (TLS), belongs here and nowhere
+//! else.
 
 use super::driver::{Descriptor, Driver, Lent, SendId};
 use crate::ids::ConnId;

@@ -1,4 +1,4 @@
-//! A driver for tests that does what another one does, with trouble on order.
+//! A driver for tests: it does what another driver does, and makes trouble when a test orders it.
 
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -17,24 +17,24 @@ use crate::shard::Frames;
 /// Whoever sends this brings the loop down, in the middle of a turn.
 pub(super) const POISON: &[u8] = b"a bug";
 
-/// What is ordered, for all drivers of a test.
+/// The trouble that is ordered, for all drivers of a test.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
-    /// For so long every driver stands still after one of its next waits, once.
+    /// How long every driver stands still, once, after one of its next waits.
     stand_still_ms: AtomicU64,
-    /// How often that was ordered.
+    /// How often a standstill was ordered.
     orders: AtomicU64,
 }
 
 impl Trouble {
-    /// The process stands still.
+    /// Orders a standstill of all drivers.
     pub(super) fn stand_still(&self, duration: Duration) {
         self.stand_still_ms.store(duration.as_millis() as u64, Ordering::Relaxed);
         self.orders.fetch_add(1, Ordering::Release);
     }
 }
 
-/// See the module documentation.
+/// A driver that does what `driver` does, and stands still when ordered.
 pub(super) struct Troubled<D> {
     driver: D,
     trouble: Arc<Trouble>,

@@ -166,7 +166,7 @@ impl Game {
         &self.rules
     }
 
-    /// Its beat.
+    /// When its ticks are due.
     pub fn clock(&self) -> &TickClock {
         &self.clock
     }

@@ -43,10 +43,10 @@ pub trait Hosted {
     /// Whether the topic must stay.
     fn need(&self) -> Need;
 
-    /// But for its presence; see `memory`.
+    /// Bytes allocated, without presence; see `memory`.
     fn heap_bytes(&self) -> usize;
 
-    /// Of its presence; see `memory`.
+    /// Bytes allocated for presence; see `memory`.
     fn presence_heap_bytes(&self) -> usize;
 }
 
@@ -75,9 +75,9 @@ pub enum Lost {
     One(Address),
     /// All members at a party, but for those that joined after what was lost: they did not miss it.
     AllAt {
-        /// Who could not be reached.
+        /// The party that could not be reached.
         party: Party,
-        /// Who joined last before.
+        /// The last member that joined before the loss.
         joins: JoinNumber,
     },
 }

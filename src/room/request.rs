@@ -44,12 +44,12 @@ pub enum Rights {
     Watch,
     /// Play, on a seat of its own.
     Play,
-    /// And set other players' positions.
+    /// Play, and set other players' positions.
     Host,
 }
 
 impl Rights {
-    /// Of whoever joins to play.
+    /// The rights of a player.
     pub fn of_player(host: bool) -> Self {
         if host { Self::Host } else { Self::Play }
     }

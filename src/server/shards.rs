@@ -55,7 +55,7 @@ impl<'a> ShardMaker<'a> {
         Ok(Self { machine, clock, metrics, loops, rings, shards: Arc::new(shards) })
     }
 
-    /// Each on the CPU that it will run on.
+    /// Makes each loop on the CPU that it will run on.
     pub(super) fn make(
         &self,
         endpoints: Vec<Endpoint>,
@@ -79,7 +79,7 @@ impl<'a> ShardMaker<'a> {
         self.machine.cpus[usize::from(shard) % self.machine.cpus.len()]
     }
 
-    /// A thread for each.
+    /// Starts a thread for each loop.
     pub(super) fn start(&self, loops: Vec<ShardLoop>, events: &Sender<Event>) -> anyhow::Result<()> {
         let driver_fds: Vec<RawFd> = loops.iter().map(Loop::driver_fd).collect();
         let enabled = Arc::new(Barrier::new(loops.len()));
@@ -113,7 +113,7 @@ fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
     let body = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_shard(start)));
         let outcome = outcome.unwrap_or_else(|panic| Err(anyhow!("panic: {}", panic_text(&*panic))));
-        // Nobody listens any more when the process is ending.
+        // When the process is ending, nobody listens any more.
         let _ = events.send(Event::ShardEnded(id, outcome));
     };
     let spawned = thread::Builder::new().name(format!("shard-{}", id.0)).spawn(body);

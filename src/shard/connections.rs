@@ -225,7 +225,7 @@ impl Connections {
         }
     }
 
-    /// The same, to be looked at.
+    /// Like `find`, but read only.
     pub fn get(&self, conn: ConnId) -> Option<&Connection> {
         let chunk = self.chunks.get((conn.slot >> CHUNK_BITS) as usize)?;
         let connection = chunk.slots().get(place(conn))?.connection()?;

@@ -160,7 +160,7 @@ impl Shard {
                 self.refuse(conn, &Refusal::new(RefusalReason::Draining, text), now);
             }
             Lifecycle::Closing(_) | Lifecycle::HandingOver if overdue => self.end(conn),
-            // A close under way has its own timeout; a hand-over comes back as refused, or is over soon.
+            // A close under way has its own timeout; a handover comes back as refused, or is over soon.
             Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
         }
     }

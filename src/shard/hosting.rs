@@ -110,7 +110,7 @@ impl Shard {
         Some(result)
     }
 
-    /// The same, of a game.
+    /// Like `decide`, for a game.
     pub(super) fn decide_in_game<R>(
         &mut self,
         index: TopicIndex,

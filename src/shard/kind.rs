@@ -51,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// The same, to be looked at.
+    /// Like `hosted`, but read only.
     pub fn as_hosted(&self) -> &dyn Hosted {
         match self {
             Self::Game(game) => game,

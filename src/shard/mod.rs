@@ -134,7 +134,7 @@ enum Next {
     Stop,
 }
 
-/// See the module documentation.
+/// A shard. The order of calls is above.
 pub struct Shard {
     id: ShardId,
     settings: Arc<Settings>,
@@ -143,11 +143,11 @@ pub struct Shard {
     metrics: Arc<ShardMetrics>,
     random: ChaCha12Rng,
     connections: Connections,
-    /// How many of them are open.
+    /// Connections that are open.
     open: u32,
     /// Request heads of which a part has come.
     heads: BTreeMap<ConnId, Vec<u8>>,
-    /// What lives here.
+    /// Topics that live on this shard.
     topics: Topics,
     /// Who on this shard is in which topic of any shard.
     subscribers: Subscribers,
@@ -379,7 +379,7 @@ impl Shard {
         self.close_overflowed(now);
     }
 
-    /// What the clocks say: to be called at the begin of a turn.
+    /// Tells the time. To be called at the start of a turn.
     pub fn handle_clocks(&mut self, now: Now) {
         let ahead_us = now.unix_us.wrapping_sub(now.instant.as_micros());
         if ahead_us.abs_diff(self.wall_clock_ahead_us) > limits::WALL_CLOCK_STEP_MIN.as_micros() as u64 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ids::{Party, RequestNumber};
 use crate::time::Instant;
 
-/// See the module documentation. `W` is whoever waits, and gathers the answers.
+/// The questions of one asker. `W` is what waits for a question and gathers its answers.
 ///
 /// `ask`, then the question is sent to the parties. From then on, in any order: `answered`, `not_reached`, `ended`, `expire`. Each
 /// question comes to its end once, as `Closed`, and at its deadline at the latest.
@@ -30,7 +30,7 @@ struct Open<W> {
     waiter: W,
     /// Who has still to answer.
     waits_for: Vec<Party>,
-    /// How many will not.
+    /// Parties that will not answer.
     unanswered: u32,
     deadline: Instant,
 }

@@ -19,7 +19,7 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TopicIndex(u32);
 
-/// See the module documentation. A topic ends when nobody needs it.
+/// The topics of a shard. A topic ends when nobody needs it.
 #[derive(Debug, Default)]
 pub struct Topics {
     /// Boxed: a table of topics that grows would leave behind half its size each time.

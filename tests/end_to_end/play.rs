@@ -157,17 +157,8 @@ fn a_reader_that_stops_costs_only_itself() {
     let mut sleeper = Player::join_with(&relay, "/play/arena", Some(4096));
     let mut talk = Talk { told: 0 };
 
-    // Everybody reads. The game fills its history of 300 events, and every receive buffer is touched for the first time:
-    // the relay's memory grows until both have happened.
-    let resident = |relay: &Relay| relay.metric("process_resident_memory_bytes", &[]);
-    let (mut before, mut unchanged_turns) = (0, 0);
-    while unchanged_turns < 100 {
-        talk.go_on(&mut talker, &mut [&mut listener, &mut sleeper]);
-        let now = resident(&relay);
-        unchanged_turns = if now == before { unchanged_turns + 1 } else { 0 };
-        before = now;
-        assert!(talk.told < 50_000, "the memory grows without anybody asleep");
-    }
+    // Everybody reads.
+    let before = talk.until_memory_stays(&relay, &mut talker, &mut [&mut listener, &mut sleeper]);
     let healthy =
         median((0..20).map(|_| talk.go_on(&mut talker, &mut [&mut listener, &mut sleeper])).collect());
 
@@ -185,18 +176,7 @@ fn a_reader_that_stops_costs_only_itself() {
 
     // What the kernel has of it is in order and without a hole; then it is told why it is closed.
     let seen_before = sleeper.seq;
-    let close = loop {
-        match sleeper.read() {
-            Read::Record(Record::Event { seq, payload, .. }) => {
-                assert_eq!(seq, sleeper.seq + 1);
-                assert_eq!(payload, talk.payload(seq));
-                sleeper.seq = seq;
-            }
-            Read::Record(_) => {}
-            end => break end,
-        }
-    };
-    assert_eq!(close, Read::Closed(1013, "slow".into()));
+    assert_eq!(talk.heard_to_the_end(&mut sleeper), Read::Closed(1013, "slow".into()));
     assert!(sleeper.seq > seen_before);
 
     // Its seat is held, and what it missed is kept: the last 300 events.
@@ -254,6 +234,44 @@ impl Talk {
         self.told += 8;
         started.elapsed()
     }
+
+    /// Goes on until the relay's memory does not grow any more, and returns it: by then the game has filled its history of 300
+    /// events, and every receive buffer was touched for the first time.
+    fn until_memory_stays(
+        &mut self,
+        relay: &Relay,
+        talker: &mut Player,
+        listeners: &mut [&mut Player],
+    ) -> u64 {
+        let (mut before, mut unchanged_turns) = (0, 0);
+        while unchanged_turns < 100 {
+            self.go_on(talker, listeners);
+            let now = resident(relay);
+            unchanged_turns = if now == before { unchanged_turns + 1 } else { 0 };
+            before = now;
+            assert!(self.told < 50_000, "the memory grows without anybody asleep");
+        }
+        before
+    }
+
+    /// Reads what the kernel has for a listener, events without a hole, and returns how its connection ends.
+    fn heard_to_the_end(&self, listener: &mut Player) -> Read {
+        loop {
+            match listener.read() {
+                Read::Record(Record::Event { seq, payload, .. }) => {
+                    assert_eq!(seq, listener.seq + 1);
+                    assert_eq!(payload, self.payload(seq));
+                    listener.seq = seq;
+                }
+                Read::Record(_) => {}
+                end => return end,
+            }
+        }
+    }
+}
+
+fn resident(relay: &Relay) -> u64 {
+    relay.metric("process_resident_memory_bytes", &[])
 }
 
 fn median(mut durations: Vec<Duration>) -> Duration {

@@ -35,7 +35,7 @@ fn views_and_events_survive_rough_handling() {
     for (metric, what) in [
         ("corelay_frames_skipped_total", "skipped frames"),
         ("corelay_resumes_total", "resumed seats"),
-        ("corelay_hand_overs_in_total", "hand-overs"),
+        ("corelay_hand_overs_in_total", "handovers"),
     ] {
         assert!(relay.metric(metric, &[]) > 0, "no {what}: the run was not rough");
     }

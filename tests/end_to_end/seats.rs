@@ -71,13 +71,17 @@ fn a_seat_is_found_again_from_any_shard_and_no_event_is_lost_or_doubled() {
     relay.await_hand_overs();
     assert_eq!(relay.metric("corelay_hand_overs_refused_total", &[]), 0);
 
-    // A token is good until the client of the next one was heard.
+    a_token_is_good_until_the_client_of_the_next_one_was_heard(&relay, &wanderer);
+}
+
+fn a_token_is_good_until_the_client_of_the_next_one_was_heard(relay: &Relay, wanderer: &Player) {
     let used = wanderer.resume_target("arena");
-    let mut wanderer = Player::join(&relay, &used);
-    wanderer.catch_up();
-    let stranger = Player::join(&relay, &used);
-    assert_eq!((stranger.welcome.flags, stranger.id() != id), (4, true), "a used token makes a newcomer");
-    wanderer.catch_up();
+    let mut resumed = Player::join(relay, &used);
+    resumed.catch_up();
+    let stranger = Player::join(relay, &used);
+    let is_new = stranger.id() != wanderer.id();
+    assert_eq!((stranger.welcome.flags, is_new), (4, true), "a used token makes a newcomer");
+    resumed.catch_up();
 }
 
 #[test]

@@ -41,7 +41,7 @@ counted! {
         FullMailbox = "a letter waits behind a full mailbox",
         RefusedForward = "too many letters wait and one is refused",
         LateHandOver = "a descriptor comes later than its letter",
-        RefusedHandOver = "the kernel refuses a hand-over",
+        RefusedHandOver = "the kernel refuses a handover",
         ShortTurn = "a turn ends at its bound",
         StandStill = "a shard stands still",
         AllStandStill = "the relay stands still",
@@ -178,7 +178,7 @@ impl Plan {
 }
 
 impl Fault {
-    /// How likely it may be. Opportunities are segments, sends, hand-overs, or steps of a run.
+    /// How likely it may be. Opportunities are segments, sends, handovers, or steps of a run.
     fn levels(self) -> [u32; 3] {
         match self {
             Self::CutSegment | Self::LateBytes | Self::LateSent => [30, 200, 700],

@@ -350,75 +350,36 @@ impl Run {
     // ── What goes wrong ─────────────────────────────────────────────────────────────────────────────────────────────
 
     fn inflict(&mut self, fault: Fault) {
-        let (random, now) = (&mut self.random, self.relay.now.instant);
-        let index = random.below(self.clients.len());
-        let ms = |ms: usize| Duration::from_millis(ms as u64);
-        let client = &mut self.clients[index];
-        let Some(socket) = client.socket() else { return };
-        let is_frozen = client.frozen_until > now;
+        let index = self.random.below(self.clients.len());
+        let Some(socket) = self.clients[index].socket() else { return };
+        let is_frozen = self.clients[index].frozen_until > self.relay.now.instant;
         match fault {
-            Fault::StuckReader | Fault::SlowReader => {
-                let reading = match fault {
-                    Fault::StuckReader => Reading::Nothing,
-                    _ => Reading::Slowly(1 + random.below(200)),
-                };
-                client.troubled_until = now + ms(random.below(6_000));
-                self.relay.set_reading(socket, reading);
+            Fault::StuckReader => self.trouble_reader(index, socket, Reading::Nothing),
+            Fault::SlowReader => {
+                let reading = Reading::Slowly(1 + self.random.below(200));
+                self.trouble_reader(index, socket, reading);
             }
-            Fault::Freeze => {
-                client.frozen_until = now + ms(random.below(9_000));
-                client.troubled_until = client.frozen_until;
-                self.relay.set_reading(socket, Reading::Nothing);
-            }
-            Fault::Reset if !is_frozen => {
-                let sure_until = client.sure_until(&self.relay);
-                client.resets(sure_until);
-                self.relay.reset(socket);
-            }
-            Fault::EndOfStream if !is_frozen => {
-                let sure_until = client.sure_until(&self.relay);
-                self.relay.finish(socket);
-                self.with_client(index, |client, around| client.lose(sure_until, around));
-            }
+            Fault::Freeze => self.freeze(index, socket),
+            Fault::Reset if !is_frozen => self.reset(index, socket),
+            Fault::EndOfStream if !is_frozen => self.lose(index, |relay| relay.finish(socket)),
             Fault::Vanish if !is_frozen => {
-                let sure_until = client.sure_until(&self.relay);
-                self.relay.set_reading(socket, Reading::Nothing);
-                self.with_client(index, |client, around| client.lose(sure_until, around));
+                self.lose(index, |relay| relay.set_reading(socket, Reading::Nothing));
             }
-            Fault::TakeOver if !is_frozen => {
-                let sure_until = client.sure_until(&self.relay);
-                self.with_client(index, |client, around| client.take_over(sure_until, around));
-            }
-            Fault::StandStill => {
-                let shard = random.one_of(&self.relay.running());
-                let longest = if random.chance(100) { 20_000 } else { 3_000 };
-                let duration = ms(random.below(longest));
-                self.relay.stand_still(shard, duration);
-            }
-            Fault::AllStandStill => {
-                let duration = ms(random.below(8_000));
-                (0..self.relay.shards()).for_each(|shard| self.relay.stand_still(shard, duration));
-            }
+            Fault::TakeOver if !is_frozen => self.take_over(index),
+            Fault::StandStill => self.stand_still(),
+            Fault::AllStandStill => self.all_stand_still(),
             Fault::Kick => {
-                let Some(user) = client.user() else { return };
-                self.clients.iter_mut().for_each(Client::forgotten);
-                let plays_as = |client: &&Client| client.plays_as() == Some(&user);
-                let sockets = self.clients.iter().filter(plays_as).filter_map(Client::open).collect();
-                self.relay.kick(&user, sockets);
+                let Some(user) = self.clients[index].user() else { return };
+                self.kick(&user);
             }
             Fault::ShardEnd if self.relay.running().len() > 1 && self.drain_since.is_none() => {
-                self.clients.iter_mut().for_each(Client::forgotten);
-                let shard = self.random.one_of(&self.relay.running());
-                self.relay.end_shard(shard);
+                self.end_shard();
             }
             Fault::Crash if self.drain_since.is_none() => {
                 self.clients.iter_mut().for_each(Client::forgotten);
                 self.relay.restart();
             }
-            Fault::Drain if self.drain_since.is_none() => {
-                self.drain_since = Some(now);
-                (0..self.relay.shards()).for_each(|shard| self.relay.order(shard, Order::Drain));
-            }
+            Fault::Drain if self.drain_since.is_none() => self.drain(),
             // The relay draws these itself, or they were not possible.
             Fault::CutSegment
             | Fault::LateBytes
@@ -440,6 +401,71 @@ impl Run {
             | Fault::Drain => return,
         }
         self.counts.fault(fault);
+    }
+
+    /// A duration below `ms` milliseconds.
+    fn duration_below(&mut self, ms: usize) -> Duration {
+        Duration::from_millis(self.random.below(ms) as u64)
+    }
+
+    fn trouble_reader(&mut self, index: usize, socket: SocketId, reading: Reading) {
+        self.clients[index].troubled_until = self.relay.now.instant + self.duration_below(6_000);
+        self.relay.set_reading(socket, reading);
+    }
+
+    fn freeze(&mut self, index: usize, socket: SocketId) {
+        let until = self.relay.now.instant + self.duration_below(9_000);
+        self.clients[index].frozen_until = until;
+        self.clients[index].troubled_until = until;
+        self.relay.set_reading(socket, Reading::Nothing);
+    }
+
+    fn reset(&mut self, index: usize, socket: SocketId) {
+        let sure_until = self.clients[index].sure_until(&self.relay);
+        self.clients[index].resets(sure_until);
+        self.relay.reset(socket);
+    }
+
+    /// The client goes, and the relay sees of it what `go` does.
+    fn lose(&mut self, index: usize, go: impl FnOnce(&mut Relay)) {
+        let sure_until = self.clients[index].sure_until(&self.relay);
+        go(&mut self.relay);
+        self.with_client(index, |client, around| client.lose(sure_until, around));
+    }
+
+    fn take_over(&mut self, index: usize) {
+        let sure_until = self.clients[index].sure_until(&self.relay);
+        self.with_client(index, |client, around| client.take_over(sure_until, around));
+    }
+
+    fn stand_still(&mut self) {
+        let shard = self.random.one_of(&self.relay.running());
+        let longest = if self.random.chance(100) { 20_000 } else { 3_000 };
+        let duration = self.duration_below(longest);
+        self.relay.stand_still(shard, duration);
+    }
+
+    fn all_stand_still(&mut self) {
+        let duration = self.duration_below(8_000);
+        (0..self.relay.shards()).for_each(|shard| self.relay.stand_still(shard, duration));
+    }
+
+    fn kick(&mut self, user: &str) {
+        self.clients.iter_mut().for_each(Client::forgotten);
+        let plays_as = |client: &&Client| client.plays_as().is_some_and(|name| name == user);
+        let sockets = self.clients.iter().filter(plays_as).filter_map(Client::open).collect();
+        self.relay.kick(user, sockets);
+    }
+
+    fn end_shard(&mut self) {
+        self.clients.iter_mut().for_each(Client::forgotten);
+        let shard = self.random.one_of(&self.relay.running());
+        self.relay.end_shard(shard);
+    }
+
+    fn drain(&mut self) {
+        self.drain_since = Some(self.relay.now.instant);
+        (0..self.relay.shards()).for_each(|shard| self.relay.order(shard, Order::Drain));
     }
 
     /// A relay that has drained is followed by another.

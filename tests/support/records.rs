@@ -285,88 +285,110 @@ impl Record {
     pub fn parse(bytes: &[u8]) -> Self {
         let mut read = Reader(bytes);
         let record = match read.u8() {
-            0x81 => Self::Welcome(Welcome {
-                flags: read.u8(),
-                tick_hz: read.u16(),
-                player_id: read.u32(),
-                epoch: read.u64(),
-                seq: read.u64(),
-                tick: read.u32(),
-                server_time_us: read.u64(),
-                resume_token: read.take::<16>().iter().map(|byte| format!("{byte:02x}")).collect(),
-                bounds: [read.f32(), read.f32(), read.f32(), read.f32()],
-                max_speed: read.f32(),
-            }),
-            0x82 => {
-                read.take::<3>();
-                let (tick, positions, objects) = (read.u32(), read.u32(), read.u32());
-                Self::Keyframe { tick, positions: read.positions(positions), objects: read.objects(objects) }
-            }
-            0x83 => {
-                read.u8();
-                let gone_players = read.u16();
-                let (tick, positions, objects, gone_objects) =
-                    (read.u32(), read.u32(), read.u32(), read.u32());
-                Self::Delta {
-                    tick,
-                    positions: read.positions(positions),
-                    objects: read.objects(objects),
-                    gone_players: (0..gone_players).map(|_| read.u32()).collect(),
-                    gone_objects: (0..gone_objects).map(|_| read.u32()).collect(),
-                }
-            }
-            0x84 => {
-                let (scope, code, sender, seq) = (read.u8(), read.u16(), read.u32(), read.u64());
-                Self::Event { scope, code, sender, seq, payload: std::mem::take(&mut read.0).to_vec() }
-            }
-            0x85 => {
-                read.take::<3>();
-                Self::Pong {
-                    nonce: read.u32(),
-                    client_time_us: read.u64(),
-                    server_time_us: read.u64(),
-                    tick: read.u32(),
-                }
-            }
-            0x86 => {
-                let (flags, joined, left) = (read.u8(), read.u16(), read.u16());
-                let joined = (0..joined).map(|_| (read.u32(), read.text(), read.text())).collect();
-                let left: Vec<_> = (0..left).map(|_| (read.u32(), read.u8())).collect();
-                if flags & 8 == 0 {
-                    Self::Roster { flags, joined, left }
-                } else {
-                    assert!(left.is_empty(), "nobody is told of who leaves a crowd");
-                    Self::Crowd { flags, joined, players: read.u32() }
-                }
-            }
-            0x87 => {
-                let class = read.u8();
-                read.u16();
-                Self::RateLimited { class, retry_after_ms: read.u32() }
-            }
-            0x88 => {
-                Self::Correction { reason: read.u8(), input_seq: read.u16(), x: read.f32(), y: read.f32() }
-            }
-            0x89 => {
-                let reason = read.u8();
-                read.u16();
-                Self::Notice {
-                    reason,
-                    timeout_ms: read.u32(),
-                    retry_after_ms: read.u32(),
-                    jitter_ms: read.u32(),
-                }
-            }
-            0x8A => {
-                let code = read.u8();
-                read.u16();
-                let text = String::from_utf8(std::mem::take(&mut read.0).to_vec()).expect("UTF-8");
-                Self::Error { code, text }
-            }
+            0x81 => Self::Welcome(read.welcome()),
+            0x82 => read.keyframe(),
+            0x83 => read.delta(),
+            0x84 => read.event(),
+            0x85 => read.pong(),
+            0x86 => read.roster(),
+            0x87 => read.rate_limited(),
+            0x88 => read.correction(),
+            0x89 => read.notice(),
+            0x8A => read.error(),
             kind => panic!("record kind {kind:#x}"),
         };
         read.end();
         record
+    }
+}
+
+/// Each reads what follows the kind of a record.
+impl Reader<'_> {
+    fn welcome(&mut self) -> Welcome {
+        Welcome {
+            flags: self.u8(),
+            tick_hz: self.u16(),
+            player_id: self.u32(),
+            epoch: self.u64(),
+            seq: self.u64(),
+            tick: self.u32(),
+            server_time_us: self.u64(),
+            resume_token: self.take::<16>().iter().map(|byte| format!("{byte:02x}")).collect(),
+            bounds: [self.f32(), self.f32(), self.f32(), self.f32()],
+            max_speed: self.f32(),
+        }
+    }
+
+    fn keyframe(&mut self) -> Record {
+        self.take::<3>();
+        let (tick, positions, objects) = (self.u32(), self.u32(), self.u32());
+        Record::Keyframe { tick, positions: self.positions(positions), objects: self.objects(objects) }
+    }
+
+    fn delta(&mut self) -> Record {
+        self.u8();
+        let gone_players = self.u16();
+        let (tick, positions, objects, gone_objects) = (self.u32(), self.u32(), self.u32(), self.u32());
+        Record::Delta {
+            tick,
+            positions: self.positions(positions),
+            objects: self.objects(objects),
+            gone_players: (0..gone_players).map(|_| self.u32()).collect(),
+            gone_objects: (0..gone_objects).map(|_| self.u32()).collect(),
+        }
+    }
+
+    fn event(&mut self) -> Record {
+        let (scope, code, sender, seq) = (self.u8(), self.u16(), self.u32(), self.u64());
+        Record::Event { scope, code, sender, seq, payload: self.rest() }
+    }
+
+    fn pong(&mut self) -> Record {
+        self.take::<3>();
+        Record::Pong {
+            nonce: self.u32(),
+            client_time_us: self.u64(),
+            server_time_us: self.u64(),
+            tick: self.u32(),
+        }
+    }
+
+    fn roster(&mut self) -> Record {
+        let (flags, joined, left) = (self.u8(), self.u16(), self.u16());
+        let joined = (0..joined).map(|_| (self.u32(), self.text(), self.text())).collect();
+        let left: Vec<_> = (0..left).map(|_| (self.u32(), self.u8())).collect();
+        if flags & 8 == 0 {
+            Record::Roster { flags, joined, left }
+        } else {
+            assert!(left.is_empty(), "nobody is told of who leaves a crowd");
+            Record::Crowd { flags, joined, players: self.u32() }
+        }
+    }
+
+    fn rate_limited(&mut self) -> Record {
+        let class = self.u8();
+        self.u16();
+        Record::RateLimited { class, retry_after_ms: self.u32() }
+    }
+
+    fn correction(&mut self) -> Record {
+        Record::Correction { reason: self.u8(), input_seq: self.u16(), x: self.f32(), y: self.f32() }
+    }
+
+    fn notice(&mut self) -> Record {
+        let reason = self.u8();
+        self.u16();
+        Record::Notice { reason, timeout_ms: self.u32(), retry_after_ms: self.u32(), jitter_ms: self.u32() }
+    }
+
+    fn error(&mut self) -> Record {
+        let code = self.u8();
+        self.u16();
+        Record::Error { code, text: String::from_utf8(self.rest()).expect("UTF-8") }
+    }
+
+    fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0).to_vec()
     }
 }
 

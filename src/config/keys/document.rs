@@ -1,4 +1,4 @@
-//! `docs/CONFIGURATION.md`, out of the tables of keys.
+//! Generates `docs/CONFIGURATION.md` from the tables of keys.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use crate::room::game::GameRules;
 use crate::wire::token::Algorithm;
 use crate::wire::upgrade::OriginPattern;
 
-/// The default of a key that may be left out, where no value says the same.
+/// Shown as the default of a key that has no value when it is left out.
 pub(super) const UNSET: &str = "unset";
-/// The default of a key that may not.
+/// Shown as the default of a key that may not be left out.
 pub(super) const REQUIRED: &str = "required";
 
 const INTRODUCTION: &str = "\
@@ -160,7 +160,7 @@ fn table<T: Default>(text: &mut String, keys: &[Key<T>], defaults: &T) {
     }
 }
 
-/// What a refusal says that a value must be: there is no value that every key refuses but one that none takes.
+/// What a value must be, by the text of a refusal: every key refuses a value of a type that no key takes.
 fn must_be<T: Default>(key: &Key<T>) -> String {
     let refused = (key.set)(&mut T::default(), &Value::Other(String::new()));
     let expected = refused.err().unwrap_or_default();

@@ -3,7 +3,7 @@
 use super::{GAME_TABLE, KEY_TABLE, KEYS, names, shown};
 use crate::config::source::ENVIRONMENT_PREFIX;
 
-/// Words that other servers use, and the key that does it here.
+/// Words that other servers use, and the key that means the same here.
 const SYNONYMS: &[(&str, &str)] = &[
     ("address", "listen"),
     ("admin_port", "admin"),
@@ -27,8 +27,8 @@ fn leaf(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
-/// The key that a word means which is none: the same one in another table, its parts in another order (`max_players`), or what
-/// it is called elsewhere.
+/// The key that was meant by a word that is none: the key of that name in another table, a key with the same parts in another
+/// order (`max_players`), or the key that other servers call so.
 fn key_meant(word: &str) -> Option<&'static str> {
     let sorted = |key: &str| {
         let mut parts: Vec<String> = key.split('_').map(str::to_owned).collect();
@@ -42,7 +42,7 @@ fn key_meant(word: &str) -> Option<&'static str> {
     same.or_else(reordered).or_else(synonym)
 }
 
-/// Where a key of an array of tables is set; `None`: it is none of those.
+/// Where to set a key of an array of tables. `None`: it is a key of no such table.
 fn only_in_file(key: &str) -> Option<String> {
     let (table @ (GAME_TABLE | KEY_TABLE), leaf) = key.split_once('.')? else { return None };
     Some(format!("`{leaf}` is set in the configuration file, in a [[{table}]] table"))

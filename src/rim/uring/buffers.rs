@@ -48,7 +48,7 @@ enum Owner {
     Core,
 }
 
-/// See the module documentation.
+/// The receive buffers of one ring.
 ///
 /// Invariant: every buffer between the kernel's head and the tail is the kernel's.
 pub(super) struct Buffers {
@@ -60,7 +60,7 @@ pub(super) struct Buffers {
     /// Entries ever written to the ring.
     tail: u16,
     with_kernel: u16,
-    /// One of them has been written to since the last `give_back`.
+    /// A buffer has been written to since the last `give_back`.
     written: bool,
     quarantine: Option<VecDeque<u16>>,
 }
@@ -110,7 +110,7 @@ impl Buffers {
         Lent { buffer: id, bytes: bytes as u16 }
     }
 
-    /// What is in it.
+    /// The bytes in a lent buffer.
     pub(super) fn bytes(&mut self, lent: &Lent) -> &mut [u8] {
         let owner = self.owners[usize::from(lent.buffer)];
         assert_eq!(
@@ -124,7 +124,7 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts_mut(self.address(lent.buffer), usize::from(lent.bytes)) }
     }
 
-    /// Ends what `take` began.
+    /// Takes a lent buffer back.
     #[allow(clippy::needless_pass_by_value, reason = "whoever gives a buffer back has it no more")]
     pub(super) fn release(&mut self, lent: Lent) {
         let id = lent.buffer;
@@ -148,7 +148,7 @@ impl Buffers {
         self.quarantine = Some(quarantine);
     }
 
-    /// Shows the kernel what was provided.
+    /// Publishes the tail, by which the kernel sees the buffers that were provided.
     fn publish(&self) {
         // SAFETY: the first entry was written by `new`; its last two bytes are the ring's tail, aligned, and shared with
         // the kernel by atomic access only.
@@ -159,8 +159,8 @@ impl Buffers {
         tail.store(self.tail, Ordering::Release);
     }
 
-    /// Gives back their memory, which comes again as the kernel writes to them; what is in them is lost. To be called when no
-    /// receive is in flight, and no completion that names a buffer is to come.
+    /// Gives the memory of the buffers back, and loses what is in them; it comes again as the kernel writes to them. Call it only
+    /// when no receive is in flight and no completion that names a buffer is to come.
     pub(super) fn give_back(&mut self) {
         if !std::mem::take(&mut self.written) {
             return;
@@ -173,14 +173,14 @@ impl Buffers {
         debug_assert!(done.is_ok(), "{done:?}");
     }
 
-    /// How many the kernel has, those that a completion in flight will name included.
+    /// Number of buffers that the kernel has, including those that a completion on its way will name.
     pub(super) fn with_kernel(&self) -> u16 {
         self.with_kernel
     }
 
     /// User memory, in bytes; see `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
-        // Of each stride, that is: what is between two buffers in quarantine is never touched.
+        // Without the space between two buffers in quarantine mode, which is never touched.
         self.owners.len() * (self.bytes as usize + size_of::<Owner>()) + self.ring.bytes
     }
 

@@ -1,4 +1,4 @@
-//! The suite that every driver passes, with a ring.
+//! The suite that every driver passes, run with this one.
 
 use std::time::Duration;
 

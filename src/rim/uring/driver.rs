@@ -25,7 +25,7 @@ use crate::shard::Frames;
 
 /// How long the end of the loop waits for the last completions.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
-/// Number of `Accept::Many`; the single ones have the numbers before it.
+/// `Accept::Many` as a number; single accepts have the numbers below it.
 const ACCEPT_MANY: u32 = limits::ACCEPTS_IN_FLIGHT as u32;
 
 /// How large a ring and its memory are.
@@ -53,12 +53,12 @@ pub struct RingDriver {
     rings: Vec<RawFd>,
     /// What wakes the ring from outside.
     eventfd: Option<Arc<OwnedFd>>,
-    /// Where it is read to.
+    /// What the kernel reads from the eventfd goes here.
     wake_count: Box<[u8; 8]>,
 }
 
 impl RingDriver {
-    /// A ring that does nothing before it is enabled, with everything that it has for as long as it lives.
+    /// Makes a ring, which does nothing before it is enabled, and all memory that lives as long as the ring.
     pub fn new(settings: RingSettings) -> Result<Self, RingError> {
         let mut ring = Ring::new(RingSizes {
             submissions: settings.submissions,
@@ -103,7 +103,7 @@ impl RingDriver {
         Completion::Received { conn: reaped.token.conn(), what, left_some, more: reaped.more() }
     }
 
-    /// A send that ended short goes on by itself.
+    /// Submits the rest of a send that ended short; the loop is told of any other end.
     fn sent(&mut self, reaped: &Reaped) -> Option<Completion> {
         let id = Token::send_id(reaped.token);
         let failed = match reaped.error() {
@@ -120,7 +120,7 @@ impl RingDriver {
         Some(Completion::Sent { conn, bytes, failed })
     }
 
-    /// Submits what is unsent. There is nothing to tell of it.
+    /// Submits what is unsent. The loop is told when all of it is sent.
     fn send_rest(&mut self, id: SendId) -> Option<Completion> {
         let entry = self.sends.entry(id);
         // SAFETY: the frames' bytes and the gather are on the heap: they do not move with `sends`, and stay until `finish`,
@@ -141,7 +141,8 @@ impl RingDriver {
     fn woken(&mut self, reaped: &Reaped) {
         match reaped.error() {
             None | Some(Errno::INTR | Errno::AGAIN) => self.await_wake(),
-            // Armed again it would fail again, at once. The loop turns once a second and finds its mail late.
+            // If the read were armed again it would fail again at once. The loop turns once a second anyway, and finds its mail
+            // late.
             Some(errno) => {
                 tracing::error!(%errno, "nobody but other shards can wake this one any more (a bug)");
             }
@@ -280,9 +281,9 @@ impl Driver for RingDriver {
                 Operation::Accept => Some(self.accepted(&reaped)),
                 // "Found", "not found" or "too late": the cancelled operation answers for itself.
                 Operation::Cancel => None,
-                // Rung, or its ring is gone or short of memory: the other shard looks at its bell whenever it turns.
+                // Even where the ringing failed, the other shard looks at its doorbell whenever it turns.
                 Operation::Ring => None,
-                // It has woken the ring, which is all that it is for.
+                // Its only purpose is to wake the ring.
                 Operation::Doorbell => None,
                 Operation::Wake => {
                     self.woken(&reaped);

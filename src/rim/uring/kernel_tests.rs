@@ -350,7 +350,7 @@ fn a_descriptor_sent_to_another_ring_arrives_with_its_place_and_the_source_hears
     assert_eq!(target.bytes(&received), b"hello", "the connection lives on in its new place");
 }
 
-/// Guard: a refused hand-over leaves the connection where it was.
+/// Guard: a refused handover leaves the connection where it was.
 #[test]
 fn a_descriptor_sent_to_a_full_table_is_refused_at_the_source_and_the_target_hears_nothing() {
     let mut source = Rig::new();

@@ -6,7 +6,7 @@ use socket2::{SockAddr, SockAddrStorage};
 
 use crate::limits::ACCEPTS_IN_FLIGHT;
 
-/// A place for each accept, at an address that stays.
+/// A place for each accept, at an address that does not change.
 pub(super) struct Peers(Box<[Peer]>);
 
 struct Peer {
@@ -36,7 +36,7 @@ impl Peers {
         self.0[usize::from(number)].in_flight = false;
     }
 
-    /// What the kernel wrote last.
+    /// The address that the kernel wrote last.
     pub(super) fn address(&self, number: u8) -> Option<IpAddr> {
         let peer = &self.0[usize::from(number)];
         if peer.in_flight {

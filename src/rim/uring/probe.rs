@@ -65,7 +65,7 @@ pub enum RingError {
 }
 
 impl RingError {
-    /// Of `io_uring_setup`.
+    /// The error of a failed `io_uring_setup`.
     pub(super) fn of_setup(source: io::Error) -> Self {
         match Errno::from_io_error(&source) {
             Some(Errno::PERM | Errno::ACCESS) => match io_uring_disabled() {
@@ -80,7 +80,7 @@ impl RingError {
         }
     }
 
-    /// Of the registration of the descriptor table.
+    /// The error of a failed registration of the descriptor table.
     pub(super) fn of_table(wanted: u32, source: io::Error) -> Self {
         match Errno::from_io_error(&source) {
             Some(Errno::MFILE) => Self::TableTooLarge { wanted, limit: descriptor_limit() },

@@ -16,7 +16,7 @@ use crate::limits::{COMPLETIONS_PER_TURN, TURN_GATHER_TIME};
 use crate::rim::driver::{Counts, Descriptor, Receive, ShutdownSides};
 use crate::surplus::Surplus;
 
-/// So few submissions take less time than an enter of their own.
+/// Up to so many submissions cost less than the enter that would submit them early.
 const SUBMITTED_AT_ONCE: usize = 8;
 
 /// Sizes of a ring.
@@ -70,16 +70,16 @@ impl Reaped {
     }
 }
 
-/// See the module documentation. Belongs to the thread that enables it (`SINGLE_ISSUER`).
+/// One io_uring instance. It belongs to the thread that enables it (`SINGLE_ISSUER`).
 pub(super) struct Ring {
     ring: IoUring,
     /// Submissions that found the queue full, in order. They go before any newer one.
     backlog: VecDeque<squeue::Entry>,
     /// Submissions whose last completion has not been reaped.
     in_flight: usize,
-    /// Completions a wait gathers …
+    /// A wait ends when so many completions are there …
     completions_per_turn: usize,
-    /// … for so long.
+    /// … or when it has gathered them for so long.
     gather_time: Duration,
     /// The kernel can gather completions for a while (Linux 6.12).
     gathers: bool,
@@ -118,7 +118,8 @@ impl Ring {
         })
     }
 
-    /// Gives the ring to the calling thread, which alone may submit and wait from now on. Messages from other rings fail before.
+    /// Gives the ring to the calling thread, which alone may submit and wait from now on. Until then, messages from other rings
+    /// fail.
     pub(super) fn enable(&self) -> Result<(), RingError> {
         let failed = |step| move |source| RingError::Setup { step, source };
         let submitter = self.ring.submitter();
@@ -127,8 +128,8 @@ impl Ring {
         submitter.register_iowq_max_workers(&mut [1, 1]).map_err(failed("limiting its worker threads"))
     }
 
-    /// Sets how long completions are gathered, and for at most half as many receives as there are buffers: an enter may run twice
-    /// as many.
+    /// Sets how long completions are gathered, and how many: at most half as many as there are receive buffers, because one enter
+    /// may run twice as many receives as are waited for.
     pub(super) fn gather(&mut self, time: Duration, receive_buffers: u16) {
         self.gather_time = time;
         self.completions_per_turn = COMPLETIONS_PER_TURN.min(usize::from(receive_buffers) / 2);
@@ -250,7 +251,7 @@ impl Ring {
         }
     }
 
-    /// Submits what is queued, if it is enough to take time.
+    /// Submits what is queued, if it is so much that submitting it takes time.
     pub(super) fn submit(&mut self) -> Result<(), RingError> {
         self.flush_backlog();
         if self.ring.submission().len() < SUBMITTED_AT_ONCE {
@@ -300,7 +301,7 @@ impl Ring {
         }
     }
 
-    /// Gives back what the submissions of more than `connections` needed.
+    /// Frees what the submissions of more than `connections` connections needed.
     pub(super) fn give_back(&mut self, connections: usize) {
         self.backlog.give_back(connections);
     }

@@ -15,7 +15,7 @@ use crate::wire::encoded::Encoded;
 /// `WAITALL`: the kernel itself continues a send that found the socket's buffer full.
 const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
-/// How far a send is.
+/// How far a send has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// The kernel has taken everything.
@@ -26,8 +26,9 @@ pub(super) enum Progress {
     Cancelled,
 }
 
-/// The pool; a send's id is its place, counted from 1. In a steady state no send allocates. It is as large as the most sends that were in flight at once: those of one
-/// turn, and of clients that do not read. What only sends of several frames need is kept apart.
+/// The pool of sends; a send's id is its place, counted from 1. In a steady state no send allocates. The pool is as large as the
+/// most sends that were in flight at once: those of one turn, and those to clients that do not read. What only sends of several
+/// frames need is kept apart.
 #[derive(Default)]
 pub(super) struct Sends {
     sends: Vec<Send>,
@@ -39,13 +40,13 @@ pub(super) struct Sends {
 /// Invariant: `sent <= bytes of frames`. The kernel holds addresses of the frames' bytes and of the gather, both of which stay
 /// where they are when this value moves.
 struct Send {
-    /// Whose it is, or was.
+    /// Whose send it is. The connection may be gone.
     conn: ConnId,
     descriptor: Descriptor,
     /// `None`: the place is free.
     frames: Option<Frames>,
     sent: usize,
-    /// It does not go on when it ends short.
+    /// It is not continued when it ends short.
     cancelled: bool,
     gather: Option<Box<Gather>>,
 }
@@ -100,7 +101,7 @@ impl Sends {
         self.sends[index(id)].cancelled
     }
 
-    /// It is being cancelled.
+    /// A send is being cancelled, so it is not continued.
     pub(super) fn cancel(&mut self, id: SendId) {
         self.send(id).cancelled = true;
     }
@@ -116,7 +117,7 @@ impl Sends {
         whose
     }
 
-    /// Gives back what more than `connections` needed, and gathers that no send has needed since the last call.
+    /// Frees what more than `connections` connections needed, and gathers that no send has needed since the last call.
     pub(super) fn give_back(&mut self, connections: usize) {
         if is_surplus(self.sends.len(), connections) {
             let used = self.sends.iter().rposition(|send| send.frames.is_some()).map_or(0, |last| last + 1);
@@ -180,7 +181,7 @@ impl Send {
 }
 
 impl Gather {
-    /// Its own place included.
+    /// Bytes of the gather, its own place included.
     fn heap_bytes(&self) -> usize {
         size_of::<Self>() + self.vectors.allocated_bytes()
     }

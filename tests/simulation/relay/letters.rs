@@ -113,7 +113,7 @@ impl Relay {
         self.inbox(source, target).push_back(letter);
     }
 
-    // ── Hand-overs ──────────────────────────────────────────────────────────────────────────────────────────────────
+    // ── Handovers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn hand_over(&mut self, source: usize, conn: ConnId, target: usize, state: Box<HandOver>) {
         let Some(id) = self.loops[source].by_conn.get(&conn).copied() else { return };
