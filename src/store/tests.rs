@@ -67,10 +67,10 @@ fn load(file: &StoreFile, name: &str, records: usize) -> StoreAnswer {
 
 fn page(file: &StoreFile, before: u64, records: usize, bytes: usize) -> (Vec<u64>, bool) {
     let action = StoreAction::Read { before, page: PageSize { records, bytes } };
-    match file.read(&[StoreRequest { topic: topic("room:a"), action, retention: ALL }]).unwrap().remove(0) {
-        StoreAnswer::Page { records, more } => (records.iter().map(|record| record.seq).collect(), more),
-        other => panic!("{other:?}"),
-    }
+    let request = StoreRequest { topic: topic("room:a"), action, retention: ALL };
+    let answer = file.read(&[request]).unwrap().remove(0);
+    let StoreAnswer::Page { records, more } = answer else { panic!("{answer:?}") };
+    (records.iter().map(|record| record.seq).collect(), more)
 }
 
 fn end(seq: u64) -> Option<StreamEnd> {
