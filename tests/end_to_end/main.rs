@@ -16,6 +16,7 @@ mod player;
 #[path = "../support/records.rs"]
 mod records;
 mod relay;
+mod rooms;
 mod rough;
 mod seats;
 mod socket;

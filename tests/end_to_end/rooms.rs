@@ -1,0 +1,239 @@
+//! Chat rooms on a real disk: what was acknowledged is there after the process is killed, once and in order.
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+use crate::relay::{Place, Relay, Setup, corelay};
+use crate::socket;
+
+/// How often the relay is killed.
+const KILLS: usize = 3;
+const ROOMS: usize = 40;
+/// How long it runs each time, once everybody has joined.
+const RUN: Duration = Duration::from_millis(700);
+
+const TOML: &str = "[rates]\nevent_per_s = 100000\nevent_burst = 100000\n\
+    [[room]]\npattern = \"*\"\nmessages_per_minute = 1000000\n";
+
+/// A relay whose store is in `place`, which outlives it.
+fn relay(place: &Place) -> Relay {
+    let store = place.path().join("store").to_string_lossy().into_owned();
+    let arguments = ["--shards", "2", "--data-dir", &store].map(Into::into).to_vec();
+    Relay::set_up(Setup { arguments, toml: TOML.into(), ..Setup::default() })
+}
+
+/// A member of one room.
+struct Member {
+    socket: WebSocket<TcpStream>,
+    topic: String,
+    next_ref: u64,
+}
+
+impl Member {
+    /// Joins with this payload; what it is told until the join is over, the answer first.
+    fn join(relay: &Relay, topic: &str, payload: &Value) -> (Self, Vec<Value>) {
+        let stream = socket::connect(relay.listen, None);
+        let url = format!("ws://{}/socket/websocket?vsn=2.0.0", relay.listen);
+        let (socket, _) = tungstenite::client(url, stream).unwrap();
+        let mut member = Self { socket, topic: topic.into(), next_ref: 1 };
+        member.push("phx_join", payload);
+        let mut told = Vec::new();
+        loop {
+            let message = member.next().unwrap();
+            let is_last = ["room_state", "catch_up"].contains(&message[3].as_str().unwrap());
+            told.push(message);
+            if is_last {
+                return (member, told);
+            }
+        }
+    }
+
+    fn push(&mut self, event: &str, payload: &Value) -> String {
+        let reference = self.next_ref.to_string();
+        self.next_ref += 1;
+        let text = json!(["1", reference, self.topic, event, payload]).to_string();
+        // Whether the relay is still there is seen by what it says.
+        let _ = self.socket.send(Message::text(text));
+        reference
+    }
+
+    /// `None`: the relay is gone.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            match self.socket.read().ok()? {
+                Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
+                Message::Close(_) => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for the answer to a push.
+    fn answer(&mut self, reference: &str) -> Option<Value> {
+        loop {
+            let message = self.next()?;
+            if message[3] == "phx_reply" && message[1] == reference {
+                return Some(message[4].clone());
+            }
+        }
+    }
+}
+
+/// What a member of a room knows.
+#[derive(Default)]
+struct Known {
+    /// What was acknowledged, or told, by number.
+    bodies: BTreeMap<u64, String>,
+    epoch: String,
+    said: u64,
+}
+
+impl Known {
+    fn hear(&mut self, payload: &Value) {
+        let (seq, body) = (payload["seq"].as_u64().unwrap(), payload["body"].as_str().unwrap());
+        let last = self.bodies.keys().next_back().copied().unwrap_or(0);
+        assert_eq!(seq, last + 1, "each message once, and in order");
+        self.bodies.insert(seq, body.into());
+    }
+
+    /// Comes back, hears what it has missed, and speaks until the relay is gone. How often it was acknowledged.
+    fn live(&mut self, relay: &Relay, topic: &str, everybody_is_here: &AtomicBool) -> u64 {
+        let seen = self.bodies.keys().next_back().copied().unwrap_or(0);
+        let resume = json!({"resume": {"epoch": self.epoch, "seq": seen}});
+        let payload = if self.epoch.is_empty() { json!({}) } else { resume };
+        let (mut member, told) = Member::join(relay, topic, &payload);
+        let epoch = told[0][4]["response"]["epoch"].as_str().unwrap();
+        if seen > 0 {
+            assert_eq!(epoch, self.epoch, "{topic} goes on under its name");
+            let caught_up = &told.last().unwrap()[4];
+            assert_eq!(caught_up["recovered"], true, "{caught_up}");
+            for event in caught_up["events"].as_array().unwrap() {
+                self.hear(&event["payload"]);
+            }
+        }
+        self.epoch = epoch.into();
+        while !everybody_is_here.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut acknowledged = 0;
+        loop {
+            self.said += 1;
+            let body = format!("message {} of {topic}", self.said);
+            let reference = member.push("new_message", &json!({ "body": body }));
+            loop {
+                let Some(message) = member.next() else { return acknowledged };
+                if message[3] == "new_message" {
+                    self.hear(&message[4]);
+                } else if message[1] == reference.as_str() {
+                    assert_eq!(message[4]["status"], "ok", "{message}");
+                    assert_eq!(message[4]["response"]["body"], *body);
+                    acknowledged += 1;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_being_killed() {
+    let place = Place::new();
+    let mut rooms: Vec<Known> = (0..ROOMS).map(|_| Known::default()).collect();
+    for _ in 0..KILLS {
+        let relay = Arc::new(relay(&place));
+        let everybody_is_here = Arc::new(AtomicBool::new(false));
+        let acknowledged: u64 = thread::scope(|scope| {
+            let (relay, everybody_is_here) = (&*relay, &*everybody_is_here);
+            let live = |(number, known): (usize, &mut Known)| {
+                known.live(relay, &format!("room:r{number}"), everybody_is_here)
+            };
+            let members: Vec<_> =
+                rooms.iter_mut().enumerate().map(|member| scope.spawn(move || live(member))).collect();
+            relay.await_metric("corelay_channels", &[], |channels| channels == ROOMS as u64);
+            everybody_is_here.store(true, Ordering::Release);
+            thread::sleep(RUN);
+            relay.signal(Signal::KILL);
+            members.into_iter().map(|member| member.join().unwrap()).sum()
+        });
+        assert!(acknowledged > ROOMS as u64, "{acknowledged} messages were acknowledged");
+        relay.exit_status();
+    }
+    let relay = relay(&place);
+    for (number, known) in rooms.iter_mut().enumerate() {
+        let topic = format!("room:r{number}");
+        let (mut member, told) = Member::join(&relay, &topic, &json!({}));
+        let last = told[0][4]["response"]["seq"].as_u64().unwrap();
+        let heard = known.bodies.keys().next_back().copied().unwrap_or(0);
+        assert!((heard..=heard + 1).contains(&last), "{topic}: {heard} were heard, {last} are there");
+        let mut before = last + 1;
+        while before > 1 {
+            let reference = member.push("history", &json!({"before": before, "limit": 100}));
+            let page = member.answer(&reference).unwrap()["response"].clone();
+            let messages = page["messages"].as_array().unwrap();
+            for message in messages.iter().rev() {
+                before -= 1;
+                assert_eq!(message["seq"], before);
+                let body = known.bodies.get(&before).map_or(message["body"].as_str().unwrap(), |body| body);
+                assert_eq!(message["body"], body);
+            }
+            assert_eq!(page["more"], before > 1);
+        }
+    }
+}
+
+#[test]
+fn a_drain_ends_with_everything_on_disk_and_numbers_of_guests_go_on() {
+    let place = Place::new();
+    let first = relay(&place);
+    let (mut member, told) = Member::join(&first, "room:a", &json!({}));
+    let guest = told[0][4]["response"]["user_id"].as_str().unwrap().to_owned();
+    let reference = member.push("new_message", &json!({"body": "good night", "client_id": "1"}));
+    assert_eq!(member.answer(&reference).unwrap()["status"], "ok");
+    first.signal(Signal::TERM);
+    assert!(first.exit_status().success());
+
+    let second = relay(&place);
+    let (mut member, told) = Member::join(&second, "room:a", &json!({}));
+    assert_ne!(told[0][4]["response"]["user_id"], *guest, "it is somebody else");
+    let state = &told.last().unwrap()[4];
+    assert_eq!((&state["seq"], &state["messages"][0]["body"]), (&json!(1), &json!("good night")));
+    let reference = member.push("new_message", &json!({"body": "good morning", "client_id": "1"}));
+    assert_eq!(member.answer(&reference).unwrap()["response"]["seq"], 2, "an id is its user's");
+}
+
+#[test]
+fn a_data_directory_belongs_to_one_relay() {
+    let place = Place::new();
+    let first = relay(&place);
+    let store = place.path().join("store");
+    let mut second = corelay(&place, "");
+    second.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"]).arg(&store);
+    let output = second.output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains(&format!("is in use by another process (process {})", first.pid())), "{log}");
+}
+
+#[test]
+fn a_damaged_store_is_named_and_left_as_it_is() {
+    let place = Place::new();
+    drop(relay(&place));
+    let file = place.path().join("store/corelay.redb");
+    let content = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &content[..content.len() / 3]).unwrap();
+    let mut damaged = corelay(&place, "");
+    damaged.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"]);
+    let output = damaged.arg(place.path().join("store")).output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("is damaged") && log.contains("backup"), "{log}");
+    assert_eq!(std::fs::metadata(&file).unwrap().len() as usize, content.len() / 3);
+}
