@@ -74,7 +74,7 @@ impl Common {
     }
 }
 
-pub fn help(about: &str, specs: &[Spec], example: &str) -> String {
+pub fn help(about: &str, specs: &[&Spec], example: &str) -> String {
     let figures: String = specs.iter().map(|spec| format!("  {:<28}{}\n", spec.name, spec.about)).collect();
     format!("{about}{figures}{example}\n{EXIT_CODES}")
 }

@@ -197,10 +197,6 @@ impl Crowd {
         self.plan.stalled_from < self.plan.connections
     }
 
-    pub fn connections(&self) -> u32 {
-        self.plan.connections
-    }
-
     /// How many are between their start and their join.
     pub fn joining(&self) -> u32 {
         self.joining

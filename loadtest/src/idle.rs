@@ -1,7 +1,6 @@
 //! `idle`: members that join and are silent; what one of them costs the relay in memory.
 
 mod arguments;
-mod figures;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,13 +13,14 @@ use serde_json::{Map, json};
 use crate::clock;
 use crate::crowd::{Crowd, Listener, NoListener, Plan, Pushed};
 use crate::dialect::{DialectName, Event, Members, Presence};
-use crate::figures::fill;
+use crate::endings::Endings;
+use crate::figures::Unit::{Bytes, Count, Number};
+use crate::figures::{Rule, count, figures_of, headline, spec, specs};
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
 use crate::report::{self, Report};
 
 pub use arguments::{Arguments, EXAMPLE, HELP};
-pub use figures::FIGURES;
 
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// Every player's first moves are spread over this time, so that no tick carries all of them.
@@ -46,6 +46,7 @@ impl Listener for Informed {
 }
 
 /// Memory at one number of members.
+#[derive(Clone, Copy)]
 struct Step {
     open: u32,
     rss_bytes: f64,
@@ -53,7 +54,7 @@ struct Step {
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    report::run(&arguments.common.output, FIGURES, || measure(arguments, interrupted))
+    report::run(&arguments.common.output, &specs(FIGURES), || measure(arguments, interrupted))
 }
 
 /// Runs the scenario, and writes nothing.
@@ -87,7 +88,13 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     }
     run.bar.finish_and_clear();
     run.crowd.say_goodbye(GOODBYE_TIME)?;
-    summarize(arguments, site.server.cpu_source(), run.crowd, run.informed.count, &steps)
+    let (crowd, informed) = (run.crowd, run.informed.count);
+    let (Some(&first), Some(&last)) = (steps.first(), steps.last()) else {
+        bail!("interrupted before the first number of connections was reached{}", crowd.endings.causes());
+    };
+    let measured =
+        Measured { dialect, joined: crowd.joined(), informed, endings: crowd.endings, first, last };
+    Ok(report(arguments, site.server.cpu_source(), measured, &steps))
 }
 
 struct Run<'a> {
@@ -153,40 +160,46 @@ impl Run<'_> {
     }
 }
 
-fn summarize(
-    arguments: &Arguments,
-    cpu_source: &'static str,
-    crowd: Crowd,
+/// What was seen, the steps in their order.
+pub struct Measured {
+    dialect: DialectName,
+    joined: u32,
     informed: u32,
-    steps: &[Step],
-) -> anyhow::Result<Report> {
-    let Some((first, last)) = steps.first().zip(steps.last()) else {
-        let causes = crowd.endings.causes();
-        bail!("interrupted before the first number of connections was reached{causes}");
-    };
-    let members = f64::from(last.open) - f64::from(first.open);
-    let slope = match members {
-        1.0.. => Ok((last.rss_bytes - first.rss_bytes) / members),
-        _ => Err("there were no more members at the last step than at the first".to_owned()),
-    };
+    endings: Endings,
+    first: Step,
+    last: Step,
+}
+
+/// Figures of `idle`.
+pub static FIGURES: &[Rule<Measured>] = &[
+    headline("joined", Count, "members that are in their game or topic").of(|run| count(run.joined)),
+    spec("not_joined", Count, "members that are not").of(|run| count(run.endings.failures.total())),
+    headline("closed", Count, "members whose connection ended").of(|run| count(run.endings.closes.total())),
+    spec("stateless", Count, "members that joined and got no presence_state").of(|run| {
+        if run.dialect.has_presence() {
+            count(run.joined.saturating_sub(run.informed))
+        } else {
+            Err(format!("not told in the {} dialect", run.dialect.as_str()))
+        }
+    }),
+    spec("rss_first_bytes", Bytes, "resident memory of the relay at the first step")
+        .of(|run| Ok(run.first.rss_bytes)),
+    spec("rss_last_bytes", Bytes, "resident memory of the relay at the last step")
+        .of(|run| Ok(run.last.rss_bytes)),
+    headline("slope", Number, "bytes per member between the first and the last step").of(
+        |run| match f64::from(run.last.open) - f64::from(run.first.open) {
+            members @ 1.0.. => Ok((run.last.rss_bytes - run.first.rss_bytes) / members),
+            _ => Err("there were no more members at the last step than at the first".to_owned()),
+        },
+    ),
+];
+
+fn report(arguments: &Arguments, cpu_source: &'static str, measured: Measured, steps: &[Step]) -> Report {
     let (common, dialect) = (&arguments.common, arguments.dialect);
-    let stateless = match dialect.has_presence() {
-        true => Ok(f64::from(crowd.joined().saturating_sub(informed))),
-        false => Err(format!("not told in the {} dialect", dialect.as_str())),
-    };
     let step = |step: &Step| json!({ "connections": step.open, "rss_bytes": step.rss_bytes });
     let text = |step: &Step| format!("{} members: {:.0} KiB", step.open, step.rss_bytes / 1024.0);
     let texts: Vec<_> = steps.iter().map(text).collect();
-    let values = [
-        ("joined", Ok(f64::from(crowd.joined()))),
-        ("not_joined", Ok(crowd.endings.failures.total() as f64)),
-        ("closed", Ok(crowd.endings.closes.total() as f64)),
-        ("stateless", stateless),
-        ("rss_first_bytes", Ok(first.rss_bytes)),
-        ("rss_last_bytes", Ok(last.rss_bytes)),
-        ("slope", slope),
-    ];
-    Ok(Report {
+    Report {
         command: "idle",
         title: format!(
             "{}: idle, {} dialect, resident memory: {}",
@@ -201,10 +214,10 @@ fn summarize(
             "topic_prefix": dialect.has_presence().then_some(&arguments.topic_prefix),
         }),
         complete: steps.len() == arguments.connections.len(),
-        figures: fill(FIGURES, values),
+        figures: figures_of(FIGURES, &measured),
         cpu_source: Some(cpu_source),
-        endings: crowd.endings,
-        warnings: Vec::new(),
+        endings: measured.endings,
         details: Map::from_iter([("steps".to_owned(), steps.iter().map(step).collect())]),
-    })
+        ..Report::default()
+    }
 }

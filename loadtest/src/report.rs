@@ -1,11 +1,10 @@
-//! What a run leaves behind: the table on standard output, `--json`, `--hdr`, and whether the assertions hold.
+//! What a run leaves behind: the table on standard output, `--json`, and whether the assertions hold.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
 use serde_json::{Map, Value as Json, json};
 
 use crate::arguments::Output;
@@ -14,15 +13,29 @@ use crate::endings::{Closes, Endings, Texts};
 use crate::figures::{Figure, Spec, by_reason};
 
 /// Share of its threads' time from which the load test is taken to be saturated.
-pub const SATURATED: f64 = 0.85;
+const SATURATED: f64 = 0.85;
 
-#[derive(Debug)]
+/// The warning that the figures tell of this machine: it used such a share of its threads' time, or something was `late`.
+pub fn did_not_keep_up(own_share: f64, late: Option<&str>) -> Option<String> {
+    let told = late.map(|late| format!(", {late}")).unwrap_or_default();
+    (own_share > SATURATED || late.is_some()).then(|| {
+        format!(
+            "this machine did not keep up ({:.0} % of the client's threads used{told}): read latencies, and frames per second, \
+             as upper bounds",
+            own_share * 100.0
+        )
+    })
+}
+
+#[derive(Debug, Default)]
 pub struct Report {
     pub command: &'static str,
     pub title: String,
     pub settings: Json,
     pub complete: bool,
     pub figures: Vec<Figure>,
+    /// What stands in the place of a line for each figure, if anything does.
+    pub table: Option<String>,
     /// Where the relay's processor time comes from; `None`: nowhere.
     pub cpu_source: Option<&'static str>,
     pub endings: Endings,
@@ -33,7 +46,7 @@ pub struct Report {
 /// Measures, reports, and checks what `output` asserts of the figures `specs`: whether all of it holds.
 pub fn run(
     output: &Output,
-    specs: &'static [Spec],
+    specs: &[&'static Spec],
     measure: impl FnOnce() -> anyhow::Result<Report>,
 ) -> anyhow::Result<bool> {
     let assertions = assertions::parse(&output.assertions, specs)?;
@@ -55,10 +68,11 @@ impl Report {
         writeln!(out, "{}", self.title)?;
         writeln!(out, "{}", verdict(self.complete, checked))?;
         writeln!(out, "{}\n", self.headline())?;
-        for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
-            writeln!(out, "  {:<28}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
+        match &self.table {
+            Some(table) => writeln!(out, "{table}")?,
+            None => self.write_figures(out)?,
         }
-        for (reason, names) in self.unavailable() {
+        for (reason, names) in by_reason(&self.figures) {
             writeln!(out, "not available: {} ({reason})", names.join(", "))?;
         }
         for (text, count) in self.endings.failures.lines() {
@@ -77,17 +91,26 @@ impl Report {
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
-        write_checked(checked, out)
+        for (assertion, outcome) in checked {
+            match outcome {
+                Ok(()) => writeln!(out, "ok      {assertion}")?,
+                Err(why) => writeln!(out, "FAILED  {assertion}: {why}")?,
+            }
+        }
+        out.flush()
+    }
+
+    fn write_figures(&self, out: &mut impl Write) -> io::Result<()> {
+        for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
+            writeln!(out, "  {:<28}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
+        }
+        Ok(())
     }
 
     /// The figures that matter most, in one line.
     fn headline(&self) -> String {
         let known = self.figures.iter().filter(|figure| figure.spec.headline && figure.value.is_ok());
         known.map(|figure| format!("{} {figure}", figure.spec.name)).collect::<Vec<_>>().join(" | ")
-    }
-
-    fn unavailable(&self) -> Vec<(String, Vec<&'static str>)> {
-        by_reason(self.figures.iter().map(|figure| (figure.spec.name, figure.value.clone())))
     }
 
     fn json(&self, checked: &[Checked<'_>]) -> Json {
@@ -113,20 +136,21 @@ impl Report {
         root.insert("stalled_closes".into(), closes(&self.endings.stalled_closes));
         root.insert("error_texts".into(), told(&self.endings.errors));
         root.insert("warnings".into(), self.warnings.clone().into());
-        let unavailable = self.unavailable().into_iter();
+        let unavailable = by_reason(&self.figures).into_iter();
         root.insert(
             "unavailable".into(),
             unavailable.map(|(reason, names)| json!({ "reason": reason, "figures": names })).collect(),
         );
-        root.insert("assertions".into(), checked_json(checked));
+        let assertion = |(assertion, outcome): &Checked<'_>| json!({ "assertion": assertion.to_string(), "holds": outcome.is_ok(), "why": outcome.as_ref().err() });
+        root.insert("assertions".into(), checked.iter().map(assertion).collect());
         root.extend(self.details.clone());
         Json::Object(root)
     }
 }
 
-pub type Checked<'a> = (&'a Assertion, Result<(), String>);
+type Checked<'a> = (&'a Assertion, Result<(), String>);
 
-pub fn check<'a>(assertions: &'a [Assertion], figures: &[Figure]) -> Vec<Checked<'a>> {
+fn check<'a>(assertions: &'a [Assertion], figures: &[Figure]) -> Vec<Checked<'a>> {
     assertions.iter().map(|assertion| (assertion, assertion.check(figures))).collect()
 }
 
@@ -146,24 +170,7 @@ fn verdict(complete: bool, checked: &[Checked<'_>]) -> String {
     }
 }
 
-/// The end of a table: a line for each assertion.
-pub fn write_checked(checked: &[Checked<'_>], out: &mut impl Write) -> io::Result<()> {
-    for (assertion, outcome) in checked {
-        match outcome {
-            Ok(()) => writeln!(out, "ok      {assertion}")?,
-            Err(why) => writeln!(out, "FAILED  {assertion}: {why}")?,
-        }
-    }
-    out.flush()
-}
-
-/// The member `assertions` of a JSON.
-pub fn checked_json(checked: &[Checked<'_>]) -> Json {
-    let one = |(assertion, outcome): &Checked<'_>| json!({ "assertion": assertion.to_string(), "holds": outcome.is_ok(), "why": outcome.as_ref().err() });
-    checked.iter().map(one).collect()
-}
-
-pub fn write_json(path: &Path, json: &Json) -> anyhow::Result<()> {
+fn write_json(path: &Path, json: &Json) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         serde_json::to_writer_pretty(&mut file, json)?;
@@ -187,72 +194,28 @@ fn closes(closes: &Closes) -> Json {
     closes.lines().map(line).collect()
 }
 
-/// Writes latencies (in µs) as the percentile table that HdrHistogram's plotter reads, in ms.
-pub fn write_percentiles(latency_us: &Histogram<u64>, path: &Path) -> anyhow::Result<()> {
-    let write = || -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
-        writeln!(
-            file,
-            "{:>12} {:>14} {:>10} {:>14}\n",
-            "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
-        )?;
-        let mut total = 0;
-        for step in latency_us.iter_quantiles(5) {
-            total += step.count_since_last_iteration();
-            let (value_ms, quantile) = (step.value_iterated_to() as f64 / 1e3, step.quantile_iterated_to());
-            write!(file, "{value_ms:>12.3} {quantile:>14.12} {total:>10}")?;
-            if quantile < 1.0 {
-                write!(file, " {:>14.2}", 1.0 / (1.0 - quantile))?;
-            }
-            writeln!(file)?;
-        }
-        let (mean_ms, deviation_ms) = (latency_us.mean() / 1e3, latency_us.stdev() / 1e3);
-        writeln!(file, "#[Mean    = {mean_ms:>12.3}, StdDeviation   = {deviation_ms:>12.3}]")?;
-        let max_ms = latency_us.max() as f64 / 1e3;
-        writeln!(file, "#[Max     = {max_ms:>12.3}, Total count    = {:>12}]", latency_us.len())?;
-        let (buckets, size) = (latency_us.buckets(), 2048);
-        writeln!(file, "#[Buckets = {buckets:>12}, SubBuckets     = {size:>12}]")?;
-        file.flush()
-    };
-    write().with_context(|| format!("--hdr {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{Unit, fill, headline, spec};
+    use crate::figures::{Rule, Unit, figures_of, headline, spec, specs};
 
-    static SPECS: &[Spec] = &[
-        headline("joined", Unit::Count, ""),
-        headline("closed", Unit::Count, ""),
-        spec("rss_first_bytes", Unit::Bytes, ""),
-        spec("rss_last_bytes", Unit::Bytes, ""),
-        headline("slope", Unit::Number, ""),
+    static FIGURES: &[Rule<()>] = &[
+        headline("joined", Unit::Count, "").of(|()| Ok(2000.0)),
+        headline("closed", Unit::Count, "").of(|()| Ok(0.0)),
+        spec("rss_first_bytes", Unit::Bytes, "").of(|()| Err("connection refused".into())),
+        spec("rss_last_bytes", Unit::Bytes, "").of(|()| Err("connection refused".into())),
+        headline("slope", Unit::Number, "").of(|()| Ok(301.5)),
     ];
+
+    fn parse(list: &str) -> Vec<Assertion> {
+        assertions::parse(list, &specs(FIGURES)).unwrap()
+    }
 
     fn report() -> Report {
         let mut endings = Endings::default();
         endings.failures.count("503 Service Unavailable: full");
-        Report {
-            command: "idle",
-            title: "idle".into(),
-            settings: json!({}),
-            complete: true,
-            figures: fill(
-                SPECS,
-                [
-                    ("joined", Ok(2000.0)),
-                    ("closed", Ok(0.0)),
-                    ("rss_first_bytes", Err("connection refused".into())),
-                    ("rss_last_bytes", Err("connection refused".into())),
-                    ("slope", Ok(301.5)),
-                ],
-            ),
-            cpu_source: None,
-            endings,
-            warnings: Vec::new(),
-            details: Map::new(),
-        }
+        let figures = figures_of(FIGURES, &());
+        Report { title: "idle".into(), complete: true, figures, endings, ..Report::default() }
     }
 
     #[test]
@@ -266,7 +229,6 @@ mod tests {
 
     #[test]
     fn the_verdict_is_that_of_the_assertions() {
-        let parse = |list| crate::assertions::parse(list, SPECS).unwrap();
         let figures = report().figures;
         for (list, complete, expected) in [
             ("", true, "measured; nothing was asserted (--assert)"),
@@ -281,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_table_tells_what_failed() {
-        let assertions = crate::assertions::parse("slope<=320,rss_last_bytes<1,closed>0", SPECS).unwrap();
+        let assertions = parse("slope<=320,rss_last_bytes<1,closed>0");
         let report = report();
         let checked = check(&assertions, &report.figures);
         let mut table = Vec::new();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::extra_peer::ExtraPeer;
-use super::metrics;
+use super::contender::Contender;
+use super::figures;
 use crate::arguments::{EXIT_CODES, Output, duration};
 use crate::rooms::Load;
 
@@ -25,8 +25,8 @@ What is measured
 
   Ctrl-C ends everything and tells of the rounds that are complete.
 
-Figures, in the table, in --assert and in --json (NAME: corelay, fastwebsockets, …; a
-ratio also with _min and _max):
+Figures, in the table, in --assert and in --json (NAME: corelay, fastwebsockets, …; each is a
+median, and also there with _min and _max):
 ";
 
 const EXAMPLE: &str = "
@@ -51,7 +51,7 @@ pub struct Arguments {
     pub only: Vec<String>,
     /// A server that runs already and speaks the raw dialect; with its process id also its processor time and memory are known
     #[arg(long = "peer", value_name = "NAME=URL[@PID]")]
-    pub peers: Vec<ExtraPeer>,
+    pub peers: Vec<Contender>,
     /// Shards of corelay, and worker threads of the peers (bare has one) [default: one per processor]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
@@ -73,5 +73,5 @@ pub struct Arguments {
 
 /// What `--help` says behind the options.
 pub fn help() -> String {
-    format!("{HELP}{}{EXAMPLE}\n{EXIT_CODES}", metrics::help())
+    format!("{HELP}{}{EXAMPLE}\n{EXIT_CODES}", figures::help())
 }

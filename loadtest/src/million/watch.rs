@@ -11,7 +11,7 @@ use super::kernel::{Growth, Kernel};
 use super::relay::Relay;
 use crate::clock;
 use crate::figures::Value;
-use crate::players::{Director, Phase, Shared, Waited};
+use crate::players::{Director, Shared, Waited};
 use crate::server::{Sample, Server, Stopwatch, process_rss_bytes};
 
 /// From "all have joined" to the quiet: the last rosters are on their way.
@@ -24,8 +24,6 @@ pub const GRACE: Duration = Duration::from_secs(1);
 const RSS_GIVE_BACK_NS: u64 = 120_000_000_000;
 /// … and when it has not shrunk by a hundredth for so long, it has.
 const RSS_STILL_S: u32 = 25;
-/// Of a relay that is not our own: when so few of those that were there are left, it has died.
-const LEFT_SHARE_MIN: f64 = 0.5;
 
 /// What was read outside of the threads. What an interruption prevented says so.
 #[derive(Clone, Debug)]
@@ -39,8 +37,7 @@ pub struct Seen {
     pub client_rss_bytes: Value,
     /// Slab caches at the moments of `rss_bytes`.
     pub kernel: [Result<Kernel, String>; 3],
-    /// How much the slab caches have grown from before the relay was started until after it has ended. One that goes on: as at
-    /// the end.
+    /// How much the slab caches have grown from before the relay was started until after it has ended.
     pub left: Result<Growth, String>,
     /// Processor time of the relay / time, in the quiet and in the hold.
     pub relay_cores: [Value; 2],
@@ -124,7 +121,6 @@ impl Seen {
     pub fn read_after(&mut self, server: &Server) {
         self.kernel[2] = Ok(Kernel::sample_settled(self.kernel[0].as_ref().ok()));
         self.rss_bytes[2] = settled_rss(server);
-        self.left = self.kernel_growth(2);
     }
 
     /// Keeps what was measured before the goodbyes, and says of what should have been read afterwards that it was not.
@@ -158,16 +154,14 @@ fn settled_rss(server: &Server) -> Value {
 
 /// Notices when the relay dies.
 pub struct Liveness<'a> {
-    /// If it is our own.
-    pub relay: Option<&'a mut Relay>,
-    /// Connections that were open when they were counted last, and most of them so far.
+    relay: &'a mut Relay,
+    /// Connections that were open when they were counted last.
     held: u32,
-    held_max: u32,
 }
 
 impl<'a> Liveness<'a> {
-    pub fn new(relay: Option<&'a mut Relay>) -> Self {
-        Self { relay, held: 0, held_max: 0 }
+    pub fn new(relay: &'a mut Relay) -> Self {
+        Self { relay, held: 0 }
     }
 
     /// An error: the relay has died.
@@ -175,23 +169,16 @@ impl<'a> Liveness<'a> {
         let open = shared.open.load(Relaxed);
         // Connections may have been counted out before the end of the process is seen.
         self.fail_if_ended(self.held.max(open))?;
-        if shared.phase() != Phase::Close {
-            self.held_max = self.held_max.max(open);
-            if f64::from(open) < f64::from(self.held_max) * LEFT_SHARE_MIN {
-                bail!(
-                    "the relay has died, or dropped most of its players: it held {} connections, and {open} are left",
-                    self.held_max
-                );
-            }
-        }
         self.held = open;
         Ok(())
     }
 
     /// An error: the relay, which holds `connections`, has ended.
     pub fn fail_if_ended(&mut self, connections: u32) -> anyhow::Result<()> {
-        let Some(relay) = self.relay.as_deref_mut() else { return Ok(()) };
-        let Some(status) = relay.exit() else { return Ok(()) };
-        bail!("the relay ended ({status}) while it held {connections} connections; {}", relay.log_excerpt());
+        let Some(status) = self.relay.exit() else { return Ok(()) };
+        bail!(
+            "the relay ended ({status}) while it held {connections} connections; {}",
+            self.relay.log_excerpt()
+        );
     }
 }

@@ -1,6 +1,5 @@
 //! Arguments of `rooms`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -61,9 +60,6 @@ pub struct Arguments {
     /// Extra members of the first room that join and then never read again
     #[arg(long, default_value_t = 0)]
     pub stalled: u32,
-    /// Write the latencies as a percentile table (.hgrm), in ms
-    #[arg(long, value_name = "FILE")]
-    pub hdr: Option<PathBuf>,
 }
 
 /// What the players do, against any server.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::arguments::Output;
 use crate::million::Load;
 
 /// Games that move at every size: each is to have the same load.
@@ -11,15 +12,13 @@ const ACTIVE_GAMES: &str = "100";
 
 pub const HELP: &str = "\
 What is measured
-  The run of 'million', with a relay of its own, once for each number of connections: 1000,
-  10000, 100000, 1000000, as far as --to goes. At every size as many games move
-  (--active-games), so that only the silent players grow; a size with fewer games moves all it
-  has (1000 players are 20 games), and the table tells the active players of each. The windows
-  of 60 s (--quiet, --hold) hold one ping of every silent player at every size: a shorter one
-  would hold all of them, some, or none, depending on the ramp. The result is one HTML page with
-  charts and everything that is needed to repeat it, and a JSON with the same name beside it. The
-  JSON is written anew after each size, so that an interrupted run keeps what it has; Ctrl-C
-  leaves out the size that is being measured.
+  The run of 'million' once for each number of connections: 1000, 10000, 100000, 1000000, as far
+  as --to goes. At every size as many games move (--active-games), so that only the silent
+  players grow; a size with fewer games moves all it has (1000 players are 20 games). The windows
+  of 60 s (--quiet, --hold) hold one ping of every silent player at every size. The result is one
+  HTML page with charts, all numbers and what is needed to repeat it, and a JSON with the same
+  name beside it, which is written anew after each size; Ctrl-C leaves out the size that is being
+  measured.
 
 Figures, as in the table and in --assert; of the largest size where nothing else is said:
 ";
@@ -58,4 +57,11 @@ pub struct Arguments {
     /// Conditions on the result, such as 'flat<=1.5,p99<=300ms' (>= <= < > ==; durations in us, ms, s)
     #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]
     pub assertions: String,
+}
+
+impl Arguments {
+    /// The JSON is the record's.
+    pub fn output(&self) -> Output {
+        Output { json: None, assertions: self.assertions.clone() }
+    }
 }

@@ -1,0 +1,160 @@
+//! What a storm measured, as figures and warnings.
+
+use serde_json::json;
+
+use super::arguments::Arguments;
+use super::presence::Accounts;
+use crate::counters::Counters;
+use crate::dialect::DialectName;
+use crate::endings::Endings;
+use crate::figures::Unit::{Bytes, Count, Duration, Number};
+use crate::figures::{Rule, Value, count, figures_of, headline, latency, spec};
+use crate::report::{Report, did_not_keep_up};
+use crate::server::Lap;
+
+/// The run, from the first connect to the end of the hold.
+pub struct Measured {
+    pub accounts: Accounts,
+    pub clients: u32,
+    pub received: Counters,
+    pub endings: Endings,
+    pub start_lateness_ns_max: u64,
+    pub lap: Lap,
+    pub begun_ns: u64,
+    pub complete: bool,
+}
+
+/// Figures of `storm`.
+pub static FIGURES: &[Rule<Measured>] = &[
+    headline("joined", Count, "clients whose join was answered with ok")
+        .of(|run| count(run.accounts.joined())),
+    spec("not_joined", Count, "clients whose join was not")
+        .of(|run| count(u64::from(run.clients) - run.accounts.joined())),
+    headline("closed", Count, "clients that joined and whose connection ended")
+        .of(|run| count(run.endings.closes.total())),
+    spec("states", Count, "clients that got a presence_state after their join reply")
+        .of(|run| count(run.accounts.informed())),
+    headline("stateless", Count, "joined - states")
+        .of(|run| count(run.accounts.joined() - run.accounts.informed())),
+    headline("presence_frames_per_s_max", Count, "most presence_* messages of one client in any second")
+        .of(|run| count(run.accounts.per_second_max())),
+    spec("join_time", Duration, "from the first client's time to the last join reply")
+        .of(|run| Ok(run.join_ns() as f64 / 1e3)),
+    spec("joins_per_s", Number, "joined / join_time")
+        .of(|run| Ok(run.accounts.joined() as f64 / (run.join_ns().max(1) as f64 / 1e9))),
+    spec("join_p50", Duration, "from when a client was meant to connect to its join reply")
+        .of(|run| latency(&run.accounts.join_us, 50.0)),
+    headline("join_p99", Duration, "99 % of the joins were answered within")
+        .of(|run| latency(&run.accounts.join_us, 99.0)),
+    spec("join_max", Duration, "the slowest join").of(|run| latency(&run.accounts.join_us, 100.0)),
+    spec("state_p50", Duration, "from when a client was meant to connect to its state")
+        .of(|run| latency(&run.accounts.state_us, 50.0)),
+    spec("state_p99", Duration, "99 % of the states arrived within")
+        .of(|run| latency(&run.accounts.state_us, 99.0)),
+    spec("state_max", Duration, "the slowest state").of(|run| latency(&run.accounts.state_us, 100.0)),
+    spec("start_lateness_max", Duration, "the latest connect, after its time")
+        .of(|run| Ok(run.start_lateness_ns_max as f64 / 1e3)),
+    spec("presence_states", Count, "presence_state messages received").of(|run| count(run.accounts.states)),
+    spec("presence_diffs", Count, "presence_diff messages received").of(|run| count(run.accounts.diffs)),
+    spec("presence_counts", Count, "presence_count messages received").of(|run| count(run.accounts.counts)),
+    spec("window", Duration, "from the first connect to the end of --hold")
+        .of(|run| Ok(run.lap.length_ns as f64 / 1e3)),
+    spec("frames_received", Count, "WebSocket messages received, all of them")
+        .of(|run| count(run.received.frames)),
+    spec("bytes_received", Count, "bytes received").of(|run| count(run.received.bytes)),
+    spec("frames_per_client", Number, "frames_received / joined")
+        .of(|run| run.per_client(run.received.frames as f64)),
+    spec("bytes_per_client", Number, "bytes_received / joined")
+        .of(|run| run.per_client(run.received.bytes as f64)),
+    spec("rate_limited", Count, "rate_limited messages received").of(|run| count(run.received.rate_limited)),
+    spec("errors", Count, "error replies received, besides those to joins")
+        .of(|run| count(run.received.errors)),
+    spec("notices", Count, "disconnect_warning and server_draining messages received")
+        .of(|run| count(run.received.notices)),
+    spec("malformed", Count, "messages received that are none of the protocol")
+        .of(|run| count(run.received.malformed)),
+    spec("client.cpu_cores", Number, "processor time of this load test / window")
+        .of(|run| Ok(run.lap.own_cores())),
+    spec("server.cpu_cores", Number, "processor time of the relay / window").of(|run| run.lap.server_cores()),
+    headline("server.cpu_us_per_client", Number, "µs of it per client that joined")
+        .of(|run| run.per_client(run.lap.server_cpu_s()? * 1e6)),
+    spec("server.rss_bytes", Bytes, "resident memory of the relay at the end")
+        .of(|run| run.lap.after.rss_bytes.clone()),
+    spec("server.rss_growth_bytes", Bytes, "and how much it grew").of(|run| run.lap.rss_growth_bytes()),
+];
+
+impl Measured {
+    fn join_ns(&self) -> u64 {
+        self.accounts.last_join_ns - self.begun_ns
+    }
+
+    fn per_client(&self, number: f64) -> Value {
+        Ok(number / self.accounts.joined().max(1) as f64)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let interrupted = "interrupted: not everybody had the time to join".to_owned();
+        let interrupted = (!self.complete).then_some(interrupted);
+        did_not_keep_up(self.lap.own_cores(), None).into_iter().chain(interrupted).collect()
+    }
+}
+
+pub fn report(arguments: &Arguments, cpu_source: &'static str, measured: Measured) -> Report {
+    let common = &arguments.common;
+    let (over_s, hold_s) = (arguments.over.as_secs_f64(), arguments.hold.as_secs_f64());
+    Report {
+        command: "storm",
+        title: format!(
+            "{}: {} clients into {} over {over_s:.1} s, then {hold_s:.1} s of watching",
+            common.url, arguments.clients, arguments.topic,
+        ),
+        settings: json!({
+            "url": common.url, "clients": arguments.clients, "over_s": over_s, "topic": arguments.topic,
+            "hold_s": hold_s, "dialect": DialectName::Phoenix.as_str(), "tokens": common.tokens_label(),
+        }),
+        complete: measured.complete,
+        cpu_source: measured.lap.server_cpu_s().is_ok().then_some(cpu_source),
+        warnings: measured.warnings(),
+        figures: figures_of(FIGURES, &measured),
+        endings: measured.endings,
+        ..Report::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crowd::Listener;
+    use crate::dialect::{Event, Presence};
+    use crate::figures::value_of;
+
+    #[test]
+    fn those_without_a_state_are_counted() {
+        let mut accounts = Accounts::new(4, 0, 1e6);
+        for slot in 0..3 {
+            accounts.handle_event(slot, Event::Joined, 500_000_000);
+        }
+        accounts.handle_event(1, Event::Presence(Presence::State), 600_000_000);
+        let (received, endings) = (Counters::default(), Endings::default());
+        let lap = Lap::unread(1_800_000_000, 2_000_000_000);
+        let start_lateness_ns_max = 0;
+        let measured = Measured {
+            accounts,
+            clients: 4,
+            received,
+            endings,
+            start_lateness_ns_max,
+            lap,
+            begun_ns: 0,
+            complete: true,
+        };
+        assert!(measured.warnings()[0].contains("90 %"));
+        let figures = figures_of(FIGURES, &measured);
+        let value = |name| value_of(&figures, name);
+        assert_eq!((value("joined"), value("not_joined")), (Ok(3.0), Ok(1.0)));
+        assert_eq!((value("states"), value("stateless")), (Ok(1.0), Ok(2.0)));
+        assert_eq!((value("joins_per_s"), value("join_time")), (Ok(6.0), Ok(500_000.0)));
+        assert_eq!(value("presence_frames_per_s_max"), Ok(1.0));
+        assert!(value("server.cpu_cores").unwrap_err().contains("127.0.0.1:1"));
+    }
+}
