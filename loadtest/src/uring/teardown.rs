@@ -28,8 +28,8 @@ impl Ring {
     /// operation that it cancels, and 19,000 polls take 5 s.
     pub(super) fn cancel_slots(&mut self) -> io::Result<()> {
         self.taken = self.batch.len();
-        for slot in 0..self.parked.connections() {
-            let operation = if self.parked.is_polling(slot) { Operation::Poll } else { Operation::Receive };
+        for slot in 0..self.parked.len() as u32 {
+            let operation = if self.parked[slot as usize] { Operation::Poll } else { Operation::Receive };
             self.cancel(operation, slot)?;
             if slot % SUBMISSION_ENTRIES == SUBMISSION_ENTRIES - 1 {
                 self.forget()?;
