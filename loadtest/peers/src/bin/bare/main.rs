@@ -57,8 +57,8 @@ fn main() -> anyhow::Result<()> {
 struct Client {
     room: Option<usize>,
     player: u32,
-    /// What is being sent, and how much of it the kernel has.
-    sending: Option<(Rc<Vec<u8>>, usize)>,
+    /// What is being sent.
+    sending: Option<Rc<Vec<u8>>>,
     gone: bool,
     /// The request head, then the rest of a frame that a buffer's end cut.
     unread: Vec<u8>,
@@ -155,7 +155,7 @@ impl Server {
                 self.push(opcode::RecvMulti::new(Fixed(place), 0).build(), RECEIVE, place)
             }
             RECEIVE => self.received(place, completion),
-            SEND => self.sent(place, completion.result()),
+            SEND => self.sent(place),
             _ => Ok(()),
         }
     }
@@ -266,27 +266,18 @@ impl Server {
     }
 
     fn send(&mut self, place: u32, frame: &Rc<Vec<u8>>) -> io::Result<()> {
-        self.clients[place as usize].sending = Some((frame.clone(), 0));
-        self.push(send_entry(place, frame), SEND, place)
+        self.clients[place as usize].sending = Some(frame.clone());
+        // WAITALL: a send completes when all of it is sent, or never.
+        let send = opcode::Send::new(Fixed(place), frame.as_ptr(), frame.len() as u32);
+        self.push(send.flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL).build(), SEND, place)
     }
 
-    fn sent(&mut self, place: u32, result: i32) -> io::Result<()> {
+    fn sent(&mut self, place: u32) -> io::Result<()> {
         let client = &mut self.clients[place as usize];
-        let Some((frame, sent)) = &mut client.sending else { return Ok(()) };
-        *sent += result.max(0) as usize;
-        if result > 0 && *sent < frame.len() {
-            let entry = send_entry(place, &frame[*sent..]);
-            return self.push(entry, SEND, place);
-        }
         client.sending = None;
         if client.gone {
             self.push(opcode::Close::new(Fixed(place)).build(), CLOSE, place)?;
         }
         Ok(())
     }
-}
-
-fn send_entry(place: u32, bytes: &[u8]) -> squeue::Entry {
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-    opcode::Send::new(Fixed(place), bytes.as_ptr(), bytes.len() as u32).flags(flags).build()
 }

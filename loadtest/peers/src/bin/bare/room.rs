@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use corelay::limits;
 use corelay::wire::frame::{Opcode, write_header};
-use corelay::wire::native::{
-    DeltaHeader, KeyframeHeader, Move, Position, RosterHeader, Welcome, kind, write_joined,
-};
+use corelay::wire::native::{DeltaHeader, Move, Position, Welcome, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::TICK;
@@ -78,16 +76,12 @@ impl Room {
         }
     }
 
-    /// Answer to the upgrade, Welcome, Roster, Keyframe.
+    /// Answer to the upgrade, and Welcome: clients are told who is there by what moves.
     pub fn welcome(&self, player: u32, accept: &str) -> Vec<u8> {
         let mut bytes = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
         )
         .into_bytes();
-        let mut record = |payload: &[u8]| {
-            write_header(&mut bytes, Opcode::Binary, payload.len());
-            bytes.extend_from_slice(payload);
-        };
         let welcome = Welcome {
             kind: kind::WELCOME,
             flags: Welcome::DEVELOPMENT,
@@ -102,25 +96,8 @@ impl Room {
             max_speed: f32::INFINITY.into(),
             ..Welcome::default()
         };
-        record(welcome.as_bytes());
-        let header = RosterHeader {
-            kind: kind::ROSTER,
-            flags: RosterHeader::WHOLE,
-            joined: (self.positions.len() as u16).into(),
-            left: 0.into(),
-        };
-        let mut roster = header.as_bytes().to_vec();
-        for position in &self.positions {
-            write_joined(&mut roster, position.player_id.get(), "guest", "");
-        }
-        record(&roster);
-        let header = KeyframeHeader {
-            kind: kind::KEYFRAME,
-            tick: self.tick.into(),
-            position_count: (self.positions.len() as u32).into(),
-            ..KeyframeHeader::default()
-        };
-        record(&[header.as_bytes(), self.positions.as_bytes()].concat());
+        write_header(&mut bytes, Opcode::Binary, size_of::<Welcome>());
+        bytes.extend_from_slice(welcome.as_bytes());
         bytes
     }
 }
