@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::time::Duration;
 
+use procfs::{Current, Meminfo};
+
 use crate::clock;
 use crate::figures::Value;
 
@@ -32,8 +34,6 @@ const OF_CLIENTS: &str = " (client)";
 const TIME_WAIT: &str = "tw_sock_TCP";
 /// Name of everything that is not counted.
 const OTHERS: &str = "(not counted: other caches)";
-/// Caches that are named; smaller ones are summed up.
-const CACHES_NAMED: usize = 12;
 
 /// How long the kernel may take to give back what ended connections had.
 const GIVE_BACK_NS: u64 = 15_000_000_000;
@@ -113,9 +113,8 @@ fn caches() -> Result<BTreeMap<String, f64>, String> {
         return Ok(parse_slabinfo(&text, &likely_names(&links())));
     }
     // Only root may read the caches one by one.
-    let text = read_to_string("/proc/meminfo").map_err(|error| format!("/proc/meminfo: {error}"))?;
-    let slab = kilobytes(&text, "Slab:").ok_or("/proc/meminfo has no Slab")?;
-    Ok(BTreeMap::from([(WHOLE_SLAB.to_owned(), slab)]))
+    let memory = Meminfo::current().map_err(|error| error.to_string())?;
+    Ok(BTreeMap::from([(WHOLE_SLAB.to_owned(), memory.slab as f64)]))
 }
 
 const WHOLE_SLAB: &str = "all slab caches (root is told each)";
@@ -172,24 +171,15 @@ fn parse_slabinfo(text: &str, likely_names: &BTreeMap<String, String>) -> BTreeM
 }
 
 fn growth(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> Growth {
-    let mut others = 0.0;
-    let mut by_cache = Vec::new();
-    for (name, bytes) in after {
-        let grown = bytes - before.get(name).copied().unwrap_or(0.0);
-        if is_counted(name) {
-            by_cache.push((name.clone(), grown));
-        } else if !name.starts_with(TIME_WAIT) {
-            others += grown;
-        }
-    }
-    let bytes = by_cache.iter().map(|(_, grown)| grown).sum();
-    let of_clients =
-        by_cache.iter().filter(|(name, _)| name.ends_with(OF_CLIENTS)).map(|(_, grown)| grown).sum();
+    let grown =
+        after.iter().map(|(name, bytes)| (name.clone(), bytes - before.get(name).copied().unwrap_or(0.0)));
+    let (mut by_cache, others): (Vec<_>, Vec<_>) = grown.partition(|(name, _)| is_counted(name));
+    let sum = |part: &mut dyn Iterator<Item = &(String, f64)>| part.map(|(_, grown)| grown).sum();
+    let bytes = sum(&mut by_cache.iter());
+    let of_clients = sum(&mut by_cache.iter().filter(|(name, _)| name.ends_with(OF_CLIENTS)));
     let client_bytes = (!after.contains_key(WHOLE_SLAB)).then_some(of_clients);
-    by_cache.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-    let small = by_cache.split_off(by_cache.len().min(CACHES_NAMED));
     by_cache.sort_by(|a, b| b.1.total_cmp(&a.1));
-    by_cache.push(("(smaller)".to_owned(), small.iter().map(|(_, grown)| grown).sum()));
+    let others = sum(&mut others.iter().filter(|(name, _)| !name.starts_with(TIME_WAIT)));
     by_cache.push((OTHERS.to_owned(), others));
     by_cache.retain(|(_, grown)| *grown != 0.0);
     Growth { bytes, client_bytes, by_cache }
@@ -215,12 +205,6 @@ fn field(text: &str, line: &str, name: &str) -> Option<f64> {
     let mut fields = text.lines().find_map(|text| text.strip_prefix(line))?.split_whitespace();
     fields.find(|field| *field == name)?;
     fields.next()?.parse().ok()
-}
-
-/// A line of `/proc/meminfo`, in bytes.
-pub fn kilobytes(text: &str, name: &str) -> Option<f64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(value.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
 }
 
 #[cfg(test)]
