@@ -237,8 +237,7 @@ fn idle_arguments(arguments: &Arguments, contender: &Contender, common: Common) 
 fn told(report: &Report, what: &str) -> Vec<String> {
     let failures =
         report.endings.failures.lines().map(|(text, count)| format!("did not join: {count} × {text}"));
-    let closes =
-        report.endings.closes.lines().map(|(code, why, count)| format!("closed: {count} × {code} {why}"));
+    let closes = report.endings.closes.lines().map(|(text, count)| format!("closed: {count} × {text}"));
     let refused = value_of(&report.figures, "rate_limited").ok().filter(|&refused| refused > 0.0);
     let refused = refused.map(|refused| format!("the server's limits refused moves ({refused} times told)"));
     let lines = report.warnings.iter().cloned().chain(failures).chain(closes).chain(refused);

@@ -16,7 +16,7 @@ use crate::counters::Counters;
 use crate::dialect::{Effects, Event};
 use crate::endings::Endings;
 use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
-use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX, Size};
+use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX};
 
 /// Connections between their start and their join, at most: a listener's backlog must hold them.
 const JOINING_MAX: u32 = 512;
@@ -107,8 +107,7 @@ enum Stage {
 
 impl Crowd {
     pub fn new(plan: Plan) -> io::Result<Self> {
-        let size = if plan.busy == 0 { Size::quiet } else { Size::busy };
-        let ring = Ring::new(size(plan.connections), plan.target)?;
+        let ring = Ring::new(plan.connections, plan.busy > 0, plan.target)?;
         Ok(Self {
             connections: std::iter::repeat_with(Connection::default)
                 .take(plan.connections as usize)
@@ -552,7 +551,7 @@ impl Crowd {
         if !self.closing {
             let stalled = slot >= self.plan.stalled_from;
             let closes = if stalled { &mut self.endings.stalled_closes } else { &mut self.endings.closes };
-            closes.count(code, reason);
+            closes.count(&format!("{code} {reason}"));
         }
     }
 

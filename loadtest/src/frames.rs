@@ -27,7 +27,7 @@ pub enum Message<'a> {
 
 /// Finds the messages in one connection's bytes.
 ///
-/// Whole frames are handed out where they lie; only a frame that is split over two receives is copied.
+/// Whole frames are handed out where they lie; only what comes in pieces is copied.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// Start of a frame that is not complete. Invariant: never a whole frame.
@@ -38,38 +38,32 @@ impl Decoder {
     /// Hands every message that `bytes` completes to `handle`. An error: the server broke RFC 6455, or sent what this client
     /// does not take, and nothing more can be decoded.
     pub fn receive(&mut self, bytes: &[u8], mut handle: impl FnMut(Message<'_>)) -> Result<(), String> {
-        let mut rest = self.complete_partial(bytes, &mut handle)?;
-        while let Some(header) = Header::parse(rest)? {
-            let Some((frame, after)) = rest.split_at_checked(header.frame_bytes()) else { break };
-            handle(header.message(frame));
-            rest = after;
+        let mut partial = std::mem::take(&mut self.partial);
+        if partial.is_empty() {
+            let used = decode(bytes, &mut handle)?;
+            self.partial = bytes[used..].to_vec();
+        } else {
+            partial.extend_from_slice(bytes);
+            let used = decode(&partial, &mut handle)?;
+            partial.drain(..used);
+            // A silent connection keeps no memory.
+            self.partial = if partial.is_empty() { Vec::new() } else { partial };
         }
-        self.partial.extend_from_slice(rest);
         Ok(())
     }
+}
 
-    /// Feeds the incomplete frame until it is complete, then hands it out; returns what follows it.
-    fn complete_partial<'a>(
-        &mut self,
-        mut bytes: &'a [u8],
-        handle: &mut impl FnMut(Message<'_>),
-    ) -> Result<&'a [u8], String> {
-        while !self.partial.is_empty() && !bytes.is_empty() {
-            let header = Header::parse(&self.partial)?;
-            // Without a whole header, one byte more: a header is at most ten of them.
-            let missing = header.as_ref().map_or(1, |header| header.frame_bytes() - self.partial.len());
-            let (taken, after) = bytes.split_at(missing.min(bytes.len()));
-            self.partial.extend_from_slice(taken);
-            bytes = after;
-            let Some(header) = Header::parse(&self.partial)? else { continue };
-            if header.frame_bytes() == self.partial.len() {
-                handle(header.message(&self.partial));
-                // A silent connection keeps no memory.
-                self.partial = Vec::new();
-            }
-        }
-        Ok(bytes)
+/// Hands out whole frames; how many bytes they are.
+fn decode(bytes: &[u8], handle: &mut impl FnMut(Message<'_>)) -> Result<usize, String> {
+    let mut rest = bytes;
+    while let Some(header) = Header::parse(rest)? {
+        let Some((frame, after)) = rest.split_at_checked(header.header_bytes + header.payload_bytes) else {
+            break;
+        };
+        handle(header.message(frame));
+        rest = after;
     }
+    Ok(bytes.len() - rest.len())
 }
 
 struct Header {
@@ -98,10 +92,6 @@ impl Header {
         }
         let header_bytes = cursor.position() as usize;
         Ok(Some(Self { opcode, header_bytes, payload_bytes: payload_bytes as usize }))
-    }
-
-    fn frame_bytes(&self) -> usize {
-        self.header_bytes + self.payload_bytes
     }
 
     fn message<'a>(&self, frame: &'a [u8]) -> Message<'a> {

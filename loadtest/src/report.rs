@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::arguments::Output;
 use crate::assertions::{self, Assertion};
-use crate::endings::{Closes, Endings, Texts};
+use crate::endings::{Endings, Texts};
 use crate::figures::{Figure, Spec, by_reason};
 
 /// Share of its threads' time from which the load test is taken to be saturated.
@@ -75,18 +75,17 @@ impl Report {
         for (reason, names) in by_reason(&self.figures) {
             writeln!(out, "not available: {} ({reason})", names.join(", "))?;
         }
-        for (text, count) in self.endings.failures.lines() {
-            writeln!(out, "did not join: {count} × {text}")?;
-        }
-        for (who, closes) in
-            [("closed", &self.endings.closes), ("stalled, closed", &self.endings.stalled_closes)]
-        {
-            for (code, reason, count) in closes.lines() {
-                writeln!(out, "{who}: {count} × {code} {reason}")?;
+        let Endings { failures, closes, stalled_closes, errors } = &self.endings;
+        let told = [
+            ("did not join", failures),
+            ("closed", closes),
+            ("stalled, closed", stalled_closes),
+            ("error told", errors),
+        ];
+        for (what, texts) in told {
+            for (text, count) in texts.lines() {
+                writeln!(out, "{what}: {count} × {text}")?;
             }
-        }
-        for (text, count) in self.endings.errors.lines() {
-            writeln!(out, "error told: {count} × {text}")?;
         }
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
@@ -132,8 +131,8 @@ impl Report {
             server.insert("cpu_source".into(), self.cpu_source.into());
         }
         root.insert("failures".into(), told(&self.endings.failures));
-        root.insert("closes".into(), closes(&self.endings.closes));
-        root.insert("stalled_closes".into(), closes(&self.endings.stalled_closes));
+        root.insert("closes".into(), told(&self.endings.closes));
+        root.insert("stalled_closes".into(), told(&self.endings.stalled_closes));
         root.insert("error_texts".into(), told(&self.endings.errors));
         root.insert("warnings".into(), self.warnings.clone().into());
         let unavailable = by_reason(&self.figures).into_iter();
@@ -187,11 +186,6 @@ fn number(value: f64) -> Json {
 
 fn told(told: &Texts) -> Json {
     told.lines().map(|(text, count)| json!({ "text": text, "count": count })).collect()
-}
-
-fn closes(closes: &Closes) -> Json {
-    let line = |(code, reason, count)| json!({ "code": code, "reason": reason, "count": count });
-    closes.lines().map(line).collect()
 }
 
 #[cfg(test)]

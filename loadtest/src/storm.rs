@@ -1,6 +1,5 @@
 //! `storm`: thousands of clients join one topic within seconds; how late each gets its presence, and how much of it.
 
-mod arguments;
 mod presence;
 mod summary;
 
@@ -8,20 +7,63 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::bail;
+use clap::Args;
+use humantime::parse_duration;
+use serde_json::json;
 
+use crate::arguments::{Common, topic};
 use crate::clock;
 use crate::crowd::{Crowd, Plan};
 use crate::dialect::{DialectName, Members};
-use crate::figures::specs;
+use crate::figures::{figures_of, specs};
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
-use crate::report;
+use crate::report::{self, Report};
 use crate::server::{Server, Stopwatch};
 use presence::Accounts;
 use summary::Measured;
 
-pub use arguments::{Arguments, EXAMPLE, HELP};
 pub use summary::FIGURES;
+
+pub const HELP: &str = "\
+What is measured
+  --clients Phoenix clients connect and join one --topic, one every --over / --clients, whatever
+  the relay does. They stay, and are watched for --hold after the last one has joined.
+
+  latency  From when a client was *meant* to connect to its join reply (join_*), and to the
+           first presence_state after that reply (state_*). At most 512 clients are between
+           connect and join reply at a time; one that therefore begins later has the waiting in
+           its latency, and start_lateness_max tells of it.
+  presence_frames_per_s_max
+           Of each client the most presence_state, presence_diff and presence_count messages
+           in any second (sliding, not clock seconds); of these the largest.
+
+Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
+";
+
+pub const EXAMPLE: &str = "
+Example
+  corelay-loadtest storm --clients 5000 --over 10s --topic room:lobby \\
+      --assert 'joined==5000,stateless==0,presence_frames_per_s_max<=20,closed==0'
+";
+
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    /// How many join
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub clients: u32,
+    /// Over which time they are spread evenly
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub over: Duration,
+    /// What they join
+    #[arg(long, default_value = "room:lobby", value_parser = topic)]
+    pub topic: String,
+    /// How long they are watched after the last one has joined
+    #[arg(long, default_value = "3s", value_parser = parse_duration)]
+    pub hold: Duration,
+}
 
 /// Longest wait for arrivals; so much later a client may begin than it was meant to.
 const TURN: Duration = Duration::from_micros(500);
@@ -43,7 +85,7 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
         if measured.accounts.joined() == 0 {
             bail!("nobody could join {}{}", arguments.topic, measured.endings.causes());
         }
-        Ok(summary::report(arguments, site.server.cpu_source(), measured))
+        Ok(summarize(arguments, site.server.cpu_source(), measured))
     })
 }
 
@@ -81,4 +123,26 @@ fn measure(
         begun_ns,
         complete: now_ns >= hold_end_ns,
     })
+}
+
+fn summarize(arguments: &Arguments, cpu_source: &'static str, measured: Measured) -> Report {
+    let common = &arguments.common;
+    let (over_s, hold_s) = (arguments.over.as_secs_f64(), arguments.hold.as_secs_f64());
+    Report {
+        command: "storm",
+        title: format!(
+            "{}: {} clients into {} over {over_s:.1} s, then {hold_s:.1} s of watching",
+            common.url, arguments.clients, arguments.topic,
+        ),
+        settings: json!({
+            "url": common.url, "clients": arguments.clients, "over_s": over_s, "topic": arguments.topic,
+            "hold_s": hold_s, "dialect": DialectName::Phoenix.as_str(), "tokens": common.tokens_label(),
+        }),
+        complete: measured.complete,
+        cpu_source: measured.lap.server_cpu_s().is_ok().then_some(cpu_source),
+        warnings: measured.warnings(),
+        figures: figures_of(FIGURES, &measured),
+        endings: measured.endings,
+        ..Report::default()
+    }
 }

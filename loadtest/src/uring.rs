@@ -6,7 +6,6 @@
 
 mod buffers;
 mod completion;
-mod sends;
 mod sockets;
 mod teardown;
 
@@ -18,12 +17,12 @@ use std::time::Duration;
 use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
+use slab::Slab;
 use socket2::SockAddr;
 
 pub use buffers::Lent;
 use buffers::{BUFFER_BYTES, BufferRing, GROUP};
 pub use completion::{Completion, ReceiveEnd};
-use sends::Sends;
 pub use sockets::{Opening, in_own_session};
 
 /// Bytes that can be sent at once on one connection: a request with a token, a few moves.
@@ -36,7 +35,8 @@ pub struct Ring {
     // Dropped in this order: the kernel must be done with the ring before its memory goes.
     ring: IoUring,
     buffers: BufferRing,
-    sends: Sends,
+    /// Bytes that the kernel may read until their send completes.
+    sends: Slab<Box<[u8]>>,
     /// Connections that wait on a poll, by slot.
     parked: Vec<bool>,
     target: Box<SockAddr>,
@@ -47,28 +47,6 @@ pub struct Ring {
     more: bool,
     /// Operations whose last completion has not come.
     outstanding: usize,
-}
-
-/// How much a ring holds at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    pub connections: u32,
-    /// Receive buffers of 4 KiB; a power of two. One turn of the loop receives at most this often.
-    pub receive_buffers: u16,
-    /// Completions that wait.
-    pub completions: u32,
-}
-
-impl Size {
-    /// For connections that are all busy.
-    pub fn busy(connections: u32) -> Self {
-        Self { connections, receive_buffers: 1024, completions: 64 * 1024 }
-    }
-
-    /// For connections of which hardly any has something to say at a time.
-    pub fn quiet(connections: u32) -> Self {
-        Self { connections, receive_buffers: 256, completions: 16 * 1024 }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -86,22 +64,25 @@ enum Operation {
 }
 
 impl Ring {
-    /// A ring for connections to `target`. All calls must come from the thread that made it.
-    pub fn new(size: Size, target: SocketAddr) -> io::Result<Self> {
+    /// A ring for `connections` to `target`; unless it is `busy` hardly any of them has something to say at a time. All calls must
+    /// come from the thread that made it.
+    pub fn new(connections: u32, busy: bool, target: SocketAddr) -> io::Result<Self> {
+        // One turn of the loop receives at most as often as there are buffers.
+        let (receive_buffers, completions) = if busy { (1024, 64 * 1024) } else { (256, 16 * 1024) };
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
             .setup_submit_all()
-            .setup_cqsize(size.completions)
+            .setup_cqsize(completions)
             .build(SUBMISSION_ENTRIES)?;
-        ring.submitter().register_files_sparse(size.connections.max(1))?;
-        let buffers = BufferRing::register(&ring, size.receive_buffers)?;
+        ring.submitter().register_files_sparse(connections.max(1))?;
+        let buffers = BufferRing::register(&ring, receive_buffers)?;
         Ok(Self {
             ring,
             buffers,
-            sends: Sends::default(),
-            parked: vec![false; size.connections as usize],
+            sends: Slab::new(),
+            parked: vec![false; connections as usize],
             target: Box::new(target.into()),
             batch: Vec::with_capacity(BATCH_MAX),
             taken: 0,
@@ -159,15 +140,13 @@ impl Ring {
 
     /// Sends `bytes`. The last send on `slot` must have completed.
     pub fn send(&mut self, slot: u32, bytes: &[u8]) -> io::Result<()> {
-        let index = self.sends.take(bytes);
-        self.push_send(slot, index)
-    }
-
-    fn push_send(&mut self, slot: u32, index: u32) -> io::Result<()> {
+        let index = self.sends.insert(bytes.into());
         debug_assert!(index < 1 << INDEX_BITS);
-        let unsent = self.sends.unsent(index);
-        let entry = opcode::Send::new(Fixed(slot), unsent.as_ptr(), unsent.len() as u32).build();
-        self.push(entry, user_data(Operation::Send, slot) | u64::from(index) << INDEX_SHIFT)
+        // WAITALL: it completes when all of it is sent, or never.
+        let entry = opcode::Send::new(Fixed(slot), self.sends[index].as_ptr(), bytes.len() as u32)
+            .flags(libc::MSG_WAITALL)
+            .build();
+        self.push(entry, user_data(Operation::Send, slot) | (index as u64) << INDEX_SHIFT)
     }
 
     /// Ends both directions: what is armed on `slot` ends.
@@ -233,7 +212,10 @@ impl Ring {
             let completion = match data >> OPERATION_SHIFT {
                 CONNECT => Some(Completion::Connected(slot, outcome.map(drop))),
                 RECEIVE => Some(received(slot, lent, outcome, armed)),
-                SEND => self.handle_sent(slot, data >> INDEX_SHIFT & INDEX_MASK, outcome)?,
+                SEND => {
+                    self.sends.remove((data >> INDEX_SHIFT & INDEX_MASK) as usize);
+                    Some(Completion::Sent(slot, outcome.map(drop)))
+                }
                 POLL => match outcome {
                     Ok(_) => self.push_take(slot).map(|()| None)?,
                     Err(error) => Some(Completion::ReceiveEnded(slot, ReceiveEnd::Failed(error))),
@@ -246,23 +228,6 @@ impl Ring {
             }
         }
         Ok(None)
-    }
-
-    fn handle_sent(
-        &mut self,
-        slot: u32,
-        index: u64,
-        outcome: io::Result<i32>,
-    ) -> io::Result<Option<Completion>> {
-        let index = index as u32;
-        if let Ok(sent) = outcome {
-            self.sends.advance(index, sent as usize);
-            if !self.sends.unsent(index).is_empty() {
-                return self.push_send(slot, index).map(|()| None);
-            }
-        }
-        self.sends.release(index);
-        Ok(Some(Completion::Sent(slot, outcome.map(drop))))
     }
 
     fn handle_taken(

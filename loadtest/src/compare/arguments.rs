@@ -3,27 +3,26 @@
 use std::time::Duration;
 
 use clap::Args;
+use humantime::parse_duration;
 
 use super::contender::Contender;
 use super::figures;
-use crate::arguments::{EXIT_CODES, Output, duration};
+use crate::arguments::{EXIT_CODES, Output};
 use crate::rooms::Load;
 
 const HELP: &str = "\
 What is measured
-  In each of --rounds the load of `rooms` runs against one server after the other: corelay
-  (native dialect), fastwebsockets and tokio-tungstenite (raw dialect), bare (a loop that only
-  receives and sends, native dialect), and every --peer (raw dialect). Each but the --peers is
-  started here, in a session of its own, and ended; it is looked for beside this program. Each
-  round begins with the next of them, so that a machine whose speed drifts does not always
-  favour the same. Then memory is measured once per server, as `idle` does it.
+  In each of --rounds the load of `rooms` runs against one server after the other: corelay and
+  bare (a loop that only receives and sends) in the native dialect, fastwebsockets,
+  tokio-tungstenite and every --peer in the raw one. Each but the --peers is started here and
+  ended; it is looked for beside this program. Each round begins with the next of them, so that
+  a machine whose speed drifts does not always favour the same. Then memory is measured once per
+  server, as `idle` does it.
 
-  Ratios are corelay's value / that of the server, of the same round; the table tells the
-  median, the least and the most of the rounds. corelay does better where deliveries_ratio is
-  above 1, and where p50_ratio, p99_ratio and memory_ratio are below. A server that relays
-  every message singly delivers more and smaller frames: compare positions_ratio then.
-
-  Ctrl-C ends everything and tells of the rounds that are complete.
+  Ratios are corelay's value / that of the server, of the same round. corelay does better where
+  deliveries_ratio is above 1, and where p50_ratio, p99_ratio and memory_ratio are below. A
+  server that relays every message singly delivers more and smaller frames: compare
+  positions_ratio then. Ctrl-C ends everything and tells of the rounds that are complete.
 
 Figures, in the table, in --assert and in --json (NAME: corelay, fastwebsockets, …; each is a
 median, and also there with _min and _max):
@@ -62,7 +61,7 @@ pub struct Arguments {
     #[arg(long, default_value = "1000,8000", value_delimiter = ',')]
     pub idle: Vec<u32>,
     /// Silence before memory is read
-    #[arg(long, default_value = "3s", value_parser = duration)]
+    #[arg(long, default_value = "3s", value_parser = parse_duration)]
     pub hold: Duration,
     /// Do not measure memory
     #[arg(long)]

@@ -21,29 +21,14 @@ const fn metric(key: &'static str, ratio: Option<&'static str>, unit: Unit, abou
 
 /// All but the last are measured in every round.
 static METRICS: [Metric; 8] = [
-    metric(
-        "deliveries_per_cpu_s",
-        Some("deliveries_ratio"),
-        Count,
-        "frames received by clients per CPU second of the server",
-    ),
-    metric(
-        "positions_per_cpu_s",
-        Some("positions_ratio"),
-        Count,
-        "positions in them, per CPU second of the server",
-    ),
+    metric("deliveries_per_cpu_s", Some("deliveries_ratio"), Count, "frames received per CPU second"),
+    metric("positions_per_cpu_s", Some("positions_ratio"), Count, "positions in them per CPU second"),
     metric("reach", Some("reach_ratio"), Number, "views that were fresh / views expected"),
     metric("p50", Some("p50_ratio"), Duration, "latency: half of the views arrived within"),
     metric("p99", Some("p99_ratio"), Duration, "latency: 99 % of the views arrived within"),
     metric("server_cpu_cores", None, Number, "processor time of the server / window"),
     metric("client_cpu_cores", None, Number, "processor time of this load test / window"),
-    metric(
-        "memory_per_connection",
-        Some("memory_ratio"),
-        Bytes,
-        "resident memory of the server per idle connection",
-    ),
+    metric("memory_per_connection", Some("memory_ratio"), Bytes, "resident memory per idle connection"),
 ];
 const MEMORY: usize = METRICS.len() - 1;
 

@@ -2,8 +2,6 @@
 
 mod message;
 
-use std::io::Write;
-
 use corelay::wire::frame::Opcode;
 use corelay::wire::native::{Object, Position};
 use zerocopy::FromBytes;
@@ -152,12 +150,7 @@ impl Dialect for Phoenix {
 
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
         let topic = self.members.topic(slot).as_bytes();
-        let mut digits = [0; REF_BYTES_MAX];
-        let mut unwritten = &mut digits[..];
-        write!(unwritten, "{}", sequence.saturating_add(MOVE_REF_FIRST - 1)).expect("a u32 fits");
-        let digits_bytes = REF_BYTES_MAX - unwritten.len();
-        let reference = &digits[..digits_bytes];
-
+        let reference = sequence.saturating_add(MOVE_REF_FIRST - 1).to_string();
         let lengths =
             [JOIN_REF.len(), reference.len(), topic.len(), MOVE_EVENT.len()].map(|bytes| bytes as u8);
         let mut data = [0; MOVE_DATA_BYTES];
@@ -166,7 +159,7 @@ impl Dialect for Phoenix {
         data[12..16].copy_from_slice(&(number_in_room as f32).to_be_bytes());
         data[16..].copy_from_slice(&(sequence as f32).to_be_bytes());
         let mask = random(u64::from(sequence), slot) as u32;
-        let parts = [&[0], &lengths[..], JOIN_REF.as_bytes(), reference, topic, MOVE_EVENT, &data];
+        let parts = [&[0], &lengths[..], JOIN_REF.as_bytes(), reference.as_bytes(), topic, MOVE_EVENT, &data];
         write_masked(frames, Opcode::Binary, mask, &parts);
     }
 

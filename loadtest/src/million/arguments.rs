@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use humantime::parse_duration;
 
 use super::layout::ActiveGames;
-use crate::arguments::{Output, duration, positive};
+use crate::arguments::{Output, positive};
 
 pub const HELP: &str = "\
 What is measured
@@ -46,10 +47,10 @@ pub struct Load {
     #[arg(long, default_value_t = 20_000.0, value_parser = positive)]
     pub ramp: f64,
     /// How long everybody is silent; a window of 60 s holds one ping of every silent player
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub quiet: Duration,
     /// How long the active games move; the same holds of the others
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub hold: Duration,
     /// Games that move: a share of all below 1, or how many (all, if there are fewer)
     #[arg(long, default_value = "0.005", value_parser = active_games)]

@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 use super::watch::Seen;
 use crate::figures::Unit::{Bytes, Count, Duration, Number};
-use crate::figures::{Rule, Value, count, difference, figures_of, headline, latency, share, spec};
+use crate::figures::{Rule, Value, count, difference, figures_of, headline, share, spec};
 use crate::machine::Machine;
 use crate::players::Tallies;
 use crate::report::{Report, did_not_keep_up};
@@ -87,12 +87,10 @@ pub static FIGURES: &[Rule<Outcome>] = &[
     spec("views_expected", Count, "moves of the hold × other players of the game")
         .of(|run| count(run.views_expected())),
     spec("p50", Duration, "latency: intended send of a move to its arrival elsewhere")
-        .of(|run| latency(&run.tallies.tally.latency_us, 50.0)),
-    spec("p90", Duration, "90 % of the views arrived within")
-        .of(|run| latency(&run.tallies.tally.latency_us, 90.0)),
-    headline("p99", Duration, "99 % of the views arrived within")
-        .of(|run| latency(&run.tallies.tally.latency_us, 99.0)),
-    spec("max", Duration, "the slowest view").of(|run| latency(&run.tallies.tally.latency_us, 100.0)),
+        .of(|run| run.tallies.latency(50.0)),
+    spec("p90", Duration, "90 % of the views arrived within").of(|run| run.tallies.latency(90.0)),
+    headline("p99", Duration, "99 % of the views arrived within").of(|run| run.tallies.latency(99.0)),
+    spec("max", Duration, "the slowest view").of(|run| run.tallies.latency(100.0)),
     spec("moves", Count, "moves sent that were meant for the hold").of(|run| count(run.tallies.sends.moves)),
     spec("late_share", Number, "of these, sent more than 1 ms after their time")
         .of(|run| share(run.tallies.sends.late, run.tallies.sends.moves)),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::arguments::Arguments;
 use crate::dialect::DialectName;
 use crate::figures::Unit::{Bytes, Count, Duration, Number};
-use crate::figures::{Rule, Value, count, figures_of, headline, latency, share, spec};
+use crate::figures::{Rule, Value, count, figures_of, headline, share, spec};
 use crate::players::{Tallies, Waited, Window};
 use crate::report::{Report, did_not_keep_up};
 
@@ -42,16 +42,13 @@ pub static FIGURES: &[Rule<Measured>] = &[
         .of(|run| count(run.tallies.tally.fresh)),
     spec("views_delivered", Count, "of these, arrived at all").of(|run| count(run.tallies.tally.delivered)),
     headline("p50", Duration, "latency: intended send of a move to its arrival elsewhere")
-        .of(|run| latency(&run.tallies.tally.latency_us, 50.0)),
-    spec("p90", Duration, "90 % of the views arrived within")
-        .of(|run| latency(&run.tallies.tally.latency_us, 90.0)),
-    headline("p99", Duration, "99 % of the views arrived within")
-        .of(|run| latency(&run.tallies.tally.latency_us, 99.0)),
-    spec("p99.9", Duration, "99.9 % of the views arrived within")
-        .of(|run| latency(&run.tallies.tally.latency_us, 99.9)),
-    spec("max", Duration, "the slowest view").of(|run| latency(&run.tallies.tally.latency_us, 100.0)),
+        .of(|run| run.tallies.latency(50.0)),
+    spec("p90", Duration, "90 % of the views arrived within").of(|run| run.tallies.latency(90.0)),
+    headline("p99", Duration, "99 % of the views arrived within").of(|run| run.tallies.latency(99.0)),
+    spec("p99.9", Duration, "99.9 % of the views arrived within").of(|run| run.tallies.latency(99.9)),
+    spec("max", Duration, "the slowest view").of(|run| run.tallies.latency(100.0)),
     spec("mean", Duration, "mean latency")
-        .of(|run| latency(&run.tallies.tally.latency_us, 50.0).map(|_| run.tallies.tally.latency_us.mean())),
+        .of(|run| run.tallies.latency(50.0).map(|_| run.tallies.tally.latency_us.mean())),
     spec("moves", Count, "moves sent that were meant for the window")
         .of(|run| count(run.tallies.sends.moves)),
     spec("moves_unsent", Count, "moves whose player had not joined or was gone")
@@ -105,17 +102,15 @@ pub static FIGURES: &[Rule<Measured>] = &[
     spec("server.rss_growth_bytes", Bytes, "and how much it grew within")
         .of(|run| run.window.lap.rss_growth_bytes()),
     spec("server.frames_out", Count, "corelay_frames_out_total, within the window")
-        .of(|run| run.window.lap.growth("corelay_frames_out_total")),
-    spec("server.deltas", Count, "corelay_deltas_total, within the window")
-        .of(|run| run.window.lap.growth("corelay_deltas_total")),
+        .of(|run| run.growth("frames_out")),
+    spec("server.deltas", Count, "corelay_deltas_total, within the window").of(|run| run.growth("deltas")),
     spec("server.keyframes", Count, "corelay_keyframes_total, within the window")
-        .of(|run| run.window.lap.growth("corelay_keyframes_total")),
+        .of(|run| run.growth("keyframes")),
     spec("server.frames_skipped", Count, "corelay_frames_skipped_total, within the window")
-        .of(|run| run.window.lap.growth("corelay_frames_skipped_total")),
-    spec("server.enters", Count, "corelay_enters_total, within the window")
-        .of(|run| run.window.lap.growth("corelay_enters_total")),
+        .of(|run| run.growth("frames_skipped")),
+    spec("server.enters", Count, "corelay_enters_total, within the window").of(|run| run.growth("enters")),
     spec("server.completions", Count, "corelay_completions_total, within the window")
-        .of(|run| run.window.lap.growth("corelay_completions_total")),
+        .of(|run| run.growth("completions")),
 ];
 
 impl Measured {
@@ -127,6 +122,11 @@ impl Measured {
     fn refusals(&self, number: u64) -> Value {
         self.told(self.dialect.reports_refusals())?;
         count(number)
+    }
+
+    /// How much a counter of the relay has grown within the window.
+    fn growth(&self, name: &str) -> Value {
+        self.window.lap.growth(&format!("corelay_{name}_total"))
     }
 
     fn per_player_s(&self, number: u64) -> Value {

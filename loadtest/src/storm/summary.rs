@@ -1,15 +1,11 @@
 //! What a storm measured, as figures and warnings.
 
-use serde_json::json;
-
-use super::arguments::Arguments;
 use super::presence::Accounts;
 use crate::counters::Counters;
-use crate::dialect::DialectName;
 use crate::endings::Endings;
 use crate::figures::Unit::{Bytes, Count, Duration, Number};
-use crate::figures::{Rule, Value, count, figures_of, headline, latency, spec};
-use crate::report::{Report, did_not_keep_up};
+use crate::figures::{Rule, Value, count, headline, latency, spec};
+use crate::report::did_not_keep_up;
 use crate::server::Lap;
 
 /// The run, from the first connect to the end of the hold.
@@ -92,32 +88,10 @@ impl Measured {
         Ok(number / self.accounts.joined().max(1) as f64)
     }
 
-    fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let interrupted = "interrupted: not everybody had the time to join".to_owned();
         let interrupted = (!self.complete).then_some(interrupted);
         did_not_keep_up(self.lap.own_cores(), None).into_iter().chain(interrupted).collect()
-    }
-}
-
-pub fn report(arguments: &Arguments, cpu_source: &'static str, measured: Measured) -> Report {
-    let common = &arguments.common;
-    let (over_s, hold_s) = (arguments.over.as_secs_f64(), arguments.hold.as_secs_f64());
-    Report {
-        command: "storm",
-        title: format!(
-            "{}: {} clients into {} over {over_s:.1} s, then {hold_s:.1} s of watching",
-            common.url, arguments.clients, arguments.topic,
-        ),
-        settings: json!({
-            "url": common.url, "clients": arguments.clients, "over_s": over_s, "topic": arguments.topic,
-            "hold_s": hold_s, "dialect": DialectName::Phoenix.as_str(), "tokens": common.tokens_label(),
-        }),
-        complete: measured.complete,
-        cpu_source: measured.lap.server_cpu_s().is_ok().then_some(cpu_source),
-        warnings: measured.warnings(),
-        figures: figures_of(FIGURES, &measured),
-        endings: measured.endings,
-        ..Report::default()
     }
 }
 
@@ -126,7 +100,7 @@ mod tests {
     use super::*;
     use crate::crowd::Listener;
     use crate::dialect::{Event, Presence};
-    use crate::figures::value_of;
+    use crate::figures::{figures_of, value_of};
 
     #[test]
     fn those_without_a_state_are_counted() {

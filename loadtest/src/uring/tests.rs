@@ -18,7 +18,7 @@ fn next(ring: &mut Ring) -> Completion {
 
 fn connected(connections: u32) -> (Ring, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut ring = Ring::new(Size::busy(connections), listener.local_addr().unwrap()).unwrap();
+    let mut ring = Ring::new(connections, true, listener.local_addr().unwrap()).unwrap();
     let servers = (0..connections).map(|slot| {
         ring.connect(slot, Opening::default()).unwrap();
         let Completion::Connected(connected, Ok(())) = next(&mut ring) else { panic!("not connected") };
@@ -121,7 +121,7 @@ fn a_send_that_the_socket_cannot_take_completes_later_and_is_whole() {
 #[test]
 fn a_parked_connection_receives_everything_and_is_told_its_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut ring = Ring::new(Size::quiet(1), listener.local_addr().unwrap()).unwrap();
+    let mut ring = Ring::new(1, false, listener.local_addr().unwrap()).unwrap();
     let source = "127.0.0.7".parse().unwrap();
     ring.connect(0, Opening { source: Some(source), ..Opening::default() }).unwrap();
     assert!(matches!(next(&mut ring), Completion::Connected(0, Ok(()))));
@@ -163,7 +163,7 @@ fn a_parked_connection_receives_everything_and_is_told_its_end() {
 #[test]
 fn a_parked_connection_that_is_reset_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut ring = Ring::new(Size::quiet(1), listener.local_addr().unwrap()).unwrap();
+    let mut ring = Ring::new(1, false, listener.local_addr().unwrap()).unwrap();
     ring.connect(0, Opening::default()).unwrap();
     assert!(matches!(next(&mut ring), Completion::Connected(0, Ok(()))));
     ring.park(0).unwrap();
@@ -177,7 +177,7 @@ fn a_parked_connection_that_is_reset_fails() {
 #[test]
 fn a_ring_with_many_parked_connections_is_dropped_and_they_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut ring = Ring::new(Size::quiet(300), listener.local_addr().unwrap()).unwrap();
+    let mut ring = Ring::new(300, false, listener.local_addr().unwrap()).unwrap();
     let servers = (0..300).map(|slot| {
         ring.connect(slot, Opening::default()).unwrap();
         assert!(matches!(next(&mut ring), Completion::Connected(_, Ok(()))));
