@@ -8,7 +8,7 @@
 mod buffers;
 mod room;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
@@ -71,8 +71,6 @@ struct Server {
     clients: Vec<Client>,
     rooms: Vec<Room>,
     names: HashMap<String, usize>,
-    /// Frames sent out; one that nobody holds any more is written anew.
-    frames: VecDeque<Rc<Vec<u8>>>,
 }
 
 impl Server {
@@ -105,7 +103,6 @@ impl Server {
             clients: (0..DESCRIPTORS).map(|_| Client::default()).collect(),
             rooms: Vec::new(),
             names: HashMap::new(),
-            frames: VecDeque::new(),
         })
     }
 
@@ -214,7 +211,7 @@ impl Server {
         });
         let room = &mut self.rooms[index];
         let player = room.join(place);
-        let answer = room.welcome(player, &accept);
+        let answer = Room::welcome(player, &accept);
         let client = &mut self.clients[place as usize];
         client.room = Some(index);
         client.player = player;
@@ -243,9 +240,7 @@ impl Server {
             if !self.rooms[index].has_moved() {
                 continue;
             }
-            let mut frame = self.free_frame();
-            let buffer = Rc::get_mut(&mut frame).expect("nobody else holds it yet");
-            self.rooms[index].write_delta(buffer);
+            let frame = Rc::new(self.rooms[index].delta());
             let members = std::mem::take(&mut self.rooms[index].members);
             for &place in &members {
                 if self.clients[place as usize].sending.is_none() {
@@ -253,16 +248,8 @@ impl Server {
                 }
             }
             self.rooms[index].members = members;
-            self.frames.push_back(frame);
         }
         Ok(())
-    }
-
-    fn free_frame(&mut self) -> Rc<Vec<u8>> {
-        if self.frames.front_mut().is_some_and(|oldest| Rc::get_mut(oldest).is_some()) {
-            return self.frames.pop_front().unwrap_or_default();
-        }
-        Rc::default()
     }
 
     fn send(&mut self, place: u32, frame: &Rc<Vec<u8>>) -> io::Result<()> {
