@@ -83,13 +83,11 @@ mod tests {
         &spec("reach", Unit::Number, ""),
         &spec("p99", Unit::Duration, ""),
         &spec("p99.9", Unit::Duration, ""),
-        &spec("closed", Unit::Count, ""),
-        &spec("server.rss_bytes", Unit::Bytes, ""),
     ];
 
-    fn figure(name: &str, value: Result<f64, &str>) -> Figure {
+    fn figure(name: &str, value: f64) -> Figure {
         let spec = SPECS.iter().find(|spec| spec.name == name).unwrap();
-        Figure { spec, value: value.map_err(str::to_owned) }
+        Figure { spec, value: Ok(value) }
     }
 
     fn holds(assertion: &str, figure: &Figure) -> bool {
@@ -99,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_comparison_is_read_and_checked() {
-        let reach = figure("reach", Ok(0.999));
+        let reach = figure("reach", 0.999);
         for good in ["reach>=0.999", " reach <= 0.999 ", "reach==0.999", "reach<1", "reach>0.99", ""] {
             assert!(holds(good, &reach), "{good}");
         }
@@ -110,18 +108,11 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        let p99 = figure("p99.9", Ok(75_000.0));
+        let p99 = figure("p99.9", 75_000.0);
         for good in ["p99.9<=75ms", "p99.9<=0.075s", "p99.9==75000us", "p99.9==75000µs"] {
             assert!(holds(good, &p99), "{good}");
         }
         assert!(!holds("p99.9<75ms", &p99));
-    }
-
-    #[test]
-    fn a_list_is_several_conditions() {
-        let parsed = parse("reach>=0.999,p99<100ms,closed==0", SPECS).unwrap();
-        let texts: Vec<_> = parsed.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, ["reach >= 0.99900", "p99 < 100.00 ms", "closed == 0"]);
     }
 
     #[test]
@@ -132,12 +123,5 @@ mod tests {
         assert!(error("reach>=0.9ms").contains("plain number"));
         assert!(error("reach=0.9").contains(">="));
         assert!(error("reach>=high").contains("no number"));
-    }
-
-    #[test]
-    fn an_unknown_figure_fails_with_its_reason() {
-        let rss = figure("server.rss_bytes", Err("connection refused"));
-        let assertion = &parse("server.rss_bytes<1e9", SPECS).unwrap()[0];
-        assert!(assertion.check(&[rss]).unwrap_err().contains("connection refused"));
     }
 }

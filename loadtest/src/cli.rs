@@ -48,15 +48,6 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_given_or_signed_not_both() {
-        let parse =
-            |arguments: &[&str]| Cli::try_parse_from([&["corelay-loadtest", "storm"], arguments].concat());
-        assert!(parse(&["--token", "a.b.c"]).is_ok());
-        assert!(parse(&["--token-key-file", "key"]).is_ok());
-        assert!(parse(&["--token", "a.b.c", "--token-key-file", "key"]).is_err());
-    }
-
-    #[test]
     fn names_are_unique_in_the_json_too() {
         let (rooms, idle, storm) = (specs(rooms::FIGURES), specs(idle::FIGURES), specs(storm::FIGURES));
         for specs in [rooms, idle, storm, specs(million::FIGURES), specs(scaling::FIGURES)] {

@@ -36,7 +36,10 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
         if !rising && !arguments.skip_memory {
             bail!("--idle: at least two rising numbers are needed, as in 1000,8000 (or --skip-memory)");
         }
-        make_room(arguments)?;
+        let idle = arguments.idle.last().filter(|_| !arguments.skip_memory).copied().unwrap_or(0);
+        let most = idle.max(arguments.load.rooms.saturating_mul(arguments.load.players));
+        // The servers inherit it.
+        raise_descriptors(u64::from(most) + DESCRIPTORS_RESERVE);
         let mut comparison = Comparison::new(contenders.len());
         let mut warnings = Vec::new();
         if cfg!(debug_assertions) {
@@ -72,27 +75,10 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
     })
 }
 
-/// Raises the soft limit of descriptors, which the servers inherit, or says why the connections do not fit.
-fn make_room(arguments: &Arguments) -> anyhow::Result<()> {
-    let idle = arguments.idle.last().copied().filter(|_| !arguments.skip_memory);
-    let most = arguments.load.rooms.saturating_mul(arguments.load.players).max(idle.unwrap_or(0));
-    let needed = u64::from(most) + DESCRIPTORS_RESERVE;
-    let limit = raise_descriptors(needed);
-    if limit < needed {
-        bail!(
-            "RLIMIT_NOFILE is {limit}, and a server with {most} connections needs {needed} descriptors: raise it (`ulimit -Hn`), \
-             or ask for fewer with --rooms, --players and --idle"
-        );
-    }
-    Ok(())
-}
-
 fn title(arguments: &Arguments, contenders: &[Contender], rounds: u32) -> String {
     let load = &arguments.load;
     let servers = contenders.iter().map(|contender| {
-        let threads = contender.threads(arguments.threads);
-        let threads =
-            threads.map_or_else(|| "an unknown number of".to_owned(), |threads| threads.to_string());
+        let threads = contender.threads(arguments.threads).map_or("?".to_owned(), |count| count.to_string());
         format!("{} {threads} thread(s), {} dialect", contender.name, contender.dialect.as_str())
     });
     format!(
@@ -140,7 +126,6 @@ fn measure_round(
             return Ok(None);
         };
         measured[index] = figures::measured(&report.figures, contender);
-        progress(&format!("{what}: {}", figures::progress_line(&measured[index])));
         warnings.extend(told(&report, &what));
     }
     Ok(Some(measured))
@@ -174,9 +159,6 @@ fn measure_memory(
             return Ok(());
         };
         let slope = value_of(&report.figures, "slope");
-        if let Ok(slope) = &slope {
-            progress(&format!("{what}: {slope:.0} bytes per connection"));
-        }
         warnings.extend(told(&report, &what));
         comparison.add_memory(index, slope);
     }
@@ -194,6 +176,8 @@ fn measure(
     if interrupted.load(Relaxed) {
         return Ok(None);
     }
+    // It takes minutes. If standard error is closed, nobody reads it.
+    let _ = writeln!(std::io::stderr(), "{what}");
     let mut running = contender.start(threads, interrupted).with_context(|| what.to_owned())?;
     let common = Common {
         url: running.url.clone(),
@@ -242,12 +226,6 @@ fn told(report: &Report, what: &str) -> Vec<String> {
     let refused = refused.map(|refused| format!("the server's limits refused moves ({refused} times told)"));
     let lines = report.warnings.iter().cloned().chain(failures).chain(closes).chain(refused);
     lines.map(|line| format!("{what}: {line}")).collect()
-}
-
-/// Writes to standard error how far the comparison is; it takes minutes.
-fn progress(line: &str) {
-    // If standard error is closed, nobody reads it.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@ use corelay::wire::frame::Opcode;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// Bytes of the longest control frame a client sends.
-pub const CONTROL_FRAME_BYTES_MAX: usize = 6 + CONTROL_PAYLOAD_BYTES_MAX;
 /// Longest message that is accepted from a server.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 
@@ -140,14 +138,10 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
 /// The payload of one frame that a client sent.
 #[cfg(test)]
 pub fn unmasked(frame: &[u8]) -> Vec<u8> {
-    let header_bytes = match frame[1] & 0x7F {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    let (mask, payload) = frame[header_bytes..].split_at(4);
-    let mut payload = payload.to_vec();
-    apply_mask(&mut payload, mask.try_into().unwrap());
+    let mut cursor = Cursor::new(frame);
+    let (header, _) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+    let mut payload = frame[cursor.position() as usize..].to_vec();
+    apply_mask(&mut payload, header.mask.unwrap());
     payload
 }
 

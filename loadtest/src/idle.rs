@@ -1,5 +1,6 @@
 //! `idle`: members that join and are silent; what one of them costs the relay in memory.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -78,16 +79,12 @@ const WANT: usize = 64;
 const STATES_NS: u64 = 10_000_000_000;
 
 /// The members that have received their `presence_state`.
-struct Informed {
-    slots: Vec<bool>,
-    count: u32,
-}
+struct Informed(HashSet<u32>);
 
 impl Listener for Informed {
     fn handle_event(&mut self, slot: u32, event: Event<'_>, _now_ns: u64) {
         if let Event::Presence(Presence::State) = event {
-            self.count += u32::from(!self.slots[slot as usize]);
-            self.slots[slot as usize] = true;
+            self.0.insert(slot);
         }
     }
 }
@@ -119,7 +116,7 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     };
     let members = Members::new(most, site.tokens, topic_of, |slot| slot);
     let crowd = Crowd::new(Plan::new(&site.target, dialect.dialect(members), most));
-    let informed = Informed { slots: vec![false; most as usize], count: 0 };
+    let informed = Informed(HashSet::new());
     let mut run =
         Run { arguments, crowd: crowd.map_err(explain_ring_error)?, informed, bar: bar(most), interrupted };
 
@@ -135,7 +132,7 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     }
     run.bar.finish_and_clear();
     run.crowd.say_goodbye(GOODBYE_TIME)?;
-    let (crowd, informed) = (run.crowd, run.informed.count);
+    let (crowd, informed) = (run.crowd, run.informed.0.len() as u32);
     let (Some(&first), Some(&last)) = (steps.first(), steps.last()) else {
         bail!("interrupted before the first number of connections was reached{}", crowd.endings.causes());
     };
@@ -169,7 +166,7 @@ impl Run<'_> {
             DialectName::Native | DialectName::Raw => self.move_once(slots)?,
             DialectName::Phoenix => {
                 // Members that have none after this time are counted as stateless.
-                self.turn_until(STATES_NS, |run| run.informed.count >= run.crowd.joined())?;
+                self.turn_until(STATES_NS, |run| run.informed.0.len() >= run.crowd.joined() as usize)?;
             }
         }
         self.turn_until(self.arguments.hold.as_nanos() as u64, |_| false)

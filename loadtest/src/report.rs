@@ -113,11 +113,23 @@ impl Report {
     }
 
     fn json(&self, checked: &[Checked<'_>]) -> Json {
-        let mut root = Map::new();
-        root.insert("command".into(), self.command.into());
-        root.insert("version".into(), env!("CARGO_PKG_VERSION").into());
-        root.insert("complete".into(), self.complete.into());
-        root.insert("settings".into(), self.settings.clone());
+        let Endings { failures, closes, stalled_closes, errors } = &self.endings;
+        let unavailable = by_reason(&self.figures).into_iter();
+        let unavailable = unavailable.map(|(reason, names)| json!({ "reason": reason, "figures": names }));
+        let assertion = |(assertion, outcome): &Checked<'_>| {
+            let why = outcome.as_ref().err();
+            json!({ "assertion": assertion.to_string(), "holds": why.is_none(), "why": why })
+        };
+        let mut root = self.details.clone();
+        let members = json!({
+            "command": self.command, "version": env!("CARGO_PKG_VERSION"), "complete": self.complete,
+            "settings": self.settings, "failures": told(failures), "closes": told(closes),
+            "stalled_closes": told(stalled_closes), "error_texts": told(errors), "warnings": self.warnings,
+            "unavailable": unavailable.collect::<Json>(),
+            "assertions": checked.iter().map(assertion).collect::<Json>(),
+        });
+        let Json::Object(members) = members else { unreachable!("it is written as an object") };
+        root.extend(members);
         for figure in &self.figures {
             let (section, key) = figure.spec.json_path();
             let value = figure.value.as_ref().map_or(Json::Null, |&value| number(value));
@@ -130,19 +142,6 @@ impl Report {
         if let Some(server) = root.get_mut("server").and_then(Json::as_object_mut) {
             server.insert("cpu_source".into(), self.cpu_source.into());
         }
-        root.insert("failures".into(), told(&self.endings.failures));
-        root.insert("closes".into(), told(&self.endings.closes));
-        root.insert("stalled_closes".into(), told(&self.endings.stalled_closes));
-        root.insert("error_texts".into(), told(&self.endings.errors));
-        root.insert("warnings".into(), self.warnings.clone().into());
-        let unavailable = by_reason(&self.figures).into_iter();
-        root.insert(
-            "unavailable".into(),
-            unavailable.map(|(reason, names)| json!({ "reason": reason, "figures": names })).collect(),
-        );
-        let assertion = |(assertion, outcome): &Checked<'_>| json!({ "assertion": assertion.to_string(), "holds": outcome.is_ok(), "why": outcome.as_ref().err() });
-        root.insert("assertions".into(), checked.iter().map(assertion).collect());
-        root.extend(self.details.clone());
         Json::Object(root)
     }
 }

@@ -60,8 +60,8 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
         bail!("during the goodbyes: {failure}");
     }
     let views_expected = tallies.moves_planned * u64::from(load.players - 1);
-    let (dialect, stalled) = (arguments.dialect, arguments.stalled);
-    let measured = Measured { tallies, window, join_ns, threads, dialect, views_expected, stalled };
+    let dialect = arguments.dialect;
+    let measured = Measured { tallies, window, join_ns, threads, dialect, views_expected };
     Ok(summary::report(arguments, site.server.cpu_source(), measured))
 }
 

@@ -6,6 +6,7 @@ mod page;
 mod record;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -68,12 +69,11 @@ fn settings(load: &Load) -> Vec<(String, String)> {
         ActiveGames::Games(games) => format!("{games} games at every size, or all that it has"),
     };
     let (ping_after_s, close_after_s) = (PING_AFTER_MS / 1000, CLOSE_AFTER_MS / 1000);
+    let (quiet_s, hold_s) = (load.quiet.as_secs_f64(), load.hold.as_secs_f64());
     let lines = [
         ("Games", format!("of {} players, {TICK_HZ} ticks a second", load.players)),
         ("Active", format!("{active}; {} moves a second of each player", load.hz)),
-        ("Ramp", format!("{} connections a second are begun", load.ramp)),
-        ("Idle for", format!("{} s", load.quiet.as_secs_f64())),
-        ("Active for", format!("{} s", load.hold.as_secs_f64())),
+        ("Time", format!("{} connections a second, {quiet_s} s idle, {hold_s} s active", load.ramp)),
         ("Liveness", format!("pinged after {ping_after_s} s of silence, closed after {close_after_s} s")),
     ];
     lines.map(|(name, value)| (name.to_owned(), value)).into()
@@ -90,7 +90,8 @@ fn measure_all(
     let sizes = record.planned.clone();
     let mut failure = None;
     for (number, connections) in sizes.iter().enumerate() {
-        progress(&format!("{connections} connections, size {} of {}", number + 1, sizes.len()));
+        // It takes minutes. If standard error is closed, nobody reads it.
+        let _ = writeln!(io::stderr(), "{connections} connections, size {} of {}", number + 1, sizes.len());
         let measured = measure(*connections);
         // An interruption cuts the size short, so that neither its numbers nor its error mean anything.
         if interrupted.load(Relaxed) {
@@ -120,26 +121,12 @@ fn measure_all(
     Ok(failure)
 }
 
-/// What `--sizes`, or `--to`, asks for: whole games, rising.
+/// What `--to` asks for: whole games, rising.
 fn sizes(arguments: &Arguments) -> anyhow::Result<Vec<u32>> {
-    let sizes = if arguments.sizes.is_empty() {
-        let decades = std::iter::successors(Some(SMALLEST), |size| size.checked_mul(10));
-        decades.take_while(|&size| size < arguments.to).chain([arguments.to]).collect()
-    } else {
-        arguments.sizes.clone()
-    };
-    if !sizes.is_sorted_by(|a, b| a < b) {
-        bail!("--sizes {sizes:?}: the numbers must rise, as in 1000,10000")
-    }
+    let decades = std::iter::successors(Some(SMALLEST), |size| size.checked_mul(10));
+    let sizes: Vec<_> = decades.take_while(|&size| size < arguments.to).chain([arguments.to]).collect();
     sizes.iter().try_for_each(|&size| million::check_whole_games(size, arguments.load.players))?;
     Ok(sizes)
-}
-
-fn progress(line: &str) {
-    #[allow(clippy::print_stderr, reason = "the run takes minutes; standard output is for its result")]
-    {
-        eprintln!("scaling: {line}");
-    }
 }
 
 struct Files {

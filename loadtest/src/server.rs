@@ -178,18 +178,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exported_values_are_summed_over_their_labels() {
+    fn exported_values_are_summed_over_their_labels_and_shards_counted() {
         let sums = parse(
             "# HELP a b\n# TYPE a counter\na{shard=\"0\"} 2\na{shard=\"1\",x=\"} {\"} 3.5\nprocess_cpu_seconds_total 1.25\n\
              b{le=\"+Inf\"} 7 1700000000\n",
         );
+        assert_eq!(
+            (shards("a{shard=\"0\"} 1\na{x=\"1\",shard=\"1\"} 1\nb{shard=\"1\"} 2\n"), shards("c 3\n")),
+            (Some(2), None)
+        );
         assert_eq!((sums["a"], sums["process_cpu_seconds_total"], sums["b"]), (5.5, 1.25, 7.0));
-    }
-
-    #[test]
-    fn shards_are_counted_by_their_labels() {
-        let text = "a{shard=\"0\",x=\"1\"} 1\na{shard=\"1\"} 1\nb{le=\"1\",shard=\"1\"} 2\nc 3\n";
-        assert_eq!((shards(text), shards("c 3\n")), (Some(2), None));
     }
 
     #[test]

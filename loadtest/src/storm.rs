@@ -31,9 +31,7 @@ What is measured
   the relay does. They stay, and are watched for --hold after the last one has joined.
 
   latency  From when a client was *meant* to connect to its join reply (join_*), and to the
-           first presence_state after that reply (state_*). At most 512 clients are between
-           connect and join reply at a time; one that therefore begins later has the waiting in
-           its latency, and start_lateness_max tells of it.
+           first presence_state after that reply (state_*).
   presence_frames_per_s_max
            Of each client the most presence_state, presence_diff and presence_count messages
            in any second (sliding, not clock seconds); of these the largest.

@@ -25,8 +25,6 @@ use buffers::{BUFFER_BYTES, BufferRing, GROUP};
 pub use completion::{Completion, ReceiveEnd};
 pub use sockets::{Opening, in_own_session};
 
-/// Bytes that can be sent at once on one connection: a request with a token, a few moves.
-pub const SEND_BYTES_MAX: usize = 1084;
 const SUBMISSION_ENTRIES: u32 = 4096;
 /// Completions that are taken in one go: as many sends may be answered before their buffers are free again.
 const BATCH_MAX: usize = 4096;
@@ -47,20 +45,6 @@ pub struct Ring {
     more: bool,
     /// Operations whose last completion has not come.
     outstanding: usize,
-}
-
-#[derive(Clone, Copy)]
-#[repr(u8)]
-enum Operation {
-    Connect,
-    Receive,
-    Send,
-    /// The poll of a parked connection.
-    Poll,
-    /// One receive of a parked connection.
-    Take,
-    /// Cancel, shutdown, close: nobody waits for their results.
-    Other,
 }
 
 impl Ring {
@@ -96,17 +80,17 @@ impl Ring {
         // The table holds the socket from here on; the process's own descriptor is closed at the end of this function.
         self.ring.submitter().register_files_update(slot, &[socket.as_raw_fd()])?;
         let connect = opcode::Connect::new(Fixed(slot), self.target.as_ptr().cast(), self.target.len());
-        self.push(connect.build(), user_data(Operation::Connect, slot))
+        self.push(connect.build(), user_data(CONNECT, slot))
     }
 
     /// Receives on `slot` until `stop_receive`. It must not be armed already.
     pub fn arm_receive(&mut self, slot: u32) -> io::Result<()> {
-        self.push(opcode::RecvMulti::new(Fixed(slot), GROUP).build(), user_data(Operation::Receive, slot))
+        self.push(opcode::RecvMulti::new(Fixed(slot), GROUP).build(), user_data(RECEIVE, slot))
     }
 
     /// Ends the receive of `slot`; bytes that came before are still delivered.
     pub fn stop_receive(&mut self, slot: u32) -> io::Result<()> {
-        self.cancel(Operation::Receive, slot)
+        self.cancel(RECEIVE, slot)
     }
 
     /// Receives on `slot` until it ends, at the least cost in kernel memory while nothing comes: it waits on a poll, which takes
@@ -120,7 +104,7 @@ impl Ring {
     /// last receive and it.
     fn push_poll(&mut self, slot: u32) -> io::Result<()> {
         let poll = opcode::PollAdd::new(Fixed(slot), libc::POLLIN as u32).build();
-        self.push(poll, user_data(Operation::Poll, slot))
+        self.push(poll, user_data(POLL, slot))
     }
 
     fn push_take(&mut self, slot: u32) -> io::Result<()> {
@@ -130,12 +114,12 @@ impl Ring {
             .buf_group(GROUP)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
-        self.push(receive, user_data(Operation::Take, slot))
+        self.push(receive, user_data(TAKE, slot))
     }
 
-    fn cancel(&mut self, operation: Operation, slot: u32) -> io::Result<()> {
+    fn cancel(&mut self, operation: u64, slot: u32) -> io::Result<()> {
         let target = CancelBuilder::user_data(user_data(operation, slot));
-        self.push(opcode::AsyncCancel2::new(target).build(), user_data(Operation::Other, slot))
+        self.push(opcode::AsyncCancel2::new(target).build(), user_data(OTHER, slot))
     }
 
     /// Sends `bytes`. The last send on `slot` must have completed.
@@ -146,19 +130,18 @@ impl Ring {
         let entry = opcode::Send::new(Fixed(slot), self.sends[index].as_ptr(), bytes.len() as u32)
             .flags(libc::MSG_WAITALL)
             .build();
-        self.push(entry, user_data(Operation::Send, slot) | (index as u64) << INDEX_SHIFT)
+        self.push(entry, user_data(SEND, slot) | (index as u64) << INDEX_SHIFT)
     }
 
     /// Ends both directions: what is armed on `slot` ends.
     pub fn shutdown(&mut self, slot: u32) -> io::Result<()> {
-        const BOTH_DIRECTIONS: i32 = 2;
-        let shutdown = opcode::Shutdown::new(Fixed(slot), BOTH_DIRECTIONS);
-        self.push(shutdown.build(), user_data(Operation::Other, slot))
+        let shutdown = opcode::Shutdown::new(Fixed(slot), libc::SHUT_RDWR);
+        self.push(shutdown.build(), user_data(OTHER, slot))
     }
 
     /// Frees `slot`'s socket. Nothing may be armed or in flight on it.
     pub fn close(&mut self, slot: u32) -> io::Result<()> {
-        self.push(opcode::Close::new(Fixed(slot)).build(), user_data(Operation::Other, slot))
+        self.push(opcode::Close::new(Fixed(slot)).build(), user_data(OTHER, slot))
     }
 
     fn push(&mut self, entry: squeue::Entry, user_data: u64) -> io::Result<()> {
@@ -266,11 +249,14 @@ impl Ring {
     }
 }
 
-const CONNECT: u64 = Operation::Connect as u64;
-const RECEIVE: u64 = Operation::Receive as u64;
-const SEND: u64 = Operation::Send as u64;
-const POLL: u64 = Operation::Poll as u64;
-const TAKE: u64 = Operation::Take as u64;
+const CONNECT: u64 = 0;
+const RECEIVE: u64 = 1;
+const SEND: u64 = 2;
+/// The poll of a parked connection, and one receive of it.
+const POLL: u64 = 3;
+const TAKE: u64 = 4;
+/// Cancel, shutdown, close: nobody waits for their results.
+const OTHER: u64 = 5;
 
 // What a completion says it is of, from the lowest bit: slot, index of the send (24 bits), operation.
 const INDEX_SHIFT: u32 = 32;
@@ -278,8 +264,8 @@ const INDEX_BITS: u32 = 24;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 const OPERATION_SHIFT: u32 = INDEX_SHIFT + INDEX_BITS;
 
-fn user_data(operation: Operation, slot: u32) -> u64 {
-    (operation as u64) << OPERATION_SHIFT | u64::from(slot)
+fn user_data(operation: u64, slot: u32) -> u64 {
+    operation << OPERATION_SHIFT | u64::from(slot)
 }
 
 fn received(slot: u32, lent: Option<Lent>, outcome: io::Result<i32>, armed: bool) -> Completion {

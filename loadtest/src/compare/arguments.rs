@@ -15,9 +15,8 @@ What is measured
   In each of --rounds the load of `rooms` runs against one server after the other: corelay and
   bare (a loop that only receives and sends) in the native dialect, fastwebsockets,
   tokio-tungstenite and every --peer in the raw one. Each but the --peers is started here and
-  ended; it is looked for beside this program. Each round begins with the next of them, so that
-  a machine whose speed drifts does not always favour the same. Then memory is measured once per
-  server, as `idle` does it.
+  ended; it is looked for beside this program. Then memory is measured once per server, as `idle`
+  does it.
 
   Ratios are corelay's value / that of the server, of the same round. corelay does better where
   deliveries_ratio is above 1, and where p50_ratio, p99_ratio and memory_ratio are below. A

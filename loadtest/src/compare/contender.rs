@@ -21,7 +21,6 @@ const PEERS: [&str; 3] = ["fastwebsockets", "tokio-tungstenite", BARE];
 
 const START_TIME: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One of those that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +105,7 @@ impl Contender {
             command.env_remove(name);
         }
         let mut process = Process::start(&mut command, END_TIME)?;
-        let accepts = |_: &str| TcpStream::connect_timeout(&listen, CONNECT_TIMEOUT).ok().map(drop);
+        let accepts = |_: &str| TcpStream::connect(listen).ok().map(drop);
         process.await_ready(START_TIME, interrupted, accepts)?;
         Ok(Running { url: format!("ws://{listen}"), pid: Some(process.pid()), process: Some(process) })
     }

@@ -51,17 +51,6 @@ pub fn measured(figures: &[Figure], contender: &Contender) -> Vec<Value> {
     ]
 }
 
-/// One line, for whoever waits.
-pub fn progress_line(measured: &[Value]) -> String {
-    let text = |(metric, value): (&Metric, &Value)| {
-        let value = value
-            .as_ref()
-            .map_or_else(|_| "n/a".to_owned(), |&value| crate::figures::text(value, metric.unit));
-        format!("{} {value}", metric.key)
-    };
-    METRICS.iter().zip(measured).map(text).collect::<Vec<_>>().join(", ")
-}
-
 /// What every server came to: by contender (corelay is the first), then by metric, the value of each round.
 #[derive(Debug)]
 pub struct Comparison(Vec<[Vec<Value>; METRICS.len()]>);

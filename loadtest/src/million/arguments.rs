@@ -12,12 +12,10 @@ use crate::arguments::{Output, positive};
 pub const HELP: &str = "\
 What is measured
   A relay is started for the run. Whole games of --players join at --ramp connections a second,
-  in an open loop: upgrade on /play/{game}, Welcome. Then nobody moves for --quiet; then the
-  players of --active-games move at --hz for --hold, while all others answer pings. In the end
-  everybody says goodbye, and memory is read once more. The relay pings after 60 s of silence
-  (with its own default of 5 s a million silent players would cost 200,000 pings a second) and
-  ticks at 5 Hz, so quiet and hold should be whole multiples of 60 s, as they are by default:
-  each then holds as many pings of every silent player as any other 60 s.
+  in an open loop. Then nobody moves for --quiet; then the players of --active-games move at --hz
+  for --hold, while all others answer pings. In the end everybody says goodbye. The relay pings
+  after 60 s of silence, so --quiet and --hold should be whole multiples of that: each then holds
+  as many pings of every silent player as any other 60 s.
 
   latency  Of a move at another player of its game: from when the move was *meant* to be sent
            to the arrival of the first frame that holds it or a newer one.

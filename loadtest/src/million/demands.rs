@@ -72,7 +72,8 @@ impl Demand {
             (
                 "memory, in bytes (MemAvailable, or the control group)",
                 format!(
-                    "{connections} connections × (relay {RELAY_BYTES} + kernel {KERNEL_BYTES} × 2 + client {CLIENT_BYTES}) + {ring_bytes} for rings"
+                    "{connections} connections × (relay {RELAY_BYTES} + kernel {KERNEL_BYTES} × 2 + client {CLIENT_BYTES}) \
+                     + {ring_bytes} for rings"
                 ),
                 connections * each + ring_bytes,
                 supply.memory_bytes,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use procfs::{Current, Meminfo};
 
-use crate::clock;
 use crate::figures::Value;
 
 const PAGE_BYTES: f64 = 4096.0;
@@ -30,15 +29,14 @@ const COUNTED: [&str; 12] = [
 const CLIENT_ONLY: &str = "tcp_bind2_bucket";
 /// Behind the name of such a cache.
 const OF_CLIENTS: &str = " (client)";
-/// What is left of the sockets of ended connections for a minute; counted apart.
+/// What is left of the sockets of ended connections for a minute; in no figure.
 const TIME_WAIT: &str = "tw_sock_TCP";
 /// Name of everything that is not counted.
 const OTHERS: &str = "(not counted: other caches)";
 
 /// How long the kernel may take to give back what ended connections had.
-const GIVE_BACK_NS: u64 = 15_000_000_000;
-const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
-/// Caches that shrink by less than this share in an interval have settled.
+const GIVE_BACK_S: u32 = 15;
+/// Caches that shrink by less than this share in a second have settled.
 const SETTLED_SHARE: f64 = 0.001;
 /// Sockets that others on this machine may have opened meanwhile.
 const OTHERS_SOCKETS: f64 = 100.0;
@@ -56,8 +54,6 @@ pub struct Kernel {
 pub struct Sockstat {
     /// Sockets in use: both ends of connections of this machine.
     pub in_use: f64,
-    /// Connections that have ended and wait for stragglers.
-    pub time_wait: f64,
     pub buffer_bytes: f64,
 }
 
@@ -80,22 +76,18 @@ impl Kernel {
     /// after a while.
     pub fn sample_settled(before: Option<&Self>) -> Self {
         let in_use = |kernel: &Self| kernel.sockstat.as_ref().map_or(0.0, |stat| stat.in_use);
-        let in_use_before = before.map_or(f64::INFINITY, in_use);
-        let deadline_ns = clock::now_ns() + GIVE_BACK_NS;
-        let mut last = Self::sample();
-        loop {
-            std::thread::sleep(GIVE_BACK_INTERVAL);
-            let now = Self::sample();
-            let shrinks = match (now.counted_bytes(), last.counted_bytes()) {
-                (Ok(now), Ok(last)) => now < last * (1.0 - SETTLED_SHARE),
-                (Err(_), _) | (_, Err(_)) => false,
-            };
-            last = now;
-            let settled = !shrinks && in_use(&last) <= in_use_before + OTHERS_SOCKETS;
-            if settled || clock::now_ns() > deadline_ns {
-                return last;
+        let in_use_max = before.map_or(f64::INFINITY, in_use) + OTHERS_SOCKETS;
+        let mut now = Self::sample();
+        for _ in 0..GIVE_BACK_S {
+            std::thread::sleep(Duration::from_secs(1));
+            let last = std::mem::replace(&mut now, Self::sample());
+            let bytes = now.counted_bytes().ok().zip(last.counted_bytes().ok());
+            let shrinks = bytes.is_some_and(|(now, last)| now < last * (1.0 - SETTLED_SHARE));
+            if !shrinks && in_use(&now) <= in_use_max {
+                break;
             }
         }
+        now
     }
 
     pub fn growth(&self, earlier: &Self) -> Result<Growth, String> {
@@ -198,7 +190,7 @@ fn sockstat() -> Result<Sockstat, String> {
 /// `TCP: inuse 5 orphan 0 tw 2 alloc 7 mem 3`; memory in pages.
 fn parse_sockstat(text: &str) -> Option<Sockstat> {
     let tcp = |name| field(text, "TCP:", name);
-    Some(Sockstat { in_use: tcp("inuse")?, time_wait: tcp("tw")?, buffer_bytes: tcp("mem")? * PAGE_BYTES })
+    Some(Sockstat { in_use: tcp("inuse")?, buffer_bytes: tcp("mem")? * PAGE_BYTES })
 }
 
 fn field(text: &str, line: &str, name: &str) -> Option<f64> {
@@ -264,7 +256,7 @@ mod tests {
     #[test]
     fn sockets_and_their_buffers_are_read() {
         let text = "sockets: used 12\nTCP: inuse 7 orphan 0 tw 2 alloc 9 mem 58\nUDP: inuse 0 mem 1\n";
-        let expected = Sockstat { in_use: 7.0, time_wait: 2.0, buffer_bytes: 58.0 * 4096.0 };
+        let expected = Sockstat { in_use: 7.0, buffer_bytes: 58.0 * 4096.0 };
         assert_eq!(parse_sockstat(text), Some(expected));
         assert_eq!(parse_sockstat("UDP: inuse 0"), None);
     }

@@ -103,8 +103,6 @@ pub static FIGURES: &[Rule<Outcome>] = &[
         .of(|run| Ok(run.seen.kernel_growth(2)?.bytes)),
     spec("slab_left_bytes", Bytes, "the same when the relay has ended, too (neither counts TIME_WAIT)")
         .of(|run| Ok(run.seen.left.clone()?.bytes)),
-    spec("time_wait", Count, "ended connections of this machine in TIME_WAIT, in the end")
-        .of(|run| Ok(run.seen.kernel[2].as_ref()?.sockstat.clone()?.time_wait)),
 ];
 
 /// One run, as runs of different sizes are compared.
@@ -192,17 +190,10 @@ impl Outcome {
         }
     }
 
-    /// What was done, and the kernel's memory by slab cache.
     fn title(&self, relay: &str, load: &Load) -> String {
         let layout = self.layout;
-        let line = |(name, bytes): &(String, f64)| format!("\n  {name:<40}{:>10.1} MiB", bytes / 1_048_576.0);
-        let caches = match self.seen.kernel_growth(1) {
-            Ok(Growth { by_cache, .. }) if !by_cache.is_empty() => by_cache.iter().map(line).collect(),
-            _ => " not available".to_owned(),
-        };
         format!(
-            "{relay}: {} connections, {} of {} games of {} move at {} Hz for {} s\nkernel memory at the top, by slab cache, both \
-             ends of each connection:{caches}",
+            "{relay}: {} connections, {} of {} games of {} move at {} Hz for {} s",
             layout.connections(),
             layout.active_games,
             layout.games,
@@ -288,7 +279,7 @@ mod tests {
         let figures = figures_of(FIGURES, &outcome);
         let value = |name| value_of(&figures, name);
         assert_eq!((value("rss_top_bytes"), value("reach")), (Ok(10.225e6), Ok(0.99)));
-        for after in ["rss_after_bytes", "rss_left", "slab_kept_bytes", "slab_left_bytes", "time_wait"] {
+        for after in ["rss_after_bytes", "rss_left", "slab_kept_bytes", "slab_left_bytes"] {
             assert!(value(after).unwrap_err().starts_with("not measured: "), "{after}");
         }
     }

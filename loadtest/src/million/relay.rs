@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub fn relay_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 
 /// A relay of our own. Dropped, it is ended.
 pub struct Relay {
-    process: Process,
+    pub process: Process,
     /// Where players connect, as in `ws://…`.
     pub url: String,
     metrics_url: String,
@@ -81,22 +81,14 @@ impl Relay {
         Server { metrics_url: self.metrics_url.clone(), pid: Some(self.process.pid()) }
     }
 
-    /// How it ended, if it did.
-    pub fn exit(&mut self) -> Option<ExitStatus> {
-        self.process.exit()
-    }
-
-    /// Where its log is, and the end of it.
-    pub fn log_excerpt(&mut self) -> String {
-        self.process.log_excerpt()
-    }
-
     /// Ends it; an error if it does not end with 0.
     pub fn stop(mut self) -> anyhow::Result<()> {
         match self.process.end() {
             Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("the relay ended with {status} after SIGTERM; {}", self.log_excerpt()),
-            None => bail!("the relay had to be killed after SIGTERM; {}", self.log_excerpt()),
+            Some(status) => {
+                bail!("the relay ended with {status} after SIGTERM; {}", self.process.log_excerpt())
+            }
+            None => bail!("the relay had to be killed after SIGTERM; {}", self.process.log_excerpt()),
         }
     }
 }

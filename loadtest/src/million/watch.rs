@@ -9,7 +9,6 @@ use anyhow::bail;
 use super::arguments::Load;
 use super::kernel::{Growth, Kernel};
 use super::relay::Relay;
-use crate::clock;
 use crate::figures::Value;
 use crate::players::{Director, Shared, Waited};
 use crate::server::{Sample, Server, Stopwatch, process_rss_bytes};
@@ -21,7 +20,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// How long after its intended time a move may arrive and still be fresh.
 pub const GRACE: Duration = Duration::from_secs(1);
 /// How long the relay may take to give memory back in the end …
-const RSS_GIVE_BACK_NS: u64 = 120_000_000_000;
+const RSS_GIVE_BACK_S: u32 = 120;
 /// … and when it has not shrunk by a hundredth for so long, it has.
 const RSS_STILL_S: u32 = 25;
 
@@ -55,18 +54,17 @@ pub struct Seen {
 impl Seen {
     /// Nothing but what was read before the first connection.
     pub fn new(relay: Sample, kernel: Kernel) -> Self {
-        let not_yet = |what: &str| format!("interrupted before {what}");
-        let cores = || [Err(not_yet("the end of the quiet")), Err(not_yet("the hold"))];
+        let missing = || "interrupted before it was read".to_owned();
         Self {
-            ramp_s: Err(not_yet("anybody had joined")),
-            rss_bytes: [relay.rss_bytes, Err(not_yet("the top")), Err(not_yet("the end"))],
+            ramp_s: Err(missing()),
+            rss_bytes: [relay.rss_bytes, Err(missing()), Err(missing())],
             open_at_top: 0,
-            client_rss_bytes: Err(not_yet("the top")),
-            kernel: [Ok(kernel), Err(not_yet("the top")), Err(not_yet("the end"))],
-            left: Err(not_yet("the end")),
-            relay_cores: cores(),
-            client_cores: cores(),
-            window_s: Err(not_yet("the hold")),
+            client_rss_bytes: Err(missing()),
+            kernel: [Ok(kernel), Err(missing()), Err(missing())],
+            left: Err(missing()),
+            relay_cores: [Err(missing()), Err(missing())],
+            client_cores: [Err(missing()), Err(missing())],
+            window_s: Err(missing()),
             shards: relay.shards,
             complete: false,
             failure: None,
@@ -140,14 +138,16 @@ impl Seen {
 
 /// The relay's memory when it has stopped shrinking; or after a while. Its allocator gives pages back every ten seconds.
 fn settled_rss(server: &Server) -> Value {
-    let deadline_ns = clock::now_ns() + RSS_GIVE_BACK_NS;
     let mut least = server.sample().rss_bytes?;
     let mut seconds_still = 0;
-    while seconds_still < RSS_STILL_S && clock::now_ns() < deadline_ns {
+    for _ in 0..RSS_GIVE_BACK_S {
         std::thread::sleep(Duration::from_secs(1));
         let now = server.sample().rss_bytes?;
         seconds_still = if now < 0.99 * least { 0 } else { seconds_still + 1 };
         least = least.min(now);
+        if seconds_still == RSS_STILL_S {
+            break;
+        }
     }
     Ok(least)
 }
@@ -175,10 +175,10 @@ impl<'a> Liveness<'a> {
 
     /// An error: the relay, which holds `connections`, has ended.
     pub fn fail_if_ended(&mut self, connections: u32) -> anyhow::Result<()> {
-        let Some(status) = self.relay.exit() else { return Ok(()) };
+        let Some(status) = self.relay.process.exit() else { return Ok(()) };
         bail!(
             "the relay ended ({status}) while it held {connections} connections; {}",
-            self.relay.log_excerpt()
+            self.relay.process.log_excerpt()
         );
     }
 }

@@ -21,8 +21,6 @@ pub struct Measured {
     pub dialect: DialectName,
     /// Moves of the window × other players of the room.
     pub views_expected: u64,
-    /// Of those that joined, the members that do not read.
-    pub stalled: u32,
 }
 
 /// Figures of `rooms`.
@@ -67,10 +65,6 @@ pub static FIGURES: &[Rule<Measured>] = &[
     spec("positions_received", Count, "positions in the tick frames among them")
         .of(|run| count(run.tallies.window.positions)),
     spec("bytes_received", Count, "bytes received in the window").of(|run| count(run.tallies.window.bytes)),
-    spec("frames_per_player_s", Number, "per player and second")
-        .of(|run| run.per_player_s(run.tallies.window.frames)),
-    spec("bytes_per_player_s", Number, "per player and second")
-        .of(|run| run.per_player_s(run.tallies.window.bytes)),
     spec("keyframe_share", Number, "Keyframes / tick frames").of(|run| {
         run.told(run.dialect.marks_keyframes())?;
         share(run.tallies.window.keyframes, run.tallies.window.tick_frames)
@@ -127,11 +121,6 @@ impl Measured {
     /// How much a counter of the relay has grown within the window.
     fn growth(&self, name: &str) -> Value {
         self.window.lap.growth(&format!("corelay_{name}_total"))
-    }
-
-    fn per_player_s(&self, number: u64) -> Value {
-        let players = f64::from(self.tallies.joined.saturating_sub(self.stalled).max(1));
-        Ok(number as f64 / (players * self.window.length_s()))
     }
 
     fn per_frame(&self, cpu_s: f64) -> Value {
@@ -192,7 +181,7 @@ mod tests {
         let lap = Lap::unread(own_cpu_ns, 1_000_000_000);
         let window = Window { lap, length_ns: 1_000_000_000, waited: Waited::Done };
         let tallies = Tallies::default();
-        Measured { tallies, window, join_ns: 1, threads, dialect, views_expected: 0, stalled: 0 }
+        Measured { tallies, window, join_ns: 1, threads, dialect, views_expected: 0 }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub const EXAMPLE: &str = "
 Examples
   corelay-loadtest scaling --to 1000000 \\
       --assert 'flat<=1.5,kernel<=4300,user<=320,p99<=300ms,reach>=0.999,refused==0'
-  corelay-loadtest scaling --sizes 1000,10000 --active-games 20 --out small.html
+  corelay-loadtest scaling --to 10000 --active-games 20 --out small.html
   corelay-loadtest scaling --from-json corelay-scaling.json --charts docs/scaling   (draws again)
 ";
 
@@ -37,9 +37,6 @@ pub struct Arguments {
     /// Largest number of connections; the sizes are 1000, 10000, … below it, and this
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub to: u32,
-    /// Numbers of connections, rising, instead of --to
-    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
-    pub sizes: Vec<u32>,
     /// The relay to start for each size; default: corelay beside this program, else $CORELAY
     #[arg(long, value_name = "FILE")]
     pub relay: Option<PathBuf>,
@@ -52,7 +49,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     pub charts: Option<PathBuf>,
     /// Measure nothing; draw what an earlier run measured
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "sizes"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
     pub from_json: Option<PathBuf>,
     /// Conditions on the result, such as 'flat<=1.5,p99<=300ms' (>= <= < > ==; durations in us, ms, s)
     #[arg(long = "assert", value_name = "LIST", default_value = "", hide_default_value = true)]

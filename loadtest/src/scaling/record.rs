@@ -42,7 +42,6 @@ pub static FIGURES: &[Rule<Record>] = &[
         .of(|run| run.of_all("refused", |sum, size| sum + size)),
     headline("dropped", Count, "players whose connection ended before its time, over all sizes")
         .of(|run| run.of_all("dropped", |sum, size| sum + size)),
-    spec("ramp_per_s", Number, "joins per second").of(|run| run.largest().value("ramp_per_s")),
     headline("user", Number, "bytes of the relay's resident memory per player")
         .of(|run| run.largest().value("user_bytes_per_player")),
     headline("kernel", Number, "bytes of kernel memory per connection, one end")
@@ -57,10 +56,8 @@ pub static FIGURES: &[Rule<Record>] = &[
         .of(Record::flat),
     headline("reach", Number, "fresh / expected views of moves, the lowest of all sizes")
         .of(|run| run.of_all("reach", f64::min)),
-    spec("p50", Duration, "age of a move when it is seen: half of the views")
-        .of(|run| run.largest().value("p50_us")),
-    headline("p99", Duration, "99 % of the views").of(|run| run.largest().value("p99_us")),
-    spec("max", Duration, "the slowest view").of(|run| run.largest().value("max_us")),
+    headline("p99", Duration, "age of a move when it is seen: 99 % of the views")
+        .of(|run| run.largest().value("p99_us")),
 ];
 
 impl Record {

@@ -83,8 +83,7 @@ fn the_figures_are_of_the_largest_or_of_all_sizes() {
 fn the_json_is_there_after_every_size_and_can_be_drawn_again() {
     let place = tempfile::tempdir().unwrap();
     let (json, svg) = (place.path().join("page.json"), place.path().join("svg"));
-    let arguments_of_run =
-        arguments(place.path(), &["--sizes", "1000,2500,10000", "--charts", svg.to_str().unwrap()]);
+    let arguments_of_run = arguments(place.path(), &["--to", "12000", "--charts", svg.to_str().unwrap()]);
     let interrupted = AtomicBool::new(false);
     let mut sizes = Vec::new();
     let holds = run_with(&arguments_of_run, &interrupted, &mut |connections| {
@@ -97,13 +96,13 @@ fn the_json_is_there_after_every_size_and_can_be_drawn_again() {
         Ok((measurement(connections), None))
     });
     assert!(holds.unwrap());
-    assert_eq!(sizes, [1000, 2500, 10_000]);
+    assert_eq!(sizes, [1000, 10_000, 12_000]);
     assert!(Record::read(&json).unwrap().complete);
     assert_eq!(fs::read_dir(svg).unwrap().count(), 5);
     let page = fs::read_to_string(place.path().join("page.html")).unwrap();
 
     let again = tempfile::tempdir().unwrap();
-    let more = ["--from-json", json.to_str().unwrap(), "--assert", "user<=320,connections==10000"];
+    let more = ["--from-json", json.to_str().unwrap(), "--assert", "user<=320,connections==12000"];
     let never = &mut |_| panic!("nothing is measured");
     let holds = run_with(&arguments(again.path(), &more), &interrupted, never).unwrap();
     assert!(!holds, "user is 1,230");
@@ -161,8 +160,7 @@ fn what_cannot_be_written_is_told_before_measuring() {
     };
     assert!(error(&["--out", "/nowhere/at/all.html"]).contains("/nowhere/at/all.html: it cannot be written"));
     assert!(error(&["--out", "page.json"]).contains("give the page another"));
-    assert!(error(&["--sizes", "10000,1000"]).contains("must rise"));
-    assert!(error(&["--sizes", "1000,1234"]).contains("use 1200"));
+    assert!(error(&["--to", "1234"]).contains("use 1200"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::presence::Accounts;
 use crate::counters::Counters;
 use crate::endings::Endings;
 use crate::figures::Unit::{Bytes, Count, Duration, Number};
-use crate::figures::{Rule, Value, count, headline, latency, spec};
+use crate::figures::{Rule, count, headline, latency, spec};
 use crate::report::did_not_keep_up;
 use crate::server::Lap;
 
@@ -58,10 +58,6 @@ pub static FIGURES: &[Rule<Measured>] = &[
     spec("frames_received", Count, "WebSocket messages received, all of them")
         .of(|run| count(run.received.frames)),
     spec("bytes_received", Count, "bytes received").of(|run| count(run.received.bytes)),
-    spec("frames_per_client", Number, "frames_received / joined")
-        .of(|run| run.per_client(run.received.frames as f64)),
-    spec("bytes_per_client", Number, "bytes_received / joined")
-        .of(|run| run.per_client(run.received.bytes as f64)),
     spec("rate_limited", Count, "rate_limited messages received").of(|run| count(run.received.rate_limited)),
     spec("errors", Count, "error replies received, besides those to joins")
         .of(|run| count(run.received.errors)),
@@ -73,7 +69,7 @@ pub static FIGURES: &[Rule<Measured>] = &[
         .of(|run| Ok(run.lap.own_cores())),
     spec("server.cpu_cores", Number, "processor time of the relay / window").of(|run| run.lap.server_cores()),
     headline("server.cpu_us_per_client", Number, "µs of it per client that joined")
-        .of(|run| run.per_client(run.lap.server_cpu_s()? * 1e6)),
+        .of(|run| Ok(run.lap.server_cpu_s()? * 1e6 / run.accounts.joined().max(1) as f64)),
     spec("server.rss_bytes", Bytes, "resident memory of the relay at the end")
         .of(|run| run.lap.after.rss_bytes.clone()),
     spec("server.rss_growth_bytes", Bytes, "and how much it grew").of(|run| run.lap.rss_growth_bytes()),
@@ -82,10 +78,6 @@ pub static FIGURES: &[Rule<Measured>] = &[
 impl Measured {
     fn join_ns(&self) -> u64 {
         self.accounts.last_join_ns - self.begun_ns
-    }
-
-    fn per_client(&self, number: f64) -> Value {
-        Ok(number / self.accounts.joined().max(1) as f64)
     }
 
     pub fn warnings(&self) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use io_uring::cqueue;
 
-use super::{BATCH_MAX, Operation, Ring, SUBMISSION_ENTRIES};
+use super::{BATCH_MAX, POLL, RECEIVE, Ring, SUBMISSION_ENTRIES};
 
 /// How long `Drop` waits for the next completion before it gives the memory up.
 const TEARDOWN_WAIT: Duration = Duration::from_millis(20);
@@ -26,7 +26,7 @@ impl Ring {
     pub(super) fn cancel_slots(&mut self) -> io::Result<()> {
         self.taken = self.batch.len();
         for slot in 0..self.parked.len() as u32 {
-            let operation = if self.parked[slot as usize] { Operation::Poll } else { Operation::Receive };
+            let operation = if self.parked[slot as usize] { POLL } else { RECEIVE };
             self.cancel(operation, slot)?;
             if slot % SUBMISSION_ENTRIES == SUBMISSION_ENTRIES - 1 {
                 self.forget()?;

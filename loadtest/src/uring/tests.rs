@@ -95,25 +95,26 @@ fn a_stopped_receive_reads_nothing_until_it_is_armed_again() {
 
 #[test]
 fn a_send_that_the_socket_cannot_take_completes_later_and_is_whole() {
+    const SEND_BYTES: usize = 1084;
     let (mut ring, mut servers) = connected(1);
     let mut sends = 0;
     let mut pending = false;
     // Until the server's buffers are full.
     while !pending && sends < 100_000 {
-        ring.send(0, &[sends as u8; SEND_BYTES_MAX]).unwrap();
+        ring.send(0, &[sends as u8; SEND_BYTES]).unwrap();
         sends += 1;
         ring.wait(1, Duration::from_millis(100)).unwrap();
         pending = ring.completion().unwrap().is_none();
     }
     assert!(pending, "the buffers never filled");
-    let mut bytes = vec![0; sends * SEND_BYTES_MAX];
+    let mut bytes = vec![0; sends * SEND_BYTES];
     let reader = std::thread::spawn(move || {
         servers[0].read_exact(&mut bytes).unwrap();
         bytes
     });
     assert!(matches!(next(&mut ring), Completion::Sent(0, Ok(()))));
     let bytes = reader.join().unwrap();
-    for (index, chunk) in bytes.chunks_exact(SEND_BYTES_MAX).enumerate() {
+    for (index, chunk) in bytes.chunks_exact(SEND_BYTES).enumerate() {
         assert!(chunk.iter().all(|&byte| byte == index as u8), "send {index} is damaged");
     }
 }
