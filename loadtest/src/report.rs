@@ -120,16 +120,7 @@ impl Report {
             let why = outcome.as_ref().err();
             json!({ "assertion": assertion.to_string(), "holds": why.is_none(), "why": why })
         };
-        let mut root = self.details.clone();
-        let members = json!({
-            "command": self.command, "version": env!("CARGO_PKG_VERSION"), "complete": self.complete,
-            "settings": self.settings, "failures": told(failures), "closes": told(closes),
-            "stalled_closes": told(stalled_closes), "error_texts": told(errors), "warnings": self.warnings,
-            "unavailable": unavailable.collect::<Json>(),
-            "assertions": checked.iter().map(assertion).collect::<Json>(),
-        });
-        let Json::Object(members) = members else { unreachable!("it is written as an object") };
-        root.extend(members);
+        let mut root = Map::new();
         for figure in &self.figures {
             let (section, key) = figure.spec.json_path();
             let value = figure.value.as_ref().map_or(Json::Null, |&value| number(value));
@@ -142,6 +133,16 @@ impl Report {
         if let Some(server) = root.get_mut("server").and_then(Json::as_object_mut) {
             server.insert("cpu_source".into(), self.cpu_source.into());
         }
+        let members = json!({
+            "command": self.command, "version": env!("CARGO_PKG_VERSION"), "complete": self.complete,
+            "settings": self.settings, "failures": told(failures), "closes": told(closes),
+            "stalled_closes": told(stalled_closes), "error_texts": told(errors), "warnings": self.warnings,
+            "unavailable": unavailable.collect::<Json>(),
+            "assertions": checked.iter().map(assertion).collect::<Json>(),
+        });
+        let Json::Object(members) = members else { unreachable!("it is written as an object") };
+        // After the figures: a server of `compare` may be called like one of these.
+        root.extend(self.details.clone().into_iter().chain(members));
         Json::Object(root)
     }
 }
@@ -162,8 +163,7 @@ fn verdict(complete: bool, checked: &[Checked<'_>]) -> String {
     match (complete, checked.len(), failed.as_slice()) {
         (false, ..) => "INTERRUPTED: the run did not come to its end".to_owned(),
         (true, 0, _) => "measured; nothing was asserted (--assert)".to_owned(),
-        (true, 1, []) => "PASSED: the assertion holds".to_owned(),
-        (true, all, []) => format!("PASSED: all {all} assertions hold"),
+        (true, all, []) => format!("PASSED: {all} of {all} assertions hold"),
         (true, _, failed) => format!("FAILED: {}", failed.join(", ")),
     }
 }
@@ -225,8 +225,8 @@ mod tests {
         let figures = report().figures;
         for (list, complete, expected) in [
             ("", true, "measured; nothing was asserted (--assert)"),
-            ("slope<=320", true, "PASSED: the assertion holds"),
-            ("slope<=320,closed==0", true, "PASSED: all 2 assertions hold"),
+            ("slope<=320", true, "PASSED: 1 of 1 assertions hold"),
+            ("slope<=320,closed==0", true, "PASSED: 2 of 2 assertions hold"),
             ("slope<=300,closed==0", true, "FAILED: slope <= 300"),
             ("slope<=320", false, "INTERRUPTED: the run did not come to its end"),
         ] {

@@ -118,7 +118,6 @@ fn measure(
         endings: crowd.endings.clone(),
         start_lateness_ns_max: crowd.start_lateness_ns_max,
         lap: stopwatch.lap(server),
-        begun_ns,
         complete: now_ns >= hold_end_ns,
     })
 }

@@ -14,7 +14,7 @@ pub struct Accounts {
     begun_ns: u64,
     interval_ns: f64,
     clients: Vec<Client>,
-    pub last_join_ns: u64,
+    last_join_ns: u64,
     /// From the intended time to the join reply, in µs.
     pub join_us: Histogram<u64>,
     /// From the intended time to the first `presence_state` after the join reply, in µs.
@@ -54,6 +54,11 @@ impl Accounts {
     /// Clients that have joined and got their state.
     pub fn informed(&self) -> u64 {
         self.state_us.len()
+    }
+
+    /// From the first client's time to the last join.
+    pub fn join_time_ns(&self) -> u64 {
+        self.last_join_ns - self.begun_ns
     }
 
     /// Most presence messages that one client got in any second.

@@ -16,7 +16,6 @@ pub struct Measured {
     pub endings: Endings,
     pub start_lateness_ns_max: u64,
     pub lap: Lap,
-    pub begun_ns: u64,
     pub complete: bool,
 }
 
@@ -35,9 +34,9 @@ pub static FIGURES: &[Rule<Measured>] = &[
     headline("presence_frames_per_s_max", Count, "most presence_* messages of one client in any second")
         .of(|run| count(run.accounts.per_second_max())),
     spec("join_time", Duration, "from the first client's time to the last join reply")
-        .of(|run| Ok(run.join_ns() as f64 / 1e3)),
+        .of(|run| Ok(run.accounts.join_time_ns() as f64 / 1e3)),
     spec("joins_per_s", Number, "joined / join_time")
-        .of(|run| Ok(run.accounts.joined() as f64 / (run.join_ns().max(1) as f64 / 1e9))),
+        .of(|run| Ok(run.accounts.joined() as f64 / (run.accounts.join_time_ns().max(1) as f64 / 1e9))),
     spec("join_p50", Duration, "from when a client was meant to connect to its join reply")
         .of(|run| latency(&run.accounts.join_us, 50.0)),
     headline("join_p99", Duration, "99 % of the joins were answered within")
@@ -76,10 +75,6 @@ pub static FIGURES: &[Rule<Measured>] = &[
 ];
 
 impl Measured {
-    fn join_ns(&self) -> u64 {
-        self.accounts.last_join_ns - self.begun_ns
-    }
-
     pub fn warnings(&self) -> Vec<String> {
         let interrupted = "interrupted: not everybody had the time to join".to_owned();
         let interrupted = (!self.complete).then_some(interrupted);
@@ -104,16 +99,8 @@ mod tests {
         let (received, endings) = (Counters::default(), Endings::default());
         let lap = Lap::unread(1_800_000_000, 2_000_000_000);
         let start_lateness_ns_max = 0;
-        let measured = Measured {
-            accounts,
-            clients: 4,
-            received,
-            endings,
-            start_lateness_ns_max,
-            lap,
-            begun_ns: 0,
-            complete: true,
-        };
+        let measured =
+            Measured { accounts, clients: 4, received, endings, start_lateness_ns_max, lap, complete: true };
         assert!(measured.warnings()[0].contains("90 %"));
         let figures = figures_of(FIGURES, &measured);
         let value = |name| value_of(&figures, name);
