@@ -69,7 +69,7 @@ impl Report {
         writeln!(out, "{}", verdict(self.complete, checked))?;
         writeln!(out, "{}\n", self.headline())?;
         match &self.table {
-            Some(table) => writeln!(out, "{table}")?,
+            Some(table) => write!(out, "{table}")?,
             None => self.write_figures(out)?,
         }
         for (reason, names) in by_reason(&self.figures) {

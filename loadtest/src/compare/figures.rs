@@ -30,6 +30,8 @@ static METRICS: [Metric; 8] = [
     metric("client_cpu_cores", None, Number, "processor time of this load test / window"),
     metric("memory_per_connection", Some("memory_ratio"), Bytes, "resident memory per idle connection"),
 ];
+/// Its ratios stand at the top of the report.
+const HEADLINE: &str = "deliveries_per_cpu_s";
 const MEMORY: usize = METRICS.len() - 1;
 
 /// What one round says of a server: the values of `METRICS` but the memory, from the figures of `rooms`.
@@ -121,7 +123,8 @@ pub fn specs(contenders: &[Contender]) -> Vec<&'static Spec> {
                 for part in ["", "_min", "_max"] {
                     // There are a few dozen of them, and assertions keep them as long as the process lives.
                     let name = Box::leak(format!("{}.{key}{part}", contender.name).into_boxed_str());
-                    specs.push(&*Box::leak(Box::new(spec(name, unit, metric.about))));
+                    let headline = metric.key == HEADLINE && unit == Number && part.is_empty();
+                    specs.push(&*Box::leak(Box::new(Spec { headline, ..spec(name, unit, metric.about) })));
                 }
             }
         }
