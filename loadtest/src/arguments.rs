@@ -1,7 +1,6 @@
 //! What the command lines of the scenarios have in common.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -12,8 +11,6 @@ use crate::tokens::Tokens;
 
 pub const EXIT_CODES: &str = "\
 Exit codes: 0 measured, and every --assert holds; 1 an --assert does not hold; 2 it could not run, or failed before its end.";
-
-const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Which relay that runs already, and what to do with the result.
 #[derive(Clone, Debug, Args)]
@@ -74,7 +71,7 @@ impl Common {
     }
 }
 
-pub fn help(about: &str, specs: &[Spec], example: &str) -> String {
+pub fn help(about: &str, specs: &[&Spec], example: &str) -> String {
     let figures: String = specs.iter().map(|spec| format!("  {:<28}{}\n", spec.name, spec.about)).collect();
     format!("{about}{figures}{example}\n{EXIT_CODES}")
 }
@@ -97,15 +94,6 @@ pub fn topic(text: &str) -> Result<String, String> {
     }
 }
 
-/// `30s`, `500ms`, `2m`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
-        Ok(_) => Err("at most a day".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 /// The arguments of one command, as a test gives them.
 #[cfg(test)]
 pub fn parsed<A: Args>(line: &[&str]) -> A {
@@ -123,11 +111,5 @@ mod tests {
         for bad in ["room:", "lobby", "chat:x", "room:a b", "room:\"", &format!("room:{}", "x".repeat(65))] {
             assert!(topic(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn durations_have_a_unit_and_an_end() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert!(duration("30").is_err() && duration("2days").is_err());
     }
 }

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::arguments::{EXIT_CODES, help};
+use crate::figures::specs;
 use crate::{compare, idle, million, rooms, scaling, storm};
 
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
@@ -17,19 +18,19 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Rooms full of players that move: reach, latency, and what a delivered frame costs
-    #[command(after_long_help = help(rooms::HELP, rooms::FIGURES, rooms::EXAMPLE))]
+    #[command(after_long_help = help(rooms::HELP, &specs(rooms::FIGURES), rooms::EXAMPLE))]
     Rooms(rooms::Arguments),
     /// Players that joined and are silent: memory per player
-    #[command(after_long_help = help(idle::HELP, idle::FIGURES, idle::EXAMPLE))]
+    #[command(after_long_help = help(idle::HELP, &specs(idle::FIGURES), idle::EXAMPLE))]
     Idle(idle::Arguments),
     /// Thousands of Phoenix clients join one topic at once: join latency, presence messages
-    #[command(after_long_help = help(storm::HELP, storm::FIGURES, storm::EXAMPLE))]
+    #[command(after_long_help = help(storm::HELP, &specs(storm::FIGURES), storm::EXAMPLE))]
     Storm(storm::Arguments),
     /// A million players in one relay, most of them silent: memory, processor time and latency
-    #[command(after_long_help = help(million::HELP, million::FIGURES, million::EXAMPLE))]
+    #[command(after_long_help = help(million::HELP, &specs(million::FIGURES), million::EXAMPLE))]
     Million(million::Arguments),
     /// One run for each number of connections up to a million: what grows, as a page of charts
-    #[command(after_long_help = help(scaling::HELP, scaling::FIGURES, scaling::EXAMPLE))]
+    #[command(after_long_help = help(scaling::HELP, &specs(scaling::FIGURES), scaling::EXAMPLE))]
     Scaling(scaling::Arguments),
     /// corelay beside relays on other libraries: deliveries per CPU second, latency, memory, as ratios
     #[command(after_long_help = compare::help())]
@@ -39,7 +40,6 @@ pub enum Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Spec;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -48,18 +48,10 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_given_or_signed_not_both() {
-        let parse =
-            |arguments: &[&str]| Cli::try_parse_from([&["corelay-loadtest", "storm"], arguments].concat());
-        assert!(parse(&["--token", "a.b.c"]).is_ok());
-        assert!(parse(&["--token-key-file", "key"]).is_ok());
-        assert!(parse(&["--token", "a.b.c", "--token-key-file", "key"]).is_err());
-    }
-
-    #[test]
     fn names_are_unique_in_the_json_too() {
-        for specs in [rooms::FIGURES, idle::FIGURES, storm::FIGURES, million::FIGURES, scaling::FIGURES] {
-            let paths: std::collections::BTreeSet<_> = specs.iter().map(Spec::json_path).collect();
+        let (rooms, idle, storm) = (specs(rooms::FIGURES), specs(idle::FIGURES), specs(storm::FIGURES));
+        for specs in [rooms, idle, storm, specs(million::FIGURES), specs(scaling::FIGURES)] {
+            let paths: std::collections::BTreeSet<_> = specs.iter().map(|spec| spec.json_path()).collect();
             assert_eq!(paths.len(), specs.len());
         }
     }

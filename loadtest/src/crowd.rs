@@ -15,8 +15,8 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::dialect::{Effects, Event};
 use crate::endings::Endings;
-use crate::frames::{CONTROL_FRAME_BYTES_MAX, control_frame};
-use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring, SEND_BYTES_MAX, Size};
+use crate::frames::control_frame;
+use crate::uring::{Completion, Lent, Opening, ReceiveEnd, Ring};
 
 /// Connections between their start and their join, at most: a listener's backlog must hold them.
 const JOINING_MAX: u32 = 512;
@@ -25,11 +25,9 @@ const JOIN_TIMEOUT_NS: u64 = 10_000_000_000;
 /// Between two heartbeats of a connection, as phoenix.js does.
 const HEARTBEAT_INTERVAL_NS: u64 = 30_000_000_000;
 /// Control frames that wait for a busy socket, in bytes. Answers to further pings are left out (RFC 6455 section 5.5.3).
-const CONTROLS_BYTES_MAX: usize = SEND_BYTES_MAX;
+const CONTROLS_BYTES_MAX: usize = 1024;
 /// Socket buffer of a connection that will stop reading: small, so that it fills within seconds.
 const STALLED_RECEIVE_BUFFER_BYTES: usize = 4096;
-
-const _: () = assert!(CONTROL_FRAME_BYTES_MAX <= SEND_BYTES_MAX);
 
 /// See the module documentation. Call `turn` again and again; between two turns, send.
 pub struct Crowd {
@@ -39,7 +37,9 @@ pub struct Crowd {
     /// Control frames that wait for their socket, by connection.
     controls: HashMap<u32, Vec<u8>>,
     ramp: Option<Ramp>,
-    progress: Progress,
+    /// How many had joined or failed when somebody did last, and when that was.
+    settled: u32,
+    settled_ns: u64,
     started: u32,
     joining: u32,
     joined: u32,
@@ -51,30 +51,18 @@ pub struct Crowd {
     closing: bool,
     rearm: Vec<u32>,
     freed: Vec<u32>,
-    heartbeats: Heartbeats,
+    /// Whose turn it is to send a heartbeat: round and round, each connection once per `HEARTBEAT_INTERVAL_NS`.
+    heartbeat_turns: u64,
+    begun_ns: u64,
     /// How much later than the ramp meant it a connection was started, at most.
     pub start_lateness_ns_max: u64,
     pub counters: Counters,
     pub endings: Endings,
 }
 
-/// Whose turn it is to send a heartbeat: round and round, each connection once per `HEARTBEAT_INTERVAL_NS`.
-#[derive(Default)]
-struct Heartbeats {
-    begun_ns: u64,
-    turns: u64,
-}
-
 struct Ramp {
     begun_ns: u64,
     started_before: u32,
-}
-
-/// When somebody joined or failed last, and how many had.
-#[derive(Default)]
-struct Progress {
-    settled: u32,
-    at_ns: u64,
 }
 
 #[derive(Default)]
@@ -107,8 +95,7 @@ enum Stage {
 
 impl Crowd {
     pub fn new(plan: Plan) -> io::Result<Self> {
-        let size = if plan.busy == 0 { Size::quiet } else { Size::busy };
-        let ring = Ring::new(size(plan.connections), plan.target)?;
+        let ring = Ring::new(plan.connections, plan.busy > 0, plan.target)?;
         Ok(Self {
             connections: std::iter::repeat_with(Connection::default)
                 .take(plan.connections as usize)
@@ -117,7 +104,8 @@ impl Crowd {
             ring,
             controls: HashMap::new(),
             ramp: None,
-            progress: Progress::default(),
+            settled: 0,
+            settled_ns: 0,
             started: 0,
             joining: 0,
             joined: 0,
@@ -128,7 +116,8 @@ impl Crowd {
             closing: false,
             rearm: Vec::new(),
             freed: Vec::new(),
-            heartbeats: Heartbeats { begun_ns: clock::now_ns(), turns: 0 },
+            heartbeat_turns: 0,
+            begun_ns: clock::now_ns(),
             start_lateness_ns_max: 0,
             counters: Counters::default(),
             endings: Endings::default(),
@@ -175,10 +164,10 @@ impl Crowd {
     /// Gives up those that are joining when nobody has joined or failed for a while.
     pub fn give_up_if_stuck(&mut self, now_ns: u64) -> io::Result<()> {
         let settled = self.started - self.joining;
-        if self.joining == 0 || self.progress.settled != settled {
-            self.progress = Progress { settled, at_ns: now_ns };
+        if self.joining == 0 || self.settled != settled {
+            (self.settled, self.settled_ns) = (settled, now_ns);
         }
-        if now_ns - self.progress.at_ns > JOIN_TIMEOUT_NS { self.give_up_joining() } else { Ok(()) }
+        if now_ns - self.settled_ns > JOIN_TIMEOUT_NS { self.give_up_joining() } else { Ok(()) }
     }
 
     fn give_up_joining(&mut self) -> io::Result<()> {
@@ -195,10 +184,6 @@ impl Crowd {
 
     pub fn has_stalled(&self) -> bool {
         self.plan.stalled_from < self.plan.connections
-    }
-
-    pub fn connections(&self) -> u32 {
-        self.plan.connections
     }
 
     /// How many are between their start and their join.
@@ -267,9 +252,8 @@ impl Crowd {
     }
 
     /// Connections that were busy and no longer are.
-    pub fn take_freed(&mut self, freed: &mut Vec<u32>) {
-        freed.clear();
-        std::mem::swap(freed, &mut self.freed);
+    pub fn take_freed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.freed)
     }
 
     /// Sends a sign of life from every connection that has stopped reading.
@@ -335,12 +319,6 @@ impl Crowd {
         (connection.stage, connection.sending, connection.receiving) = (Stage::Joining, true, true);
         let dialect = &self.plan.dialect;
         let request = self.plan.handshake.request(&dialect.path(slot), dialect.subprotocol());
-        if request.len() > SEND_BYTES_MAX {
-            // Nothing was sent or armed: it is as if it had not been connected.
-            (connection.sending, connection.receiving) = (false, false);
-            self.fail(slot, &format!("a request of {} bytes, of at most {SEND_BYTES_MAX}", request.len()))?;
-            return self.ring.close(slot);
-        }
         self.ring.send(slot, &request)?;
         if slot < self.plan.busy { self.ring.arm_receive(slot) } else { self.ring.park(slot) }
     }
@@ -358,7 +336,11 @@ impl Crowd {
         }
         let connection = &mut self.connections[slot as usize];
         let bytes = self.ring.bytes(&lent);
-        let mut emit = |event: Event<'_>| listener.handle_event(slot, event, now_ns);
+        let mut joined = false;
+        let mut emit = |event: Event<'_>| {
+            joined |= matches!(event, Event::Joined);
+            listener.handle_event(slot, event, now_ns);
+        };
         let Plan { handshake, dialect, .. } = &mut self.plan;
         let effects = match connection.stage {
             Stage::Joining | Stage::Joined | Stage::Closing => connection.client.handle_received(
@@ -373,19 +355,16 @@ impl Crowd {
         };
         self.ring.give_back(lent);
         match effects {
-            Ok(effects) => self.act_on(slot, effects),
+            Ok(effects) => self.act_on(slot, effects, joined),
             Err(trouble) => self.fail(slot, &trouble),
         }
     }
 
-    fn act_on(&mut self, slot: u32, effects: Effects) -> io::Result<()> {
-        if effects.upgraded {
-            let frames = self.plan.dialect.join_frames(slot);
-            if !frames.is_empty() {
-                self.send_control(slot, &frames)?;
-            }
+    fn act_on(&mut self, slot: u32, effects: Effects, joined: bool) -> io::Result<()> {
+        if !effects.answers.is_empty() {
+            self.send_control(slot, &effects.answers)?;
         }
-        if effects.joined && self.connections[slot as usize].stage == Stage::Joining {
+        if joined && self.connections[slot as usize].stage == Stage::Joining {
             self.connections[slot as usize].stage = Stage::Joined;
             self.joining -= 1;
             self.joined += 1;
@@ -396,9 +375,6 @@ impl Crowd {
             }
         }
         effects.errors.iter().for_each(|text| self.endings.errors.count(text));
-        if !effects.pongs.is_empty() {
-            self.send_control(slot, &effects.pongs)?;
-        }
         if let Some(why) = effects.refusal.filter(|_| effects.close.is_none()) {
             return self.fail(slot, &why);
         }
@@ -473,13 +449,13 @@ impl Crowd {
 
     fn send_heartbeats(&mut self, now_ns: u64) -> io::Result<()> {
         let connections = u64::from(self.plan.connections);
-        let elapsed_ns = u128::from(now_ns.saturating_sub(self.heartbeats.begun_ns));
+        let elapsed_ns = u128::from(now_ns.saturating_sub(self.begun_ns));
         let due = (elapsed_ns * u128::from(connections) / u128::from(HEARTBEAT_INTERVAL_NS)) as u64;
         // After a long pause each connection has one turn, not as many as it missed.
-        self.heartbeats.turns = self.heartbeats.turns.max(due.saturating_sub(connections));
-        while self.heartbeats.turns < due {
-            let slot = (self.heartbeats.turns % connections) as u32;
-            self.heartbeats.turns += 1;
+        self.heartbeat_turns = self.heartbeat_turns.max(due.saturating_sub(connections));
+        while self.heartbeat_turns < due {
+            let slot = (self.heartbeat_turns % connections) as u32;
+            self.heartbeat_turns += 1;
             if self.connections[slot as usize].stage != Stage::Joined {
                 continue;
             }
@@ -501,7 +477,7 @@ impl Crowd {
             return Ok(());
         }
         connection.sending = true;
-        self.ring.send(slot, &frames[..frames.len().min(SEND_BYTES_MAX)])
+        self.ring.send(slot, frames)
     }
 
     /// Ends a connection for a reason of its own.
@@ -556,7 +532,7 @@ impl Crowd {
         if !self.closing {
             let stalled = slot >= self.plan.stalled_from;
             let closes = if stalled { &mut self.endings.stalled_closes } else { &mut self.endings.closes };
-            closes.count(code, reason);
+            closes.count(&format!("{code} {reason}"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! How connections ended: texts and closes that came many times, each kept once, with a count.
+//! How connections ended: texts that came many times, each kept once, with a count.
 
 use std::collections::BTreeMap;
 
@@ -44,39 +44,15 @@ impl Texts {
     }
 }
 
-/// How connections were closed: code and reason word, with a count. 1006 stands for an end without a close frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closes(BTreeMap<(u16, String), u64>);
-
-impl Closes {
-    pub fn count(&mut self, code: u16, reason: &str) {
-        *self.0.entry((code, reason.to_owned())).or_default() += 1;
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        for (close, count) in &other.0 {
-            *self.0.entry(close.clone()).or_default() += count;
-        }
-    }
-
-    pub fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    /// Code, reason, count.
-    pub fn lines(&self) -> impl Iterator<Item = (u16, &str, u64)> {
-        self.0.iter().map(|((code, reason), &count)| (*code, reason.as_str(), count))
-    }
-}
-
 /// What became of the connections that did not stay, and what the relay said of its reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endings {
     pub failures: Texts,
-    /// How connections ended that had joined, before the goodbyes.
-    pub closes: Closes,
+    /// How connections ended that had joined, before the goodbyes: code and reason word. 1006 stands for an end without a close
+    /// frame.
+    pub closes: Texts,
     /// How connections ended that had stopped reading.
-    pub stalled_closes: Closes,
+    pub stalled_closes: Texts,
     pub errors: Texts,
 }
 

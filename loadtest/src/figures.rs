@@ -1,8 +1,8 @@
 //! The figures a run reports: one list from which the table, the JSON and the assertions are made.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
+use hdrhistogram::Histogram;
 use indicatif::HumanCount;
 
 /// What a figure counts in.
@@ -27,10 +27,17 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Path in the JSON: sections as in the name, durations with `_us`, no dot within a key.
+    /// How its value is found.
+    pub const fn of<M>(self, value: fn(&M) -> Value) -> Rule<M> {
+        Rule { spec: self, value }
+    }
+
+    /// Path in the JSON: what stands before a dot is a section, durations end in `_us`. The dot of `p99.9` is one within a key.
     pub fn json_path(&self) -> (Option<&'static str>, String) {
         let (section, key) = match self.name.split_once('.') {
-            Some((section @ ("server" | "client"), key)) => (Some(section), key),
+            Some((section, key)) if !key.starts_with(|letter: char| letter.is_ascii_digit()) => {
+                (Some(section), key)
+            }
             _ => (None, self.name),
         };
         let suffix = if self.unit == Unit::Duration { "_us" } else { "" };
@@ -56,26 +63,29 @@ pub struct Figure {
     pub value: Value,
 }
 
-/// Puts values to names: `specs` in order, each exactly once.
-///
-/// # Panics
-/// When a name is not in `specs`, or one of them is missing: the list and the code that fills it must agree.
-pub fn fill(specs: &'static [Spec], values: impl IntoIterator<Item = (&'static str, Value)>) -> Vec<Figure> {
-    let mut values: BTreeMap<_, _> = values.into_iter().collect();
-    let mut take = |name| values.remove(name).unwrap_or_else(|| panic!("no value for {name}"));
-    let figures = specs.iter().map(|spec| Figure { spec, value: take(spec.name) }).collect();
-    assert!(values.is_empty(), "there is no figure {values:?}");
-    figures
+/// A figure, and how its value follows from what a run measured.
+pub struct Rule<M: 'static> {
+    spec: Spec,
+    value: fn(&M) -> Value,
 }
 
-/// Names that have no value, by the reason.
-pub fn by_reason<N>(values: impl IntoIterator<Item = (N, Value)>) -> Vec<(String, Vec<N>)> {
-    let mut reasons: Vec<(String, Vec<N>)> = Vec::new();
-    for (name, value) in values {
-        let Err(reason) = value else { continue };
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, names)) => names.push(name),
-            None => reasons.push((reason, vec![name])),
+pub fn specs<M>(rules: &'static [Rule<M>]) -> Vec<&'static Spec> {
+    rules.iter().map(|rule| &rule.spec).collect()
+}
+
+/// The figures of one run, in the order of `rules`.
+pub fn figures_of<M>(rules: &'static [Rule<M>], measured: &M) -> Vec<Figure> {
+    rules.iter().map(|rule| Figure { spec: &rule.spec, value: (rule.value)(measured) }).collect()
+}
+
+/// Names of the figures that have no value, by the reason.
+pub fn by_reason(figures: &[Figure]) -> Vec<(&str, Vec<&str>)> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for figure in figures {
+        let Err(reason) = &figure.value else { continue };
+        match reasons.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, names)) => names.push(figure.spec.name),
+            None => reasons.push((reason, vec![figure.spec.name])),
         }
     }
     reasons
@@ -115,6 +125,21 @@ fn grouped(value: f64) -> String {
 /// A part of a whole, if there is anything.
 pub fn share(part: u64, whole: u64) -> Value {
     if whole > 0 { Ok(part as f64 / whole as f64) } else { Err("there was nothing to count".to_owned()) }
+}
+
+/// A number that is always known.
+#[allow(clippy::unnecessary_wraps, reason = "it stands where others may not be known")]
+pub fn count(number: impl Into<u64>) -> Value {
+    Ok(number.into() as f64)
+}
+
+/// A percentile of latencies in µs, if there are any.
+pub fn latency(us: &Histogram<u64>, percentile: f64) -> Value {
+    if us.is_empty() {
+        Err("nothing arrived".to_owned())
+    } else {
+        Ok(us.value_at_percentile(percentile) as f64)
+    }
 }
 
 /// How much a value has grown; unknown if one of the two is.

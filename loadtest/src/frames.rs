@@ -1,10 +1,12 @@
 //! The client's side of RFC 6455: puts received bytes together into messages, and masks what is sent. Sans I/O.
 
+use std::io::Cursor;
+
 use corelay::limits::CONTROL_PAYLOAD_BYTES_MAX;
 use corelay::wire::frame::Opcode;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// Bytes of the longest control frame a client sends.
-pub const CONTROL_FRAME_BYTES_MAX: usize = 6 + CONTROL_PAYLOAD_BYTES_MAX;
 /// Longest message that is accepted from a server.
 const MESSAGE_BYTES_MAX: u64 = 1 << 20;
 
@@ -21,23 +23,9 @@ pub enum Message<'a> {
     Close(u16, &'a str),
 }
 
-/// How a server broke RFC 6455, or sent what this client does not take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    #[error("the server masked a frame; only clients mask")]
-    Masked,
-    #[error("the server sent a fragment; only whole messages are read here")]
-    Fragmented,
-    /// A reserved bit, or this opcode.
-    #[error("the server sent a frame that starts with 0x{0:02x}")]
-    Reserved(u8),
-    #[error("the server announced a message of {0} bytes; at most {max} are read", max = MESSAGE_BYTES_MAX)]
-    TooLong(u64),
-}
-
 /// Finds the messages in one connection's bytes.
 ///
-/// Whole frames are handed out where they lie; only a frame that is split over two receives is copied.
+/// Whole frames are handed out where they lie; only what comes in pieces is copied.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// Start of a frame that is not complete. Invariant: never a whole frame.
@@ -45,87 +33,73 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Hands every message that `bytes` completes to `handle`. After a violation nothing more can be decoded.
-    pub fn receive(&mut self, bytes: &[u8], mut handle: impl FnMut(Message<'_>)) -> Result<(), Violation> {
-        let mut rest = self.complete_partial(bytes, &mut handle)?;
-        while let Some(header) = Header::parse(rest)? {
-            let Some((frame, after)) = rest.split_at_checked(header.frame_bytes()) else { break };
-            handle(header.message(frame));
-            rest = after;
+    /// Hands every message that `bytes` completes to `handle`. An error: the server broke RFC 6455, or sent what this client
+    /// does not take, and nothing more can be decoded.
+    pub fn receive(&mut self, bytes: &[u8], mut handle: impl FnMut(Message<'_>)) -> Result<(), String> {
+        let mut partial = std::mem::take(&mut self.partial);
+        if partial.is_empty() {
+            let used = decode(bytes, &mut handle)?;
+            self.partial = bytes[used..].to_vec();
+        } else {
+            partial.extend_from_slice(bytes);
+            let used = decode(&partial, &mut handle)?;
+            partial.drain(..used);
+            // A silent connection keeps no memory.
+            self.partial = if partial.is_empty() { Vec::new() } else { partial };
         }
-        self.partial.extend_from_slice(rest);
         Ok(())
-    }
-
-    /// Feeds the incomplete frame until it is complete, then hands it out; returns what follows it.
-    fn complete_partial<'a>(
-        &mut self,
-        mut bytes: &'a [u8],
-        handle: &mut impl FnMut(Message<'_>),
-    ) -> Result<&'a [u8], Violation> {
-        while !self.partial.is_empty() && !bytes.is_empty() {
-            let header = Header::parse(&self.partial)?;
-            // Without a whole header, one byte more: a header is at most ten of them.
-            let missing = header.as_ref().map_or(1, |header| header.frame_bytes() - self.partial.len());
-            let (taken, after) = bytes.split_at(missing.min(bytes.len()));
-            self.partial.extend_from_slice(taken);
-            bytes = after;
-            let Some(header) = Header::parse(&self.partial)? else { continue };
-            if header.frame_bytes() == self.partial.len() {
-                handle(header.message(&self.partial));
-                // A silent connection keeps no memory.
-                self.partial = Vec::new();
-            }
-        }
-        Ok(bytes)
     }
 }
 
+/// Hands out whole frames; how many bytes they are.
+fn decode(bytes: &[u8], handle: &mut impl FnMut(Message<'_>)) -> Result<usize, String> {
+    let mut rest = bytes;
+    while let Some(header) = Header::parse(rest)? {
+        let Some((frame, after)) = rest.split_at_checked(header.header_bytes + header.payload_bytes) else {
+            break;
+        };
+        handle(header.message(frame));
+        rest = after;
+    }
+    Ok(bytes.len() - rest.len())
+}
+
 struct Header {
-    opcode: Opcode,
+    opcode: OpCode,
     header_bytes: usize,
     payload_bytes: usize,
 }
 
 impl Header {
     /// `None`: not enough bytes yet.
-    #[inline]
-    fn parse(bytes: &[u8]) -> Result<Option<Self>, Violation> {
-        let [first, second, rest @ ..] = bytes else { return Ok(None) };
-        let opcode = match first {
-            0x81 => Opcode::Text,
-            0x82 => Opcode::Binary,
-            0x88 => Opcode::Close,
-            0x89 => Opcode::Ping,
-            0x8A => Opcode::Pong,
-            0x80 | 0x00..=0x02 => return Err(Violation::Fragmented),
-            &reserved => return Err(Violation::Reserved(reserved)),
-        };
-        let (header_bytes, payload_bytes) = match (second, rest) {
-            (0..=125, _) => (2, u64::from(*second)),
-            (126, [a, b, ..]) => (4, u64::from(u16::from_be_bytes([*a, *b]))),
-            (127, [a, b, c, d, e, f, g, h, ..]) => (10, u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])),
-            (126 | 127, _) => return Ok(None),
-            (128.., _) => return Err(Violation::Masked),
-        };
-        if payload_bytes > MESSAGE_BYTES_MAX {
-            return Err(Violation::TooLong(payload_bytes));
+    fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
+        let mut cursor = Cursor::new(bytes);
+        let header = FrameHeader::parse(&mut cursor).map_err(|error| error.to_string())?;
+        let Some((header, payload_bytes)) = header else { return Ok(None) };
+        let FrameHeader { is_final, rsv1, rsv2, rsv3, opcode, mask } = header;
+        if mask.is_some() || !is_final || rsv1 || rsv2 || rsv3 || opcode == OpCode::Data(Data::Continue) {
+            return Err(format!(
+                "the server sent a frame that starts with 0x{:02x}{:02x}; only whole messages without a mask are read here",
+                bytes[0], bytes[1]
+            ));
         }
+        if payload_bytes > MESSAGE_BYTES_MAX {
+            return Err(format!(
+                "the server announced a message of {payload_bytes} bytes; at most {MESSAGE_BYTES_MAX} are read"
+            ));
+        }
+        let header_bytes = cursor.position() as usize;
         Ok(Some(Self { opcode, header_bytes, payload_bytes: payload_bytes as usize }))
-    }
-
-    fn frame_bytes(&self) -> usize {
-        self.header_bytes + self.payload_bytes
     }
 
     fn message<'a>(&self, frame: &'a [u8]) -> Message<'a> {
         let payload = &frame[self.header_bytes..];
         match self.opcode {
-            Opcode::Binary => Message::Binary(payload),
-            Opcode::Text | Opcode::Continuation => Message::Text(payload),
-            Opcode::Ping => Message::Ping(payload),
-            Opcode::Pong => Message::Pong,
-            Opcode::Close => match payload {
+            OpCode::Data(Data::Binary) => Message::Binary(payload),
+            OpCode::Data(Data::Text | Data::Continue | Data::Reserved(_)) => Message::Text(payload),
+            OpCode::Control(Control::Ping) => Message::Ping(payload),
+            OpCode::Control(Control::Pong | Control::Reserved(_)) => Message::Pong,
+            OpCode::Control(Control::Close) => match payload {
                 [a, b, reason @ ..] => {
                     let reason = std::str::from_utf8(reason).unwrap_or("(not UTF-8)");
                     Message::Close(u16::from_be_bytes([*a, *b]), reason)
@@ -139,19 +113,9 @@ impl Header {
 /// Appends one masked frame, whose payload is `parts` in a row.
 pub fn write_masked(frames: &mut Vec<u8>, opcode: Opcode, mask: u32, parts: &[&[u8]]) {
     let payload_bytes: usize = parts.iter().map(|part| part.len()).sum();
-    frames.push(0x80 | opcode as u8);
-    match payload_bytes {
-        0..=125 => frames.push(0x80 | payload_bytes as u8),
-        126..=0xFFFF => {
-            frames.push(0x80 | 126);
-            frames.extend_from_slice(&(payload_bytes as u16).to_be_bytes());
-        }
-        _ => {
-            frames.push(0x80 | 127);
-            frames.extend_from_slice(&(payload_bytes as u64).to_be_bytes());
-        }
-    }
-    frames.extend_from_slice(&mask.to_ne_bytes());
+    let opcode = OpCode::from(opcode as u8);
+    let header = FrameHeader { opcode, mask: Some(mask.to_ne_bytes()), ..FrameHeader::default() };
+    header.format(payload_bytes as u64, frames).expect("a vector takes everything");
     let payload_at = frames.len();
     parts.iter().for_each(|part| frames.extend_from_slice(part));
     apply_mask(&mut frames[payload_at..], mask.to_ne_bytes());
@@ -174,14 +138,10 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
 /// The payload of one frame that a client sent.
 #[cfg(test)]
 pub fn unmasked(frame: &[u8]) -> Vec<u8> {
-    let header_bytes = match frame[1] & 0x7F {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    let (mask, payload) = frame[header_bytes..].split_at(4);
-    let mut payload = payload.to_vec();
-    apply_mask(&mut payload, mask.try_into().unwrap());
+    let mut cursor = Cursor::new(frame);
+    let (header, _) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+    let mut payload = frame[cursor.position() as usize..].to_vec();
+    apply_mask(&mut payload, header.mask.unwrap());
     payload
 }
 
@@ -239,11 +199,11 @@ mod tests {
     #[test]
     fn a_server_that_breaks_the_rules_is_named() {
         let violation = |bytes: &[u8]| Decoder::default().receive(bytes, |_| {}).unwrap_err();
-        assert_eq!(violation(&[0x82, 0x81]), Violation::Masked);
-        assert_eq!(violation(&[0x02, 0x01]), Violation::Fragmented);
-        assert_eq!(violation(&[0x80, 0x01]), Violation::Fragmented);
-        assert_eq!(violation(&[0xC2, 0x01]), Violation::Reserved(0xC2));
-        assert_eq!(violation(&[0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]), Violation::TooLong(1 << 40));
+        for bytes in [&[0x82, 0x81, 0, 0, 0, 0][..], &[0x02, 0x01], &[0x80, 0x01], &[0xC2, 0x01]] {
+            assert!(violation(bytes).contains(&format!("0x{:02x}{:02x}", bytes[0], bytes[1])), "{bytes:?}");
+        }
+        assert!(violation(&[0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]).contains("1099511627776 bytes"));
+        assert!(violation(&[0x83, 0x01]).contains("opcode"));
     }
 
     #[test]

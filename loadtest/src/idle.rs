@@ -1,26 +1,74 @@
 //! `idle`: members that join and are silent; what one of them costs the relay in memory.
 
-mod arguments;
-mod figures;
-
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Args;
+use humantime::parse_duration;
 use indicatif::ProgressBar;
 use serde_json::{Map, json};
 
+use crate::arguments::{Common, positive, topic};
 use crate::clock;
 use crate::crowd::{Crowd, Listener, NoListener, Plan, Pushed};
 use crate::dialect::{DialectName, Event, Members, Presence};
-use crate::figures::fill;
+use crate::endings::Endings;
+use crate::figures::Unit::{Bytes, Count, Number};
+use crate::figures::{Rule, count, figures_of, headline, spec, specs};
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
 use crate::report::{self, Report};
 
-pub use arguments::{Arguments, EXAMPLE, HELP};
-pub use figures::FIGURES;
+pub const HELP: &str = "\
+What is measured
+  For each number of --connections: so many players join (in rooms of --players), each sends one
+  Move, then all are silent for --hold (pings are answered), then the relay's resident memory is
+  read. The slope between the first and the last number is what one idle player costs: its
+  connection, its seat and its roster entry.
+
+  --dialect phoenix: the members join topics --topic-prefix0, 1, 2, … on /socket/websocket,
+  --per-topic of them each; none sends anything but its join and heartbeats. The memory is
+  read when everybody has its join reply and presence_state, and --hold is over.
+
+Figures, as in the table and in --assert:
+";
+
+pub const EXAMPLE: &str = "
+Examples
+  corelay-loadtest idle --connections 2000,15000 --assert 'slope<=320,closed==0'
+  corelay-loadtest idle --dialect phoenix --topic-prefix room:idle- --per-topic 50 \\
+      --connections 2000,15000 --assert 'slope<=1500,stateless==0,closed==0'
+";
+
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    /// What the members speak
+    #[arg(long, value_enum, default_value_t = DialectName::Native)]
+    pub dialect: DialectName,
+    /// New connections per second while joining
+    #[arg(long, default_value_t = 5000.0, value_parser = positive)]
+    pub ramp: f64,
+    /// Phoenix dialect: the topics are this and a number
+    #[arg(long, default_value = "room:idle-", value_parser = topic)]
+    pub topic_prefix: String,
+    /// Numbers of members, rising
+    #[arg(long, default_value = "2000,15000", value_delimiter = ',')]
+    pub connections: Vec<u32>,
+    /// Members of each room or topic
+    #[arg(long, visible_alias = "per-topic", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub players: u32,
+    /// Silence before the memory is read
+    #[arg(long, default_value = "3s", value_parser = parse_duration)]
+    pub hold: Duration,
+    /// Decides the names of the games
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
 
 const GOODBYE_TIME: Duration = Duration::from_secs(2);
 /// Every player's first moves are spread over this time, so that no tick carries all of them.
@@ -31,21 +79,18 @@ const WANT: usize = 64;
 const STATES_NS: u64 = 10_000_000_000;
 
 /// The members that have received their `presence_state`.
-struct Informed {
-    slots: Vec<bool>,
-    count: u32,
-}
+struct Informed(HashSet<u32>);
 
 impl Listener for Informed {
     fn handle_event(&mut self, slot: u32, event: Event<'_>, _now_ns: u64) {
         if let Event::Presence(Presence::State) = event {
-            self.count += u32::from(!self.slots[slot as usize]);
-            self.slots[slot as usize] = true;
+            self.0.insert(slot);
         }
     }
 }
 
 /// Memory at one number of members.
+#[derive(Clone, Copy)]
 struct Step {
     open: u32,
     rss_bytes: f64,
@@ -53,7 +98,7 @@ struct Step {
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    report::run(&arguments.common.output, FIGURES, || measure(arguments, interrupted))
+    report::run(&arguments.common.output, &specs(FIGURES), || measure(arguments, interrupted))
 }
 
 /// Runs the scenario, and writes nothing.
@@ -71,7 +116,7 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     };
     let members = Members::new(most, site.tokens, topic_of, |slot| slot);
     let crowd = Crowd::new(Plan::new(&site.target, dialect.dialect(members), most));
-    let informed = Informed { slots: vec![false; most as usize], count: 0 };
+    let informed = Informed(HashSet::new());
     let mut run =
         Run { arguments, crowd: crowd.map_err(explain_ring_error)?, informed, bar: bar(most), interrupted };
 
@@ -87,7 +132,13 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     }
     run.bar.finish_and_clear();
     run.crowd.say_goodbye(GOODBYE_TIME)?;
-    summarize(arguments, site.server.cpu_source(), run.crowd, run.informed.count, &steps)
+    let (crowd, informed) = (run.crowd, run.informed.0.len() as u32);
+    let (Some(&first), Some(&last)) = (steps.first(), steps.last()) else {
+        bail!("interrupted before the first number of connections was reached{}", crowd.endings.causes());
+    };
+    let measured =
+        Measured { dialect, joined: crowd.joined(), informed, endings: crowd.endings, first, last };
+    Ok(report(arguments, site.server.cpu_source(), measured, &steps))
 }
 
 struct Run<'a> {
@@ -115,7 +166,7 @@ impl Run<'_> {
             DialectName::Native | DialectName::Raw => self.move_once(slots)?,
             DialectName::Phoenix => {
                 // Members that have none after this time are counted as stateless.
-                self.turn_until(STATES_NS, |run| run.informed.count >= run.crowd.joined())?;
+                self.turn_until(STATES_NS, |run| run.informed.0.len() >= run.crowd.joined() as usize)?;
             }
         }
         self.turn_until(self.arguments.hold.as_nanos() as u64, |_| false)
@@ -153,40 +204,46 @@ impl Run<'_> {
     }
 }
 
-fn summarize(
-    arguments: &Arguments,
-    cpu_source: &'static str,
-    crowd: Crowd,
+/// What was seen, the steps in their order.
+pub struct Measured {
+    dialect: DialectName,
+    joined: u32,
     informed: u32,
-    steps: &[Step],
-) -> anyhow::Result<Report> {
-    let Some((first, last)) = steps.first().zip(steps.last()) else {
-        let causes = crowd.endings.causes();
-        bail!("interrupted before the first number of connections was reached{causes}");
-    };
-    let members = f64::from(last.open) - f64::from(first.open);
-    let slope = match members {
-        1.0.. => Ok((last.rss_bytes - first.rss_bytes) / members),
-        _ => Err("there were no more members at the last step than at the first".to_owned()),
-    };
+    endings: Endings,
+    first: Step,
+    last: Step,
+}
+
+/// Figures of `idle`.
+pub static FIGURES: &[Rule<Measured>] = &[
+    headline("joined", Count, "members that are in their game or topic").of(|run| count(run.joined)),
+    spec("not_joined", Count, "members that are not").of(|run| count(run.endings.failures.total())),
+    headline("closed", Count, "members whose connection ended").of(|run| count(run.endings.closes.total())),
+    spec("stateless", Count, "members that joined and got no presence_state").of(|run| {
+        if run.dialect.has_presence() {
+            count(run.joined.saturating_sub(run.informed))
+        } else {
+            Err(format!("not told in the {} dialect", run.dialect.as_str()))
+        }
+    }),
+    spec("rss_first_bytes", Bytes, "resident memory of the relay at the first step")
+        .of(|run| Ok(run.first.rss_bytes)),
+    spec("rss_last_bytes", Bytes, "resident memory of the relay at the last step")
+        .of(|run| Ok(run.last.rss_bytes)),
+    headline("slope", Number, "bytes per member between the first and the last step").of(
+        |run| match f64::from(run.last.open) - f64::from(run.first.open) {
+            members @ 1.0.. => Ok((run.last.rss_bytes - run.first.rss_bytes) / members),
+            _ => Err("there were no more members at the last step than at the first".to_owned()),
+        },
+    ),
+];
+
+fn report(arguments: &Arguments, cpu_source: &'static str, measured: Measured, steps: &[Step]) -> Report {
     let (common, dialect) = (&arguments.common, arguments.dialect);
-    let stateless = match dialect.has_presence() {
-        true => Ok(f64::from(crowd.joined().saturating_sub(informed))),
-        false => Err(format!("not told in the {} dialect", dialect.as_str())),
-    };
     let step = |step: &Step| json!({ "connections": step.open, "rss_bytes": step.rss_bytes });
     let text = |step: &Step| format!("{} members: {:.0} KiB", step.open, step.rss_bytes / 1024.0);
     let texts: Vec<_> = steps.iter().map(text).collect();
-    let values = [
-        ("joined", Ok(f64::from(crowd.joined()))),
-        ("not_joined", Ok(crowd.endings.failures.total() as f64)),
-        ("closed", Ok(crowd.endings.closes.total() as f64)),
-        ("stateless", stateless),
-        ("rss_first_bytes", Ok(first.rss_bytes)),
-        ("rss_last_bytes", Ok(last.rss_bytes)),
-        ("slope", slope),
-    ];
-    Ok(Report {
+    Report {
         command: "idle",
         title: format!(
             "{}: idle, {} dialect, resident memory: {}",
@@ -201,10 +258,10 @@ fn summarize(
             "topic_prefix": dialect.has_presence().then_some(&arguments.topic_prefix),
         }),
         complete: steps.len() == arguments.connections.len(),
-        figures: fill(FIGURES, values),
+        figures: figures_of(FIGURES, &measured),
         cpu_source: Some(cpu_source),
-        endings: crowd.endings,
-        warnings: Vec::new(),
+        endings: measured.endings,
         details: Map::from_iter([("steps".to_owned(), steps.iter().map(step).collect())]),
-    })
+        ..Report::default()
+    }
 }

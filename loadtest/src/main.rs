@@ -12,7 +12,6 @@ mod counters;
 mod endings;
 mod schedule;
 mod views;
-mod measurement;
 mod figures;
 mod assertions;
 

@@ -6,15 +6,14 @@ use hdrhistogram::Histogram;
 
 use crate::clock;
 use crate::crowd::{Crowd, Listener, Pushed};
-use crate::dialect::{Event, MOVE_FRAME_BYTES_MAX};
+use crate::dialect::Event;
 use crate::schedule::Schedule;
-use crate::uring::SEND_BYTES_MAX;
 use crate::views::{Timing, Views, microseconds};
 
 /// A move that is sent later than this after its intended time is late.
 const LATE_NS: u64 = 1_000_000;
 /// When so many bytes of moves are written, no further one goes into the same send.
-const MOVES_BYTES_ENOUGH: usize = SEND_BYTES_MAX - MOVE_FRAME_BYTES_MAX;
+const MOVES_BYTES_ENOUGH: usize = 1024;
 
 /// How moves left this machine. Only those meant for the window count.
 #[derive(Debug)]
@@ -63,7 +62,6 @@ pub struct Moves {
     waiting: Vec<u32>,
     /// Moves that are being sent.
     frames: Vec<u8>,
-    freed: Vec<u32>,
 }
 
 impl Moves {
@@ -74,8 +72,7 @@ impl Moves {
             waiting: vec![0; schedule.phases_ns().len()],
             schedule,
             players_per_room,
-            frames: Vec::with_capacity(SEND_BYTES_MAX),
-            freed: Vec::new(),
+            frames: Vec::new(),
         }
     }
 
@@ -98,14 +95,11 @@ impl Moves {
 
     /// Sends what waited for sockets that are free now.
     pub fn send_freed(&mut self, crowd: &mut Crowd) -> anyhow::Result<()> {
-        let mut freed = std::mem::take(&mut self.freed);
-        crowd.take_freed(&mut freed);
-        for &slot in &freed {
+        for slot in crowd.take_freed() {
             // Others than the players wait for nothing.
             let Some(&sequence) = self.waiting.get(slot as usize) else { continue };
             self.send_moves(crowd, slot, sequence, clock::now_ns())?;
         }
-        self.freed = freed;
         Ok(())
     }
 

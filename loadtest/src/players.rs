@@ -6,8 +6,6 @@ mod director;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::figures::{Value, share};
-use crate::views::Tally;
 use crew::{Crew, play};
 
 pub use crew::{Pace, Part, Phase, Shared, Tallies};
@@ -50,19 +48,4 @@ pub fn run<T>(
 pub fn bar(connections: u32) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix:10} {bar:30} {pos}/{len} {elapsed} {msg}");
     ProgressBar::new(connections.into()).with_style(style.expect("the template is constant and valid"))
-}
-
-/// The figures of views: reach, and latency in µs.
-pub fn figures_of_views(tally: &Tally, views_expected: u64) -> [(&'static str, Value); 6] {
-    let latency = &tally.latency_us;
-    let arrived =
-        |us: u64| if latency.is_empty() { Err("no view arrived".to_owned()) } else { Ok(us as f64) };
-    [
-        ("reach", share(tally.fresh, views_expected)),
-        ("views_expected", Ok(views_expected as f64)),
-        ("p50", arrived(latency.value_at_percentile(50.0))),
-        ("p90", arrived(latency.value_at_percentile(90.0))),
-        ("p99", arrived(latency.value_at_percentile(99.0))),
-        ("max", arrived(latency.max())),
-    ]
 }

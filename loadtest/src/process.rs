@@ -1,13 +1,12 @@
 //! A server that is started for a run: in a session of its own, with a log, and ended with this value.
 
-use std::fs::File;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::NamedTempFile;
 
 use crate::clock;
 use crate::uring::in_own_session;
@@ -16,27 +15,26 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Lines of the log that an error shows.
 const LOG_LINES_SHOWN: usize = 8;
 
-/// A process of ours. Its log is removed with it, if no error has named it.
+/// A process of ours.
 pub struct Process {
     child: Child,
     exit: Option<ExitStatus>,
     /// How long it may take to end after SIGTERM.
     end_time: Duration,
-    log: PathBuf,
-    keep_log: bool,
+    /// Removed with it, if no error has named it.
+    log: NamedTempFile,
 }
 
 impl Process {
     /// Starts `command`; what it prints goes to a log in the temporary folder.
     pub fn start(command: &mut Command, end_time: Duration) -> anyhow::Result<Self> {
-        let name = format!("corelay-loadtest-{}-{}.log", std::process::id(), clock::now_ns());
-        let log = std::env::temp_dir().join(name);
-        let output = File::create(&log).with_context(|| log.display().to_string())?;
+        let log = tempfile::Builder::new().prefix("corelay-loadtest-").suffix(".log").tempfile()?;
+        let output = log.reopen()?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = in_own_session(command).spawn().inspect_err(|_| _ = std::fs::remove_file(&log));
+        let child = in_own_session(command).spawn();
         let child =
             child.with_context(|| format!("{} cannot be started", command.get_program().display()))?;
-        Ok(Self { child, exit: None, end_time, log, keep_log: false })
+        Ok(Self { child, exit: None, end_time, log })
     }
 
     pub fn pid(&self) -> u32 {
@@ -80,11 +78,11 @@ impl Process {
         if text.is_empty() {
             return "it has logged nothing".to_owned();
         }
-        self.keep_log = true;
+        self.log.disable_cleanup(true);
         let lines: Vec<_> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
         let shown: String = last.iter().map(|line| format!("\n  {line}")).collect();
-        format!("its log is {}{shown}", self.log.display())
+        format!("its log is {}{shown}", self.log.path().display())
     }
 
     /// Ends it as an operator would, and after a while with SIGKILL; `None`: that was needed.
@@ -107,17 +105,13 @@ impl Process {
     }
 
     fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&std::fs::read(self.log.path()).unwrap_or_default()).into_owned()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.end();
-        if !self.keep_log {
-            // What cannot be removed stays in the temporary folder.
-            let _ = std::fs::remove_file(&self.log);
-        }
     }
 }
 
@@ -154,7 +148,7 @@ mod tests {
         process.await_ready(Duration::from_secs(5), &AtomicBool::new(false), ready).unwrap();
         assert!(process.exit().is_none());
         assert!(process.end().is_some_and(|status| !status.success()));
-        let log = process.log.clone();
+        let log = process.log.path().to_owned();
         drop(process);
         assert!(!log.exists());
     }

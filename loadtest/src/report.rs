@@ -1,28 +1,41 @@
-//! What a run leaves behind: the table on standard output, `--json`, `--hdr`, and whether the assertions hold.
+//! What a run leaves behind: the table on standard output, `--json`, and whether the assertions hold.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
 use serde_json::{Map, Value as Json, json};
 
 use crate::arguments::Output;
 use crate::assertions::{self, Assertion};
-use crate::endings::{Closes, Endings, Texts};
+use crate::endings::{Endings, Texts};
 use crate::figures::{Figure, Spec, by_reason};
 
 /// Share of its threads' time from which the load test is taken to be saturated.
-pub const SATURATED: f64 = 0.85;
+const SATURATED: f64 = 0.85;
 
-#[derive(Debug)]
+/// The warning that the figures tell of this machine: it used such a share of its threads' time, or something was `late`.
+pub fn did_not_keep_up(own_share: f64, late: Option<&str>) -> Option<String> {
+    let told = late.map(|late| format!(", {late}")).unwrap_or_default();
+    (own_share > SATURATED || late.is_some()).then(|| {
+        format!(
+            "this machine did not keep up ({:.0} % of the client's threads used{told}): read latencies, and frames per second, \
+             as upper bounds",
+            own_share * 100.0
+        )
+    })
+}
+
+#[derive(Debug, Default)]
 pub struct Report {
     pub command: &'static str,
     pub title: String,
     pub settings: Json,
     pub complete: bool,
     pub figures: Vec<Figure>,
+    /// What stands in the place of a line for each figure, if anything does.
+    pub table: Option<String>,
     /// Where the relay's processor time comes from; `None`: nowhere.
     pub cpu_source: Option<&'static str>,
     pub endings: Endings,
@@ -33,7 +46,7 @@ pub struct Report {
 /// Measures, reports, and checks what `output` asserts of the figures `specs`: whether all of it holds.
 pub fn run(
     output: &Output,
-    specs: &'static [Spec],
+    specs: &[&'static Spec],
     measure: impl FnOnce() -> anyhow::Result<Report>,
 ) -> anyhow::Result<bool> {
     let assertions = assertions::parse(&output.assertions, specs)?;
@@ -55,29 +68,42 @@ impl Report {
         writeln!(out, "{}", self.title)?;
         writeln!(out, "{}", verdict(self.complete, checked))?;
         writeln!(out, "{}\n", self.headline())?;
-        for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
-            writeln!(out, "  {:<28}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
+        match &self.table {
+            Some(table) => write!(out, "{table}")?,
+            None => self.write_figures(out)?,
         }
-        for (reason, names) in self.unavailable() {
+        for (reason, names) in by_reason(&self.figures) {
             writeln!(out, "not available: {} ({reason})", names.join(", "))?;
         }
-        for (text, count) in self.endings.failures.lines() {
-            writeln!(out, "did not join: {count} × {text}")?;
-        }
-        for (who, closes) in
-            [("closed", &self.endings.closes), ("stalled, closed", &self.endings.stalled_closes)]
-        {
-            for (code, reason, count) in closes.lines() {
-                writeln!(out, "{who}: {count} × {code} {reason}")?;
+        let Endings { failures, closes, stalled_closes, errors } = &self.endings;
+        let told = [
+            ("did not join", failures),
+            ("closed", closes),
+            ("stalled, closed", stalled_closes),
+            ("error told", errors),
+        ];
+        for (what, texts) in told {
+            for (text, count) in texts.lines() {
+                writeln!(out, "{what}: {count} × {text}")?;
             }
-        }
-        for (text, count) in self.endings.errors.lines() {
-            writeln!(out, "error told: {count} × {text}")?;
         }
         for warning in &self.warnings {
             writeln!(out, "warning: {warning}")?;
         }
-        write_checked(checked, out)
+        for (assertion, outcome) in checked {
+            match outcome {
+                Ok(()) => writeln!(out, "ok      {assertion}")?,
+                Err(why) => writeln!(out, "FAILED  {assertion}: {why}")?,
+            }
+        }
+        out.flush()
+    }
+
+    fn write_figures(&self, out: &mut impl Write) -> io::Result<()> {
+        for figure in self.figures.iter().filter(|figure| figure.value.is_ok()) {
+            writeln!(out, "  {:<28}{:>14}  {}", figure.spec.name, figure.to_string(), figure.spec.about)?;
+        }
+        Ok(())
     }
 
     /// The figures that matter most, in one line.
@@ -86,16 +112,15 @@ impl Report {
         known.map(|figure| format!("{} {figure}", figure.spec.name)).collect::<Vec<_>>().join(" | ")
     }
 
-    fn unavailable(&self) -> Vec<(String, Vec<&'static str>)> {
-        by_reason(self.figures.iter().map(|figure| (figure.spec.name, figure.value.clone())))
-    }
-
     fn json(&self, checked: &[Checked<'_>]) -> Json {
+        let Endings { failures, closes, stalled_closes, errors } = &self.endings;
+        let unavailable = by_reason(&self.figures).into_iter();
+        let unavailable = unavailable.map(|(reason, names)| json!({ "reason": reason, "figures": names }));
+        let assertion = |(assertion, outcome): &Checked<'_>| {
+            let why = outcome.as_ref().err();
+            json!({ "assertion": assertion.to_string(), "holds": why.is_none(), "why": why })
+        };
         let mut root = Map::new();
-        root.insert("command".into(), self.command.into());
-        root.insert("version".into(), env!("CARGO_PKG_VERSION").into());
-        root.insert("complete".into(), self.complete.into());
-        root.insert("settings".into(), self.settings.clone());
         for figure in &self.figures {
             let (section, key) = figure.spec.json_path();
             let value = figure.value.as_ref().map_or(Json::Null, |&value| number(value));
@@ -108,25 +133,23 @@ impl Report {
         if let Some(server) = root.get_mut("server").and_then(Json::as_object_mut) {
             server.insert("cpu_source".into(), self.cpu_source.into());
         }
-        root.insert("failures".into(), told(&self.endings.failures));
-        root.insert("closes".into(), closes(&self.endings.closes));
-        root.insert("stalled_closes".into(), closes(&self.endings.stalled_closes));
-        root.insert("error_texts".into(), told(&self.endings.errors));
-        root.insert("warnings".into(), self.warnings.clone().into());
-        let unavailable = self.unavailable().into_iter();
-        root.insert(
-            "unavailable".into(),
-            unavailable.map(|(reason, names)| json!({ "reason": reason, "figures": names })).collect(),
-        );
-        root.insert("assertions".into(), checked_json(checked));
-        root.extend(self.details.clone());
+        let members = json!({
+            "command": self.command, "version": env!("CARGO_PKG_VERSION"), "complete": self.complete,
+            "settings": self.settings, "failures": told(failures), "closes": told(closes),
+            "stalled_closes": told(stalled_closes), "error_texts": told(errors), "warnings": self.warnings,
+            "unavailable": unavailable.collect::<Json>(),
+            "assertions": checked.iter().map(assertion).collect::<Json>(),
+        });
+        let Json::Object(members) = members else { unreachable!("it is written as an object") };
+        // After the figures: a server of `compare` may be called like one of these.
+        root.extend(self.details.clone().into_iter().chain(members));
         Json::Object(root)
     }
 }
 
-pub type Checked<'a> = (&'a Assertion, Result<(), String>);
+type Checked<'a> = (&'a Assertion, Result<(), String>);
 
-pub fn check<'a>(assertions: &'a [Assertion], figures: &[Figure]) -> Vec<Checked<'a>> {
+fn check<'a>(assertions: &'a [Assertion], figures: &[Figure]) -> Vec<Checked<'a>> {
     assertions.iter().map(|assertion| (assertion, assertion.check(figures))).collect()
 }
 
@@ -140,30 +163,12 @@ fn verdict(complete: bool, checked: &[Checked<'_>]) -> String {
     match (complete, checked.len(), failed.as_slice()) {
         (false, ..) => "INTERRUPTED: the run did not come to its end".to_owned(),
         (true, 0, _) => "measured; nothing was asserted (--assert)".to_owned(),
-        (true, 1, []) => "PASSED: the assertion holds".to_owned(),
-        (true, all, []) => format!("PASSED: all {all} assertions hold"),
+        (true, all, []) => format!("PASSED: {all} of {all} assertions hold"),
         (true, _, failed) => format!("FAILED: {}", failed.join(", ")),
     }
 }
 
-/// The end of a table: a line for each assertion.
-pub fn write_checked(checked: &[Checked<'_>], out: &mut impl Write) -> io::Result<()> {
-    for (assertion, outcome) in checked {
-        match outcome {
-            Ok(()) => writeln!(out, "ok      {assertion}")?,
-            Err(why) => writeln!(out, "FAILED  {assertion}: {why}")?,
-        }
-    }
-    out.flush()
-}
-
-/// The member `assertions` of a JSON.
-pub fn checked_json(checked: &[Checked<'_>]) -> Json {
-    let one = |(assertion, outcome): &Checked<'_>| json!({ "assertion": assertion.to_string(), "holds": outcome.is_ok(), "why": outcome.as_ref().err() });
-    checked.iter().map(one).collect()
-}
-
-pub fn write_json(path: &Path, json: &Json) -> anyhow::Result<()> {
+fn write_json(path: &Path, json: &Json) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
         let mut file = BufWriter::new(File::create(path)?);
         serde_json::to_writer_pretty(&mut file, json)?;
@@ -182,77 +187,28 @@ fn told(told: &Texts) -> Json {
     told.lines().map(|(text, count)| json!({ "text": text, "count": count })).collect()
 }
 
-fn closes(closes: &Closes) -> Json {
-    let line = |(code, reason, count)| json!({ "code": code, "reason": reason, "count": count });
-    closes.lines().map(line).collect()
-}
-
-/// Writes latencies (in µs) as the percentile table that HdrHistogram's plotter reads, in ms.
-pub fn write_percentiles(latency_us: &Histogram<u64>, path: &Path) -> anyhow::Result<()> {
-    let write = || -> io::Result<()> {
-        let mut file = BufWriter::new(File::create(path)?);
-        writeln!(
-            file,
-            "{:>12} {:>14} {:>10} {:>14}\n",
-            "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
-        )?;
-        let mut total = 0;
-        for step in latency_us.iter_quantiles(5) {
-            total += step.count_since_last_iteration();
-            let (value_ms, quantile) = (step.value_iterated_to() as f64 / 1e3, step.quantile_iterated_to());
-            write!(file, "{value_ms:>12.3} {quantile:>14.12} {total:>10}")?;
-            if quantile < 1.0 {
-                write!(file, " {:>14.2}", 1.0 / (1.0 - quantile))?;
-            }
-            writeln!(file)?;
-        }
-        let (mean_ms, deviation_ms) = (latency_us.mean() / 1e3, latency_us.stdev() / 1e3);
-        writeln!(file, "#[Mean    = {mean_ms:>12.3}, StdDeviation   = {deviation_ms:>12.3}]")?;
-        let max_ms = latency_us.max() as f64 / 1e3;
-        writeln!(file, "#[Max     = {max_ms:>12.3}, Total count    = {:>12}]", latency_us.len())?;
-        let (buckets, size) = (latency_us.buckets(), 2048);
-        writeln!(file, "#[Buckets = {buckets:>12}, SubBuckets     = {size:>12}]")?;
-        file.flush()
-    };
-    write().with_context(|| format!("--hdr {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{Unit, fill, headline, spec};
+    use crate::figures::{Rule, Unit, figures_of, headline, spec, specs};
 
-    static SPECS: &[Spec] = &[
-        headline("joined", Unit::Count, ""),
-        headline("closed", Unit::Count, ""),
-        spec("rss_first_bytes", Unit::Bytes, ""),
-        spec("rss_last_bytes", Unit::Bytes, ""),
-        headline("slope", Unit::Number, ""),
+    static FIGURES: &[Rule<()>] = &[
+        headline("joined", Unit::Count, "").of(|()| Ok(2000.0)),
+        headline("closed", Unit::Count, "").of(|()| Ok(0.0)),
+        spec("rss_first_bytes", Unit::Bytes, "").of(|()| Err("connection refused".into())),
+        spec("rss_last_bytes", Unit::Bytes, "").of(|()| Err("connection refused".into())),
+        headline("slope", Unit::Number, "").of(|()| Ok(301.5)),
     ];
+
+    fn parse(list: &str) -> Vec<Assertion> {
+        assertions::parse(list, &specs(FIGURES)).unwrap()
+    }
 
     fn report() -> Report {
         let mut endings = Endings::default();
         endings.failures.count("503 Service Unavailable: full");
-        Report {
-            command: "idle",
-            title: "idle".into(),
-            settings: json!({}),
-            complete: true,
-            figures: fill(
-                SPECS,
-                [
-                    ("joined", Ok(2000.0)),
-                    ("closed", Ok(0.0)),
-                    ("rss_first_bytes", Err("connection refused".into())),
-                    ("rss_last_bytes", Err("connection refused".into())),
-                    ("slope", Ok(301.5)),
-                ],
-            ),
-            cpu_source: None,
-            endings,
-            warnings: Vec::new(),
-            details: Map::new(),
-        }
+        let figures = figures_of(FIGURES, &());
+        Report { title: "idle".into(), complete: true, figures, endings, ..Report::default() }
     }
 
     #[test]
@@ -266,12 +222,11 @@ mod tests {
 
     #[test]
     fn the_verdict_is_that_of_the_assertions() {
-        let parse = |list| crate::assertions::parse(list, SPECS).unwrap();
         let figures = report().figures;
         for (list, complete, expected) in [
             ("", true, "measured; nothing was asserted (--assert)"),
-            ("slope<=320", true, "PASSED: the assertion holds"),
-            ("slope<=320,closed==0", true, "PASSED: all 2 assertions hold"),
+            ("slope<=320", true, "PASSED: 1 of 1 assertions hold"),
+            ("slope<=320,closed==0", true, "PASSED: 2 of 2 assertions hold"),
             ("slope<=300,closed==0", true, "FAILED: slope <= 300"),
             ("slope<=320", false, "INTERRUPTED: the run did not come to its end"),
         ] {
@@ -281,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_table_tells_what_failed() {
-        let assertions = crate::assertions::parse("slope<=320,rss_last_bytes<1,closed>0", SPECS).unwrap();
+        let assertions = parse("slope<=320,rss_last_bytes<1,closed>0");
         let report = report();
         let checked = check(&assertions, &report.figures);
         let mut table = Vec::new();

@@ -1,7 +1,6 @@
 //! `rooms`: rooms full of players that move; what arrives, how late, and what it costs.
 
 mod arguments;
-mod figures;
 mod summary;
 
 use std::sync::atomic::AtomicBool;
@@ -11,24 +10,25 @@ use anyhow::{Context, bail};
 use crate::arguments::Site;
 use crate::crowd::Plan;
 use crate::dialect::Members;
+use crate::figures::specs;
 use crate::limits::make_room;
 use crate::players::{self, Director, Pace, Part, Shared, Waited};
-use crate::report::{self, Report, write_percentiles};
+use crate::report::{self, Report};
 use crate::schedule::Schedule;
 use summary::Measured;
 
 pub use arguments::{Arguments, EXAMPLE, HELP, Load};
-pub use figures::FIGURES;
+pub use summary::FIGURES;
 
 /// Connections that are joining or leaving at a time: a listener's backlog must hold them.
 const IN_MOTION_MAX: u32 = 512;
 
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    report::run(&arguments.common.output, FIGURES, || measure(arguments, interrupted))
+    report::run(&arguments.common.output, &specs(FIGURES), || measure(arguments, interrupted))
 }
 
-/// Runs the scenario, and writes nothing but `--hdr`.
+/// Runs the scenario, and writes nothing.
 pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Report> {
     let load = &arguments.load;
     let site = arguments.common.site()?;
@@ -59,10 +59,9 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     if let Some((failure, _)) = tallies.goodbye_failures.lines().next() {
         bail!("during the goodbyes: {failure}");
     }
-    if let Some(path) = &arguments.hdr {
-        write_percentiles(&tallies.tally.latency_us, path)?;
-    }
-    let measured = Measured { tallies, window, join_ns, threads };
+    let views_expected = tallies.moves_planned * u64::from(load.players - 1);
+    let dialect = arguments.dialect;
+    let measured = Measured { tallies, window, join_ns, threads, dialect, views_expected };
     Ok(summary::report(arguments, site.server.cpu_source(), measured))
 }
 

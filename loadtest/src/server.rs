@@ -1,19 +1,16 @@
 //! What the relay's own process costs: from its `/metrics`, or from `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
+use procfs::ProcResult;
+use procfs::process::Process;
 
 use crate::clock;
 use crate::figures::{Value, difference};
-use crate::target::{connect, resolve};
 
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
-/// Unit of the times in `/proc/PID/stat`: fixed at 1/100 s towards user space.
-const USER_HZ: f64 = 100.0;
+/// How long `/metrics` may take.
+const TIMEOUT_S: u64 = 2;
 
 /// Where the relay's figures come from.
 #[derive(Clone, Debug)]
@@ -129,27 +126,14 @@ fn value(exported: &Exported, name: &str) -> Value {
 }
 
 fn scrape(url: &str) -> anyhow::Result<String> {
-    let Some((authority, path)) =
-        url.strip_prefix("http://").map(|rest| rest.split_once('/').unwrap_or((rest, "")))
-    else {
-        bail!("{url}: it must look like http://127.0.0.1:4001/metrics");
+    let get = || -> anyhow::Result<String> {
+        let answer = minreq::get(url).with_timeout(TIMEOUT_S).send()?;
+        if answer.status_code != 200 {
+            bail!("{} {}", answer.status_code, answer.reason_phrase);
+        }
+        Ok(answer.as_str()?.to_owned())
     };
-    let exchange = || -> anyhow::Result<String> {
-        let mut stream = connect(&resolve(authority, 80)?)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        // HTTP/1.0: the answer ends with the connection, and is not chunked.
-        write!(stream, "GET /{path} HTTP/1.0\r\nHost: {authority}\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = exchange().with_context(|| format!("GET {url}"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{url}: no HTTP answer"))?;
-    let status = head.lines().next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        bail!("GET {url}: {status}");
-    }
-    Ok(body.to_owned())
+    get().with_context(|| format!("GET {url}"))
 }
 
 /// Sums the Prometheus text format by name: `name{labels} value`.
@@ -174,28 +158,19 @@ fn shards(text: &str) -> Option<u32> {
 }
 
 fn process_cpu_s(pid: u32) -> Value {
-    let path = format!("/proc/{pid}/stat");
-    let stat = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    cpu_s_of_stat(&stat).ok_or_else(|| format!("{path} has another form than proc(5) says"))
-}
-
-/// Fields 14 and 15 are user and system time; field 2 is the name in parentheses, which may hold anything.
-fn cpu_s_of_stat(stat: &str) -> Option<f64> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace().skip(14 - 3).map(str::parse::<f64>);
-    Some((fields.next()?.ok()? + fields.next()?.ok()?) / USER_HZ)
+    let stat = of_process(pid, Process::stat)?;
+    Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
 }
 
 /// Resident memory of a process of this machine.
 pub fn process_rss_bytes(pid: u32) -> Value {
-    let path = format!("/proc/{pid}/status");
-    let status = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    rss_bytes_of_status(&status).ok_or_else(|| format!("{path} has no VmRSS in kB"))
+    let kilobytes = of_process(pid, Process::status)?.vmrss;
+    kilobytes.map(|kilobytes| kilobytes as f64 * 1024.0).ok_or_else(|| format!("process {pid} has no memory"))
 }
 
-fn rss_bytes_of_status(status: &str) -> Option<f64> {
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim();
-    Some(kilobytes.strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
+fn of_process<T>(pid: u32, read: fn(&Process) -> ProcResult<T>) -> Result<T, String> {
+    let process = Process::new(pid.cast_signed());
+    process.and_then(|process| read(&process)).map_err(|error| format!("process {pid}: {error}"))
 }
 
 #[cfg(test)]
@@ -203,38 +178,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exported_values_are_summed_over_their_labels() {
+    fn exported_values_are_summed_over_their_labels_and_shards_counted() {
         let sums = parse(
             "# HELP a b\n# TYPE a counter\na{shard=\"0\"} 2\na{shard=\"1\",x=\"} {\"} 3.5\nprocess_cpu_seconds_total 1.25\n\
              b{le=\"+Inf\"} 7 1700000000\n",
+        );
+        assert_eq!(
+            (shards("a{shard=\"0\"} 1\na{x=\"1\",shard=\"1\"} 1\nb{shard=\"1\"} 2\n"), shards("c 3\n")),
+            (Some(2), None)
         );
         assert_eq!((sums["a"], sums["process_cpu_seconds_total"], sums["b"]), (5.5, 1.25, 7.0));
     }
 
     #[test]
-    fn shards_are_counted_by_their_labels() {
-        let text = "a{shard=\"0\",x=\"1\"} 1\na{shard=\"1\"} 1\nb{le=\"1\",shard=\"1\"} 2\nc 3\n";
-        assert_eq!((shards(text), shards("c 3\n")), (Some(2), None));
-    }
-
-    #[test]
-    fn proc_is_read_whatever_the_process_is_called() {
-        let stat = "42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 3 0 1 2 3";
-        assert_eq!(cpu_s_of_stat(stat), Some(2.0));
-        assert_eq!(rss_bytes_of_status("Name:\tx\nVmRSS:\t    2048 kB\nVmData:\t1 kB\n"), Some(2_097_152.0));
+    fn what_cannot_be_read_says_why() {
         let own = std::process::id();
         assert!(process_cpu_s(own).is_ok() && process_rss_bytes(own).unwrap() > 100_000.0);
-    }
-
-    #[test]
-    fn what_cannot_be_read_says_why() {
         let server = Server { metrics_url: "http://127.0.0.1:1/metrics".into(), pid: None };
+        assert!(server.sample().cpu_s.unwrap_err().contains("http://127.0.0.1:1/metrics"));
+        let server = Server { metrics_url: "127.0.0.1/metrics".into(), pid: Some(i32::MAX as u32) };
         let sample = server.sample();
-        assert!(sample.cpu_s.unwrap_err().contains("http://127.0.0.1:1/metrics"));
-        let server = Server { metrics_url: "127.0.0.1/metrics".into(), pid: Some(u32::MAX) };
-        let sample = server.sample();
-        assert!(sample.rss_bytes.as_ref().unwrap_err().contains("/proc/4294967295"));
+        assert!(sample.rss_bytes.as_ref().unwrap_err().contains("process 2147483647"));
         let lap = Lap { before: sample.clone(), after: sample, own_cpu_ns: 0, length_ns: 1 };
-        assert!(lap.growth("x").unwrap_err().contains("must look like http://"));
+        assert!(lap.growth("x").unwrap_err().contains("GET 127.0.0.1/metrics"));
     }
 }

@@ -1,27 +1,67 @@
 //! `storm`: thousands of clients join one topic within seconds; how late each gets its presence, and how much of it.
 
-mod arguments;
-mod figures;
 mod presence;
+mod summary;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::bail;
-use serde_json::{Map, json};
+use clap::Args;
+use humantime::parse_duration;
+use serde_json::json;
 
+use crate::arguments::{Common, topic};
 use crate::clock;
 use crate::crowd::{Crowd, Plan};
 use crate::dialect::{DialectName, Members};
-use crate::figures::{Figure, Value, fill};
+use crate::figures::{figures_of, specs};
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
-use crate::report::{self, Report, SATURATED};
-use crate::server::{Lap, Server, Stopwatch};
+use crate::report::{self, Report};
+use crate::server::{Server, Stopwatch};
 use presence::Accounts;
+use summary::Measured;
 
-pub use arguments::{Arguments, EXAMPLE, HELP};
-pub use figures::FIGURES;
+pub use summary::FIGURES;
+
+pub const HELP: &str = "\
+What is measured
+  --clients Phoenix clients connect and join one --topic, one every --over / --clients, whatever
+  the relay does. They stay, and are watched for --hold after the last one has joined.
+
+  latency  From when a client was *meant* to connect to its join reply (join_*), and to the
+           first presence_state after that reply (state_*).
+  presence_frames_per_s_max
+           Of each client the most presence_state, presence_diff and presence_count messages
+           in any second (sliding, not clock seconds); of these the largest.
+
+Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
+";
+
+pub const EXAMPLE: &str = "
+Example
+  corelay-loadtest storm --clients 5000 --over 10s --topic room:lobby \\
+      --assert 'joined==5000,stateless==0,presence_frames_per_s_max<=20,closed==0'
+";
+
+#[derive(Clone, Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    /// How many join
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub clients: u32,
+    /// Over which time they are spread evenly
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub over: Duration,
+    /// What they join
+    #[arg(long, default_value = "room:lobby", value_parser = topic)]
+    pub topic: String,
+    /// How long they are watched after the last one has joined
+    #[arg(long, default_value = "3s", value_parser = parse_duration)]
+    pub hold: Duration,
+}
 
 /// Longest wait for arrivals; so much later a client may begin than it was meant to.
 const TURN: Duration = Duration::from_micros(500);
@@ -29,27 +69,21 @@ const TURN: Duration = Duration::from_micros(500);
 const WANT: usize = 128;
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
 
-/// The run, from the first connect to the end of the hold.
-struct Measured {
-    accounts: Accounts,
-    lap: Lap,
-    begun_ns: u64,
-    complete: bool,
-}
-
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
-    report::run(&arguments.common.output, FIGURES, || {
+    report::run(&arguments.common.output, &specs(FIGURES), || {
         let site = arguments.common.site()?;
         make_room(arguments.clients, 1, site.target.address)?;
         let members = Members::new(arguments.clients, site.tokens, |_| arguments.topic.clone(), |slot| slot);
         let plan = Plan::new(&site.target, DialectName::Phoenix.dialect(members), arguments.clients);
         let mut crowd = Crowd::new(plan).map_err(explain_ring_error)?;
         let measured = measure(arguments, &mut crowd, &site.server, interrupted)?;
+        // What the goodbyes bring is in no figure, and a relay that does not answer them is not this scenario's subject.
+        let _ = crowd.say_goodbye(GOODBYE_TIME);
         if measured.accounts.joined() == 0 {
-            bail!("nobody could join {}{}", arguments.topic, crowd.endings.causes());
+            bail!("nobody could join {}{}", arguments.topic, measured.endings.causes());
         }
-        Ok(summarize(arguments, site.server.cpu_source(), crowd, &measured))
+        Ok(summarize(arguments, site.server.cpu_source(), measured))
     })
 }
 
@@ -77,28 +111,25 @@ fn measure(
         bar.set_position(accounts.joined());
     }
     bar.finish_and_clear();
-    Ok(Measured { accounts, lap: stopwatch.lap(server), begun_ns, complete: now_ns >= hold_end_ns })
+    Ok(Measured {
+        accounts,
+        clients: arguments.clients,
+        received: crowd.counters,
+        endings: crowd.endings.clone(),
+        start_lateness_ns_max: crowd.start_lateness_ns_max,
+        lap: stopwatch.lap(server),
+        complete: now_ns >= hold_end_ns,
+    })
 }
 
-fn summarize(
-    arguments: &Arguments,
-    cpu_source: &'static str,
-    mut crowd: Crowd,
-    measured: &Measured,
-) -> Report {
-    let figures = figures(&crowd, measured);
-    // What the goodbyes bring is in no figure, and a relay that does not answer them is not this scenario's subject.
-    let _ = crowd.say_goodbye(GOODBYE_TIME);
+fn summarize(arguments: &Arguments, cpu_source: &'static str, measured: Measured) -> Report {
     let common = &arguments.common;
     let (over_s, hold_s) = (arguments.over.as_secs_f64(), arguments.hold.as_secs_f64());
     Report {
         command: "storm",
         title: format!(
-            "{}: {} clients into {} over {over_s:.1} s, then {hold_s:.1} s of watching{}",
-            common.url,
-            arguments.clients,
-            arguments.topic,
-            if measured.complete { "" } else { ", interrupted" },
+            "{}: {} clients into {} over {over_s:.1} s, then {hold_s:.1} s of watching",
+            common.url, arguments.clients, arguments.topic,
         ),
         settings: json!({
             "url": common.url, "clients": arguments.clients, "over_s": over_s, "topic": arguments.topic,
@@ -106,124 +137,9 @@ fn summarize(
         }),
         complete: measured.complete,
         cpu_source: measured.lap.server_cpu_s().is_ok().then_some(cpu_source),
-        warnings: warnings(measured),
-        figures,
-        endings: crowd.endings,
-        details: Map::new(),
-    }
-}
-
-fn figures(crowd: &Crowd, measured: &Measured) -> Vec<Figure> {
-    let Measured { accounts, lap, begun_ns, .. } = measured;
-    let count = |number: u64| -> Value { Ok(number as f64) };
-    let per_client = |number: u64| -> Value { Ok(number as f64 / accounts.joined().max(1) as f64) };
-    let join_ns = accounts.last_join_ns - begun_ns;
-    let (join, state) = (&accounts.join_us, &accounts.state_us);
-    let stated = |us: u64| -> Value {
-        if state.is_empty() { Err("nobody got a presence_state".to_owned()) } else { Ok(us as f64) }
-    };
-    let received = crowd.counters;
-    let joined = accounts.joined().max(1) as f64;
-    fill(
-        FIGURES,
-        [
-            ("joined", count(accounts.joined())),
-            ("not_joined", Ok(f64::from(crowd.connections()) - accounts.joined() as f64)),
-            ("closed", count(crowd.endings.closes.total())),
-            ("states", count(accounts.informed())),
-            ("stateless", count(accounts.joined() - accounts.informed())),
-            ("presence_frames_per_s_max", Ok(f64::from(accounts.per_second_max()))),
-            ("join_time", Ok(join_ns as f64 / 1e3)),
-            ("joins_per_s", Ok(accounts.joined() as f64 / (join_ns.max(1) as f64 / 1e9))),
-            ("join_p50", count(join.value_at_percentile(50.0))),
-            ("join_p99", count(join.value_at_percentile(99.0))),
-            ("join_max", count(join.max())),
-            ("state_p50", stated(state.value_at_percentile(50.0))),
-            ("state_p99", stated(state.value_at_percentile(99.0))),
-            ("state_max", stated(state.max())),
-            ("start_lateness_max", Ok(crowd.start_lateness_ns_max as f64 / 1e3)),
-            ("presence_states", count(accounts.states)),
-            ("presence_diffs", count(accounts.diffs)),
-            ("presence_counts", count(accounts.counts)),
-            ("window", Ok(lap.length_ns as f64 / 1e3)),
-            ("frames_received", count(received.frames)),
-            ("bytes_received", count(received.bytes)),
-            ("frames_per_client", per_client(received.frames)),
-            ("bytes_per_client", per_client(received.bytes)),
-            ("rate_limited", count(received.rate_limited)),
-            ("errors", count(received.errors)),
-            ("notices", count(received.notices)),
-            ("malformed", count(received.malformed)),
-            ("client.cpu_cores", Ok(lap.own_cores())),
-            ("server.cpu_cores", lap.server_cores()),
-            ("server.cpu_us_per_client", lap.server_cpu_s().map(|cpu_s| cpu_s * 1e6 / joined)),
-            ("server.rss_bytes", lap.after.rss_bytes.clone()),
-            ("server.rss_growth_bytes", lap.rss_growth_bytes()),
-        ],
-    )
-}
-
-fn warnings(measured: &Measured) -> Vec<String> {
-    let own_share = measured.lap.own_cores();
-    let mut warnings = Vec::new();
-    if own_share > SATURATED {
-        warnings.push(format!(
-            "this machine did not keep up ({:.0} % of the client's thread used): read the latencies and the frames per second \
-             as upper bounds",
-            own_share * 100.0
-        ));
-    }
-    if !measured.complete {
-        warnings.push("interrupted: not everybody had the time to join".to_owned());
-    }
-    warnings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::assertions;
-    use crate::crowd::Listener;
-    use crate::dialect::{Event, Presence};
-    use crate::figures::value_of;
-    use crate::target::Target;
-    use crate::tokens::Tokens;
-
-    fn measured(own_cpu_ns: u64) -> Measured {
-        let mut accounts = Accounts::new(4, 0, 1e6);
-        for slot in 0..3 {
-            accounts.handle_event(slot, Event::Joined, 500_000_000);
-        }
-        accounts.handle_event(1, Event::Presence(Presence::State), 600_000_000);
-        Measured { accounts, lap: Lap::unread(own_cpu_ns, 2_000_000_000), begun_ns: 0, complete: true }
-    }
-
-    fn crowd() -> Crowd {
-        let members = Members::new(4, Tokens::None, |_| "room:lobby".into(), |slot| slot);
-        let target = Target { authority: "relay".into(), address: "127.0.0.1:9".parse().unwrap() };
-        Crowd::new(Plan::new(&target, DialectName::Phoenix.dialect(members), 4)).unwrap()
-    }
-
-    #[test]
-    fn every_figure_is_there_and_those_without_a_state_are_counted() {
-        let figures = figures(&crowd(), &measured(0));
-        let value = |name| value_of(&figures, name);
-        assert_eq!((value("joined"), value("not_joined")), (Ok(3.0), Ok(1.0)));
-        assert_eq!((value("states"), value("stateless")), (Ok(1.0), Ok(2.0)));
-        assert_eq!((value("joins_per_s"), value("join_time")), (Ok(6.0), Ok(500_000.0)));
-        assert_eq!(value("presence_frames_per_s_max"), Ok(1.0));
-        assert!(value("server.cpu_cores").unwrap_err().contains("127.0.0.1:1"));
-        let holds = |list| {
-            let mut assertions = assertions::parse(list, FIGURES).unwrap().into_iter();
-            assertions.all(|assertion| assertion.check(&figures).is_ok())
-        };
-        assert!(holds("presence_frames_per_s_max<=20,closed==0,join_max<=501ms"));
-        assert!(!holds("stateless==0") && !holds("joined==4"));
-    }
-
-    #[test]
-    fn a_client_that_does_not_keep_up_is_told() {
-        assert!(warnings(&measured(1_800_000_000))[0].contains("90 %"));
-        assert_eq!(warnings(&measured(1_600_000_000)).len(), 0);
+        warnings: measured.warnings(),
+        figures: figures_of(FIGURES, &measured),
+        endings: measured.endings,
+        ..Report::default()
     }
 }

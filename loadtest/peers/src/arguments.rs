@@ -13,6 +13,8 @@ use tokio::runtime::Builder;
 
 use crate::Rooms;
 
+/// 20 ticks a second, as corelay's default.
+const TICK: Duration = Duration::from_millis(50);
 /// After an accept that failed, which a full table of descriptors makes the next one do, too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -25,9 +27,6 @@ pub struct Arguments {
     /// Worker threads; with one, tokio's current-thread runtime [default: one per processor]
     #[arg(long)]
     pub threads: Option<NonZeroU32>,
-    /// Ticks per second
-    #[arg(long, default_value = "20")]
-    pub tick_hz: NonZeroU32,
 }
 
 impl Arguments {
@@ -47,7 +46,7 @@ impl Arguments {
             1 => Builder::new_current_thread().enable_all().build(),
             _ => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
         }?;
-        let rooms = Arc::new(Rooms::new(Duration::from_secs(1) / self.tick_hz.get()));
+        let rooms = Arc::new(Rooms::new(TICK));
         runtime.block_on(async move {
             let listener =
                 TcpListener::bind(self.listen).await.with_context(|| format!("--listen {}", self.listen))?;

@@ -137,30 +137,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn record(byte: u8) -> [u8; RECORD_BYTES] {
-        [byte; RECORD_BYTES]
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_frame_has_the_newest_record_of_everybody_who_sent_one() {
-        let rooms = Rooms::new(Duration::from_secs(3600));
-        let (a, b, elsewhere) = (rooms.join("/room/1"), rooms.join("/room/1"), rooms.join("/room/2"));
-        let frames = [a.frames(), elsewhere.frames()];
-        a.handle_message(&record(1));
-        b.handle_message(&record(2));
-        a.handle_message(&[record(3), record(4)].concat());
-        b.handle_message(&record(9)[1..]);
-        b.handle_message(&[]);
-        a.room.tick();
-        elsewhere.room.tick();
-        assert_eq!(*frames[0].borrow(), [record(4), record(2)].concat());
-        assert!(!frames[1].has_changed().unwrap());
-        b.handle_message(&record(5));
-        a.room.tick();
-        a.room.tick();
-        assert_eq!(*frames[0].borrow(), record(5)[..]);
-    }
-
     #[tokio::test(flavor = "current_thread")]
     async fn a_room_ends_with_its_last_member_and_seats_are_used_again() {
         let rooms = Rooms::new(Duration::from_secs(3600));
@@ -171,15 +147,5 @@ mod tests {
         drop(b);
         assert!(room.upgrade().is_none());
         assert_eq!(rooms.join("/room/1").number, 0);
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_tick_wakes_who_waits_for_a_frame() {
-        let rooms = Rooms::new(Duration::from_millis(5));
-        let member = rooms.join("/room/1");
-        let mut frames = member.frames();
-        member.handle_message(&record(7));
-        frames.changed().await.unwrap();
-        assert_eq!(*frames.borrow_and_update(), record(7)[..]);
     }
 }

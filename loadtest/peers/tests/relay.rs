@@ -29,7 +29,7 @@ impl Drop for Peer {
 impl Peer {
     fn start(program: &str, threads: &str) -> Self {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let arguments = ["--listen", &address.to_string(), "--threads", threads, "--tick-hz", "50"];
+        let arguments = ["--listen", &address.to_string(), "--threads", threads];
         let child = Command::new(program).args(arguments).spawn().unwrap();
         let peer = Self { child, address };
         let started = Instant::now();

@@ -3,30 +3,28 @@
 use std::time::Duration;
 
 use clap::Args;
+use humantime::parse_duration;
 
-use super::extra_peer::ExtraPeer;
-use super::metrics;
-use crate::arguments::{EXIT_CODES, Output, duration};
+use super::contender::Contender;
+use super::figures;
+use crate::arguments::{EXIT_CODES, Output};
 use crate::rooms::Load;
 
 const HELP: &str = "\
 What is measured
-  In each of --rounds the load of `rooms` runs against one server after the other: corelay
-  (native dialect), fastwebsockets and tokio-tungstenite (raw dialect), bare (a loop that only
-  receives and sends, native dialect), and every --peer (raw dialect). Each but the --peers is
-  started here, in a session of its own, and ended; it is looked for beside this program. Each
-  round begins with the next of them, so that a machine whose speed drifts does not always
-  favour the same. Then memory is measured once per server, as `idle` does it.
+  In each of --rounds the load of `rooms` runs against one server after the other: corelay and
+  bare (a loop that only receives and sends) in the native dialect, fastwebsockets,
+  tokio-tungstenite and every --peer in the raw one. Each but the --peers is started here and
+  ended; it is looked for beside this program. Then memory is measured once per server, as `idle`
+  does it.
 
-  Ratios are corelay's value / that of the server, of the same round; the table tells the
-  median, the least and the most of the rounds. corelay does better where deliveries_ratio is
-  above 1, and where p50_ratio, p99_ratio and memory_ratio are below. A server that relays
-  every message singly delivers more and smaller frames: compare positions_ratio then.
+  Ratios are corelay's value / that of the server, of the same round. corelay does better where
+  deliveries_ratio is above 1, and where p50_ratio, p99_ratio and memory_ratio are below. A
+  server that relays every message singly delivers more and smaller frames: compare
+  positions_ratio then. Ctrl-C ends everything and tells of the rounds that are complete.
 
-  Ctrl-C ends everything and tells of the rounds that are complete.
-
-Figures, in the table, in --assert and in --json (NAME: corelay, fastwebsockets, …; a
-ratio also with _min and _max):
+Figures, in the table, in --assert and in --json (NAME: corelay, fastwebsockets, …; each is a
+median, and also there with _min and _max):
 ";
 
 const EXAMPLE: &str = "
@@ -51,7 +49,7 @@ pub struct Arguments {
     pub only: Vec<String>,
     /// A server that runs already and speaks the raw dialect; with its process id also its processor time and memory are known
     #[arg(long = "peer", value_name = "NAME=URL[@PID]")]
-    pub peers: Vec<ExtraPeer>,
+    pub peers: Vec<Contender>,
     /// Shards of corelay, and worker threads of the peers (bare has one) [default: one per processor]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: Option<u32>,
@@ -62,7 +60,7 @@ pub struct Arguments {
     #[arg(long, default_value = "1000,8000", value_delimiter = ',')]
     pub idle: Vec<u32>,
     /// Silence before memory is read
-    #[arg(long, default_value = "3s", value_parser = duration)]
+    #[arg(long, default_value = "3s", value_parser = parse_duration)]
     pub hold: Duration,
     /// Do not measure memory
     #[arg(long)]
@@ -73,5 +71,5 @@ pub struct Arguments {
 
 /// What `--help` says behind the options.
 pub fn help() -> String {
-    format!("{HELP}{}{EXAMPLE}\n{EXIT_CODES}", metrics::help())
+    format!("{HELP}{}{EXAMPLE}\n{EXIT_CODES}", figures::help())
 }

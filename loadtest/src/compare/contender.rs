@@ -1,37 +1,52 @@
 //! Who takes part: corelay, the peers that are built beside this program, and servers that somebody else has started.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::arguments::Arguments;
-use super::extra_peer::ExtraPeer;
 use crate::dialect::DialectName;
+use crate::process::Process;
 
 /// What all others are compared with; always measured.
 pub const CORELAY: &str = "corelay";
-/// Why a server's processor time and memory are not known.
-pub const NO_PID: &str = "its process is not known: --peer NAME=URL@PID";
 /// The peer that has one thread, whatever is asked for.
 const BARE: &str = "bare";
 /// Names of the peers, and of `--only`.
 const PEERS: [&str; 3] = ["fastwebsockets", "tokio-tungstenite", BARE];
 
+const START_TIME: Duration = Duration::from_secs(10);
+const END_TIME: Duration = Duration::from_secs(5);
+
 /// One of those that are compared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contender {
     /// In the table, and before the dot of its figures.
     pub name: String,
     pub dialect: DialectName,
-    pub origin: Origin,
+    origin: Origin,
 }
 
 /// Where a server comes from.
-#[derive(Clone, Debug)]
-pub enum Origin {
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
     Program(PathBuf),
-    Elsewhere(ExtraPeer),
+    /// It runs already; its process is known if it is on this machine.
+    Elsewhere {
+        url: String,
+        pid: Option<u32>,
+    },
+}
+
+/// A server that accepts. Dropped, it is ended, if it was started here.
+pub struct Running {
+    pub url: String,
+    pub pid: Option<u32>,
+    process: Option<Process>,
 }
 
 impl Contender {
@@ -46,9 +61,14 @@ impl Contender {
         Ok(Self { name: name.to_owned(), dialect, origin: Origin::Program(path) })
     }
 
-    /// Whether its processor time and memory cannot be read.
-    pub fn has_no_pid(&self) -> bool {
-        matches!(&self.origin, Origin::Elsewhere(ExtraPeer { pid: None, .. }))
+    /// An error: its processor time and memory cannot be read.
+    pub fn known_process(&self) -> Result<(), String> {
+        match &self.origin {
+            Origin::Elsewhere { pid: None, .. } => {
+                Err("its process is not known: --peer NAME=URL@PID".to_owned())
+            }
+            Origin::Elsewhere { .. } | Origin::Program(_) => Ok(()),
+        }
     }
 
     /// How many threads it has; `None`: unknown.
@@ -58,33 +78,79 @@ impl Contender {
             Origin::Program(_) => Some(threads.unwrap_or_else(|| {
                 std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32)
             })),
-            Origin::Elsewhere(_) => None,
+            Origin::Elsewhere { .. } => None,
         }
     }
 
-    /// What its program is started with.
-    pub fn program_arguments(
-        &self,
-        listen: SocketAddr,
-        admin: SocketAddr,
-        threads: Option<u32>,
-    ) -> Vec<String> {
-        let mut arguments = vec!["--listen".to_owned(), listen.to_string()];
+    /// Starts it in a session of its own, if it is to be started, and waits until it accepts.
+    pub fn start(&self, threads: Option<u32>, interrupted: &AtomicBool) -> anyhow::Result<Running> {
+        let program = match &self.origin {
+            Origin::Elsewhere { url, pid } => {
+                return Ok(Running { url: url.clone(), pid: *pid, process: None });
+            }
+            Origin::Program(program) => program,
+        };
+        let [listen, admin] = free_addresses()?;
+        let mut command = Command::new(program);
+        command.arg("--listen").arg(listen.to_string());
         let threads = self.threads(threads).unwrap_or(1).to_string();
         match self.name.as_str() {
-            CORELAY => {
-                arguments.extend(["--admin".to_owned(), admin.to_string(), "--shards".to_owned(), threads]);
-            }
-            BARE => {}
-            _ => arguments.extend(["--threads".to_owned(), threads]),
+            CORELAY => command.args(["--admin", &admin.to_string(), "--shards", &threads]),
+            BARE => &mut command,
+            _ => command.args(["--threads", &threads]),
+        };
+        // What would configure a relay besides its arguments.
+        let variables = std::env::vars_os().map(|(name, _)| name);
+        for name in variables.filter(|name| name.to_string_lossy().starts_with("CORELAY_")) {
+            command.env_remove(name);
         }
-        arguments
+        let mut process = Process::start(&mut command, END_TIME)?;
+        let accepts = |_: &str| TcpStream::connect(listen).ok().map(drop);
+        process.await_ready(START_TIME, interrupted, accepts)?;
+        Ok(Running { url: format!("ws://{listen}"), pid: Some(process.pid()), process: Some(process) })
     }
 }
 
-/// Everybody that `arguments` ask for, corelay first.
-pub fn line_up(arguments: &Arguments) -> anyhow::Result<Vec<Contender>> {
-    let only = &arguments.only;
+impl Running {
+    /// The end of what it has logged, to be appended to an error.
+    pub fn log_excerpt(&mut self) -> String {
+        self.process.as_mut().map_or(String::new(), |process| format!("; {}", process.log_excerpt()))
+    }
+}
+
+/// Two addresses that nobody listens on at the moment.
+fn free_addresses() -> anyhow::Result<[SocketAddr; 2]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port");
+    // Both are held before one is given back, so that they differ.
+    let (first, second) = (bind()?, bind()?);
+    Ok([first.local_addr()?, second.local_addr()?])
+}
+
+/// `--peer NAME=URL` or `NAME=URL@PID`: a server that somebody else has started.
+impl FromStr for Contender {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "it must be NAME=ws://HOST:PORT or NAME=ws://HOST:PORT@PID".to_owned();
+        let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if name.is_empty() || !name.bytes().all(plain) {
+            return Err("NAME must be letters, digits, '-' and '_'".to_owned());
+        }
+        let (url, pid) = match rest.rsplit_once('@') {
+            None => (rest, None),
+            Some((url, pid)) => (url, Some(pid.parse().map_err(|_| format!("'{pid}' is no process id"))?)),
+        };
+        if !url.starts_with("ws://") {
+            return Err(wrong());
+        }
+        let origin = Origin::Elsewhere { url: url.to_owned(), pid };
+        Ok(Self { name: name.to_owned(), dialect: DialectName::Raw, origin })
+    }
+}
+
+/// Everybody that `--only` and `--peer` ask for, corelay first.
+pub fn line_up(only: &[String], peers: &[Contender]) -> anyhow::Result<Vec<Contender>> {
     if let Some(unknown) = only.iter().find(|name| *name != CORELAY && !PEERS.contains(&name.as_str())) {
         bail!("--only {unknown}: there are {} (corelay is always measured)", PEERS.join(", "));
     }
@@ -93,12 +159,11 @@ pub fn line_up(arguments: &Arguments) -> anyhow::Result<Vec<Contender>> {
     for name in PEERS.into_iter().filter(|name| only.is_empty() || only.iter().any(|only| only == name)) {
         contenders.push(Contender::program(&directory, name)?);
     }
-    for peer in &arguments.peers {
-        if contenders.iter().any(|contender| contender.name == peer.name) {
+    for peer in peers {
+        if contenders.iter().any(|known| known.name == peer.name) {
             bail!("--peer {}: the name is taken", peer.name);
         }
-        let origin = Origin::Elsewhere(peer.clone());
-        contenders.push(Contender { name: peer.name.clone(), dialect: DialectName::Raw, origin });
+        contenders.push(peer.clone());
     }
     if contenders.len() == 1 {
         bail!("--only {CORELAY}: there is nobody to compare it with; there are {}", PEERS.join(", "));
@@ -111,9 +176,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_is_not_built_is_named_with_the_remedy() {
-        let error = Contender::program(Path::new("/nowhere"), BARE).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/peer-bare"), "{error}");
-        assert!(error.contains("cargo build --release --workspace"), "{error}");
+    fn a_peer_is_a_name_a_url_and_perhaps_a_process() {
+        let peer = |text: &str| text.parse::<Contender>();
+        let origin = |pid| Origin::Elsewhere { url: "ws://10.0.0.1:9000".into(), pid };
+        let go = peer("go=ws://10.0.0.1:9000").unwrap();
+        assert_eq!((go.name.as_str(), &go.origin, go.known_process().is_ok()), ("go", &origin(None), false));
+        assert_eq!(peer("go=ws://10.0.0.1:9000@42").unwrap().origin, origin(Some(42)));
+        let bad = [
+            "ws://10.0.0.1:9000",
+            "=ws://a:1",
+            "a b=ws://a:1",
+            "a.b=ws://a:1",
+            "go=http://a:1",
+            "go=ws://a:1@x",
+        ];
+        for bad in bad {
+            assert!(peer(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -5,13 +5,10 @@ use corelay::wire::native::Position;
 use crate::counters::Counters;
 use crate::frames::Message;
 
-/// Longest frame that `write_move` appends.
-pub const MOVE_FRAME_BYTES_MAX: usize = 128;
-
 /// One side of a conversation with the relay, for all connections of a crowd. Sans I/O.
 ///
-/// In this order for each connection: `path`, `handle_upgrade` and `join_frames` once it is upgraded, then `handle_message`
-/// after `Effects::joined` has become true also `write_move` and `heartbeat`.
+/// In this order for each connection: `path`, `handle_upgrade` once it is upgraded, then `handle_message`;
+/// after `Event::Joined` also `write_move` and `heartbeat`.
 pub trait Dialect: Send {
     fn path(&self, slot: u32) -> String;
     /// What `Sec-WebSocket-Protocol` offers.
@@ -20,12 +17,8 @@ pub trait Dialect: Send {
     }
     /// What a connection waits for before it has joined, as in "no Welcome".
     fn sign_of_join(&self) -> &'static str;
-    /// The upgrade is done. In most dialects that is no join yet.
+    /// The upgrade is done: it is a join, or to be answered with one, or the relay speaks next.
     fn handle_upgrade(&mut self, _slot: u32, _heard: &mut Effects, _tell: &mut dyn FnMut(Event<'_>)) {}
-    /// The frames with which an upgraded connection joins.
-    fn join_frames(&self, _slot: u32) -> Vec<u8> {
-        Vec::new()
-    }
     /// The frame that keeps a joined connection alive; `None`: answering pings is enough.
     fn heartbeat(&self, _slot: u32) -> Option<Vec<u8>> {
         None
@@ -74,11 +67,10 @@ pub enum Presence {
 /// What one receive brought, besides event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    pub upgraded: bool,
-    pub joined: bool,
-    /// It was refused there, or put out.
+    /// It was refused, or put out.
     pub refusal: Option<String>,
-    pub pongs: Vec<u8>,
+    /// Frames to be sent: a join, pongs.
+    pub answers: Vec<u8>,
     /// The relay's close frame: code and reason.
     pub close: Option<(u16, String)>,
     pub errors: Vec<String>,

@@ -99,7 +99,6 @@ fn handle_record(
     };
     match kind {
         kind::WELCOME if record.len() == size_of::<Welcome>() => {
-            effects.joined = true;
             emit(Event::Joined);
         }
         kind::ROSTER | kind::EVENT_OUT | kind::PONG => {}

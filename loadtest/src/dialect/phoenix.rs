@@ -2,13 +2,11 @@
 
 mod message;
 
-use std::io::Write;
-
 use corelay::wire::frame::Opcode;
 use corelay::wire::native::{Object, Position};
 use zerocopy::FromBytes;
 
-use super::conversation::{Dialect, Effects, Event, MOVE_FRAME_BYTES_MAX, Presence, handle_positions};
+use super::conversation::{Dialect, Effects, Event, Presence, handle_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
@@ -21,19 +19,10 @@ const JOIN_REF: &str = "1";
 const MOVE_REF_FIRST: u32 = 2;
 const MOVE_EVENT: &[u8] = b"game_state";
 const UPDATE_EVENT: &[u8] = b"game_update";
-/// A u32 has at most so many digits.
-const REF_BYTES_MAX: usize = 10;
 /// `n`, `m`, one position, no object.
 const MOVE_DATA_BYTES: usize = 8 + size_of::<Position>();
-/// Longest topic: kind, colon and 64 bytes.
-const TOPIC_BYTES_MAX: usize = 5 + 64;
 /// Longest reason of a refusal that is kept.
 const REASON_CHARS_MAX: usize = 120;
-
-const _: () = assert!(
-    6 + 5 + JOIN_REF.len() + REF_BYTES_MAX + TOPIC_BYTES_MAX + MOVE_EVENT.len() + MOVE_DATA_BYTES
-        <= MOVE_FRAME_BYTES_MAX
-);
 
 pub struct Phoenix {
     members: Members,
@@ -127,7 +116,6 @@ impl Phoenix {
             }
             None => {}
         }
-        effects.joined = true;
         emit(Event::Joined);
     }
 }
@@ -141,9 +129,10 @@ impl Dialect for Phoenix {
         "join reply"
     }
 
-    fn join_frames(&self, slot: u32) -> Vec<u8> {
+    fn handle_upgrade(&mut self, slot: u32, effects: &mut Effects, _emit: &mut dyn FnMut(Event<'_>)) {
         let topic = self.members.topic(slot);
-        text_frame(&format!(r#"["{JOIN_REF}","{JOIN_REF}","{topic}","phx_join",{{}}]"#), slot)
+        let join = format!(r#"["{JOIN_REF}","{JOIN_REF}","{topic}","phx_join",{{}}]"#);
+        effects.answers.extend(text_frame(&join, slot));
     }
 
     fn heartbeat(&self, slot: u32) -> Option<Vec<u8>> {
@@ -152,12 +141,7 @@ impl Dialect for Phoenix {
 
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
         let topic = self.members.topic(slot).as_bytes();
-        let mut digits = [0; REF_BYTES_MAX];
-        let mut unwritten = &mut digits[..];
-        write!(unwritten, "{}", sequence.saturating_add(MOVE_REF_FIRST - 1)).expect("a u32 fits");
-        let digits_bytes = REF_BYTES_MAX - unwritten.len();
-        let reference = &digits[..digits_bytes];
-
+        let reference = sequence.saturating_add(MOVE_REF_FIRST - 1).to_string();
         let lengths =
             [JOIN_REF.len(), reference.len(), topic.len(), MOVE_EVENT.len()].map(|bytes| bytes as u8);
         let mut data = [0; MOVE_DATA_BYTES];
@@ -166,7 +150,7 @@ impl Dialect for Phoenix {
         data[12..16].copy_from_slice(&(number_in_room as f32).to_be_bytes());
         data[16..].copy_from_slice(&(sequence as f32).to_be_bytes());
         let mask = random(u64::from(sequence), slot) as u32;
-        let parts = [&[0], &lengths[..], JOIN_REF.as_bytes(), reference, topic, MOVE_EVENT, &data];
+        let parts = [&[0], &lengths[..], JOIN_REF.as_bytes(), reference.as_bytes(), topic, MOVE_EVENT, &data];
         write_masked(frames, Opcode::Binary, mask, &parts);
     }
 

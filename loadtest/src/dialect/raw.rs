@@ -36,8 +36,7 @@ impl Dialect for Raw {
     }
 
     /// There is no Welcome: whoever is connected is there.
-    fn handle_upgrade(&mut self, _slot: u32, effects: &mut Effects, emit: &mut dyn FnMut(Event<'_>)) {
-        effects.joined = true;
+    fn handle_upgrade(&mut self, _slot: u32, _effects: &mut Effects, emit: &mut dyn FnMut(Event<'_>)) {
         emit(Event::Joined);
     }
 
@@ -96,19 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn a_room_is_a_path_and_a_token_is_in_the_query() {
+    fn a_room_is_a_path_and_whoever_is_connected_has_joined() {
         assert_eq!(raw(Tokens::None).path(0), "/room/7");
         assert_eq!(raw(Tokens::Same("a.b".into())).path(0), "/room/7?token=a.b");
-    }
-
-    #[test]
-    fn whoever_is_connected_has_joined() {
-        let (mut effects, mut joined) = (Effects::default(), 0);
-        raw(Tokens::None).handle_upgrade(0, &mut effects, &mut |event| {
-            joined += u32::from(matches!(event, Event::Joined));
-        });
-        assert!(effects.joined);
-        assert_eq!(joined, 1);
+        let (mut effects, mut told) = (Effects::default(), Vec::new());
+        raw(Tokens::None).handle_upgrade(0, &mut effects, &mut |event| told.push(format!("{event:?}")));
+        assert_eq!(told, ["Joined"]);
     }
 
     #[test]

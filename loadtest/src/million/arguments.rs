@@ -4,34 +4,26 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use humantime::parse_duration;
 
 use super::layout::ActiveGames;
-use super::relay::{RelayChoice, relay_binary};
-use crate::arguments::{Output, duration, positive};
-use crate::tokens::Tokens;
+use crate::arguments::{Output, positive};
 
 pub const HELP: &str = "\
 What is measured
-  A relay is started for the run (--relay), or one that runs is used (--url). Whole games of
-  --players join at --ramp connections a second, in an open loop: upgrade on /play/{game},
-  Welcome. Then nobody moves for --quiet; then the players of --active-games move at --hz for
-  --hold, while all others answer pings. In the end everybody says goodbye, and memory is read
-  once more. --quiet begins 1 s after the last join. The relay that is started pings after 60 s
-  of silence, so quiet and hold should be whole multiples of 60 s, as they are by default: each
-  then holds as many pings of every silent player as any other 60 s, however short the ramp was.
+  A relay is started for the run. Whole games of --players join at --ramp connections a second,
+  in an open loop. Then nobody moves for --quiet; then the players of --active-games move at --hz
+  for --hold, while all others answer pings. In the end everybody says goodbye. The relay pings
+  after 60 s of silence, so --quiet and --hold should be whole multiples of that: each then holds
+  as many pings of every silent player as any other 60 s.
 
   latency  Of a move at another player of its game: from when the move was *meant* to be sent
            to the arrival of the first frame that holds it or a newer one.
   reach    Of the moves meant for the hold, at each other player of the game: those that
            arrived, or a newer one did, at most 1 s late / all.
 
-  Descriptors live in the tables of as many rings as RLIMIT_NOFILE asks for, a thread each.
-  Connections to 127.0.0.1 come from 127.0.0.2 and the addresses behind it, at most 10,000 from
-  each. What does not fit on this machine is told before the first connection. Ctrl-C ends the
-  run and reports what was measured.
-
-  The relay that is started closes after 180 s of silence, and pings after 60 s: with its own
-  default of 5 s a million silent players would cost 200,000 pings a second. It ticks at 5 Hz.
+  What does not fit on this machine is told before the first connection. Ctrl-C ends the run and
+  reports what was measured.
 
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
@@ -41,7 +33,6 @@ Examples
   corelay-loadtest million --json million.json \\
       --assert 'joined==1000000,dropped==0,reach>=0.999,p99<=300ms,user_bytes_per_player<=320'
   corelay-loadtest million --connections 20000 --quiet 5s --hold 10s --active-games 20
-  corelay-loadtest million --connections 20000 --url ws://127.0.0.1:4000
 ";
 
 /// What the players do, at any number of them.
@@ -54,10 +45,10 @@ pub struct Load {
     #[arg(long, default_value_t = 20_000.0, value_parser = positive)]
     pub ramp: f64,
     /// How long everybody is silent; a window of 60 s holds one ping of every silent player
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub quiet: Duration,
     /// How long the active games move; the same holds of the others
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub hold: Duration,
     /// Games that move: a share of all below 1, or how many (all, if there are fewer)
     #[arg(long, default_value = "0.005", value_parser = active_games)]
@@ -70,36 +61,11 @@ pub struct Load {
     pub seed: u64,
 }
 
-/// What a run is.
-#[derive(Clone)]
-pub struct Settings {
-    pub relay: RelayChoice,
-    /// Connections at the top; whole games.
-    pub connections: u32,
-    pub load: Load,
-    pub tokens: Tokens,
-}
-
 #[derive(Clone, Debug, Args)]
 pub struct Arguments {
     /// The relay to start; default: corelay beside this program, else $CORELAY
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    #[arg(long, value_name = "FILE")]
     pub relay: Option<PathBuf>,
-    /// A relay that runs already, as in ws://127.0.0.1:4000, instead of one of its own
-    #[arg(long, value_name = "URL")]
-    pub url: Option<String>,
-    /// With --url: its metrics; default: port 4001 of the same host
-    #[arg(long, value_name = "URL", requires = "url")]
-    pub metrics: Option<String>,
-    /// With --url: read its processor time and memory from /proc instead
-    #[arg(long, value_name = "PID", requires = "url")]
-    pub server_pid: Option<u32>,
-    /// With --url: the token of all connections
-    #[arg(long, value_name = "JWT", requires = "url")]
-    pub token: Option<String>,
-    /// With --url: sign a token per connection with this HS256 key
-    #[arg(long, value_name = "FILE", requires = "url", conflicts_with = "token")]
-    pub token_key_file: Option<PathBuf>,
     /// Connections at the top; whole games
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub connections: u32,
@@ -107,22 +73,6 @@ pub struct Arguments {
     pub load: Load,
     #[command(flatten)]
     pub output: Output,
-}
-
-impl Arguments {
-    /// What they ask for.
-    pub fn settings(&self) -> anyhow::Result<Settings> {
-        let relay = match &self.url {
-            Some(url) => RelayChoice::Running {
-                url: url.clone(),
-                metrics_url: self.metrics.clone(),
-                pid: self.server_pid,
-            },
-            None => RelayChoice::Start(relay_binary(self.relay.as_deref())?),
-        };
-        let tokens = Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?;
-        Ok(Settings { relay, connections: self.connections, load: self.load.clone(), tokens })
-    }
 }
 
 /// `0.005` of all games, or `20` games.

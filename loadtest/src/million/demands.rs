@@ -10,7 +10,7 @@ const CLIENT_BYTES: u64 = 128;
 /// A ring with its buffers, here or in the relay.
 const RING_BYTES: u64 = 6 << 20;
 /// Connections from one loopback address. Far fewer than it has ports, so that a free one is found at once.
-pub const PER_ADDRESS_MAX: u32 = 10_000;
+const PER_ADDRESS_MAX: u32 = 10_000;
 /// Of a range of ports so much is used from each address: the kernel takes the even ones in turn, and looks through all of them
 /// before it takes an odd one.
 const PORTS_USED: f64 = 0.45;
@@ -20,8 +20,8 @@ const PINGED_SHARE: u64 = 50;
 const BUSY_PAGES: u64 = 2;
 /// Processes and threads besides the rings: main threads, admin pages, logs.
 const THREADS_BESIDE: u64 = 32;
-/// Connections from 127.0.0.2 on: 2^24 addresses less those at the ends.
-const LOOPBACK_ADDRESSES: u64 = (1 << 24) - 4;
+/// Open files that are no connections.
+const FILES_BESIDE: u64 = 4096;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
@@ -30,10 +30,7 @@ pub struct Demand {
     /// Connections that are joining or moving at the same time.
     pub busy: u64,
     pub rings: u64,
-    /// Rings of the relay, if it runs on this machine.
-    pub relay_rings: Option<u64>,
-    /// Connections come from many loopback addresses.
-    pub loopback: bool,
+    pub relay_rings: u64,
 }
 
 /// What the machine has; `None`: unknown, or not limited.
@@ -53,137 +50,79 @@ pub struct Supply {
     pub tracked: Option<u64>,
 }
 
-impl Demand {
-    fn ends(&self) -> u64 {
-        if self.relay_rings.is_some() { 2 } else { 1 }
-    }
-
+impl Supply {
     /// Connections from one source address.
-    pub fn per_address(&self, supply: &Supply) -> u32 {
-        let usable = supply
-            .ports
-            .map_or(f64::INFINITY, |(low, high)| (high + 1).saturating_sub(low) as f64 * PORTS_USED);
-        (usable.min(f64::from(PER_ADDRESS_MAX)) as u32).max(1)
-    }
-
-    pub fn shortages(&self, supply: &Supply) -> Vec<String> {
-        let checks = [
-            self.memory(supply),
-            self.ports(supply),
-            self.buffers(supply),
-            self.files(supply),
-            self.threads(supply),
-            self.tracked(supply),
-        ];
-        checks.into_iter().flatten().collect()
-    }
-
-    fn memory(&self, supply: &Supply) -> Option<String> {
-        let available = supply.memory_bytes?;
-        let relay_bytes = self.relay_rings.map_or(0, |_| RELAY_BYTES);
-        let each = relay_bytes + KERNEL_BYTES * self.ends() + CLIENT_BYTES;
-        let rings = (self.rings + self.relay_rings.unwrap_or(0)) * RING_BYTES;
-        let needed = self.connections * each + rings;
-        let fitting = available.saturating_sub(rings) / each / self.players * self.players;
-        let relay = if relay_bytes > 0 { format!("relay {relay_bytes} + ") } else { String::new() };
-        (needed > available).then(|| {
-            format!(
-                "too little memory: {} connections × ({relay}kernel {KERNEL_BYTES} × {} end(s) + client {CLIENT_BYTES}) = {each} \
-                 bytes, and {} for rings, are {}; MemAvailable (or the control group) has {}. --connections {fitting} fits",
-                self.connections,
-                self.ends(),
-                mebibytes(rings),
-                mebibytes(needed),
-                mebibytes(available)
-            )
-        })
-    }
-
-    fn ports(&self, supply: &Supply) -> Option<String> {
-        let (connections, (low, high)) = (self.connections, supply.ports?);
-        let range = format!("net.ipv4.ip_local_port_range is {low}-{high}");
-        if self.loopback {
-            let per_address = u64::from(self.per_address(supply));
-            return (connections > per_address * LOOPBACK_ADDRESSES).then(|| {
-                format!(
-                    "too little ports: {connections} connections from loopback addresses of {per_address} each ({range}). Widen \
-                     it: sysctl -w net.ipv4.ip_local_port_range='1024 65535'"
-                )
-            });
-        }
-        let ports = (high + 1).saturating_sub(low);
-        (connections > ports).then(|| {
-            format!(
-                "too little ports: {range}, so {ports} connections from this address to one relay, and {connections} are asked \
-                 for. sysctl -w net.ipv4.ip_local_port_range='1024 65535' gives {WIDE_PORTS}; more need more machines, or a \
-                 relay on this one (without --url)"
-            )
-        })
-    }
-
-    fn buffers(&self, supply: &Supply) -> Option<String> {
-        let available = supply.tcp_pages?;
-        let pinged = self.connections / PINGED_SHARE;
-        let needed = (self.busy + pinged) * BUSY_PAGES * self.ends();
-        (needed > available).then(|| {
-            format!(
-                "too little net.ipv4.tcp_mem: ({} connections that join, leave or move + {pinged} that answer pings) × \
-                 {BUSY_PAGES} pages × {} end(s) = {needed} pages of buffers; under pressure from {available} on. sysctl -w \
-                 net.ipv4.tcp_mem='{needed} {} {}', or a lower --ramp and --active-games",
-                self.busy,
-                self.ends(),
-                needed * 3 / 2,
-                needed * 2
-            )
-        })
-    }
-
-    fn files(&self, supply: &Supply) -> Option<String> {
-        let available = supply.files?;
-        let needed = self.connections * self.ends() + 4096;
-        (needed > available).then(|| {
-            format!(
-                "too little fs.file-max: {} connections × {} end(s) + 4096 = {needed} open files; {available} may still be \
-                 opened. sysctl -w fs.file-max={}",
-                self.connections,
-                self.ends(),
-                needed * 2
-            )
-        })
-    }
-
-    fn threads(&self, supply: &Supply) -> Option<String> {
-        let available = supply.threads?;
-        let relay_rings = self.relay_rings.unwrap_or(0);
-        let needed = self.rings + relay_rings + THREADS_BESIDE;
-        (needed > available).then(|| {
-            format!(
-                "too little room for threads: {} rings here + {relay_rings} of the relay + {THREADS_BESIDE} = {needed} threads; \
-                 {available} may still be started (kernel.threads-max, kernel.pid_max, pids.max of the control group). Raise \
-                 RLIMIT_NOFILE (`ulimit -n`): larger rings are fewer; or raise these limits",
-                self.rings
-            )
-        })
-    }
-
-    fn tracked(&self, supply: &Supply) -> Option<String> {
-        let (connections, available) = (self.connections, supply.tracked?);
-        (connections > available).then(|| {
-            format!(
-                "too little net.netfilter.nf_conntrack_max: this machine's firewall tracks every connection: {connections} are \
-                 asked for, and it can track {available} more. sysctl -w net.netfilter.nf_conntrack_max={}, or take these \
-                 connections out of tracking (NOTRACK)",
-                connections * 5 / 4 + 65_536
-            )
-        })
+    pub fn per_address(&self) -> u32 {
+        let usable = |(low, high): (u64, u64)| (high + 1).saturating_sub(low) as f64 * PORTS_USED;
+        (self.ports.map_or(f64::INFINITY, usable).min(f64::from(PER_ADDRESS_MAX)) as u32).max(1)
     }
 }
 
-/// Ports of the widest range that leaves out those below 1024.
-const WIDE_PORTS: u64 = 65_535 - 1_024 + 1;
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes >> 20)
+impl Demand {
+    /// Of what there is too little, each with the arithmetic and the remedy. Both ends of every connection are on this machine.
+    pub fn shortages(&self, supply: &Supply) -> Vec<String> {
+        let &Self { connections, players, busy, rings, relay_rings } = self;
+        let pinged = connections / PINGED_SHARE;
+        let ring_bytes = (rings + relay_rings) * RING_BYTES;
+        let each = RELAY_BYTES + KERNEL_BYTES * 2 + CLIENT_BYTES;
+        let fitting = supply.memory_bytes.unwrap_or(0).saturating_sub(ring_bytes) / each / players * players;
+        let pages = (busy + pinged) * BUSY_PAGES * 2;
+        let files = connections * 2 + FILES_BESIDE;
+        let checks = [
+            (
+                "memory, in bytes (MemAvailable, or the control group)",
+                format!(
+                    "{connections} connections × (relay {RELAY_BYTES} + kernel {KERNEL_BYTES} × 2 + client {CLIENT_BYTES}) \
+                     + {ring_bytes} for rings"
+                ),
+                connections * each + ring_bytes,
+                supply.memory_bytes,
+                format!("--connections {fitting} fits"),
+            ),
+            (
+                "net.ipv4.tcp_mem, in pages",
+                format!(
+                    "({busy} connections that join, leave or move + {pinged} that answer pings) × {BUSY_PAGES} pages × 2 ends"
+                ),
+                pages,
+                supply.tcp_pages,
+                format!(
+                    "sysctl -w net.ipv4.tcp_mem='{pages} {} {}', or a lower --ramp and --active-games",
+                    pages * 3 / 2,
+                    pages * 2
+                ),
+            ),
+            (
+                "fs.file-max",
+                format!("{connections} connections × 2 ends + {FILES_BESIDE} open files"),
+                files,
+                supply.files,
+                format!("sysctl -w fs.file-max={}", files * 2),
+            ),
+            (
+                "threads (kernel.threads-max, kernel.pid_max, pids.max of the control group)",
+                format!("{rings} rings here + {relay_rings} of the relay + {THREADS_BESIDE}"),
+                rings + relay_rings + THREADS_BESIDE,
+                supply.threads,
+                "raise RLIMIT_NOFILE (`ulimit -n`): larger rings are fewer; or raise these limits".to_owned(),
+            ),
+            (
+                "net.netfilter.nf_conntrack_max, since this machine's firewall tracks every connection",
+                format!("{connections} connections"),
+                connections,
+                supply.tracked,
+                format!(
+                    "sysctl -w net.netfilter.nf_conntrack_max={}, or take them out of tracking (NOTRACK)",
+                    connections * 5 / 4 + 65_536
+                ),
+            ),
+        ];
+        let short = checks.into_iter().filter_map(|(what, sum, needed, available, remedy)| {
+            let available = available.filter(|available| needed > *available)?;
+            Some(format!("too little {what}: {sum} = {needed}; there are {available}. {remedy}"))
+        });
+        short.collect()
+    }
 }
 
 #[cfg(test)]
@@ -191,14 +130,7 @@ mod tests {
     use super::*;
 
     fn million() -> Demand {
-        Demand {
-            connections: 1_000_000,
-            players: 50,
-            busy: 9_000,
-            rings: 50,
-            relay_rings: Some(60),
-            loopback: true,
-        }
+        Demand { connections: 1_000_000, players: 50, busy: 9_000, rings: 50, relay_rings: 60 }
     }
 
     /// A virtual machine with 2 cores and 24 GiB.
@@ -213,63 +145,44 @@ mod tests {
         }
     }
 
-    fn shortage(demand: Demand, supply: &Supply) -> String {
-        let shortages = demand.shortages(supply);
-        assert_eq!(shortages.len(), 1, "{shortages:?}");
-        shortages[0].clone()
-    }
-
     #[test]
     fn a_million_fits_on_a_small_machine_and_what_is_not_told_is_not_short() {
         assert_eq!(million().shortages(&machine()), [""; 0]);
         assert_eq!(million().shortages(&Supply::default()), [""; 0]);
+        assert_eq!(machine().per_address(), 10_000);
+        assert_eq!(Supply { ports: Some((40_000, 40_099)), ..machine() }.per_address(), 45);
     }
 
     #[test]
-    fn memory_is_told_with_the_sum_and_what_fits() {
-        let supply = Supply { memory_bytes: Some(4 << 30), ..machine() };
-        let text = shortage(million(), &supply);
-        assert!(
-            text.contains("relay 320 + kernel 4200 × 2 end(s) + client 128") && text.contains("8848 bytes")
-        );
-        assert!(text.contains("9098 MiB") && text.contains("4096 MiB"), "{text}");
-        // (4096 − 660) MiB / 8848 bytes
-        assert!(text.contains("--connections 407200 fits"), "{text}");
-        let elsewhere = Demand { relay_rings: None, loopback: false, connections: 20_000, ..million() };
-        let text = shortage(elsewhere, &Supply { memory_bytes: Some(100 << 20), ..machine() });
-        assert!(text.contains("(kernel 4200 × 1 end(s) + client 128)"), "{text}");
-    }
-
-    #[test]
-    fn ports_are_short_towards_another_machine_only() {
-        let elsewhere = Demand { relay_rings: None, loopback: false, ..million() };
-        let text = shortage(elsewhere, &machine());
-        assert!(text.contains("28232 connections") && text.contains("64512"), "{text}");
-        assert_eq!(million().per_address(&machine()), 10_000);
-        let narrow = Supply { ports: Some((40_000, 40_099)), ..machine() };
-        assert_eq!(million().per_address(&narrow), 45);
-        assert_eq!(million().shortages(&narrow), [""; 0]);
-    }
-
-    #[test]
-    fn the_kernels_tables_are_told_with_their_remedy() {
-        let text = shortage(million(), &Supply { tcp_pages: Some(20_000), ..machine() });
-        assert!(
-            text.contains("(9000 connections that join, leave or move + 20000 that answer pings)"),
-            "{text}"
-        );
-        assert!(text.contains("= 116000 pages") && text.contains("tcp_mem='116000 174000 232000'"), "{text}");
-        let text = shortage(million(), &Supply { files: Some(1_000_000), ..machine() });
-        assert!(text.contains("2004096 open files") && text.contains("fs.file-max=4008192"), "{text}");
-        let text = shortage(million(), &Supply { threads: Some(100), ..machine() });
-        assert!(text.contains("= 142 threads; 100"), "{text}");
-        let text = shortage(million(), &Supply { tracked: Some(262_144), ..machine() });
-        assert!(text.contains("262144") && text.contains("nf_conntrack_max=1315536"), "{text}");
-    }
-
-    #[test]
-    fn all_that_is_short_is_told_at_once() {
-        let supply = Supply { tracked: Some(0), files: Some(0), ..machine() };
-        assert_eq!(million().shortages(&supply).len(), 2);
+    fn all_that_is_short_is_told_with_its_sum_and_remedy() {
+        let supply = Supply {
+            memory_bytes: Some(4 << 30),
+            ports: None,
+            tcp_pages: Some(20_000),
+            files: Some(1_000_000),
+            threads: Some(100),
+            tracked: Some(262_144),
+        };
+        let shortages = million().shortages(&supply);
+        let told = [
+            // (4096 − 660) MiB / 8848 bytes fit.
+            [
+                "(relay 320 + kernel 4200 × 2 + client 128)",
+                "= 9540060160; there are 4294967296",
+                "--connections 407200 fits",
+            ],
+            [
+                "(9000 connections that join, leave or move + 20000",
+                "= 116000;",
+                "tcp_mem='116000 174000 232000'",
+            ],
+            ["2 ends + 4096", "= 2004096;", "fs.file-max=4008192"],
+            ["50 rings here + 60 of the relay", "= 142; there are 100", "ulimit -n"],
+            ["1000000 connections", "there are 262144", "nf_conntrack_max=1315536"],
+        ];
+        assert_eq!(shortages.len(), told.len());
+        for (shortage, words) in shortages.iter().zip(told) {
+            assert!(words.iter().all(|word| shortage.contains(word)), "{words:?} is not in {shortage}");
+        }
     }
 }

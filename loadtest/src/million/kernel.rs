@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::time::Duration;
 
-use crate::clock;
+use procfs::{Current, Meminfo};
+
 use crate::figures::Value;
 
 const PAGE_BYTES: f64 = 4096.0;
@@ -28,17 +29,14 @@ const COUNTED: [&str; 12] = [
 const CLIENT_ONLY: &str = "tcp_bind2_bucket";
 /// Behind the name of such a cache.
 const OF_CLIENTS: &str = " (client)";
-/// What is left of the sockets of ended connections for a minute; counted apart.
+/// What is left of the sockets of ended connections for a minute; in no figure.
 const TIME_WAIT: &str = "tw_sock_TCP";
 /// Name of everything that is not counted.
 const OTHERS: &str = "(not counted: other caches)";
-/// Caches that are named; smaller ones are summed up.
-const CACHES_NAMED: usize = 12;
 
 /// How long the kernel may take to give back what ended connections had.
-const GIVE_BACK_NS: u64 = 15_000_000_000;
-const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
-/// Caches that shrink by less than this share in an interval have settled.
+const GIVE_BACK_S: u32 = 15;
+/// Caches that shrink by less than this share in a second have settled.
 const SETTLED_SHARE: f64 = 0.001;
 /// Sockets that others on this machine may have opened meanwhile.
 const OTHERS_SOCKETS: f64 = 100.0;
@@ -56,8 +54,6 @@ pub struct Kernel {
 pub struct Sockstat {
     /// Sockets in use: both ends of connections of this machine.
     pub in_use: f64,
-    /// Connections that have ended and wait for stragglers.
-    pub time_wait: f64,
     pub buffer_bytes: f64,
 }
 
@@ -80,22 +76,18 @@ impl Kernel {
     /// after a while.
     pub fn sample_settled(before: Option<&Self>) -> Self {
         let in_use = |kernel: &Self| kernel.sockstat.as_ref().map_or(0.0, |stat| stat.in_use);
-        let in_use_before = before.map_or(f64::INFINITY, in_use);
-        let deadline_ns = clock::now_ns() + GIVE_BACK_NS;
-        let mut last = Self::sample();
-        loop {
-            std::thread::sleep(GIVE_BACK_INTERVAL);
-            let now = Self::sample();
-            let shrinks = match (now.counted_bytes(), last.counted_bytes()) {
-                (Ok(now), Ok(last)) => now < last * (1.0 - SETTLED_SHARE),
-                (Err(_), _) | (_, Err(_)) => false,
-            };
-            last = now;
-            let settled = !shrinks && in_use(&last) <= in_use_before + OTHERS_SOCKETS;
-            if settled || clock::now_ns() > deadline_ns {
-                return last;
+        let in_use_max = before.map_or(f64::INFINITY, in_use) + OTHERS_SOCKETS;
+        let mut now = Self::sample();
+        for _ in 0..GIVE_BACK_S {
+            std::thread::sleep(Duration::from_secs(1));
+            let last = std::mem::replace(&mut now, Self::sample());
+            let bytes = now.counted_bytes().ok().zip(last.counted_bytes().ok());
+            let shrinks = bytes.is_some_and(|(now, last)| now < last * (1.0 - SETTLED_SHARE));
+            if !shrinks && in_use(&now) <= in_use_max {
+                break;
             }
         }
+        now
     }
 
     pub fn growth(&self, earlier: &Self) -> Result<Growth, String> {
@@ -113,9 +105,8 @@ fn caches() -> Result<BTreeMap<String, f64>, String> {
         return Ok(parse_slabinfo(&text, &likely_names(&links())));
     }
     // Only root may read the caches one by one.
-    let text = read_to_string("/proc/meminfo").map_err(|error| format!("/proc/meminfo: {error}"))?;
-    let slab = kilobytes(&text, "Slab:").ok_or("/proc/meminfo has no Slab")?;
-    Ok(BTreeMap::from([(WHOLE_SLAB.to_owned(), slab)]))
+    let memory = Meminfo::current().map_err(|error| error.to_string())?;
+    Ok(BTreeMap::from([(WHOLE_SLAB.to_owned(), memory.slab as f64)]))
 }
 
 const WHOLE_SLAB: &str = "all slab caches (root is told each)";
@@ -172,24 +163,15 @@ fn parse_slabinfo(text: &str, likely_names: &BTreeMap<String, String>) -> BTreeM
 }
 
 fn growth(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> Growth {
-    let mut others = 0.0;
-    let mut by_cache = Vec::new();
-    for (name, bytes) in after {
-        let grown = bytes - before.get(name).copied().unwrap_or(0.0);
-        if is_counted(name) {
-            by_cache.push((name.clone(), grown));
-        } else if !name.starts_with(TIME_WAIT) {
-            others += grown;
-        }
-    }
-    let bytes = by_cache.iter().map(|(_, grown)| grown).sum();
-    let of_clients =
-        by_cache.iter().filter(|(name, _)| name.ends_with(OF_CLIENTS)).map(|(_, grown)| grown).sum();
+    let grown =
+        after.iter().map(|(name, bytes)| (name.clone(), bytes - before.get(name).copied().unwrap_or(0.0)));
+    let (mut by_cache, others): (Vec<_>, Vec<_>) = grown.partition(|(name, _)| is_counted(name));
+    let sum = |part: &mut dyn Iterator<Item = &(String, f64)>| part.map(|(_, grown)| grown).sum();
+    let bytes = sum(&mut by_cache.iter());
+    let of_clients = sum(&mut by_cache.iter().filter(|(name, _)| name.ends_with(OF_CLIENTS)));
     let client_bytes = (!after.contains_key(WHOLE_SLAB)).then_some(of_clients);
-    by_cache.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-    let small = by_cache.split_off(by_cache.len().min(CACHES_NAMED));
     by_cache.sort_by(|a, b| b.1.total_cmp(&a.1));
-    by_cache.push(("(smaller)".to_owned(), small.iter().map(|(_, grown)| grown).sum()));
+    let others = sum(&mut others.iter().filter(|(name, _)| !name.starts_with(TIME_WAIT)));
     by_cache.push((OTHERS.to_owned(), others));
     by_cache.retain(|(_, grown)| *grown != 0.0);
     Growth { bytes, client_bytes, by_cache }
@@ -208,19 +190,13 @@ fn sockstat() -> Result<Sockstat, String> {
 /// `TCP: inuse 5 orphan 0 tw 2 alloc 7 mem 3`; memory in pages.
 fn parse_sockstat(text: &str) -> Option<Sockstat> {
     let tcp = |name| field(text, "TCP:", name);
-    Some(Sockstat { in_use: tcp("inuse")?, time_wait: tcp("tw")?, buffer_bytes: tcp("mem")? * PAGE_BYTES })
+    Some(Sockstat { in_use: tcp("inuse")?, buffer_bytes: tcp("mem")? * PAGE_BYTES })
 }
 
 fn field(text: &str, line: &str, name: &str) -> Option<f64> {
     let mut fields = text.lines().find_map(|text| text.strip_prefix(line))?.split_whitespace();
     fields.find(|field| *field == name)?;
     fields.next()?.parse().ok()
-}
-
-/// A line of `/proc/meminfo`, in bytes.
-pub fn kilobytes(text: &str, name: &str) -> Option<f64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(value.trim().strip_suffix(" kB")?.parse::<f64>().ok()? * 1024.0)
 }
 
 #[cfg(test)]
@@ -280,7 +256,7 @@ mod tests {
     #[test]
     fn sockets_and_their_buffers_are_read() {
         let text = "sockets: used 12\nTCP: inuse 7 orphan 0 tw 2 alloc 9 mem 58\nUDP: inuse 0 mem 1\n";
-        let expected = Sockstat { in_use: 7.0, time_wait: 2.0, buffer_bytes: 58.0 * 4096.0 };
+        let expected = Sockstat { in_use: 7.0, buffer_bytes: 58.0 * 4096.0 };
         assert_eq!(parse_sockstat(text), Some(expected));
         assert_eq!(parse_sockstat("UDP: inuse 0"), None);
     }

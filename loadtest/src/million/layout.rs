@@ -35,13 +35,7 @@ impl Layout {
         active: ActiveGames,
         descriptors: u64,
     ) -> anyhow::Result<Self> {
-        if !connections.is_multiple_of(players) || connections == 0 {
-            let below = connections / players * players;
-            bail!(
-                "--connections {connections} is not a number of whole games of --players {players}: use {}",
-                if below == 0 { players } else { below }
-            );
-        }
+        check_whole_games(connections, players)?;
         let games = connections / players;
         let fitting = descriptors.min(RING_CONNECTIONS_MAX) / u64::from(players);
         if fitting == 0 {
@@ -80,6 +74,14 @@ impl Layout {
         let games = self.games_of(ring);
         self.active_games.clamp(games.start, games.end) - games.start
     }
+}
+
+pub fn check_whole_games(connections: u32, players: u32) -> anyhow::Result<()> {
+    if connections == 0 || !connections.is_multiple_of(players) {
+        let below = (connections / players).max(1) * players;
+        bail!("{connections} connections are no number of whole games of --players {players}: use {below}");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

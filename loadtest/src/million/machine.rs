@@ -3,8 +3,9 @@
 use std::fs::read_to_string;
 use std::net::{TcpListener, TcpStream};
 
+use procfs::{Current, LoadAverage, Meminfo};
+
 use super::demands::Supply;
-use super::kernel::kilobytes;
 
 /// Connections that are made to see whether the kernel tracks them.
 const TRACKING_PROBES: u64 = 8;
@@ -24,21 +25,16 @@ pub fn supply() -> Supply {
 
 /// What the machine has, or what the control group still allows.
 fn memory_bytes() -> Option<u64> {
-    let machine = kilobytes(&read_to_string("/proc/meminfo").ok()?, "MemAvailable:")? as u64;
+    let machine = Meminfo::current().ok()?.mem_available?;
     Some(group_left("memory.max", "memory.current").map_or(machine, |left| left.min(machine)))
 }
 
 fn threads() -> Option<u64> {
     let number = |path| numbers(path).and_then(|numbers| numbers.first().copied());
-    let running = running_threads(&read_to_string("/proc/loadavg").ok()?)?;
+    let running = u64::from(LoadAverage::current().ok()?.max);
     let limits = [number("/proc/sys/kernel/threads-max"), number("/proc/sys/kernel/pid_max")];
     let left = limits.into_iter().flatten().map(|limit| limit.saturating_sub(running));
     left.chain(group_left("pids.max", "pids.current")).min()
-}
-
-/// `0.20 0.18 0.12 1/80 11206`: runnable and all threads.
-fn running_threads(loadavg: &str) -> Option<u64> {
-    loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
 }
 
 /// What the control group (version 2) still allows; `None` without a limit.
@@ -79,7 +75,6 @@ mod tests {
         assert!(supply.memory_bytes.unwrap() > 1 << 20 && supply.files.unwrap() > 100);
         let (low, high) = supply.ports.unwrap();
         assert!(low < high && supply.tcp_pages.unwrap() > 0 && supply.threads.unwrap() > 0);
-        assert_eq!(running_threads("0.20 0.18 0.12 1/80 11206\n"), Some(80));
         assert_eq!(numbers("/proc/sys/kernel/ostype"), None);
     }
 }

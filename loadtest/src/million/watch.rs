@@ -9,9 +9,8 @@ use anyhow::bail;
 use super::arguments::Load;
 use super::kernel::{Growth, Kernel};
 use super::relay::Relay;
-use crate::clock;
 use crate::figures::Value;
-use crate::players::{Director, Phase, Shared, Waited};
+use crate::players::{Director, Shared, Waited};
 use crate::server::{Sample, Server, Stopwatch, process_rss_bytes};
 
 /// From "all have joined" to the quiet: the last rosters are on their way.
@@ -21,11 +20,9 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// How long after its intended time a move may arrive and still be fresh.
 pub const GRACE: Duration = Duration::from_secs(1);
 /// How long the relay may take to give memory back in the end …
-const RSS_GIVE_BACK_NS: u64 = 120_000_000_000;
+const RSS_GIVE_BACK_S: u32 = 120;
 /// … and when it has not shrunk by a hundredth for so long, it has.
 const RSS_STILL_S: u32 = 25;
-/// Of a relay that is not our own: when so few of those that were there are left, it has died.
-const LEFT_SHARE_MIN: f64 = 0.5;
 
 /// What was read outside of the threads. What an interruption prevented says so.
 #[derive(Clone, Debug)]
@@ -39,8 +36,7 @@ pub struct Seen {
     pub client_rss_bytes: Value,
     /// Slab caches at the moments of `rss_bytes`.
     pub kernel: [Result<Kernel, String>; 3],
-    /// How much the slab caches have grown from before the relay was started until after it has ended. One that goes on: as at
-    /// the end.
+    /// How much the slab caches have grown from before the relay was started until after it has ended.
     pub left: Result<Growth, String>,
     /// Processor time of the relay / time, in the quiet and in the hold.
     pub relay_cores: [Value; 2],
@@ -58,18 +54,17 @@ pub struct Seen {
 impl Seen {
     /// Nothing but what was read before the first connection.
     pub fn new(relay: Sample, kernel: Kernel) -> Self {
-        let not_yet = |what: &str| format!("interrupted before {what}");
-        let cores = || [Err(not_yet("the end of the quiet")), Err(not_yet("the hold"))];
+        let missing = || "interrupted before it was read".to_owned();
         Self {
-            ramp_s: Err(not_yet("anybody had joined")),
-            rss_bytes: [relay.rss_bytes, Err(not_yet("the top")), Err(not_yet("the end"))],
+            ramp_s: Err(missing()),
+            rss_bytes: [relay.rss_bytes, Err(missing()), Err(missing())],
             open_at_top: 0,
-            client_rss_bytes: Err(not_yet("the top")),
-            kernel: [Ok(kernel), Err(not_yet("the top")), Err(not_yet("the end"))],
-            left: Err(not_yet("the end")),
-            relay_cores: cores(),
-            client_cores: cores(),
-            window_s: Err(not_yet("the hold")),
+            client_rss_bytes: Err(missing()),
+            kernel: [Ok(kernel), Err(missing()), Err(missing())],
+            left: Err(missing()),
+            relay_cores: [Err(missing()), Err(missing())],
+            client_cores: [Err(missing()), Err(missing())],
+            window_s: Err(missing()),
             shards: relay.shards,
             complete: false,
             failure: None,
@@ -124,7 +119,6 @@ impl Seen {
     pub fn read_after(&mut self, server: &Server) {
         self.kernel[2] = Ok(Kernel::sample_settled(self.kernel[0].as_ref().ok()));
         self.rss_bytes[2] = settled_rss(server);
-        self.left = self.kernel_growth(2);
     }
 
     /// Keeps what was measured before the goodbyes, and says of what should have been read afterwards that it was not.
@@ -144,30 +138,30 @@ impl Seen {
 
 /// The relay's memory when it has stopped shrinking; or after a while. Its allocator gives pages back every ten seconds.
 fn settled_rss(server: &Server) -> Value {
-    let deadline_ns = clock::now_ns() + RSS_GIVE_BACK_NS;
     let mut least = server.sample().rss_bytes?;
     let mut seconds_still = 0;
-    while seconds_still < RSS_STILL_S && clock::now_ns() < deadline_ns {
+    for _ in 0..RSS_GIVE_BACK_S {
         std::thread::sleep(Duration::from_secs(1));
         let now = server.sample().rss_bytes?;
         seconds_still = if now < 0.99 * least { 0 } else { seconds_still + 1 };
         least = least.min(now);
+        if seconds_still == RSS_STILL_S {
+            break;
+        }
     }
     Ok(least)
 }
 
 /// Notices when the relay dies.
 pub struct Liveness<'a> {
-    /// If it is our own.
-    pub relay: Option<&'a mut Relay>,
-    /// Connections that were open when they were counted last, and most of them so far.
+    relay: &'a mut Relay,
+    /// Connections that were open when they were counted last.
     held: u32,
-    held_max: u32,
 }
 
 impl<'a> Liveness<'a> {
-    pub fn new(relay: Option<&'a mut Relay>) -> Self {
-        Self { relay, held: 0, held_max: 0 }
+    pub fn new(relay: &'a mut Relay) -> Self {
+        Self { relay, held: 0 }
     }
 
     /// An error: the relay has died.
@@ -175,23 +169,16 @@ impl<'a> Liveness<'a> {
         let open = shared.open.load(Relaxed);
         // Connections may have been counted out before the end of the process is seen.
         self.fail_if_ended(self.held.max(open))?;
-        if shared.phase() != Phase::Close {
-            self.held_max = self.held_max.max(open);
-            if f64::from(open) < f64::from(self.held_max) * LEFT_SHARE_MIN {
-                bail!(
-                    "the relay has died, or dropped most of its players: it held {} connections, and {open} are left",
-                    self.held_max
-                );
-            }
-        }
         self.held = open;
         Ok(())
     }
 
     /// An error: the relay, which holds `connections`, has ended.
     pub fn fail_if_ended(&mut self, connections: u32) -> anyhow::Result<()> {
-        let Some(relay) = self.relay.as_deref_mut() else { return Ok(()) };
-        let Some(status) = relay.exit() else { return Ok(()) };
-        bail!("the relay ended ({status}) while it held {connections} connections; {}", relay.log_excerpt());
+        let Some(status) = self.relay.process.exit() else { return Ok(()) };
+        bail!(
+            "the relay ended ({status}) while it held {connections} connections; {}",
+            self.relay.process.log_excerpt()
+        );
     }
 }

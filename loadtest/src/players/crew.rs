@@ -8,6 +8,7 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::crowd::{Crowd, Plan};
 use crate::endings::{Endings, Texts};
+use crate::figures::{Value, latency};
 use crate::limits::explain_ring_error;
 use crate::moves::{Moves, Sends};
 use crate::schedule::Schedule;
@@ -131,6 +132,11 @@ pub struct Tallies {
 }
 
 impl Tallies {
+    /// A percentile of the latencies of views, in µs.
+    pub fn latency(&self, percentile: f64) -> Value {
+        latency(&self.tally.latency_us, percentile)
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.tally.add(&other.tally);
         self.moves_planned += other.moves_planned;

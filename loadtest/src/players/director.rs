@@ -181,13 +181,7 @@ impl<'a> Director<'a> {
     fn show(&self) {
         let (open, in_motion) = (self.shared.open.load(Relaxed), self.shared.in_motion.load(Relaxed));
         self.bar.set_position(u64::from(open));
-        let elapsed_s = clock::now_ns().saturating_sub(self.shared.begun_ns.load(Relaxed)) as f64 / 1e9;
-        self.bar.set_message(match self.shared.phase() {
-            Phase::Ramp if elapsed_s > 0.0 && elapsed_s < 1e6 => {
-                format!("{in_motion} joining, {:.0}/s", f64::from(open) / elapsed_s)
-            }
-            Phase::Hold => format!("{} frames", self.shared.frames.load(Relaxed)),
-            Phase::Ramp | Phase::Preparing | Phase::Quiet | Phase::Close | Phase::Abort => String::new(),
-        });
+        let frames = self.shared.frames.load(Relaxed);
+        self.bar.set_message(format!("{in_motion} joining or leaving, {frames} frames"));
     }
 }

@@ -1,11 +1,11 @@
 //! Arguments of `rooms`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use humantime::parse_duration;
 
-use crate::arguments::{Common, duration, positive};
+use crate::arguments::{Common, positive};
 use crate::dialect::DialectName;
 
 pub const HELP: &str = "\
@@ -25,15 +25,6 @@ What is measured
   Timeline: join (--ramp), --warmup, the measured window of --duration, --grace; then every
   player says goodbye. Ctrl-C ends the window at once and reports what was measured; a second
   one ends everything.
-
-  --dialect phoenix: the same players in the same games as Phoenix clients. Each joins
-  game:NAME on /socket/websocket?vsn=2.0.0, moves with binary game_state pushes, reads binary
-  game_update messages, and sends a heartbeat every 30 s. Figures that this dialect does not
-  tell are named as not available.
-
-  --dialect raw: for any server. Each connects to /room/N, has joined when the upgrade is
-  answered, and moves with a binary message of one 12-byte record; the server relays it to the
-  room, alone or with others in one message.
 
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
@@ -61,9 +52,6 @@ pub struct Arguments {
     /// Extra members of the first room that join and then never read again
     #[arg(long, default_value_t = 0)]
     pub stalled: u32,
-    /// Write the latencies as a percentile table (.hgrm), in ms
-    #[arg(long, value_name = "FILE")]
-    pub hdr: Option<PathBuf>,
 }
 
 /// What the players do, against any server.
@@ -79,13 +67,13 @@ pub struct Load {
     #[arg(long, default_value_t = 20.0, value_parser = positive)]
     pub hz: f64,
     /// Length of the measured window
-    #[arg(long, default_value = "30s", value_parser = duration)]
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
     pub duration: Duration,
     /// Load before the window
-    #[arg(long, default_value = "2s", value_parser = duration)]
+    #[arg(long, default_value = "2s", value_parser = parse_duration)]
     pub warmup: Duration,
     /// How long after its intended time a move may arrive and still be fresh
-    #[arg(long, default_value = "1s", value_parser = duration)]
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
     pub grace: Duration,
     /// New connections per second while joining
     #[arg(long, default_value_t = 5000.0, value_parser = positive)]

@@ -1,4 +1,4 @@
-//! The file of a scaling run: what was measured so far, where, when and by which command.
+//! The file of a scaling run: what was measured so far, where, when and by which command; and the figures of it.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::clock;
+use crate::figures::Unit::{Count, Duration, Number};
+use crate::figures::{Rule, Value, count, headline, spec};
 use crate::machine::Machine;
-use crate::measurement::Measurement;
+use crate::million::Measurement;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The command line, as a shell would take it.
     pub command: String,
@@ -28,9 +30,35 @@ pub struct Record {
     pub complete: bool,
     /// Why they were not, if that is known.
     pub ended_by: Option<String>,
-    /// One for each size that was measured, rising.
+    /// One for each size that was measured, rising; at least one when it is written.
     pub measurements: Vec<Measurement>,
 }
+
+/// Figures of `scaling`; what is not said to be of all sizes is of the largest.
+pub static FIGURES: &[Rule<Record>] = &[
+    headline("connections", Count, "connections asked for").of(|run| count(run.largest().connections)),
+    spec("joined", Count, "players that got their Welcome").of(|run| run.largest().value("joined")),
+    headline("refused", Count, "connections that did not, over all sizes")
+        .of(|run| run.of_all("refused", |sum, size| sum + size)),
+    headline("dropped", Count, "players whose connection ended before its time, over all sizes")
+        .of(|run| run.of_all("dropped", |sum, size| sum + size)),
+    headline("user", Number, "bytes of the relay's resident memory per player")
+        .of(|run| run.largest().value("user_bytes_per_player")),
+    headline("kernel", Number, "bytes of kernel memory per connection, one end")
+        .of(|run| run.largest().value("kernel_bytes_per_connection")),
+    spec("rss_left", Number, "resident memory when everybody has gone / before the first")
+        .of(|run| Ok(run.largest().value("rss_after_bytes")? / run.largest().value("rss_start_bytes")?)),
+    spec("idle_cpu_cores", Number, "processor time of the relay / time while nobody moves")
+        .of(|run| run.largest().value("idle_cpu_cores")),
+    spec("frame_cpu_us", Number, "µs of the relay's processor time per delivered frame")
+        .of(|run| run.largest().value("cpu_us_per_frame")),
+    spec("flat", Number, "frame_cpu_us / that at the smallest size with as many active players")
+        .of(Record::flat),
+    headline("reach", Number, "fresh / expected views of moves, the lowest of all sizes")
+        .of(|run| run.of_all("reach", f64::min)),
+    headline("p99", Duration, "age of a move when it is seen: 99 % of the views")
+        .of(|run| run.largest().value("p99_us")),
+];
 
 impl Record {
     /// A run that begins now, by this process.
@@ -61,13 +89,11 @@ impl Record {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let read = || -> anyhow::Result<Self> {
             let record: Self = serde_json::from_slice(&fs::read(path)?)?;
-            if record.measurements.is_empty() {
-                bail!("it holds no measurement; measure at least one size first")
-            }
-            let sizes: Vec<_> =
-                record.measurements.iter().map(|measurement| measurement.connections).collect();
-            if sizes[0] == 0 || !sizes.is_sorted_by(|a, b| a < b) {
-                bail!("its measurements are of {sizes:?} connections, which must rise, from at least 1")
+            let sizes: Vec<_> = record.measurements.iter().map(|at| at.connections).collect();
+            if sizes.first().is_none_or(|&first| first == 0) || !sizes.is_sorted_by(|a, b| a < b) {
+                bail!(
+                    "its measurements are of {sizes:?} connections: there must be one, and they must rise from at least 1"
+                )
             }
             Ok(record)
         };
@@ -83,57 +109,33 @@ impl Record {
             .and_then(|()| fs::rename(&part, path))
             .with_context(|| path.display().to_string())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scaling::fixture;
-
-    fn file(name: &str) -> std::path::PathBuf {
-        std::env::temp_dir().join(format!("corelay-scaling-{}-{name}.json", std::process::id()))
+    /// Why it is not all that was planned; `None` if it is.
+    pub fn incomplete(&self) -> Option<String> {
+        let (measured, planned) = (self.measurements.len(), self.planned.len());
+        let why = self.ended_by.as_deref().unwrap_or("ended before its time");
+        (!self.complete).then(|| format!("incomplete, {measured} of {planned} sizes measured: {why}"))
     }
 
-    #[test]
-    fn what_is_written_is_read_again() {
-        let path = file("again");
-        let mut record = fixture::record();
-        record.measurements[0].shards = None;
-        record.write(&path).unwrap();
-        let again = Record::read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        // JSON may round the last bit of a number.
-        let page = |record: &Record| crate::scaling::page::html(record, &[]);
-        assert_eq!(page(&again), page(&record));
-        assert!(!path.with_added_extension("part").exists());
+    fn largest(&self) -> &Measurement {
+        &self.measurements[self.measurements.len() - 1]
     }
 
-    #[test]
-    fn what_cannot_be_drawn_is_refused_with_its_reason() {
-        let path = file("bad");
-        let mut record = fixture::record();
-        record.measurements.swap(0, 1);
-        record.write(&path).unwrap();
-        let unsorted = format!("{:#}", Record::read(&path).unwrap_err());
-        record.measurements.clear();
-        record.write(&path).unwrap();
-        let empty = format!("{:#}", Record::read(&path).unwrap_err());
-        fs::write(&path, "{}").unwrap();
-        let other = format!("{:#}", Record::read(&path).unwrap_err());
-        fs::remove_file(&path).unwrap();
-        assert!(unsorted.contains("[10000, 1000, 100000, 1000000]"), "{unsorted}");
-        assert!(empty.contains("no measurement"), "{empty}");
-        assert!(other.contains("missing field"), "{other}");
-        assert!(format!("{:#}", Record::read(&path).unwrap_err()).contains("bad.json"));
+    fn of_all(&self, name: &str, both: fn(f64, f64) -> f64) -> Value {
+        let mut values = self.measurements.iter().map(|at| at.value(name));
+        let first = values.next().expect("there is a largest size");
+        values.try_fold(first?, |sum, value| Ok(both(sum, value?)))
     }
 
-    #[test]
-    fn it_is_complete_with_the_last_planned_size() {
-        let mut record = Record::begin(&[1000, 10_000], Vec::new());
-        assert!(record.date.ends_with('Z') && record.date.starts_with("20"), "{}", record.date);
-        record.add(fixture::measurement(1000));
-        assert!(!record.complete);
-        record.add(fixture::measurement(10_000));
-        assert!(record.complete);
+    /// Processor time per frame at the largest size as a multiple of that at the smallest size with the same active players.
+    /// With fewer of them a frame would differ for what they do, not for how many are silent.
+    fn flat(&self) -> Value {
+        let last = self.largest();
+        let active = last.value("active_players")?;
+        let base = self.measurements.iter().find(|at| at.value("active_players") == Ok(active));
+        let Some(base) = base.filter(|base| base.connections < last.connections) else {
+            return Err(format!("no smaller size has the {active} active players of the largest one"));
+        };
+        Ok(last.value("cpu_us_per_frame")? / base.value("cpu_us_per_frame")?)
     }
 }

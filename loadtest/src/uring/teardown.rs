@@ -3,19 +3,16 @@
 use std::io;
 use std::time::Duration;
 
-use io_uring::types::CancelBuilder;
-use io_uring::{cqueue, opcode};
+use io_uring::cqueue;
 
-use super::{BATCH_MAX, Operation, Ring, SUBMISSION_ENTRIES, user_data};
+use super::{BATCH_MAX, POLL, RECEIVE, Ring, SUBMISSION_ENTRIES};
 
-/// How long `Drop` waits for the kernel before it gives the memory up.
-const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// One wait of it.
-const TEARDOWN_WAIT: Duration = Duration::from_millis(10);
+/// How long `Drop` waits for the next completion before it gives the memory up.
+const TEARDOWN_WAIT: Duration = Duration::from_millis(20);
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        if self.cancel_slots().is_err() || self.cancel_rest().is_err() || self.outstanding > 0 {
+        if self.cancel_slots().is_err() || self.outstanding > 0 {
             // The kernel may still use it: better lost than written to after it was freed.
             self.buffers.leak();
             std::mem::forget(std::mem::take(&mut self.sends));
@@ -28,8 +25,8 @@ impl Ring {
     /// operation that it cancels, and 19,000 polls take 5 s.
     pub(super) fn cancel_slots(&mut self) -> io::Result<()> {
         self.taken = self.batch.len();
-        for slot in 0..self.parked.connections() {
-            let operation = if self.parked.is_polling(slot) { Operation::Poll } else { Operation::Receive };
+        for slot in 0..self.parked.len() as u32 {
+            let operation = if self.parked[slot as usize] { POLL } else { RECEIVE };
             self.cancel(operation, slot)?;
             if slot % SUBMISSION_ENTRIES == SUBMISSION_ENTRIES - 1 {
                 self.forget()?;
@@ -39,21 +36,6 @@ impl Ring {
         while self.outstanding > 0 && self.outstanding < before {
             before = self.outstanding;
             self.forget()?;
-        }
-        Ok(())
-    }
-
-    /// Cancels everything that is left, and waits for it.
-    fn cancel_rest(&mut self) -> io::Result<()> {
-        if self.outstanding == 0 {
-            return Ok(());
-        }
-        let everything = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
-        self.push(everything, user_data(Operation::Other, 0))?;
-        let mut turns = TEARDOWN_TIMEOUT.as_millis() / TEARDOWN_WAIT.as_millis();
-        while self.outstanding > 0 && turns > 0 {
-            self.forget()?;
-            turns -= 1;
         }
         Ok(())
     }

@@ -63,37 +63,3 @@ impl<'a> Binary<'a> {
         Some(Self { topic, event, data })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn binary_messages_are_those_of_the_protocol_page() {
-        let push = b"\x00\x01\x06\x043room:1push\x01\x02\x03";
-        let expected = Binary { topic: b"room:1", event: b"push", data: &[1, 2, 3] };
-        assert_eq!(Binary::parse(push), Some(expected));
-        let broadcast = b"\x02\x06\x05room:1bcast\x01\x02\x03";
-        let expected = Binary { topic: b"room:1", event: b"bcast", data: &[1, 2, 3] };
-        assert_eq!(Binary::parse(broadcast), Some(expected));
-        // A head that is cut, anywhere.
-        (0..push.len() - 3).for_each(|end| assert_eq!(Binary::parse(&push[..end]), None, "{end}"));
-        assert_eq!(Binary::parse(b"\x01\x01\x01\x06\x0236room:1ok\x01"), None, "a reply is no event");
-        assert_eq!(Binary::parse(b""), None);
-    }
-
-    #[test]
-    fn text_has_exactly_five_elements() {
-        let text =
-            Text::parse(br#"["3","6","room:1","phx_reply",{"status":"ok","response":{"player_id":7}}]"#);
-        let Text(join_ref, reference, topic, event, payload) = text.unwrap();
-        assert_eq!((join_ref, reference, topic, event), (Some("3"), Some("6"), "room:1", "phx_reply"));
-        let reply: Reply<'_> = serde_json::from_str(payload.get()).unwrap();
-        assert_eq!((reply.status, reply.response.get()), ("ok", r#"{"player_id":7}"#));
-        assert!(Text::parse(br#"[null, null, "a", "b", {}]"#).is_some());
-        for bad in [r#"[null,null,"a","b"]"#, r#"[null,null,"a","b",{},1]"#, "[1,2,3,4,5]", "{}", "", "[null"]
-        {
-            assert!(Text::parse(bad.as_bytes()).is_none(), "{bad}");
-        }
-    }
-}

@@ -85,7 +85,7 @@ fn every_message_of_the_relay_is_understood() {
     assert_eq!(lines[3..5], ["Presence(Diff)", "Presence(Count)"]);
     assert!(lines[5].ends_with("(80, 39, 9)]"), "{}", lines[5]);
     assert_eq!(lines.len(), 6);
-    assert_eq!(effects, Effects { joined: true, errors: vec!["malformed".into()], ..Effects::default() });
+    assert_eq!(effects, Effects { errors: vec!["malformed".into()], ..Effects::default() });
     let expected = Counters {
         tick_frames: 2,
         positions: 42,
@@ -121,7 +121,8 @@ fn what_is_no_update_of_the_own_game_is_malformed() {
         assert_eq!(handled(&text(bad)).1.malformed, 1, "{bad}");
     }
     let bad_reply = text(r#"["1","1","game:load-1-0","phx_reply",{}]"#);
-    assert_eq!((handled(&bad_reply).0.joined, handled(&bad_reply).1.malformed), (false, 1));
+    let (_, counters, told) = handled_all(&bad_reply);
+    assert_eq!((told.len(), counters.malformed), (0, 1));
 }
 
 #[test]
@@ -150,7 +151,6 @@ fn a_move_is_the_binary_push_of_the_protocol_page() {
         &mut effects,
         &mut |_| {},
     );
-    assert!(effects.joined);
     let mut frames = Vec::new();
     phoenix.write_move(0, 3, 1234, &mut frames);
     let expected = [
@@ -161,19 +161,14 @@ fn a_move_is_the_binary_push_of_the_protocol_page() {
     ];
     assert_eq!(frames[0], 0x82);
     assert_eq!(unmasked(&frames), expected.concat());
-
-    let longest = format!("game:{}", "x".repeat(64));
-    let phoenix = Phoenix::new(Members::new(1, Tokens::None, |_| longest.clone(), |slot| slot));
-    frames.clear();
-    phoenix.write_move(0, u32::MAX, u32::MAX, &mut frames);
-    assert!(frames.len() <= MOVE_FRAME_BYTES_MAX, "{}", frames.len());
 }
 
 #[test]
 fn join_and_heartbeat_are_those_of_phoenix_js() {
-    let phoenix = phoenix();
+    let (mut phoenix, mut effects) = (phoenix(), Effects::default());
     assert_eq!(phoenix.path(0), "/socket/websocket?vsn=2.0.0");
-    assert_eq!(unmasked(&phoenix.join_frames(0)), br#"["1","1","game:load-1-0","phx_join",{}]"#);
+    phoenix.handle_upgrade(0, &mut effects, &mut |_| {});
+    assert_eq!(unmasked(&effects.answers), br#"["1","1","game:load-1-0","phx_join",{}]"#);
     assert_eq!(unmasked(&phoenix.heartbeat(0).unwrap()), br#"[null,"0","phoenix","heartbeat",{}]"#);
     let members = Members::new(1, Tokens::Same("e.y.J".into()), |_| TOPIC.into(), |slot| slot);
     assert_eq!(Phoenix::new(members).path(0), "/socket/websocket?vsn=2.0.0&token=e.y.J");

@@ -8,7 +8,7 @@
 mod buffers;
 mod room;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
@@ -57,8 +57,8 @@ fn main() -> anyhow::Result<()> {
 struct Client {
     room: Option<usize>,
     player: u32,
-    /// What is being sent, and how much of it the kernel has.
-    sending: Option<(Rc<Vec<u8>>, usize)>,
+    /// What is being sent.
+    sending: Option<Rc<Vec<u8>>>,
     gone: bool,
     /// The request head, then the rest of a frame that a buffer's end cut.
     unread: Vec<u8>,
@@ -71,8 +71,6 @@ struct Server {
     clients: Vec<Client>,
     rooms: Vec<Room>,
     names: HashMap<String, usize>,
-    /// Frames sent out; one that nobody holds any more is written anew.
-    frames: VecDeque<Rc<Vec<u8>>>,
 }
 
 impl Server {
@@ -105,7 +103,6 @@ impl Server {
             clients: (0..DESCRIPTORS).map(|_| Client::default()).collect(),
             rooms: Vec::new(),
             names: HashMap::new(),
-            frames: VecDeque::new(),
         })
     }
 
@@ -155,7 +152,7 @@ impl Server {
                 self.push(opcode::RecvMulti::new(Fixed(place), 0).build(), RECEIVE, place)
             }
             RECEIVE => self.received(place, completion),
-            SEND => self.sent(place, completion.result()),
+            SEND => self.sent(place),
             _ => Ok(()),
         }
     }
@@ -214,7 +211,7 @@ impl Server {
         });
         let room = &mut self.rooms[index];
         let player = room.join(place);
-        let answer = room.welcome(player, &accept);
+        let answer = Room::welcome(player, &accept);
         let client = &mut self.clients[place as usize];
         client.room = Some(index);
         client.player = player;
@@ -243,9 +240,7 @@ impl Server {
             if !self.rooms[index].has_moved() {
                 continue;
             }
-            let mut frame = self.free_frame();
-            let buffer = Rc::get_mut(&mut frame).expect("nobody else holds it yet");
-            self.rooms[index].write_delta(buffer);
+            let frame = Rc::new(self.rooms[index].delta());
             let members = std::mem::take(&mut self.rooms[index].members);
             for &place in &members {
                 if self.clients[place as usize].sending.is_none() {
@@ -253,40 +248,23 @@ impl Server {
                 }
             }
             self.rooms[index].members = members;
-            self.frames.push_back(frame);
         }
         Ok(())
     }
 
-    fn free_frame(&mut self) -> Rc<Vec<u8>> {
-        if self.frames.front_mut().is_some_and(|oldest| Rc::get_mut(oldest).is_some()) {
-            return self.frames.pop_front().unwrap_or_default();
-        }
-        Rc::default()
-    }
-
     fn send(&mut self, place: u32, frame: &Rc<Vec<u8>>) -> io::Result<()> {
-        self.clients[place as usize].sending = Some((frame.clone(), 0));
-        self.push(send_entry(place, frame), SEND, place)
+        self.clients[place as usize].sending = Some(frame.clone());
+        // WAITALL: a send completes when all of it is sent, or never.
+        let send = opcode::Send::new(Fixed(place), frame.as_ptr(), frame.len() as u32);
+        self.push(send.flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL).build(), SEND, place)
     }
 
-    fn sent(&mut self, place: u32, result: i32) -> io::Result<()> {
+    fn sent(&mut self, place: u32) -> io::Result<()> {
         let client = &mut self.clients[place as usize];
-        let Some((frame, sent)) = &mut client.sending else { return Ok(()) };
-        *sent += result.max(0) as usize;
-        if result > 0 && *sent < frame.len() {
-            let entry = send_entry(place, &frame[*sent..]);
-            return self.push(entry, SEND, place);
-        }
         client.sending = None;
         if client.gone {
             self.push(opcode::Close::new(Fixed(place)).build(), CLOSE, place)?;
         }
         Ok(())
     }
-}
-
-fn send_entry(place: u32, bytes: &[u8]) -> squeue::Entry {
-    let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-    opcode::Send::new(Fixed(place), bytes.as_ptr(), bytes.len() as u32).flags(flags).build()
 }

@@ -4,9 +4,7 @@ use std::time::Instant;
 
 use corelay::limits;
 use corelay::wire::frame::{Opcode, write_header};
-use corelay::wire::native::{
-    DeltaHeader, KeyframeHeader, Move, Position, RosterHeader, Welcome, kind, write_joined,
-};
+use corelay::wire::native::{DeltaHeader, Move, Position, Welcome, kind};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::TICK;
@@ -60,7 +58,7 @@ impl Room {
         }
     }
 
-    pub fn write_delta(&mut self, buffer: &mut Vec<u8>) {
+    pub fn delta(&mut self) -> Vec<u8> {
         self.tick += 1;
         let header = DeltaHeader {
             kind: kind::DELTA,
@@ -69,58 +67,30 @@ impl Room {
             ..DeltaHeader::default()
         };
         let payload_bytes = size_of::<DeltaHeader>() + self.recent.len() * size_of::<Position>();
-        buffer.clear();
-        write_header(buffer, Opcode::Binary, payload_bytes);
-        buffer.extend_from_slice(header.as_bytes());
+        let mut frame = Vec::new();
+        write_header(&mut frame, Opcode::Binary, payload_bytes);
+        frame.extend_from_slice(header.as_bytes());
         for index in self.recent.drain(..) {
-            buffer.extend_from_slice(self.positions[index as usize].as_bytes());
+            frame.extend_from_slice(self.positions[index as usize].as_bytes());
             self.moved[index as usize] = false;
         }
+        frame
     }
 
-    /// Answer to the upgrade, Welcome, Roster, Keyframe.
-    pub fn welcome(&self, player: u32, accept: &str) -> Vec<u8> {
+    /// Answer to the upgrade, and Welcome: clients are told who is there by what moves.
+    pub fn welcome(player: u32, accept: &str) -> Vec<u8> {
         let mut bytes = format!(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
         )
         .into_bytes();
-        let mut record = |payload: &[u8]| {
-            write_header(&mut bytes, Opcode::Binary, payload.len());
-            bytes.extend_from_slice(payload);
-        };
         let welcome = Welcome {
             kind: kind::WELCOME,
-            flags: Welcome::DEVELOPMENT,
             tick_hz: limits::TICK_HZ_DEFAULT.into(),
             player_id: player.into(),
-            epoch: 1.into(),
-            tick: self.tick.into(),
-            min_x: f32::MIN.into(),
-            min_y: f32::MIN.into(),
-            max_x: f32::MAX.into(),
-            max_y: f32::MAX.into(),
-            max_speed: f32::INFINITY.into(),
             ..Welcome::default()
         };
-        record(welcome.as_bytes());
-        let header = RosterHeader {
-            kind: kind::ROSTER,
-            flags: RosterHeader::WHOLE,
-            joined: (self.positions.len() as u16).into(),
-            left: 0.into(),
-        };
-        let mut roster = header.as_bytes().to_vec();
-        for position in &self.positions {
-            write_joined(&mut roster, position.player_id.get(), "guest", "");
-        }
-        record(&roster);
-        let header = KeyframeHeader {
-            kind: kind::KEYFRAME,
-            tick: self.tick.into(),
-            position_count: (self.positions.len() as u32).into(),
-            ..KeyframeHeader::default()
-        };
-        record(&[header.as_bytes(), self.positions.as_bytes()].concat());
+        write_header(&mut bytes, Opcode::Binary, size_of::<Welcome>());
+        bytes.extend_from_slice(welcome.as_bytes());
         bytes
     }
 }
