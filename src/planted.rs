@@ -46,6 +46,10 @@ mod bugs {
     bugs! {
         /// What members behind a full mailbox miss is lost in silence.
         LosesInSilence,
+        /// A message is told before it is on disk.
+        TellsBeforeDisk,
+        /// What waits for the store is forgotten.
+        ForgetsWaiting,
         /// Members that are given up stay in the audience.
         KeepsGivenUp,
         /// A newcomer is named once more to itself.

@@ -221,6 +221,7 @@ impl Chat {
                     // What it knows is of a stream that another has written to.
                     context.effects.push(self.room_state(member, false));
                 }
+                self.go_on(context);
                 for Arrival { from, what } in arrivals {
                     match what {
                         Arrived::Join(join) => self.admit(from, *join, context.now, &mut context.effects),
@@ -232,6 +233,7 @@ impl Chat {
             StoreAnswer::Refused(why) => {
                 loading.is_asked = false;
                 loading.ask_at = Some(context.now.instant + why.retry_after());
+                self.refuse_waiting(why, context);
                 self.refuse_arrivals(why, &mut context.effects);
             }
             StoreAnswer::Appended(_) | StoreAnswer::Conflict | StoreAnswer::Page { .. } => {

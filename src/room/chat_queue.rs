@@ -188,13 +188,26 @@ impl Chat {
         }
     }
 
+    /// Nothing that waits can be done.
+    pub(super) fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {
+        for Waiting { from, what, .. } in std::mem::take(&mut self.queue.waiting) {
+            match what {
+                Deed::Push(push) => reply(from, push.reference, Err(unavailable(why)), &mut context.effects),
+                Deed::Leave => self.remove(from, Departure::Asked, context.now, &mut context.effects),
+            }
+        }
+    }
+
     /// Decides on what has waited, in order, as far as nothing of the same member is still before it.
-    fn go_on(&mut self, context: &mut Context<'_>) {
+    pub(super) fn go_on(&mut self, context: &mut Context<'_>) {
         let mut behind = Behind {
             held_up: self.queue.reads.values().map(|reader| reader.to).collect(),
             is_closed: !self.queue.appending.is_empty() || self.is_loading(),
             ..Behind::default()
         };
+        if planted!(ForgetsWaiting) {
+            self.queue.waiting.clear();
+        }
         for waiting in std::mem::take(&mut self.queue.waiting) {
             self.decide_on(waiting, &mut behind, context);
         }
@@ -275,8 +288,12 @@ impl Chat {
             return;
         }
         let records = batch.iter().map(|said| said.message.to_record()).collect();
-        self.queue.appending = batch;
         let (epoch, expected) = (self.stream.epoch, self.stream.cursor);
+        if planted!(TellsBeforeDisk) {
+            batch.into_iter().for_each(|said| self.said(said, context));
+        } else {
+            self.queue.appending = batch;
+        }
         self.ask(APPEND, StoreAction::Append { epoch, expected, records }, context);
     }
 

@@ -413,8 +413,8 @@ impl World {
         while let Some((source, number, request)) = self.asked.pop_front() {
             let answer = self.store.answer(&request);
             self.answer_as_store(source, number, answer);
+            self.run();
         }
-        self.run();
     }
 
     /// The store answers the first of its questions so.
