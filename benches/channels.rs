@@ -12,7 +12,7 @@ use std::time::Duration;
 use corelay::ids::{ConnId, Party, ShardId, Topic};
 use corelay::metrics::ShardMetrics;
 use corelay::session::channels::{ChannelState, Channels, Routed};
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
 use corelay::wire::format::Format;
@@ -53,7 +53,8 @@ struct Crowd {
 
 impl Crowd {
     fn new(path: &str, join: &[u8]) -> Self {
-        let settings = Settings { presence_list_max: 0, ..Settings::default() };
+        let clients = ClientRules { presence_list_max: 0, ..ClientRules::default() };
+        let settings = Settings { clients, ..Settings::default() };
         let metrics: Arc<ShardMetrics> = Arc::default();
         let mut shard = Shard::new(ShardId(0), Arc::new(settings), metrics.clone(), [7; 32]);
         let now = Now { instant: Instant::from_micros(1_000_000), unix_us: 1_800_000_000_000_000 };

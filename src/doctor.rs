@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Loaded;
-use crate::config::capacity::{self, Queues, Wanted};
+use crate::config::capacity::{self, Queues};
 use crate::config::draft::Draft;
 use crate::config::error::ConfigError;
 use crate::limits::{
@@ -64,12 +64,12 @@ impl Report {
 
 /// Looks at everything that a relay with this configuration needs here.
 pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
-    let Draft { shards, connections_max, listen, admin, .. } = loaded.draft;
+    let Draft { wanted, listen, admin, .. } = loaded.draft;
     // If nothing can be planned, that is reported further down, and the rest for the shards that there would be.
-    let planned = capacity::plan(Wanted { connections_max, shards }, machine.resources());
+    let planned = capacity::plan(wanted, machine.resources());
     let shards = match &planned {
         Ok(capacity) => capacity.shards,
-        Err(_) => shards.unwrap_or_else(|| capacity::shards_of_cpus(machine.cpus.len())),
+        Err(_) => wanted.shards.unwrap_or_else(|| capacity::shards_of_cpus(machine.cpus.len())),
     };
     let mut report = Report { findings: Vec::new(), connections: None, shards };
     let cpus = machine.cpus.len();
@@ -343,6 +343,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::capacity::Wanted;
 
     #[test]
     fn numbers_are_grouped() {
@@ -391,7 +392,7 @@ mod tests {
         let machine = Machine { cpus: vec![0], kernel: "6.18".into(), descriptors: 1_024 };
         let report = examine(
             &machine,
-            loaded(|draft| (draft.shards, draft.connections_max) = (Some(2), Some(100_000))),
+            loaded(|draft| draft.wanted = Wanted { connections_max: Some(100_000), shards: Some(2) }),
         );
         assert!(!report.can_run());
         let text = report.to_string();

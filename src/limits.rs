@@ -46,7 +46,7 @@ pub const STORE_BATCH_MAX: usize = 4 * 1024;
 /// Records that an append removes at most because they are kept no longer.
 pub const STORE_TRIM_MAX: usize = 128;
 /// Default of `store.cache_bytes`.
-pub const STORE_CACHE_BYTES: u32 = 16 * 1024 * 1024;
+pub const STORE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// The store is said to hang when it has worked on one batch for longer.
 pub const STORE_HANG: Duration = Duration::from_secs(5);
 /// Games of `/games.json`. More: those with fewer players are left out, and the list says that it is cut.

@@ -27,7 +27,7 @@ use crate::machine::Machine;
 use crate::mailbox;
 use crate::metrics::{ShardMetrics, StoreMetrics};
 use crate::rim::uring::{self, Probe};
-use crate::rim::{self, Clock, ListenOptions};
+use crate::rim::{self, Clock};
 use crate::service::{ReadClock, Service, ServiceHandle};
 use crate::shard::peer::Order;
 use crate::store::file::StoreFile;
@@ -99,14 +99,9 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
     let probe = uring::probe()?;
     let shards = config.settings.placement.shards;
     check_messages_between_rings(&probe, shards)?;
-    let (place, cache_bytes) = config.store.clone();
-    let file = StoreFile::open(place, cache_bytes)?;
+    let file = StoreFile::open(config.store.clone())?;
     config.settings.guests_before = file.take_guests(GUESTS_AT_ONCE).context("cannot write to the store")?;
-    let listeners = rim::bind(
-        config.listen,
-        shards,
-        ListenOptions { send_buffer_bytes: config.send_buffer_bytes as usize, ..ListenOptions::default() },
-    )?;
+    let listeners = rim::bind(config.listen, shards, config.listen_options)?;
     let listen = listeners.first().context("no listener")?.local_addr();
     let admin_listener = bind_admin(config.admin)?;
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;

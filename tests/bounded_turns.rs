@@ -12,7 +12,7 @@ use corelay::reasons::{CloseReason, RateClass};
 use corelay::room::game::GameRules;
 use corelay::shard::peer::{Answer, Order, Question};
 use corelay::shard::placement::Placement;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
 use corelay::wire::upgrade::UpgradeRules;
 use world::client::{ClientId, Frame, Record, masked_frame};
@@ -257,7 +257,8 @@ fn what_came_before_a_send_that_failed_is_read_up_to_the_clients_close() {
 
 #[test]
 fn a_drain_tells_and_closes_a_crowd_in_steps() {
-    let mut world = World::new(Settings { drain_batch: 1_000_000, ..settings() });
+    let clients = ClientRules { drain_batch: 1_000_000, ..ClientRules::default() };
+    let mut world = World::new(Settings { clients, ..settings() });
     let crowd: Vec<ClientId> = (0..4_000).map(|_| world.request("/echo")).collect();
     let players: Vec<ClientId> = (0..500).map(|_| world.join("/play/arena")).collect();
     for member in crowd.iter().chain(&players) {

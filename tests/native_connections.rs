@@ -10,7 +10,7 @@ use corelay::ids::{ShardId, TopicName};
 use corelay::reasons::{CloseReason, RefusalReason};
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use corelay::shard::{Admission, Output, Shard};
 use corelay::time::{Instant, Now};
 use world::World;
@@ -365,7 +365,8 @@ fn a_hand_over_under_way_when_the_upgrade_times_out_harms_nobody() {
 #[test]
 fn a_drain_tells_then_closes_in_steps_then_ends() {
     // 10 closes per 100 ms.
-    let mut world = World::new(Settings { drain_batch: 200, ..Settings::default() });
+    let clients = ClientRules { drain_batch: 200, ..ClientRules::default() };
+    let mut world = World::new(Settings { clients, ..Settings::default() });
     let players: Vec<_> = (0..50).map(|_| world.join("/play/arena")).collect();
     let upgrading = world.dial();
     world.advance_ms(100);

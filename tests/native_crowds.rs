@@ -5,13 +5,14 @@ mod world;
 
 use corelay::reasons::RateClass;
 use corelay::room::game::GameRules;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use world::World;
 use world::client::{ClientId, Record, close, move_to, who};
 
 /// Lists stop above eight players and return with six.
 fn world_of_eight() -> World {
-    World::new(Settings { presence_list_max: 8, ..Settings::default() })
+    let clients = ClientRules { presence_list_max: 8, ..ClientRules::default() };
+    World::new(Settings { clients, ..Settings::default() })
 }
 
 fn leave(world: &mut World, client: ClientId) {
@@ -176,7 +177,8 @@ fn who_costs_an_event_for_sixteen_names() {
 
 #[test]
 fn newcomers_of_a_crowd_end_with_the_state_that_everybody_has() {
-    let mut world = World::new(Settings { presence_list_max: 2, ..Settings::default() });
+    let clients = ClientRules { presence_list_max: 2, ..ClientRules::default() };
+    let mut world = World::new(Settings { clients, ..Settings::default() });
     let ann = world.join("/play/arena");
     let mut clients = vec![ann];
     for number in 0..40_u16 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corelay::reasons::{CorrectionReason, ErrorCode, RateClass};
 use corelay::room::game::{Bounds, GameRules};
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use world::World;
 use world::client::{
     ClientId, Frame, Object, Record, event, host_moves, masked_frame, move_to, ping, put_object,
@@ -477,8 +477,8 @@ fn pongs_that_nobody_reads_are_not_kept_by_the_hundred_thousand() {
 #[test]
 fn a_whole_roster_that_is_too_long_comes_in_parts() {
     let rules = GameRules { players_max: 1_000, ..GameRules::default() };
-    let mut world =
-        World::new(Settings { games: vec![rules], presence_list_max: 1_000, ..Settings::default() });
+    let clients = ClientRules { presence_list_max: 1_000, ..ClientRules::default() };
+    let mut world = World::new(Settings { games: vec![rules], clients, ..Settings::default() });
     let name = "n".repeat(64);
     for _ in 0..999 {
         world.join(&format!("/play/arena?name={name}"));

@@ -10,7 +10,7 @@ use corelay::room::game::GameRules;
 use corelay::shard::Admission;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use serde_json::json;
 use world::client::{ClientId, Message, Object, game_state, move_to, put_object, remove_object};
 use world::{World, games, near_and_far, rooms};
@@ -259,7 +259,8 @@ fn a_second_join_that_cannot_reach_its_topic_ends_the_first_and_its_seat_waits()
 #[test]
 fn a_large_state_that_a_member_asks_for_again_fills_no_queue() {
     // Four times as much may wait for a client with topics.
-    let settings = || Settings { outbox_bytes_max: 16 * 1024, ..Settings::default() };
+    let clients = ClientRules { outbox_bytes_max: 16 * 1024, ..ClientRules::default() };
+    let settings = || Settings { clients, ..Settings::default() };
     near_and_far(settings, |mut world, name| {
         let topic = format!("game:{name}");
         let players: Vec<games::Player> = (0..80).map(|_| games::player(&mut world, name)).collect();

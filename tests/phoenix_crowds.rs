@@ -11,7 +11,7 @@ use corelay::room::request::{Departure, Join, Rights};
 use corelay::session::rate_limit::{Rate, Rates};
 use corelay::shard::peer::{Action, Delivered, PeerMessage, TopicRequest};
 use corelay::shard::placement::Placement;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use corelay::shard::{Output, Shard};
 use corelay::time::{Instant, Now};
 use corelay::wire::format::Format;
@@ -336,7 +336,8 @@ fn frames_that_cannot_be_told_are_made_good_by_a_whole_state() {
 
 #[test]
 fn who_is_overflowed_by_the_end_of_another_is_closed_at_once() {
-    let settings = || Settings { outbox_bytes_max: 10 * 1024, ..Settings::default() };
+    let clients = ClientRules { outbox_bytes_max: 10 * 1024, ..ClientRules::default() };
+    let settings = || Settings { clients, ..Settings::default() };
     near_and_far(settings, |mut world, name| {
         let room = format!("room:{name}");
         let clients: Vec<ClientId> = (0..102).map(|_| world.socket("")).collect();

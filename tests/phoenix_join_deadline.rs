@@ -4,7 +4,7 @@
 mod world;
 
 use corelay::reasons::{CloseReason, RefusalReason};
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use corelay::wire::token::{self, Algorithm, Claims, TopicPattern, Verifier};
 use serde_json::{Value, json};
 use world::client::{ClientId, Message};
@@ -147,7 +147,8 @@ fn a_player_on_play_need_not_join_anything() {
 
 #[test]
 fn an_operator_may_want_a_token_with_every_upgrade() {
-    let mut world = World::new(Settings { socket_token_required: true, ..with_tokens() });
+    let clients = ClientRules { socket_token_required: true, ..ClientRules::default() };
+    let mut world = World::new(Settings { clients, ..with_tokens() });
     let stranger = world.request("/socket/websocket?vsn=2.0.0");
     let (status, text) = world.client(stranger).response();
     assert!(status == 403 && text.contains("a token is required"), "{text}");

@@ -4,7 +4,7 @@
 mod world;
 
 use corelay::shard::peer::Order;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use serde_json::{Value, json};
 use world::client::{ClientId, Message, PresenceList, close};
 use world::rooms::{answer, far_member, join, near_member, push, told, words};
@@ -257,7 +257,8 @@ fn a_drain_is_announced_on_every_topic() {
 
 #[test]
 fn a_crowd_is_told_how_many_it_is_and_the_list_comes_back() {
-    let settings = || Settings { presence_list_max: 4, ..Settings::default() };
+    let clients = ClientRules { presence_list_max: 4, ..ClientRules::default() };
+    let settings = || Settings { clients, ..Settings::default() };
     near_and_far(settings, |mut world, name| {
         let bob = far_member(&mut world, "", name);
         let mut list = PresenceList::default();

@@ -3,7 +3,7 @@
 
 mod world;
 
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use serde_json::{Value, json};
 use world::client::{ClientId, Message, PresenceList};
 use world::rooms::{answer, far_member, join, near_member, push, told, words};
@@ -250,7 +250,8 @@ fn toggling_is_told_four_times_at_once_then_once_a_second_and_ends_right() {
 
 #[test]
 fn a_crowd_is_not_told_who_types() {
-    let settings = || Settings { presence_list_max: 3, ..Settings::default() };
+    let clients = ClientRules { presence_list_max: 3, ..ClientRules::default() };
+    let settings = || Settings { clients, ..Settings::default() };
     near_and_far(settings, |mut world, name| {
         let bob = far_member(&mut world, "", name);
         let ann = near_member(&mut world, "", name);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corelay::reasons::CloseReason;
 use corelay::room::game::GameRules;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use serde_json::{Value, json};
 use world::client::{
     ClientId, Frame, Message, PresenceList, Record, close, event, move_to, put_object, remove_object,
@@ -458,7 +458,8 @@ fn a_reader_that_is_stuck_costs_no_frames() {
 #[test]
 fn who_reads_too_slowly_to_stay_is_closed_and_its_seat_is_held() {
     // Four times as much may wait for a client with topics.
-    let settings = || Settings { outbox_bytes_max: 64 * 1024, ..Settings::default() };
+    let clients = ClientRules { outbox_bytes_max: 64 * 1024, ..ClientRules::default() };
+    let settings = || Settings { clients, ..Settings::default() };
     near_and_far(settings, |mut world, name| {
         let (bob, _, _) = native(&mut world, name);
         let ann = player(&mut world, name);

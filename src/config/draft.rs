@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
+use super::capacity::Wanted;
 use super::secrets::{KeyTable, Secret};
-use crate::limits;
+use crate::rim::ListenOptions;
 use crate::room::chat::RoomRules;
 use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
 use crate::session::rate_limit::Rates;
+use crate::shard::settings::ClientRules;
+use crate::store::settings::StoreSettings;
 use crate::wire::token::Algorithm;
-use crate::wire::upgrade::OriginPattern;
+use crate::wire::upgrade::UpgradeRules;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,24 +34,16 @@ pub struct Draft {
     pub listen: SocketAddr,
     /// Address of the admin listener.
     pub admin: SocketAddr,
-    /// `None`: one per CPU.
-    pub shards: Option<u16>,
-    /// `None`: as many as fit.
-    pub connections_max: Option<u32>,
+    /// Shards, and connections of the whole relay.
+    pub wanted: Wanted,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// Where the store is.
-    pub data_dir: PathBuf,
-    /// The store ends with the process.
-    pub ephemeral: bool,
-    /// Memory in which the store has what it has read and written last.
-    pub store_cache_bytes: u32,
+    /// Where the store is, and its memory.
+    pub store: StoreSettings,
     /// Allows what is only safe among trusted machines.
     pub insecure: bool,
-    /// `GET /echo` exists.
-    pub enable_echo: bool,
-    /// Origins allowed instead of the request's own host.
-    pub allowed_origins: Vec<OriginPattern>,
+    /// Which requests are upgraded. Whether it is development mode is only known when the keys of the tokens are.
+    pub upgrade: UpgradeRules,
     /// The token that the admin pages want, if it is not in `admin_token_file`.
     pub admin_token: Option<Secret>,
     /// The file that holds the token of the admin pages.
@@ -62,26 +56,12 @@ pub struct Draft {
     pub jwt_algorithm: Algorithm,
     /// Keys with names.
     pub keys: Vec<KeyTable>,
-    /// Bound of a connection's reliable lane.
-    pub outbox_bytes_max: u32,
-    /// Inbound message limit.
-    pub message_bytes_max: u32,
-    /// From accept to the complete request head.
-    pub upgrade_timeout: Duration,
-    /// How long a client that came to `/socket` without a token may be without a topic.
-    pub socket_join_timeout: Duration,
-    /// `/socket` wants a token with the request.
-    pub socket_token_required: bool,
-    /// `None`: any number.
-    pub connections_per_address: Option<u32>,
-    /// `SO_SNDBUF` of a connection.
-    pub send_buffer_bytes: u32,
-    /// Connections of all shards that a drain closes per `DRAIN_BATCH_INTERVAL`.
-    pub drain_batch: u32,
+    /// How the rim takes connections.
+    pub listen_options: ListenOptions,
     /// How long clients may be silent.
     pub liveness: Liveness,
-    /// Members of a topic up to which they are told who else is there.
-    pub presence_list_max: u32,
+    /// What else the shards hold every client to.
+    pub clients: ClientRules,
     /// Rate limits of a player.
     pub rates: Rates,
     /// Rules of games, in order: the first whose pattern matches applies.
@@ -95,31 +75,20 @@ impl Default for Draft {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
             admin: SocketAddr::from(([127, 0, 0, 1], 4001)),
-            shards: None,
-            connections_max: None,
+            wanted: Wanted::default(),
             log_format: LogFormat::Auto,
-            data_dir: "corelay-data".into(),
-            ephemeral: false,
-            store_cache_bytes: limits::STORE_CACHE_BYTES,
+            store: StoreSettings::default(),
             insecure: false,
-            enable_echo: false,
-            allowed_origins: Vec::new(),
+            upgrade: UpgradeRules::default(),
             admin_token: None,
             admin_token_file: None,
             jwt_key: None,
             jwt_key_file: None,
             jwt_algorithm: Algorithm::Hs256,
             keys: Vec::new(),
-            outbox_bytes_max: limits::OUTBOX_BYTES_MAX as u32,
-            message_bytes_max: limits::MESSAGE_BYTES_MAX as u32,
-            upgrade_timeout: limits::UPGRADE_TIMEOUT,
-            socket_join_timeout: limits::SOCKET_JOIN_TIMEOUT,
-            socket_token_required: false,
-            connections_per_address: None,
-            send_buffer_bytes: limits::SEND_BUFFER_BYTES as u32,
-            drain_batch: limits::DRAIN_BATCH,
+            listen_options: ListenOptions::default(),
             liveness: Liveness::default(),
-            presence_list_max: limits::PRESENCE_LIST_MAX,
+            clients: ClientRules::default(),
             rates: Rates::default(),
             games: Vec::new(),
             rooms: Vec::new(),

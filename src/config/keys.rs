@@ -62,23 +62,23 @@ const KEYS: &[Key<Draft>] = &[
         "where players connect. An address that is not loopback needs a key, or `insecure`. Flag `--listen`"),
     key("admin", |draft, value| put(&mut draft.admin, address(value)), |draft| draft.admin.shown(),
         "where the admin pages are. An address that is not loopback needs `admin_token` or its file. Flag `--admin`"),
-    key("shards", |draft, value| put(&mut draft.shards, number(value, 1..=limits::SHARDS_MAX).map(Some)), |draft| draft.shards.shown(),
+    key("shards", |draft, value| put(&mut draft.wanted.shards, number(value, 1..=limits::SHARDS_MAX).map(Some)), |draft| draft.wanted.shards.shown(),
         "threads that carry connections. Unset: one per CPU, or as many as `connections_max` needs. Flag `--shards`"),
-    key("connections_max", |draft, value| put(&mut draft.connections_max, number(value, 1..=100_000_000).map(Some)), |draft| draft.connections_max.shown(),
+    key("connections_max", |draft, value| put(&mut draft.wanted.connections_max, number(value, 1..=100_000_000).map(Some)), |draft| draft.wanted.connections_max.shown(),
         "of the whole relay: shards, tables and queues are made for so many, or the relay says why it cannot; who comes beyond it gets 503. Games fall on shards by hash, so each of several shards has room for a quarter more than its share, and for 4,000. Unset: as many as fit. Flag `--connections-max`"),
     key("log_format", |draft, value| put(&mut draft.log_format, word(value, LOG_FORMATS)), |draft| draft.log_format.shown(),
         "how log lines look. auto: pretty on a terminal, JSON otherwise. Flag `--log-format`"),
-    key("data_dir", |draft, value| put(&mut draft.data_dir, path(value)), |draft| draft.data_dir.shown(),
+    key("data_dir", |draft, value| put(&mut draft.store.data_dir, path(value)), |draft| draft.store.data_dir.shown(),
         "the directory of the store, which keeps what is said in rooms; made if it is not there. It belongs to one relay at a time. Flag `--data-dir`"),
-    key("ephemeral", |draft, value| put(&mut draft.ephemeral, boolean(value)), |draft| draft.ephemeral.shown(),
+    key("ephemeral", |draft, value| put(&mut draft.store.ephemeral, boolean(value)), |draft| draft.store.ephemeral.shown(),
         "keeps what is said in memory only: it ends with the process, and `data_dir` is not touched. Flag `--ephemeral`"),
-    key("store.cache_bytes", |draft, value| put(&mut draft.store_cache_bytes, number(value, 1_048_576..=1_073_741_824)), |draft| draft.store_cache_bytes.shown(),
+    key("store.cache_bytes", |draft, value| put(&mut draft.store.cache_bytes, number(value, 1_048_576..=1_073_741_824)), |draft| draft.store.cache_bytes.shown(),
         "memory for what the store has read and written last"),
     key("insecure", |draft, value| put(&mut draft.insecure, boolean(value)), |draft| draft.insecure.shown(),
         "allows players on public addresses without a key. It does not open the admin pages. Flag `--insecure`"),
-    key("enable_echo", |draft, value| put(&mut draft.enable_echo, boolean(value)), |draft| draft.enable_echo.shown(),
+    key("enable_echo", |draft, value| put(&mut draft.upgrade.echo, boolean(value)), |draft| draft.upgrade.echo.shown(),
         "serves `/echo`, for conformance suites. Flag `--enable-echo`"),
-    key("allowed_origins", |draft, value| put(&mut draft.allowed_origins, origins(value)), |draft| draft.allowed_origins.shown(),
+    key("allowed_origins", |draft, value| put(&mut draft.upgrade.allowed_origins, origins(value)), |draft| draft.upgrade.allowed_origins.shown(),
         "web pages that may connect: `https://host[:port]`, `//host[:port]`, `*.` before a host for all below it, `*`. Empty: pages of the relay's own host; a list replaces it"),
     key("admin_token", |draft, value| put(&mut draft.admin_token, secret(value).map(Some)), |draft| draft.admin_token.shown(),
         "what the admin pages want as `Authorization: Bearer …`: 16 printable ASCII characters or more. Meant for the variable `CORELAY_ADMIN_TOKEN`. `/livez` and `/readyz` stay open"),
@@ -90,21 +90,21 @@ const KEYS: &[Key<Draft>] = &[
         "the file with the key of the tokens. No key at all: development mode, where everybody is a guest. Flag `--jwt-key-file`"),
     key("jwt_algorithm", |draft, value| put(&mut draft.jwt_algorithm, algorithm(value)), |draft| draft.jwt_algorithm.shown(),
         "of that key, and of each `[[key]]` that says none. Flag `--jwt-algorithm`"),
-    key("outbox_bytes_max", |draft, value| put(&mut draft.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864)), |draft| draft.outbox_bytes_max.shown(),
+    key("outbox_bytes_max", |draft, value| put(&mut draft.clients.outbox_bytes_max, number(value, OUTBOX_BYTES_MIN..=67_108_864)), |draft| draft.clients.outbox_bytes_max.shown(),
         "bytes of reliable records and messages that wait for one client, each counted with 96 bytes more; over it: 1013 `slow`"),
-    key("message_bytes_max", |draft, value| put(&mut draft.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216)), |draft| draft.message_bytes_max.shown(),
+    key("message_bytes_max", |draft, value| put(&mut draft.clients.message_bytes_max, number(value, MESSAGE_BYTES_MIN..=16_777_216)), |draft| draft.clients.message_bytes_max.shown(),
         "bytes of an inbound message"),
-    key("upgrade_timeout_ms", |draft, value| put(&mut draft.upgrade_timeout, milliseconds(value, 100..=60_000)), |draft| draft.upgrade_timeout.as_millis().shown(),
+    key("upgrade_timeout_ms", |draft, value| put(&mut draft.clients.upgrade_timeout, milliseconds(value, 100..=60_000)), |draft| draft.clients.upgrade_timeout.as_millis().shown(),
         "from accept to the complete request head"),
-    key("socket_join_timeout_ms", |draft, value| put(&mut draft.socket_join_timeout, milliseconds(value, 100..=3_600_000)), |draft| draft.socket_join_timeout.as_millis().shown(),
+    key("socket_join_timeout_ms", |draft, value| put(&mut draft.clients.socket_join_timeout, milliseconds(value, 100..=3_600_000)), |draft| draft.clients.socket_join_timeout.as_millis().shown(),
         "with a key: how long a client that came to `/socket` without a token may be without a topic; longer: 1008 `unauthorized`"),
-    key("socket_token_required", |draft, value| put(&mut draft.socket_token_required, boolean(value)), |draft| draft.socket_token_required.shown(),
+    key("socket_token_required", |draft, value| put(&mut draft.clients.socket_token_required, boolean(value)), |draft| draft.clients.socket_token_required.shown(),
         "with a key: `/socket` refuses who brings no token with the request (403); topics may want another one still"),
-    key("connections_per_address", |draft, value| put(&mut draft.connections_per_address, number(value, 1..=1_000_000).map(Some)), |draft| draft.connections_per_address.shown(),
+    key("connections_per_address", |draft, value| put(&mut draft.listen_options.connections_per_address, number(value, 1..=1_000_000).map(Some)), |draft| draft.listen_options.connections_per_address.shown(),
         "more are answered 429 before the request is read. An IPv6 address counts as its /64. Behind a proxy every player has the proxy's address: leave it unset there. Unset: any number"),
-    key("send_buffer_bytes", |draft, value| put(&mut draft.send_buffer_bytes, number(value, 4_096..=16_777_216)), |draft| draft.send_buffer_bytes.shown(),
+    key("send_buffer_bytes", |draft, value| put(&mut draft.listen_options.send_buffer_bytes, number(value, 4_096..=16_777_216)), |draft| draft.listen_options.send_buffer_bytes.shown(),
         "`SO_SNDBUF` of a connection: what the kernel holds until the client acknowledges, so throughput is at most this per round trip. Below 64 KiB the loopback interface is slow"),
-    key("drain.batch", |draft, value| put(&mut draft.drain_batch, number(value, 1..=10_000_000)), |draft| draft.drain_batch.shown(),
+    key("drain.batch", |draft, value| put(&mut draft.clients.drain_batch, number(value, 1..=10_000_000)), |draft| draft.clients.drain_batch.shown(),
         "connections closed per 2 s while draining, over all shards"),
     key("liveness.ping_after_ms", |draft, value| put(&mut draft.liveness.ping_after, milliseconds(value, SILENCE_MS)), |draft| draft.liveness.ping_after.as_millis().shown(),
         "silence after which the relay pings a client on `/play`"),
@@ -114,7 +114,7 @@ const KEYS: &[Key<Draft>] = &[
         "on `/socket`, whose clients send a heartbeat each 30 s: silence after which each topic gets `disconnect_warning`"),
     key("liveness.socket_close_after_ms", |draft, value| put(&mut draft.liveness.socket_close_after, milliseconds(value, SILENCE_MS)), |draft| draft.liveness.socket_close_after.as_millis().shown(),
         "silence after which it closes such a client; must be more than `socket_warn_after_ms`"),
-    key("presence.list_max", |draft, value| put(&mut draft.presence_list_max, number(value, 0..=limits::PRESENCE_LIST_MAX_MAX)), |draft| draft.presence_list_max.shown(),
+    key("presence.list_max", |draft, value| put(&mut draft.clients.presence_list_max, number(value, 0..=limits::PRESENCE_LIST_MAX_MAX)), |draft| draft.clients.presence_list_max.shown(),
         "members of a topic up to which each is told who is here; above, only how many. The cost of a join grows with it"),
     key("rates.move_per_s", |draft, value| put(&mut draft.rates.moves.per_s, number(value, RATE)), |draft| draft.rates.moves.per_s.shown(),
         "Move and HostMoves, `move` and `game_state`. All rates are per connection"),
@@ -195,11 +195,11 @@ const KEY_KEYS: &[Key<KeyTable>] = &[
 ];
 
 /// The state of a whole game, and its roster, fit.
-const OUTBOX_BYTES_MIN: u32 = 131_072;
-const _: () = assert!(OUTBOX_BYTES_MIN as usize > 2 * limits::OUTBOUND_MESSAGE_BYTES_MAX);
+const OUTBOX_BYTES_MIN: usize = 131_072;
+const _: () = assert!(OUTBOX_BYTES_MIN > 2 * limits::OUTBOUND_MESSAGE_BYTES_MAX);
 /// The largest Event fits.
-const MESSAGE_BYTES_MIN: u32 = 2_048;
-const _: () = assert!(MESSAGE_BYTES_MIN as usize >= limits::EVENT_PAYLOAD_BYTES_MAX + 8);
+const MESSAGE_BYTES_MIN: usize = 2_048;
+const _: () = assert!(MESSAGE_BYTES_MIN >= limits::EVENT_PAYLOAD_BYTES_MAX + 8);
 
 const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
@@ -389,9 +389,12 @@ mod tests {
         )
         .unwrap();
         assert_eq!(draft.listen, "[::1]:5000".parse().unwrap());
-        assert_eq!((draft.shards, draft.log_format, draft.enable_echo), (Some(3), LogFormat::Json, true));
-        assert_eq!(draft.allowed_origins, [OriginPattern::parse("//*.example.com").unwrap()]);
-        assert_eq!(draft.upgrade_timeout, Duration::from_millis(250));
+        assert_eq!(
+            (draft.wanted.shards, draft.log_format, draft.upgrade.echo),
+            (Some(3), LogFormat::Json, true)
+        );
+        assert_eq!(draft.upgrade.allowed_origins, [OriginPattern::parse("//*.example.com").unwrap()]);
+        assert_eq!(draft.clients.upgrade_timeout, Duration::from_millis(250));
         assert_eq!((draft.rates.moves.per_s, draft.rates.moves.burst), (30, 60));
         assert_eq!(draft.liveness.ping_after, Duration::from_secs(1));
         let [arena, other] = draft.games.as_slice() else { panic!("two games") };

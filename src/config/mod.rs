@@ -16,8 +16,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::machine::Resources;
+use crate::rim::ListenOptions;
 use crate::shard::settings::Settings;
-use crate::store::file::Place;
+use crate::store::settings::StoreSettings;
 use crate::wire::token::Verifier;
 use capacity::Capacity;
 use draft::Draft;
@@ -41,12 +42,10 @@ pub struct Config {
     pub admin_token: Option<AdminToken>,
     /// Shards, their tables and queues.
     pub capacity: Capacity,
-    /// Connections one address may hold; `None`: any number.
-    pub connections_per_address: Option<u32>,
-    /// `SO_SNDBUF` of a connection.
-    pub send_buffer_bytes: u32,
-    /// Where the store is, and the memory that it may have for what it has read and written last.
-    pub store: (Place, usize),
+    /// How the rim takes connections.
+    pub listen_options: ListenOptions,
+    /// Where the store is, and its memory.
+    pub store: StoreSettings,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     /// Warnings about what is allowed but probably not meant, a line each.

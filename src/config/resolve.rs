@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::capacity::{self, Wanted};
+use super::capacity;
 use super::draft::Draft;
 use super::error::ConfigError;
 use super::{Config, Loaded, secrets};
@@ -13,7 +13,6 @@ use crate::metrics::SharedCount;
 use crate::room::game::GameRules;
 use crate::shard::placement::Placement;
 use crate::shard::settings::Settings;
-use crate::store::file::Place;
 use crate::wire::upgrade::UpgradeRules;
 
 /// See `Loaded::resolve`.
@@ -30,21 +29,14 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     }
     let verifier = secrets::verifier(&draft, &mut warnings)?;
     let development = verifier.is_none();
-    let wanted = Wanted { connections_max: draft.connections_max, shards: draft.shards };
-    let capacity = capacity::plan(wanted, found)?;
-    warnings.extend(capacity::warnings(&capacity, wanted, found));
-    let shards = capacity.shards;
-    let place = if draft.ephemeral { Place::Memory } else { Place::Directory(draft.data_dir) };
+    let capacity = capacity::plan(draft.wanted, found)?;
+    warnings.extend(capacity::warnings(&capacity, draft.wanted, found));
     let settings = Settings {
-        placement: Placement::known(shards),
+        placement: Placement::known(capacity.shards),
         connections_per_shard_max: capacity.connections_per_shard,
         connections_max: capacity.connections_max,
         connections_open: SharedCount::default(),
-        upgrade: UpgradeRules {
-            allowed_origins: draft.allowed_origins,
-            development,
-            echo: draft.enable_echo,
-        },
+        upgrade: UpgradeRules { development, ..draft.upgrade },
         verifier: verifier.map(Arc::new),
         games: draft.games,
         rooms: draft.rooms,
@@ -54,22 +46,15 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
         notes: false,
         rates: draft.rates,
         liveness: draft.liveness,
-        presence_list_max: draft.presence_list_max,
-        message_bytes_max: draft.message_bytes_max as usize,
-        outbox_bytes_max: draft.outbox_bytes_max as usize,
-        upgrade_timeout: draft.upgrade_timeout,
-        socket_join_timeout: draft.socket_join_timeout,
-        socket_token_required: draft.socket_token_required,
-        drain_batch: draft.drain_batch.div_ceil(shards.into()),
+        clients: draft.clients,
     };
     Ok(Config {
         listen: draft.listen,
         admin: draft.admin,
         admin_token,
         capacity,
-        connections_per_address: draft.connections_per_address,
-        send_buffer_bytes: draft.send_buffer_bytes,
-        store: (place, draft.store_cache_bytes as usize),
+        listen_options: draft.listen_options,
+        store: draft.store,
         file,
         warnings,
         settings,
@@ -81,7 +66,7 @@ fn check_who_may_connect(draft: &Draft) -> Result<(), ConfigError> {
     if !draft.insecure && !secrets::has_key(draft) && !listen.ip().is_loopback() {
         return Err(ConfigError::PublicWithoutKey { listen });
     }
-    if draft.socket_token_required && !secrets::has_key(draft) {
+    if draft.clients.socket_token_required && !secrets::has_key(draft) {
         let what = "`socket_token_required` needs a key (`jwt_key_file`): without one tokens are ignored, and everybody is a guest";
         return Err(ConfigError::Conflict { what: what.into() });
     }
@@ -180,7 +165,7 @@ mod tests {
         let config = resolve_text("").unwrap();
         assert_eq!((config.settings.placement.shards, config.capacity.table_entries), (2, 20_000));
         assert!(config.settings.upgrade.development && config.settings.verifier.is_none());
-        assert_eq!(config.settings.drain_batch, 5_000);
+        assert_eq!(config.settings.drain_batch_of_shard(), 5_000);
         assert!(config.warnings.is_empty());
     }
 
@@ -195,8 +180,8 @@ mod tests {
         let with_key = format!("listen = '0.0.0.0:4000'\njwt_key_file = '{}'", key.display());
         assert!(!resolve_text(&with_key).unwrap().settings.upgrade.development);
         let required = "socket_token_required = true\nsocket_join_timeout_ms = 500";
-        let settings = resolve_text(&format!("{with_key}\n{required}")).unwrap().settings;
-        assert!(settings.socket_token_required && settings.socket_join_timeout.as_millis() == 500);
+        let clients = resolve_text(&format!("{with_key}\n{required}")).unwrap().settings.clients;
+        assert!(clients.socket_token_required && clients.socket_join_timeout.as_millis() == 500);
         let error = resolve_text(required).unwrap_err();
         assert!(error.to_string().contains("`socket_token_required` needs a key"), "{error}");
         std::fs::remove_file(key).unwrap();

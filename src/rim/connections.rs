@@ -24,7 +24,7 @@ impl<D: Driver> Loop<D> {
             Accept::One(number) => self.driver.accepted_address(number),
             Accept::Many => None,
         };
-        let (admission, counted) = match (address, self.settings.connections_per_address) {
+        let (admission, counted) = match (address, self.settings.listen_options.connections_per_address) {
             (Some(address), Some(limit)) => match self.settings.addresses.enter(address, limit) {
                 Admission::Admitted => (Admission::Admitted, Some(address)),
                 Admission::AddressLimit => (Admission::AddressLimit, None),
@@ -57,7 +57,7 @@ impl<D: Driver> Loop<D> {
     }
 
     pub(super) fn keep_address(&mut self, conn: ConnId, address: Option<IpAddr>) {
-        if self.settings.connections_per_address.is_some() {
+        if self.settings.listen_options.connections_per_address.is_some() {
             let slot = conn.slot as usize;
             self.address_by_slot.resize(self.address_by_slot.len().max(slot + 1), None);
             self.address_by_slot[slot] = address;

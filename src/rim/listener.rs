@@ -15,9 +15,11 @@ const IN_USE_RETRIES: u32 = 10;
 /// … and after which pause.
 const IN_USE_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What every accepted connection inherits, and who may listen.
+/// How connections are taken: how many an address may have, what every accepted one inherits, and who may listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
+    /// Connections that one address may have over all shards. `None`: addresses are not even asked for.
+    pub connections_per_address: Option<u32>,
     /// `SO_SNDBUF`. See `limits::SEND_BUFFER_BYTES`.
     pub send_buffer_bytes: usize,
     /// `TCP_NOTSENT_LOWAT`. See `limits::UNSENT_BYTES_MAX`.
@@ -29,6 +31,7 @@ pub struct ListenOptions {
 impl Default for ListenOptions {
     fn default() -> Self {
         Self {
+            connections_per_address: None,
             send_buffer_bytes: limits::SEND_BUFFER_BYTES,
             unsent_bytes_max: limits::UNSENT_BYTES_MAX,
             share_port: false,

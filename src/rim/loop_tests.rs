@@ -18,7 +18,7 @@ use crate::session::rate_limit::{Rate, Rates};
 use crate::shard::Shard;
 use crate::shard::peer::Order;
 use crate::shard::placement::Placement;
-use crate::shard::settings::Settings;
+use crate::shard::settings::{ClientRules, Settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -46,8 +46,11 @@ impl Relay {
         let trouble: Arc<Trouble> = Arc::default();
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
         let clock = Clock::start();
-        let loop_settings =
-            LoopSettings { descriptors: 4096, connections_per_address: None, addresses: Arc::default() };
+        let loop_settings = LoopSettings {
+            descriptors: 4096,
+            listen_options: ListenOptions::default(),
+            addresses: Arc::default(),
+        };
         let ring_settings = RingSettings {
             descriptors: 4096,
             submissions: 256,
@@ -241,8 +244,8 @@ fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged() {
         close_after: Duration::from_millis(1_200),
         ..Liveness::default()
     };
-    let settings =
-        Settings { liveness, upgrade_timeout: Duration::from_millis(1_000), ..Settings::default() };
+    let clients = ClientRules { upgrade_timeout: Duration::from_millis(1_000), ..ClientRules::default() };
+    let settings = Settings { liveness, clients, ..Settings::default() };
     let relay = Relay::start_with(16, settings);
     let games = game_names();
     let mut idle = games.clone().map(|game| join(&relay, &game));

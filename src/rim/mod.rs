@@ -59,8 +59,8 @@ const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
 pub struct LoopSettings {
     /// Entries of the driver's descriptor table: for players, refusals, and connections that are being handed over.
     pub descriptors: u32,
-    /// Connections that one address may have over all shards. `None`: addresses are not even asked for.
-    pub connections_per_address: Option<u32>,
+    /// How connections are taken.
+    pub listen_options: ListenOptions,
     /// The one table in which all loops count connections by address.
     pub addresses: Arc<Addresses>,
 }
@@ -136,7 +136,7 @@ impl<D: Driver> Loop<D> {
         clock: Clock,
     ) -> Self {
         let parties = mailbox.parties().len();
-        let wants_addresses = settings.connections_per_address.is_some();
+        let wants_addresses = settings.listen_options.connections_per_address.is_some();
         Self {
             driver,
             acceptor: Acceptor::new(listener, settings.descriptors, wants_addresses),

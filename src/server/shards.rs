@@ -37,11 +37,8 @@ impl<'a> ShardMaker<'a> {
         metrics: &'a [Arc<ShardMetrics>],
     ) -> anyhow::Result<Self> {
         let (queues, descriptors) = (config.capacity.queues, config.capacity.table_entries);
-        let loops = LoopSettings {
-            descriptors,
-            connections_per_address: config.connections_per_address,
-            addresses: Arc::default(),
-        };
+        let loops =
+            LoopSettings { descriptors, listen_options: config.listen_options, addresses: Arc::default() };
         let rings = RingSettings {
             descriptors,
             submissions: queues.submissions,

@@ -129,7 +129,7 @@ impl Shard {
     /// A channel is none any more, and so is its place in the table. The connection goes on; perhaps it must join another topic.
     pub(super) fn channel_ended(&mut self, conn: ConnId, now: Now) {
         self.metrics.channels.subtract(1);
-        let join_by = now.instant + self.settings.socket_join_timeout;
+        let join_by = now.instant + self.settings.clients.socket_join_timeout;
         let Some(channels) = self.channels(conn) else {
             return impossible!("whose channel ends has channels");
         };

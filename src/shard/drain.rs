@@ -130,7 +130,7 @@ impl Shard {
         }
         drain.next_step = now.instant + STEP;
         drain.overdue = drain.deadline <= now.instant;
-        let per_step = u128::from(self.settings.drain_batch) * STEP.as_millis();
+        let per_step = u128::from(self.settings.drain_batch_of_shard()) * STEP.as_millis();
         let count = per_step.div_ceil(limits::DRAIN_BATCH_INTERVAL.as_millis()) as usize;
         let first = drain.to_close.end;
         drain.to_close = if drain.overdue { 0..slots } else { first..slots.min(first.saturating_add(count)) };

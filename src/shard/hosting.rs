@@ -101,7 +101,7 @@ impl Shard {
             random: &mut self.random,
             development: self.tokens.is_none(),
             notes: self.settings.notes,
-            presence_list_max: self.settings.presence_list_max,
+            presence_list_max: self.settings.clients.presence_list_max,
             effects: Vec::new(),
         };
         let result = act(kind, &mut context);

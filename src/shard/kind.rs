@@ -27,7 +27,7 @@ pub enum Kind {
 impl Kind {
     /// A topic called `topic` with nobody in it.
     pub fn new(topic: &Arc<Topic>, settings: &Settings, random: &mut ChaCha12Rng, now: Instant) -> Self {
-        let (epoch, list_max) = (random.next_u64(), settings.presence_list_max);
+        let (epoch, list_max) = (random.next_u64(), settings.clients.presence_list_max);
         match &**topic {
             Topic::Room(name) => {
                 let fits = settings.rooms.iter().find(|rules| glob_matches(&rules.pattern, name.as_str()));

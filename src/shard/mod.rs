@@ -234,7 +234,7 @@ impl Shard {
 
     /// A connection was accepted here. `None`: no slot is free, close it.
     pub fn handle_accepted(&mut self, admission: Admission, now: Now) -> Option<ConnId> {
-        let deadline = now.instant + self.settings.upgrade_timeout;
+        let deadline = now.instant + self.settings.clients.upgrade_timeout;
         let conn = self.connections.insert(Session::upgrading(deadline, now.instant))?;
         self.metrics.connections_upgrading.add(1);
         match admission {
@@ -564,5 +564,5 @@ impl Shard {
 /// Bound of a connection's reliable lane.
 fn outbox_bytes_max(session: &Session, settings: &Settings) -> usize {
     let factor = if session.channels.is_some() { limits::OUTBOX_CHANNELS_FACTOR } else { 1 };
-    factor * settings.outbox_bytes_max
+    factor * settings.clients.outbox_bytes_max
 }

@@ -76,7 +76,7 @@ impl Shard {
     ) -> usize {
         let limits = match dialect {
             Dialect::Native | Dialect::Phoenix => MessageLimits {
-                bytes_max: self.settings.message_bytes_max,
+                bytes_max: self.settings.clients.message_bytes_max,
                 fragments_max: limits::MESSAGE_FRAGMENTS_MAX,
             },
             Dialect::Echo => MessageLimits {

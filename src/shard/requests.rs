@@ -74,7 +74,9 @@ impl Shard {
         let game = match &request.route {
             Route::Play { game, .. } => Some(game),
             // Its joins may bring tokens of their own.
-            Route::Socket { .. } if request.token.is_none() && !self.settings.socket_token_required => {
+            Route::Socket { .. }
+                if request.token.is_none() && !self.settings.clients.socket_token_required =>
+            {
                 return Ok(None);
             }
             Route::Socket { .. } => None,
@@ -321,7 +323,7 @@ impl Shard {
         let is_stranger = self.tokens.is_some() && token.is_none();
         let mut channels = Channels::new(serializer, user, name, token);
         if is_stranger {
-            channels = channels.must_join(now.instant + self.settings.socket_join_timeout);
+            channels = channels.must_join(now.instant + self.settings.clients.socket_join_timeout);
         }
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");

@@ -40,6 +40,14 @@ pub struct Settings {
     pub rates: Rates,
     /// Silence that is answered by a ping, and by a close.
     pub liveness: Liveness,
+    /// What else holds for every client.
+    pub clients: ClientRules,
+}
+
+/// What a client may send, how much may wait for it, what it is told, and when it is closed. `ClientRules::default()` is the
+/// embedded default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientRules {
     /// Members of a topic up to which they are told who else is there; above, only how many.
     pub presence_list_max: u32,
     /// Inbound message limit, in bytes.
@@ -53,7 +61,7 @@ pub struct Settings {
     pub socket_join_timeout: Duration,
     /// `/socket` wants a token with the request, where one is needed at all.
     pub socket_token_required: bool,
-    /// Connections of one shard closed per `limits::DRAIN_BATCH_INTERVAL` while draining.
+    /// Connections of all shards closed per `limits::DRAIN_BATCH_INTERVAL` while draining.
     pub drain_batch: u32,
 }
 
@@ -64,7 +72,7 @@ impl Default for Settings {
             connections_per_shard_max: 10_000,
             connections_max: u64::MAX,
             connections_open: SharedCount::default(),
-            upgrade: UpgradeRules { allowed_origins: Vec::new(), development: true, echo: false },
+            upgrade: UpgradeRules { development: true, ..UpgradeRules::default() },
             verifier: None,
             games: Vec::new(),
             rooms: Vec::new(),
@@ -72,6 +80,21 @@ impl Default for Settings {
             notes: false,
             rates: Rates::default(),
             liveness: Liveness::default(),
+            clients: ClientRules::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// This shard's part of `ClientRules::drain_batch`; all shards are alike.
+    pub fn drain_batch_of_shard(&self) -> u32 {
+        self.clients.drain_batch.div_ceil(self.placement.shards.into())
+    }
+}
+
+impl Default for ClientRules {
+    fn default() -> Self {
+        Self {
             presence_list_max: limits::PRESENCE_LIST_MAX,
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             outbox_bytes_max: limits::OUTBOX_BYTES_MAX,

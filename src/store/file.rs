@@ -15,6 +15,7 @@ use redb::backends::InMemoryBackend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::error::{StoreError, is_full};
+use super::settings::StoreSettings;
 use crate::limits::STORE_TRIM_MAX;
 use crate::room::stored::{
     Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
@@ -37,19 +38,9 @@ type Outcome<T> = Result<T, redb::Error>;
 
 /// See the module documentation.
 pub struct StoreFile {
-    place: Place,
-    cache_bytes: usize,
+    settings: StoreSettings,
     /// `None`: it has failed, and is to be opened again.
     database: Option<Database>,
-}
-
-/// Where everything is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In memory: it ends with the process.
-    Memory,
-    /// In this directory, which is made if it is not there.
-    Directory(PathBuf),
 }
 
 /// The entry of `streams`.
@@ -73,14 +64,14 @@ impl Stream {
 
 impl StoreFile {
     /// Opens the file, or makes it.
-    pub fn open(place: Place, cache_bytes: usize) -> Result<Self, StoreError> {
-        let mut file = Self { place, cache_bytes, database: None };
-        if let Place::Directory(path) = &file.place {
+    pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
+        let mut file = Self { settings, database: None };
+        if let Some(path) = file.settings.directory() {
             fs::create_dir_all(path)
-                .map_err(|source| StoreError::NoDirectory { path: path.clone(), source })?;
+                .map_err(|source| StoreError::NoDirectory { path: path.into(), source })?;
         }
         file.reopen().map_err(|error| file.explain(error))?;
-        if let Place::Directory(path) = &file.place {
+        if let Some(path) = file.settings.directory() {
             let path = path.join(HOLDER);
             fs::write(&path, std::process::id().to_string())
                 .map_err(|source| StoreError::NotWritable { path, source })?;
@@ -93,19 +84,12 @@ impl StoreFile {
     }
 
     fn path(&self) -> PathBuf {
-        match &self.place {
-            Place::Memory => PathBuf::new(),
-            Place::Directory(path) => path.join(FILE),
-        }
+        self.settings.directory().map(|path| path.join(FILE)).unwrap_or_default()
     }
 
     fn explain(&self, error: redb::Error) -> StoreError {
-        let holder = match &self.place {
-            Place::Memory => None,
-            Place::Directory(path) => {
-                fs::read_to_string(path.join(HOLDER)).ok().and_then(|pid| pid.parse().ok())
-            }
-        };
+        let read_holder = |path: &Path| fs::read_to_string(path.join(HOLDER)).ok()?.parse().ok();
+        let holder = self.settings.directory().and_then(read_holder);
         StoreError::of(self.path(), error, holder)
     }
 
@@ -117,10 +101,10 @@ impl StoreFile {
     /// Opens it again after it has failed.
     pub fn reopen(&mut self) -> Outcome<()> {
         let mut builder = Builder::new();
-        builder.set_cache_size(self.cache_bytes);
-        let database = match &self.place {
-            Place::Memory => builder.create_with_backend(InMemoryBackend::new()),
-            Place::Directory(path) => {
+        builder.set_cache_size(self.settings.cache_bytes);
+        let database = match self.settings.directory() {
+            None => builder.create_with_backend(InMemoryBackend::new()),
+            Some(path) => {
                 let path = path.join(FILE);
                 check_is_no_other_file(&path)?;
                 builder.create(path)

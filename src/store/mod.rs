@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod file;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 

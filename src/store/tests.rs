@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::file::{Place, StoreFile};
+use super::file::StoreFile;
+use super::settings::StoreSettings;
 use crate::ids::Topic;
 use crate::room::stored::{
     Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
@@ -24,17 +25,17 @@ impl Directory {
         Self(path)
     }
 
-    fn place(&self) -> Place {
-        Place::Directory(self.0.clone())
+    fn settings(&self) -> StoreSettings {
+        StoreSettings { data_dir: self.0.clone(), cache_bytes: CACHE, ..StoreSettings::default() }
     }
 
     fn open(&self) -> StoreFile {
-        StoreFile::open(self.place(), CACHE).unwrap()
+        StoreFile::open(self.settings()).unwrap()
     }
 
     /// Why it cannot be opened.
     fn refusal(&self) -> StoreError {
-        match StoreFile::open(self.place(), CACHE) {
+        match StoreFile::open(self.settings()) {
             Ok(_) => panic!("it was opened"),
             Err(error) => error,
         }
@@ -204,8 +205,8 @@ fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
 fn a_directory_that_cannot_be_written_to_says_so() {
     let directory = Directory::new("directory");
     fs::write(directory.0.join("file"), "").unwrap();
-    let place = Place::Directory(directory.0.join("file"));
-    let Err(refusal) = StoreFile::open(place, CACHE) else { panic!("it was opened") };
+    let settings = StoreSettings { data_dir: directory.0.join("file"), ..directory.settings() };
+    let Err(refusal) = StoreFile::open(settings) else { panic!("it was opened") };
     assert!(refusal.to_string().contains("cannot create the data directory"), "{refusal}");
     fs::create_dir(directory.0.join("corelay.redb")).unwrap();
     let refusal = directory.refusal().to_string();
@@ -214,8 +215,12 @@ fn a_directory_that_cannot_be_written_to_says_so() {
 
 #[test]
 fn what_is_ephemeral_touches_no_disk() {
-    let file = StoreFile::open(Place::Memory, CACHE).unwrap();
+    let directory = Directory::new("ephemeral");
+    let settings =
+        StoreSettings { data_dir: directory.0.join("store"), ephemeral: true, ..directory.settings() };
+    let file = StoreFile::open(settings).unwrap();
     let first = append("room:a", 0, vec![record(1, 1)], ALL);
     assert_eq!(file.append(&[first]).unwrap(), [StoreAnswer::Appended(Cursor(1))]);
     assert_eq!(page(&file, u64::MAX, 10, 1_000), (vec![1], false));
+    assert!(!directory.0.join("store").exists());
 }

@@ -6,7 +6,7 @@ use corelay::room::game::{Bounds, GameRules};
 use corelay::session::liveness::Liveness;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
-use corelay::shard::settings::Settings;
+use corelay::shard::settings::{ClientRules, Settings};
 use corelay::time::Instant;
 use serde_json::json;
 
@@ -500,9 +500,12 @@ fn draw_settings(random: &mut Random) -> Settings {
     let seconds = Duration::from_secs;
     Settings {
         placement: Placement::known(random.one_of(&[1, 2, 3, 4])),
-        // Lists stop and come back.
-        presence_list_max: random.one_of(&[3, 5, 256, 256]),
-        outbox_bytes_max: random.one_of(&[1, 4, 16, 256]) * 1024,
+        clients: ClientRules {
+            // Lists stop and come back.
+            presence_list_max: random.one_of(&[3, 5, 256, 256]),
+            outbox_bytes_max: random.one_of(&[1, 4, 16, 256]) * 1024,
+            ..ClientRules::default()
+        },
         connections_per_shard_max: random.one_of(&[6, 10_000, 10_000, 10_000]),
         liveness: Liveness {
             ping_after: seconds(1),

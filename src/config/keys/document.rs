@@ -91,7 +91,7 @@ macro_rules! shown_as_written {
     )+};
 }
 
-shown_as_written! { bool u16 u32 u64 u128 }
+shown_as_written! { bool u16 u32 u64 u128 usize }
 
 impl Shown for f32 {
     fn shown(&self) -> String {
