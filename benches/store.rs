@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use corelay::ids::Topic;
-use corelay::limits::{MESSAGES_CACHED_BYTES_MAX, MESSAGES_CACHED_MAX, STORE_CACHE_BYTES};
+use corelay::limits::{MESSAGES_CACHED_BYTES_MAX, MESSAGES_CACHED_MAX};
 use corelay::room::stored::{
     Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord,
 };
-use corelay::store::file::{Place, StoreFile};
+use corelay::store::file::StoreFile;
+use corelay::store::settings::StoreSettings;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Of one message.
@@ -26,7 +27,8 @@ struct Rooms {
 
 impl Rooms {
     fn new(directory: &tempdir::Directory, rooms: usize) -> Self {
-        let file = StoreFile::open(Place::Directory(directory.0.clone()), STORE_CACHE_BYTES as usize);
+        let file =
+            StoreFile::open(StoreSettings { data_dir: directory.0.clone(), ..StoreSettings::default() });
         let topic = |number| Arc::new(Topic::parse(&format!("room:r{number}")).expect("a topic"));
         Self {
             file: file.expect("a store"),

@@ -125,7 +125,7 @@ impl DurationHistogram {
 pub struct StoreMetrics {
     /// Since when it has been reading or writing, in µs after the start; 0: it waits.
     pub busy_since_us: Gauge,
-    /// 1 while the file cannot be used.
+    /// 1 from a failure of the file to the next write that succeeds.
     pub failing: Gauge,
     /// Batches that are on disk.
     pub commits: Counter,

@@ -147,7 +147,7 @@ const STORE_ROWS: &[StoreRow] = &[
     store_row("corelay_store_appends", "What was in them: the messages of one room each", StoreSource::Counter(|m| &m.appends)),
     store_row("corelay_store_reads", "Rooms and pages of history that were read", StoreSource::Counter(|m| &m.reads)),
     store_row("corelay_store_refused", "What the store could not do; who asked was told so", StoreSource::Counter(|m| &m.refused)),
-    store_row("corelay_store_failing", "1 while the file cannot be used: rooms refuse what is said", StoreSource::Gauge(|m| &m.failing)),
+    store_row("corelay_store_failing", "1 from a failure of the file to the next write that succeeds: rooms refuse what is said", StoreSource::Gauge(|m| &m.failing)),
     store_row("corelay_store_commit_seconds", "From the begin of a commit to its end", StoreSource::Histogram(|m| &m.commit_time)),
 ];
 

@@ -28,8 +28,10 @@ use crate::time::Instant;
 
 /// How long the thread sleeps when something must be tried again: a full mailbox, …
 const RETRY: Duration = Duration::from_millis(1);
-/// … a file that could not be opened.
+/// … a file that could not be opened, …
 const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
+/// … a write that has failed. What comes before is refused without a try: each costs the file a repair.
+const RETRY_WRITE: Duration = Duration::from_millis(500);
 /// How often it looks whether guests need further numbers.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// So many numbers of guests are taken at once. Half of them are there when more are taken.
@@ -46,6 +48,8 @@ pub struct Store {
     /// Why it has.
     why: Unavailable,
     reopen_at: Instant,
+    /// After a failure nothing is written before.
+    writes_at: Instant,
     /// Answers for which a mailbox had no room, in order.
     answers: VecDeque<(Party, RequestNumber, StoreAnswer)>,
     guests: Guests,
@@ -83,6 +87,7 @@ impl Store {
             unsettled: Vec::new(),
             why: Unavailable::Failed,
             reopen_at: Instant::default(),
+            writes_at: Instant::default(),
             answers: VecDeque::new(),
             guests,
         }
@@ -167,13 +172,17 @@ impl Store {
             return;
         }
         let (whose, requests): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::split).unzip();
-        if !self.file.is_open() {
+        if !self.file.is_open() || self.writes_at.since((self.clock)()) > Duration::ZERO {
             let answers = self.refuse_all(requests.len());
             return self.answer(whose, answers);
         }
         let began_at = (self.clock)();
         match self.file.append(&requests) {
             Ok(answers) => {
+                if self.metrics.failing.value() > 0 {
+                    self.metrics.failing.set(0);
+                    tracing::info!("the store can be written to again");
+                }
                 self.metrics.commits.increment();
                 self.metrics.appends.add(answers.len() as u64);
                 self.metrics.commit_time.record((self.clock)().since(began_at));
@@ -193,9 +202,12 @@ impl Store {
     fn fail(&mut self, error: &redb::Error) {
         self.why = unavailable(error);
         self.file.close();
-        self.metrics.failing.set(1);
         self.reopen_at = Instant::default();
-        tracing::error!(%error, "the store cannot be used: rooms refuse what is said until it can; games go on");
+        self.writes_at = (self.clock)() + RETRY_WRITE;
+        if self.metrics.failing.value() == 0 {
+            self.metrics.failing.set(1);
+            tracing::error!(%error, "the store cannot be used: rooms refuse what is said until it can; games go on");
+        }
     }
 
     /// Opens the file again, and tells those whose appends were under way what has become of them.
@@ -208,8 +220,6 @@ impl Store {
         let settled = self.file.reopen().and_then(|()| self.file.settle(&requests, self.why));
         match settled {
             Ok(answers) => {
-                tracing::info!("the store is open again");
-                self.metrics.failing.set(0);
                 self.answer(whose, answers);
             }
             Err(error) => {

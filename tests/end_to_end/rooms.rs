@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
+use crate::player::Player;
+use crate::records::move_to;
 use crate::relay::{Place, Relay, Setup, corelay};
 use crate::socket;
 
@@ -187,6 +189,61 @@ fn what_was_acknowledged_survives_being_killed() {
             assert_eq!(page["more"], before > 1);
         }
     }
+}
+
+/// The size that no file of a process may pass, in bytes: to the process the disk is full there.
+fn limit_files(relay: &Relay, bytes: Option<u64>) {
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(Pid::from_raw(relay.pid() as i32), Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn while_the_disk_is_full_rooms_refuse_and_games_go_on() {
+    // Whoever writes beyond the limit would be killed by the signal.
+    let setup = Setup {
+        shell_prefix: "trap '' XFSZ;",
+        toml: TOML.into(),
+        expected_error: Some("the store cannot be used"),
+        ..Setup::default()
+    };
+    let relay = Relay::set_up(setup);
+    let (mut member, _) = Member::join(&relay, "room:a", &json!({}));
+    let mut player = Player::join(&relay, "/play/arena");
+    let mut say = |member: &mut Member| {
+        let reference = member.push("new_message", &json!({"body": "x".repeat(4_000)}));
+        let answer = member.answer(&reference).unwrap();
+        (answer["status"] == "ok", answer["response"].clone())
+    };
+    let mut said = 0;
+    while said < 20 {
+        assert!(say(&mut member).0);
+        said += 1;
+    }
+    let size = std::fs::metadata(place_of(&relay).join("corelay.redb")).unwrap().len();
+    limit_files(&relay, Some(size));
+    let refusal = loop {
+        match say(&mut member) {
+            (true, _) => said += 1,
+            (false, refusal) => break refusal,
+        }
+        assert!(said < 10_000, "the disk is never full");
+    };
+    assert_eq!(refusal, json!({"reason": "storage_full", "retry_after": 5000}));
+    player.send(move_to(1, 7.0, 8.0));
+    player.until_at(player.id(), (7.0, 8.0));
+    relay.await_metric("corelay_store_failing", &[], |failing| failing == 1);
+    limit_files(&relay, None);
+    // Nothing is tried so soon behind a failure.
+    assert!(socket::comes_true(|| say(&mut member).0), "there is room again");
+    said += 1;
+    relay.await_metric("corelay_store_failing", &[], |failing| failing == 0);
+    assert_eq!(relay.log_count("the store cannot be used"), 1, "it is said once");
+    let (_, told) = Member::join(&relay, "room:a", &json!({}));
+    assert_eq!(told[0][4]["response"]["seq"], said, "what was refused was not said");
+}
+
+fn place_of(relay: &Relay) -> std::path::PathBuf {
+    relay.place.path().join("corelay-data")
 }
 
 #[test]
