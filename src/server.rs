@@ -42,8 +42,8 @@ const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// a process that stands still meanwhile is not late.
 const START_LOOKS_MAX: u32 = 5_000;
 
-/// How often the service thread looks for places of `impossible!` that have not been logged.
-const IMPOSSIBLE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the service thread looks for what has to be logged: places of `impossible!`, a store that hangs.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a run ended after a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,6 +267,7 @@ async fn run_service(
         }
     });
     tokio_uring::spawn(log_impossible());
+    tokio_uring::spawn(log_store_hangs(pages.store.clone(), pages.clock.clone()));
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
     tokio::select! {
         never = admin::serve(listener, pages) => match never {},
@@ -285,7 +286,29 @@ async fn log_impossible() {
             );
             logged += 1;
         }
-        tokio::time::sleep(IMPOSSIBLE_LOOK_INTERVAL).await;
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Says when the store has worked on one batch for too long, and when that is over.
+async fn log_store_hangs(store: Arc<StoreMetrics>, clock: ReadClock) {
+    let mut hangs = false;
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        match store.hangs_for(clock()) {
+            Some(time) if !hangs => {
+                tracing::error!(
+                    ?time,
+                    "the store hangs: rooms wait for the disk, and refuse what is too much; games go on"
+                );
+                hangs = true;
+            }
+            None if hangs => {
+                tracing::info!("the store goes on");
+                hangs = false;
+            }
+            Some(_) | None => {}
+        }
     }
 }
 

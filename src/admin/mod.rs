@@ -142,7 +142,7 @@ const HELP: &str = concat!(
     "\n\n\
      GET  /                       a playground: join a game in the browser\n\
      GET  /livez                  200 while every shard's loop turns, else 503 and which one does not\n\
-     GET  /readyz                 200 while players may come, 503 while starting or draining\n\
+     GET  /readyz                 200 while players may come, 503 while starting or draining, or while the store hangs\n\
      GET  /version                version, kernel, number of shards (JSON)\n\
      GET  /metrics                for Prometheus (OpenMetrics text)\n\
      GET  /games.json             the games that run, those with most players first (JSON)\n\
@@ -262,6 +262,7 @@ mod tests {
     struct Fixture {
         address: std::net::SocketAddr,
         shards: Vec<Arc<ShardMetrics>>,
+        store_metrics: Arc<StoreMetrics>,
         phase: Arc<PhaseCell>,
         now_us: Arc<AtomicU64>,
         endpoints: Vec<Endpoint>,
@@ -273,6 +274,7 @@ mod tests {
     fn serve_pages(access: Access) -> Fixture {
         let shards: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
         let phase = Arc::new(PhaseCell::default());
+        let store_metrics: Arc<StoreMetrics> = Arc::default();
         let now_us = Arc::new(AtomicU64::new(1));
         let clock_us = now_us.clone();
         let (endpoints, [mailbox, store]) = mailbox::mesh(2, 16).unwrap();
@@ -281,7 +283,7 @@ mod tests {
         let (service, handle) = Service::new(mailbox, Arc::new(clock));
         let admin = Admin {
             shards: shards.clone(),
-            store: Arc::default(),
+            store: store_metrics.clone(),
             phase: phase.clone(),
             about: About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 1.5e9 },
             relay: ([127, 0, 0, 1], 4000).into(),
@@ -298,7 +300,7 @@ mod tests {
                 match serve(TcpListener::from_std(listener).unwrap(), admin).await {}
             })
         });
-        Fixture { address, shards, phase, now_us, endpoints, _store: store }
+        Fixture { address, shards, store_metrics, phase, now_us, endpoints, _store: store }
     }
 
     impl Fixture {
@@ -345,6 +347,20 @@ mod tests {
         assert_eq!(fixture.fetch("/readyz"), (200, "ok\n".into()));
         fixture.phase.enter(Phase::Draining);
         assert_eq!(fixture.fetch("/readyz"), (503, "draining\n".into()));
+    }
+
+    #[test]
+    fn a_store_that_hangs_is_named() {
+        let fixture = serve_pages(Access::Loopback);
+        fixture.phase.enter(Phase::Ready);
+        fixture.store_metrics.busy_since_us.set(2_000_000);
+        fixture.now_us.store(7_000_000, Ordering::Relaxed);
+        assert_eq!(fixture.fetch("/readyz"), (200, "ok\n".into()));
+        fixture.now_us.store(7_100_000, Ordering::Relaxed);
+        let hangs = "the store hangs: it has worked on one batch for 5.1 s\n";
+        assert_eq!(fixture.fetch("/readyz"), (503, hangs.into()));
+        fixture.store_metrics.busy_since_us.set(0);
+        assert_eq!(fixture.fetch("/readyz"), (200, "ok\n".into()));
     }
 
     #[test]

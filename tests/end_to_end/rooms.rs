@@ -209,7 +209,7 @@ fn while_the_disk_is_full_rooms_refuse_and_games_go_on() {
     let relay = Relay::set_up(setup);
     let (mut member, _) = Member::join(&relay, "room:a", &json!({}));
     let mut player = Player::join(&relay, "/play/arena");
-    let mut say = |member: &mut Member| {
+    let say = |member: &mut Member| {
         let reference = member.push("new_message", &json!({"body": "x".repeat(4_000)}));
         let answer = member.answer(&reference).unwrap();
         (answer["status"] == "ok", answer["response"].clone())
