@@ -263,6 +263,27 @@ fn pages_that_are_not_in_memory_are_read_in_order_and_a_few_at_a_time() {
 }
 
 #[test]
+fn no_more_is_shown_than_is_kept() {
+    let few = || {
+        let rules = RoomRules { messages_kept: 3, ..RoomRules::default() };
+        Settings { rooms: vec![rules], ..settings() }
+    };
+    near_and_far(few, |mut world, name| {
+        let ann = near_member(&mut world, "&name=Ann", name);
+        for number in 1..=5 {
+            push(&mut world, ann, name, "new_message", &json!({"body": number.to_string()}));
+        }
+        let (_, page) = answer(&push(&mut world, ann, name, "history", &json!({})));
+        let seqs: Vec<&Value> =
+            page["messages"].as_array().expect("messages").iter().map(|m| &m["seq"]).collect();
+        assert_eq!((seqs, &page["more"]), (vec![&json!(3), &json!(4), &json!(5)], &json!(false)));
+        let ben = far_member(&mut world, "&name=Ben", name);
+        let (_, page) = answer(&push(&mut world, ben, name, "history", &json!({"before": 4})));
+        assert_eq!((page["messages"].as_array().map(Vec::len), &page["more"]), (Some(1), &json!(false)));
+    });
+}
+
+#[test]
 fn a_rate_is_not_renewed_by_leaving_the_room_empty() {
     near_and_far(Settings::default, |mut world, name| {
         let ann = near_member(&mut world, "&name=Ann", name);

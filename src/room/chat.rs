@@ -139,8 +139,8 @@ impl Chat {
         Self {
             topic: topic.clone(),
             name: topic.to_string().into(),
+            stream: ChatStream::new(epoch, rules.messages_kept as usize),
             rules,
-            stream: ChatStream::new(epoch),
             loading: Some(Loading::default()),
             queue: Queue::default(),
             audience: Audience::counting_from(epoch >> 1),
@@ -212,7 +212,7 @@ impl Chat {
         match answer {
             StoreAnswer::Loaded { stream, records } => {
                 if let Some(end) = stream {
-                    self.stream = ChatStream::load(end, &records);
+                    self.stream = ChatStream::load(end, &records, self.rules.messages_kept as usize);
                     self.count_as_spoken(context.now);
                 }
                 let arrivals = self.loading.take().map(|loading| loading.arrivals).unwrap_or_default();
@@ -410,7 +410,7 @@ impl Chat {
     /// Messages before a number, as many as fit; `None`: they are not all in memory.
     fn history(&self, before: Option<u64>, limit: usize) -> Option<String> {
         let (messages, more) = self.stream.latest(before.unwrap_or(u64::MAX), limit, TEXT_BYTES_MAX);
-        (more || self.stream.is_whole()).then(|| Self::page(messages, more))
+        (more || self.stream.is_whole(self.rules.messages_kept.into())).then(|| Self::page(messages, more))
     }
 
     /// An answer to `history`.

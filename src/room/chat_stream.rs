@@ -68,16 +68,17 @@ impl Kept for ChatMessage {
 }
 
 impl ChatStream {
-    /// Nothing was ever said. `epoch` must never have been used.
-    pub(super) fn new(epoch: u64) -> Self {
-        let messages = History::new(MESSAGES_CACHED_MAX);
+    /// Nothing was ever said. `epoch` must never have been used; the last `kept_max` messages are kept at all.
+    pub(super) fn new(epoch: u64, kept_max: usize) -> Self {
+        let messages = History::new(kept_max.min(MESSAGES_CACHED_MAX));
         Self { epoch, cursor: Cursor::default(), messages, payload_bytes: 0 }
     }
 
     /// As the store knows it: where it ends, and the records before, oldest first.
-    pub(super) fn load(end: StreamEnd, records: &[StoredRecord]) -> Self {
+    pub(super) fn load(end: StreamEnd, records: &[StoredRecord], kept_max: usize) -> Self {
         let StreamEnd { epoch, seq, cursor } = end;
-        let messages = History::after(MESSAGES_CACHED_MAX, seq - records.len() as u64);
+        let kept_max = kept_max.min(MESSAGES_CACHED_MAX);
+        let messages = History::after(kept_max, seq - records.len() as u64);
         let mut stream = Self { epoch, cursor, messages, payload_bytes: 0 };
         records.iter().for_each(|record| stream.push(ChatMessage::of_record(record)));
         stream
@@ -115,9 +116,10 @@ impl ChatStream {
         self.messages.kept().find(is_it)
     }
 
-    /// Whether the oldest in memory is the first that ever was.
-    pub(super) fn is_whole(&self) -> bool {
-        self.messages.kept().next().map_or(self.seq() == 0, |oldest| oldest.seq == 1)
+    /// Whether nothing older than what is in memory is kept, where the last `kept_max` messages are.
+    pub(super) fn is_whole(&self, kept_max: u64) -> bool {
+        let oldest = self.messages.kept().next().map_or(self.seq() + 1, |oldest| oldest.seq);
+        oldest == 1 || self.seq() + 1 - oldest >= kept_max
     }
 
     /// The payloads of the newest messages before `before`, oldest first, and whether there are older ones in memory.

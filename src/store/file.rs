@@ -8,10 +8,11 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::backends::InMemoryBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::error::{StoreError, is_full};
@@ -67,8 +68,9 @@ impl StoreFile {
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
         let mut file = Self { settings, database: None };
         if let Some(path) = file.settings.directory() {
-            fs::create_dir_all(path)
-                .map_err(|source| StoreError::NoDirectory { path: path.into(), source })?;
+            // What is said is not for everybody on the machine.
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.map_err(|source| StoreError::NoDirectory { path: path.into(), source })?;
         }
         file.reopen().map_err(|error| file.explain(error))?;
         if let Some(path) = file.settings.directory() {
@@ -107,7 +109,9 @@ impl StoreFile {
             Some(path) => {
                 let path = path.join(FILE);
                 check_is_no_other_file(&path)?;
-                builder.create(path)
+                let mut options = fs::OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(false).mode(0o600);
+                builder.create_with_backend(FileBackend::new(options.open(path)?)?)
             }
         };
         self.database = Some(database?);

@@ -1,6 +1,7 @@
 //! The file, and what the thread makes of it: what is kept, what is said at the start, what a crash leaves.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::error::StoreError;
@@ -83,6 +84,8 @@ fn a_stream_is_kept_under_its_first_name_and_outlives_the_process() {
     let directory = Directory::new("kept");
     let file = directory.open();
     assert_eq!(load(&file, "room:a", 10), StoreAnswer::Loaded { stream: None, records: vec![] });
+    let mode = fs::metadata(directory.0.join("corelay.redb")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it is nobody else's to read");
     let first = append("room:a", 0, vec![record(1, 10), record(2, 20)], ALL);
     let other = append("room:b", 0, vec![record(1, 30)], ALL);
     assert_eq!(
