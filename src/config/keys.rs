@@ -2,6 +2,7 @@
 
 mod document;
 mod hints;
+mod tables;
 
 use std::ops::RangeInclusive;
 
@@ -10,8 +11,8 @@ use super::error::ConfigError;
 use super::secrets::KeyTable;
 use super::source::{Assignment, Origin};
 use super::value::{
-    Expected, KEY_ID_EXPECTED, PATTERN_EXPECTED, Value, address, boolean, coordinate, key_id, milliseconds,
-    number, origins, path, pattern, seconds, secret, speed, variable, word,
+    Expected, Value, address, boolean, coordinate, key_id, milliseconds, number, origins, path, pattern,
+    seconds, secret, speed, variable, word,
 };
 use crate::limits;
 use crate::room::chat::RoomRules;
@@ -237,76 +238,11 @@ pub type AddTable = fn(&mut Draft, &[Assignment], Origin) -> Result<(), ConfigEr
 /// What adds a table of the array called `name`; `None`: there is no such array.
 pub fn table_array(name: &str) -> Option<AddTable> {
     match name {
-        GAME_TABLE => Some(assign_game),
-        ROOM_TABLE => Some(assign_room),
-        KEY_TABLE => Some(assign_key),
+        GAME_TABLE => Some(tables::assign_game),
+        ROOM_TABLE => Some(tables::assign_room),
+        KEY_TABLE => Some(tables::assign_key),
         _ => None,
     }
-}
-
-/// Adds one `[[key]]` table.
-fn assign_key(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
-    let mut key = KeyTable::default();
-    for assignment in assignments {
-        set(KEY_KEYS, &mut key, assignment)?;
-    }
-    if key.kid.is_empty() {
-        return Err(ConfigError::Value {
-            key: "key.kid".into(),
-            found: "missing".into(),
-            origin: table,
-            expected: format!("there, and {KEY_ID_EXPECTED}"),
-        });
-    }
-    if key.file.is_some() == key.env.is_some() {
-        let kid = &key.kid;
-        let what = format!("key \"{kid}\" ({table}): it is read from `file` or from `env`, one of them");
-        return Err(ConfigError::Conflict { what });
-    }
-    draft.keys.push(key);
-    Ok(())
-}
-
-/// Adds one `[[game]]` table.
-fn assign_game(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
-    let mut game = GameRules { pattern: "".into(), ..GameRules::default() };
-    for assignment in assignments {
-        set(GAME_KEYS, &mut game, assignment)?;
-    }
-    if game.pattern.is_empty() {
-        return Err(no_pattern("game.pattern", table));
-    }
-    let bounds = game.bounds;
-    for (axis, min, max) in [("x", bounds.min_x, bounds.max_x), ("y", bounds.min_y, bounds.max_y)] {
-        if min >= max {
-            let pattern = &game.pattern;
-            return Err(ConfigError::Conflict {
-                what: format!(
-                    "game \"{pattern}\" ({table}): min_{axis} = {min} must be less than max_{axis} = {max}"
-                ),
-            });
-        }
-    }
-    draft.games.push(game);
-    Ok(())
-}
-
-/// Adds one `[[room]]` table.
-fn assign_room(draft: &mut Draft, assignments: &[Assignment], table: Origin) -> Result<(), ConfigError> {
-    let mut room = RoomRules { pattern: "".into(), ..RoomRules::default() };
-    for assignment in assignments {
-        set(ROOM_KEYS, &mut room, assignment)?;
-    }
-    if room.pattern.is_empty() {
-        return Err(no_pattern("room.pattern", table));
-    }
-    draft.rooms.push(room);
-    Ok(())
-}
-
-fn no_pattern(key: &str, table: Origin) -> ConfigError {
-    let expected = format!("there, and {PATTERN_EXPECTED}");
-    ConfigError::Value { key: key.into(), found: "missing".into(), origin: table, expected }
 }
 
 fn set<T>(keys: &[Key<T>], target: &mut T, assignment: &Assignment) -> Result<(), ConfigError> {

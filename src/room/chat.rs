@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::audience::{Audience, JoinNumber};
+use super::chat_loading::{Arrived, Loading, refused};
 use super::chat_queue::{LOAD, Queue};
 use super::chat_stream::{ChatMessage, ChatStream};
 use super::chat_typing::Typing;
@@ -13,7 +14,7 @@ use super::hosted::{Context, Hosted, Lost, Need};
 use super::presence::{MemberNumber, Presence, User};
 use super::recovery::CatchUp;
 use super::request::{Departure, Effect, Join, ToMember};
-use super::stored::{PageSize, StoreAction, StoreAnswer, Unavailable};
+use super::stored::{StoreAnswer, Unavailable};
 use super::telling::{
     broadcast, broadcast_joined, broadcast_left, broadcast_presence, heartbeat, push_presence, reply,
     unavailable, update_presence,
@@ -23,7 +24,7 @@ use crate::impossible;
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
 use crate::planted;
-use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
 use crate::wire::format::Format;
 use crate::wire::json::{object, object_of, write_array};
@@ -80,7 +81,7 @@ pub struct Chat {
     pub(super) rules: RoomRules,
     pub(super) stream: ChatStream,
     /// `None`: `stream` is what the store has.
-    loading: Option<Loading>,
+    pub(super) loading: Option<Loading>,
     pub(super) queue: Queue,
     audience: Audience,
     pub(super) members: BTreeMap<Address, Member>,
@@ -90,32 +91,6 @@ pub struct Chat {
     spoken: BTreeMap<Box<str>, Spoken>,
     /// Members that type, or were told of lately.
     pub(super) typing: BTreeMap<Address, Typing>,
-}
-
-/// What waits for the room to be read from the store.
-#[derive(Debug, Default)]
-struct Loading {
-    /// In the order in which it came.
-    arrivals: VecDeque<Arrival>,
-    /// Then whoever waits is refused.
-    until: Option<Instant>,
-    /// The store was asked and has not answered.
-    is_asked: bool,
-    /// Then it is asked again.
-    ask_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Arrival {
-    from: Address,
-    what: Arrived,
-}
-
-#[derive(Debug)]
-enum Arrived {
-    Join(Box<Join>),
-    Push(Push),
-    Leave(Departure),
 }
 
 /// Of one user: until when some messages count, and how many they are. At most `SPOKEN_ENTRIES`, and one.
@@ -168,99 +143,9 @@ impl Chat {
             + self.typing.allocated_bytes()
     }
 
-    // ── What the store knows ────────────────────────────────────────────────────────────────────────────────────────
-
-    pub(super) fn is_loading(&self) -> bool {
-        self.loading.is_some()
-    }
-
-    /// Forgets what it believes the stream to be.
-    pub(super) fn load_anew(&mut self, context: &mut Context<'_>) {
-        self.loading = Some(Loading::default());
-        self.load(context);
-    }
-
-    fn load(&mut self, context: &mut Context<'_>) {
-        let Some(loading) = &mut self.loading else { return };
-        if loading.is_asked || loading.ask_at.is_some_and(|at| at > context.now.instant) {
-            return;
-        }
-        (loading.is_asked, loading.ask_at) = (true, None);
-        let page =
-            PageSize { records: limits::MESSAGES_CACHED_MAX, bytes: limits::MESSAGES_CACHED_BYTES_MAX };
-        self.ask(LOAD, StoreAction::Load { page }, context);
-    }
-
-    /// Lets something wait until the room is read. Too much waits: `Some`, and it must be refused.
-    fn arrive(&mut self, from: Address, what: Arrived, context: &mut Context<'_>) -> Option<Arrived> {
-        let now = context.now.instant;
-        let Some(loading) = &mut self.loading else { return Some(what) };
-        let is_bounded = !matches!(what, Arrived::Leave(_));
-        if is_bounded && loading.arrivals.len() >= limits::ROOM_ARRIVALS_MAX {
-            return Some(what);
-        }
-        loading.until.get_or_insert(now + limits::ROOM_LOAD_WAIT);
-        loading.arrivals.push_back(Arrival { from, what });
-        self.load(context);
-        None
-    }
-
-    fn loaded(&mut self, answer: StoreAnswer, context: &mut Context<'_>) {
-        let Some(loading) = &mut self.loading else {
-            return impossible!("a room is read when it asked for it");
-        };
-        match answer {
-            StoreAnswer::Loaded { stream, records } => {
-                if let Some(end) = stream {
-                    self.stream = ChatStream::load(end, &records, self.rules.messages_kept as usize);
-                    self.count_as_spoken(context.now);
-                }
-                let arrivals = self.loading.take().map(|loading| loading.arrivals).unwrap_or_default();
-                let members: Vec<Address> = self.members.keys().copied().collect();
-                for member in members {
-                    // What it knows is of a stream that another has written to.
-                    context.effects.push(self.room_state(member, false));
-                }
-                self.go_on(context);
-                for Arrival { from, what } in arrivals {
-                    match what {
-                        Arrived::Join(join) => self.admit(from, *join, context.now, &mut context.effects),
-                        Arrived::Push(push) => self.push(from, push, context),
-                        Arrived::Leave(departure) => self.leave(from, departure, context),
-                    }
-                }
-            }
-            StoreAnswer::Refused(why) => {
-                loading.is_asked = false;
-                loading.ask_at = Some(context.now.instant + why.retry_after());
-                self.refuse_waiting(why, context);
-                self.refuse_arrivals(why, &mut context.effects);
-            }
-            StoreAnswer::Appended(_) | StoreAnswer::Conflict | StoreAnswer::Page { .. } => {
-                impossible!("an answer is one to its question");
-            }
-        }
-    }
-
-    /// Nobody waits any longer.
-    fn refuse_arrivals(&mut self, why: Unavailable, effects: &mut Vec<Effect>) {
-        let Some(loading) = &mut self.loading else { return };
-        loading.until = None;
-        for Arrival { from, what } in std::mem::take(&mut loading.arrivals) {
-            match what {
-                Arrived::Join(_) => effects.push(refused(from, why)),
-                Arrived::Push(push) => reply(from, push.reference, Err(unavailable(why)), effects),
-                Arrived::Leave(Departure::Asked) => {
-                    effects.push(Effect::Member { to: from, what: ToMember::Left });
-                }
-                Arrived::Leave(Departure::Left(_) | Departure::Lost) => {}
-            }
-        }
-    }
-
     // ── Members ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    fn admit(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn admit(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
         let number = self.free_number();
         let response = object(|response| {
             response.plain("epoch", self.stream.epoch).number("seq", self.stream.seq());
@@ -394,7 +279,7 @@ impl Chat {
     }
 
     /// Messages that were said before the room was read count as well: neither a restart nor an empty room renews a rate.
-    fn count_as_spoken(&mut self, now: Now) {
+    pub(super) fn count_as_spoken(&mut self, now: Now) {
         let (now_ms, window_ms) = (now.unix_us / 1000, limits::CHAT_WINDOW.as_millis() as u64);
         for message in self.stream.messages() {
             let age_ms = now_ms.saturating_sub(message.inserted_at_ms);
@@ -423,7 +308,7 @@ impl Chat {
         })
     }
 
-    fn room_state(&self, to: Address, greeting: bool) -> Effect {
+    pub(super) fn room_state(&self, to: Address, greeting: bool) -> Effect {
         let mut users = String::new();
         write_array(&mut users, |list| {
             let listed = self.presence.is_listed();
@@ -572,11 +457,6 @@ impl Hosted for Chat {
     fn presence_heap_bytes(&self) -> usize {
         self.presence.heap_bytes()
     }
-}
-
-fn refused(to: Address, why: Unavailable) -> Effect {
-    let what = ToMember::Refused { reason: JoinRefusal::Overload, response: unavailable(why) };
-    Effect::Member { to, what }
 }
 
 /// Texts of a list, with their commas.

@@ -2,6 +2,7 @@
 
 pub mod audience;
 pub mod chat;
+mod chat_loading;
 mod chat_queue;
 mod chat_record;
 mod chat_stream;

@@ -1,6 +1,7 @@
 //! A relay without a kernel: shards, the letters between them, and the sockets of their clients, in virtual time. It does what
 //! a rim does, in the order in which a rim does it, and lets go wrong what can go wrong there.
 
+mod bounds;
 mod letters;
 mod outputs;
 mod service;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corelay::ids::{ConnId, Party, ShardId, TopicName};
-use corelay::limits::GREETINGS_BYTES_MAX;
 use corelay::metrics::ShardMetrics;
 use corelay::shard::peer::{HandOver, Order};
 use corelay::shard::settings::Settings;
@@ -354,18 +354,6 @@ impl Relay {
     }
 
     // ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    /// What waits for anybody is within its bounds.
-    pub fn check_bounds(&self) {
-        for number in self.running() {
-            let sizes = self.loops[number].shard.sizes();
-            let over = [sizes.lanes_over_bound, sizes.lanes_miscounted, sizes.states_over_bound];
-            assert_eq!(over, [0; 3], "shard {number}: {sizes:?}");
-            let seats_held = self.metrics[number].seats_held.value();
-            assert!(sizes.held_rates as u64 <= seats_held, "shard {number} of {seats_held} seats: {sizes:?}");
-            assert!(sizes.exempt_bytes_max <= GREETINGS_BYTES_MAX, "shard {number}: {sizes:?}");
-        }
-    }
 
     /// Lets time pass, with everything that happens in it at its moment.
     pub fn advance(&mut self, duration: Duration) {

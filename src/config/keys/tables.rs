@@ -1,0 +1,87 @@
+//! Arrays of tables: what one table of each must say.
+
+use super::{GAME_KEYS, KEY_KEYS, ROOM_KEYS, set};
+use crate::config::draft::Draft;
+use crate::config::error::ConfigError;
+use crate::config::secrets::KeyTable;
+use crate::config::source::{Assignment, Origin};
+use crate::config::value::{KEY_ID_EXPECTED, PATTERN_EXPECTED};
+use crate::room::chat::RoomRules;
+use crate::room::game::GameRules;
+
+/// Adds one `[[key]]` table.
+pub(super) fn assign_key(
+    draft: &mut Draft,
+    assignments: &[Assignment],
+    table: Origin,
+) -> Result<(), ConfigError> {
+    let mut key = KeyTable::default();
+    for assignment in assignments {
+        set(KEY_KEYS, &mut key, assignment)?;
+    }
+    if key.kid.is_empty() {
+        return Err(ConfigError::Value {
+            key: "key.kid".into(),
+            found: "missing".into(),
+            origin: table,
+            expected: format!("there, and {KEY_ID_EXPECTED}"),
+        });
+    }
+    if key.file.is_some() == key.env.is_some() {
+        let kid = &key.kid;
+        let what = format!("key \"{kid}\" ({table}): it is read from `file` or from `env`, one of them");
+        return Err(ConfigError::Conflict { what });
+    }
+    draft.keys.push(key);
+    Ok(())
+}
+
+/// Adds one `[[game]]` table.
+pub(super) fn assign_game(
+    draft: &mut Draft,
+    assignments: &[Assignment],
+    table: Origin,
+) -> Result<(), ConfigError> {
+    let mut game = GameRules { pattern: "".into(), ..GameRules::default() };
+    for assignment in assignments {
+        set(GAME_KEYS, &mut game, assignment)?;
+    }
+    if game.pattern.is_empty() {
+        return Err(no_pattern("game.pattern", table));
+    }
+    let bounds = game.bounds;
+    for (axis, min, max) in [("x", bounds.min_x, bounds.max_x), ("y", bounds.min_y, bounds.max_y)] {
+        if min >= max {
+            let pattern = &game.pattern;
+            return Err(ConfigError::Conflict {
+                what: format!(
+                    "game \"{pattern}\" ({table}): min_{axis} = {min} must be less than max_{axis} = {max}"
+                ),
+            });
+        }
+    }
+    draft.games.push(game);
+    Ok(())
+}
+
+/// Adds one `[[room]]` table.
+pub(super) fn assign_room(
+    draft: &mut Draft,
+    assignments: &[Assignment],
+    table: Origin,
+) -> Result<(), ConfigError> {
+    let mut room = RoomRules { pattern: "".into(), ..RoomRules::default() };
+    for assignment in assignments {
+        set(ROOM_KEYS, &mut room, assignment)?;
+    }
+    if room.pattern.is_empty() {
+        return Err(no_pattern("room.pattern", table));
+    }
+    draft.rooms.push(room);
+    Ok(())
+}
+
+fn no_pattern(key: &str, table: Origin) -> ConfigError {
+    let expected = format!("there, and {PATTERN_EXPECTED}");
+    ConfigError::Value { key: key.into(), found: "missing".into(), origin: table, expected }
+}
