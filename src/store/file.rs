@@ -79,6 +79,11 @@ impl StoreFile {
                 .map_err(|source| StoreError::NotWritable { path, source })?;
         }
         let schema = file.begin().map_err(|error| file.explain(error))?;
+        if let Some(path) = file.settings.directory() {
+            // A file that is new is in its directory, too, when the power fails.
+            let synced = fs::File::open(path).and_then(|directory| directory.sync_all());
+            synced.map_err(|source| StoreError::NotWritable { path: path.into(), source })?;
+        }
         if schema > SCHEMA {
             return Err(StoreError::Newer { path: file.path(), found: schema, known: SCHEMA });
         }

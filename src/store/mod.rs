@@ -105,7 +105,8 @@ impl Store {
                 continue;
             }
             let timeout = if self.answers.is_empty() { LOOK_INTERVAL.min(self.reopen_in()) } else { RETRY };
-            let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.as_nanos() as i64 };
+            let (tv_sec, tv_nsec) = (timeout.as_secs() as i64, timeout.subsec_nanos().into());
+            let timeout = Timespec { tv_sec, tv_nsec };
             let mut woken = [PollFd::new(&*eventfd, PollFlags::IN)];
             // Whatever it says: a turn that finds nothing does nothing.
             if poll(&mut woken, Some(&timeout)).is_ok_and(|ready| ready > 0) {

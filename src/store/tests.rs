@@ -1,16 +1,23 @@
 //! The file, and what the thread makes of it: what is kept, what is said at the start, what a crash leaves.
+#![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::error::StoreError;
 use super::file::StoreFile;
 use super::settings::StoreSettings;
-use crate::ids::Topic;
+use super::{GUESTS_AT_ONCE, Guests, Store};
+use crate::ids::{Party, RequestNumber, Topic};
+use crate::mailbox::{self, Endpoint, Letter, Posted};
 use crate::room::stored::{
     Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
 };
+use crate::shard::peer::{Answer, PeerMessage, Question};
+use crate::time::Instant;
 
 const CACHE: usize = 1024 * 1024;
 const ALL: Retention = Retention { records: u64::MAX, since_ms: 0 };
@@ -226,4 +233,44 @@ fn what_is_ephemeral_touches_no_disk() {
     assert_eq!(file.append(&[first]).unwrap(), [StoreAnswer::Appended(Cursor(1))]);
     assert_eq!(page(&file, u64::MAX, 10, 1_000), (vec![1], false));
     assert!(!directory.0.join("store").exists());
+}
+
+/// A store's thread, which returns its CPU time; the shards' ends of its mail, and that of the service thread, which says nothing.
+fn start(file: StoreFile) -> (Vec<Endpoint>, Endpoint, thread::JoinHandle<Duration>) {
+    let (shards, [service, mailbox]) = mailbox::mesh(1, 16).unwrap();
+    let began = std::time::Instant::now();
+    let clock = Arc::new(move || Instant::from_micros(began.elapsed().as_micros() as u64 + 1));
+    let guests = Guests { named: Box::new(|| 0), taken: GUESTS_AT_ONCE };
+    let store = Store::new(mailbox, file, Arc::default(), clock, guests);
+    let body = move || {
+        store.run();
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+    };
+    (shards, service, thread::spawn(body))
+}
+
+#[test]
+fn a_store_that_nobody_asks_sleeps_and_one_that_is_asked_wakes() {
+    let file = StoreFile::open(StoreSettings { ephemeral: true, ..StoreSettings::default() }).unwrap();
+    let (mut shards, _service, store) = start(file);
+    thread::sleep(Duration::from_millis(400));
+    let request = append("room:a", 0, vec![record(1, 1)], ALL);
+    let question = Question::Store(Box::new(request));
+    let letter = Letter::Peer(PeerMessage::Ask { request: RequestNumber(7), question });
+    assert!(matches!(shards[0].post(Party::Store, letter), Posted::Queued));
+    assert!(shards[0].must_ring(Party::Store));
+    let asked_at = std::time::Instant::now();
+    shards[0].wake(Party::Store);
+    rustix::io::read(&*shards[0].eventfd(), &mut [0; 8]).unwrap();
+    assert!(asked_at.elapsed() < Duration::from_millis(900), "it does not wait for its next look");
+    let Some((Party::Store, Letter::Peer(PeerMessage::Answer { request, answer }))) = shards[0].take() else {
+        panic!("no answer")
+    };
+    let appended = Answer::Store(Box::new(StoreAnswer::Appended(Cursor(1))));
+    assert_eq!((request, answer), (RequestNumber(7), appended));
+    thread::sleep(Duration::from_millis(400));
+    drop(shards);
+    let used = store.join().unwrap();
+    assert!(used < Duration::from_millis(200), "{used:?} of CPU for one message in 800 ms");
 }
