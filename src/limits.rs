@@ -41,8 +41,10 @@ pub const INQUIRIES_MAX: usize = 4 * QUESTIONS_MAX;
 /// Questions of one shard's topics that the store has not answered: a topic has at most an append and `ROOM_READS_MAX` reads there.
 /// More: refused, with when to try again.
 pub const STORE_QUESTIONS_MAX: usize = 16 * 1024;
-/// Questions that the store's thread takes at once: what it writes is one commit. More wait for the next.
-pub const STORE_BATCH_MAX: usize = 4 * 1024;
+/// Appends that the store's thread takes at once: they are one commit. More wait for the next.
+pub const STORE_APPENDS_MAX: usize = 4 * 1024;
+/// Rooms and pages that it reads at once, of up to 1 MiB each. More wait, and what is to be written comes in between.
+pub const STORE_READS_MAX: usize = 64;
 /// Records that an append removes at most because they are kept no longer.
 pub const STORE_TRIM_MAX: usize = 128;
 /// Default of `store.cache_bytes`.
@@ -182,12 +184,20 @@ pub const MESSAGES_CACHED_MAX: usize = 300;
 pub const MESSAGES_CACHED_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that one write to the store takes; what comes meanwhile waits for the next.
 pub const ROOM_APPEND_MESSAGES_MAX: usize = 64;
+/// Bytes of the messages of one write.
+pub const ROOM_APPEND_BYTES_MAX: usize = 256 * 1024;
 /// What members of one room said, and asked, while the store writes: it waits as it came. More: refused, with when to try again.
 pub const ROOM_WAITING_MAX: usize = 256;
+/// So much of it may be of one user, so that nobody takes the place of all.
+pub const ROOM_WAITING_USER_MAX: usize = 64;
+/// Bytes of it: the bodies of messages.
+pub const ROOM_WAITING_BYTES_MAX: usize = 256 * 1024;
 /// Pages of one room that are being read from the store. More: refused, with when to try again.
 pub const ROOM_READS_MAX: usize = 8;
 /// Joins, and what comes behind them, that wait for one room to be read from the store. More: refused, with when to try again.
 pub const ROOM_ARRIVALS_MAX: usize = 4 * 1024;
+/// How many of them come in at once when the room is read: each is answered with as much as a message holds.
+pub const ROOM_LET_IN: usize = 32;
 /// How long a join waits for a room to be read from the store. Longer: refused, with when to try again.
 pub const ROOM_LOAD_WAIT: Duration = Duration::from_secs(5);
 /// Messages of a `room_state`, if they fit into one outbound message.

@@ -100,7 +100,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
     let shards = config.settings.placement.shards;
     check_messages_between_rings(&probe, shards)?;
     let file = StoreFile::open(config.store.clone())?;
-    config.settings.guests_before = file.take_guests(GUESTS_AT_ONCE).context("cannot write to the store")?;
+    config.settings.guests_before = file.take_guests(GUESTS_AT_ONCE).map_err(|error| file.explain(error))?;
     let listeners = rim::bind(config.listen, shards, config.listen_options)?;
     let listen = listeners.first().context("no listener")?.local_addr();
     let admin_listener = bind_admin(config.admin)?;

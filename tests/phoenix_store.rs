@@ -6,7 +6,9 @@ mod world;
 
 use std::time::Duration;
 
-use corelay::limits::{ROOM_LOAD_WAIT, ROOM_READS_MAX, ROOM_WAITING_MAX};
+use corelay::limits::{
+    ROOM_ARRIVALS_MAX, ROOM_LET_IN, ROOM_LOAD_WAIT, ROOM_READS_MAX, ROOM_WAITING_MAX, ROOM_WAITING_USER_MAX,
+};
 use corelay::room::chat::RoomRules;
 use corelay::room::stored::{StoreAnswer, Unavailable};
 use corelay::session::rate_limit::{Rate, Rates};
@@ -111,18 +113,29 @@ fn what_is_refused_was_not_said_and_costs_no_rate() {
 #[test]
 fn too_much_that_waits_is_refused_with_when_to_try_again() {
     near_and_far(settings, |mut world, name| {
-        let ann = near_member(&mut world, "&name=Ann", name);
-        world.client(ann).messages();
-        world.store_stands = true;
-        let said = ROOM_WAITING_MAX as u64 + 3;
-        for number in 1..=said {
-            ask(&mut world, ann, name, number, "new_message", &json!({"body": number.to_string()}));
+        let users = ROOM_WAITING_MAX / ROOM_WAITING_USER_MAX;
+        let members: Vec<ClientId> =
+            (0..=users).map(|number| near_member(&mut world, &format!("&name=M{number}"), name)).collect();
+        let ann = members[0];
+        for member in &members {
+            world.client(*member).messages();
         }
-        let heard = world.client(ann).messages();
-        let refused = [said - 1, said].map(|number| number.to_string());
-        assert_eq!(answered(&heard), refused, "one is written and as many wait as may");
-        let last = heard.last().and_then(|message| message.answer(&json!(refused[1])));
-        assert_eq!(last, Some((false, &refusal("overload", 1_000))));
+        world.store_stands = true;
+        let mut said = 0;
+        for (place, member) in members.iter().enumerate() {
+            let own = ROOM_WAITING_USER_MAX + usize::from(place == 0);
+            for _ in 0..own + usize::from(place < users) {
+                said += 1;
+                ask(&mut world, *member, name, said, "new_message", &json!({"body": said.to_string()}));
+            }
+            let heard = answered(&world.client(*member).messages());
+            let refused = if place < users { 1 } else { own };
+            assert_eq!(
+                heard.len(),
+                refused,
+                "one is written, and as many wait of each, and of all, as may: {heard:?}"
+            );
+        }
         let mut batches = 0;
         while !world.asked.is_empty() {
             batches += 1;
@@ -131,7 +144,7 @@ fn too_much_that_waits_is_refused_with_when_to_try_again() {
             world.let_store_say(answer);
         }
         let heard = bodies(&world.client(ann).messages());
-        assert_eq!(heard, (1..said - 1).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(heard.len(), 1 + ROOM_WAITING_MAX);
         assert_eq!(batches, 1 + ROOM_WAITING_MAX.div_ceil(64), "64 in one write");
     });
 }
@@ -186,6 +199,29 @@ fn a_join_waits_for_its_room_but_not_for_ever() {
         let refused = world.client(carl).messages();
         assert_eq!(refused[0].answer(&json!("1")), Some((false, &refusal("unavailable", 5_000))));
         assert_eq!(world.count(|metrics| metrics.rooms.value()), 1, "nobody waits for that one");
+    });
+}
+
+#[test]
+fn a_crowd_that_waits_comes_in_a_few_at_a_time() {
+    near_and_far(settings, |mut world, name| {
+        world.store_stands = true;
+        let members = 3 * ROOM_LET_IN + 1;
+        assert!(members < ROOM_ARRIVALS_MAX);
+        let clients: Vec<ClientId> = (0..members).map(|_| world.socket("")).collect();
+        for client in &clients {
+            assert_eq!(join(&mut world, *client, name, &json!({})), []);
+            ask(&mut world, *client, name, 2, "heartbeat", &json!({}));
+        }
+        world.store_stands = false;
+        world.let_store_answer();
+        let count = |world: &mut World| world.count(|metrics| metrics.joins.value());
+        assert_eq!(count(&mut world), ROOM_LET_IN as u64 / 2, "a heartbeat waits behind each join");
+        assert!(world.timeout(), "the others are due at once");
+        assert_eq!(count(&mut world), members as u64);
+        for client in clients {
+            assert_eq!(answered(&world.client(client).messages()), ["1", "2"]);
+        }
     });
 }
 

@@ -244,6 +244,10 @@ impl Chat {
         ChatMessage { seq, inserted_at_ms, payload: payload.into(), user: user.into(), client_id }
     }
 
+    pub(super) fn audience_len(&self) -> usize {
+        self.audience.len() as usize
+    }
+
     /// So many messages of one user in any minute: a connection more does not help.
     ///
     /// # Errors
@@ -280,6 +284,7 @@ impl Chat {
 
     /// Messages that were said before the room was read count as well: neither a restart nor an empty room renews a rate.
     pub(super) fn count_as_spoken(&mut self, now: Now) {
+        self.spoken.clear();
         let (now_ms, window_ms) = (now.unix_us / 1000, limits::CHAT_WINDOW.as_millis() as u64);
         for message in self.stream.messages() {
             let age_ms = now_ms.saturating_sub(message.inserted_at_ms);
@@ -392,7 +397,8 @@ impl Hosted for Chat {
     }
 
     fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
-        if self.is_loading() && !self.members.contains_key(&from) {
+        let is_behind = departure == Departure::Asked || !self.members.contains_key(&from);
+        if self.is_loading() && is_behind {
             let refused = self.arrive(from, Arrived::Leave(departure), context);
             debug_assert!(refused.is_none(), "leaves are not bounded");
         } else if departure == Departure::Asked && self.must_wait_to_leave(from) {
@@ -403,6 +409,10 @@ impl Hosted for Chat {
     }
 
     fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) {
+        if let (Lost::One(gone), Some(loading)) = (lost, &mut self.loading) {
+            // It was told that its join is refused.
+            loading.arrivals.retain(|arrival| arrival.from != gone);
+        }
         let lost = self.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let members: Vec<Address> = lost.map(|(address, _)| *address).collect();
         for member in members.into_iter().filter(|_| !planted!(KeepsGivenUp)) {
@@ -425,18 +435,24 @@ impl Hosted for Chat {
         broadcast_presence(&mut self.presence, &self.name, &self.audience, now, &mut context.effects);
         if let Some(loading) = &self.loading {
             if loading.until.is_some_and(|until| until <= now) {
+                self.refuse_waiting(Unavailable::Busy, context);
                 self.refuse_arrivals(Unavailable::Busy, &mut context.effects);
             }
             let is_awaited = self.loading.as_ref().is_some_and(|loading| !loading.arrivals.is_empty());
             if is_awaited || !self.audience.is_empty() {
                 self.load(context);
+            } else if let Some(loading) = &mut self.loading {
+                // Nobody is here who could be told.
+                loading.ask_at = None;
             }
+            self.let_in(context);
         }
     }
 
     fn due(&self) -> Option<Instant> {
         let loading = self.loading.as_ref().map(|loading| [loading.until, loading.ask_at]);
-        let loading = loading.into_iter().flatten().flatten();
+        let let_in = self.has_to_let_in().then(Instant::default);
+        let loading = loading.into_iter().flatten().flatten().chain(let_in);
         self.typing.values().map(Typing::due).chain(self.presence.due()).chain(loading).min()
     }
 

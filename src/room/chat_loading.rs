@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use rand_core::Rng;
+
 use super::chat::Chat;
 use super::chat_queue::LOAD;
 use super::chat_stream::ChatStream;
@@ -23,6 +25,8 @@ pub(super) struct Loading {
     pub(super) arrivals: VecDeque<Arrival>,
     /// Then whoever waits is refused.
     pub(super) until: Option<Instant>,
+    /// The store has answered: whoever waits comes in, a few at a time.
+    pub(super) is_ready: bool,
     /// The store was asked and has not answered.
     pub(super) is_asked: bool,
     /// Then it is asked again.
@@ -55,7 +59,7 @@ impl Chat {
 
     pub(super) fn load(&mut self, context: &mut Context<'_>) {
         let Some(loading) = &mut self.loading else { return };
-        if loading.is_asked || loading.ask_at.is_some_and(|at| at > context.now.instant) {
+        if loading.is_ready || loading.is_asked || loading.ask_at.is_some_and(|at| at > context.now.instant) {
             return;
         }
         (loading.is_asked, loading.ask_at) = (true, None);
@@ -77,7 +81,9 @@ impl Chat {
         if is_bounded && loading.arrivals.len() >= limits::ROOM_ARRIVALS_MAX {
             return Some(what);
         }
-        loading.until.get_or_insert(now + limits::ROOM_LOAD_WAIT);
+        if !loading.is_ready {
+            loading.until.get_or_insert(now + limits::ROOM_LOAD_WAIT);
+        }
         loading.arrivals.push_back(Arrival { from, what });
         self.load(context);
         None
@@ -89,24 +95,20 @@ impl Chat {
         };
         match answer {
             StoreAnswer::Loaded { stream, records } => {
-                if let Some(end) = stream {
-                    self.stream = ChatStream::load(end, &records, self.rules.messages_kept as usize);
-                    self.count_as_spoken(context.now);
+                (loading.is_ready, loading.is_asked, loading.until) = (true, false, None);
+                let kept_max = self.rules.messages_kept as usize;
+                match stream {
+                    Some(end) => self.stream = ChatStream::load(end, &records, kept_max),
+                    None if self.stream.seq() == 0 => {}
+                    None => self.stream = ChatStream::new(context.random.next_u64(), kept_max),
                 }
-                let arrivals = self.loading.take().map(|loading| loading.arrivals).unwrap_or_default();
+                self.count_as_spoken(context.now);
                 let members: Vec<Address> = self.members.keys().copied().collect();
                 for member in members {
                     // What it knows is of a stream that another has written to.
                     context.effects.push(self.room_state(member, false));
                 }
-                self.go_on(context);
-                for Arrival { from, what } in arrivals {
-                    match what {
-                        Arrived::Join(join) => self.admit(from, *join, context.now, &mut context.effects),
-                        Arrived::Push(push) => self.push(from, push, context),
-                        Arrived::Leave(departure) => self.leave(from, departure, context),
-                    }
-                }
+                self.let_in(context);
             }
             StoreAnswer::Refused(why) => {
                 loading.is_asked = false;
@@ -117,6 +119,28 @@ impl Chat {
             StoreAnswer::Appended(_) | StoreAnswer::Conflict | StoreAnswer::Page { .. } => {
                 impossible!("an answer is one to its question");
             }
+        }
+    }
+
+    /// Whether somebody may come in.
+    pub(super) fn has_to_let_in(&self) -> bool {
+        self.loading.as_ref().is_some_and(|loading| loading.is_ready)
+    }
+
+    /// Lets in some of those who wait, in order. Each is answered with as much as a message holds, so a crowd takes several turns.
+    pub(super) fn let_in(&mut self, context: &mut Context<'_>) {
+        let Some(mut loading) = self.loading.take_if(|loading| loading.is_ready) else { return };
+        self.go_on(context);
+        for _ in 0..limits::ROOM_LET_IN {
+            let Some(Arrival { from, what }) = loading.arrivals.pop_front() else { return };
+            match what {
+                Arrived::Join(join) => self.admit(from, *join, context.now, &mut context.effects),
+                Arrived::Push(push) => self.push(from, push, context),
+                Arrived::Leave(departure) => self.leave(from, departure, context),
+            }
+        }
+        if !loading.arrivals.is_empty() {
+            self.loading = Some(loading);
         }
     }
 

@@ -16,7 +16,9 @@ use super::stored::{PageSize, Retention, StoreAction, StoreAnswer, StoreRequest,
 use super::telling::{Answer, reply, unavailable};
 use crate::ids::{Address, Ticket};
 use crate::limits::{
-    PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX, ROOM_APPEND_MESSAGES_MAX, ROOM_READS_MAX, ROOM_WAITING_MAX,
+    PART_WORK_MAX, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX, ROOM_APPEND_BYTES_MAX,
+    ROOM_APPEND_MESSAGES_MAX, ROOM_READS_MAX, ROOM_WAITING_BYTES_MAX, ROOM_WAITING_MAX,
+    ROOM_WAITING_USER_MAX,
 };
 use crate::memory::Allocated;
 use crate::time::Now;
@@ -59,6 +61,29 @@ struct Waiting {
     what: Deed,
 }
 
+impl Waiting {
+    fn bytes(&self) -> usize {
+        match &self.what {
+            Deed::Push(push) => bytes_of(push),
+            Deed::Leave => 0,
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.user.allocated_bytes() + self.name.allocated_bytes() + self.bytes()
+    }
+}
+
+/// What a message takes that waits to be said.
+fn bytes_of(push: &Push) -> usize {
+    match &push.event {
+        PushEvent::Room(RoomPush::NewMessage { body, .. }) => body.len(),
+        PushEvent::Room(RoomPush::Typing(_) | RoomPush::History { .. })
+        | PushEvent::Common(_)
+        | PushEvent::Game(_) => 0,
+    }
+}
+
 #[derive(Debug)]
 enum Deed {
     Push(Push),
@@ -79,6 +104,15 @@ impl Queue {
         self.appending.is_empty() && self.waiting.is_empty() && self.reads.is_empty()
     }
 
+    /// Whether nothing more of this user may wait.
+    fn is_full_for(&self, user: &str, push: &Push) -> bool {
+        let of_user = self.waiting.iter().filter(|waiting| &*waiting.user == user).count();
+        let bytes = self.waiting.iter().map(Waiting::bytes).sum::<usize>() + bytes_of(push);
+        self.waiting.len() >= ROOM_WAITING_MAX
+            || of_user >= ROOM_WAITING_USER_MAX
+            || bytes > ROOM_WAITING_BYTES_MAX
+    }
+
     fn holds_up(&self, from: Address) -> bool {
         self.appending.iter().any(|said| said.from == from)
             || self.waiting.iter().any(|waiting| waiting.from == from)
@@ -90,7 +124,7 @@ impl Queue {
         self.appending.allocated_bytes()
             + self.appending.iter().map(said).sum::<usize>()
             + self.waiting.allocated_bytes()
-            + self.waiting.iter().map(|waiting| waiting.user.allocated_bytes()).sum::<usize>()
+            + self.waiting.iter().map(Waiting::heap_bytes).sum::<usize>()
             + self.reads.allocated_bytes()
     }
 }
@@ -109,7 +143,7 @@ impl Chat {
 
     /// Lets a push wait, or refuses it if too much waits.
     pub(super) fn wait(&mut self, from: Address, push: Push, effects: &mut Vec<Effect>) {
-        if self.queue.waiting.len() >= ROOM_WAITING_MAX {
+        if self.queue.is_full_for(self.members.get(&from).map_or("", |member| &member.user), &push) {
             return reply(from, push.reference, Err(unavailable(Unavailable::Busy)), effects);
         }
         self.wait_for(from, Deed::Push(push));
@@ -261,7 +295,7 @@ impl Chat {
         };
         let is_same = |said: &Said| said.message.user == user && said.message.client_id == client_id;
         let is_on_its_way = client_id.is_some() && behind.batch.iter().any(is_same);
-        if behind.is_closed || behind.batch.len() >= ROOM_APPEND_MESSAGES_MAX || is_on_its_way {
+        if behind.is_closed || behind.is_full(self.audience_len()) || is_on_its_way {
             return wait(reference, body, client_id, user, name);
         }
         if let Some(first) = self.stream.sent_before(&user, client_id.as_deref()) {
@@ -348,6 +382,13 @@ struct Behind {
 }
 
 impl Behind {
+    /// Whether the next append takes nothing more. All of it is told in one turn, so in a crowd it takes less.
+    fn is_full(&self, members: usize) -> bool {
+        let messages_max = (PART_WORK_MAX as usize / members.max(1)).clamp(1, ROOM_APPEND_MESSAGES_MAX);
+        let bytes: usize = self.batch.iter().map(|said| said.message.payload.len()).sum();
+        self.batch.len() >= messages_max || bytes >= ROOM_APPEND_BYTES_MAX
+    }
+
     fn has_batched(&self, from: Address) -> bool {
         self.batch.iter().any(|said| said.from == from)
     }

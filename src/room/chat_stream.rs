@@ -143,7 +143,7 @@ impl ChatStream {
     /// counting from 0, they are missed if they are not in memory.
     fn position_at(&self, ms: u64) -> StreamPosition {
         let mut kept = self.messages.kept();
-        let first_is_later = kept.clone().next().is_some_and(|first| first.inserted_at_ms > ms);
+        let first_is_later = kept.clone().next().map_or(self.seq() > 0, |first| first.inserted_at_ms > ms);
         let later = kept.find(|message| message.inserted_at_ms > ms);
         let before = later.map_or(self.seq(), |message| message.seq - 1);
         StreamPosition { epoch: self.epoch, seq: if first_is_later { 0 } else { before } }

@@ -13,6 +13,8 @@ pub enum StoreError {
     NoDirectory { path: PathBuf, source: io::Error },
     #[error("cannot write to {}: {source}; make it writable, choose another with --data-dir, or --ephemeral", path.display())]
     NotWritable { path: PathBuf, source: io::Error },
+    #[error("no room to write to {}: {source}; make room on its disk, or choose another directory with --data-dir", path.display())]
+    NoRoom { path: PathBuf, source: io::Error },
     #[error(
         "{} is in use by another process{holder}; a data directory belongs to one relay: stop that one, or choose another with \
          --data-dir",
@@ -39,17 +41,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What redb says of the file at `path`, which `holder` has if anybody has.
+    /// What redb says of the file at `path`.
     #[allow(clippy::wildcard_enum_match_arm, reason = "redb's list is not closed")]
-    pub(super) fn of(path: PathBuf, error: redb::Error, holder: Option<u32>) -> Self {
+    pub(super) fn of(path: PathBuf, error: redb::Error) -> Self {
         use redb::Error::{
             Corrupted, DatabaseAlreadyOpen, Io, RepairAborted, TableTypeMismatch, UpgradeRequired,
         };
         match error {
-            DatabaseAlreadyOpen => Self::InUse {
-                path,
-                holder: holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(),
-            },
+            DatabaseAlreadyOpen => Self::InUse { path, holder: String::new() },
             Corrupted(what) => Self::Damaged { path, what },
             error @ (RepairAborted | TableTypeMismatch { .. } | UpgradeRequired(_)) => {
                 Self::Damaged { path, what: error.to_string() }
@@ -59,6 +58,7 @@ impl StoreError {
             {
                 Self::Damaged { path, what: source.to_string() }
             }
+            Io(source) if is_no_room(&source) => Self::NoRoom { path, source },
             Io(source) => Self::NotWritable { path, source },
             other => Self::Unusable { path, source: Box::new(other) },
         }
@@ -67,7 +67,10 @@ impl StoreError {
 
 /// Whether the disk is full, or the user's share of it.
 pub(super) fn is_full(error: &redb::Error) -> bool {
-    let redb::Error::Io(error) = error else { return false };
+    matches!(error, redb::Error::Io(error) if is_no_room(error))
+}
+
+fn is_no_room(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge

@@ -7,8 +7,9 @@
 //! | `records` | number of the stream, `seq` | when it was said (unix ms), bytes of the topic |
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub struct StoreFile {
     settings: StoreSettings,
     /// `None`: it has failed, and is to be opened again.
     database: Option<Database>,
+    /// Keeps others out, also while the file is closed; `None`: it is in memory.
+    _lock: Option<fs::File>,
 }
 
 /// The entry of `streams`.
@@ -66,18 +69,14 @@ impl Stream {
 impl StoreFile {
     /// Opens the file, or makes it.
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        let mut file = Self { settings, database: None };
+        let mut file = Self { settings, database: None, _lock: None };
         if let Some(path) = file.settings.directory() {
             // What is said is not for everybody on the machine.
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(|source| StoreError::NoDirectory { path: path.into(), source })?;
+            file._lock = Some(lock(path)?);
         }
-        file.reopen().map_err(|error| file.explain(error))?;
-        if let Some(path) = file.settings.directory() {
-            let path = path.join(HOLDER);
-            fs::write(&path, std::process::id().to_string())
-                .map_err(|source| StoreError::NotWritable { path, source })?;
-        }
+        file.open_database(true).map_err(|error| file.explain(error))?;
         let schema = file.begin().map_err(|error| file.explain(error))?;
         if let Some(path) = file.settings.directory() {
             // A file that is new is in its directory, too, when the power fails.
@@ -94,10 +93,9 @@ impl StoreFile {
         self.settings.directory().map(|path| path.join(FILE)).unwrap_or_default()
     }
 
-    fn explain(&self, error: redb::Error) -> StoreError {
-        let read_holder = |path: &Path| fs::read_to_string(path.join(HOLDER)).ok()?.parse().ok();
-        let holder = self.settings.directory().and_then(read_holder);
-        StoreError::of(self.path(), error, holder)
+    /// What an error means for whoever starts the relay.
+    pub fn explain(&self, error: redb::Error) -> StoreError {
+        StoreError::of(self.path(), error)
     }
 
     /// Whether it can be used.
@@ -105,27 +103,37 @@ impl StoreFile {
         self.database.is_some()
     }
 
-    /// Opens it again after it has failed.
+    /// Opens it again after it has failed. A file that is gone is not made anew: it would be empty.
     pub fn reopen(&mut self) -> Outcome<()> {
+        self.open_database(false)
+    }
+
+    fn open_database(&mut self, may_make: bool) -> Outcome<()> {
         let mut builder = Builder::new();
         builder.set_cache_size(self.settings.cache_bytes);
         let database = match self.settings.directory() {
-            None => builder.create_with_backend(InMemoryBackend::new()),
+            None => Ok(builder.create_with_backend(InMemoryBackend::new())?),
             Some(path) => {
                 let path = path.join(FILE);
                 check_is_no_other_file(&path)?;
                 let mut options = fs::OpenOptions::new();
-                options.read(true).write(true).create(true).truncate(false).mode(0o600);
-                builder.create_with_backend(FileBackend::new(options.open(path)?)?)
+                options.read(true).write(true).create(may_make).truncate(false).mode(0o600);
+                let file = options.open(path)?;
+                if !may_make && file.metadata()?.len() == 0 {
+                    return Err(redb::Error::Corrupted("it is empty".into()));
+                }
+                guarded(|| Ok(builder.create_with_backend(FileBackend::new(file)?)?))
             }
         };
         self.database = Some(database?);
         Ok(())
     }
 
-    /// It has failed: nothing is done with it before it is opened again.
+    /// It has failed: nothing is done with it before it is opened again. What is in memory would be gone.
     pub fn close(&mut self) {
-        self.database = None;
+        if self.settings.directory().is_some() {
+            self.database = None;
+        }
     }
 
     fn database(&self) -> Outcome<&Database> {
@@ -144,16 +152,22 @@ impl StoreFile {
             }
             schema.unwrap_or(SCHEMA)
         };
-        if schema <= SCHEMA {
-            write.open_table(STREAMS)?;
-            write.open_table(RECORDS)?;
+        if schema > SCHEMA {
+            write.abort()?;
+            return Ok(schema);
         }
+        write.open_table(STREAMS)?;
+        write.open_table(RECORDS)?;
         write.commit()?;
         Ok(schema)
     }
 
     /// Takes `count` numbers of guests that nobody has had or will have: those above what is returned.
     pub fn take_guests(&self, count: u64) -> Outcome<u64> {
+        guarded(|| self.try_take_guests(count))
+    }
+
+    fn try_take_guests(&self, count: u64) -> Outcome<u64> {
         let mut write = self.database()?.begin_write()?;
         write.set_quick_repair(true);
         let before = {
@@ -168,6 +182,10 @@ impl StoreFile {
 
     /// Does what is to be written, in one commit: all of it is on disk then, or nothing. Answers in the same order.
     pub fn append(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
+        guarded(|| self.try_append(requests))
+    }
+
+    fn try_append(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
         let mut write = self.database()?.begin_write()?;
         // A crash is repaired in a moment then, however large the file is.
         write.set_quick_repair(true);
@@ -184,6 +202,10 @@ impl StoreFile {
 
     /// Answers what only reads, in order.
     pub fn read(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
+        guarded(|| self.try_read(requests))
+    }
+
+    fn try_read(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
         let read = self.database()?.begin_read()?;
         let (streams, records) = (read.open_table(STREAMS)?, read.open_table(RECORDS)?);
         let answer = |StoreRequest { topic, action, retention }: &StoreRequest| {
@@ -211,6 +233,10 @@ impl StoreFile {
 
     /// What has become of appends whose commit has failed, after the file was opened again.
     pub fn settle(&self, requests: &[StoreRequest], why: Unavailable) -> Outcome<Vec<StoreAnswer>> {
+        guarded(|| self.try_settle(requests, why))
+    }
+
+    fn try_settle(&self, requests: &[StoreRequest], why: Unavailable) -> Outcome<Vec<StoreAnswer>> {
         let read = self.database()?.begin_read()?;
         let streams = read.open_table(STREAMS)?;
         let settle = |StoreRequest { topic, action, .. }: &StoreRequest| {
@@ -221,6 +247,37 @@ impl StoreFile {
         };
         requests.iter().map(settle).collect()
     }
+}
+
+/// redb panics on some files that are damaged: to the relay that is an error like another, and the file is opened again.
+fn guarded<T>(act: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    panic::catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|_| Err(redb::Error::Corrupted("what is in it does not fit together".into())))
+}
+
+/// Locks a data directory for this process, as long as what is returned is there.
+fn lock(directory: &Path) -> Result<fs::File, StoreError> {
+    let path = directory.join(HOLDER);
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let not_writable = |source| StoreError::NotWritable { path: path.clone(), source };
+    let mut file = options.open(&path).map_err(not_writable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let pid = file.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok());
+            let holder = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            return Err(StoreError::InUse { path: directory.into(), holder });
+        }
+        Err(fs::TryLockError::Error(source)) => return Err(not_writable(source)),
+    }
+    let write = |file: &mut fs::File| {
+        file.set_len(0)?;
+        file.write_all(std::process::id().to_string().as_bytes())
+    };
+    write(&mut file).map_err(not_writable)?;
+    Ok(file)
 }
 
 /// Why something could not be done.

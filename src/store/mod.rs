@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::file::{StoreFile, unavailable};
 use crate::ids::{Party, RequestNumber};
 use crate::impossible;
-use crate::limits::STORE_BATCH_MAX;
+use crate::limits::{STORE_APPENDS_MAX, STORE_READS_MAX};
 use crate::mailbox::{Endpoint, Letter, Posted};
 use crate::metrics::StoreMetrics;
 use crate::room::stored::{StoreAction, StoreAnswer, StoreRequest, Unavailable};
@@ -50,6 +50,8 @@ pub struct Store {
     reopen_at: Instant,
     /// After a failure nothing is written before.
     writes_at: Instant,
+    /// The error that the log was last told of, until something is written.
+    complained_of: String,
     /// Answers for which a mailbox had no room, in order.
     answers: VecDeque<(Party, RequestNumber, StoreAnswer)>,
     guests: Guests,
@@ -88,6 +90,7 @@ impl Store {
             why: Unavailable::Failed,
             reopen_at: Instant::default(),
             writes_at: Instant::default(),
+            complained_of: String::new(),
             answers: VecDeque::new(),
             guests,
         }
@@ -98,7 +101,7 @@ impl Store {
         let eventfd = self.mailbox.eventfd();
         loop {
             let has_worked = self.turn();
-            if !self.mailbox.has_mail() && self.have_shards_ended() {
+            if self.have_shards_ended() && !self.mailbox.has_mail() {
                 return;
             }
             if has_worked {
@@ -124,18 +127,24 @@ impl Store {
         if reads.is_empty() && appends.is_empty() {
             return false;
         }
-        self.metrics.busy_since_us.set((self.clock)().as_micros());
-        self.read(reads);
-        self.append(appends);
-        self.metrics.busy_since_us.set(0);
+        self.busy(|store| store.append(appends));
+        self.post_answers();
+        self.busy(|store| store.read(reads));
         self.post_answers();
         true
+    }
+
+    /// Does something with the file, and lets everybody see for how long.
+    fn busy(&mut self, act: impl FnOnce(&mut Self)) {
+        self.metrics.busy_since_us.set((self.clock)().as_micros());
+        act(self);
+        self.metrics.busy_since_us.set(0);
     }
 
     /// What is only read, and what is to be written.
     fn take_questions(&mut self) -> (Vec<Asked>, Vec<Asked>) {
         let (mut reads, mut appends) = (Vec::new(), Vec::new());
-        while reads.len() + appends.len() < STORE_BATCH_MAX {
+        while reads.len() < STORE_READS_MAX && appends.len() < STORE_APPENDS_MAX {
             let Some((source, letter)) = self.mailbox.take() else { break };
             let Letter::Peer(PeerMessage::Ask { request: number, question: Question::Store(request) }) =
                 letter
@@ -160,12 +169,27 @@ impl Store {
             Ok(answers) => answers,
             Err(error) => {
                 if self.file.is_open() {
-                    self.fail(&error);
+                    self.complain(&error);
                 }
-                self.refuse_all(requests.len())
+                requests.iter().map(|request| self.read_alone(request)).collect()
             }
         };
         self.answer(whose, answers);
+    }
+
+    /// Reads by itself what could not be read with others: one room that is damaged does not cost the others theirs.
+    fn read_alone(&mut self, request: &StoreRequest) -> StoreAnswer {
+        self.file.close();
+        let read = self.file.reopen().and_then(|()| self.file.read(std::slice::from_ref(request)));
+        match read.map(|mut answers| answers.pop()) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => StoreAnswer::Refused(Unavailable::Failed),
+            Err(error) => {
+                self.complain(&error);
+                self.file.close();
+                StoreAnswer::Refused(unavailable(&error))
+            }
+        }
     }
 
     fn append(&mut self, asked: Vec<Asked>) {
@@ -180,10 +204,7 @@ impl Store {
         let began_at = (self.clock)();
         match self.file.append(&requests) {
             Ok(answers) => {
-                if self.metrics.failing.value() > 0 {
-                    self.metrics.failing.set(0);
-                    tracing::info!("the store can be written to again");
-                }
+                self.has_written();
                 self.metrics.commits.increment();
                 self.metrics.appends.add(answers.len() as u64);
                 self.metrics.commit_time.record((self.clock)().since(began_at));
@@ -205,9 +226,24 @@ impl Store {
         self.file.close();
         self.reopen_at = Instant::default();
         self.writes_at = (self.clock)() + RETRY_WRITE;
-        if self.metrics.failing.value() == 0 {
-            self.metrics.failing.set(1);
+        self.complain(error);
+    }
+
+    /// Says what is wrong, once until something is written again.
+    fn complain(&mut self, error: &redb::Error) {
+        self.metrics.failing.set(1);
+        let text = error.to_string();
+        if self.complained_of != text {
             tracing::error!(%error, "the store cannot be used: rooms refuse what is said until it can; games go on");
+            self.complained_of = text;
+        }
+    }
+
+    fn has_written(&mut self) {
+        if self.metrics.failing.value() > 0 {
+            self.metrics.failing.set(0);
+            self.complained_of.clear();
+            tracing::info!("the store can be written to again");
         }
     }
 
@@ -218,13 +254,14 @@ impl Store {
         }
         let asked = std::mem::take(&mut self.unsettled);
         let (whose, requests): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::split).unzip();
-        let settled = self.file.reopen().and_then(|()| self.file.settle(&requests, self.why));
+        let mut settled = Err(redb::Error::DatabaseClosed);
+        self.busy(|store| {
+            settled = store.file.reopen().and_then(|()| store.file.settle(&requests, store.why));
+        });
         match settled {
-            Ok(answers) => {
-                self.answer(whose, answers);
-            }
+            Ok(answers) => self.answer(whose, answers),
             Err(error) => {
-                tracing::debug!(%error, "the store cannot be opened yet");
+                self.complain(&error);
                 self.file.close();
                 let asked = whose.into_iter().zip(requests);
                 self.unsettled =
@@ -240,11 +277,20 @@ impl Store {
 
     /// Numbers of guests are on disk before they are given: no later process gives them again.
     fn take_guests(&mut self) {
-        if (self.guests.named)() + GUESTS_AT_ONCE / 2 < self.guests.taken || !self.file.is_open() {
+        let named = (self.guests.named)();
+        let can_write = self.file.is_open() && self.writes_at <= (self.clock)();
+        if named + GUESTS_AT_ONCE / 2 < self.guests.taken || !can_write {
             return;
         }
-        match self.file.take_guests(GUESTS_AT_ONCE) {
-            Ok(_) => self.guests.taken += GUESTS_AT_ONCE,
+        // More may have been named while nothing could be written.
+        let count = (named + GUESTS_AT_ONCE).saturating_sub(self.guests.taken);
+        let mut taken = Err(redb::Error::DatabaseClosed);
+        self.busy(|store| taken = store.file.take_guests(count));
+        match taken {
+            Ok(_) => {
+                self.guests.taken += count;
+                self.has_written();
+            }
             Err(error) => self.fail(&error),
         }
     }

