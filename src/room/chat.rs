@@ -401,7 +401,10 @@ impl Hosted for Chat {
         if self.is_loading() && is_behind {
             let refused = self.arrive(from, Arrived::Leave(departure), context);
             debug_assert!(refused.is_none(), "leaves are not bounded");
-        } else if departure == Departure::Asked && self.must_wait_to_leave(from) {
+        } else if departure == Departure::Asked
+            && self.members.contains_key(&from)
+            && self.must_wait_to_leave(from)
+        {
             self.wait_to_leave(from);
         } else {
             self.remove(from, departure, context.now, &mut context.effects);

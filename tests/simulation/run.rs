@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use corelay::room::chat::RoomRules;
 use corelay::room::game::{Bounds, GameRules};
 use corelay::session::liveness::Liveness;
 use corelay::shard::peer::Order;
@@ -514,6 +515,7 @@ fn draw_settings(random: &mut Random) -> Settings {
             socket_close_after: seconds(6),
         },
         games: vec![rules],
+        rooms: vec![RoomRules { messages_kept: random.one_of(&[3, 20, 10_000]), ..RoomRules::default() }],
         ..Settings::default()
     }
 }
