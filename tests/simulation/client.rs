@@ -42,6 +42,8 @@ pub struct Client {
     pub frozen_until: Instant,
     /// When it was last in trouble of its own: it may have been given up before it knows.
     pub troubled_until: Instant,
+    /// Then the relay may have forgotten its seats, whatever it reads of what was said before.
+    doubted_at: Instant,
     /// Its connection was reset, and what it had sent before is still to be read: its seats are held until then, for sure.
     reset_until: Option<Instant>,
     /// There was no room for it when it came last.
@@ -76,6 +78,7 @@ impl Client {
             heard_at: Instant::default(),
             frozen_until: Instant::default(),
             troubled_until: Instant::default(),
+            doubted_at: Instant::default(),
             reset_until: None,
             is_refused: false,
             was_refused: false,
@@ -102,7 +105,8 @@ impl Client {
     pub fn sure_until(&self, relay: &Relay) -> Instant {
         let now = relay.now.instant;
         let calm_for = Duration::from_secs(5);
-        let is_calm = self.troubled_until + calm_for < now && relay.stood_still_until + calm_for < now;
+        let troubles = [self.troubled_until, self.doubted_at, relay.stood_still_until];
+        let is_calm = troubles.into_iter().all(|trouble| trouble + calm_for < now);
         let is_held = relay.settings.games[0].seat_hold >= Duration::from_secs(3);
         if is_calm && is_held { now + Duration::from_secs(1) } else { Instant::default() }
     }
@@ -172,7 +176,8 @@ impl Client {
     }
 
     /// Everything that the relay knew of it may be gone.
-    pub fn forgotten(&mut self) {
+    pub fn forgotten(&mut self, now: Instant) {
+        self.doubted_at = now;
         self.topics.forgotten();
         self.reset_until = None;
         if let Some(player) = &mut self.player {

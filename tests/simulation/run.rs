@@ -93,7 +93,7 @@ impl Run {
     /// Other things go wrong from here on.
     fn go_on(&mut self) {
         if self.relay.running().len() < self.relay.shards() {
-            self.clients.iter_mut().for_each(Client::forgotten);
+            self.forget_clients();
             self.relay.restart();
         }
         let plan = Plan::draw(&mut self.random);
@@ -147,6 +147,12 @@ impl Run {
             self.relay.advance(SLICE);
             self.each_client(Client::listen);
         }
+    }
+
+    /// Whatever the relay knew of clients may be gone.
+    fn forget_clients(&mut self) {
+        let now = self.relay.now.instant;
+        self.clients.iter_mut().for_each(|client| client.forgotten(now));
     }
 
     fn each_client(&mut self, mut act: impl FnMut(&mut Client, &mut Around<'_>)) {
@@ -377,7 +383,7 @@ impl Run {
                 self.end_shard();
             }
             Fault::Crash if self.drain_since.is_none() => {
-                self.clients.iter_mut().for_each(Client::forgotten);
+                self.forget_clients();
                 self.relay.restart();
             }
             Fault::Drain if self.drain_since.is_none() => self.drain(),
@@ -452,14 +458,14 @@ impl Run {
     }
 
     fn kick(&mut self, user: &str) {
-        self.clients.iter_mut().for_each(Client::forgotten);
+        self.forget_clients();
         let plays_as = |client: &&Client| client.plays_as().is_some_and(|name| name == user);
         let sockets = self.clients.iter().filter(plays_as).filter_map(Client::open).collect();
         self.relay.kick(user, sockets);
     }
 
     fn end_shard(&mut self) {
-        self.clients.iter_mut().for_each(Client::forgotten);
+        self.forget_clients();
         let shard = self.random.one_of(&self.relay.running());
         self.relay.end_shard(shard);
     }
@@ -472,7 +478,7 @@ impl Run {
     /// A relay that has drained is followed by another.
     pub fn go_on_draining(&mut self) {
         let Some(since) = self.drain_since else { return };
-        self.clients.iter_mut().for_each(Client::forgotten);
+        self.forget_clients();
         let now = self.relay.now.instant;
         if self.relay.has_drained() {
             self.relay.restart();

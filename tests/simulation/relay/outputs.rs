@@ -102,13 +102,11 @@ impl Relay {
         own.is_gone = true;
         own.accepts = false;
         own.has_outputs = false;
-        let mut lost: Vec<SocketId> = std::mem::take(&mut own.announced).into_keys().collect();
-        lost.append(&mut std::mem::take(&mut own.arrived).into_iter().collect());
-        let inboxes = std::mem::take(&mut own.inboxes);
-        own.inboxes = inboxes.iter().map(|_| VecDeque::new()).collect();
-        let overflow = std::mem::take(&mut own.overflow);
-        own.overflow = inboxes.iter().map(|_| VecDeque::new()).collect();
-        for letter in inboxes.into_iter().chain(overflow).flatten() {
+        // Letters that have come tell of descriptors, which are lost if they come, too: the kernel may have refused them.
+        own.announced.clear();
+        own.inboxes.iter_mut().for_each(VecDeque::clear);
+        let mut lost: Vec<SocketId> = std::mem::take(&mut own.arrived).into_iter().collect();
+        for letter in own.overflow.iter_mut().flat_map(std::mem::take) {
             if let Letter::Connection(id, _) = letter {
                 lost.push(id);
             }
