@@ -124,7 +124,7 @@ impl DurationHistogram {
 #[derive(Debug, Default)]
 pub struct StoreMetrics {
     /// Since when it has been reading or writing, in µs after the start; 0: it waits.
-    pub busy_since_us: Gauge,
+    busy_since_us: Gauge,
     /// 1 from a failure of the file to the next write that succeeds.
     pub failing: Gauge,
     /// Batches that are on disk.
@@ -140,11 +140,27 @@ pub struct StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// For how long the store has worked on one batch, if that is too long.
+    /// It works from now on.
+    pub fn begin_work(&self, now: Instant) {
+        self.busy_since_us.set(now.as_micros());
+    }
+
+    /// It waits.
+    pub fn end_work(&self) {
+        self.busy_since_us.set(0);
+    }
+
+    /// For how long it has worked on what it does now.
+    pub fn busy_for(&self, now: Instant) -> Duration {
+        match self.busy_since_us.value() {
+            0 => Duration::ZERO,
+            since => now.since(Instant::from_micros(since)),
+        }
+    }
+
+    /// The same, if that is too long.
     pub fn hangs_for(&self, now: Instant) -> Option<Duration> {
-        let busy_since = self.busy_since_us.value();
-        let time = now.since(Instant::from_micros(busy_since));
-        (busy_since > 0 && time > STORE_HANG).then_some(time)
+        Some(self.busy_for(now)).filter(|time| *time > STORE_HANG)
     }
 }
 

@@ -17,35 +17,35 @@ use crate::time::Instant;
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One metric. The encoder adds `_total` to the name of a counter.
-struct Row {
+struct Row<M: 'static> {
     name: &'static str,
     help: &'static str,
-    source: Source,
+    source: Source<M>,
 }
 
-/// Where a metric's values are. All have the label `shard`.
-enum Source {
-    Counter(fn(&ShardMetrics) -> &Counter),
-    Gauge(fn(&ShardMetrics) -> &Gauge),
-    Histogram(fn(&ShardMetrics) -> &DurationHistogram),
+/// Where a metric's values are: of `ShardMetrics`, with the label `shard`, or of `StoreMetrics`.
+enum Source<M: 'static> {
+    Counter(fn(&M) -> &Counter),
+    Gauge(fn(&M) -> &Gauge),
+    Histogram(fn(&M) -> &DurationHistogram),
     /// Several gauges, told apart by a label.
-    States(&'static str, &'static [State]),
+    States(&'static str, &'static [State<M>]),
     /// A counter per variant of a closed set, and the labels of the variant at an index.
-    Variants(fn(&ShardMetrics) -> &[Counter], fn(usize) -> Labels),
+    Variants(fn(&M) -> &[Counter], fn(usize) -> Labels),
 }
 
 type LabelSlice<'a> = &'a [(&'static str, String)];
 type Labels = Vec<(&'static str, String)>;
-type State = (&'static str, fn(&ShardMetrics) -> &Gauge);
+type State<M> = (&'static str, fn(&M) -> &Gauge);
 
-const fn row(name: &'static str, help: &'static str, source: Source) -> Row {
+const fn row<M>(name: &'static str, help: &'static str, source: Source<M>) -> Row<M> {
     Row { name, help, source }
 }
 
 use Source::{Counter as C, Gauge as G, Histogram as H, States as S, Variants as V};
 
 #[rustfmt::skip]
-const ROWS: &[Row] = &[
+const ROWS: &[Row<ShardMetrics>] = &[
     row("corelay_connections", "Connections by state", S("state", &[
         ("upgrading", |m| &m.connections_upgrading), ("open", |m| &m.connections_open), ("closing", |m| &m.connections_closing)])),
     row("corelay_connections_parked", "Open connections that wait on a poll, because they are quiet", G(|m| &m.connections_parked)),
@@ -124,31 +124,14 @@ fn close_labels(index: usize) -> Labels {
     vec![("code", reason.code().to_string()), ("reason", reason.label().into())]
 }
 
-/// A row of the store, which is one.
-struct StoreRow {
-    name: &'static str,
-    help: &'static str,
-    source: StoreSource,
-}
-
-enum StoreSource {
-    Counter(fn(&StoreMetrics) -> &Counter),
-    Gauge(fn(&StoreMetrics) -> &Gauge),
-    Histogram(fn(&StoreMetrics) -> &DurationHistogram),
-}
-
-const fn store_row(name: &'static str, help: &'static str, source: StoreSource) -> StoreRow {
-    StoreRow { name, help, source }
-}
-
 #[rustfmt::skip]
-const STORE_ROWS: &[StoreRow] = &[
-    store_row("corelay_store_commits", "Batches that the store has put on disk", StoreSource::Counter(|m| &m.commits)),
-    store_row("corelay_store_appends", "What was in them: the messages of one room each", StoreSource::Counter(|m| &m.appends)),
-    store_row("corelay_store_reads", "Rooms and pages of history that were read", StoreSource::Counter(|m| &m.reads)),
-    store_row("corelay_store_refused", "What the store could not do; who asked was told so", StoreSource::Counter(|m| &m.refused)),
-    store_row("corelay_store_failing", "1 from a failure of the file to the next write that succeeds: rooms refuse what is said", StoreSource::Gauge(|m| &m.failing)),
-    store_row("corelay_store_commit_seconds", "From the begin of a commit to its end", StoreSource::Histogram(|m| &m.commit_time)),
+const STORE_ROWS: &[Row<StoreMetrics>] = &[
+    row("corelay_store_commits", "Batches that the store has put on disk", C(|m| &m.commits)),
+    row("corelay_store_appends", "What was in them: the messages of one room each", C(|m| &m.appends)),
+    row("corelay_store_reads", "Rooms and pages of history that were read", C(|m| &m.reads)),
+    row("corelay_store_refused", "What the store could not do; who asked was told so", C(|m| &m.refused)),
+    row("corelay_store_failing", "1 from a failure of the file to the next write that succeeds: rooms refuse what is said", G(|m| &m.failing)),
+    row("corelay_store_commit_seconds", "From the begin of a commit to its end", H(|m| &m.commit_time)),
 ];
 
 /// Reads the shards' metrics when `/metrics` is asked for; between two requests it costs nothing.
@@ -165,49 +148,18 @@ impl RelayCollector {
         Self { shards: admin.shards.clone(), store, about: admin.about.clone(), clock: admin.clock.clone() }
     }
 
-    fn encode_row(&self, row: &Row, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let metric_type = match row.source {
-            C(_) | V(..) => MetricType::Counter,
-            G(_) | S(..) => MetricType::Gauge,
-            H(_) => MetricType::Histogram,
-        };
-        let mut encoder = encoder.encode_descriptor(row.name, row.help, None, metric_type)?;
-        for (shard, metrics) in self.shards.iter().enumerate() {
-            let shard = ("shard", shard.to_string());
-            match row.source {
-                C(counter) => encode_counter(&mut encoder, &[shard], counter(metrics).value())?,
-                G(gauge) => encode_gauge(&mut encoder, &[shard], gauge(metrics).value())?,
-                H(histogram) => encode_histogram(&mut encoder, &[shard], histogram(metrics))?,
-                S(label, states) => {
-                    for (state, gauge) in states {
-                        let labels = [shard.clone(), (label, (*state).into())];
-                        encode_gauge(&mut encoder, &labels, gauge(metrics).value())?;
-                    }
-                }
-                V(counters, labels_of) => {
-                    for (index, counter) in counters(metrics).iter().enumerate() {
-                        let mut labels = vec![shard.clone()];
-                        labels.extend(labels_of(index));
-                        encode_counter(&mut encoder, &labels, counter.value())?;
-                    }
-                }
-            }
-        }
-        Ok(())
+    fn of_shards(&self) -> impl Iterator<Item = (Labels, &ShardMetrics)> {
+        self.shards
+            .iter()
+            .enumerate()
+            .map(|(shard, metrics)| (vec![("shard", shard.to_string())], &**metrics))
     }
 
-    fn encode_store_row(&self, row: &StoreRow, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let metric_type = match row.source {
-            StoreSource::Counter(_) => MetricType::Counter,
-            StoreSource::Gauge(_) => MetricType::Gauge,
-            StoreSource::Histogram(_) => MetricType::Histogram,
-        };
-        let mut encoder = encoder.encode_descriptor(row.name, row.help, None, metric_type)?;
-        match row.source {
-            StoreSource::Counter(counter) => encode_counter(&mut encoder, &[], counter(&self.store).value()),
-            StoreSource::Gauge(gauge) => encode_gauge(&mut encoder, &[], gauge(&self.store).value()),
-            StoreSource::Histogram(histogram) => encode_histogram(&mut encoder, &[], histogram(&self.store)),
-        }
+    fn encode_store_busy(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) =
+            ("corelay_store_busy_seconds", "For how long the store has worked on what it does now");
+        let busy = self.store.busy_for((self.clock)()).as_secs_f64();
+        encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&busy)
     }
 
     fn encode_loop_silence(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -260,14 +212,49 @@ impl RelayCollector {
     }
 }
 
+/// A row, with a sample of each of `sources`, which its labels tell apart.
+fn encode_row<'a, M: 'static>(
+    row: &Row<M>,
+    sources: impl IntoIterator<Item = (Labels, &'a M)>,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let metric_type = match row.source {
+        C(_) | V(..) => MetricType::Counter,
+        G(_) | S(..) => MetricType::Gauge,
+        H(_) => MetricType::Histogram,
+    };
+    let mut encoder = encoder.encode_descriptor(row.name, row.help, None, metric_type)?;
+    for (labels, metrics) in sources {
+        match row.source {
+            C(counter) => encode_counter(&mut encoder, &labels, counter(metrics).value())?,
+            G(gauge) => encode_gauge(&mut encoder, &labels, gauge(metrics).value())?,
+            H(histogram) => encode_histogram(&mut encoder, &labels, histogram(metrics))?,
+            S(label, states) => {
+                for (state, gauge) in states {
+                    let labels = [&labels[..], &[(label, (*state).into())]].concat();
+                    encode_gauge(&mut encoder, &labels, gauge(metrics).value())?;
+                }
+            }
+            V(counters, labels_of) => {
+                for (index, counter) in counters(metrics).iter().enumerate() {
+                    let labels = [&labels[..], &labels_of(index)].concat();
+                    encode_counter(&mut encoder, &labels, counter.value())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Collector for RelayCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for row in ROWS {
-            self.encode_row(row, &mut encoder)?;
+            encode_row(row, self.of_shards(), &mut encoder)?;
         }
         for row in STORE_ROWS {
-            self.encode_store_row(row, &mut encoder)?;
+            encode_row(row, [(Labels::new(), &*self.store)], &mut encoder)?;
         }
+        self.encode_store_busy(&mut encoder)?;
         self.encode_loop_silence(&mut encoder)?;
         self.encode_process(&mut encoder)
     }
@@ -378,19 +365,22 @@ mod tests {
 
     /// A counter that a shard keeps and nobody can see would be a counter in vain.
     #[test]
-    fn every_field_of_the_shard_metrics_is_shown() {
-        let fields = include_str!("../metrics.rs").split_once("pub struct ShardMetrics {").unwrap().1;
-        let fields = fields.split_once("\n}").unwrap().0;
-        let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
-        let shown = include_str!("metrics.rs").split_once("#[cfg(test)]").unwrap().0;
-        let (count, missing) = names.fold((0, BTreeSet::new()), |(count, mut missing), (name, _)| {
-            if !shown.contains(&format!("m.{name}")) && !shown.contains(&format!("metrics.{name}")) {
-                missing.insert(name);
-            }
-            (count + 1, missing)
-        });
-        assert!(count > 30, "found only {count} fields");
-        assert!(missing.is_empty(), "not in /metrics: {missing:?}");
+    fn every_field_of_the_metrics_is_shown() {
+        for (holder, least) in [("ShardMetrics", 30), ("StoreMetrics", 6)] {
+            let head = format!("pub struct {holder} {{");
+            let fields =
+                include_str!("../metrics.rs").split_once(&head).unwrap().1.split_once("\n}").unwrap().0;
+            let names = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+            let shown = include_str!("metrics.rs").split_once("#[cfg(test)]").unwrap().0;
+            let (count, missing) = names.fold((0, BTreeSet::new()), |(count, mut missing), (name, _)| {
+                if !shown.contains(&format!("m.{name}")) && !shown.contains(&format!("metrics.{name}")) {
+                    missing.insert(name);
+                }
+                (count + 1, missing)
+            });
+            assert!(count >= least, "found only {count} fields of {holder}");
+            assert!(missing.is_empty(), "not in /metrics: {missing:?} of {holder}");
+        }
     }
 
     #[test]

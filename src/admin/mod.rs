@@ -353,13 +353,13 @@ mod tests {
     fn a_store_that_hangs_is_named() {
         let fixture = serve_pages(Access::Loopback);
         fixture.phase.enter(Phase::Ready);
-        fixture.store_metrics.busy_since_us.set(2_000_000);
+        fixture.store_metrics.begin_work(Instant::from_micros(2_000_000));
         fixture.now_us.store(7_000_000, Ordering::Relaxed);
         assert_eq!(fixture.fetch("/readyz"), (200, "ok\n".into()));
         fixture.now_us.store(7_100_000, Ordering::Relaxed);
         let hangs = "the store hangs: it has worked on one batch for 5.1 s\n";
         assert_eq!(fixture.fetch("/readyz"), (503, hangs.into()));
-        fixture.store_metrics.busy_since_us.set(0);
+        fixture.store_metrics.end_work();
         assert_eq!(fixture.fetch("/readyz"), (200, "ok\n".into()));
     }
 

@@ -10,7 +10,7 @@ use super::chat_loading::{Arrived, Loading, refused};
 use super::chat_queue::{LOAD, Queue};
 use super::chat_stream::{ChatMessage, ChatStream};
 use super::chat_typing::Typing;
-use super::hosted::{Context, Hosted, Lost, Need};
+use super::hosted::{Context, Hosted, Lost};
 use super::presence::{MemberNumber, Presence, User};
 use super::recovery::CatchUp;
 use super::request::{Departure, Effect, Join, ToMember};
@@ -130,7 +130,7 @@ impl Chat {
     fn own_heap_bytes(&self) -> usize {
         let names = |member: &Member| member.user.allocated_bytes() + member.name.allocated_bytes();
         let spoken = self.spoken.iter().map(|(user, times)| user.allocated_bytes() + times.allocated_bytes());
-        let arrivals = self.loading.as_ref().map_or(0, |loading| loading.arrivals.allocated_bytes());
+        let arrivals = self.loading.as_ref().map_or(0, |loading| loading.heap_bytes());
         self.name.allocated_bytes()
             + self.audience.heap_bytes()
             + self.members.allocated_bytes()
@@ -414,7 +414,7 @@ impl Hosted for Chat {
     fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) {
         if let (Lost::One(gone), Some(loading)) = (lost, &mut self.loading) {
             // It was told that its join is refused.
-            loading.arrivals.retain(|arrival| arrival.from != gone);
+            loading.forget(gone);
         }
         let lost = self.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
         let members: Vec<Address> = lost.map(|(address, _)| *address).collect();
@@ -436,26 +436,12 @@ impl Hosted for Chat {
         let now = context.now.instant;
         self.settle_all_typing(now, &mut context.effects);
         broadcast_presence(&mut self.presence, &self.name, &self.audience, now, &mut context.effects);
-        if let Some(loading) = &self.loading {
-            if loading.until.is_some_and(|until| until <= now) {
-                self.refuse_waiting(Unavailable::Busy, context);
-                self.refuse_arrivals(Unavailable::Busy, &mut context.effects);
-            }
-            let is_awaited = self.loading.as_ref().is_some_and(|loading| !loading.arrivals.is_empty());
-            if is_awaited || !self.audience.is_empty() {
-                self.load(context);
-            } else if let Some(loading) = &mut self.loading {
-                // Nobody is here who could be told.
-                loading.ask_at = None;
-            }
-            self.let_in(context);
-        }
+        self.go_on_loading(context);
     }
 
     fn due(&self) -> Option<Instant> {
-        let loading = self.loading.as_ref().map(|loading| [loading.until, loading.ask_at]);
-        let let_in = self.has_to_let_in().then(Instant::default);
-        let loading = loading.into_iter().flatten().flatten().chain(let_in);
+        let is_awaited = !self.audience.is_empty();
+        let loading = self.loading.as_ref().and_then(|loading| loading.due(is_awaited));
         self.typing.values().map(Typing::due).chain(self.presence.due()).chain(loading).min()
     }
 
@@ -463,10 +449,10 @@ impl Hosted for Chat {
         Some(&self.audience)
     }
 
-    fn need(&self) -> Need {
-        let is_awaited = |loading: &Loading| loading.is_asked || !loading.arrivals.is_empty();
-        let waits = self.loading.as_ref().is_some_and(is_awaited) || !self.queue.is_empty();
-        if self.audience.is_empty() && !waits { Need::Nobody } else { Need::Members }
+    fn is_needed(&self) -> bool {
+        !self.audience.is_empty()
+            || self.loading.as_ref().is_some_and(Loading::is_needed)
+            || !self.queue.is_empty()
     }
 
     fn heap_bytes(&self) -> usize {

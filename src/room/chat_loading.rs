@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand_core::Rng;
 
 use super::chat::Chat;
-use super::chat_queue::LOAD;
+use super::chat_queue::{LOAD, bytes_of};
 use super::chat_stream::ChatStream;
 use super::hosted::{Context, Hosted};
 use super::request::{Departure, Effect, Join, ToMember};
@@ -14,6 +14,7 @@ use super::telling::{reply, unavailable};
 use crate::ids::Address;
 use crate::impossible;
 use crate::limits;
+use crate::memory::Allocated;
 use crate::reasons::JoinRefusal;
 use crate::time::Instant;
 use crate::wire::push::Push;
@@ -22,21 +23,64 @@ use crate::wire::push::Push;
 #[derive(Debug, Default)]
 pub(super) struct Loading {
     /// In the order in which it came.
-    pub(super) arrivals: VecDeque<Arrival>,
+    arrivals: VecDeque<Arrival>,
     /// Then whoever waits is refused.
-    pub(super) until: Option<Instant>,
-    /// The store has answered: whoever waits comes in, a few at a time.
-    pub(super) is_ready: bool,
-    /// The store was asked and has not answered.
-    pub(super) is_asked: bool,
-    /// Then it is asked again.
-    pub(super) ask_at: Option<Instant>,
+    until: Option<Instant>,
+    step: Step,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The store is to be asked, not before then.
+    Ask { at: Instant },
+    /// It has not answered yet.
+    Asked,
+    /// It has: whoever waits comes in, a few at a time.
+    LetIn,
+}
+
+impl Default for Step {
+    fn default() -> Self {
+        Self::Ask { at: Instant::default() }
+    }
+}
+
+impl Loading {
+    /// Whether an answer is to come, or somebody waits for it.
+    pub(super) fn is_needed(&self) -> bool {
+        self.step == Step::Asked || !self.arrivals.is_empty()
+    }
+
+    /// Somebody has gone, and knows it.
+    pub(super) fn forget(&mut self, gone: Address) {
+        self.arrivals.retain(|arrival| arrival.from != gone);
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let bytes = |arrival: &Arrival| match &arrival.what {
+            Arrived::Join(_) => size_of::<Join>(),
+            Arrived::Push(push) => bytes_of(push),
+            Arrived::Leave(_) => 0,
+        };
+        self.arrivals.allocated_bytes() + self.arrivals.iter().map(bytes).sum::<usize>()
+    }
+
+    /// When something is to be done. `is_awaited`: also if nobody waits to come in.
+    pub(super) fn due(&self, is_awaited: bool) -> Option<Instant> {
+        let step = match self.step {
+            Step::Ask { at } if is_awaited || !self.arrivals.is_empty() => Some(at),
+            Step::Ask { .. } | Step::Asked => None,
+            Step::LetIn => Some(Instant::default()),
+        };
+        step.into_iter().chain(self.until).min()
+    }
 }
 
 #[derive(Debug)]
-pub(super) struct Arrival {
-    pub(super) from: Address,
-    pub(super) what: Arrived,
+struct Arrival {
+    from: Address,
+    what: Arrived,
 }
 
 #[derive(Debug)]
@@ -57,12 +101,12 @@ impl Chat {
         self.load(context);
     }
 
-    pub(super) fn load(&mut self, context: &mut Context<'_>) {
+    fn load(&mut self, context: &mut Context<'_>) {
         let Some(loading) = &mut self.loading else { return };
-        if loading.is_ready || loading.is_asked || loading.ask_at.is_some_and(|at| at > context.now.instant) {
+        if !matches!(loading.step, Step::Ask { at } if at <= context.now.instant) {
             return;
         }
-        (loading.is_asked, loading.ask_at) = (true, None);
+        loading.step = Step::Asked;
         let page =
             PageSize { records: limits::MESSAGES_CACHED_MAX, bytes: limits::MESSAGES_CACHED_BYTES_MAX };
         self.ask(LOAD, StoreAction::Load { page }, context);
@@ -81,7 +125,7 @@ impl Chat {
         if is_bounded && loading.arrivals.len() >= limits::ROOM_ARRIVALS_MAX {
             return Some(what);
         }
-        if !loading.is_ready {
+        if loading.step != Step::LetIn {
             loading.until.get_or_insert(now + limits::ROOM_LOAD_WAIT);
         }
         loading.arrivals.push_back(Arrival { from, what });
@@ -95,7 +139,7 @@ impl Chat {
         };
         match answer {
             StoreAnswer::Loaded { stream, records } => {
-                (loading.is_ready, loading.is_asked, loading.until) = (true, false, None);
+                (loading.step, loading.until) = (Step::LetIn, None);
                 let kept_max = self.rules.messages_kept as usize;
                 match stream {
                     Some(end) => self.stream = ChatStream::load(end, &records, kept_max),
@@ -111,8 +155,7 @@ impl Chat {
                 self.let_in(context);
             }
             StoreAnswer::Refused(why) => {
-                loading.is_asked = false;
-                loading.ask_at = Some(context.now.instant + why.retry_after());
+                loading.step = Step::Ask { at: context.now.instant + why.retry_after() };
                 self.refuse_waiting(why, context);
                 self.refuse_arrivals(why, &mut context.effects);
             }
@@ -122,14 +165,20 @@ impl Chat {
         }
     }
 
-    /// Whether somebody may come in.
-    pub(super) fn has_to_let_in(&self) -> bool {
-        self.loading.as_ref().is_some_and(|loading| loading.is_ready)
+    /// Does what is due: refuses, asks again, lets in.
+    pub(super) fn go_on_loading(&mut self, context: &mut Context<'_>) {
+        let Some(loading) = &self.loading else { return };
+        if loading.until.is_some_and(|until| until <= context.now.instant) {
+            self.refuse_waiting(Unavailable::Busy, context);
+            self.refuse_arrivals(Unavailable::Busy, &mut context.effects);
+        }
+        self.load(context);
+        self.let_in(context);
     }
 
     /// Lets in some of those who wait, in order. Each is answered with as much as a message holds, so a crowd takes several turns.
-    pub(super) fn let_in(&mut self, context: &mut Context<'_>) {
-        let Some(mut loading) = self.loading.take_if(|loading| loading.is_ready) else { return };
+    fn let_in(&mut self, context: &mut Context<'_>) {
+        let Some(mut loading) = self.loading.take_if(|loading| loading.step == Step::LetIn) else { return };
         self.go_on(context);
         for _ in 0..limits::ROOM_LET_IN {
             let Some(Arrival { from, what }) = loading.arrivals.pop_front() else { return };
@@ -145,7 +194,7 @@ impl Chat {
     }
 
     /// Nobody waits any longer.
-    pub(super) fn refuse_arrivals(&mut self, why: Unavailable, effects: &mut Vec<Effect>) {
+    fn refuse_arrivals(&mut self, why: Unavailable, effects: &mut Vec<Effect>) {
         let Some(loading) = &mut self.loading else { return };
         loading.until = None;
         for Arrival { from, what } in std::mem::take(&mut loading.arrivals) {

@@ -75,7 +75,7 @@ impl Waiting {
 }
 
 /// What a message takes that waits to be said.
-fn bytes_of(push: &Push) -> usize {
+pub(super) fn bytes_of(push: &Push) -> usize {
     match &push.event {
         PushEvent::Room(RoomPush::NewMessage { body, .. }) => body.len(),
         PushEvent::Room(RoomPush::Typing(_) | RoomPush::History { .. })

@@ -5,7 +5,7 @@ use rand_core::Rng;
 use super::audience::Audience;
 use super::game::Game;
 use super::game_seats::{Resumed, SeatFate};
-use super::hosted::{Context, Hosted, Lost, Need};
+use super::hosted::{Context, Hosted, Lost};
 use super::request::{Departure, Effect, Join, Rights, ToMember};
 use super::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::ids::{Address, ResumeToken};
@@ -118,8 +118,8 @@ impl Hosted for Game {
         self.channels.as_ref().map(|channels| channels.audience())
     }
 
-    fn need(&self) -> Need {
-        if self.seats.is_empty() && self.channels.is_none() { Need::Nobody } else { Need::Members }
+    fn is_needed(&self) -> bool {
+        !self.seats.is_empty() || self.channels.is_some()
     }
 
     fn heap_bytes(&self) -> usize {

@@ -12,7 +12,7 @@ use crate::time::{Instant, Now};
 use crate::wire::push::Push;
 
 /// A kind of topic. Its methods decide and are told nothing of connections: whoever hosts the topic carries the effects out, in
-/// order, and asks `due` and `need` again after every call.
+/// order, and asks `due` and `is_needed` again after every call.
 pub trait Hosted {
     /// A channel joins.
     fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>);
@@ -40,8 +40,8 @@ pub trait Hosted {
     /// Who gets its broadcasts; `None`: nobody.
     fn audience(&self) -> Option<&Audience>;
 
-    /// Whether the topic must stay.
-    fn need(&self) -> Need;
+    /// Whether the topic must stay: somebody is in it, has a place in it, or waits to come in; or the store has still to answer.
+    fn is_needed(&self) -> bool;
 
     /// Bytes allocated, without presence; see `memory`.
     fn heap_bytes(&self) -> usize;
@@ -90,13 +90,4 @@ impl Lost {
             Self::AllAt { party, joins } => *party == member.party() && number.is_within(*joins),
         }
     }
-}
-
-/// What a topic stays for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// Somebody is in it, has a place in it, or waits to come in; or the store has still to answer.
-    Members,
-    /// Nothing: it ends.
-    Nobody,
 }

@@ -11,7 +11,6 @@ use crate::limits::ENTRIES_KEPT;
 use crate::memory::Allocated;
 use crate::planted;
 use crate::room::game::Game;
-use crate::room::hosted::Need;
 use crate::surplus::{Surplus, is_surplus};
 use crate::time::Instant;
 
@@ -139,7 +138,7 @@ impl Topics {
         let Some(entry) = self.entry(index) else {
             return impossible!("what happens in a topic happens in one that is there");
         };
-        if entry.kind.as_hosted().need() == Need::Nobody && !planted!(KeepsTopic) {
+        if !entry.kind.as_hosted().is_needed() && !planted!(KeepsTopic) {
             self.remove(index);
         }
     }

@@ -135,10 +135,11 @@ impl Store {
     }
 
     /// Does something with the file, and lets everybody see for how long.
-    fn busy(&mut self, act: impl FnOnce(&mut Self)) {
-        self.metrics.busy_since_us.set((self.clock)().as_micros());
-        act(self);
-        self.metrics.busy_since_us.set(0);
+    fn busy<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.metrics.begin_work((self.clock)());
+        let outcome = act(self);
+        self.metrics.end_work();
+        outcome
     }
 
     /// What is only read, and what is to be written.
@@ -167,10 +168,10 @@ impl Store {
         let (whose, requests): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::split).unzip();
         let answers = match self.file.read(&requests) {
             Ok(answers) => answers,
+            // Only `reopen` opens it: what is not settled comes first.
+            Err(_) if !self.file.is_open() => self.refuse_all(requests.len()),
             Err(error) => {
-                if self.file.is_open() {
-                    self.complain(&error);
-                }
+                self.complain(&error);
                 requests.iter().map(|request| self.read_alone(request)).collect()
             }
         };
@@ -211,9 +212,7 @@ impl Store {
                 self.answer(whose, answers);
             }
             Err(error) => {
-                let asked = whose.into_iter().zip(requests);
-                self.unsettled =
-                    asked.map(|((source, number), request)| Asked { source, number, request }).collect();
+                self.unsettled = Asked::join(whose, requests);
                 self.fail(&error);
                 self.reopen();
             }
@@ -254,18 +253,14 @@ impl Store {
         }
         let asked = std::mem::take(&mut self.unsettled);
         let (whose, requests): (Vec<_>, Vec<_>) = asked.into_iter().map(Asked::split).unzip();
-        let mut settled = Err(redb::Error::DatabaseClosed);
-        self.busy(|store| {
-            settled = store.file.reopen().and_then(|()| store.file.settle(&requests, store.why));
-        });
-        match settled {
+        let settle =
+            |store: &mut Self| store.file.reopen().and_then(|()| store.file.settle(&requests, store.why));
+        match self.busy(settle) {
             Ok(answers) => self.answer(whose, answers),
             Err(error) => {
                 self.complain(&error);
                 self.file.close();
-                let asked = whose.into_iter().zip(requests);
-                self.unsettled =
-                    asked.map(|((source, number), request)| Asked { source, number, request }).collect();
+                self.unsettled = Asked::join(whose, requests);
                 self.reopen_at = (self.clock)() + REOPEN_INTERVAL;
             }
         }
@@ -284,9 +279,7 @@ impl Store {
         }
         // More may have been named while nothing could be written.
         let count = (named + GUESTS_AT_ONCE).saturating_sub(self.guests.taken);
-        let mut taken = Err(redb::Error::DatabaseClosed);
-        self.busy(|store| taken = store.file.take_guests(count));
-        match taken {
+        match self.busy(|store| store.file.take_guests(count)) {
             Ok(_) => {
                 self.guests.taken += count;
                 self.has_written();
@@ -346,5 +339,10 @@ impl Store {
 impl Asked {
     fn split(self) -> ((Party, RequestNumber), StoreRequest) {
         ((self.source, self.number), self.request)
+    }
+
+    fn join(whose: Vec<(Party, RequestNumber)>, requests: Vec<StoreRequest>) -> Vec<Self> {
+        let asked = whose.into_iter().zip(requests);
+        asked.map(|((source, number), request)| Self { source, number, request }).collect()
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::file::StoreFile;
 use super::settings::StoreSettings;
-use super::{GUESTS_AT_ONCE, Guests, Store};
-use crate::ids::{Party, RequestNumber, Topic};
+use super::{Asked, GUESTS_AT_ONCE, Guests, Store};
+use crate::ids::{Party, RequestNumber, ShardId, Topic};
 use crate::mailbox::{self, Endpoint, Letter, Posted};
 use crate::room::stored::{
     Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
@@ -282,25 +282,63 @@ fn what_is_ephemeral_touches_no_disk() {
     assert!(!directory.0.join("store").exists());
 }
 
-/// A store's thread, which returns its CPU time; the shards' ends of its mail, and that of the service thread, which says nothing.
-fn start(file: StoreFile) -> (Vec<Endpoint>, Endpoint, thread::JoinHandle<Duration>) {
+/// A store, not run; the shards' ends of its mail, and that of the service thread, which says nothing.
+fn store(file: StoreFile) -> (Vec<Endpoint>, Endpoint, Store) {
     let (shards, [service, mailbox]) = mailbox::mesh(1, 16).unwrap();
     let began = std::time::Instant::now();
     let clock = Arc::new(move || Instant::from_micros(began.elapsed().as_micros() as u64 + 1));
     let guests = Guests { named: Box::new(|| 0), taken: GUESTS_AT_ONCE };
-    let store = Store::new(mailbox, file, Arc::default(), clock, guests);
-    let body = move || {
-        store.run();
-        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+    (shards, service, Store::new(mailbox, file, Arc::default(), clock, guests))
+}
+
+fn asked(number: u32, request: StoreRequest) -> Asked {
+    Asked { source: Party::Shard(ShardId(0)), number: RequestNumber(number), request }
+}
+
+/// What the shard is answered, by number.
+fn answers(shard: &mut Endpoint) -> Vec<(u32, StoreAnswer)> {
+    let next = || match shard.take()? {
+        (Party::Store, Letter::Peer(PeerMessage::Answer { request, answer: Answer::Store(answer) })) => {
+            Some((request.0, *answer))
+        }
+        (_, other) => panic!("{other:?}"),
     };
-    (shards, service, thread::spawn(body))
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
+fn what_is_not_settled_is_settled_before_anything_is_read() {
+    let directory = Directory::new("unsettled");
+    let (mut shards, _service, mut store) = store(directory.open());
+    let append = append("room:a", 0, vec![record(1, 1)], ALL);
+    store.file.append(std::slice::from_ref(&append)).unwrap();
+    // As if the commit had failed, and the file could not be opened yet.
+    store.file.close();
+    store.unsettled = vec![asked(1, append)];
+    store.reopen_at = Instant::NEVER;
+    let action = StoreAction::Read { before: 9, page: PageSize { records: 9, bytes: 1_000 } };
+    let read = StoreRequest { topic: topic("room:a"), action, retention: ALL };
+    store.read(vec![asked(2, read.clone())]);
+    store.post_answers();
+    assert_eq!(answers(&mut shards[0]), [(2, StoreAnswer::Refused(Unavailable::Failed))]);
+    store.reopen_at = Instant::default();
+    store.turn();
+    store.read(vec![asked(3, read)]);
+    store.post_answers();
+    let page = StoreAnswer::Page { records: vec![record(1, 1)], more: false };
+    assert_eq!(answers(&mut shards[0]), [(1, StoreAnswer::Appended(Cursor(1))), (3, page)]);
 }
 
 #[test]
 fn a_store_that_nobody_asks_sleeps_and_one_that_is_asked_wakes() {
     let file = StoreFile::open(StoreSettings { ephemeral: true, ..StoreSettings::default() }).unwrap();
-    let (mut shards, _service, store) = start(file);
+    let (mut shards, _service, store) = store(file);
+    let body = move || {
+        store.run();
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+    };
+    let store = thread::spawn(body);
     thread::sleep(Duration::from_millis(400));
     let request = append("room:a", 0, vec![record(1, 1)], ALL);
     let question = Question::Store(Box::new(request));
@@ -311,11 +349,7 @@ fn a_store_that_nobody_asks_sleeps_and_one_that_is_asked_wakes() {
     shards[0].wake(Party::Store);
     rustix::io::read(&*shards[0].eventfd(), &mut [0; 8]).unwrap();
     assert!(asked_at.elapsed() < Duration::from_millis(300), "it does not wait for its next look");
-    let Some((Party::Store, Letter::Peer(PeerMessage::Answer { request, answer }))) = shards[0].take() else {
-        panic!("no answer")
-    };
-    let appended = Answer::Store(Box::new(StoreAnswer::Appended(Cursor(1))));
-    assert_eq!((request, answer), (RequestNumber(7), appended));
+    assert_eq!(answers(&mut shards[0]), [(7, StoreAnswer::Appended(Cursor(1)))]);
     thread::sleep(Duration::from_millis(400));
     drop(shards);
     let used = store.join().unwrap();
