@@ -19,27 +19,27 @@ pub struct ConnId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);
 
-/// Whoever has an inbox and may write to every other one. Members of topics are behind shards.
+/// A thread that has an inbox and may write to every other party. Members of topics are reached through their shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Party {
     /// A thread of connections and topics.
     Shard(ShardId),
     /// The thread of the admin pages and the signals.
     Service,
-    /// The thread that keeps on disk what is said in topics.
+    /// The thread of the store, which keeps on disk what is said in rooms.
     Store,
 }
 
 impl Party {
-    /// The parties that are no shards, in the order of `index`.
+    /// The parties other than shards, in the order of `index`.
     pub const OTHERS: [Self; 2] = [Self::Service, Self::Store];
 
-    /// All of a process with so many shards, in the order of `index`.
+    /// All parties of a process with so many shards, in the order of `index`.
     pub fn all(shards: u16) -> impl Iterator<Item = Self> {
         (0..shards).map(|shard| Self::Shard(ShardId(shard))).chain(Self::OTHERS)
     }
 
-    /// Its place among `all`.
+    /// Position in `all`.
     pub fn index(self, shards: u16) -> usize {
         match self {
             Self::Shard(shard) => usize::from(shard.0),
@@ -61,7 +61,7 @@ impl RequestNumber {
     }
 }
 
-/// Names what a topic has asked, within that topic.
+/// Number of a question that a topic has asked, within that topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u32);
 
@@ -136,7 +136,7 @@ impl fmt::Display for TopicName {
     }
 }
 
-/// What stands before the colon of a topic, and what it makes of the name behind it.
+/// The word before the colon of a topic, and the constructor for the name behind the colon.
 pub type TopicKind = (&'static str, fn(TopicName) -> Topic);
 
 /// What a client can join.
@@ -159,7 +159,7 @@ impl Topic {
         TopicName::parse(name).map(topic)
     }
 
-    /// Whether there is the kind of topic that `text` names, whatever stands behind the colon.
+    /// Whether `text` begins with a known kind and a colon; anything may follow.
     pub fn names_kind(text: &str) -> bool {
         text.split_once(':').is_some_and(|(kind, _)| Self::KINDS.iter().any(|(known, _)| *known == kind))
     }
@@ -171,7 +171,7 @@ impl Topic {
         }
     }
 
-    /// Whether it is written as `text`.
+    /// Whether `text` is how clients write this topic.
     pub fn is_written(&self, text: &str) -> bool {
         text.strip_prefix(self.prefix()) == Some(self.name().as_str())
     }
@@ -195,11 +195,12 @@ impl fmt::Display for Topic {
     }
 }
 
-/// A topic that a connection has joined, by number. A number is used again after 65,535 others of the same connection.
+/// Number of a topic that a connection has joined. It is used again after 65,535 others of that connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelNumber(pub u16);
 
-/// Number of a frame of a game's state. Each frame names the one before it: whoever was sent that one needs only what changed.
+/// Number of a frame of a game's state. Each frame names the frame before it: a client that was sent that one needs only the
+/// changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameNumber(NonZeroU32);
 
@@ -218,14 +219,14 @@ impl FrameNumber {
 pub struct Address {
     /// The shard that its connection is pinned to.
     pub shard: ShardId,
-    /// Which of the connection's topics.
+    /// The topic's number on that connection.
     pub channel: ChannelNumber,
-    /// The connection there.
+    /// The member's connection on that shard.
     pub conn: ConnId,
 }
 
 impl Address {
-    /// Who is written to, to reach it.
+    /// The party whose inbox leads to the member.
     pub fn party(&self) -> Party {
         Party::Shard(self.shard)
     }

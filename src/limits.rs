@@ -43,9 +43,9 @@ pub const INQUIRIES_MAX: usize = 4 * QUESTIONS_MAX;
 pub const STORE_QUESTIONS_MAX: usize = 16 * 1024;
 /// Appends that the store's thread takes at once: they are one commit. More wait for the next.
 pub const STORE_APPENDS_MAX: usize = 4 * 1024;
-/// Rooms and pages that it reads at once, of up to 1 MiB each. More wait, and what is to be written comes in between.
+/// Rooms and pages that the store's thread reads at once, of up to 1 MiB each. More wait, and writes come in between.
 pub const STORE_READS_MAX: usize = 64;
-/// Records that an append removes at most because they are kept no longer.
+/// Records that one append removes at most because the room's rules keep them no longer.
 pub const STORE_TRIM_MAX: usize = 128;
 /// Default of `store.cache_bytes`.
 pub const STORE_CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -53,8 +53,8 @@ pub const STORE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 pub const STORE_HANG: Duration = Duration::from_secs(5);
 /// Games of `/games.json`. More: those with fewer players are left out, and the list says that it is cut.
 pub const GAMES_LISTED_MAX: usize = 100;
-/// Visitors of the admin pages at once. One more: the one that is there longest is sent away, so that a health check is always
-/// answered, whoever else sits there.
+/// Visitors of the admin pages at once. One more: the longest visit is ended, so that a health check is always answered, whoever
+/// else sits there.
 pub const ADMIN_VISITORS_MAX: usize = 64;
 /// A visit to the admin pages from accept to the last byte of the answer: one request. Longer: the connection is closed.
 pub const ADMIN_VISIT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ pub const FORGED_TOKEN_RATE: (u32, u32) = (5, 10);
 /// takes a fifth of its time, and less than 10 ms at once. Over it, tokens that are not known yet are refused with
 /// `rate_limited`, in requests with 503.
 pub const SHARD_FORGED_TOKEN_RATE: (u32, u32) = (2_000, 50);
-/// Good tokens that joins bring, per connection: per second, and at once. At once it is as many as a connection may have topics,
+/// Good tokens that joins bring, per connection: per second, and at once. The burst is as many as a connection may have topics,
 /// since each may have a token of its own.
 pub const GOOD_TOKEN_RATE: (u32, u32) = (10, 100);
 /// Good tokens that a shard keeps, so that they are not checked twice. More: some are checked again.
@@ -109,8 +109,8 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// A connection that has joined topics, up to a hundred, may have so many times `OUTBOX_BYTES_MAX`. A broadcast is in memory
 /// once, however many connections wait for it.
 pub const OUTBOX_CHANNELS_FACTOR: usize = 4;
-/// If nothing else waits for a client, so many times `OUTBOX_BYTES_MAX` may be queued for it within one turn of the loop. It does
-/// not count against what comes while it is being sent.
+/// If nothing else waits for a client, so many times `OUTBOX_BYTES_MAX` may be queued for it within one turn of the loop. While
+/// these bytes are being sent, they do not count against what comes.
 pub const OUTBOX_BURST: usize = 4;
 /// Bytes of answers to joins that do not count against the lane, because a client that comes back joins up to 100 topics at once.
 /// More counts.
@@ -119,9 +119,9 @@ pub const GREETINGS_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const OUTBOX_FRAME_BYTES: usize = 96;
 /// Reliable lane of a connection to `/echo`, where one message may be 16 MiB.
 pub const ECHO_OUTBOX_BYTES_MAX: usize = 4 * ECHO_MESSAGE_BYTES_MAX;
-/// What is still read from a connection that closes, and thrown away, in KiB, each receive rounded up. More, before the last
-/// frame is sent: the connection is not read from until then. So much again after it: the connection is ended at once, which its
-/// client may see as a reset.
+/// Bytes that are still read from a closing connection and thrown away, in KiB, each receive rounded up. More, before the last
+/// frame is sent: reading stops until then. So much again after it: the connection is ended at once, which its client may see as
+/// a reset.
 pub const CLOSING_KIB_MAX: u16 = 1024;
 /// How long a shard that has panicked takes to tell its clients. Longer: the others go without a close frame.
 pub const GOODBYE_TIME_MAX: Duration = Duration::from_millis(500);
@@ -171,7 +171,7 @@ pub const EVENTS_KEPT_FOR: Duration = Duration::from_secs(60);
 pub const CHANNELS_PER_CONNECTION_MAX: usize = 100;
 /// Topics of one shard, games and rooms together. One more: its join is refused `full`, on `/play` with 503.
 pub const TOPICS_PER_SHARD_MAX: usize = 64 * 1024;
-/// Memory of the topics of one shard, by the last count. More: no topic begins, and joins are refused as above.
+/// Memory of the topics of one shard, by the last count. More: no topic begins; the join is refused `full`, on `/play` with 503.
 pub const TOPICS_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Body of a chat message. Longer: `error`.
 pub const CHAT_BODY_BYTES_MAX: usize = 4 * 1024;
@@ -180,23 +180,23 @@ pub const CLIENT_ID_BYTES_MAX: usize = 64;
 /// Messages that a room in use has in memory, for members that come, come back, or send one again. Older ones are read from the
 /// store.
 pub const MESSAGES_CACHED_MAX: usize = 300;
-/// Bytes of these messages; more: the oldest are read from the store.
+/// Bytes of the messages that a room has in memory. More: the oldest are read from the store.
 pub const MESSAGES_CACHED_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that one write to the store takes; what comes meanwhile waits for the next.
 pub const ROOM_APPEND_MESSAGES_MAX: usize = 64;
 /// Bytes of the messages of one write.
 pub const ROOM_APPEND_BYTES_MAX: usize = 256 * 1024;
-/// What members of one room said, and asked, while the store writes: it waits as it came. More: refused, with when to try again.
+/// Pushes of the members of one room that wait, as they came, while the store writes. More: refused, with when to try again.
 pub const ROOM_WAITING_MAX: usize = 256;
-/// So much of it may be of one user, so that nobody takes the place of all.
+/// Waiting pushes of one user in one room, so that nobody takes the place of all. More: refused, with when to try again.
 pub const ROOM_WAITING_USER_MAX: usize = 64;
-/// Bytes of it: the bodies of messages.
+/// Bytes of the messages' bodies that wait in one room. More: refused, with when to try again.
 pub const ROOM_WAITING_BYTES_MAX: usize = 256 * 1024;
 /// Pages of one room that are being read from the store. More: refused, with when to try again.
 pub const ROOM_READS_MAX: usize = 8;
 /// Joins, and what comes behind them, that wait for one room to be read from the store. More: refused, with when to try again.
 pub const ROOM_ARRIVALS_MAX: usize = 4 * 1024;
-/// How many of them come in at once when the room is read: each is answered with as much as a message holds.
+/// Waiting joins that are let in at once when the room has been read: each is answered with as much as a message holds.
 pub const ROOM_LET_IN: usize = 32;
 /// How long a join waits for a room to be read from the store. Longer: refused, with when to try again.
 pub const ROOM_LOAD_WAIT: Duration = Duration::from_secs(5);
@@ -214,9 +214,9 @@ pub const DAYS_KEPT_DEFAULT: u32 = 30;
 pub const CHAT_WINDOW: Duration = Duration::from_secs(60);
 /// `typing: true` ends by itself after this.
 pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time per change of a member's `typing` that the others are told of, on average …
+/// The others are told of a change of a member's `typing` once in this time, on average.
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(1);
-/// … and how many changes they are told of at once. More: they are told later, and then only what is true by then.
+/// Changes of a member's `typing` that the others are told of at once. More: they are told later, and then only the latest.
 pub const TYPING_BURST: u32 = 4;
 /// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
 /// that is filled up to a bound leaves it free.
@@ -224,9 +224,9 @@ pub const MESSAGE_HEAD_BYTES_MAX: usize = 1024;
 
 // ── Presence (PROTOCOL section 4) ───────────────────────────────────────────────────────────────────────────────────
 
-/// What a member says about itself, encoded; what it said over time adds up to at most this too. Longer: refused.
+/// A member's meta, encoded, with all its updates merged. Longer: refused.
 pub const META_BYTES_MAX: usize = 1024;
-/// Objects and arrays within each other in a meta. More would break members whose parsers stop at 64 or 128. Refused.
+/// Objects and arrays within each other in a meta. Deeper: refused, because members' parsers may stop at 64 or 128.
 pub const META_NESTING_MAX: usize = 16;
 /// Status of a member, in bytes of UTF-8. Longer: refused.
 pub const STATUS_BYTES_MAX: usize = 32;
@@ -237,14 +237,14 @@ pub const PRESENCE_WINDOW: Duration = Duration::from_millis(50);
 pub const PRESENCE_LIST_MAX: u32 = 256;
 /// Highest `presence.list_max` that can be configured: a crowd's every join costs as many messages as it has members.
 pub const PRESENCE_LIST_MAX_MAX: u32 = 10_000;
-/// How often the members of such a crowd are told how many they are, at most.
+/// Least time between two counts that the members of a topic with more than `presence.list_max` members are told.
 pub const PRESENCE_COUNT_INTERVAL: Duration = Duration::from_secs(1);
 /// Payload of a presence message, without its head. Longer: it is split.
 pub const PRESENCE_TEXT_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX;
 
 // ── Rates (PROTOCOL section 7) ──────────────────────────────────────────────────────────────────────────────────────
 
-/// Moves: per second, and at once. The same rate, counted apart, is that of object records.
+/// Moves: per second, and at once. Object records have the same rate, counted apart.
 pub const MOVE_RATE: (u32, u32) = (60, 60);
 /// Events: per second, and at once.
 pub const EVENT_RATE: (u32, u32) = (20, 40);
@@ -252,7 +252,7 @@ pub const EVENT_RATE: (u32, u32) = (20, 40);
 pub const PING_RATE: (u32, u32) = (10, 20);
 /// Bytes in: per second, and at once. Over it, reading stops.
 pub const BYTES_RATE: (u32, u32) = (64 * 1024, 128 * 1024);
-/// The longest stop of reading. What would have stopped it for longer is forgiven; the next stop comes the sooner.
+/// Longest stop of reading. Debt of bytes beyond it is forgiven, but the budget is then empty, so the next stop comes sooner.
 pub const READING_STOP_MAX: Duration = Duration::from_secs(2);
 /// Over a rate, the client is told at most this often per class.
 pub const RATE_LIMITED_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
@@ -275,11 +275,11 @@ pub const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
 
 /// `/play`: silence after which the relay pings.
 pub const PLAY_PING_AFTER: Duration = Duration::from_secs(5);
-/// `/play`: silence after which it closes.
+/// `/play`: silence after which the connection is closed.
 pub const PLAY_CLOSE_AFTER: Duration = Duration::from_secs(15);
 /// `/socket`: silence after which every joined topic is warned.
 pub const SOCKET_WARN_AFTER: Duration = Duration::from_secs(60);
-/// `/socket`: silence after which it closes.
+/// `/socket`: silence after which the connection is closed.
 pub const SOCKET_CLOSE_AFTER: Duration = Duration::from_secs(90);
 /// If the relay looks at a silent client later than this, it also takes the next step as much later: a client that was pinged
 /// late still has its whole time to answer.
@@ -298,9 +298,9 @@ pub const DRAIN_NOTICE: Duration = Duration::from_secs(1);
 pub const DRAIN_BATCH: u32 = 10_000;
 /// How often `DRAIN_BATCH` connections are closed.
 pub const DRAIN_BATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// What the drain notice tells clients: come back after this …
+/// The drain notice tells clients to come back after this, and a random part of `DRAIN_JITTER`.
 pub const DRAIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// … plus a random part of this.
+/// Largest random part of the time after which clients come back.
 pub const DRAIN_JITTER: Duration = Duration::from_secs(5);
 
 // ── Tables and queues ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -316,9 +316,10 @@ pub const SHARDS_MAX: u16 = 256;
 pub const CONNECTION_KERNEL_BYTES: u64 = 4200;
 /// Letters waiting between two shards. Full: further ones wait in the sender's overflow.
 pub const MAILBOX_LETTERS_MAX: usize = 1024;
-/// Letters waiting between two shards, with very many shards …
+/// Letters waiting between two shards, at least, with very many shards.
 pub const MAILBOX_LETTERS_MIN: usize = 16;
-/// … so that all queues together have room for about so many letters: 2 MiB, once each place has been used.
+/// Letters that the queues between all shards have room for together, within the bounds of each: 2 MiB, once each place has been
+/// used.
 pub const MAILBOX_LETTERS_ALL: usize = 32 * 1024;
 /// Letters that wait behind a full mailbox. More: a handover is refused with 503, a request is answered `overload`; members that
 /// cannot be told something get `phx_error` and may join again. What must arrive waits beyond this bound: for each channel its
@@ -353,9 +354,9 @@ pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// `TCP_NOTSENT_LOWAT` of a connection: with so many bytes not yet on the network it counts as busy and is skipped. Less means
 /// fresher frames for a slow client.
 pub const UNSENT_BYTES_MAX: u32 = 16 * 1024;
-/// Completions a busy loop waits for before it turns, and at most half as many as it has receive buffers …
+/// Completions that a busy loop gathers before it turns, but at most half as many as it has receive buffers.
 pub const COMPLETIONS_PER_TURN: usize = 512;
-/// … but no longer than this: the price that a single ping pays for the batching of everything else.
+/// Longest wait of a busy loop for more completions: what a single ping pays for the batching of everything else.
 pub const TURN_GATHER_TIME: Duration = Duration::from_millis(1);
 /// With N shards per CPU each gathers for N times `TURN_GATHER_TIME`, but no longer than this. So a CPU wakes as often as with
 /// one shard: with 32 that each woke after a millisecond, a frame cost twice the CPU.
@@ -387,9 +388,9 @@ pub const WORK_OF_TOKEN: usize = 256;
 /// Sends begun in one turn; the next turn, which follows at once, goes on. It bounds the sends that are begun before their
 /// completions are looked at, and with them the memory of the pool of sends.
 pub const SENDS_PER_TURN: usize = 1024;
-/// Connections that a shard looks at in one turn because their time has come; the rest is due in the next one, which follows
-/// at once. Each look may be a ping: half of the sends of a turn are left to what players say to each other, and with 2 µs a
-/// ping no tick waits longer than about a millisecond for them.
+/// Overdue connections that a shard looks at in one turn; the rest is due in the next one, which follows at once. Each look may be
+/// a ping: half of the sends of a turn are left to what players say to each other, and with 2 µs a ping no tick waits longer than
+/// about a millisecond for them.
 pub const CHECKS_PER_TURN: usize = SENDS_PER_TURN / 2;
 /// If a sleep or a turn of a loop takes so much longer than it should, the process or its machine stood still, and what clients
 /// have sent waits in their sockets. The clock of the shard leaves that time out, so that no deadline comes nearer by it.

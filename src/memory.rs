@@ -22,7 +22,7 @@ pub struct MemoryByPart {
     pub presence: usize,
     /// Buffers of frames that are kept for the next ticks.
     pub frames: usize,
-    /// The ring's: sockets, receive buffers, sends. The core does not know it and leaves it 0.
+    /// Sockets, receive buffers and sends of the ring. The core leaves it 0.
     pub rings: usize,
     /// Queues from other threads, and what waits behind full ones. The core leaves it 0.
     pub mailboxes: usize,

@@ -120,16 +120,16 @@ impl DurationHistogram {
     }
 }
 
-/// What the store's thread tells about itself.
+/// The metrics of the store's thread.
 #[derive(Debug, Default)]
 pub struct StoreMetrics {
-    /// Since when it has been reading or writing, in µs after the start; 0: it waits.
+    /// When the present batch of work began, in µs since the process started; 0: the thread waits.
     busy_since_us: Gauge,
     /// 1 from a failure of the file to the next write that succeeds.
     pub failing: Gauge,
     /// Batches that are on disk.
     pub commits: Counter,
-    /// What was in them, one of each topic.
+    /// Appends in these batches, at most one of each topic in a batch.
     pub appends: Counter,
     /// Rooms and pages that were read.
     pub reads: Counter,
@@ -140,17 +140,17 @@ pub struct StoreMetrics {
 }
 
 impl StoreMetrics {
-    /// It works from now on.
+    /// The thread works on a batch from `now` on.
     pub fn begin_work(&self, now: Instant) {
         self.busy_since_us.set(now.as_micros());
     }
 
-    /// It waits.
+    /// The thread waits for questions.
     pub fn end_work(&self) {
         self.busy_since_us.set(0);
     }
 
-    /// For how long it has worked on what it does now.
+    /// How long the thread has worked on its present batch; zero: it waits.
     pub fn busy_for(&self, now: Instant) -> Duration {
         match self.busy_since_us.value() {
             0 => Duration::ZERO,
@@ -158,7 +158,7 @@ impl StoreMetrics {
         }
     }
 
-    /// The same, if that is too long.
+    /// `busy_for`, if that is longer than `STORE_HANG`.
     pub fn hangs_for(&self, now: Instant) -> Option<Duration> {
         Some(self.busy_for(now)).filter(|time| *time > STORE_HANG)
     }

@@ -1,4 +1,4 @@
-//! What the log is told of players and refusals, where somebody wants to hear it.
+//! Notes for the log about players and refusals; a shard makes them only if the log takes them.
 
 use crate::ids::{PlayerId, TopicName};
 use crate::reasons::{LeaveReason, RefusalReason};

@@ -37,18 +37,18 @@ mod bugs {
             pub enum Bug { $($(#[$doc])* $name,)+ }
 
             impl Bug {
-                /// Every one.
+                /// Every bug.
                 pub const ALL: &[Self] = &[$(Self::$name,)+];
             }
         };
     }
 
     bugs! {
-        /// What members behind a full mailbox miss is lost in silence.
+        /// Messages for members behind a full mailbox are lost in silence.
         LosesInSilence,
         /// A message is told before it is on disk.
         TellsBeforeDisk,
-        /// What waits for the store is forgotten.
+        /// Pushes that wait for the store are forgotten.
         ForgetsWaiting,
         /// Members that are given up stay in the audience.
         KeepsGivenUp,
@@ -62,7 +62,7 @@ mod bugs {
         LosesDirectEvent,
         /// A push is answered before what it caused.
         AnswersFirst,
-        /// Whoever goes stays in the others' lists.
+        /// Members that leave stay in the others' lists.
         HidesLeave,
         /// A connection that is lost stays a member of its topics.
         KeepsLost,
@@ -70,13 +70,13 @@ mod bugs {
         TypesForEver,
         /// A lost player's seat is freed at once.
         FreesLostSeat,
-        /// The resume token before is good no more, though its successor may be lost.
+        /// The previous resume token is refused at once, though the message with the new one may be lost.
         ForgetsPreviousToken,
         /// A player id is given again.
         RepeatsPlayer,
-        /// What a lost player may still do is kept when its seat is gone.
+        /// The rate limits of a lost player are kept when its seat is gone.
         KeepsHeldRates,
-        /// A topic that nobody comes back for stays.
+        /// A topic that nobody needs any more stays.
         KeepsTopic,
         /// Bytes behind a request head are lost in a handover.
         LosesUnread,
@@ -86,13 +86,13 @@ mod bugs {
         NeverEndsClose,
         /// A drain ends with connections that are open.
         DrainsTooEarly,
-        /// A native player whose frame was skipped gets the changes since, and not the whole.
+        /// A native player whose frame was skipped gets the changes since, instead of the whole state.
         ForgetsSkipped,
-        /// Changes that wait are replaced by later ones.
+        /// A Delta that waits is replaced by a later Delta.
         ReplacesDelta,
-        /// Frames that no bound counts are counted by the lane's.
+        /// Frames that are exempt from the lane's bound are counted by it.
         CountsExempt,
-        /// A state frame that waits says again what a message has taken back meanwhile.
+        /// A state frame that waits is kept, though a message has taken back something in it.
         KeepsOldState,
         /// State frames for a busy connection wait in its lane.
         QueuesState,
@@ -104,13 +104,13 @@ mod bugs {
         GreetsWithoutState,
         /// The position of a player that has gone is not taken back.
         HidesGonePlayer,
-        /// Of more events than are kept, those that are kept are caught up with.
+        /// If more events were missed than are kept, the kept ones are replayed.
         ReplaysPart,
         /// A crowd is told who types.
         TypesInCrowd,
         /// Members of the topics of a shard that has ended stay members of them.
         KeepsEndedTopics,
-        /// A turn reads whatever has come.
+        /// A turn reads everything that has come, however much it is.
         UnboundedTurn,
         /// What comes while messages wait to be read is read before them.
         OvertakesUnread,

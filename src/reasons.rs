@@ -142,7 +142,6 @@ labelled! {
         Object = "object",
         Event = "event",
         Ping = "ping",
-        /// Bytes in.
         Bytes = "bytes",
     }
 }
@@ -208,7 +207,7 @@ labelled! {
     LeaveReason {
         /// By its own close.
         Left = "left",
-        /// Its seat was held for it in vain.
+        /// Its seat was held, and it did not come back in time.
         TimedOut = "timed_out",
         /// The relay closed its connection.
         Kicked = "kicked",

@@ -63,7 +63,7 @@ fn smaller(capacity: usize, wanted: usize) -> Option<usize> {
     is_surplus(capacity, wanted).then_some(kept)
 }
 
-/// Things that are kept for the next use; the one that came back last goes first.
+/// Things that are kept for the next use; the one that came back last is taken first.
 ///
 /// Invariant: the first `idle` of them have not been taken since the last `give_back`.
 #[derive(Debug)]
@@ -96,12 +96,12 @@ impl<T> Spares<T> {
         self.things.len()
     }
 
-    /// Those that are kept.
+    /// The things that are kept.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.things.iter()
     }
 
-    /// Drops those that nobody has needed since the last call.
+    /// Drops the things that nobody has needed since the last call.
     pub fn give_back(&mut self) {
         self.things.drain(..self.idle);
         self.idle = self.things.len();

@@ -47,22 +47,22 @@ impl Sub<Duration> for Instant {
     }
 }
 
-/// Lets one through per interval, and counts the others: for lines of the log that a stranger can cause.
+/// Lets one line of the log through per interval and counts the others: for lines that strangers can cause.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
-    /// The next one passes from here on.
+    /// When the next line may pass.
     open_at: Instant,
     held_back: u64,
 }
 
 impl Throttle {
-    /// The first one passes.
+    /// The first line passes.
     pub const fn new(interval: Duration) -> Self {
         Self { interval, open_at: Instant(0), held_back: 0 }
     }
 
-    /// `Some`: it may pass; so many were held back since the last one that did.
+    /// `Some`: the line passes, and so many were held back since the last one that did.
     pub fn admit(&mut self, now: Instant) -> Option<u64> {
         if now < self.open_at {
             self.held_back += 1;
