@@ -29,7 +29,7 @@ pub struct Channels {
     pub token: Option<Arc<CheckedToken>>,
     /// A frame of some game was skipped: the whole state is asked for when the outbox is free.
     pub stale: bool,
-    /// It came without a token where one is needed, so it may not stay without a topic.
+    /// The connection came without a token where one is needed, so it may not stay without a topic.
     must_join: bool,
     /// By then it must have joined a topic; `NEVER`: it has, or need not.
     pub join_by: Instant,
@@ -62,7 +62,7 @@ pub struct Channel {
     pub expires_at_s: u32,
     /// The token that its join brought, if that grants it and is not too long to be kept: the next join with it needs no check.
     pub token: Option<Arc<CheckedToken>>,
-    /// In which form it is told.
+    /// The form of the messages to it.
     pub format: Format,
     /// Where it is in its life.
     pub state: ChannelState,
@@ -73,21 +73,21 @@ pub struct Channel {
 pub enum ChannelState {
     /// The topic has not answered yet.
     Joining {
-        /// What is to be answered.
+        /// The join to answer.
         join: UnansweredJoin,
     },
     /// It gets the topic's broadcasts.
     Joined,
     /// The same topic was joined anew before this join was answered. The topic has been told that it left.
     Replaced {
-        /// What is to be answered.
+        /// The join to answer.
         join: UnansweredJoin,
     },
     /// The topic has not answered `phx_leave` yet.
     Leaving {
         /// `ref` of the leave.
         reference: Box<str>,
-        /// It was left before its join was answered.
+        /// The unanswered join, if it was left before the answer.
         join: Option<UnansweredJoin>,
     },
 }
@@ -109,7 +109,7 @@ impl UnansweredJoin {
     }
 }
 
-/// What is to be done with a message. Rows are those of PHOENIX 4.
+/// Who handles a message. Rows are those of PHOENIX 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routed {
     /// Row 1: answered by the socket.
@@ -122,7 +122,7 @@ pub enum Routed {
     LeaveUnjoined,
     /// Row 9: for the topic.
     Push(ChannelNumber),
-    /// Rows 7 and 10: it raced something.
+    /// Rows 7 and 10: its membership has ended meanwhile.
     Stale,
     /// Row 11.
     Unmatched,
@@ -226,7 +226,7 @@ impl Channels {
         let (replaced, replaces) = self.supersede(&topic).unzip();
         let number = self.free_number();
         let name = if join_ref.names_nothing() { reference } else { join_ref };
-        // Granted, so no stranger asks. Should the topic refuse it, the time begins anew.
+        // The join was granted, so this is no stranger. Should the topic refuse the join, the time begins anew.
         self.join_by = Instant::NEVER;
         if self.channels.len() == self.channels.capacity() {
             // Most connections join one topic, or a few.
@@ -251,8 +251,8 @@ impl Channels {
         Joining { number, replaced }
     }
 
-    /// Ends the present channel of `topic`, since it was joined anew: which it was, and the name by which the client is told
-    /// that it is closed. `None`: there is none.
+    /// Ends the present channel of `topic`, because the topic was joined anew. Returns which channel it was, and its `join_ref`,
+    /// by which the client is told that it is closed. `None`: there is none.
     pub fn supersede(&mut self, topic: &Topic) -> Option<(Superseded, Box<str>)> {
         let is_it = |channel: &Channel| channel.has_messages() && *channel.topic == *topic;
         let index = self.channels.iter().position(is_it)?;
@@ -306,7 +306,7 @@ impl Channels {
         names + self.states.heap_bytes() + self.channels.allocated_bytes() + channels
     }
 
-    /// The channel that messages for `topic` go to: not one that is being left, nor one that is told in records.
+    /// The channel that messages for `topic` go to: neither one that is being left, nor one of native records.
     fn current(&self, topic: &str) -> Option<&Channel> {
         self.channels.iter().find(|channel| channel.has_messages() && channel.topic.is_written(topic))
     }
@@ -327,7 +327,7 @@ impl Channel {
         matches!(self.state, ChannelState::Joining { .. } | ChannelState::Joined)
     }
 
-    /// Whether its client says and is told things in messages, not in records.
+    /// Whether the channel is current and its client speaks Phoenix messages, not records.
     fn has_messages(&self) -> bool {
         self.is_current() && self.format != Format::Native
     }

@@ -9,24 +9,24 @@ use crate::time::Instant;
 /// How long clients may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
-    /// Then the relay pings a client on `/play`.
+    /// Silence after which a client on `/play` is pinged.
     pub ping_after: Duration,
-    /// Then it closes it with 1001 `idle`.
+    /// Silence after which a client on `/play` is closed with 1001 `idle`.
     pub close_after: Duration,
-    /// Then the relay warns a client on `/socket`.
+    /// Silence after which a client on `/socket` is warned.
     pub socket_warn_after: Duration,
-    /// Then it closes it with 1001 `idle`.
+    /// Silence after which a client on `/socket` is closed with 1001 `idle`.
     pub socket_close_after: Duration,
 }
 
 /// How long one kind of client may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Then it is pinged; `None`: its library would not tell us of the pong before it warns.
+    /// Silence before a ping; `None`: no ping, because the client sends heartbeats.
     ping_after: Option<Duration>,
-    /// Then it is warned.
+    /// Silence before a warning.
     pub warn_after: Duration,
-    /// Then it is closed.
+    /// Silence before the close.
     pub close_after: Duration,
 }
 
@@ -81,8 +81,8 @@ impl Silence {
         Self { heard_at_ms: now.as_millis_u32(), done: Step::Wait }
     }
 
-    /// What is to be done now. Each step comes once per silence, and only after the step before it, which gave the client its
-    /// chance to answer. If that one came late, so does what follows.
+    /// The step that is due now. Each step comes once per silence, and only after the step before it, which gave the client its
+    /// chance to answer. If a step came late, so do those after it.
     pub fn step(&mut self, patience: &Patience, now: Instant) -> Step {
         let (step, after) = self.next_step(patience);
         let Some(late) = self.lasts(now).checked_sub(after) else { return Step::Wait };
@@ -96,14 +96,14 @@ impl Silence {
         step
     }
 
-    /// When `step` has something to say next, if the client stays silent.
+    /// When the next step is due, if the client stays silent.
     pub fn next_step_at(&self, patience: &Patience, now: Instant) -> Instant {
         let (_, after) = self.next_step(patience);
         // Rounded up: a look in the last fraction of a millisecond would find nothing to do.
         now + after.saturating_sub(self.lasts(now)) + Duration::from_millis(1)
     }
 
-    /// What is not done yet, and after how much silence it is.
+    /// The next step, and the silence after which it is due.
     fn next_step(&self, patience: &Patience) -> (Step, Duration) {
         match (self.done, patience.ping_after) {
             (Step::Wait, Some(ping_after)) => (Step::Ping, ping_after),

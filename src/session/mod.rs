@@ -27,7 +27,7 @@ pub struct Session {
     pub outbox: Outbox,
     /// Frames to messages.
     pub decoder: Decoder,
-    /// What it may still do.
+    /// Its rate limits.
     pub rates: RateLimiter,
     /// When it was last heard.
     pub silence: Silence,
@@ -69,7 +69,7 @@ pub enum Lifecycle {
     Upgrading,
     /// On its way to another shard.
     HandingOver,
-    /// Its request is answered: it says and is told what its dialect has.
+    /// The request is answered: messages of the dialect go both ways.
     Open(Dialect),
     /// The last frames are sent, then the end of stream is waited for.
     Closing(Closing),
@@ -82,7 +82,7 @@ pub enum Dialect {
     Native,
     /// Phoenix Channels.
     Phoenix,
-    /// Everything comes back.
+    /// `/echo`: every message comes back.
     Echo,
 }
 
@@ -93,12 +93,12 @@ pub struct Closing {
     pub reason: Option<CloseReason>,
     /// What the peer has done about it.
     pub peer: PeerEnd,
-    /// What came before the peer was told, or since, and was thrown away: KiB, each receive rounded up.
+    /// Bytes that came before the peer was told, or since, and were thrown away: KiB, each receive rounded up.
     pub discarded_kib: u16,
 }
 
 impl Closing {
-    /// The end begins.
+    /// The beginning of a close.
     pub fn begin(reason: Option<CloseReason>, peer: PeerEnd) -> Self {
         Self { reason, peer, discarded_kib: 0 }
     }
@@ -109,7 +109,7 @@ impl Closing {
 pub enum PeerEnd {
     /// It has not been told: the last frame is not sent.
     Untold {
-        /// Nor is it read from until then.
+        /// Reading has stopped until then.
         paused: bool,
     },
     /// It has been told by `shutdown(WR)`; its own end is waited for.
@@ -153,13 +153,13 @@ impl Session {
         }
     }
 
-    /// From now on it waits for this, which must be of the present part of its life.
+    /// Sets what the connection waits for, which must fit the present part of its life.
     pub fn set_deadline(&mut self, deadline: Deadline) {
         self.deadline = deadline.at();
         debug_assert_eq!(self.deadline(), deadline);
     }
 
-    /// But for the outbox; see `memory`.
+    /// Bytes that it has allocated, without its outbox; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let channels = self.channels.as_ref().map_or(0, |channels| channels.heap_bytes());
         self.decoder.heap_bytes() + self.rates.heap_bytes() + self.channels.allocated_bytes() + channels

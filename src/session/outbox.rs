@@ -15,11 +15,11 @@ use crate::wire::encoded::{Encoded, Frames};
 #[derive(Debug, Default)]
 pub struct Outbox {
     lane: Lane,
-    /// Of the game that the connection plays in.
+    /// The newest state of the game that the connection plays in.
     state: Option<Encoded>,
-    /// Of the reliable frames with the kernel.
+    /// The cost of the reliable frames that the kernel has.
     sending: Cost,
-    /// What counts of the frames that were queued while the client was owed nothing else; the oldest ones.
+    /// The counted bytes of frames that were queued while the client was owed nothing else; these are the oldest ones.
     burst: u32,
     in_flight: InFlight,
     /// The last send has left frames behind.
@@ -192,7 +192,7 @@ impl Outbox {
         counted + exempt
     }
 
-    /// Those of them that the bound does not count.
+    /// Bytes of the reliable lane that its bound does not count.
     pub fn exempt_bytes(&self) -> u32 {
         self.reliable().exempt
     }
@@ -206,7 +206,7 @@ impl Outbox {
         self.lane.counts_right()
     }
 
-    /// Bytes allocated for what waits (see `memory`); what is in flight is the rim's.
+    /// Bytes allocated for what waits (see `memory`); frames in flight are counted by the rim.
     pub fn heap_bytes(&self) -> usize {
         self.lane.heap_bytes() + self.state.as_ref().map_or(0, Encoded::heap_bytes)
     }
@@ -216,7 +216,7 @@ impl Outbox {
         !std::mem::replace(&mut self.listed, true)
     }
 
-    /// Leaves that list.
+    /// Leaves the list of outboxes to look at.
     pub fn delist(&mut self) {
         self.listed = false;
     }

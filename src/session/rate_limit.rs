@@ -1,5 +1,5 @@
 //! Rate limits of one player (section 7 of the protocol): so many at once, so many per second, and what happens to a client
-//! that goes on regardless. They go along with the seat when it is resumed.
+//! that goes on regardless. The limits go along with the seat when it is resumed.
 
 use std::time::Duration;
 
@@ -36,7 +36,6 @@ pub struct Rates {
     pub objects: Rate,
     pub events: Rate,
     pub pings: Rate,
-    /// Bytes in.
     pub bytes: Rate,
     /// `phx_join`.
     pub joins: Rate,
@@ -147,7 +146,7 @@ impl Bucket {
 pub struct Signatures {
     /// Of tokens that turn out to be good.
     pub good: Bucket,
-    /// Of tokens that turn out to be none.
+    /// Of tokens that turn out to be forged.
     pub forged: Bucket,
 }
 

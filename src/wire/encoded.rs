@@ -67,7 +67,7 @@ impl Encoded {
 /// What is handed to the kernel at once: nearly always one frame.
 #[derive(Debug)]
 pub enum Frames {
-    /// One.
+    /// One frame.
     One(Encoded),
     /// Two to `limits::FRAMES_PER_SEND_MAX`.
     Many(Vec<Encoded>),

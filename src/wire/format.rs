@@ -1,4 +1,4 @@
-//! In which form a member of a topic is sent what it is told.
+//! The form of the messages to a member of a topic.
 
 use super::phoenix::Serializer;
 
@@ -16,7 +16,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every one, in the order of `index`.
+    /// Every format, in the order of `index`.
     pub const ALL: [Self; 4] = [Self::Native, Self::V2, Self::V2Text, Self::V1];
 
     /// The format of a member that speaks `serializer`. `binary`: it reads binary messages, if the serializer has them.
@@ -28,7 +28,7 @@ impl Format {
         }
     }
 
-    /// How its text messages are written; `None`: it has none.
+    /// The serializer of its text messages; `None`: it has none.
     pub fn serializer(self) -> Option<Serializer> {
         match self {
             Self::Native => None,
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// Its place in a table with one entry for each format.
+    /// Position in a table with one entry for each format.
     pub fn index(self) -> usize {
         self as usize
     }

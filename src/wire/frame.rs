@@ -23,7 +23,6 @@ pub enum Opcode {
     Text = 1,
     Binary = 2,
     Close = 8,
-    /// Answered with the same payload.
     Ping = 9,
     /// Answer to a ping, or a sign of life.
     Pong = 10,
@@ -60,7 +59,7 @@ pub fn write_close(buffer: &mut Vec<u8>, code: u16, reason: &str) {
     buffer.extend_from_slice(reason.as_bytes());
 }
 
-/// Payload of a control frame, for whoever keeps it longer than the bytes that it came in.
+/// Payload of a control frame, copied out of the received bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct ControlPayload {
     bytes: [u8; CONTROL_PAYLOAD_BYTES_MAX],
@@ -68,7 +67,7 @@ pub struct ControlPayload {
 }
 
 impl ControlPayload {
-    /// Copies it.
+    /// Copies `payload`.
     ///
     /// # Panics
     /// It is longer than a control frame may be.
@@ -78,13 +77,13 @@ impl ControlPayload {
         Self { bytes, length: payload.len() }
     }
 
-    /// What was copied.
+    /// The payload.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
 
-/// What a connection accepts.
+/// The largest message that a connection accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageLimits {
     /// Bytes of one message, all fragments together.
@@ -101,7 +100,6 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
     /// A ping, to be answered with the same payload.
     Ping(&'a [u8]),
-    /// A pong.
     Pong(&'a [u8]),
     /// The client's close; the code is one a client may send. Nothing after it counts.
     Close(Option<(u16, &'a str)>),
@@ -162,7 +160,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// What the connection is closed with.
+    /// The reason that the connection is closed with.
     pub const fn close_reason(self) -> CloseReason {
         match self {
             Self::ReservedBits

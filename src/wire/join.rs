@@ -15,7 +15,7 @@ pub struct JoinPayload {
     pub token: Option<String>,
     /// Display name.
     pub name: Option<String>,
-    /// What it says about itself.
+    /// `meta`: status and fields of the member's own.
     pub meta: Option<Meta>,
     /// How far it has followed the topic: `resume`, else `last_seen`.
     pub seen: Option<Seen>,
@@ -36,13 +36,13 @@ pub enum Malformed {
     /// A name that cannot be shown.
     #[error("name must be a text of at most {NAME_BYTES_MAX} bytes without control characters")]
     Name,
-    /// Not one of the relay's.
+    /// `resume_token` is no resume token.
     #[error("resume_token must be the 32 lower-case hex digits of a resume token")]
     ResumeToken,
     /// The meta is refused.
     #[error(transparent)]
     Meta(#[from] MetaError),
-    /// Neither a position nor a time.
+    /// `resume` or `last_seen` is neither a position nor a time.
     #[error("resume is {{epoch: \"…\", seq: number}}; last_seen may be a time in unix milliseconds")]
     Seen,
 }
@@ -74,7 +74,7 @@ impl JoinPayload {
     }
 }
 
-/// A text; one that is empty says nothing.
+/// A string; an empty one counts as absent.
 fn text(json: Option<&str>) -> Result<Option<String>, Malformed> {
     let text = json.map(|json| string(json).ok_or(Malformed::Shape)).transpose()?;
     Ok(text.filter(|text| !text.is_empty()).map(Cow::into_owned))

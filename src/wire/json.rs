@@ -7,7 +7,7 @@ pub fn object(write: impl FnOnce(&mut Object<'_>)) -> String {
     object_of(SHORT_BYTES, write)
 }
 
-/// The same, for a text of about `bytes` bytes: it is allocated once.
+/// A JSON object as text of about `bytes` bytes, which are allocated once.
 pub fn object_of(bytes: usize, write: impl FnOnce(&mut Object<'_>)) -> String {
     let mut text = String::with_capacity(bytes);
     write_object(&mut text, write);
@@ -35,7 +35,7 @@ pub fn write_array(text: &mut String, write: impl FnOnce(&mut Array<'_>)) {
     text.push(']');
 }
 
-/// What most answers are shorter than.
+/// Most answers are shorter than this.
 const SHORT_BYTES: usize = 96;
 
 /// An object that is being written. Keys are the relay's own words, and are written as they are.

@@ -9,9 +9,9 @@ use crate::limits::{META_BYTES_MAX, META_NESTING_MAX, STATUS_BYTES_MAX};
 
 /// Keys that the relay writes itself; what a client says there is ignored.
 const OWN_KEYS: [&str; 5] = ["phx_ref", "phx_ref_prev", "joined_at", "name", PLAYER_ID];
-/// In games: which player it is.
+/// In games: the member's player id.
 const PLAYER_ID: &str = "player_id";
-/// What the relay's own field may add to the client's.
+/// Bytes that `player_id` may add to the client's fields.
 const PLAYER_ID_BYTES: usize = r#","player_id":4294967295"#.len();
 
 /// The fields of a meta that are the client's, by name. Their values stay as the client wrote them.
@@ -24,22 +24,22 @@ pub struct Meta {
     fields: Fields,
 }
 
-/// Why a meta is refused. Nothing of it is taken over then.
+/// Why a meta is refused, as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
     /// It is no JSON, or another JSON value.
     #[error("meta must be a JSON object")]
     NotAnObject,
-    /// By itself, or together with the fields that the member has already.
+    /// It is too long by itself, or together with the fields that the member has already.
     #[error("meta would be {bytes} bytes long, at most {META_BYTES_MAX} are allowed")]
     TooLong {
         /// Length that it would have.
         bytes: usize,
     },
-    /// Objects and arrays within each other.
+    /// Its objects and arrays are nested deeper than `META_NESTING_MAX`.
     #[error("meta is nested too deeply, at most {META_NESTING_MAX} levels are allowed")]
     TooDeep,
-    /// Its `status` is not one.
+    /// Its `status` is no text of the right length without control characters.
     #[error("status must be a string of 1 to {STATUS_BYTES_MAX} bytes without control characters")]
     BadStatus,
 }
@@ -48,7 +48,7 @@ impl Meta {
     /// Reads a JSON object.
     ///
     /// # Errors
-    /// It is too long, too deep or not an object, or its `status` is not a status.
+    /// It is too long, too deep or not an object, or its `status` is refused.
     pub fn parse(json: &str) -> Result<Self, MetaError> {
         if json.len() > META_BYTES_MAX {
             return Err(MetaError::TooLong { bytes: json.len() });
@@ -69,14 +69,14 @@ impl Meta {
         Ok(Self { status: status.transpose()?, fields })
     }
 
-    /// The same, and which player of a game it is.
+    /// This meta, with the id of a player of a game.
     pub fn of_player(mut self, player_id: u32) -> Self {
         let number = RawValue::from_string(player_id.to_string()).expect("a number is JSON");
         self.fields.insert(PLAYER_ID.into(), number);
         self
     }
 
-    /// The status, if it is named.
+    /// The status, if the meta has one.
     pub fn status(&self) -> Option<&str> {
         self.status.as_deref()
     }
@@ -112,7 +112,7 @@ fn is_status(text: &str) -> bool {
     (1..=STATUS_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control)
 }
 
-/// Objects and arrays within each other, `value` included.
+/// How deep objects and arrays are nested, `value` included.
 fn nesting(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(nesting).max().unwrap_or(0),

@@ -162,9 +162,9 @@ records! {
     /// Relay: start of an Event; the payload follows.
     EventOutHeader [16] {
         kind: u8,
-        /// As sent.
+        /// As in the sender's Event.
         scope: u8,
-        /// As sent.
+        /// As in the sender's Event.
         code: U16,
         sender: U32,
         /// Place in the stream.
@@ -201,7 +201,7 @@ records! {
         /// `RateClass::index()` + 1.
         class: u8,
         reserved: U16,
-        /// When the next one will be taken.
+        /// Time until the next one will be taken.
         retry_after_ms: U32,
     }
     /// Relay: a Move was refused.
@@ -223,9 +223,9 @@ records! {
         reserved: U16,
         /// Closed within this time.
         timeout_ms: U32,
-        /// Come back after this time …
+        /// The client comes back after this time, and a random part of `jitter_ms`.
         retry_after_ms: U32,
-        /// … plus a random part of this.
+        /// Largest random part of the time before coming back.
         jitter_ms: U32,
     }
     /// Relay: start of an Error; UTF-8 text follows.
@@ -307,7 +307,6 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the texts say it")]
 pub enum Malformed {
-    /// No bytes.
     #[error("an empty message is no record; the first byte names the kind")]
     Empty,
     #[error("unknown record kind 0x{0:02x}; a client sends 0x01, 0x04, 0x05, 0x06, 0x07, 0x08 or 0x0c")]
@@ -316,7 +315,7 @@ pub enum Malformed {
     Length {
         /// Name of the record.
         name: &'static str,
-        /// What it should be.
+        /// Length that it should have.
         expected: usize,
         actual: usize,
     },

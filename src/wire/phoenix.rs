@@ -30,7 +30,7 @@ impl Serializer {
     /// Reads a text message. The whole of it must be one valid JSON value (RFC 8259), whitespace included.
     ///
     /// # Errors
-    /// Why it cannot be read, and whom to tell, if at least that can be.
+    /// Why the text cannot be read, and where the refusal goes, if the head can be read.
     pub fn decode_text(self, text: &str) -> Result<Message<'_>, Unreadable<'_>> {
         match self {
             Self::V1 => text::decode_v1(text),
@@ -40,7 +40,8 @@ impl Serializer {
 
     /// Reads a binary message. V1 knows no binary: there it is text under another opcode.
     ///
-    /// # Errors See `decode_text`.
+    /// # Errors
+    /// See `decode_text`.
     pub fn decode_binary(self, bytes: &[u8]) -> Result<Message<'_>, Unreadable<'_>> {
         match self {
             Self::V1 => text::decode_v1(str::from_utf8(bytes).map_err(|_| Malformed::NotText)?),
@@ -54,7 +55,7 @@ impl Serializer {
 pub struct Message<'a> {
     /// Names the join that this message belongs to.
     pub join_ref: Ref<'a>,
-    /// What a reply must carry.
+    /// The `ref` that a reply must carry.
     pub reference: Ref<'a>,
     /// Decoded: without quotes and escapes. It may be of any length.
     pub topic: Cow<'a, str>,
@@ -73,7 +74,7 @@ pub struct Unreadable<'a> {
     pub head: Option<Head<'a>>,
 }
 
-/// What of an unreadable message can be read.
+/// The head of an unreadable message, as far as a refusal needs it.
 #[derive(Debug, PartialEq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Head<'a> {

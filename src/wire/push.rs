@@ -18,43 +18,43 @@ pub use room::RoomPush;
 pub struct Push {
     /// Raw JSON token that the answer carries; `None`: no answer is wanted.
     pub reference: Option<Box<str>>,
-    /// What it says.
+    /// The event and its payload.
     pub event: PushEvent,
 }
 
-/// What a push says.
+/// The event of a push, with its payload.
 #[derive(Clone, Debug)]
 pub enum PushEvent {
-    /// What every topic understands.
+    /// Events that every topic understands.
     Common(CommonPush),
-    /// What rooms understand.
+    /// Events that rooms understand.
     Room(RoomPush),
-    /// What games understand.
+    /// Events that games understand.
     Game(GamePush),
 }
 
-/// What every topic understands.
+/// Events that every topic understands.
 #[derive(Clone, Debug)]
 pub enum CommonPush {
     /// `heartbeat`.
     Heartbeat,
     /// `presence_update`.
     PresenceUpdate(Meta),
-    /// `reconnect`: what was missed since then is wanted.
+    /// `reconnect`: asks for what was missed since then.
     Reconnect(Seen),
     /// A push that is refused, with the answer, a JSON object. It goes to the topic like every other push, so that the answers
     /// keep the order of the messages.
     Refused(String),
 }
 
-/// Which budgets a push takes from (PROTOCOL 7).
+/// The budgets that a push takes from (PROTOCOL 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum PushClass {
     Move,
     /// A `game_state`: a move if it has positions, and so many objects.
     State {
-        /// Whether it moves somebody.
+        /// Whether it has positions.
         moves: bool,
         objects: u32,
     },
@@ -67,7 +67,7 @@ pub enum PushClass {
 }
 
 impl PushEvent {
-    /// Reads an event that was pushed to `topic`. Says as well which budgets it takes from, whether it is refused or not.
+    /// Reads an event that was pushed to `topic`. Returns also which budgets it takes from, even if it is refused.
     pub fn parse(topic: &Topic, message: &Message<'_>) -> (PushClass, Self) {
         let json = match message.payload {
             Payload::Json(text) => text,

@@ -179,7 +179,7 @@ pub fn sign(algorithm: Algorithm, key: &[u8], claims: &Claims) -> Result<String,
     sign_as(None, algorithm, key, claims)
 }
 
-/// The same, naming the key as `kid` in the header.
+/// A token that says `claims`, with the key named as `kid` in its header.
 pub fn sign_as(
     kid: Option<&str>,
     algorithm: Algorithm,
@@ -215,7 +215,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-    /// What signs, and what checks.
+    /// The key that signs, and the key that checks.
     fn keys(algorithm: Algorithm) -> (&'static [u8], &'static [u8]) {
         match algorithm {
             Algorithm::Hs256 => (SECRET, SECRET),

@@ -10,9 +10,9 @@ use crate::wire::encoded::Encoded;
 /// What reliable frames take, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Of the lane's bound.
+    /// Bytes that count against the lane's bound.
     pub(super) counted: u32,
-    /// Of what the bound does not count.
+    /// Bytes of frames that the bound does not count.
     pub(super) exempt: u32,
 }
 

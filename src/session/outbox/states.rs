@@ -9,28 +9,28 @@ use crate::wire::encoded::Encoded;
 pub struct States(Vec<(ChannelNumber, Encoded)>);
 
 impl States {
-    /// Whether one of `game` waits.
+    /// Whether a frame of `game` waits.
     pub fn has(&self, game: ChannelNumber) -> bool {
         self.0.iter().any(|(waiting, _)| *waiting == game)
     }
 
-    /// Whether none waits.
+    /// Whether no frame waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many wait.
+    /// How many frames wait.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Puts one where none of its game is.
+    /// Puts the frame of a game of which none waits.
     pub fn put(&mut self, game: ChannelNumber, frame: Encoded) {
         debug_assert!(!self.has(game));
         self.0.push((game, frame));
     }
 
-    /// Drops the one of a game; `true`: one waited. Whoever should have got it needs the whole state next.
+    /// Drops the frame of a game; `true`: one waited. The member that should have got it needs the whole state next.
     pub fn remove(&mut self, game: ChannelNumber) -> bool {
         let before = self.0.len();
         self.0.retain(|(waiting, _)| *waiting != game);
@@ -42,7 +42,7 @@ impl States {
         self.0.allocated_bytes() + self.0.iter().map(|(_, frame)| frame.heap_bytes()).sum::<usize>()
     }
 
-    /// Moves as many as `count` behind `frames`.
+    /// Moves up to `count` frames behind `frames`.
     pub(super) fn take(&mut self, count: usize, frames: &mut Vec<Encoded>) {
         frames.extend(self.0.drain(..count.min(self.0.len())).map(|(_, frame)| frame));
         if self.0.is_empty() {

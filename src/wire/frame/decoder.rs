@@ -47,7 +47,7 @@ impl Decoder {
         }
     }
 
-    /// Whether it holds no part of a message, so that a new one could take its place.
+    /// Whether no part of a message is held, so that a new decoder could take the place of this one.
     pub fn is_empty(&self) -> bool {
         self.partial.is_none()
     }
@@ -93,7 +93,7 @@ impl Decoder {
         Ok(header)
     }
 
-    /// What a header cannot tell alone: whether the frame may stand here, and whether its message stays within the limits.
+    /// Checks what a header cannot tell alone: whether the frame may stand here, and whether its message stays within the limits.
     fn check_header(&self, header: &Header, limits: &MessageLimits) -> Result<(), Violation> {
         if header.opcode.is_control() {
             return Ok(());
@@ -159,13 +159,13 @@ struct Assembly {
     delivered: bool,
 }
 
-/// What the bytes at hand were enough for.
+/// How far the bytes at hand reached.
 enum Progress {
-    /// Not for the frame.
+    /// The frame is not complete.
     Starved,
-    /// For a frame that is not the last of its message.
+    /// A frame is complete that is not the last of its message.
     Fragment,
-    /// For a message, which is to be delivered.
+    /// A message is complete, and to be delivered.
     Message,
 }
 
@@ -239,7 +239,6 @@ impl Assembly {
     }
 }
 
-/// Takes `count` bytes off the front of `input`.
 fn take<'input>(input: &mut &'input mut [u8], count: usize) -> &'input mut [u8] {
     let (front, rest) = std::mem::take(input).split_at_mut(count);
     *input = rest;

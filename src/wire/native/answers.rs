@@ -10,20 +10,20 @@ use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
 
-/// Error.
+/// An Error record.
 pub fn error(code: ErrorCode, text: &str) -> Encoded {
     let header = ErrorHeader { kind: kind::ERROR, code: code.index() as u8 + 1, reserved: 0.into() };
     Encoded::message(Opcode::Binary, &[header.as_bytes(), text.as_bytes()].concat())
 }
 
-/// Correction: the player stays at `x`, `y`.
+/// A Correction record: the player stays at `x`, `y`.
 pub fn correction(reason: CorrectionReason, input_seq: u16, x: f32, y: f32) -> Encoded {
     let (reason, input_seq) = (reason.index() as u8 + 1, input_seq.into());
     let correction = Correction { kind: kind::CORRECTION, reason, input_seq, x: x.into(), y: y.into() };
     Encoded::message(Opcode::Binary, correction.as_bytes())
 }
 
-/// Pong.
+/// A Pong record.
 pub fn pong(ping: &Ping, tick: u32, now: Now) -> Encoded {
     let pong = Pong {
         kind: kind::PONG,
@@ -36,7 +36,7 @@ pub fn pong(ping: &Ping, tick: u32, now: Now) -> Encoded {
     Encoded::message(Opcode::Binary, pong.as_bytes())
 }
 
-/// RateLimited.
+/// A RateLimited record.
 pub fn rate_limited(class: RateClass, retry_after: Duration) -> Encoded {
     let record = RateLimited {
         kind: kind::RATE_LIMITED,

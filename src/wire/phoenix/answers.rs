@@ -11,7 +11,7 @@ pub fn reason(text: &str) -> String {
     })
 }
 
-/// Over a limit of rate, and when it would be taken.
+/// `{reason: "rate_limited", retry_after}`: over a rate limit for so many ms more.
 pub fn over_rate(wait: Duration) -> String {
     object(|refusal| {
         refusal.text("reason", "rate_limited").number("retry_after", whole_ms(wait));
@@ -32,5 +32,5 @@ fn whole_ms(time: Duration) -> u64 {
     time.as_micros().div_ceil(1000) as u64
 }
 
-/// What a reason has besides its text.
+/// Bytes of a reason besides its text.
 const REASON_FRAME_BYTES: usize = r#"{"reason":""}"#.len();

@@ -38,7 +38,7 @@ fn take<'a>(rest: &mut &'a [u8], length: u8) -> Result<&'a str, Malformed> {
     str::from_utf8(part).map_err(|_| Malformed::HeadNotUtf8)
 }
 
-/// Clients write no reference as an empty one.
+/// Clients write an empty reference for none.
 fn reference_of(text: &str) -> Result<Ref<'_>, Malformed> {
     if text.is_empty() {
         return Ref::new("null");

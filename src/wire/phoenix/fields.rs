@@ -1,4 +1,4 @@
-//! What a payload says, read by name, and the values in it. The payload is valid JSON: its message was scanned.
+//! The fields of a payload, by name, and their values. The payload is valid JSON: its message was scanned.
 
 use std::borrow::Cow;
 
@@ -85,7 +85,7 @@ pub(in crate::wire) fn float(json: &str) -> Option<f32> {
     json.parse().ok().filter(|number: &f32| is_number && number.is_finite())
 }
 
-/// What `true` and `false` are.
+/// The value of `true` or `false`; `None` for all other JSON.
 pub(in crate::wire) fn boolean(json: &str) -> Option<bool> {
     json.parse().ok()
 }

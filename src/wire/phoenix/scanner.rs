@@ -13,7 +13,7 @@ pub(super) struct Scanner<'a> {
     text: &'a str,
     /// Invariant: at most `text.len()`.
     at: usize,
-    /// The first fault of a value whose end was found all the same.
+    /// The first fault of a value whose end could be found nevertheless.
     fault: Option<Malformed>,
 }
 
@@ -189,7 +189,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Four hexadecimal digits.
+    /// Passes four hexadecimal digits.
     fn code_unit(&mut self) -> Result<u32, Malformed> {
         let mut unit = 0;
         for _ in 0..4 {
@@ -220,7 +220,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// At least one.
+    /// Passes at least one digit.
     fn digits(&mut self) -> Result<(), Malformed> {
         let start = self.at;
         self.skip_digits();
@@ -292,7 +292,7 @@ impl Open {
     }
 }
 
-/// A string ends, an escape begins, or a character is not allowed.
+/// The bytes of a string that end it, begin an escape, or are not allowed.
 const IS_SPECIAL_IN_STRING: [bool; 256] = {
     let mut table = [false; 256];
     let mut control = 0;

@@ -51,7 +51,7 @@ pub(super) fn decode_v1(text: &str) -> Result<Message<'_>, Unreadable<'_>> {
     message([join_ref, reference, topic, event, payload], fault)
 }
 
-/// From join_ref, ref, topic, event and payload as they were written, and what is wrong with one of them.
+/// Makes a message from join_ref, ref, topic, event and payload as they were written, and what is wrong with one of them.
 fn message(elements: [&str; 5], fault: Option<Malformed>) -> Result<Message<'_>, Unreadable<'_>> {
     let [join_ref, reference, topic, event, payload] = elements;
     if let Some(fault) = fault

@@ -1,6 +1,6 @@
 //! The words that the relay itself says: names of events, and how a reply ends.
 
-/// What a member is told, but for replies and the end of its channel.
+/// Events that a member is told. Replies and the end of its channel are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Who is here.
@@ -31,7 +31,7 @@ pub enum Event {
     ObjectsRemoved,
     /// A move was refused.
     Correction,
-    /// Something was dropped.
+    /// A message over a rate limit was dropped.
     RateLimited,
     /// The client was silent for long.
     DisconnectWarning,

@@ -30,7 +30,7 @@ pub enum GamePush {
     },
     /// `game_event`.
     Event {
-        /// The game's meaning.
+        /// Its meaning is the game's.
         code: u16,
         /// Who gets it.
         scope: Scope,
@@ -45,7 +45,7 @@ pub enum GamePush {
     Ping(Ping),
 }
 
-/// What an event says.
+/// Payload of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventPayload {
     /// JSON that every parser can read, from a Phoenix client.
@@ -100,7 +100,7 @@ fn state(bytes: &[u8]) -> (PushClass, Result<GamePush, String>) {
             let (positions, objects) = (state.positions.to_vec(), state.objects.to_vec());
             (class, Ok(GamePush::State { positions, objects }))
         }
-        // It would have moved somebody.
+        // A state that cannot be read is charged like a move.
         Err(error) => (PushClass::Move, Err(reason(&error.to_string()))),
     }
 }
@@ -125,7 +125,7 @@ fn game_event(json: &str) -> Result<GamePush, String> {
             Some(_) => return None,
             None => to.map_or(Some(Scope::Others), |player| whole(player).map(Scope::Only))?,
         };
-        // It is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
+        // The payload is passed on as it is: what some parsers cannot read, such as 1e999, must not reach them.
         serde_json::from_str::<Value>(payload).ok()?;
         Some(GamePush::Event { code, scope, payload: EventPayload::Json(payload.into()) })
     };

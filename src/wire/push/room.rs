@@ -13,7 +13,7 @@ pub enum RoomPush {
     NewMessage {
         /// Text that is not blank, at most `limits::CHAT_BODY_BYTES_MAX` long.
         body: Box<str>,
-        /// By which the client can send it again.
+        /// Names the message, so that the client can send it again.
         client_id: Option<Box<str>>,
     },
     /// `typing`.

@@ -24,17 +24,17 @@ impl CheckedToken {
         &self.text
     }
 
-    /// Whether it was checked with these keys: what it says then still counts.
+    /// Whether the token was checked with these keys, so that the result of the check still counts.
     pub fn is_checked_with(&self, keys: &Arc<Verifier>) -> bool {
         Arc::ptr_eq(&self.keys, keys)
     }
 
-    /// What it said when it was checked, whatever the time is now.
+    /// The result of the check, whether or not the token has expired since.
     pub fn claims(&self) -> Result<&Claims, TokenError> {
         self.claims.as_ref().map_err(|error| *error)
     }
 
-    /// What it says at `now_unix_s`.
+    /// The claims, unless the token has expired at `now_unix_s`.
     pub fn claims_at(&self, now_unix_s: u64) -> Result<&Claims, TokenError> {
         self.claims().and_then(|claims| match now_unix_s < claims.expires_at_s {
             true => Ok(claims),
@@ -42,7 +42,7 @@ impl CheckedToken {
         })
     }
 
-    /// A holder's part of a shared one, without the keys, of which there are few; see `memory`.
+    /// A holder's part of a shared token, without the keys, of which there are few; see `memory`.
     pub fn shared_bytes(token: &Arc<Self>) -> usize {
         let claims = token.claims().map_or(0, Claims::heap_bytes);
         shared_bytes(token, token.text.allocated_bytes() + claims)

@@ -69,12 +69,12 @@ impl FromStr for Algorithm {
 pub struct Algorithms(u8);
 
 impl Algorithms {
-    /// Takes one in.
+    /// Adds an algorithm.
     pub fn insert(&mut self, algorithm: Algorithm) {
         self.0 |= 1 << algorithm as u8;
     }
 
-    /// Whether it is one of them.
+    /// Whether the set has `algorithm`.
     pub fn contains(self, algorithm: Algorithm) -> bool {
         self.0 & 1 << algorithm as u8 != 0
     }
@@ -108,7 +108,7 @@ pub struct UnknownAlgorithm(Box<str>);
 /// Why a key cannot be used. Never shows the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Could be guessed.
+    /// A secret so short that it could be guessed.
     #[error(
         "a secret for HS256 has at least {TOKEN_SECRET_BYTES_MIN} bytes, this one has {0}; \
          `openssl rand -hex 32` makes a good one"
@@ -117,10 +117,10 @@ pub enum KeyError {
     /// A public key as a shared secret would let everybody sign.
     #[error("HS256 wants a shared secret, this is a PEM key; the algorithm for it is RS256, ES256 or EdDSA")]
     SecretIsPem,
-    /// Not what checks signatures of the algorithm.
+    /// Not a public key of the algorithm.
     #[error("tokens signed with {0} are checked with its public key in PEM, `-----BEGIN PUBLIC KEY-----`")]
     NotPublicKey(Algorithm),
-    /// Not what makes signatures of the algorithm.
+    /// Not a private key of the algorithm.
     #[error("tokens are signed with {0} by its private key in PEM (PKCS #8), `-----BEGIN PRIVATE KEY-----`")]
     NotPrivateKey(Algorithm),
     /// Bytes that no other program would take for the same key.
@@ -128,14 +128,14 @@ pub enum KeyError {
     Utf16,
 }
 
-/// The key in a file, a variable or a setting: its text, without the white space and the byte-order mark around it. What is no
-/// text in UTF-8 is a key byte for byte.
+/// The key in a file, a variable or a setting: its text, without the white space and the byte-order mark around it. Bytes that
+/// are not UTF-8 are a key as they are.
 pub fn key_text(bytes: &[u8]) -> &[u8] {
     let is_around = |letter: char| letter.is_whitespace() || letter == '\u{FEFF}';
     str::from_utf8(bytes).map_or(bytes, |text| text.trim_matches(is_around).as_bytes())
 }
 
-/// What checks signatures, read once.
+/// A key that checks signatures, parsed once.
 #[derive(Clone)]
 pub(super) enum CheckingKey {
     Secret(Box<hmac::Key>),
@@ -161,7 +161,6 @@ impl CheckingKey {
         parsed.map(Self::Public).ok_or(KeyError::NotPublicKey(algorithm))
     }
 
-    /// Whether `signature` is by this key.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Secret(key) => hmac::verify(key, message, signature).is_ok(),

@@ -41,7 +41,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Keys that cannot stand beside each other.
+/// Why a set of keys is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifierError {
     /// A token's `kid` would name two keys.
@@ -59,12 +59,12 @@ pub enum VerifierError {
 #[derive(Clone, Debug)]
 pub struct Verifier {
     keys: Box<[VerifyingKey]>,
-    /// At least one key has a name, so a name that none has is wrong.
+    /// Whether a key has a name: then a token's `kid` that no key has is wrong.
     named: bool,
 }
 
 impl Verifier {
-    /// The simple case: one key without a name. What its tokens call it is not looked at.
+    /// One key without a name: it checks all tokens, whatever their `kid`.
     pub fn new(algorithm: Algorithm, key: &[u8]) -> Result<Self, KeyError> {
         Ok(Self { keys: [VerifyingKey::new(None, algorithm, key)?].into(), named: false })
     }
@@ -99,14 +99,14 @@ impl Verifier {
         self.check(token, now_unix_s).claims
     }
 
-    /// The same, and what it cost.
+    /// Checks a token as `verify` does, and says what that cost.
     pub fn check(&self, token: &str, now_unix_s: u64) -> Checked {
         let mut signatures = 0;
         let claims = self.read(token, now_unix_s, &mut signatures);
         Checked { claims, signatures }
     }
 
-    /// Signatures cost a hundred times as much as all the rest: what can be refused without one is.
+    /// Signatures cost a hundred times as much as all the rest: what can be refused without checking one is.
     fn read(&self, token: &str, now_unix_s: u64, signatures: &mut u32) -> Result<Claims, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
@@ -163,7 +163,7 @@ impl Verifier {
     }
 }
 
-/// What became of a check.
+/// The outcome of a check, and its cost.
 #[derive(Debug)]
 pub struct Checked {
     /// What the token says, or why it is refused.
@@ -177,7 +177,7 @@ struct Parts<'a> {
     header: &'a str,
     claims: &'a str,
     signature: &'a str,
-    /// The first two.
+    /// Header and claims, as they are signed.
     signed: &'a str,
 }
 
@@ -200,14 +200,14 @@ fn object(json: &[u8], wrong: &'static str) -> Result<Map<String, Value>, TokenE
     serde_json::from_slice(json).map_err(|_| TokenError::Part(wrong))
 }
 
-/// What the token says of itself: no more than a claim of the sender's.
+/// The header of a token, which nothing has vouched for before the signature is checked.
 struct Header {
     algorithm: Option<String>,
     kid: Option<String>,
 }
 
 impl Header {
-    /// There must be no extension that would change what the signature means (`crit`, RFC 7515 section 4.1.11).
+    /// Refuses extensions, which could change what the signature means (`crit`, RFC 7515 section 4.1.11).
     fn read(parts: &Parts<'_>) -> Result<Self, TokenError> {
         let header = decode(parts.header, "header is not base64url without padding")?;
         let header = object(&header, "header is not a JSON object")?;

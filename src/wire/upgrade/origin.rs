@@ -30,7 +30,7 @@ pub(super) fn is_allowed(origin: &str, host: &str, rules: &UpgradeRules) -> bool
     rules.allowed_origins.iter().any(|pattern| pattern.matches(&origin))
 }
 
-/// What to tell whoever may not connect. The entry that it names can be configured and lets this origin in.
+/// The text of a refusal. The entry that it names can be configured and lets this origin in.
 pub(super) fn refusal_text(origin: &str, rules: &UpgradeRules) -> String {
     if origin.eq_ignore_ascii_case("null") || origin.starts_with("file:") {
         return format!(

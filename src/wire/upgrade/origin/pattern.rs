@@ -40,7 +40,7 @@ pub struct Misspelt {
     pub instead: Option<Box<str>>,
 }
 
-/// Why, and what has less wrong with it.
+/// What is wrong, and an entry without this fault.
 type Fault = (&'static str, Option<String>);
 
 const WHY_SCHEME: &str = "a scheme is https, http, or that of an app";
@@ -51,7 +51,7 @@ impl OriginPattern {
     /// Reads an entry.
     pub fn parse(text: &str) -> Result<Self, Misspelt> {
         match Self::read(text) {
-            // It may have something else wrong with it: what is suggested is right.
+            // The entry without this fault may have another one: what is suggested has none.
             Err((why, Some(instead))) => {
                 let instead = if Self::read(&instead).is_ok() {
                     Some(instead.into())
