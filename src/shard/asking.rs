@@ -1,4 +1,4 @@
-//! What topics ask of the store. Each question is answered once; one that cannot be asked is answered here, by a refusal.
+//! Questions of topics to the store. Each is answered once; one that cannot be asked is answered here, by a refusal.
 
 use super::peer::{Answer, PeerMessage, Question};
 use super::questions::Closed;
@@ -20,7 +20,7 @@ pub(super) struct Asker {
 impl Shard {
     pub(super) fn ask(&mut self, topic: TopicIndex, ticket: Ticket, request: Box<StoreRequest>) {
         let asker = Asker { topic, ticket, answer: StoreAnswer::Refused(Unavailable::Busy) };
-        // What was not done must be told by the store itself, however long that takes: nobody else knows.
+        // Only the store knows what it has not done, so its answer is waited for, however long that takes.
         match self.asked.ask(asker, [Party::Store], Instant::NEVER) {
             Ok(number) => {
                 let message = PeerMessage::Ask { request: number, question: Question::Store(request) };
@@ -30,7 +30,6 @@ impl Shard {
         }
     }
 
-    /// The store has answered.
     pub(super) fn answered(&mut self, from: Party, request: RequestNumber, answer: Answer, now: Now) {
         let Answer::Store(answer) = answer else { return impossible!("a shard asks the store alone") };
         let closed = self.asked.answered(from, request, |asker| asker.answer = *answer);

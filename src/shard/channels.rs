@@ -27,7 +27,7 @@ impl Shard {
         self.handle_decoded(conn, decoded, now)
     }
 
-    /// A binary message of one.
+    /// A binary message of a client that speaks Phoenix Channels.
     pub(super) fn handle_binary(&mut self, conn: ConnId, bytes: &[u8], now: Now) -> Next {
         let decoded = self.serializer_of(conn).decode_binary(bytes);
         self.handle_decoded(conn, decoded, now)
@@ -81,7 +81,7 @@ impl Shard {
         Next::GoOn
     }
 
-    /// What is no message has no topic to be answered on. A player is told by a record; anybody else is closed.
+    /// Bytes that are no message have no topic to be answered on. A player is told by a record; any other connection is closed.
     fn handle_no_message(&mut self, conn: ConnId, why: Malformed, now: Now) -> Next {
         let Some(connection) = self.connections.find(conn) else {
             impossible!("whoever is worked on is here");
@@ -126,7 +126,7 @@ impl Shard {
         Next::GoOn
     }
 
-    /// A channel is none any more, and so is its place in the table. The connection goes on; perhaps it must join another topic.
+    /// A channel has ended, and has left its connection's list. The connection goes on; perhaps it must join another topic.
     pub(super) fn channel_ended(&mut self, conn: ConnId, now: Now) {
         self.metrics.channels.subtract(1);
         let join_by = now.instant + self.settings.clients.socket_join_timeout;
@@ -149,7 +149,7 @@ impl Shard {
         channel.state = match std::mem::replace(&mut channel.state, ChannelState::Joined) {
             ChannelState::Joining { join } => ChannelState::Leaving { reference, join: Some(join) },
             ChannelState::Joined => ChannelState::Leaving { reference, join: None },
-            // It is not routed here again.
+            // No message is routed to such a channel.
             gone @ (ChannelState::Leaving { .. } | ChannelState::Replaced { .. }) => gone,
         };
         let topic = channel.topic.clone();
@@ -202,7 +202,7 @@ impl Shard {
         Next::GoOn
     }
 
-    /// Takes the tokens of a push; `Some`: there were not so many, and this is how it goes on.
+    /// Takes the tokens of a push; `Some`: there were too few, and this is how it goes on.
     fn charge_push(
         &mut self,
         conn: ConnId,
@@ -222,7 +222,7 @@ impl Shard {
                 let rates = &mut self.connections.find(conn)?.session.rates;
                 let has_move = rates.has(RateClass::Move, 1, &self.settings.rates, now.instant);
                 let (objects, step) = ((RateClass::Object, objects), (RateClass::Move, 1));
-                // It is dropped as a whole: what lacks one of the two pays for neither.
+                // A state is dropped as a whole: where one of the two is lacking, neither is charged.
                 let charges = if has_move { [objects, step] } else { [step, objects] };
                 charges.into_iter().find_map(|(class, cost)| self.charge(conn, number, class, cost, now))
             }
@@ -251,7 +251,7 @@ impl Shard {
         Some(next)
     }
 
-    /// Takes `cost` tokens of a class; `Some`: there were not so many, and this is how it goes on.
+    /// Takes `cost` tokens of a class; `Some`: there were too few, and this is how it goes on.
     fn charge(
         &mut self,
         conn: ConnId,
@@ -310,7 +310,6 @@ impl Shard {
 
     // ── What the parts share ────────────────────────────────────────────────────────────────────────────────────────
 
-    /// The channels of a connection.
     pub(super) fn channels(&mut self, conn: ConnId) -> Option<&mut Channels> {
         self.connections.find(conn)?.session.channels.as_deref_mut()
     }

@@ -44,7 +44,7 @@ const fn fate_of_seat(reason: CloseReason) -> Fate {
     }
 }
 
-/// The same for topics that hold nothing, and for seats of channels.
+/// How members in channels leave the topics of a connection that ends: as `fate_of_seat` says, even where they hold no seat.
 const fn departure(reason: CloseReason) -> Departure {
     match fate_of_seat(reason) {
         Fate::Hold => Departure::Lost,
@@ -64,7 +64,7 @@ impl Shard {
     }
 
     fn close_with(&mut self, conn: ConnId, reason: CloseReason, code: u16, peer: PeerEnd, now: Now) {
-        // An order to end it may have been on its way when it went.
+        // The connection may have gone while the order to close it was on its way.
         let Some(connection) = self.connections.find(conn) else { return };
         if !connection.session.is_open() {
             return;
@@ -77,7 +77,7 @@ impl Shard {
             // Nothing is waited for but our own last frame: then nothing has to be ended before the descriptor is closed.
             self.outputs.push_back(Output::Pause { conn });
         } else if matches!(connection.session.deadline(), Deadline::Budget(_)) {
-            // It is not read from, for its byte budget; but the peer's end must be seen.
+            // Its byte budget has stopped the reading; but the peer's end must be seen.
             self.outputs.push_back(Output::Resume { conn });
         }
         if reason == CloseReason::Slow {
@@ -259,7 +259,7 @@ impl Shard {
         self.metrics.outbox_bytes.subtract(u64::from(before - outbox.reliable_bytes()));
     }
 
-    /// Holds or frees the seat of a connection that ends. `rates`: what its player may still do when it comes back.
+    /// Holds or frees the seat of a connection that ends. `rates`: the rate limits that its player comes back to.
     fn vacate(&mut self, seat: SeatRef, rates: RateLimiter, reason: CloseReason, now: Now) {
         let SeatRef { game: index, seat, .. } = seat;
         let fate = self.decide_in_game(index, now, |game, context| match fate_of_seat(reason) {

@@ -44,9 +44,9 @@ const CHUNK_BITS: u32 = 8;
 /// of the lowest chunk that has one: so the upper ones empty as connections come and go.
 #[derive(Debug)]
 pub struct Connections {
-    /// All that there can be.
+    /// All chunks that there can be.
     chunks: Box<[Chunk]>,
-    /// Those with a free slot, allocated or not.
+    /// The chunks with a free slot, allocated or not.
     with_room: Numbers,
     /// The one allocated chunk without connections, if there is one. It stays for a while, so that a connection that comes and
     /// goes at the border of a chunk does not make and free one each time.
@@ -64,7 +64,7 @@ const _: () = assert!(CONNECTION_BYTES <= CONNECTION_BYTES_MAX);
 enum Slot {
     Taken(Connection),
     Free {
-        /// Of the next connection here.
+        /// The generation of the next connection in this slot.
         generation: u32,
         /// The next free slot of the chunk; `None`: this is the last.
         next: Option<u8>,
@@ -81,7 +81,7 @@ impl Slot {
         }
     }
 
-    /// Of the connection that is here, or the next one.
+    /// The generation of the connection that is here, or of the next one.
     fn generation(&self) -> u32 {
         match self {
             Self::Taken(connection) => connection.generation,
@@ -97,8 +97,8 @@ struct Chunk {
     /// While it is allocated, its first free slot.
     free: Option<u8>,
     taken: u16,
-    /// Where its slots begin when it is allocated: above every generation that one of them had. So a generation does not come
-    /// back before 2^32 connections of the chunk.
+    /// The generation that its slots begin with when it is allocated: above every one that they had. So a generation does not
+    /// come back before 2^32 connections of the chunk.
     first_generation: u32,
 }
 
@@ -121,7 +121,7 @@ impl Chunk {
 
     fn deallocate(&mut self) {
         let first = self.first_generation;
-        // Distances, since generations wrap.
+        // Compared are distances, since generations wrap.
         let used = self.slots().iter().map(|slot| slot.generation().wrapping_sub(first)).max();
         self.first_generation = first.wrapping_add(used.unwrap_or(0));
         self.slots = None;
@@ -237,7 +237,7 @@ impl Connections {
         self.len
     }
 
-    /// But for what the connections own; see `memory`.
+    /// Bytes of the table, without what the connections own; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let chunks = self.chunks.iter().filter(|chunk| chunk.is_allocated()).count();
         chunks * CHUNK_SLOTS * CONNECTION_BYTES + size_of_val(&*self.chunks) + size_of_val(&*self.with_room.0)
@@ -289,7 +289,7 @@ impl Numbers {
     }
 }
 
-/// Within its chunk.
+/// Index of the slot within its chunk.
 fn place(conn: ConnId) -> usize {
     conn.slot as usize & (CHUNK_SLOTS - 1)
 }

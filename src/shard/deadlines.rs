@@ -31,7 +31,7 @@ impl Deadlines {
         *check_bucket = bucket;
         let conns = self.buckets.entry(bucket).or_default();
         if conns.len() == conns.capacity() {
-            // By an eighth, not to double: of a million players every one is in here.
+            // Grows by an eighth instead of doubling: every one of a million players is in here.
             conns.reserve_exact(4.max(conns.len() / 8));
         }
         conns.push(conn);
@@ -52,13 +52,13 @@ impl Deadlines {
         }
     }
 
-    /// When `expire` has something to say next.
+    /// When the next bucket is over.
     pub fn next(&self) -> Option<Instant> {
         let expiring = self.expiring.as_ref().filter(|(_, conns)| conns.len() > 0).map(|(bucket, _)| bucket);
         expiring.or(self.buckets.keys().next()).map(|bucket| Self::end_of(*bucket))
     }
 
-    /// But for the bucket that is being worked off; see `memory`.
+    /// Bytes of all buckets but the one that is being worked off; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.buckets.allocated_bytes() + self.buckets.values().map(Vec::allocated_bytes).sum::<usize>()
     }

@@ -37,7 +37,7 @@ impl Shard {
         }
     }
 
-    /// Whoever it is for may have gone while this was on its way, or the channel may: then nothing happens.
+    /// The member may have gone while this was on its way, or its channel may: then nothing happens.
     fn deliver_to_one(&mut self, topic: &Arc<Topic>, to: Address, what: ToMember, now: Now) {
         match what {
             ToMember::Joined { response } => self.joined(topic, to, Some(&response), now),
@@ -79,8 +79,8 @@ impl Shard {
         self.channels(at.conn).is_some_and(|channels| channels.find(at.channel).is_some())
     }
 
-    /// The answer to a join; `None`: records follow. From here on the channel gets what everybody gets, until the topic has answered its leave: what the
-    /// client pushed in between is answered behind its broadcast.
+    /// The answer to a join; `None`: records follow. From here on the channel gets what everybody gets, until the topic has
+    /// answered its leave: what the client pushed in between is answered behind its broadcast.
     fn joined(&mut self, topic: &Arc<Topic>, to: Address, response: Option<&str>, now: Now) {
         let Some(channels) = self.channels(to.conn) else { return };
         let serializer = channels.serializer;
@@ -114,7 +114,7 @@ impl Shard {
         }
     }
 
-    /// A token that ends then was used on the connection.
+    /// Ends the connection then at the latest: a token that expires then was used on it.
     fn end_by(&mut self, conn: ConnId, expires_at_s: u32, now: Now) {
         let Some(connection) = self.connections.find(conn) else { return };
         if connection.session.expires_at_s > expires_at_s {
@@ -251,7 +251,7 @@ impl Shard {
                 (except.shard, except.conn, except.channel) == (own, subscriber.conn, subscriber.channel)
             });
             let (false, Some(frame)) = (is_excepted, copies.of(subscriber.format)) else { continue };
-            // The state that waits says what this takes back, and would be sent behind it.
+            // The waiting state has in it what this message takes back, and would be sent behind it.
             if after_state && self.drop_state(subscriber.conn, subscriber.channel) {
                 subscriber.frame = None;
             }
@@ -262,13 +262,13 @@ impl Shard {
         self.subscribers.put_back(topic, subscribers);
     }
 
-    /// A channel is told nothing more of its topic: nor what waits.
+    /// A channel is told nothing more of its topic, not even what waits.
     pub(super) fn unsubscribe(&mut self, topic: &Topic, conn: ConnId, channel: ChannelNumber) {
         self.subscribers.remove(topic, conn, channel);
         self.drop_state(conn, channel);
     }
 
-    /// Drops the state frame that waits for a channel, if one does. A member is asked about once its connection is free.
+    /// Drops the state frame that waits for a channel, if one does. The whole state is asked for once the connection is free.
     fn drop_state(&mut self, conn: ConnId, channel: ChannelNumber) -> bool {
         let Some(channels) = self.channels(conn).filter(|_| !planted!(KeepsOldState)) else { return false };
         let dropped = channels.states.remove(channel);
@@ -296,7 +296,7 @@ impl Shard {
                 .filter(|(before, _)| subscriber.frame == Some(*before) || planted!(TrustsFrames))
                 .map(|(_, copies)| copies);
             if delta.is_some_and(|copies| copies.of(subscriber.format).is_none()) {
-                // It was told what changed in another way.
+                // The member was told these changes in another way.
                 subscriber.frame = Some(number);
                 continue;
             }
@@ -372,7 +372,7 @@ impl Shard {
         }
     }
 
-    /// What was to be told is lost: the channels end with an error, so that clients join again and catch up.
+    /// Messages for members are lost: their channels end with an error, so that clients join again and catch up.
     fn end_given_up(&mut self, topic: &Arc<Topic>, lost: Lost, now: Now) {
         match lost {
             Lost::One(member) => self.end_channel(topic, member.conn, member.channel, now),
@@ -386,7 +386,7 @@ impl Shard {
         }
     }
 
-    /// The owner of topics has ended.
+    /// A party has ended, and its topics with it: so do their channels here.
     pub(super) fn end_channels_of(&mut self, owner: Party, now: Now) {
         let conns: Vec<ConnId> =
             self.connections.in_slots(0, self.connections.slots()).map(|(conn, _)| conn).collect();
@@ -418,7 +418,7 @@ impl Shard {
                 self.join_refused(topic, self.address(conn, number), JoinRefusal::Overload, OVERLOAD, now);
             }
             ChannelState::Joined if channel.format == Format::Native => {
-                // Its connection has nothing else, and may come again.
+                // This is all that the connection was for, and its client may come again.
                 self.close(conn, CloseReason::Overload, now);
             }
             ChannelState::Joined => {
@@ -451,7 +451,7 @@ impl Shard {
             Action::Push(Push { reference: Some(reference), .. }) => {
                 self.reply_on(from.conn, from.channel, &reference, Status::Error, OVERLOAD);
             }
-            // Nothing was promised. The others are never refused, unless their shard has ended.
+            // No answer was promised. The other two are never refused, unless the topic's shard has ended.
             Action::Push(Push { reference: None, .. }) | Action::WantWhole | Action::Leave(_) => {}
         }
     }

@@ -36,11 +36,11 @@ pub(super) struct Drain {
     to_tell: Range<usize>,
     /// Connections that are to be closed in this step.
     to_close: Range<usize>,
-    /// When the next one begins.
+    /// When the next step begins.
     next_step: Instant,
-    /// Then whoever is left is ended without ceremony.
+    /// From then on all connections are closed in one step, and closes and handovers under way are ended.
     deadline: Instant,
-    /// That time has come.
+    /// The deadline has passed.
     overdue: bool,
     ended: bool,
 }

@@ -1,4 +1,4 @@
-//! Hosting topics: what channels ask of them, and what they want done: one message per party, not per member.
+//! Hosting topics: the requests of channels, and the effects of topics: one message per party, not per member.
 
 use std::sync::Arc;
 
@@ -69,8 +69,8 @@ impl Shard {
         self.decide(index, now, |kind, context| kind.hosted().join(from, join, context));
     }
 
-    /// A topic with nobody in it: whoever makes it lets somebody join, and calls `topic_changed`. `None`: there are as many as
-    /// there may be.
+    /// A topic with nobody in it: the caller lets somebody join, and calls `topic_changed`. `None`: there are as many as there
+    /// may be.
     pub(super) fn new_topic(&mut self, topic: &Arc<Topic>, now: Now) -> Option<TopicIndex> {
         if !self.has_room_for_a_topic() {
             return None;
@@ -79,7 +79,7 @@ impl Shard {
         Some(self.topics.insert(topic, kind))
     }
 
-    /// Names of topics cost nothing to make up.
+    /// Whether one more topic may begin: clients can make up names at no cost.
     fn has_room_for_a_topic(&self) -> bool {
         let metrics = &self.metrics;
         let bytes =
@@ -121,7 +121,7 @@ impl Shard {
         self.decide(index, now, act)?
     }
 
-    /// A topic has decided: `effects`.
+    /// Carries out what a topic has decided.
     fn topic_changed(&mut self, index: TopicIndex, effects: Vec<Effect>, now: Now) {
         let Some(topic) = self.topics.name(index).cloned() else {
             return impossible!("a topic that has decided is there");
@@ -179,7 +179,7 @@ impl Shard {
 
     /// An event for the native players that it is meant for.
     fn send_event(&mut self, index: TopicIndex, sender: SeatIndex, scope: Scope, record: &Encoded) {
-        // It may have ended with what it decided.
+        // The game may have ended by what it decided.
         let Some(game) = self.topics.game(index) else { return };
         let receivers: Vec<ConnId> = game.receivers(sender, scope).collect();
         self.metrics.events_out.add(receivers.len() as u64);
@@ -188,7 +188,7 @@ impl Shard {
         }
     }
 
-    /// A connection's seat is another's now; what its player had left of its rate limits waits for that one.
+    /// A connection's seat is another's now, and the rate limits of its player are kept for that one.
     fn unseat(&mut self, conn: ConnId, index: TopicIndex, seat: SeatIndex, now: Now) {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("a connected seat has a connection");

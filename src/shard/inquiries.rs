@@ -1,5 +1,5 @@
-//! What other parties ask this shard. An answer takes a walk over everything, which goes on for as many turns as its work needs.
-//! Questions are answered in the order in which they came.
+//! Questions of other parties to this shard. An answer takes a walk over everything, which goes on for as many turns as its work
+//! needs. Questions are answered in the order in which they came.
 
 use super::kick::Kick;
 use super::listing::Listing;
@@ -21,7 +21,7 @@ pub(super) struct Inquiry {
     walk: Walk,
 }
 
-/// How far an answer is.
+/// How far the walk for an answer is.
 #[derive(Debug)]
 enum Walk {
     Kick(Kick),
@@ -29,7 +29,6 @@ enum Walk {
 }
 
 impl Shard {
-    /// Takes a question in.
     pub(super) fn inquire(&mut self, asker: Party, request: RequestNumber, question: Question) {
         if self.inquiries.len() >= INQUIRIES_MAX {
             return self.answer(asker, request, Answer::Busy);
@@ -45,7 +44,7 @@ impl Shard {
         self.inquiries.push_back(Inquiry { asker, request, walk });
     }
 
-    /// Goes on with what was asked first.
+    /// Goes on with the question that came first.
     pub(super) fn go_on_answering(&mut self, now: Now) {
         while self.work.is_left()
             && let Some(mut inquiry) = self.inquiries.pop_front()

@@ -35,7 +35,7 @@ struct JoinAttempt<'a> {
 struct Accepted {
     topic: Topic,
     join: Join,
-    /// When the token that grants it ends.
+    /// When the token that grants the join expires.
     expires_at_s: u32,
     /// That token, if the join brought it.
     token: Option<Arc<CheckedToken>>,
@@ -67,7 +67,7 @@ impl Identity {
 }
 
 impl JoinAttempt<'_> {
-    /// Changes nothing but what is known of tokens.
+    /// Decides about the join, and changes nothing but what is known of tokens.
     fn check(&mut self) -> Result<Accepted, Refused> {
         let Some(topic) = Topic::parse(&self.message.topic) else {
             return Err(Refused(JoinRefusal::Unmatched, UNMATCHED.into()));
@@ -146,7 +146,7 @@ impl Shard {
             impossible!("who joins a topic has channels");
             return Next::Stop;
         };
-        // What names no topic is answered whatever the rate.
+        // A join that names no topic is answered whatever the rate.
         if Topic::parse(&message.topic).is_some()
             && let Err(wait) = channels.joins.admit(rate, now.instant)
         {
@@ -239,7 +239,7 @@ impl Shard {
         superseded: Superseded,
         now: Now,
     ) -> Address {
-        // An unanswered one stays until it is answered.
+        // A channel with an unanswered join stays until the answer.
         if !superseded.unanswered {
             self.channel_ended(conn, now);
         }

@@ -22,14 +22,14 @@ pub(super) struct Kick {
     disconnected: u32,
     /// The first slot of connections that is still to come.
     connection: usize,
-    /// The first slot of topics that is still to come …
+    /// The first slot of topics that is still to come.
     topic: usize,
-    /// … and, in the topic there, of seats.
+    /// In the topic there, the first slot of seats that is still to come.
     seat: usize,
 }
 
 impl Kick {
-    /// Nothing is looked at yet.
+    /// A walk that has looked at nothing yet.
     pub(super) fn of(user: Arc<str>) -> Self {
         Self { user, disconnected: 0, connection: 0, topic: 0, seat: 0 }
     }
@@ -54,7 +54,7 @@ impl Shard {
         Some(Answer::Kicked { disconnected: kick.disconnected })
     }
 
-    /// Those that speak Phoenix Channels, in the next slots.
+    /// Closes connections of the user that speak Phoenix Channels, in the next slots.
     fn kick_sockets(&mut self, kick: &mut Kick, now: Now) {
         let is_of_user = |session: &Session| {
             session.is_open() && session.channels.as_ref().is_some_and(|channels| channels.are_of(&kick.user))
@@ -68,7 +68,7 @@ impl Shard {
         conns.iter().for_each(|conn| self.close(*conn, CloseReason::Kicked, now));
     }
 
-    /// Those that play in the native dialect, on the next seats of a game.
+    /// Takes the user's seats away, among the next ones of a game.
     fn kick_players(&mut self, kick: &mut Kick, now: Now) {
         self.work.spend(1);
         let Some((index, game)) = self.topics.game_in_slot(kick.topic) else {
@@ -88,7 +88,7 @@ impl Shard {
         }
     }
 
-    /// Returns how many connections it closed.
+    /// Returns how many native connections it closed.
     fn kick_from_seat(&mut self, game: TopicIndex, seat: SeatIndex, occupancy: Occupancy, now: Now) -> u32 {
         if let Occupancy::Connected(conn) = occupancy {
             self.close(conn, CloseReason::Kicked, now);

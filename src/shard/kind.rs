@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// What it does like every other kind.
+    /// The part that all kinds have in common.
     pub fn hosted(&mut self) -> &mut dyn Hosted {
         match self {
             Self::Game(game) => game,

@@ -13,7 +13,7 @@ use crate::limits::{GAMES_LISTED_MAX, LOOKS_PER_WORK};
 pub(super) struct Listing {
     /// The first slot of topics that is still to come.
     topic: usize,
-    /// The first of those that were seen, in the order of `RunningGame::rank`; the last one on top.
+    /// The games seen so far that come first, in the order of `RunningGame::rank`; the last of them on top.
     first: BinaryHeap<(Reverse<u32>, TopicName)>,
     is_cut: bool,
 }

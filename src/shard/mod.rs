@@ -97,18 +97,17 @@ pub enum Output {
         conn: ConnId,
         /// Where its game lives.
         target: ShardId,
-        /// What the target must know.
         state: Box<HandOver>,
     },
     /// Give a message to another party. Those for one party arrive in order. Answer with `handle_forward_refused` if too many
-    /// wait already; `PeerMessage::must_arrive` says which wait all the same.
+    /// wait already; `PeerMessage::must_arrive` says which wait nevertheless.
     Forward { target: Party, message: PeerMessage },
     /// Stop reading from the connection. When it is read from again, it is one receive at a time, until
     /// `Shard::has_full_byte_budget`.
     Pause { conn: ConnId },
-    /// Read from it again.
+    /// Read from the connection again.
     Resume { conn: ConnId },
-    /// Receive the request head one receive at a time until now; from here on many (the connection stays on this shard).
+    /// The request head is read, and the connection stays on this shard: from here on it may have many receives at once.
     Upgraded { conn: ConnId },
     /// Tell the log. Only with `Settings::notes`.
     Note(Box<Note>),
@@ -134,11 +133,11 @@ enum Next {
     Stop,
 }
 
-/// A shard. The order of calls is above.
+/// A shard. The module documentation says in which order to call it.
 pub struct Shard {
     id: ShardId,
     settings: Arc<Settings>,
-    /// `None`: development mode, nobody needs one.
+    /// `None`: development mode, nobody needs a token.
     tokens: Option<Tokens>,
     metrics: Arc<ShardMetrics>,
     random: ChaCha12Rng,
@@ -151,7 +150,7 @@ pub struct Shard {
     topics: Topics,
     /// Who on this shard is in which topic of any shard.
     subscribers: Subscribers,
-    /// What the players of held seats may still do: a reconnect does not fill their buckets.
+    /// Rate limits of the players of held seats: a reconnect does not fill their buckets.
     held_rates: BTreeMap<(TopicIndex, SeatIndex), RateLimiter>,
     deadlines: Deadlines,
     pool: FramePool,
@@ -160,7 +159,7 @@ pub struct Shard {
     /// The ping, which is the same for everybody.
     ping: Encoded,
     outputs: VecDeque<Output>,
-    /// Of whose losses there is a notice, as long as outputs wait that were decided before.
+    /// The lost members that a notice is for, as long as outputs wait that were decided before the notice.
     noticed: BTreeMap<Arc<Topic>, BTreeSet<Lost>>,
     work: Work,
     unread: Unread,
@@ -170,13 +169,13 @@ pub struct Shard {
     overflowed: Vec<ConnId>,
     /// Number of the next guest of this shard.
     guests: u64,
-    /// By how much the wall clock was ahead of the other one when it was looked at last, in µs.
+    /// By how much the wall clock was ahead of the monotonic clock when it was looked at last, in µs.
     wall_clock_ahead_us: u64,
-    /// What other parties have asked, in order.
+    /// Questions of other parties, in order.
     inquiries: VecDeque<Inquiry>,
-    /// What topics have asked of the store.
+    /// Questions of topics to the store.
     asked: Questions<Asker>,
-    /// What they wanted to ask when too much was asked already.
+    /// Askers for whose questions there was no room: they are refused.
     not_asked: VecDeque<Asker>,
     drain: Option<Drain>,
 }
@@ -323,7 +322,7 @@ impl Shard {
     }
 
     /// The last `Output::Send` has failed behind the end of the peer's stream: nothing reaches it any more. What has come before
-    /// is read all the same.
+    /// is still read.
     pub fn handle_send_failed(&mut self, conn: ConnId, now: Now) {
         self.stop_sending(conn);
         self.close_overflowed(now);
@@ -373,13 +372,13 @@ impl Shard {
         in_its_place
     }
 
-    /// A party is no more: members behind it are none any more, and channels here that are in its topics end.
+    /// A party has ended: members behind it are none any more, and channels here that are in its topics end.
     pub fn handle_party_ended(&mut self, party: Party, now: Now) {
         self.party_ended(party, now);
         self.close_overflowed(now);
     }
 
-    /// Tells the time. To be called at the start of a turn.
+    /// Compares the clocks, and looks at all that expires if one was set. To be called at the start of a turn.
     pub fn handle_clocks(&mut self, now: Now) {
         let ahead_us = now.unix_us.wrapping_sub(now.instant.as_micros());
         if ahead_us.abs_diff(self.wall_clock_ahead_us) > limits::WALL_CLOCK_STEP_MIN.as_micros() as u64 {
@@ -499,7 +498,7 @@ impl Shard {
         if !session.is_open() {
             return;
         }
-        // Nobody shares it: its bytes are work, too.
+        // Nobody shares the frame, so its bytes are work, too.
         self.work.spend(1 + frame.bytes().len() / limits::WORK_BYTES);
         let before = session.outbox.reliable_bytes();
         match session.outbox.push_greeting(frame, bytes_max) {

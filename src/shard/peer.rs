@@ -15,7 +15,7 @@ use crate::wire::push::Push;
 use crate::wire::token::{CheckedToken, Verifier};
 use crate::wire::upgrade::Upgrade;
 
-/// From one party to another.
+/// A message from one party to another.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum PeerMessage {
@@ -30,12 +30,11 @@ pub enum PeerMessage {
         request: RequestNumber,
         question: Question,
     },
-    /// To a question. Refused or lost, the asker waits until its deadline, and counts the sender as above. One that comes later, or
-    /// twice, is passed over.
+    /// The answer to a question. Refused or lost, the asker waits until its deadline, and counts the sender among those that have
+    /// not answered. An answer that comes later, or twice, is passed over.
     Answer {
-        /// The question's.
+        /// The number of the question.
         request: RequestNumber,
-        /// To what was asked.
         answer: Answer,
     },
 }
@@ -48,19 +47,19 @@ pub enum Question {
     Kick { user: Arc<str> },
     /// Which games run.
     Games,
-    /// To keep what is said, or what was kept.
+    /// To keep messages, or to read what was kept.
     Store(Box<StoreRequest>),
 }
 
 /// What a party answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// All connections of the user are closed: so many.
+    /// All connections of the user are closed.
     Kicked {
-        /// Held seats are not counted.
+        /// How many they were, without held seats.
         disconnected: u32,
     },
-    /// Those with most players.
+    /// The games with most players.
     Games(Box<GameList>),
     /// What the store has done.
     Store(Box<StoreAnswer>),
@@ -68,7 +67,7 @@ pub enum Answer {
     Busy,
 }
 
-/// From whoever runs this process to each shard.
+/// An order from whoever runs this process to each shard.
 #[derive(Clone, Debug)]
 pub enum Order {
     /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process ends at its deadline instead.
@@ -82,7 +81,7 @@ pub enum Order {
 pub struct GameList {
     /// At most `limits::GAMES_LISTED_MAX`.
     pub games: Vec<RunningGame>,
-    /// There are more.
+    /// The shard has more games than these.
     pub is_cut: bool,
 }
 
@@ -91,20 +90,20 @@ pub struct GameList {
 pub struct RunningGame {
     /// Its name.
     pub name: TopicName,
-    /// How many there are, held seats included.
+    /// How many players there are, held seats included.
     pub players: u32,
 }
 
 impl RunningGame {
-    /// By which games are sorted: those with most players first, and then by name.
+    /// The order of games: those with most players first, and then by name.
     pub fn rank(&self) -> (Reverse<u32>, &TopicName) {
         (Reverse(self.players), &self.name)
     }
 }
 
 impl PeerMessage {
-    /// Whether it waits however much waits already: there are one or two of these per channel or frame, and without it a member
-    /// would stay for ever, or without a state.
+    /// Whether the message waits however much waits already: there are one or two of these per channel or frame, and without it a
+    /// member would stay for ever, or without a state.
     pub fn must_arrive(&self) -> bool {
         match self {
             Self::Request(request) => matches!(request.action, Action::Leave(_) | Action::WantWhole),
@@ -121,7 +120,7 @@ impl PeerMessage {
     }
 }
 
-/// From a channel to its topic. Those of one channel arrive in order.
+/// A request of a channel to its topic. Those of one channel arrive in order.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct TopicRequest {
@@ -143,7 +142,7 @@ pub enum Action {
     WantWhole,
 }
 
-/// From a topic to its members on one shard. Those of one topic arrive in order.
+/// A message from a topic to its members on one shard. Those of one topic arrive in order.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Delivery {
@@ -151,7 +150,7 @@ pub struct Delivery {
     pub what: Delivered,
 }
 
-/// What a topic tells.
+/// What a topic tells, and whom.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Delivered {
@@ -159,12 +158,12 @@ pub enum Delivered {
     One { to: Address, what: ToMember },
     /// Every member, or all but one.
     All {
-        /// Who of them joined last.
+        /// The number of the member that joined last.
         joins: JoinNumber,
         copies: Copies,
-        /// Who is left out.
+        /// The member that is left out.
         except: Option<Address>,
-        /// It must not overtake a state frame that waits.
+        /// It takes back something in a state frame that may still wait: such a frame is dropped.
         after_state: bool,
     },
     /// The frame of a tick, to every member whose socket is free.
@@ -172,10 +171,10 @@ pub enum Delivered {
         number: FrameNumber,
         /// What changed, and since which frame; `None`: nothing.
         delta: Option<(FrameNumber, Copies)>,
-        /// Everything, for members that were not sent that one.
+        /// Everything, for members that were not sent the frame before.
         whole: Option<Copies>,
     },
-    /// Members could not be told something, and are none any more: they may join again. It comes where the lost message would
+    /// Members could not be told something, and are members no more: they may join again. It comes where the lost message would
     /// have, so those whose join is not answered yet have not missed it: they are spared.
     GivenUp(Lost),
 }
@@ -186,7 +185,7 @@ pub enum Delivered {
 pub struct HandOver {
     /// What the client asked for.
     pub upgrade: Upgrade,
-    /// Who it is; `None`: a guest in development mode, or a client that brings tokens with its joins.
+    /// The client's token; `None`: a guest in development mode, or a client that brings tokens with its joins.
     pub token: Option<Arc<CheckedToken>>,
     /// Bytes that followed the request head.
     pub unread: Vec<u8>,

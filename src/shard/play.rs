@@ -105,7 +105,7 @@ impl Shard {
                 }
                 Ok(None) => break,
                 Err(violation) => {
-                    // What was complete before it is still served.
+                    // A ping that was complete before the violation is still answered.
                     if let Some(ping) = newest_ping {
                         self.answer_ping(conn, ping.as_slice());
                     }
@@ -254,7 +254,7 @@ impl Shard {
         }
     }
 
-    /// Of a native member without a seat on this shard: its game, wherever that is, decides.
+    /// A record of a native member without a seat on this shard: its game, wherever that is, decides.
     #[cold]
     fn push_record(
         &mut self,
@@ -331,7 +331,7 @@ impl Shard {
         self.push(conn, answers::rate_limited(class, retry_after));
     }
 
-    /// Each in its dialect.
+    /// Tells the client in its dialect that its byte budget is used up.
     fn tell_reading_stops(&mut self, conn: ConnId, stop: Duration) {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
@@ -362,7 +362,7 @@ impl Shard {
         self.pause_reading(conn, now.instant + stop, now);
     }
 
-    /// Nothing is read from the client until then; a stop that lasts longer goes on.
+    /// Nothing is read from the client until `until`; a stop that lasts longer goes on.
     fn pause_reading(&mut self, conn: ConnId, until: Instant, now: Now) {
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
@@ -373,7 +373,7 @@ impl Shard {
                 self.outputs.push_back(Output::Pause { conn });
                 until
             }
-            // It is not open.
+            // The connection is not open.
             Deadline::Upgrade(_) | Deadline::Close(_) => return,
         };
         connection.session.set_deadline(Deadline::Budget(until));

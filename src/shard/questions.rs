@@ -1,4 +1,4 @@
-//! Questions to other parties that are not answered yet: who waits for the answers, who has still to give one, and until when.
+//! Questions to other parties that are not answered yet: who waits for the answers, who has yet to answer, and until when.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Questions<W> {
 /// A question that is at its end.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed<W> {
-    /// Who has waited.
+    /// The one that has waited for the answers.
     pub waiter: W,
     /// How many of those that were asked have not answered, and have not ended either.
     pub unanswered: u32,
@@ -28,7 +28,7 @@ pub struct Closed<W> {
 #[derive(Debug)]
 struct Open<W> {
     waiter: W,
-    /// Who has still to answer.
+    /// Parties that have yet to answer.
     waits_for: Vec<Party>,
     /// Parties that will not answer.
     unanswered: u32,
@@ -41,7 +41,7 @@ impl<W> Questions<W> {
         Self { open_max, next: RequestNumber::default(), open: BTreeMap::new() }
     }
 
-    /// Takes a question in. `Err`: as many are open as may be, and here is who wanted to wait.
+    /// Takes a question in. `Err`: too many are open, and here is the waiter back.
     pub fn ask(
         &mut self,
         waiter: W,
@@ -79,7 +79,7 @@ impl<W> Questions<W> {
         self.close_if_done(request)
     }
 
-    /// A party is no more: there is nothing left that it could answer for.
+    /// A party has ended: nothing is left that it could answer for.
     pub fn ended(&mut self, party: Party) -> Vec<Closed<W>> {
         let requests: Vec<RequestNumber> = self.open.keys().copied().collect();
         let mut closed = Vec::new();
@@ -91,7 +91,7 @@ impl<W> Questions<W> {
         closed
     }
 
-    /// Closes what has come to its deadline.
+    /// Closes the questions whose deadline has come.
     pub fn expire(&mut self, now: Instant) -> Vec<Closed<W>> {
         let due = self.open.extract_if(.., |_, open| open.deadline <= now);
         due.map(|(_, open)| open.close()).collect()
@@ -126,7 +126,7 @@ impl<W> Questions<W> {
 }
 
 impl<W> Open<W> {
-    /// A party is not waited for any more. False: it was not.
+    /// A party is not waited for any more. `false`: it was not before.
     fn strike_out(&mut self, party: Party) -> bool {
         let place = self.waits_for.iter().position(|waited_for| *waited_for == party);
         place.map(|place| self.waits_for.swap_remove(place)).is_some()

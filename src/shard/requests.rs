@@ -205,7 +205,7 @@ impl Shard {
         }
     }
 
-    /// Whether a request takes a seat that is there: it brings no further player.
+    /// Whether a request resumes a seat that is there: then it brings no further player.
     fn resumes(&mut self, route: &Route, claims: Option<&Claims>) -> bool {
         let Route::Play { game, resume: Some(token), .. } = route else { return false };
         let index = self.topics.find(&Topic::Game(game.clone()));

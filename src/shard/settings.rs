@@ -22,7 +22,7 @@ pub struct Settings {
     pub connections_per_shard_max: u32,
     /// Connections of all shards that may be players; beyond it 503. Shards that look at the same time may let in one more each.
     pub connections_max: u64,
-    /// How many there are.
+    /// Open connections of all shards.
     pub connections_open: SharedCount,
     /// Which requests are upgraded.
     pub upgrade: UpgradeRules,
@@ -30,9 +30,9 @@ pub struct Settings {
     pub verifier: Option<Arc<Verifier>>,
     /// Rules by game name pattern (a `*` stands for any run of characters); the first that fits wins.
     pub games: Vec<GameRules>,
-    /// The same of chat rooms.
+    /// Rules of chat rooms, by name pattern; the first that fits wins.
     pub rooms: Vec<RoomRules>,
-    /// How many guests may have been named before: their numbers are not given again.
+    /// How many guests earlier processes may have named: their numbers are not given again.
     pub guests_before: u64,
     /// Whether the log wants to hear of players that come and go, and of refusals: `Output::Note`.
     pub notes: bool,

@@ -1,4 +1,4 @@
-//! A hash with a key: who does not know the key cannot aim at a place.
+//! A hash with a key: without the key nobody can choose texts that fall into one place.
 
 /// SipHash-1-3 (Aumasson and Bernstein 2012, with the rounds that Rust's own tables use): without the key nobody can tell
 /// which texts collide.

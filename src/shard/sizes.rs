@@ -1,4 +1,4 @@
-//! How much is in the tables and queues of a shard: what a test compares with the bounds, and with nothing.
+//! How much is in the tables and queues of a shard: tests compare it with the bounds, and with zero in the end.
 
 use super::{Shard, outbox_bytes_max};
 use crate::limits::OUTBOX_BURST;
@@ -25,17 +25,17 @@ pub struct Sizes {
     pub inquiries: usize,
     /// Questions to the store that are not answered yet.
     pub asked: usize,
-    /// What the rim has not been told yet.
+    /// Outputs that the rim has not taken yet.
     pub outputs: usize,
     /// Connections with messages that wait to be read.
     pub unread: usize,
     /// Reliable bytes that wait on one connection, at most.
     pub reliable_bytes_max: usize,
-    /// Those of them that no bound of the connection counts, at most.
+    /// Reliable bytes on one connection that its bound does not count, at most.
     pub exempt_bytes_max: usize,
-    /// Open connections on which more waits than may, or than is said to wait.
+    /// Open connections on which more waits than may, or more is exempt than waits.
     pub lanes_over_bound: usize,
-    /// Connections whose lanes take something else than they say.
+    /// Connections whose lanes count their frames wrong.
     pub lanes_miscounted: usize,
     /// Connections on which more state frames wait than they have games.
     pub states_over_bound: usize,

@@ -1,4 +1,4 @@
-//! The members of topics that are connected to this shard, whichever shard owns the topic: who gets what a topic tells.
+//! The members of topics that are connected to this shard, whichever shard owns the topic: the receivers of what it tells.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct Subscriber {
     pub conn: ConnId,
     /// Which of the connection's channels.
     pub channel: ChannelNumber,
-    /// In which form it is told.
+    /// The form of the messages to it.
     pub format: Format,
     /// The frame of its game that it was sent last; `None`: the next one must be whole.
     pub frame: Option<FrameNumber>,
@@ -28,7 +28,7 @@ impl Subscriber {
     }
 }
 
-/// By topic; each topic's subscribers in order of connection and channel.
+/// Subscribers by topic, those of each in order of connection and channel.
 #[derive(Debug, Default)]
 pub struct Subscribers(BTreeMap<Arc<Topic>, Vec<Subscriber>>);
 
@@ -74,7 +74,7 @@ impl Subscribers {
         self.0.len()
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         let lists = self.0.values().map(Vec::allocated_bytes).sum::<usize>();
         self.0.allocated_bytes() + lists + self.0.keys().map(Topic::shared_bytes).sum::<usize>()

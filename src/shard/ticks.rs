@@ -23,7 +23,7 @@ impl Shard {
         game.settle();
     }
 
-    /// Who came and went, to players here that do not know yet; in a crowd how many there are. Returns what all are told.
+    /// Tells players here who do not know it yet who came and went; in a crowd how many there are. Returns what all are told.
     fn tell_roster(&mut self, index: TopicIndex, now: Now) -> Option<Encoded> {
         let Some(game) = self.topics.game(index) else {
             impossible!("a game is there while it ticks");
@@ -36,8 +36,8 @@ impl Shard {
         for_everybody
     }
 
-    /// The state, to players here whose socket is free: the Delta to those that were sent the frame before, the Keyframe to
-    /// the others. Who is skipped makes the next tick happen, even if nothing changes.
+    /// Tells the state to players here whose socket is free: the Delta to those that were sent the frame before, the Keyframe to
+    /// the others. A player that is skipped makes the next tick happen, even if nothing changes.
     fn tell_state(&mut self, index: TopicIndex, now: Now) -> NativeFrames {
         let Some(game) = self.topics.game(index) else {
             impossible!("a game is there while it ticks");
@@ -93,7 +93,7 @@ impl Shard {
         NativeFrames { tick, delta, keyframe }
     }
 
-    /// The same to members in channels: one message for each party with members.
+    /// Tells roster and state to members in channels: one message for each party with members.
     fn tell_channels(
         &mut self,
         index: TopicIndex,

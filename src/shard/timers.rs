@@ -21,7 +21,7 @@ use crate::wire::phoenix::Event;
 use crate::wire::upgrade::Refusal;
 
 impl Shard {
-    /// Looks at connections whose time has come, as many as one turn may; the rest stays due.
+    /// Looks at overdue connections, as many as one turn may; the rest stays due.
     pub(super) fn check_connections(&mut self, now: Now) {
         for _ in 0..CHECKS_PER_TURN {
             if !self.work.is_left() {
@@ -38,7 +38,7 @@ impl Shard {
         }
     }
 
-    /// The wall clock was set, or went on while the other one stood still: tokens end sooner than they were to, or later.
+    /// The wall clock was set, or went on while the monotonic one stood still: tokens end sooner than they were to, or later.
     pub(super) fn look_at_expiries(&mut self, now: Now) {
         let connections = self.connections.in_slots(0, self.connections.slots());
         let ending = connections.filter(|(_, connection)| connection.session.expires_at_s != NEVER_EXPIRES);
@@ -100,7 +100,7 @@ impl Shard {
             let expires_at = now.instant + Duration::from_micros(expires_in_us);
             let silence = match session.deadline() {
                 Deadline::None => session.silence.next_step_at(&patience, now.instant),
-                // Over its byte budget it is silent by our doing.
+                // Over its byte budget the client is silent by our doing.
                 Deadline::Budget(at) | Deadline::Upgrade(at) | Deadline::Close(at) => at,
             };
             let join_by = session.channels.as_ref().map_or(Instant::NEVER, |channels| channels.join_by);

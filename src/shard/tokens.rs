@@ -28,20 +28,20 @@ pub(super) struct Tokens {
 /// Whose account is charged for the signatures of a token that is not known yet.
 #[derive(Debug)]
 pub(super) enum Payer<'a> {
-    /// A request: the shard's, if it is forged.
+    /// A request: the shard's account, if the token is forged.
     Request,
-    /// A connection without a good token: its own, and the shard's, if it is forged.
+    /// A connection without a good token: its own account, and the shard's too, if the token is forged.
     Stranger(&'a mut Signatures),
-    /// A connection with a good token: its own. What strangers do to the shard's is no concern of it.
+    /// A connection with a good token: its own account. Strangers who use up the shard's do not disturb it.
     Known(&'a mut Signatures),
 }
 
 /// Why a token does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unaccepted {
-    /// It is no good.
+    /// It is wrong, or not valid now.
     Refused(TokenError),
-    /// Too many came before it. After this time one will be looked at.
+    /// Too many tokens were checked before it. After this time one will be looked at.
     TooMany(Duration),
 }
 
@@ -51,20 +51,20 @@ impl Tokens {
         Self { keys, kept: Vec::new(), hash_key, forged: Bucket::default(), metrics }
     }
 
-    /// From now on these keys count, and none before.
+    /// From now on only these keys count.
     pub fn renew_keys(&mut self, keys: Arc<Verifier>) {
         self.keys = keys;
         self.kept = Vec::new();
     }
 
-    /// A token as it came; `Ok`: it is good now.
+    /// Checks a token as it came; `Ok`: it is good now.
     pub fn check(&mut self, text: &str, payer: Payer<'_>, now: Now) -> Result<Arc<CheckedToken>, Unaccepted> {
         let token = self.look_at(text, payer, now).map_err(Unaccepted::TooMany)?;
         token.claims_at(now.unix_s()).map_err(Unaccepted::Refused)?;
         Ok(token)
     }
 
-    /// A token that was checked before as the present keys see it, good or not; `Err`: after this time it will be looked at.
+    /// Checks a token again if the keys have changed, good or not; `Err`: after this time it will be looked at.
     pub fn look_again(
         &mut self,
         token: &Arc<CheckedToken>,
@@ -82,13 +82,13 @@ impl Tokens {
         self.kept = Vec::new();
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.kept.allocated_bytes()
             + self.kept.iter().flatten().map(CheckedToken::shared_bytes).sum::<usize>()
     }
 
-    /// A token as it came, as the present keys see it, good or not; `Err`: after this time it will be looked at.
+    /// Checks a token as it came with the present keys, good or not; `Err`: after this time it will be looked at.
     pub fn look_at(&mut self, text: &str, payer: Payer<'_>, now: Now) -> Result<Arc<CheckedToken>, Duration> {
         let place = siphash_1_3(self.hash_key, text.as_bytes()) as usize % TOKENS_KEPT;
         let kept = self.kept.get(place).and_then(Option::as_ref);

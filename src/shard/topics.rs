@@ -54,7 +54,7 @@ impl Topics {
         self.len() - self.games
     }
 
-    /// The topic called so, if there is one.
+    /// The topic with this name, if there is one.
     pub fn find(&self, topic: &Topic) -> Option<TopicIndex> {
         self.by_topic.get(topic).copied()
     }
@@ -103,7 +103,7 @@ impl Topics {
         self.starting_at(0).any(|(_, kind)| has_members(kind))
     }
 
-    /// But for what the topics own; see `memory`.
+    /// Bytes of the table, without what the topics own; see `memory`.
     pub fn heap_bytes(&self) -> usize {
         self.slots.allocated_bytes()
             + self.len() * size_of::<Entry>()
@@ -173,7 +173,7 @@ impl Topics {
         self.due = times.into();
     }
 
-    /// A topic in which something is due. Whoever asks lets it do that, and calls `changed`.
+    /// A topic in which something is due. The caller lets it do that, and calls `changed`.
     pub fn due(&mut self, now: Instant) -> Option<TopicIndex> {
         while let Some(Reverse((at, index))) = self.due.peek().copied().filter(|Reverse((at, _))| *at <= now)
         {
@@ -207,7 +207,7 @@ impl Topics {
         self.due.len()
     }
 
-    /// When `due` has something to say next.
+    /// When `due` may have a topic next.
     pub fn next(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse((at, _))| *at)
     }

@@ -19,7 +19,7 @@ use crate::time::Now;
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     rests: BTreeMap<ConnId, Rest>,
-    /// Whose turn it is next.
+    /// The connections, in the order in which they are read.
     turns: VecDeque<ConnId>,
 }
 
@@ -27,20 +27,20 @@ pub(super) struct Unread {
 #[derive(Debug)]
 struct Rest {
     bytes: Vec<u8>,
-    /// So many of them are read.
+    /// How many of the bytes are read.
     read: usize,
-    /// Behind them the peer has ended its stream.
+    /// The peer has ended its stream behind these bytes.
     ended: bool,
 }
 
 /// What became of bytes that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
-    /// None of the connection wait: these need not, either.
+    /// No bytes of the connection wait, so these need not, either.
     Nothing,
-    /// They wait behind the others.
+    /// They wait behind others of the connection.
     Queued,
-    /// The same, and that is as much as may wait.
+    /// They wait behind others of the connection, and more may not.
     Full,
 }
 
@@ -64,7 +64,7 @@ impl Unread {
         if rest.bytes.len() > UNREAD_BYTES_MAX { Waiting::Full } else { Waiting::Queued }
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
         let bytes = self.rests.values().map(|rest| rest.bytes.capacity()).sum::<usize>();
         self.rests.allocated_bytes() + self.turns.allocated_bytes() + bytes
