@@ -161,7 +161,7 @@ pub fn parse() -> Cli {
     Cli::try_parse_from(&arguments).unwrap_or_else(|error| with_hint(error, &arguments).exit())
 }
 
-/// Says what a flag was probably meant to be that does not exist.
+/// Adds to the error which flag of the relay an unknown one was probably meant to be.
 fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     // The flags of `corelay token` set no keys.
     let serves = !arguments.iter().any(|argument| argument == "token");
@@ -260,7 +260,7 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
         .map_err(|source| ConfigError::KeyUnusable { place: key.place, source })?;
     writeln!(io::stdout(), "{token}").context("cannot write the token")?;
     let examples = example::examples(loaded.draft.listen, &token, &claims.topics);
-    // If nobody reads the examples, the token is minted all the same.
+    // Standard error may be closed: the token is minted nevertheless.
     let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let _ = write!(io::stderr(), "{warnings}valid for {ttl} s, for {}\n{examples}", topics.join(" and "));
     Ok(ExitCode::SUCCESS)

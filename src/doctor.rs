@@ -65,7 +65,8 @@ impl Report {
 /// Looks at everything that a relay with this configuration needs here.
 pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
     let Draft { wanted, listen, admin, .. } = loaded.draft;
-    // If nothing can be planned, that is reported further down, and the rest for the shards that there would be.
+    // If no capacity can be planned, the finding on memory or descriptors says why; the others are for as many shards as there
+    // would be.
     let planned = capacity::plan(wanted, machine.resources());
     let shards = match &planned {
         Ok(capacity) => capacity.shards,

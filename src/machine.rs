@@ -28,7 +28,7 @@ pub struct Resources {
 }
 
 impl Machine {
-    /// Finds out, and raises `RLIMIT_NOFILE` to its hard limit.
+    /// Reads what the machine gives, and raises `RLIMIT_NOFILE` to its hard limit.
     pub fn prepare() -> Self {
         let uname = rustix::system::uname();
         Self {
@@ -38,7 +38,7 @@ impl Machine {
         }
     }
 
-    /// What decides how many connections fit.
+    /// The resources as they are now.
     pub fn resources(&self) -> Resources {
         Resources {
             cpus: self.cpus.len(),
@@ -117,7 +117,7 @@ pub fn cgroup_memory_left() -> Option<u64> {
     Some(cgroup_memory("memory.max")?.saturating_sub(cgroup_memory("memory.current")?))
 }
 
-/// "max" is no number: no limit.
+/// Reads a file of the process's control group; `None` also for "max", which is no limit.
 fn cgroup_memory(file: &str) -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;

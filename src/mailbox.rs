@@ -35,7 +35,7 @@ pub enum Letter {
     Order(Order),
     /// A connection whose descriptor comes by way of the drivers under the same ticket. Posted before the descriptor is sent.
     Connection {
-        /// Its descriptor has the same.
+        /// Its descriptor comes with the same ticket.
         ticket: Ticket,
         /// Its id on the source.
         conn: ConnId,
@@ -74,7 +74,7 @@ pub struct Endpoint {
     parties: Arc<[Party]>,
     /// Queues to this party, by source.
     inboxes: Box<[Consumer<Letter>]>,
-    /// The inboxes in which letters may be.
+    /// The inboxes that may have letters.
     with_mail: Sources,
     /// The inbox that is looked at next.
     next: usize,

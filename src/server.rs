@@ -163,7 +163,7 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Shards give connections to each other by messages from ring to ring.
+/// Refuses several shards where rings cannot send messages to each other, as a handover of a connection needs.
 fn check_messages_between_rings(probe: &Probe, shards: u16) -> anyhow::Result<()> {
     let works = probe.features.iter().any(|feature| feature.name == "msg_ring_deferred" && feature.available);
     if works || shards == 1 {
@@ -465,7 +465,7 @@ fn store_failure(outcome: anyhow::Result<()>) -> anyhow::Error {
     error.context("the store's thread cannot go on")
 }
 
-/// Every shard has its own share of the numbers: the highest that was given is that of the busiest.
+/// How many guests have been named at most. Each shard has its own share of the numbers: the highest given is the busiest's.
 fn guests_named(shards: Vec<Arc<ShardMetrics>>) -> Box<dyn Fn() -> u64 + Send> {
     Box::new(move || {
         let most = shards.iter().map(|metrics| metrics.guests.value()).max().unwrap_or(0);

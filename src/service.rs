@@ -21,7 +21,7 @@ use crate::time::Instant;
 /// Reads the monotonic clock.
 pub type ReadClock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// The task. It runs within a runtime of `tokio-uring`.
+/// The task that owns the service thread's mail. It runs within a runtime of `tokio-uring`.
 pub struct Service {
     mailbox: Endpoint,
     errands: mpsc::Receiver<Errand>,
@@ -33,7 +33,7 @@ pub struct Service {
 #[derive(Clone, Debug)]
 pub struct ServiceHandle(mpsc::Sender<Errand>);
 
-/// What all shards have answered.
+/// The answers of all shards to one question.
 #[derive(Debug)]
 pub struct Answers {
     /// One answer of each shard that has answered, in any order.
@@ -47,7 +47,7 @@ pub struct Answers {
 #[error("too many orders and questions to the shards wait already")]
 pub struct Busy;
 
-/// What the task is to do.
+/// Work for the task.
 #[derive(Debug)]
 enum Errand {
     /// Give an order to every shard.
@@ -56,7 +56,7 @@ enum Errand {
     Ask { question: Question, wait: Duration, asker: Asker },
 }
 
-/// Who waits for answers.
+/// One who waits for answers, and those that have come.
 #[derive(Debug)]
 struct Asker {
     answers: Vec<Answer>,
@@ -64,7 +64,7 @@ struct Asker {
 }
 
 impl ServiceHandle {
-    /// Gives an order to every shard. The log says who could not be told.
+    /// Gives an order to every shard. The log names those that could not be told.
     pub fn order(&self, order: Order) -> Result<(), Busy> {
         self.0.try_send(Errand::Order(order)).map_err(|_| Busy)
     }

@@ -115,7 +115,7 @@ fn same(shown: &[u8], token: &[u8]) -> bool {
     pairs.fold(0, |difference, (a, b)| black_box(difference | (a ^ b))) == 0
 }
 
-/// Whom the client wanted to reach, with the port: `Host`, or what an absolute request target says (RFC 9112 section 3.2.2).
+/// The host, with the port, that the client wanted to reach: `Host`, or that of an absolute target (RFC 9112 section 3.2.2).
 fn host(request: &Request) -> Option<&str> {
     let target = request.uri().authority().map(|authority| authority.as_str());
     let mut hosts = request.headers().get_all(header::HOST).iter();

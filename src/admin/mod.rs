@@ -83,11 +83,11 @@ pub struct About {
     pub started_at_unix_s: f64,
 }
 
-/// What the pages show.
+/// What the pages show, and what they need for it.
 pub struct Admin {
     /// One per shard, in order.
     pub shards: Vec<Arc<ShardMetrics>>,
-    /// What the store's thread tells.
+    /// The metrics of the store's thread.
     pub store: Arc<StoreMetrics>,
     /// What the process does at present.
     pub phase: Arc<PhaseCell>,
@@ -99,7 +99,7 @@ pub struct Admin {
     pub clock: ReadClock,
     /// Who may see the pages.
     pub access: Access,
-    /// By which the pages ask the shards.
+    /// The way to ask the shards.
     pub service: ServiceHandle,
 }
 

@@ -60,13 +60,13 @@ pub struct Draft {
     pub listen_options: ListenOptions,
     /// How long clients may be silent.
     pub liveness: Liveness,
-    /// What else the shards hold every client to.
+    /// Further rules for every client.
     pub clients: ClientRules,
     /// Rate limits of a player.
     pub rates: Rates,
     /// Rules of games, in order: the first whose pattern matches applies.
     pub games: Vec<GameRules>,
-    /// The same.
+    /// Rules of chat rooms, in order: the first whose pattern matches applies.
     pub rooms: Vec<RoomRules>,
 }
 

@@ -19,15 +19,12 @@ pub enum ConfigError {
     /// The file named by `--config`, or `./corelay.toml`, cannot be read.
     #[error("cannot read the configuration file {}", path.display())]
     FileUnreadable { path: PathBuf, source: io::Error },
-    /// Not TOML.
     #[error("{origin} is not valid TOML: {message}")]
     Syntax {
         /// File and line.
         origin: Origin,
-        /// What the parser says.
         message: String,
     },
-    /// No such key.
     #[error("unknown key `{key}` ({origin}){hint}")]
     UnknownKey {
         key: String,
@@ -59,7 +56,6 @@ pub enum ConfigError {
     /// The admin pages without a token on an address that strangers can reach.
     #[error("refusing to serve the admin pages on {admin} without a token: anybody could kick players there")]
     PublicAdmin { admin: SocketAddr },
-    /// The key file cannot be read.
     #[error("cannot read the key file {}", path.display())]
     KeyUnreadable { path: PathBuf, source: io::Error },
     /// A `[[key]]` table names a variable that is not set.
@@ -68,7 +64,6 @@ pub enum ConfigError {
     /// The text of a key is no key.
     #[error("the key in {place} cannot be used")]
     KeyUnusable {
-        /// Where it is.
         place: Place,
         /// What is wrong with it, and what would be right.
         source: KeyError,
@@ -76,7 +71,6 @@ pub enum ConfigError {
     /// Each key is good, but they cannot be used together.
     #[error("the keys of the tokens cannot be used together")]
     Keys(#[from] VerifierError),
-    /// There is no key to sign with.
     #[error("no key is configured: the relay then runs in development mode, where no token is needed")]
     NoKey,
     /// Several keys could sign, or none has the name that was asked for.
@@ -87,7 +81,6 @@ pub enum ConfigError {
         /// Names of all keys, in quotes.
         kids: Vec<String>,
     },
-    /// The file of the admin token cannot be read.
     #[error("cannot read the admin token from {}", path.display())]
     AdminTokenUnreadable { path: PathBuf, source: io::Error },
     /// The admin token could be guessed, or cannot be sent in a header.
@@ -96,7 +89,7 @@ pub enum ConfigError {
          all of them printable ASCII without spaces"
     )]
     AdminTokenUnusable {
-        /// Where it is.
+        /// Where the token is.
         place: Place,
         bytes: usize,
     },
@@ -106,9 +99,7 @@ pub enum ConfigError {
          descriptor slots in each shard's ring, but a ring holds at most {available} (RLIMIT_NOFILE of this process)"
     )]
     TooManyConnections {
-        /// As configured.
         connections_max: u32,
-        /// Number of shards.
         shards: u16,
         /// Connections of one shard.
         per_shard: u64,
@@ -127,7 +118,6 @@ pub enum ConfigError {
          memory = {} MiB, and there are {} MiB", needed >> 20, available >> 20
     )]
     TooLittleMemory {
-        /// As configured.
         connections_max: u32,
         /// The relay's own bytes of an idle player.
         user: u64,

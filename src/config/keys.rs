@@ -195,10 +195,10 @@ const KEY_KEYS: &[Key<KeyTable>] = &[
         "the variable that holds the key; this or `file`"),
 ];
 
-/// The state of a whole game, and its roster, fit.
+/// Room for the state of a whole game, and its roster.
 const OUTBOX_BYTES_MIN: usize = 131_072;
 const _: () = assert!(OUTBOX_BYTES_MIN > 2 * limits::OUTBOUND_MESSAGE_BYTES_MAX);
-/// The largest Event fits.
+/// Room for the largest Event.
 const MESSAGE_BYTES_MIN: usize = 2_048;
 const _: () = assert!(MESSAGE_BYTES_MIN >= limits::EVENT_PAYLOAD_BYTES_MAX + 8);
 
@@ -211,7 +211,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name).chain(tables)
 }
 
-/// `drain`, `liveness`, `rates`.
+/// Whether keys are in a section of this name: `drain`, `liveness`, `rates`.
 pub fn is_section(name: &str) -> bool {
     KEYS.iter().any(|key| key.name.split_once('.').is_some_and(|(section, _)| section == name))
 }

@@ -100,7 +100,7 @@ impl Loaded {
         secrets::verifier(&self.draft, warnings)
     }
 
-    /// The key that signs: the one called `kid`, or the only one, or what is in `file`. `warnings`: as above.
+    /// The key that signs: the one called `kid`, or the only one, or what is in `file`. `warnings`: as for `verifier`.
     pub fn signing_key(
         &self,
         kid: Option<&str>,

@@ -31,13 +31,13 @@ impl fmt::Debug for Secret {
 /// A `[[key]]` table: a key with a name.
 #[derive(Debug, Default)]
 pub struct KeyTable {
-    /// The name by which tokens ask for it.
+    /// The name by which tokens ask for the key.
     pub kid: Box<str>,
     /// `None`: `jwt_algorithm`.
     pub algorithm: Option<Algorithm>,
-    /// The file that holds it, if it is not in `env`.
+    /// The file that holds the key, if it is not in `env`.
     pub file: Option<PathBuf>,
-    /// The variable that holds it.
+    /// The variable that holds the key.
     pub env: Option<String>,
     /// What that variable holds.
     value: Option<Secret>,
@@ -218,7 +218,7 @@ fn which_key(draft: &Draft, asked: String) -> ConfigError {
     ConfigError::WhichKey { asked, kids: draft.keys.iter().map(|key| format!("{:?}", key.kid)).collect() }
 }
 
-/// The token that the admin pages want. `None`: none.
+/// The token that the admin pages want. `None`: they want none.
 pub(super) fn admin_token(
     draft: &Draft,
     warnings: &mut Vec<String>,

@@ -14,9 +14,9 @@ use crate::limits::{ACCEPTS_IN_FLIGHT, CONNECTIONS_RESERVE, LISTEN_BACKLOG};
 use crate::metrics::ShardMetrics;
 use crate::time::Instant;
 
-/// First wait after an accept failed for want of something; each further failure doubles it …
+/// First wait after an accept failed for want of something; each further failure doubles it, up to `BACKOFF_MAX`.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// … up to this.
+/// Longest wait after a failed accept.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The log tells about a full table at most this often.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);

@@ -457,7 +457,7 @@ pub(super) fn a_connection_that_was_shut_down_and_closed_is_over_on_both_ends<D:
     // Its place is free, and nothing of the old connection comes to whoever has it next.
     let (mut second, descriptor) = rig.pair();
     rig.driver.receive(OTHER, descriptor, Receive::Many);
-    // It reaches nobody.
+    // The bytes reach nobody.
     let _ = client.write_all(b"late");
     second.write_all(b"own").unwrap();
     match rig.next(|completion| matches!(completion, Completion::Received { .. })) {

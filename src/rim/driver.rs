@@ -82,10 +82,10 @@ pub enum Completion {
     },
     /// What a receive brought.
     Received {
-        /// It may be gone by now.
+        /// The connection may be gone by now.
         conn: ConnId,
         what: Received,
-        /// More bytes were there than it took.
+        /// More bytes were there than the receive took.
         left_some: bool,
         /// The receive goes on.
         more: bool,
@@ -110,7 +110,7 @@ pub enum Completion {
     HandedOver { conn: ConnId, outcome: Result<(), Errno> },
     /// A socket has come from another shard.
     Arrived {
-        /// The letter that announces the socket has it, too.
+        /// The letter that announces the socket has this ticket, too.
         ticket: Ticket,
         descriptor: Result<Descriptor, Errno>,
     },
@@ -123,7 +123,7 @@ pub enum Received {
     Bytes(Lent),
     /// The peer sends nothing more, or the connection is broken.
     End,
-    /// Nothing was there, or it was cancelled.
+    /// Nothing was there, or the receive was cancelled.
     Nothing,
     /// No buffer was free. A receive that is asked for before one is free fails again.
     Starved,
@@ -153,7 +153,7 @@ pub struct Counts {
 /// What a loop asks of the kernel. A driver belongs to the thread that enables it. An operation begins at once, or with the next
 /// `submit` or `wait` at the latest, and completes in `next_completion`.
 pub trait Driver {
-    /// Why it cannot go on.
+    /// Why the driver cannot go on.
     type Error: fmt::Debug + fmt::Display;
 
     /// The descriptor of the process by which the drivers of other shards reach this one.
@@ -223,6 +223,6 @@ pub trait Driver {
     /// User memory, in bytes; see `memory`.
     fn heap_bytes(&self) -> usize;
 
-    /// What it has counted.
+    /// What the driver has counted.
     fn counts(&self) -> Counts;
 }

@@ -24,7 +24,7 @@ const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
 pub(super) struct Leaving {
     pub(super) target: ShardId,
     pub(super) ticket: Ticket,
-    /// To be counted here again if the handover fails.
+    /// The client's address, to be counted here again if the handover fails.
     pub(super) address: Option<IpAddr>,
 }
 
@@ -66,7 +66,6 @@ impl Handovers {
         self.leaving.insert(conn, leaving);
     }
 
-    /// Where a connection goes.
     pub(super) fn leaving(&self, conn: ConnId) -> Option<Leaving> {
         self.leaving.get(&conn).copied()
     }
@@ -203,7 +202,7 @@ impl<D: Driver> Loop<D> {
         self.shard.handle_hand_over_refused(conn, self.now);
     }
 
-    /// Tells the target that a descriptor will not come. That must arrive, however full the mailbox is.
+    /// Tells the target that a descriptor will not come. The letter must arrive, however full the mailbox is.
     pub(super) fn withdraw(&mut self, target: Party, ticket: Ticket) {
         match self.mailbox.post(target, Letter::Withdrawn { ticket }) {
             Posted::Queued => self.must_ring(target),

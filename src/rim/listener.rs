@@ -10,9 +10,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::limits;
 
-/// How often a port in use is asked for again …
+/// How often a port in use is tried again.
 const IN_USE_RETRIES: u32 = 10;
-/// … and after which pause.
+/// Pause before a port in use is tried again.
 const IN_USE_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How connections are taken: how many an address may have, what every accepted one inherits, and who may listen.

@@ -174,7 +174,7 @@ fn a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full()
     let mut client = TcpStream::connect(relay.address).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(request("arena").as_bytes()).unwrap();
-    // Records of no known kind: half a budget too much, so that it stops for half a second and is full a second later.
+    // Records of no known kind, half a budget too much: reading stops for half a second, and the budget is full a second later.
     let nonsense = [&[0x82, 0xFE, 0x4B, 0, 0, 0, 0, 0], &[0; 0x4B00][..]].concat();
     client.write_all(&nonsense.repeat(5)).unwrap();
     let mut is_parked_behind_a_ping = || {

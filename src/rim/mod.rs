@@ -173,7 +173,8 @@ impl<D: Driver> Loop<D> {
     /// number. `enabled`: the barrier at which the loops wait until every driver can be reached. If one loop fails before it gets
     /// there the others wait for ever: the caller ends the process.
     ///
-    /// # Panics When the core or the loop panics, which is a bug. Its clients have been told by then.
+    /// # Panics
+    /// When the core or the loop panics, which is a bug. Its clients have been told by then.
     pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), D::Error> {
         self.driver.enable(peers)?;
         enabled.wait();
@@ -450,7 +451,6 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    /// Whether something waits for room in a mailbox.
     fn has_letters_waiting(&self) -> bool {
         self.letters_waiting > 0 || !self.withdrawals.is_empty()
     }

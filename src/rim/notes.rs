@@ -15,10 +15,10 @@ use crate::time::{Instant, Throttle};
 /// What `RUST_LOG` calls these lines.
 const TARGET: &str = "corelay::players";
 
-/// One for all shards, because a page that is refused tries again, each time on another shard.
+/// One throttle for all shards, because a page that is refused tries again, each time on another shard.
 static REFUSALS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
 
-/// One for all shards, because they stand still together.
+/// One throttle for all shards, because they stand still together.
 static STANDSTILLS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
 
 /// Logs that a shard stood still. `now`: by the clock of the process.
@@ -43,7 +43,7 @@ pub fn are_wanted(development: bool) -> bool {
     }
 }
 
-/// One for all shards.
+/// One bound for all shards.
 static PLAYERS: Lines = Lines::new();
 
 /// Bounds the lines about players per second. It is two atomic numbers, so no shard waits for another.

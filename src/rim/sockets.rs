@@ -202,7 +202,7 @@ impl Sockets {
         self.sockets.len()
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
         self.sockets.allocated_bytes()
     }

@@ -1,4 +1,4 @@
-//! What was probably meant by a name that is none: of a key, a variable, a flag.
+//! What was probably meant by an unknown name of a key, a variable or a flag.
 
 use super::{GAME_TABLE, KEY_TABLE, KEYS, names, shown};
 use crate::config::source::ENVIRONMENT_PREFIX;
@@ -27,8 +27,8 @@ fn leaf(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)
 }
 
-/// The key that was meant by a word that is none: the key of that name in another table, a key with the same parts in another
-/// order (`max_players`), or the key that other servers call so.
+/// The key that was meant by an unknown word: the key of that name in another table, a key with the same parts in another order
+/// (`max_players`), or the key that other servers call so.
 fn key_meant(word: &str) -> Option<&'static str> {
     let sorted = |key: &str| {
         let mut parts: Vec<String> = key.split('_').map(str::to_owned).collect();

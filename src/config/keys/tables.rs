@@ -9,7 +9,6 @@ use crate::config::value::{KEY_ID_EXPECTED, PATTERN_EXPECTED};
 use crate::room::chat::RoomRules;
 use crate::room::game::GameRules;
 
-/// Adds one `[[key]]` table.
 pub(super) fn assign_key(
     draft: &mut Draft,
     assignments: &[Assignment],
@@ -36,7 +35,6 @@ pub(super) fn assign_key(
     Ok(())
 }
 
-/// Adds one `[[game]]` table.
 pub(super) fn assign_game(
     draft: &mut Draft,
     assignments: &[Assignment],
@@ -64,7 +62,6 @@ pub(super) fn assign_game(
     Ok(())
 }
 
-/// Adds one `[[room]]` table.
 pub(super) fn assign_room(
     draft: &mut Draft,
     assignments: &[Assignment],

@@ -110,7 +110,6 @@ impl Buffers {
         Lent { buffer: id, bytes: bytes as u16 }
     }
 
-    /// The bytes in a lent buffer.
     pub(super) fn bytes(&mut self, lent: &Lent) -> &mut [u8] {
         let owner = self.owners[usize::from(lent.buffer)];
         assert_eq!(
@@ -124,7 +123,6 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts_mut(self.address(lent.buffer), usize::from(lent.bytes)) }
     }
 
-    /// Takes a lent buffer back.
     #[allow(clippy::needless_pass_by_value, reason = "whoever gives a buffer back has it no more")]
     pub(super) fn release(&mut self, lent: Lent) {
         let id = lent.buffer;

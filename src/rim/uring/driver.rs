@@ -179,7 +179,7 @@ impl Driver for RingDriver {
         match accept {
             Accept::Many => {
                 let entry = opcode::AcceptMulti::new(fd).allocate_file_index(true).build();
-                // SAFETY: it points at nothing.
+                // SAFETY: the entry points at no memory.
                 unsafe { self.ring.push(entry, token) }
             }
             Accept::One(number) => {

@@ -74,7 +74,7 @@ impl Rig {
     fn accept_many(&mut self) {
         let accept =
             opcode::AcceptMulti::new(types::Fd(self.listener.fd().as_raw_fd())).allocate_file_index(true);
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { self.ring.push(accept.build(), Token::numbered(Operation::Accept, 0)) }
     }
 
@@ -91,7 +91,7 @@ impl Rig {
             std::ptr::null_mut(),
         )
         .file_index(Some(types::DestinationSlot::auto_target()));
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { self.ring.push(accept.build(), Token::numbered(Operation::Accept, 1)) }
         let accepted = self.next(Operation::Accept);
         assert!(accepted.error().is_none(), "{accepted:?}");
@@ -327,7 +327,7 @@ fn a_descriptor_sent_to_another_ring_arrives_with_its_place_and_the_source_hears
         Token::handed_over(ticket),
         Token::of(Operation::HandOver, FIRST),
     );
-    // SAFETY: it points at nothing.
+    // SAFETY: the entry points at no memory.
     unsafe { source.ring.push(opcode::Nop::new().build(), Token::numbered(Operation::Wake, 0)) }
     source.silent(Operation::Accept);
     let order: Vec<_> = source.reaped.iter().map(|completion| completion.token.operation).collect();
@@ -377,7 +377,7 @@ fn an_overflow_of_the_completion_queue_ends_a_receive_and_loses_nothing() {
     assert!(rig.silent(Operation::Receive));
     // More completions than fit, and nobody reaps.
     for _ in 0..40 {
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { rig.ring.push(opcode::Nop::new().build(), Token::numbered(Operation::Wake, 0)) }
     }
     rig.ring.wait(Duration::ZERO).unwrap();
@@ -407,7 +407,7 @@ fn an_overflow_of_the_completion_queue_ends_a_receive_and_loses_nothing() {
 fn more_submissions_than_the_queue_holds_are_done_in_order() {
     let mut rig = Rig::with_sizes(RingSizes { submissions: 8, completions: 2048, descriptors: 4 }, 8);
     for number in 0..1000 {
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { rig.ring.push(opcode::Nop::new().build(), Token::numbered(Operation::Wake, number)) }
     }
     let numbers: Vec<u32> = (0..1000).map(|_| rig.next(Operation::Wake).token.slot).collect();

@@ -109,7 +109,6 @@ impl Token {
         Self { operation: Operation::HandedOver, generation: ticket.number, slot: u32::from(ticket.source.0) }
     }
 
-    /// The connection of an operation on one.
     pub(super) fn conn(self) -> ConnId {
         ConnId { slot: self.slot, generation: self.generation }
     }

@@ -54,12 +54,12 @@ impl Reaped {
         cqueue::sock_nonempty(self.flags)
     }
 
-    /// The receive buffer that it returns.
+    /// The receive buffer that the completion returns.
     pub(super) fn buffer(&self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
     }
 
-    /// The error, if it is one.
+    /// The error, if the operation failed.
     pub(super) fn error(&self) -> Option<Errno> {
         (self.result < 0).then(|| Errno::from_raw_os_error(-self.result))
     }
@@ -77,9 +77,9 @@ pub(super) struct Ring {
     backlog: VecDeque<squeue::Entry>,
     /// Submissions whose last completion has not been reaped.
     in_flight: usize,
-    /// A wait ends when so many completions are there …
+    /// A wait ends when so many completions are there, or `gather_time` is over.
     completions_per_turn: usize,
-    /// … or when it has gathered them for so long.
+    /// How long a wait gathers completions at most.
     gather_time: Duration,
     /// The kernel can gather completions for a while (Linux 6.12).
     gathers: bool,
@@ -189,7 +189,7 @@ impl Ring {
             Receive::Now => one(libc::MSG_DONTWAIT),
             Receive::Many => opcode::RecvMulti::new(descriptor, GROUP).build(),
         };
-        // SAFETY: it points at nothing; the buffers of the group outlive the ring's operations (see `RingDriver`).
+        // SAFETY: the entry points at no memory; the buffers of the group outlive the ring's operations (see `RingDriver`).
         unsafe { self.push(entry, token) }
     }
 
@@ -197,7 +197,7 @@ impl Ring {
     pub(super) fn poll(&mut self, descriptor: Descriptor, token: Token) {
         let events = (libc::POLLIN | libc::POLLRDHUP) as u32;
         let poll = opcode::PollAdd::new(types::Fixed::from(descriptor), events);
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { self.push(poll.build(), token) }
     }
 
@@ -206,20 +206,20 @@ impl Ring {
             ShutdownSides::Write => libc::SHUT_WR,
             ShutdownSides::Both => libc::SHUT_RDWR,
         };
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { self.push(opcode::Shutdown::new(types::Fixed::from(descriptor), how).build(), token) }
     }
 
     /// Closes a descriptor. Nothing may be in flight on it.
     pub(super) fn close(&mut self, descriptor: Descriptor, token: Token) {
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { self.push(opcode::Close::new(types::Fixed::from(descriptor)).build(), token) }
     }
 
     /// Asks for the end of the submission with token `target`, which answers for itself.
     pub(super) fn cancel(&mut self, target: Token) {
         let token = Token { operation: Operation::Cancel, ..target };
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { self.push(opcode::AsyncCancel::new(target.encode()).build(), token) }
     }
 
@@ -238,14 +238,14 @@ impl Ring {
             types::DestinationSlot::auto_target(),
             notice.encode(),
         );
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe { self.push(entry.build(), token) }
     }
 
     /// Rings another ring's doorbell.
     pub(super) fn ring_doorbell(&mut self, target_ring: RawFd, token: Token) {
         let bell = Token::numbered(Operation::Doorbell, 0).encode();
-        // SAFETY: it points at nothing.
+        // SAFETY: the entry points at no memory.
         unsafe {
             self.push(opcode::MsgRingData::new(types::Fd(target_ring), 0, bell, None).build(), token);
         }

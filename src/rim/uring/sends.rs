@@ -46,7 +46,7 @@ struct Send {
     /// `None`: the place is free.
     frames: Option<Frames>,
     sent: usize,
-    /// It is not continued when it ends short.
+    /// The send is not continued when it ends short.
     cancelled: bool,
     gather: Option<Box<Gather>>,
 }
@@ -129,7 +129,7 @@ impl Sends {
         self.gathers.give_back();
     }
 
-    /// See `memory`.
+    /// Bytes that it has allocated; see `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
         let in_flight = self.sends.iter().map(|send| {
             send.frames.as_ref().map_or(0, Frames::heap_bytes)
