@@ -9,7 +9,7 @@ use corelay::room::presence::{MemberNumber, Presence};
 use corelay::time::Instant;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// As 5,000 joins within 10 s.
+/// The pace of 5,000 joins within 10 s.
 const BETWEEN_JOINS: Duration = Duration::from_millis(2);
 
 /// The time of the group is that of all joins; its throughput tells the joins per second, which stay the same.

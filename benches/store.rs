@@ -13,14 +13,14 @@ use corelay::store::file::StoreFile;
 use corelay::store::settings::StoreSettings;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// Of one message.
+/// Bytes of one message.
 const BYTES: usize = 200;
 const RETENTION: Retention = Retention { records: 10_000, since_ms: 0 };
 
 struct Rooms {
     file: StoreFile,
     topics: Vec<Arc<Topic>>,
-    /// Numbers of their last messages.
+    /// Numbers of the rooms' last messages.
     last: Vec<u64>,
     bytes: Arc<[u8]>,
 }
@@ -84,7 +84,7 @@ fn load(criterion: &mut Criterion) {
     });
 }
 
-/// A directory that goes with its value, on the disk that `target` is on: that for temporary files may be memory.
+/// A directory that goes with its value, on the disk of `target`: the directory for temporary files may be in memory.
 mod tempdir {
     use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What topics and seats may take is bounded, however they are asked for, and what nobody can need any more goes.
+//! The memory of topics and seats is bounded, however they are asked for, and what nobody can need any more goes.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 mod world;

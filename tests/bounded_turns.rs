@@ -42,7 +42,7 @@ fn read(world: &World) -> u64 {
     world.count(|metrics| metrics.frames_in.value())
 }
 
-/// What one rim's turn does with what has come: it reads until the work is done.
+/// What one rim's turn does with the bytes that have come: it reads until the work is done.
 fn turn(world: &mut World, waiting: &mut Vec<(ClientId, Vec<u8>)>) {
     world.allow_work(PART_WORK_MAX);
     while world.has_work_left() && !waiting.is_empty() {
@@ -213,7 +213,7 @@ fn parts_of_request_heads_are_work() {
 fn a_game_that_plays_keeps_one_time_at_which_something_is_due() {
     let mut world = World::new(settings());
     let player = world.join("/play/arena");
-    // It is kept for a minute.
+    // The event is kept for a minute.
     world.send(player, &[6, 1, 0, 1, 0, 0, 0, 0, b'!']);
     for step in 0..600_u16 {
         let y = f32::from(step).to_be_bytes();

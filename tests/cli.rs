@@ -39,7 +39,7 @@ impl Folder {
         command
     }
 
-    /// Runs to the end; what would run on for ever is ended after a while, and fails.
+    /// Runs the binary to its end; one that would run on for ever is ended after a while, and fails.
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.corelay(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -464,7 +464,7 @@ fn upgrade(target: &str, more: &str) -> String {
     )
 }
 
-/// Asks the relay; the status of its answer.
+/// Asks the relay, and returns the status of its answer.
 fn answered(relay: &Relay, head: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(relay.address("listen")).unwrap();
     stream.write_all(head.as_bytes()).unwrap();

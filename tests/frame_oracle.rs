@@ -34,7 +34,7 @@ enum Seen {
 enum Verdict<V> {
     /// So far all is well.
     Starved,
-    /// By a close frame.
+    /// The stream ends by a close frame.
     Closed,
     Refused(V),
 }
@@ -155,7 +155,7 @@ enum LengthForm {
     Minimal,
     In16Bits,
     In64Bits,
-    /// 64 bits that have nothing to do with the payload.
+    /// A length of 64 bits that has nothing to do with the payload.
     Lie(u64),
 }
 
@@ -325,7 +325,7 @@ proptest! {
 fn every_first_two_bytes_of_a_frame_are_treated_alike() {
     for first in 0..=255 {
         for second in 0..=255 {
-            // As a first frame, and between the fragments of a text.
+            // The header stands first, and between the fragments of a text.
             let alone = [&[first, second][..], &[0; 200]].concat();
             let inside = [&[0x01, 0x80, 0, 0, 0, 0][..], &alone].concat();
             assert_agrees_with_oracle(&alone);

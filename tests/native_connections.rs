@@ -226,7 +226,7 @@ fn the_close_frame_goes_first_whatever_comes_behind_what_caused_it() {
         (&[0x82, 1, 0], (1002, "protocol")),
         (&[0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0], (1009, "too_big")),
         (&[0x81, 0x81, 0, 0, 0, 0, 0xFF], (1007, "utf8")),
-        // Its own goodbye, and more.
+        // The client's own goodbye, and more.
         (&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8], (1000, "bye")),
     ];
     for (cause, (code, word)) in causes {
@@ -258,7 +258,7 @@ fn a_goodbye_with_nothing_behind_it_is_not_waited_for() {
     world.set_reading(ann, true);
     let client = world.client(ann);
     assert!(client.ended.is_some() && !client.half_closed, "nothing is in the way of its end");
-    // What was on its way from a busy one comes all the same.
+    // A client that has sent something behind its goodbye is waited for.
     let bob = world.join("/play/arena");
     world.set_reading(bob, false);
     world.send_raw(bob, &world::client::close(1000, ""));

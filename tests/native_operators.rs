@@ -105,7 +105,7 @@ fn new_keys_count_for_joins_from_then_on() {
     assert!(matches!(records[..], [Record::Roster { .. }, ..]), "who plays goes on: {records:?}");
 }
 
-/// What the log was told: of players their game, name and step, of refusals what was wrong.
+/// The notes for the log: of players their game, name and step, of refusals what was wrong.
 fn told(world: &mut World) -> Vec<(String, Option<Step>)> {
     let text = |note| match note {
         Note::Player { game, player, user, name, step } => {

@@ -123,7 +123,7 @@ fn a_reply_that_is_lost_does_not_cost_the_seat() {
         let ann = games::player(&mut world, name);
         let first = json!({ "resume_token": ann.token });
         world.hang_up(ann.client);
-        // The replies to both do not arrive: the client has its first token still.
+        // The replies to both do not arrive: the client still has its first token.
         for _ in 0..2 {
             let again = world.socket("");
             assert_eq!(games::join(&mut world, again, name, &first).0["resumed"], true);
@@ -200,7 +200,7 @@ fn whoever_is_told_nothing_more_has_one_notice_however_much_was_lost() {
     let [ann, ben] = [world.socket(""), world.socket("")];
     let overload = (false, json!({"reason": "overload"}));
     world.full_mailbox = Some(0);
-    // What a join is answered with is several letters.
+    // The answer to a join is several letters.
     let join = |client: ClientId, world: &mut World| {
         world.say(client, &format!(r#"["1","9","game:{name}","phx_join",{{}}]"#));
         rooms::answer(&world.client(client).messages())

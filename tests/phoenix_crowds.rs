@@ -130,7 +130,7 @@ fn a_storm_of_joins_reaches_everybody_in_few_frames() {
 
 // ── Full mailboxes ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// A room on the last of three shards, and who may join it: on the first shard, and where it is.
+/// A room on the last of three shards, and two clients that may join it: one on the first shard, one on the room's.
 fn far_room() -> (World, String, [ClientId; 2]) {
     let mut world = World::new(Settings { placement: Placement::known(3), ..Settings::default() });
     let room = format!("room:{}", world.name_on(2));
@@ -188,7 +188,7 @@ fn members_that_cannot_be_told_something_get_an_error_and_catch_up_later() {
     assert_eq!(world.count(|metrics| metrics.channels.value()), 1);
 }
 
-/// What ann was told, in words.
+/// What a client was told, in words.
 fn words(world: &mut World, client: ClientId) -> Vec<String> {
     world.client(client).messages().iter().map(|message| message.word().to_owned()).collect()
 }
@@ -213,7 +213,7 @@ fn whoever_joins_again_in_an_overload_is_given_up_again_when_something_is_lost_a
     }
 }
 
-/// The room's messages that ann is told, live or by `catch_up`, and the epoch of an accepted join.
+/// Adds the room's messages that a client is told, live or by `catch_up`, to `bodies`, and returns all that it is told.
 fn heard(world: &mut World, client: ClientId, bodies: &mut Vec<String>) -> Vec<Message> {
     let messages = world.client(client).messages();
     let body = |payload: &Value| payload["body"].as_str().expect("a string").to_owned();
@@ -228,7 +228,7 @@ fn heard(world: &mut World, client: ClientId, bodies: &mut Vec<String>) -> Vec<M
 #[test]
 fn a_join_in_any_state_of_an_overload_is_answered_and_nothing_is_missed_in_the_end() {
     let (member, owner) = (Some(0), Some(2));
-    // What is full when a message is said, when ann joins again, and when the next one is said.
+    // Which shard's mailbox is full when a message is said, when ann joins again, and when the next one is said.
     let states = [
         [None, owner, None],
         [None, member, None],

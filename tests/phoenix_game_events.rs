@@ -102,7 +102,7 @@ fn events_of_phoenix_players_reach_native_players_as_json() {
             let event = format!(r#"{{"code":3,"to":{to},"payload":{payload}}}"#);
             world.say(client, &format!(r#"["1","9","game:{name}","game_event",{event}]"#));
             let told = json!({"payload": {"a": [1.5, "ä"]}});
-            // As the sender wrote it.
+            // The payload goes out as the sender wrote it.
             for client in trio.players.iter().map(|player| player.client) {
                 let inbox = String::from_utf8_lossy(&world.client(client).inbox).into_owned();
                 assert!(!inbox.contains("game_event") || inbox.contains(payload), "{inbox}");
@@ -190,7 +190,7 @@ fn objects_are_put_by_everybody_and_their_ends_are_told() {
         let heard = world.client(ann.client).messages();
         assert_eq!(told(&heard, "objects_removed"), [json!({"ids": [1]})]);
         assert_eq!(heard.len(), 1, "{heard:?}");
-        // With its player everything goes.
+        // With its player every object goes.
         world.say(cid.client, &format!(r#"["1","2","{topic}","phx_leave",{{}}]"#));
         world.client(bob).frames();
         world.advance_ms(60);

@@ -40,7 +40,7 @@ fn join(world: &mut World, client: ClientId, topic: &str, payload: &Value) -> St
     say(world, client, topic, "phx_join", payload)
 }
 
-/// Lets time pass in which the client sends heartbeats. False: it was closed meanwhile.
+/// Lets time pass in which the client sends heartbeats. `false`: it was closed meanwhile.
 fn live_for(world: &mut World, client: ClientId, ms: u64) -> bool {
     for _ in 0..ms / 100 {
         world.say(client, r#"[null,"h","phoenix","heartbeat",{}]"#);
@@ -109,7 +109,7 @@ fn who_loses_its_topics_to_the_relay_has_the_whole_time_again() {
     let granted = json!({"token": token_for("room:*")});
     let (ann, bob) = (world.socket(""), world.socket(""));
     assert_eq!(join(&mut world, ann, &topic, &granted), "ok");
-    // Granted, and refused all the same: it was no stranger's join.
+    // A join that its token grants is no stranger's, even if it is refused then.
     assert!(live_for(&mut world, bob, 9_000) && live_for(&mut world, ann, 100));
     world.full_mailbox = Some(1);
     assert_eq!(join(&mut world, bob, &topic, &granted), "error");

@@ -110,7 +110,7 @@ fn value() -> impl Strategy<Value = String> {
         (vec((blank(), string(), inner, blank()), 0..4), any::<bool>())
             .prop_map(|(elements, is_object)| container(&elements, is_object))
     });
-    // Some of it deep inside others.
+    // Some values are deep inside others.
     let around = prop_oneof![9 => Just(vec![]), 1 => vec(any::<bool>(), 1..50)];
     (nested, around).prop_map(|(value, around)| {
         around.into_iter().fold(value, |value, is_object| {
@@ -284,7 +284,7 @@ fn what_phoenix_js_sends_is_read() {
     }
 }
 
-/// What it was answered in that session.
+/// What phoenix.js was answered in that session.
 #[test]
 fn what_phoenix_js_understands_is_written() {
     let v2 = Serializer::V2;

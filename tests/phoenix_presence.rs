@@ -142,7 +142,7 @@ fn whoever_goes_is_gone_from_every_list_and_the_others_learn_why() {
         // A frame that breaks RFC 6455.
         ("kicked", |world, client, _| world.send_raw(client, &[0xFF, 0x80, 0, 0, 0, 0])),
         ("timeout", |world, client, [name, _]| {
-            // It does not read, and is sent more than it may leave waiting.
+            // The client does not read, and is sent more than it may leave waiting.
             world.set_reading(client, false);
             let body = "x".repeat(4_000);
             for index in 0..300 {

@@ -87,11 +87,11 @@ fn a_message_is_answered_and_told_to_everybody_once() {
         assert_eq!(told, 3 + 2, "all but the one who types");
         assert_eq!((world.client(bob).frames().len(), world.client(old).frames().len()), (1, 1));
 
-        // The same client_id: the first answer, and nothing for the others.
+        // A message with the same client_id gets the first answer, and the others get nothing.
         let again = push(&mut world, ann, name, "new_message", &json!({"body": "other", "client_id": "c1"}));
         assert_eq!((answer(&again), again.len()), ((true, message), 1));
         assert_eq!(world.client(bob).frames(), []);
-        // Another user's is another message.
+        // The same client_id of another user is another message.
         let (_, other) =
             answer(&push(&mut world, bob, name, "new_message", &json!({"body": "b", "client_id": "c1"})));
         assert_eq!(other["seq"], 2);
@@ -135,7 +135,7 @@ fn ten_messages_in_any_minute_and_the_exact_wait_for_the_next() {
             assert!(speak(&mut world).0);
             world.advance_ms(1_234);
         }
-        // The first was 12,340 ms ago.
+        // The first message was 12,340 ms ago.
         assert_eq!(
             speak(&mut world),
             (false, json!({"reason": "rate_limited", "retry_after": 60_000 - 12_340}))
@@ -360,7 +360,7 @@ fn who_comes_back_gets_all_that_it_missed_or_everything_anew() {
             assert_eq!(told(&messages, "room_state").len(), whole, "{payload}");
             world.advance_ms(100);
             world.client(ann).frames();
-            // The same, asked for later.
+            // What was missed, asked for after the join.
             let last_seen = payload.get("resume").or(payload.get("last_seen")).unwrap();
             let messages = push(&mut world, ann, name, "reconnect", &json!({"last_seen": last_seen}));
             assert_eq!(caught_up(&messages), (seqs, rest), "{payload}");
@@ -376,7 +376,7 @@ fn who_comes_back_gets_all_that_it_missed_or_everything_anew() {
     });
 }
 
-/// 31 members speak ten times each: the room keeps 300 of 310 messages. Returns one of them.
+/// 31 members speak ten times each: the room keeps 300 of 310 messages. Returns one of the members.
 fn speak_beyond_what_is_kept(world: &mut World, name: &str) -> ClientId {
     let members: Vec<ClientId> = (0..31).map(|_| near_member(world, "", name)).collect();
     for client in &members {

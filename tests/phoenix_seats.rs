@@ -122,7 +122,7 @@ fn a_seat_taken_again_replaces_whoever_still_has_it() {
     near_and_far(Settings::default, |mut world, name| {
         let watcher = player(&mut world, name);
         let ann = player(&mut world, name);
-        // By another socket: the first has no other topic, so its connection goes as well.
+        // The seat is taken by another socket: the first has no other topic, so its connection goes as well.
         let socket = world.socket("");
         let (response, _) = join(&mut world, socket, name, &json!({"resume_token": ann.token}));
         assert_eq!((&response["resumed"], &response["player_id"]), (&json!(true), &json!(ann.id)));
@@ -137,7 +137,7 @@ fn a_seat_taken_again_replaces_whoever_still_has_it() {
         let Some(Frame::Text(text)) = frames.pop() else { panic!("{frames:?}") };
         assert_eq!(Message::parse(&text), closed);
 
-        // By a native player; this one is in a room as well, and stays there.
+        // The seat is taken by a native player; the socket is in a room as well, and stays there.
         world.say(socket, r#"["2","2","room:other","phx_join",{}]"#);
         world.client(socket).frames();
         let token = response["resume_token"].as_str().unwrap();
@@ -149,7 +149,7 @@ fn a_seat_taken_again_replaces_whoever_still_has_it() {
         world.say(socket, r#"["2","3","room:other","heartbeat",{}]"#);
         assert_eq!(world.client(socket).messages()[0].word(), "ok");
 
-        // And the native player by a socket.
+        // The seat is taken from the native player by a socket.
         let last = world.socket("");
         let (response, _) = join(&mut world, last, name, &json!({"resume_token": welcome.resume_token}));
         assert_eq!((&response["resumed"], &response["player_id"]), (&json!(true), &json!(ann.id)));

@@ -18,7 +18,7 @@ use world::client::{ClientId, Message};
 use world::rooms::{answer, far_member, join, near_member, push, told, words};
 use world::{World, near_and_far};
 
-/// Nobody is over a rate.
+/// Settings with which nobody is over a rate.
 fn settings() -> Settings {
     let much = Rate { per_s: 1_000_000, burst: 1_000_000 };
     let rules = RoomRules { messages_per_minute: 1_000_000, ..RoomRules::default() };
@@ -26,7 +26,7 @@ fn settings() -> Settings {
     Settings { rates, rooms: vec![rules], ..Settings::default() }
 }
 
-/// Pushes without an answer yet.
+/// Pushes an event whose answer does not come yet.
 fn ask(world: &mut World, client: ClientId, name: &str, reference: u64, event: &str, payload: &Value) {
     world.say(client, &format!(r#"["1","{reference}","room:{name}","{event}",{payload}]"#));
 }

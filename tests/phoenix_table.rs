@@ -17,7 +17,7 @@ fn texts(world: &mut World, client: ClientId) -> Vec<String> {
     world.client(client).texts().into_iter().filter(of_table).collect()
 }
 
-/// The position and user of the answer to a join are not the table's business.
+/// A reply without the position and user of the answer to a join, which are not the table's business.
 fn without_response(text: &str) -> String {
     let Some(start) = text.find(r#"{"epoch""#) else { return text.into() };
     format!("{}…{}", &text[..start], &text[text.len() - 2..])
@@ -62,7 +62,7 @@ fn row_2_the_hundred_and_first_join_is_refused() {
             r#"["a","b","room:{name}","phx_reply",{{"status":"error","response":{{"reason":"too many channels joined"}}}}]"#
         );
         assert_eq!(heard(&mut world, ann), [refused]);
-        // One that is joined already is not one more, and one that is left makes room.
+        // A topic that is joined already is not one more, and one that is left makes room.
         world.say(ann, &format!(r#"["c","d","room:{name}-7","phx_join",{{}}]"#));
         assert_eq!(
             heard(&mut world, ann),
@@ -379,7 +379,7 @@ fn serializer_v1_has_the_same_table_in_objects_without_join_ref() {
                     && joined[0].ends_with(&format!(r#"}},"ref":"1","topic":"room:{name}"}}"#)),
                 "{joined:?}"
             );
-            // The same, under the opcode of binary.
+            // The same text, under the opcode of binary.
             let text = format!(
                 r#"{{"topic":"room:{name}","event":"new_message","payload":{{"body":"b"}},"ref":null}}"#
             );

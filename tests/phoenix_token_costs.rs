@@ -154,7 +154,7 @@ fn a_hundred_good_tokens_are_looked_at_at_once_and_then_ten_a_second() {
         world.advance_ms(1_000);
         let answers = join_at_once(&mut world, ann, &tokens[100..]);
         assert_eq!(answers.iter().filter(|(ok, _)| *ok).count(), 10);
-        // One that is too long to be kept is looked at each time.
+        // A token that is too long to be kept is checked each time.
         let long = token_for("ben", &["room:*", &"x".repeat(TOKEN_KEPT_BYTES_MAX)]);
         let answers = join_at_once(&mut world, ben, &vec![long; 150]);
         assert!(answers[..100].iter().all(|(ok, _)| *ok) && answers[100..].iter().all(is_rate_limited));
@@ -199,11 +199,11 @@ fn a_hundred_forged_tokens_in_one_segment_cost_ten_signatures() {
         assert!(answers[..10].iter().all(|answer| *answer == unauthorized()), "{:?}", answers[..10].last());
         assert!(answers[10..].iter().all(is_rate_limited), "{:?}", answers[10..].last());
         assert_eq!(signatures(&world) - before, 10);
-        // What it holds it keeps, also a topic that it could not join anew.
+        // The connection keeps the topics that it has, also one that it could not join anew.
         assert!(is_rate_limited(&join(&mut world, ann, &room, &json!({"token": forged(100)}))));
         world.say(ann, &format!(r#"[null,"9","{room}","heartbeat",{{}}]"#));
         assert_eq!(world.client(ann).messages()[0].word(), "ok");
-        // A token that is known needs no signature, and time gives one back after the other.
+        // A token that is known needs no signature, and as time passes one signature after the other may be checked again.
         assert!(join(&mut world, ann, &room, &json!({"token": token_for("u-1", &["room:*"])})).0);
         world.advance_ms(201);
         assert!(join(&mut world, ann, &room, &json!({"token": token_for("u-3", &["room:*"])})).0);

@@ -92,7 +92,7 @@ fn the_token_of_a_join_is_for_topics_that_the_connections_does_not_grant() {
         let other = token_for("u-2", &["room:*"]);
         let (ok, response) = join(&mut world, ann, &format!("room:b-{name}"), &json!({ "token": other }));
         assert_eq!((ok, &response["user_id"]), (true, &json!("u-2")));
-        // Its own comes first.
+        // The connection's own token comes first.
         let (_, response) = join(&mut world, ann, "room:a", &json!({ "token": other }));
         assert_eq!(response["user_id"], "u-1");
         let useless = token_for("u-2", &["game:*"]);
@@ -325,7 +325,7 @@ fn a_join_that_its_topic_refuses_does_not_end_the_connection_with_its_token() {
         assert!(!ok && response["reason"].as_str().unwrap().contains("seats taken"), "{response}");
         world.advance_ms(6_000);
         assert!(join(&mut world, bob, "room:a", &json!({})).0, "it goes on with its own token");
-        // Accepted, it counts.
+        // The end of a token counts once its join is accepted.
         let brief = signed(SECRET, "u-2", &["room:b"], until(10));
         let carl = world.socket(&format!("&token={}", token_for("u-2", &["room:a"])));
         assert!(join(&mut world, carl, "room:b", &json!({ "token": brief })).0);

@@ -13,7 +13,7 @@ pub const TURNS: &str = "corelay_loop_turn_seconds";
 pub struct Histogram(BTreeMap<u64, u64>);
 
 impl Histogram {
-    /// As it is now, over all shards.
+    /// The histogram as it is now, over all shards.
     pub fn of(relay: &Relay, name: &str) -> Self {
         let mut counts = BTreeMap::new();
         for line in relay.fetch("/metrics").1.lines() {
@@ -30,12 +30,11 @@ impl Histogram {
         Self(counts)
     }
 
-    /// What was recorded since `before`.
+    /// The durations that were recorded since `before`.
     pub fn since(self, before: &Self) -> Self {
         Self(self.0.into_iter().map(|(bound, count)| (bound, count - before.0[&bound])).collect())
     }
 
-    /// How many were recorded.
     pub fn count(&self) -> u64 {
         *self.0.values().next_back().unwrap()
     }
@@ -46,7 +45,7 @@ impl Histogram {
         *self.0.iter().find(|(_, count)| **count >= rank).unwrap().0
     }
 
-    /// For a report.
+    /// The percentiles, for a report.
     pub fn text(&self) -> String {
         let [p50, p99, max] = [500, 990, 1000].map(|per_mille| self.per_mille_us(per_mille));
         format!("{} recorded, 50 % within {p50} µs, 99 % within {p99} µs, all within {max} µs", self.count())

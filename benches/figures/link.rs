@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// What a link wrote and has not been taken, and what it has read.
+/// A connection: the bytes that the kernel has not taken from it yet, and how many it has read.
 pub struct Link {
     stream: TcpStream,
     unsent: Vec<u8>,
@@ -49,7 +49,7 @@ impl Link {
         }
     }
 
-    /// Hands on what has come.
+    /// Hands on the bytes that have come.
     fn read(&mut self, buffer: &mut [u8], take: &mut impl FnMut(&[u8])) {
         loop {
             match self.stream.read(buffer) {

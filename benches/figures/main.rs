@@ -19,7 +19,7 @@ mod link;
 mod tokens;
 
 fn main() {
-    // Whoever runs tests builds and starts benches, too; a measurement is not one of them.
+    // `cargo test` builds and starts benches, too, but is no time to measure.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }

@@ -35,7 +35,7 @@ fn the_readme_is_short() {
     assert!(lines < 200, "README.md has {lines} lines: move what is not for newcomers to docs/");
 }
 
-/// Each where its language is installed.
+/// Each program runs where its language is installed.
 #[test]
 fn the_signing_programs_sign_what_the_relay_takes_whatever_stands_around_the_key() {
     let key = "0123456789abcdef0123456789abcdef";

@@ -5,7 +5,7 @@ use zerocopy::IntoBytes;
 
 use super::{read, root};
 
-/// An example of a record: what it is called, and its fields with their bytes and what they are said to be.
+/// An example of a record: its name, and its fields with their bytes and what the document says they are.
 struct Example {
     name: String,
     fields: Vec<(Vec<u8>, String)>,

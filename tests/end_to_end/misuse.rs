@@ -12,7 +12,7 @@ use crate::records::{Record, event, masked_frame, move_to, put_object, remove_ob
 use crate::relay::{Place, Relay, Setup, corelay};
 use crate::socket::RawClient;
 
-/// A player that has nothing to do with it, and must not notice.
+/// A player that has nothing to do with the bad input, and must not notice it.
 struct Bystander {
     player: Player,
     moves: u16,
@@ -23,7 +23,7 @@ impl Bystander {
         Self { player: Player::join(relay, "/play/bystanders"), moves: 0 }
     }
 
-    /// Moves, and is told of it.
+    /// Moves, and waits until it is told of the move. Returns how long that took.
     #[track_caller]
     fn play(&mut self) -> Duration {
         let started = Instant::now();
@@ -227,7 +227,7 @@ fn only_a_token_of_the_configured_key_opens_the_door() {
     assert_eq!(ann.welcome.flags, 0, "not development mode");
 
     let (head, claims, signature) = parts(&good);
-    // {"alg":"none"}, and the same claims with the host's right.
+    // The header `{"alg":"none"}`, and the same claims with the host's right.
     let (none, more) = ("eyJhbGciOiJub25lIn0", mint.token(&["--sub", "ann", "--host"]));
     let brief = mint.token(&["--sub", "bob", "--ttl", "2s"]);
     let mut bob = Player::join(&relay, &target(&brief));
@@ -302,7 +302,7 @@ fn a_crowd_that_comes_at_once_is_seated_or_told_to_come_again() {
     let relay = Relay::start_shards(2, "[[game]]\npattern = '*'\nplayers_max = 2000");
     let mut bystander = Bystander::join(&relay);
     let mut crowd: Vec<_> = (0..CROWD).map(|_| RawClient::connect(&relay)).collect();
-    // All heads are there when the relay looks again: half of them want to the other shard, whose mailbox is not so long.
+    // All heads are there when the relay looks again: half of them want to go to the other shard, whose mailbox has less room.
     relay.signal(Signal::STOP);
     for client in &mut crowd {
         client.send(request("/play/arena").as_bytes());

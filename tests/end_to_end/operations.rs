@@ -35,7 +35,7 @@ fn the_admin_pages_answer() {
     assert_eq!((relay.metric("corelay_games", &[]), relay.metric("corelay_seats", &[])), (0, 0));
 }
 
-/// Opens so many connections to the admin pages, and says this on each.
+/// Opens so many connections to the admin pages, and says `text` on each.
 fn visitors(relay: &Relay, count: usize, text: &str) -> Vec<TcpStream> {
     let visit = |_| {
         let mut stream = TcpStream::connect(relay.admin).unwrap();

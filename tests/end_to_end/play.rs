@@ -162,7 +162,7 @@ fn a_reader_that_stops_costs_only_itself() {
     let healthy =
         median((0..20).map(|_| talk.go_on(&mut talker, &mut [&mut listener, &mut sleeper])).collect());
 
-    // The sleeper stops; the others go on as before.
+    // The sleeper stops reading; the others go on as before.
     let (mut turns, mut peak) = (Vec::new(), 0);
     while relay.metric("corelay_closes_total", &["reason=\"slow\""]) == 0 {
         turns.push(talk.go_on(&mut talker, &mut [&mut listener]));
@@ -174,7 +174,7 @@ fn a_reader_that_stops_costs_only_itself() {
     assert!(typical < healthy * 3 + Duration::from_millis(5), "{typical:?} per turn, {healthy:?} before");
     assert!(longest < Duration::from_secs(2), "{longest:?}");
 
-    // What the kernel has of it is in order and without a hole; then it is told why it is closed.
+    // What the kernel has for the sleeper is in order and without a hole; then it is told why it is closed.
     let seen_before = sleeper.seq;
     assert_eq!(talk.heard_to_the_end(&mut sleeper), Read::Closed(1013, "slow".into()));
     assert!(sleeper.seq > seen_before);
@@ -219,7 +219,7 @@ impl Talk {
         seq.to_be_bytes().repeat(128)
     }
 
-    /// Eight more events; the time until all listeners have them.
+    /// Sends eight more events, and returns the time until all listeners have them.
     #[track_caller]
     fn go_on(&mut self, talker: &mut Player, listeners: &mut [&mut Player]) -> Duration {
         let started = Instant::now();

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a test waits for what must come. Long enough for a busy machine; nothing waits so long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// No limit that a test would run into.
+/// Rates so high that no test runs into them.
 pub const NO_RATES: &str = "
     [rates]
     move_per_s = 100000
@@ -67,7 +67,6 @@ impl Drop for Place {
     }
 }
 
-/// How a relay is started.
 pub struct Setup {
     /// In front of the relay's own command line: `ulimit -n 200;`.
     pub shell_prefix: &'static str,
@@ -123,12 +122,12 @@ struct Log {
 }
 
 impl Relay {
-    /// One shard, and this configuration.
+    /// A relay of one shard, with this configuration.
     pub fn start(toml: &str) -> Self {
         Self::set_up(Setup { toml: toml.into(), ..Setup::default() })
     }
 
-    /// So many shards, and this configuration.
+    /// A relay of so many shards, with this configuration.
     pub fn start_shards(shards: u16, toml: &str) -> Self {
         let arguments = vec!["--shards".into(), shards.to_string()];
         Self::set_up(Setup { arguments, toml: toml.into(), ..Setup::default() })
@@ -244,7 +243,6 @@ impl Relay {
         kill_process(Pid::from_child(&self.child.lock().unwrap()), signal).unwrap();
     }
 
-    /// Of its process.
     #[allow(dead_code, reason = "the figures ask for it")]
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap().id()
@@ -263,7 +261,7 @@ fn watch(child: Arc<Mutex<Child>>) -> Sender<()> {
     thread::spawn(move || {
         if end.recv_timeout(TEST_TIME_MAX) == Err(RecvTimeoutError::Timeout) {
             eprintln!("a test takes more than {TEST_TIME_MAX:?}: its relay is killed");
-            // The test says what it missed.
+            // The test itself says what it missed.
             let _ = child.lock().unwrap().kill();
         }
     });
@@ -289,7 +287,7 @@ impl Drop for Relay {
         let mut child = self.child.lock().unwrap();
         let running = matches!(child.try_wait(), Ok(None));
         let metrics = if running && !failed { self.fetch("/metrics").1 } else { String::new() };
-        // It may have ended on its own since.
+        // The process may have ended by itself since.
         let _ = child.kill();
         let _ = child.wait();
         let log = self.log.lines.lock().unwrap().join("\n");

@@ -40,7 +40,7 @@ struct Member {
 }
 
 impl Member {
-    /// Joins with this payload; what it is told until the join is over, the answer first.
+    /// Joins with this payload. Returns the member, and what it is told until the join is over, the answer first.
     fn join(relay: &Relay, topic: &str, payload: &Value) -> (Self, Vec<Value>) {
         let stream = socket::connect(relay.listen, None);
         let url = format!("ws://{}/socket/websocket?vsn=2.0.0", relay.listen);
@@ -62,12 +62,12 @@ impl Member {
         let reference = self.next_ref.to_string();
         self.next_ref += 1;
         let text = json!(["1", reference, self.topic, event, payload]).to_string();
-        // Whether the relay is still there is seen by what it says.
+        // If the relay is gone, `next` finds that out.
         let _ = self.socket.send(Message::text(text));
         reference
     }
 
-    /// `None`: the relay is gone.
+    /// The next message; `None`: the relay is gone.
     fn next(&mut self) -> Option<Value> {
         loop {
             match self.socket.read().ok()? {
@@ -92,7 +92,7 @@ impl Member {
 /// What a member of a room knows.
 #[derive(Default)]
 struct Known {
-    /// What was acknowledged, or told, by number.
+    /// Bodies of messages that were acknowledged, or told, by number.
     bodies: BTreeMap<u64, String>,
     epoch: String,
     said: u64,
@@ -106,7 +106,7 @@ impl Known {
         self.bodies.insert(seq, body.into());
     }
 
-    /// Comes back, hears what it has missed, and speaks until the relay is gone. How often it was acknowledged.
+    /// Comes back, hears what it has missed, and speaks until the relay is gone. Returns how often it was acknowledged.
     fn live(&mut self, relay: &Relay, topic: &str, everybody_is_here: &AtomicBool) -> u64 {
         let seen = self.bodies.keys().next_back().copied().unwrap_or(0);
         let resume = json!({"resume": {"epoch": self.epoch, "seq": seen}});
@@ -199,7 +199,7 @@ fn limit_files(relay: &Relay, bytes: Option<u64>) {
 
 #[test]
 fn while_the_disk_is_full_rooms_refuse_and_games_go_on() {
-    // Whoever writes beyond the limit would be killed by the signal.
+    // The signal would kill a process that writes beyond the limit.
     let setup = Setup {
         shell_prefix: "trap '' XFSZ;",
         toml: TOML.into(),
@@ -233,7 +233,7 @@ fn while_the_disk_is_full_rooms_refuse_and_games_go_on() {
     player.until_at(player.id(), (7.0, 8.0));
     relay.await_metric("corelay_store_failing", &[], |failing| failing == 1);
     limit_files(&relay, None);
-    // Nothing is tried so soon behind a failure.
+    // The store tries nothing so soon behind a failure.
     assert!(socket::comes_true(|| say(&mut member).0), "there is room again");
     said += 1;
     relay.await_metric("corelay_store_failing", &[], |failing| failing == 0);

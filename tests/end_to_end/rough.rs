@@ -46,7 +46,7 @@ struct Run<'a> {
     relay: &'a Relay,
     random: ChaCha8Rng,
     players: Vec<(usize, Player)>,
-    /// By game and seq, as its first reader has read it.
+    /// Events by game and seq, as their first reader has read them.
     events: BTreeMap<(usize, u64), Vec<u8>>,
     told: u32,
 }
@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        // One that a client sent in its last moment may be lost with its connection, but none comes twice.
+        // An event that a client sent in its last moment may be lost with its connection, but none comes twice.
         let different: BTreeSet<_> = self.events.values().collect();
         assert_eq!(different.len(), self.events.len());
         assert!(self.events.len() > self.told as usize * 9 / 10, "{} of {}", self.events.len(), self.told);

@@ -18,7 +18,7 @@ fn a_seat_is_found_again_from_any_shard_and_no_event_is_lost_or_doubled() {
     talker.until_view("the wanderer", |view| view.positions.len() == 1 && view.objects.len() == 1);
     let (id, epoch) = (wanderer.id(), wanderer.welcome.epoch);
 
-    // It loses its connection, or takes its seat from a connection that is still open, in turn. Events come all the time.
+    // The player loses its connection, or takes its seat from a connection that is still open, in turn. Events come all the time.
     let mut told = 0u64;
     let tell = |talker: &mut Player, told: &mut u64| {
         *told += 1;

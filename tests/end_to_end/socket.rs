@@ -122,7 +122,7 @@ impl RawClient {
         close
     }
 
-    /// `false`: the relay has ended the connection.
+    /// Reads what comes; `false`: the relay has ended the connection.
     #[track_caller]
     fn read(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 /// Floors whose modules do not even see those that stand above them on the same floor.
 const FLOORS_OF_STRANGERS: &[u32] = &[3, 6];
-/// The same of the load test: its scenarios.
+/// Floors of the load test whose modules do not see each other: its scenarios.
 const LOADTEST_FLOORS_OF_STRANGERS: &[u32] = &[6];
 /// The highest floor of the sans-I/O core.
 const CORE_FLOOR_MAX: u32 = 4;
 
 /// The module that parses what clients send; the rest of the core sees values.
 const DOOR: &str = "wire";
-/// What JSON is parsed with.
+/// The crate that parses JSON.
 const JSON_PARSER: &str = "serde_json";
 
 /// Modules of `std` that the core must not use: files, threads, the process. (`net` has addresses, which are only words.)
@@ -189,7 +189,7 @@ impl Modules {
         faults
     }
 
-    /// What of the outside world a file of module `name` names, if it belongs to the core.
+    /// The names of the outside world in a file of module `name`, if it belongs to the core.
     fn outside_world_in_core(&self, name: &str, code: &str, is_test: bool) -> Vec<String> {
         let mut faults = Vec::new();
         let Some((_, floor)) = self.place(name) else { return faults };
@@ -296,7 +296,7 @@ fn expand_path<'a>(words: &'a [String], base: &[String], paths: &mut Vec<Vec<Str
 fn files_in_circles(mut uses: BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> BTreeSet<String> {
     loop {
         let remaining: BTreeSet<_> = uses.keys().cloned().collect();
-        // Whoever uses nobody, or is used by nobody, is in no circle.
+        // A file that uses none, or is used by none, is in no circle.
         let used: BTreeSet<_> = uses.values().flatten().cloned().collect();
         uses.values_mut().for_each(|files| files.retain(|file| remaining.contains(file)));
         uses.retain(|file, files| !files.is_empty() && used.contains(file));

@@ -18,7 +18,7 @@ pub struct Bindings(BTreeMap<String, String>);
 #[derive(Debug, PartialEq, Eq)]
 enum Part<'a> {
     Literal(&'a str),
-    /// Its name, without brackets.
+    /// The name of a placeholder, without brackets.
     Placeholder(&'a str),
 }
 

@@ -30,8 +30,8 @@ const NO_CODE: u16 = 1005;
 /// Codes that are a client's; the relay only repeats them.
 const CLIENTS_CODES: [u16; 2] = [1000, NO_CODE];
 
-/// The first thing that went otherwise: place, reason, and both texts. The shards on which the connections were accepted
-/// are not recorded: every placement that could have been must lead to the same.
+/// The first message that differs: place, reason, and both texts. The shards on which the connections were accepted are not
+/// recorded: every placement that could have been must lead to the same messages.
 pub fn replay(transcript: &Transcript) -> Result<(), String> {
     let placements = placements(transcript);
     placements.into_iter().try_for_each(|placement| Replay::new(transcript, placement).run())
@@ -134,7 +134,7 @@ impl<'a> Replay<'a> {
                     matches!(&now, Some(Message::Close(now, text)) if (now, text) == (code, reason));
                 if as_recorded {
                     let client = self.clients[*socket];
-                    // After its own close the relay has ended it already.
+                    // After its own close the relay has already ended the connection.
                     if self.world.client(client).ended.is_none() {
                         self.world.hang_up(client);
                     }

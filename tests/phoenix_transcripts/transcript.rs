@@ -8,10 +8,10 @@ use serde::Deserialize;
 /// One file of `tests/phoenix_clients/transcripts`.
 #[derive(Clone, Debug)]
 pub struct Transcript {
-    /// Of the file, without its ending.
+    /// Name of the file, without its ending.
     pub name: String,
     pub mode: Mode,
-    /// With their numbers in the file, without the first one, which has the mode.
+    /// Lines with their numbers in the file, without the first one, which has the mode.
     pub lines: Vec<(usize, Line)>,
 }
 
@@ -54,7 +54,6 @@ pub enum Line {
     Close { socket: usize, code: u16, reason: String },
 }
 
-/// Of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Content {
@@ -64,7 +63,7 @@ pub enum Content {
 }
 
 impl Transcript {
-    /// All there are, by name.
+    /// All transcripts there are, by name.
     pub fn read_all() -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/phoenix_clients/transcripts");
         let entries = fs::read_dir(&folder).expect("the folder of transcripts");
@@ -101,7 +100,6 @@ impl Transcript {
 }
 
 impl Line {
-    /// Whose line it is.
     pub fn socket(&self) -> Option<usize> {
         match self {
             Self::Relay { .. } => None,

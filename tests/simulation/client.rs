@@ -38,11 +38,10 @@ pub struct Client {
     pub player: Option<Player>,
     pub topics: Topics,
     heard_at: Instant,
-    /// It does nothing until then.
     pub frozen_until: Instant,
     /// When it was last in trouble of its own: it may have been given up before it knows.
     pub troubled_until: Instant,
-    /// Then the relay may have forgotten its seats, whatever it reads of what was said before.
+    /// From then on the relay may have forgotten its seats, whatever it reads of what was said before.
     doubted_at: Instant,
     /// Its connection was reset, and what it had sent before is still to be read: its seats are held until then, for sure.
     reset_until: Option<Instant>,
@@ -111,7 +110,7 @@ impl Client {
         if is_calm && is_held { now + Duration::from_secs(1) } else { Instant::default() }
     }
 
-    /// Does what a client does by itself: reads, answers, comes back.
+    /// Does what a client does without an order: it reads, answers, comes back.
     pub fn live(&mut self, around: &mut Around<'_>) {
         let now = around.now();
         if self.frozen_until > now {
@@ -175,7 +174,7 @@ impl Client {
         self.reset_until = Some(sure_until);
     }
 
-    /// Everything that the relay knew of it may be gone.
+    /// The relay may have forgotten everything that it knew of this client.
     pub fn forgotten(&mut self, now: Instant) {
         self.doubted_at = now;
         self.topics.forgotten();

@@ -130,7 +130,7 @@ impl Counts {
         self.branches.iter_mut().zip(other.branches).for_each(|(sum, count)| *sum += count);
     }
 
-    /// What never happened.
+    /// The faults and branches that never happened.
     pub fn missing(&self) -> Vec<&'static str> {
         let counts = self.rows();
         counts.into_iter().filter(|(_, count)| *count == 0).map(|(label, _)| label).collect()
@@ -163,7 +163,6 @@ impl Plan {
         }))
     }
 
-    /// Nothing goes wrong.
     pub fn calm() -> Self {
         Self([0; Fault::COUNT])
     }
@@ -178,7 +177,7 @@ impl Plan {
 }
 
 impl Fault {
-    /// How likely it may be. Opportunities are segments, sends, handovers, or steps of a run.
+    /// How likely the fault may be. Opportunities are segments, sends, handovers, or steps of a run.
     fn levels(self) -> [u32; 3] {
         match self {
             Self::CutSegment | Self::LateBytes | Self::LateSent => [30, 200, 700],
@@ -193,7 +192,7 @@ impl Fault {
             Self::Drain | Self::ShardEnd | Self::Crash => [1, 3, 6],
             Self::SlowStore => [50, 300, 900],
             Self::StoreRefuses => [10, 60, 300],
-            // They are bounds, drawn once a run.
+            // These faults are bounds, drawn once a run.
             Self::FullMailbox | Self::RefusedForward | Self::ShortTurn => [1, 2, 3],
         }
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::Branch;
 
-/// Whom an event is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Others,
@@ -37,7 +36,7 @@ impl Sent {
 pub struct Stream {
     pub epoch: String,
     pub player: u32,
-    /// It need not know what came up to here.
+    /// Its player need not know the events up to here.
     after: u64,
     /// The last one that it was told.
     pub last: u64,
@@ -49,7 +48,7 @@ impl Stream {
         Self { epoch, player, after, last: after, seen: BTreeSet::new() }
     }
 
-    /// Everything up to `seq` was said to have been told.
+    /// The player was said to have been told everything up to `seq`.
     pub fn is_told_up_to(&mut self, seq: u64) {
         assert!(seq >= self.last, "told up to {seq} after {}", self.last);
         self.last = seq;
@@ -70,7 +69,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The number that an event is known by.
+    /// Notes an event that is sent, and returns the number that it is known by.
     pub fn send(&mut self, game: &'static str, sender: u32, scope: Scope) -> usize {
         self.sent.push(Sent { game, sender, scope, place: None });
         self.sent.len() - 1
@@ -146,7 +145,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Everything that is at rest: whoever is still there has been told all that is known.
+    /// At rest: whoever is still there has been told all that is known.
     pub fn check(&mut self, open: &[(&'static str, &Stream)]) {
         for (game, stream) in open {
             self.check_stream(game, stream, u64::MAX);

@@ -45,15 +45,14 @@ fn planted_bugs_are_found() {
     assert!(missed.is_empty(), "not found in {SEEDS_MAX} seeds: {missed:?}");
 }
 
-/// What shows a bug.
 struct Finding {
     seed: u64,
-    /// How what was asserted begins.
+    /// The beginning of the failed assertion's text.
     oracle: String,
 }
 
 thread_local! {
-    /// A panic is what is looked for.
+    /// A panic on this thread is what is looked for.
     static IS_LOOKING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -79,7 +78,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(100).collect()
 }
 
-/// `CORELAY_SIM_BUG=KeepsTopic` plants that one, to be looked at.
+/// `CORELAY_SIM_BUG=KeepsTopic` plants that bug, to look at what it does.
 pub fn plant_from_environment() {
     let name = std::env::var("CORELAY_SIM_BUG").unwrap_or_default();
     plant(Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name));

@@ -76,10 +76,10 @@ struct Loop {
     shard: Shard,
     completions: VecDeque<Completion>,
     orders: VecDeque<Order>,
-    /// By source.
+    /// Inboxes by source.
     inboxes: Vec<VecDeque<Letter>>,
     next_inbox: usize,
-    /// By target.
+    /// Letters that wait, by target.
     overflow: Vec<VecDeque<Letter>>,
     withdrawals: Vec<(usize, SocketId)>,
     announced: BTreeMap<SocketId, Box<HandOver>>,
@@ -177,7 +177,7 @@ impl Relay {
         self.store = Store::new(parties, disk);
     }
 
-    /// In the order of everything that is by party.
+    /// All parties, in the order of everything that is by party.
     fn all_parties(&self) -> impl Iterator<Item = Party> + use<> {
         Party::all(self.settings.placement.shards)
     }
@@ -333,7 +333,6 @@ impl Relay {
         self.later(duration, Later::Wake);
     }
 
-    /// Whether every shard has drained.
     pub fn has_drained(&self) -> bool {
         self.loops.iter().all(|shard| shard.is_gone)
     }
@@ -487,7 +486,7 @@ impl Relay {
         }
     }
 
-    /// The same, perhaps later.
+    /// Completes something as `complete` does, perhaps later.
     fn complete_at_times(&mut self, shard: usize, completion: Completion, fault: Fault, ms_max: usize) {
         if self.random.chance(self.plan.of(fault)) {
             self.counts.fault(fault);

@@ -58,7 +58,7 @@ impl Run {
         self.advance(Duration::from_secs(2));
     }
 
-    /// Who has gone is missed by nobody, though nothing is told behind it.
+    /// Every list has those who are there and nobody else, though nothing is told behind the last end.
     fn check_who_is_there(&self) {
         let everybody: Vec<&Client> = self.clients.iter().collect();
         for topic in ROOMS.into_iter().chain(GAMES) {
@@ -164,7 +164,7 @@ impl Run {
 }
 
 impl Client {
-    /// Whether it is where it wants to be, or cannot be.
+    /// Whether the client is where it wants to be, or cannot be.
     fn is_settled(&self, relay: &Relay) -> bool {
         let settled = |topic: &Topic| match topic.state {
             State::Joined | State::Out { again_at: None } => true,
@@ -176,7 +176,7 @@ impl Client {
             || self.open().is_some() && self.topics.all.iter().all(settled)
     }
 
-    /// The event streams that it follows.
+    /// The event streams that the client follows.
     pub fn streams(&self) -> impl Iterator<Item = (&'static str, &Stream)> {
         let player = self.player.as_ref().filter(|_| self.open().is_some());
         let player = player.map(|player| (player.game, &player.stream));

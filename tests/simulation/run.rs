@@ -37,7 +37,7 @@ pub struct Run {
     pub ledger: Ledger,
     counts: Counts,
     plan: Plan,
-    /// Everything is long in some runs.
+    /// In some runs everything is long.
     long: bool,
     clients_max: usize,
     /// How often a client says all that it may at once, in permille.
@@ -45,7 +45,6 @@ pub struct Run {
     drain_since: Option<Instant>,
 }
 
-/// What came of a run.
 pub struct Outcome {
     pub counts: Counts,
     pub trace: u64,
@@ -90,7 +89,7 @@ impl Run {
         Outcome { counts, trace: self.relay.trace.hash() }
     }
 
-    /// Other things go wrong from here on.
+    /// Other things go wrong from here on, and every shard runs again.
     fn go_on(&mut self) {
         if self.relay.running().len() < self.relay.shards() {
             self.forget_clients();
@@ -293,7 +292,7 @@ impl Run {
             return;
         }
         let bytes = match (state, what) {
-            // Without `join_ref` a client cannot tell what is of the membership before.
+            // Without `join_ref` a client cannot tell what belongs to the membership before.
             (State::Joined | State::Joining, 0..5) if !is_v1 => topics.join(topic, sure_until, random),
             (State::Joined, 5..9) => topics.leave(topic),
             (State::Joining, 5..12) if !is_v1 => topics.leave(topic),
@@ -410,7 +409,6 @@ impl Run {
         self.counts.fault(fault);
     }
 
-    /// A duration below `ms` milliseconds.
     fn duration_below(&mut self, ms: usize) -> Duration {
         Duration::from_millis(self.random.below(ms) as u64)
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use corelay::ids::ConnId;
 
-/// In order of dialling.
+/// The number of a socket, in order of dialling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
@@ -38,14 +38,14 @@ pub struct Sending {
     bytes: Vec<u8>,
     /// How many of them the kernel has taken.
     taken: usize,
-    /// Its completion is on the way.
+    /// The send's completion is on the way.
     pub completes: bool,
 }
 
 #[derive(Debug)]
 pub struct Socket {
     pub state: State,
-    /// Where it is, or was last.
+    /// The shard where the connection is, or was last.
     pub shard: usize,
     pub conn: Option<ConnId>,
     /// It may be read from at any time: nothing hands it over any more.
@@ -53,11 +53,11 @@ pub struct Socket {
     pub paused: bool,
     /// What the client has sent and the relay has not received.
     pub up: VecDeque<u8>,
-    /// Nothing follows it.
+    /// The client sends nothing behind `up`.
     pub up_ended: bool,
-    /// A receive will complete.
+    /// A receive is in flight, and will complete.
     pub receives: bool,
-    /// The core has been told of the end.
+    /// The core has been told of the end of `up`.
     pub end_told: bool,
     /// The peer is gone: sends fail.
     pub is_reset: bool,
@@ -68,9 +68,8 @@ pub struct Socket {
     /// What the kernel has taken and the client has not read.
     down: VecDeque<u8>,
     down_bytes_max: usize,
-    /// Nothing follows it.
+    /// The relay sends nothing behind `down`.
     down_ended: bool,
-    /// What the client has read.
     inbox: Vec<u8>,
     pub reading: Reading,
     /// The relay has answered something.
@@ -171,7 +170,6 @@ impl Socket {
         (self.up.len(), self.down.len())
     }
 
-    /// What the client has read.
     pub fn take_inbox(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.inbox)
     }

@@ -38,7 +38,7 @@ pub struct Topics {
     pub serializer: Serializer,
     pub all: Vec<Topic>,
     next_ref: u64,
-    /// What the relay has not answered yet, by `ref`.
+    /// Messages that the relay has not answered yet, by `ref`.
     asked: BTreeMap<String, Asked>,
 }
 
@@ -68,13 +68,13 @@ enum What {
 }
 
 impl What {
-    /// Whether it may be answered with an error for that.
+    /// Whether it may be answered with an error for `reason`.
     fn may_be_refused(&self, reason: &str) -> bool {
         match self {
-            // What else it may be refused for is looked at where it is heard.
+            // Other reasons to refuse these two are checked where they are heard.
             Self::Join | Self::Reconnect => true,
             Self::Unknown if reason.starts_with("unknown event") => true,
-            // It has gone, and that is still on its way.
+            // The event's receiver has gone, and its client does not know yet.
             Self::Event { .. } if reason.ends_with("is not in this game") => true,
             Self::Leave => false,
             Self::Message { .. } | Self::Event { .. } | Self::History | Self::Unknown | Self::Other => {
@@ -93,9 +93,9 @@ pub struct Topic {
     pub name: &'static str,
     pub state: State,
     pub kind: Kind,
-    /// Names the present membership, or the last one.
+    /// The `join_ref` of the present membership, or of the last one.
     join_ref: String,
-    /// Names the membership before it on this connection, if there was one.
+    /// The `join_ref` of the membership before it on this connection, if there was one.
     join_ref_before: Option<String>,
     before: Before,
     /// A `catch_up` is to come.
@@ -110,9 +110,9 @@ pub struct Topic {
 /// What a client has asked to be caught up with.
 #[derive(Clone, Copy, Debug)]
 struct CatchUp {
-    /// What it had seen.
+    /// The last event that it had seen.
     from: u64,
-    /// It is part of the answer to a join, and nothing of the stream overtakes it.
+    /// The `catch_up` is part of the answer to a join, and nothing of the stream overtakes it.
     of_join: bool,
 }
 
@@ -120,15 +120,15 @@ struct CatchUp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Before {
     Nothing,
-    /// It goes on being told until the answer.
+    /// A membership that goes on being told until the answer.
     Membership,
-    /// Nobody knows what has been told of it, or since when: it is not listened to.
+    /// A join without an answer: nobody knows what has been told of it, or since when, so it is not listened to.
     UnansweredJoin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Not joined; `None`: and not wanted.
+    /// Not joined; `again_at`: when it will be; `None`: it is not wanted.
     Out {
         again_at: Option<Instant>,
     },
@@ -158,7 +158,7 @@ pub struct Game {
 #[derive(Debug, Default)]
 pub struct Presence {
     pub list: PresenceList,
-    /// How many are there, while nobody says who.
+    /// How many members there are, while nobody says who.
     pub online: Option<u64>,
 }
 
@@ -277,12 +277,12 @@ impl Topics {
         self.all.iter_mut().for_each(|topic| topic.loses_seat(Instant::default()));
     }
 
-    /// What at rest must have been answered.
+    /// Checks that, at rest, everything has been answered that must be.
     pub fn check_answered(&self) {
         for (reference, asked) in &self.asked {
             let is_answered = match (asked.topic.map(|topic| &self.all[topic]), &asked.what) {
                 (_, What::Join | What::Leave) | (None, _) => false,
-                // What was asked in a membership that has ended meanwhile.
+                // It was asked in a membership that has ended meanwhile.
                 (Some(topic), _) => topic.state != State::Joined || topic.join_ref != asked.join_ref,
             };
             assert!(is_answered, "{reference} was never answered: {asked:?} {:?}", self.all);

@@ -1,4 +1,4 @@
-//! What happened, as a hash: the same seed gives the same one. With `CORELAY_SIM_TRACE` it is printed as well.
+//! What happened, as a hash: the same seed gives the same hash. With `CORELAY_SIM_TRACE` it is printed as well.
 
 use std::hash::{DefaultHasher, Hasher};
 

@@ -131,12 +131,11 @@ impl PresenceList {
         metas.map(|meta| meta["status"].as_str().expect("a status")).collect()
     }
 
-    /// The users.
     pub fn users(&self) -> Vec<&str> {
         self.metas.keys().map(String::as_str).collect()
     }
 
-    /// The same, with the metas of a user in an order of their own: lists that come back in another one are equal.
+    /// The list with the metas of each user in an order of their own: equal for lists that came in different orders.
     pub fn sorted(&self) -> Value {
         let mut metas = self.metas.clone();
         metas.values_mut().for_each(|metas| metas.sort_by_key(|meta| meta["phx_ref"].to_string()));

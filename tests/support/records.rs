@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Frame {
     Record(Record),
     Text(String),
-    /// Of Phoenix Channels; records start at 0x80.
+    /// A binary message of Phoenix Channels; records start at 0x80.
     Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -128,7 +128,7 @@ impl View {
                 self.positions.retain(|player, _| !gone_players.contains(player));
                 self.objects.retain(|object, _| !gone_objects.contains(object));
             }
-            // An answer names players; who is there it does not say.
+            // An answer names players; it does not say who is there.
             Record::Roster { flags, .. } if flags & 4 != 0 => {}
             Record::Crowd { flags, joined, players } => {
                 if flags & 1 != 0 {
@@ -249,7 +249,7 @@ impl Reader<'_> {
 /// `game_update` as it travels in a binary message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GameUpdate {
-    /// Of a push to one member; `None`: a broadcast.
+    /// Names the join of a push to one member; `None`: a broadcast.
     pub join_ref: Option<String>,
     pub topic: String,
     pub positions: Vec<(u32, f32, f32)>,

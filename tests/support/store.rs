@@ -47,7 +47,7 @@ impl Stream {
 }
 
 impl StoreModel {
-    /// Does what is asked.
+    /// Does what the request asks.
     pub fn answer(&mut self, request: &StoreRequest) -> StoreAnswer {
         let StoreRequest { topic, action, retention } = request;
         let stream = self.streams.get(topic);

@@ -49,11 +49,11 @@ pub struct World {
     pub given_up: usize,
     /// What the service thread was told, by which shard.
     pub answers: Vec<(usize, RequestNumber, Answer)>,
-    /// What is on disk.
+    /// The store's records on disk.
     pub store: StoreModel,
     /// The store answers nothing for now.
     pub store_stands: bool,
-    /// What shards have asked it meanwhile.
+    /// The questions that shards have asked the store meanwhile.
     pub asked: VecDeque<(usize, RequestNumber, StoreRequest)>,
     shards: Vec<Shard>,
     next_client: u32,
@@ -146,7 +146,7 @@ impl World {
         client
     }
 
-    /// The same on shard 0.
+    /// A Phoenix client like `socket_on`, on shard 0.
     pub fn socket(&mut self, query: &str) -> ClientId {
         self.socket_on(0, query)
     }
@@ -272,7 +272,7 @@ impl World {
         self.shards.iter().all(Shard::has_work_left)
     }
 
-    /// What is due now, as far as one turn goes. False: nothing was.
+    /// Does what is due now, as far as one turn goes. `false`: nothing was due.
     pub fn timeout(&mut self) -> bool {
         self.shards.iter_mut().for_each(|shard| shard.handle_clocks(self.now));
         let is_due = |shard: &&mut Shard| shard.poll_timeout().is_some_and(|due| due <= self.now.instant);
@@ -417,7 +417,7 @@ impl World {
         }
     }
 
-    /// The store answers the first of its questions so.
+    /// The store answers its first question with `answer`.
     pub fn let_store_say(&mut self, answer: StoreAnswer) {
         let (source, number, _) = self.asked.pop_front().expect("the store was asked");
         self.answer_as_store(source, number, answer);

@@ -13,7 +13,7 @@ pub(super) enum Letter {
     Peer(PeerMessage),
     /// The socket's descriptor follows.
     Connection(SocketId, Box<HandOver>),
-    /// It does not.
+    /// The socket's descriptor will not come.
     Withdrawn(SocketId),
     /// The last letter of a party that is no more.
     Ended,

@@ -13,9 +13,9 @@ use super::{Later, Relay};
 use crate::faults::{Branch, Fault};
 use crate::socket::SocketId;
 
-/// Its end of the mail.
+/// The service thread's end of the mail.
 pub(super) struct Service {
-    /// By source.
+    /// Inboxes by source.
     pub(super) inboxes: Vec<VecDeque<Letter>>,
     kicks: Questions<Kick>,
 }
@@ -52,7 +52,7 @@ impl Relay {
                 let closed = self.service.kicks.answered(shard, request, |_| {});
                 self.kicked(closed);
             } else if self.is_lost() {
-                // Nobody knows.
+                // Nobody knows that the letter is lost.
             } else if self.has_room(source, number) {
                 self.inbox(source, number).push_back(letter);
             } else {

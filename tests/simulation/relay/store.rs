@@ -16,13 +16,13 @@ use crate::store::StoreModel;
 /// How long a slow commit takes at most, in ms.
 const COMMIT_MS_MAX: usize = 400;
 
-/// Its end of the mail, and its disk.
+/// The store's end of the mail, and its disk.
 #[derive(Default)]
 pub(super) struct Store {
-    /// By source.
+    /// Inboxes by source.
     pub(super) inboxes: Vec<VecDeque<Letter>>,
     pub(super) disk: StoreModel,
-    /// What is being done, in order.
+    /// The questions that are worked on, in order.
     work: VecDeque<Work>,
 }
 
@@ -30,9 +30,9 @@ struct Work {
     source: usize,
     number: RequestNumber,
     request: Box<StoreRequest>,
-    /// Then it is on disk.
+    /// When the work is on disk.
     done_at: Instant,
-    /// What is told then, which may take longer; `None`: it is not done yet.
+    /// What is told after that, perhaps later; `None`: it is not done yet.
     answer: Option<StoreAnswer>,
 }
 
@@ -44,7 +44,7 @@ impl Store {
 }
 
 impl Relay {
-    /// Reads its mail, commits what has come to its time, and answers.
+    /// Reads its mail, commits the work whose time has come, and answers.
     pub(super) fn turn_of_store(&mut self) {
         self.take_questions();
         while let Some(mut work) = self.next_work() {
@@ -59,7 +59,7 @@ impl Relay {
                 continue;
             }
             if !self.has_room(store, source) {
-                // It is told when there is room.
+                // The answer is told when there is room.
                 work.answer = Some(answer);
                 self.store.work.push_front(work);
                 return;
@@ -70,7 +70,7 @@ impl Relay {
         }
     }
 
-    /// What has come to its time.
+    /// The next work whose time has come.
     fn next_work(&mut self) -> Option<Work> {
         self.store.work.pop_front_if(|work| work.done_at <= self.now.instant)
     }
@@ -84,7 +84,7 @@ impl Relay {
         self.store.disk.answer(request)
     }
 
-    /// How long something takes.
+    /// How long the store takes for something.
     fn delay(&mut self) -> Duration {
         if !self.random.chance(self.plan.of(Fault::SlowStore)) {
             return Duration::ZERO;

@@ -32,7 +32,7 @@ impl Relay {
         }
         let socket = self.socket(id);
         socket.receives = false;
-        // What has come before a pause takes effect is given to the core all the same.
+        // Bytes that have come before a pause takes effect are still given to the core.
         let Some(conn) = socket.conn.filter(|_| socket.state == State::Open && !socket.end_told) else {
             return;
         };

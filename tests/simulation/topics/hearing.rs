@@ -31,7 +31,7 @@ impl Topics {
             self.asked.retain(|_, asked| !(is_of_it(asked) && matches!(asked.what, What::Reconnect)));
         }
         if !join_ref.is_null() && *join_ref != topic.join_ref {
-            // Of a membership before this one. It is told events until the join that takes its place is answered.
+            // An event of a membership before this one, which is told events until the join that takes its place is answered.
             if event == "game_event" && topic.is_followed_as(join_ref) {
                 topic.hear_event(payload, hearing);
             }
@@ -100,7 +100,7 @@ impl Topics {
         let Some(topic) = index.map(|index| &mut self.all[index]) else {
             return assert!(ok, "{response}");
         };
-        // Of a membership before this one, nothing changes the present one.
+        // An answer in a membership before this one changes nothing in the present one.
         let is_present = topic.join_ref == join_ref;
         match what {
             What::Join if !is_present => hearing.counts.branch(Branch::SupersededJoin),
