@@ -7,7 +7,7 @@ use std::sync::Arc;
 use corelay::ids::Topic;
 use corelay::limits::{MESSAGES_CACHED_BYTES_MAX, MESSAGES_CACHED_MAX};
 use corelay::room::stored::{
-    Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord,
+    Change, Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord,
 };
 use corelay::store::file::StoreFile;
 use corelay::store::settings::StoreSettings;
@@ -47,7 +47,11 @@ impl Rooms {
                 let record = |seq| StoredRecord { seq, at_ms: seq, bytes: self.bytes.clone() };
                 let records = (*last + 1..=*last + messages).map(record).collect();
                 *last += messages;
-                let action = StoreAction::Append { epoch: 1, expected, records };
+                let action = StoreAction::Append {
+                    epoch: 1,
+                    expected,
+                    change: Change { records, ..Change::default() },
+                };
                 StoreRequest { topic: topic.clone(), action, retention: RETENTION }
             })
             .collect();

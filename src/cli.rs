@@ -145,6 +145,9 @@ struct TokenArguments {
     /// Let the user set other players' positions in its games
     #[arg(long)]
     host: bool,
+    /// Let the user delete others' messages in its rooms, mute and ban
+    #[arg(long)]
+    moderator: bool,
     /// Which key signs, when there are several
     #[arg(long, value_name = "KID")]
     kid: Option<String>,
@@ -240,7 +243,7 @@ fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
 }
 
 fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
-    let TokenArguments { sub, topics, name, host, kid, ttl, shared } = arguments;
+    let TokenArguments { sub, topics, name, host, moderator, kid, ttl, shared } = arguments;
     let (file, key_file) = (shared.file(), shared.jwt_key_file.clone());
     let loaded = config::load(file.as_deref(), environment(), shared.assignments())?;
     let mut warnings = Vec::new();
@@ -255,6 +258,7 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
         name: name.map(Into::into),
         topics: topics.iter().map(|pattern| TopicPattern::new(pattern.as_str())).collect(),
         host,
+        moderator,
     };
     let token = token::sign_as(key.kid.as_deref(), key.algorithm, &key.bytes, &claims)
         .map_err(|source| ConfigError::KeyUnusable { place: key.place, source })?;

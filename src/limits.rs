@@ -177,10 +177,10 @@ pub const TOPICS_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 pub const CHAT_BODY_BYTES_MAX: usize = 4 * 1024;
 /// `client_id` of a chat message. Longer: `error`.
 pub const CLIENT_ID_BYTES_MAX: usize = 64;
-/// Messages that a room in use has in memory, for members that come, come back, or send one again. Older ones are read from the
-/// store.
+/// Events (messages, edits, deletions) that a room in use has in memory, for members that come, come back, or send one again. Older
+/// ones are read from the store.
 pub const MESSAGES_CACHED_MAX: usize = 300;
-/// Bytes of the messages that a room has in memory. More: the oldest are read from the store.
+/// Bytes of the events that a room has in memory. More: the oldest are read from the store.
 pub const MESSAGES_CACHED_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that one write to the store takes; what comes meanwhile waits for the next.
 pub const ROOM_APPEND_MESSAGES_MAX: usize = 64;
@@ -206,6 +206,14 @@ pub const ROOM_STATE_MESSAGES: usize = 50;
 pub const HISTORY_MESSAGES_MAX: usize = 100;
 /// Default of `messages_per_minute`: chat messages of one user in one room within `CHAT_WINDOW`. More: refused.
 pub const CHAT_MESSAGES_MAX: u32 = 10;
+/// Users of one room that are muted or banned, together. More: `error`.
+pub const RESTRICTIONS_MAX: usize = 1_000;
+/// Seconds for which a user may be muted or banned: a year. More: `error`.
+pub const RESTRICTION_S_MAX: u32 = 366 * 24 * 60 * 60;
+/// Users of one room whose read marker is kept. More: the one that has read the least is forgotten.
+pub const READ_MARKERS_MAX: usize = 1_000;
+/// Default of `edit_s`: seconds within which a message may be edited by its author.
+pub const EDIT_S_DEFAULT: u32 = 900;
 /// Default of `messages_kept`.
 pub const MESSAGES_KEPT_DEFAULT: u32 = 10_000;
 /// Default of `days_kept`.

@@ -132,6 +132,25 @@ impl RefusalReason {
     }
 }
 
+/// What a moderator takes from a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Restriction {
+    /// To say something in the room.
+    Mute,
+    /// To be in the room.
+    Ban,
+}
+
+impl Restriction {
+    /// The event that imposes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Mute => "mute",
+            Self::Ban => "ban",
+        }
+    }
+}
+
 labelled! {
     /// What a rate limit counts. These are the classes of the native RateLimited record (PROTOCOL 3).
     #[allow(missing_docs, reason = "the names are those of the records")]
@@ -171,6 +190,8 @@ labelled! {
         Malformed = "malformed",
         /// The topic takes no further member.
         Full = "full",
+        /// A moderator has banned the user from the room.
+        Banned = "banned",
         /// The shard of the topic cannot be reached.
         Overload = "overload",
     }

@@ -294,6 +294,7 @@ fn a_user_with_a_crowd_of_connections_is_kicked_in_steps_and_the_answer_comes_la
         name: None,
         topics: [TopicPattern::new("*")].into(),
         host: false,
+        moderator: false,
     };
     let token = token::sign(Algorithm::Hs256, secret, &claims).expect("claims can be signed");
     let verifier = Verifier::new(Algorithm::Hs256, secret).expect("a good secret");

@@ -38,6 +38,7 @@ fn token_for(user: &str, secret: &[u8]) -> String {
         name: None,
         topics: [TopicPattern::new("*")].into(),
         host: false,
+        moderator: false,
     };
     token::sign(Algorithm::Hs256, secret, &claims).expect("claims can be signed")
 }
@@ -113,6 +114,7 @@ fn told(world: &mut World) -> Vec<(String, Option<Step>)> {
             (format!("{game} {name}"), Some(step))
         }
         Note::Refused { text, .. } => (text.into(), None),
+        Note::Moderated { .. } => panic!("games have no moderators"),
     };
     std::mem::take(&mut world.notes).into_iter().map(text).collect()
 }

@@ -255,6 +255,7 @@ fn token_for(user: &str, change: impl FnOnce(&mut Claims)) -> String {
         name: None,
         topics: [TopicPattern::new("game:arena-*")].into(),
         host: false,
+        moderator: false,
     };
     change(&mut claims);
     token::sign(Algorithm::Hs256, SECRET, &claims).expect("claims can be signed")

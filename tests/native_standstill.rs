@@ -53,6 +53,7 @@ fn a_token_ends_at_its_time_though_the_relay_stood_still() {
         name: None,
         topics: [TopicPattern::new("*")].into(),
         host: false,
+        moderator: false,
     };
     let token = token::sign(Algorithm::Hs256, SECRET, &claims).expect("claims can be signed");
     let (ann, bob) =

@@ -374,6 +374,7 @@ fn whoever_leaves_is_told_nothing_behind_what_was_lost_on_it() {
         user: "ann".into(),
         name: "ann".into(),
         rights: Rights::Play,
+        is_moderator: false,
         format: Format::V2,
         meta: None,
         resume_token: None,

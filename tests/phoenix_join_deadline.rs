@@ -24,6 +24,7 @@ fn token_for(topic: &str) -> String {
         name: None,
         topics: [TopicPattern::new(topic)].into(),
         host: false,
+        moderator: false,
     };
     token::sign(Algorithm::Hs256, SECRET, &claims).expect("claims can be signed")
 }

@@ -59,6 +59,7 @@ fn a_token_is_checked_once_however_many_joins_it_grants() {
             name: None,
             topics: [TopicPattern::new("room:*")].into(),
             host: false,
+            moderator: false,
         };
         let private = include_bytes!("keys/es256.private.pem");
         let token = token::sign(Algorithm::Es256, private, &claims).expect("claims can be signed");

@@ -27,6 +27,7 @@ fn token(user: &str) -> String {
         name: None,
         topics: [TopicPattern::new("room:*")].into(),
         host: false,
+        moderator: false,
     };
     sign(Algorithm::Es256, PRIVATE, &claims).unwrap()
 }

@@ -176,11 +176,13 @@ const ROOM_KEYS: &[Key<RoomRules>] = &[
     key("room.pattern", |room, value| put(&mut room.pattern, pattern(value)), |_| REQUIRED.into(),
         "which rooms: a `*` stands for any run of characters"),
     key("room.messages_per_minute", |room, value| put(&mut room.messages_per_minute, number(value, RATE)), |room| room.messages_per_minute.shown(),
-        "of one user in one room, within any minute; neither a reconnect nor a restart renews it"),
+        "messages and edits of one user in one room, within any minute; neither a reconnect nor a restart renews it"),
     key("room.messages_kept", |room, value| put(&mut room.messages_kept, number(value, 1..=100_000_000)), |room| room.messages_kept.shown(),
-        "the last so many messages are kept"),
+        "the last so many messages, edits and deletions are kept"),
     key("room.days_kept", |room, value| put(&mut room.days_kept, number(value, 1..=36_500)), |room| room.days_kept.shown(),
         "and none of them for longer"),
+    key("room.edit_s", |room, value| put(&mut room.edit_s, number(value, 0..=u32::MAX)), |room| room.edit_s.shown(),
+        "seconds within which its author may edit a message; 0: never"),
 ];
 
 #[rustfmt::skip]

@@ -9,11 +9,13 @@ use tracing::Level;
 
 use crate::ids::ShardId;
 use crate::limits::{LOG_REPEAT_INTERVAL, NOTES_PER_SECOND_MAX};
-use crate::note::{Note, Step};
+use crate::note::{ModeratorAct, Note, Step};
 use crate::time::{Instant, Throttle};
 
-/// What `RUST_LOG` calls these lines.
+/// What `RUST_LOG` calls these lines …
 const TARGET: &str = "corelay::players";
+/// … and those about moderators.
+const MODERATION: &str = "corelay::moderation";
 
 /// One throttle for all shards, because a page that is refused tries again, each time on another shard.
 static REFUSALS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
@@ -78,6 +80,7 @@ pub(super) fn write(note: &Note, development: bool, now: Instant) {
         Note::Refused { reason, text } => {
             tracing::debug!(target: TARGET, reason = reason.label(), "refused: {text}");
         }
+        Note::Moderated { room, moderator, act } => tell_moderation(room.as_str(), moderator, act),
         Note::Player { game, player, user, name, step } => {
             if development {
                 let Some(left_out) = PLAYERS.admit(now) else { return };
@@ -94,6 +97,23 @@ pub(super) fn write(note: &Note, development: bool, now: Instant) {
                     line!(development, game, player, user, name, reason = reason.word(), "left");
                 }
             }
+        }
+    }
+}
+
+/// Each act of a moderator is a line, which whoever is asked for it can find.
+fn tell_moderation(room: &str, moderator: &str, act: &ModeratorAct) {
+    match act {
+        ModeratorAct::Delete { seq, author } => {
+            tracing::info!(target: MODERATION, room, moderator, seq, user = &**author, "message deleted");
+        }
+        ModeratorAct::Restrict { what, user, seconds } => {
+            let (act, user) = (what.word(), &**user);
+            tracing::info!(target: MODERATION, room, moderator, act, user, seconds, "user restricted");
+        }
+        ModeratorAct::Lift { what, user } => {
+            let (act, user) = (what.word(), &**user);
+            tracing::info!(target: MODERATION, room, moderator, act, user, "restriction lifted");
         }
     }
 }

@@ -1,14 +1,15 @@
 //! A chat room: members, presence, and what was said. What is said is told when it is on disk; in memory are the last messages, as
 //! long as somebody is here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::audience::{Audience, JoinNumber};
 use super::chat_loading::{Arrived, Loading, refused};
-use super::chat_queue::{LOAD, Queue};
-use super::chat_stream::{ChatMessage, ChatStream};
+use super::chat_people::{People, banned};
+use super::chat_queue::{LOAD, Queue, is_written};
+use super::chat_rate::Rate;
+use super::chat_stream::ChatStream;
 use super::chat_typing::Typing;
 use super::hosted::{Context, Hosted, Lost};
 use super::presence::{MemberNumber, Presence, User};
@@ -24,13 +25,12 @@ use crate::impossible;
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
 use crate::planted;
-use crate::reasons::LeaveReason;
+use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::time::{Instant, Now};
 use crate::wire::format::Format;
 use crate::wire::json::{object, object_of, write_array};
 use crate::wire::phoenix::Event;
-use crate::wire::phoenix::answers::over_rate;
-use crate::wire::push::{CommonPush, Push, PushEvent, RoomPush};
+use crate::wire::push::{CommonPush, Push, RoomPush};
 use crate::wire::seen::Seen;
 
 /// What an operator sets for the rooms whose name fits a pattern.
@@ -38,12 +38,14 @@ use crate::wire::seen::Seen;
 pub struct RoomRules {
     /// Which rooms: a `*` stands for any run of characters.
     pub pattern: Box<str>,
-    /// Of one user, within any minute.
+    /// Messages and edits of one user, within any minute.
     pub messages_per_minute: u32,
     /// The last so many messages are kept …
     pub messages_kept: u32,
     /// … for so many days.
     pub days_kept: u32,
+    /// Seconds within which an author may edit a message.
+    pub edit_s: u32,
 }
 
 impl Default for RoomRules {
@@ -53,21 +55,7 @@ impl Default for RoomRules {
             messages_per_minute: limits::CHAT_MESSAGES_MAX,
             messages_kept: limits::MESSAGES_KEPT_DEFAULT,
             days_kept: limits::DAYS_KEPT_DEFAULT,
-        }
-    }
-}
-
-impl RoomRules {
-    /// One message more, which counts until then. Where many may be said, those of a second count alike.
-    fn count_message(&self, times: &mut Spoken, until: Instant) {
-        let step = if self.messages_per_minute > SPOKEN_ENTRIES {
-            limits::CHAT_WINDOW / SPOKEN_ENTRIES
-        } else {
-            Duration::ZERO
-        };
-        match times.back_mut() {
-            Some((last, messages)) if until < *last + step => *messages += 1,
-            _ => times.push_back((until, 1)),
+            edit_s: limits::EDIT_S_DEFAULT,
         }
     }
 }
@@ -87,16 +75,11 @@ pub struct Chat {
     pub(super) members: BTreeMap<Address, Member>,
     next_number: u32,
     pub(super) presence: Presence,
-    /// When each user's latest messages stop to count.
-    spoken: BTreeMap<Box<str>, Spoken>,
+    pub(super) people: People,
+    pub(super) rate: Rate,
     /// Members that type, or were told of lately.
     pub(super) typing: BTreeMap<Address, Typing>,
 }
-
-/// Of one user: until when some messages count, and how many they are. At most `SPOKEN_ENTRIES`, and one.
-type Spoken = VecDeque<(Instant, u32)>;
-
-const SPOKEN_ENTRIES: u32 = 64;
 
 #[derive(Debug)]
 pub(super) struct Member {
@@ -105,6 +88,7 @@ pub(super) struct Member {
     format: Format,
     pub(super) user: Box<str>,
     pub(super) name: Box<str>,
+    pub(super) is_moderator: bool,
 }
 
 impl Chat {
@@ -122,14 +106,14 @@ impl Chat {
             members: BTreeMap::new(),
             next_number: 0,
             presence: Presence::new(list_max, epoch),
-            spoken: BTreeMap::new(),
+            people: People::default(),
+            rate: Rate::default(),
             typing: BTreeMap::new(),
         }
     }
 
     fn own_heap_bytes(&self) -> usize {
         let names = |member: &Member| member.user.allocated_bytes() + member.name.allocated_bytes();
-        let spoken = self.spoken.iter().map(|(user, times)| user.allocated_bytes() + times.allocated_bytes());
         let arrivals = self.loading.as_ref().map_or(0, |loading| loading.heap_bytes());
         self.name.allocated_bytes()
             + self.audience.heap_bytes()
@@ -138,18 +122,23 @@ impl Chat {
             + self.stream.heap_bytes()
             + self.queue.heap_bytes()
             + arrivals
-            + self.spoken.allocated_bytes()
-            + spoken.sum::<usize>()
+            + self.people.heap_bytes()
+            + self.rate.heap_bytes()
             + self.typing.allocated_bytes()
     }
 
     // ── Members ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) fn admit(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
+        if let Some(until_ms) = self.people.banned_until(&join.user, now) {
+            let what = ToMember::Refused { reason: JoinRefusal::Banned, response: banned(until_ms, now) };
+            return effects.push(Effect::Member { to: from, what });
+        }
         let number = self.free_number();
+        let (read_seq, unread) = self.unread(&join.user);
         let response = object(|response| {
             response.plain("epoch", self.stream.epoch).number("seq", self.stream.seq());
-            response.text("user_id", &join.user);
+            response.text("user_id", &join.user).number("read_seq", read_seq).number("unread", unread);
         });
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
         let join_number = self.audience.add(from.party(), join.format);
@@ -161,7 +150,8 @@ impl Chat {
         }
         let who = (&*join.user, &*join.name);
         broadcast_joined(&self.presence, &self.name, &self.audience, who, Some(from), effects);
-        let member = Member { number, join_number, format: join.format, user: join.user, name: join.name };
+        let Join { user, name, format, is_moderator, .. } = join;
+        let member = Member { number, join_number, format, user, name, is_moderator };
         self.members.insert(from, member);
     }
 
@@ -207,8 +197,18 @@ impl Chat {
         let Some(member) = self.members.get(&from) else { return };
         let (now, effects) = (context.now, &mut context.effects);
         let answer = match push.event.of_room() {
-            Ok(RoomPush::NewMessage { .. }) => return impossible!("messages are said"),
-            Ok(RoomPush::Typing(typing)) => return self.typing(from, typing, now.instant, effects),
+            Ok(
+                RoomPush::NewMessage { .. }
+                | RoomPush::EditMessage { .. }
+                | RoomPush::DeleteMessage(_)
+                | RoomPush::Restrict { .. }
+                | RoomPush::Lift { .. }
+                | RoomPush::ReadMarker(_),
+            ) => return impossible!("what is written is decided on elsewhere"),
+            Ok(RoomPush::Typing(typing)) => {
+                let is_heard = self.people.muted_until(&member.user, now).is_none();
+                return self.typing(from, typing && is_heard, now.instant, effects);
+            }
             Ok(RoomPush::History { before, limit }) => match self.history(before, limit) {
                 Some(page) => Ok(page),
                 None => {
@@ -226,73 +226,8 @@ impl Chat {
         reply(from, push.reference, answer, effects);
     }
 
-    /// A message, as members get it.
-    pub(super) fn message(
-        &self,
-        seq: u64,
-        (user, name): (&str, &str),
-        body: &str,
-        client_id: Option<Box<str>>,
-        now: Now,
-    ) -> ChatMessage {
-        let (epoch, inserted_at_ms) = (self.stream.epoch, now.unix_us / 1000);
-        let bytes = MESSAGE_FRAME_BYTES + body.len() + user.len() + name.len();
-        let payload = object_of(bytes, |message| {
-            message.plain("id", format_args!("{epoch:x}-{seq}")).number("seq", seq).text("body", body);
-            message.text("user_id", user).text("name", name).number("inserted_at", inserted_at_ms);
-        });
-        ChatMessage { seq, inserted_at_ms, payload: payload.into(), user: user.into(), client_id }
-    }
-
     pub(super) fn audience_len(&self) -> usize {
         self.audience.len() as usize
-    }
-
-    /// So many messages of one user in any minute: a connection more does not help.
-    ///
-    /// # Errors
-    /// The answer that refuses it, a JSON object.
-    pub(super) fn admit_message(&mut self, user: &str, now: Instant) -> Result<(), String> {
-        let counts = |(until, _): &(Instant, u32)| *until > now;
-        if self.spoken.len() > 2 * self.members.len().max(64) {
-            // Users that have gone are remembered only while it matters.
-            self.spoken.retain(|_, times| times.back().is_some_and(counts));
-        }
-        let times = self.spoken.entry(user.into()).or_default();
-        while times.front().is_some_and(|first| !counts(first)) {
-            times.pop_front();
-        }
-        if times.iter().map(|(_, messages)| messages).sum::<u32>() >= self.rules.messages_per_minute {
-            let wait = times.front().map_or(limits::CHAT_WINDOW, |(until, _)| until.since(now));
-            return Err(over_rate(wait));
-        }
-        self.rules.count_message(times, now + limits::CHAT_WINDOW);
-        Ok(())
-    }
-
-    /// A message was not said, though nobody can help it.
-    pub(super) fn forget_spoken(&mut self, user: &str) {
-        if let Some(times) = self.spoken.get_mut(user)
-            && let Some((_, messages)) = times.back_mut()
-        {
-            *messages -= 1;
-            if *messages == 0 {
-                times.pop_back();
-            }
-        }
-    }
-
-    /// Messages that were said before the room was read count as well: neither a restart nor an empty room renews a rate.
-    pub(super) fn count_as_spoken(&mut self, now: Now) {
-        self.spoken.clear();
-        let (now_ms, window_ms) = (now.unix_us / 1000, limits::CHAT_WINDOW.as_millis() as u64);
-        for message in self.stream.messages() {
-            let age_ms = now_ms.saturating_sub(message.inserted_at_ms);
-            if let Some(left_ms) = window_ms.checked_sub(age_ms).filter(|left_ms| *left_ms > 0) {
-                let until = now.instant + Duration::from_millis(left_ms);
-                self.rules.count_message(self.spoken.entry(message.user.clone()).or_default(), until);
-            }
-        }
     }
 
     // ── What members are told ───────────────────────────────────────────────────────────────────────────────────────
@@ -389,8 +324,8 @@ impl Hosted for Chat {
         }
         if self.must_wait(from, &push.event) {
             self.wait(from, push, &mut context.effects);
-        } else if matches!(push.event, PushEvent::Room(RoomPush::NewMessage { .. })) {
-            self.say(from, push, context);
+        } else if is_written(&push.event) {
+            self.write(from, push, context);
         } else {
             self.decide_push(from, push, context);
         }
@@ -469,8 +404,6 @@ fn bytes_of(messages: &[&str]) -> usize {
     messages.iter().map(|message| message.len() + 1).sum()
 }
 
-/// What a message has besides its texts.
-const MESSAGE_FRAME_BYTES: usize = 128;
 /// What a page of messages, or the state of a room, has besides its lists.
 const STATE_FRAME_BYTES: usize = 96;
 
@@ -497,6 +430,7 @@ mod tests {
                 resume_token: None,
                 seen: None,
                 supersedes: None,
+                is_moderator: false,
             };
             chat.admit(from, join, Now { instant: Instant::default(), unix_us: 0 }, &mut Vec::new());
         };

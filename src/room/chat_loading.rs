@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use rand_core::Rng;
 
 use super::chat::Chat;
+use super::chat_people::People;
 use super::chat_queue::{LOAD, bytes_of};
 use super::chat_stream::ChatStream;
 use super::hosted::{Context, Hosted};
@@ -138,7 +139,7 @@ impl Chat {
             return impossible!("a room is read when it asked for it");
         };
         match answer {
-            StoreAnswer::Loaded { stream, records } => {
+            StoreAnswer::Loaded { stream, records, values } => {
                 (loading.step, loading.until) = (Step::LetIn, None);
                 let kept_max = self.rules.messages_kept as usize;
                 match stream {
@@ -146,6 +147,7 @@ impl Chat {
                     None if self.stream.seq() == 0 => {}
                     None => self.stream = ChatStream::new(context.random.next_u64(), kept_max),
                 }
+                self.people = People::load(&values);
                 self.count_as_spoken(context.now);
                 let members: Vec<Address> = self.members.keys().copied().collect();
                 for member in members {

@@ -1,27 +1,31 @@
 //! What a room has asked of the store, and what waits for the answers.
 //!
-//! One append is in flight at a time. What members say meanwhile waits as it came, and is decided on when the append is answered:
-//! then the next one takes as much as it may. A member is answered in the order in which it asked, so whatever it does behind
-//! something that waits, waits too.
+//! One append is in flight at a time. What members want written meanwhile waits as it came, and is decided on when the append is
+//! answered: then the next one takes as much as it may. A member is answered in the order in which it asked, so whatever it does
+//! behind something that waits, waits too.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::chat::{Chat, Member};
-use super::chat_record::Record;
-use super::chat_stream::{ChatMessage, newest};
+use super::chat_act::{Act, Verdict};
+use super::chat_edits::Amendment;
+use super::chat_reads::{Found, Reader};
+use super::chat_record::{About, Kind};
+use super::chat_stream::ChatEvent;
 use super::hosted::Context;
 use super::request::{Departure, Effect};
-use super::stored::{PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, Unavailable};
-use super::telling::{Answer, reply, unavailable};
-use crate::ids::{Address, Ticket};
+use super::stored::{Change, Retention, StoreAction, StoreAnswer, StoreRequest, Unavailable};
+use super::telling::{done, reply, unavailable};
+use crate::ids::{Address, StreamPosition, Ticket};
 use crate::limits::{
-    PART_WORK_MAX, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX, ROOM_APPEND_BYTES_MAX,
-    ROOM_APPEND_MESSAGES_MAX, ROOM_READS_MAX, ROOM_WAITING_BYTES_MAX, ROOM_WAITING_MAX,
+    PART_WORK_MAX, ROOM_APPEND_BYTES_MAX, ROOM_APPEND_MESSAGES_MAX, ROOM_WAITING_BYTES_MAX, ROOM_WAITING_MAX,
     ROOM_WAITING_USER_MAX,
 };
 use crate::memory::Allocated;
+use crate::note::ModeratorAct;
 use crate::time::Now;
+use crate::wire::message::new_message;
 use crate::wire::phoenix::Event;
 use crate::wire::push::{Push, PushEvent, RoomPush};
 use crate::{impossible, planted};
@@ -35,33 +39,42 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// On their way to the disk.
-    appending: Vec<Said>,
+    /// On its way to the disk.
+    underway: Vec<Underway>,
     /// As it came.
-    waiting: VecDeque<Waiting>,
-    /// Pages that are being read, and for whom.
-    reads: BTreeMap<Ticket, Reader>,
-    next_read: u32,
+    pub(super) waiting: VecDeque<Waiting>,
+    /// What is being read, and for whom.
+    pub(super) reads: BTreeMap<Ticket, Reader>,
+    pub(super) next_read: u32,
 }
 
-/// A message on its way to the disk.
+/// What a member has done, on its way to the disk.
 #[derive(Debug)]
-struct Said {
+struct Underway {
     from: Address,
     reference: Option<Box<str>>,
-    message: ChatMessage,
+    act: Act,
 }
 
 /// What a member did, and who it is: it may have gone when its turn comes.
 #[derive(Debug)]
-struct Waiting {
-    from: Address,
-    user: Box<str>,
+pub(super) struct Waiting {
+    pub(super) from: Address,
+    pub(super) user: Box<str>,
     name: Box<str>,
+    pub(super) is_moderator: bool,
     what: Deed,
+    /// The message that it is about, if the store was asked for it.
+    pub(super) found: Option<Found>,
 }
 
 impl Waiting {
+    fn of(from: Address, member: &Member, what: Deed) -> Self {
+        let Member { user, name, is_moderator, .. } = member;
+        let (user, name) = (user.clone(), name.clone());
+        Self { from, user, name, is_moderator: *is_moderator, what, found: None }
+    }
+
     fn bytes(&self) -> usize {
         match &self.what {
             Deed::Push(push) => bytes_of(push),
@@ -74,13 +87,27 @@ impl Waiting {
     }
 }
 
-/// What a message takes that waits to be said.
+/// What a push takes that waits.
 pub(super) fn bytes_of(push: &Push) -> usize {
     match &push.event {
-        PushEvent::Room(RoomPush::NewMessage { body, .. }) => body.len(),
-        PushEvent::Room(RoomPush::Typing(_) | RoomPush::History { .. })
-        | PushEvent::Common(_)
-        | PushEvent::Game(_) => 0,
+        PushEvent::Room(RoomPush::NewMessage { body, .. } | RoomPush::EditMessage { body, .. }) => body.len(),
+        PushEvent::Room(_) | PushEvent::Common(_) | PushEvent::Game(_) => 0,
+    }
+}
+
+/// Whether a push leaves something on disk.
+pub(super) fn is_written(push: &PushEvent) -> bool {
+    match push {
+        PushEvent::Room(RoomPush::Typing(_) | RoomPush::History { .. }) => false,
+        PushEvent::Room(
+            RoomPush::NewMessage { .. }
+            | RoomPush::EditMessage { .. }
+            | RoomPush::DeleteMessage(_)
+            | RoomPush::Restrict { .. }
+            | RoomPush::Lift { .. }
+            | RoomPush::ReadMarker(_),
+        ) => true,
+        PushEvent::Common(_) | PushEvent::Game(_) => false,
     }
 }
 
@@ -90,18 +117,16 @@ enum Deed {
     Leave,
 }
 
-#[derive(Debug)]
-struct Reader {
-    to: Address,
-    reference: Option<Box<str>>,
-    /// At most so many messages.
-    limit: usize,
+impl Deed {
+    fn is_written(&self) -> bool {
+        matches!(self, Self::Push(push) if is_written(&push.event))
+    }
 }
 
 impl Queue {
     /// Whether nothing is on its way and nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.appending.is_empty() && self.waiting.is_empty() && self.reads.is_empty()
+        self.underway.is_empty() && self.waiting.is_empty() && self.reads.is_empty()
     }
 
     /// Whether nothing more of this user may wait.
@@ -114,15 +139,15 @@ impl Queue {
     }
 
     fn holds_up(&self, from: Address) -> bool {
-        self.appending.iter().any(|said| said.from == from)
+        self.underway.iter().any(|underway| underway.from == from)
             || self.waiting.iter().any(|waiting| waiting.from == from)
-            || self.reads.values().any(|reader| reader.to == from)
+            || self.reads.values().any(|reader| reader.from() == from)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let said = |said: &Said| said.reference.allocated_bytes() + said.message.payload.allocated_bytes();
-        self.appending.allocated_bytes()
-            + self.appending.iter().map(said).sum::<usize>()
+        let underway = |underway: &Underway| underway.reference.allocated_bytes() + underway.act.heap_bytes();
+        self.underway.allocated_bytes()
+            + self.underway.iter().map(underway).sum::<usize>()
             + self.waiting.allocated_bytes()
             + self.waiting.iter().map(Waiting::heap_bytes).sum::<usize>()
             + self.reads.allocated_bytes()
@@ -132,8 +157,7 @@ impl Queue {
 impl Chat {
     /// Whether a push must wait: behind what its member has done before, or for the append that is in flight.
     pub(super) fn must_wait(&self, from: Address, push: &PushEvent) -> bool {
-        let is_said = matches!(push, PushEvent::Room(RoomPush::NewMessage { .. }));
-        is_said && !self.queue.appending.is_empty() || self.queue.holds_up(from)
+        is_written(push) && !self.queue.underway.is_empty() || self.queue.holds_up(from)
     }
 
     /// Whether a `phx_leave` must wait.
@@ -155,41 +179,41 @@ impl Chat {
     }
 
     fn wait_for(&mut self, from: Address, what: Deed) {
-        let Some(Member { user, name, .. }) = self.members.get(&from) else {
+        let Some(member) = self.members.get(&from) else {
             return impossible!("whoever waits is a member");
         };
-        self.queue.waiting.push_back(Waiting { from, user: user.clone(), name: name.clone(), what });
+        self.queue.waiting.push_back(Waiting::of(from, member, what));
     }
 
-    /// Takes a message on its way to the disk.
-    pub(super) fn say(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
-        let Some(Member { user, name, .. }) = self.members.get(&from) else {
-            return impossible!("whoever says something is a member");
+    /// Takes something on its way to the disk. Nothing is before it.
+    pub(super) fn write(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
+        let Some(member) = self.members.get(&from) else {
+            return impossible!("whoever writes something is a member");
         };
-        let waiting = Waiting { from, user: user.clone(), name: name.clone(), what: Deed::Push(push) };
+        let waiting = Waiting::of(from, member, Deed::Push(push));
         let mut behind = Behind::default();
         self.decide_on(waiting, &mut behind, context);
         self.append(behind.batch, context);
     }
 
-    /// What the store has said of an append or a page.
+    /// What the store has said of an append or of what was read.
     pub(super) fn store_answered(&mut self, ticket: Ticket, answer: StoreAnswer, context: &mut Context<'_>) {
         match (ticket, answer) {
             (APPEND, StoreAnswer::Appended(cursor)) => {
                 self.stream.cursor = cursor;
-                for said in std::mem::take(&mut self.queue.appending) {
-                    self.said(said, context);
+                for underway in std::mem::take(&mut self.queue.underway) {
+                    self.is_on_disk(underway, context);
                 }
             }
-            (APPEND, StoreAnswer::Refused(why)) => self.not_said(why, context),
+            (APPEND, StoreAnswer::Refused(why)) => self.not_written(why, context),
             (APPEND, StoreAnswer::Conflict) => {
-                self.not_said(Unavailable::Failed, context);
+                self.not_written(Unavailable::Failed, context);
                 self.load_anew(context);
             }
-            (ticket, StoreAnswer::Page { records, more }) => self.page_read(ticket, &records, more, context),
+            (ticket, StoreAnswer::Page { records, more }) => self.was_read(ticket, &records, more, context),
             (ticket, StoreAnswer::Refused(why)) => {
-                if let Some(Reader { to, reference, .. }) = self.queue.reads.remove(&ticket) {
-                    reply(to, reference, Err(unavailable(why)), &mut context.effects);
+                if let Some(reader) = self.queue.reads.remove(&ticket) {
+                    reader.refuse(why, &mut context.effects);
                 }
             }
             (_, StoreAnswer::Appended(_) | StoreAnswer::Conflict | StoreAnswer::Loaded { .. }) => {
@@ -199,25 +223,48 @@ impl Chat {
         self.go_on(context);
     }
 
-    /// A message is on disk: everybody is told, and then whoever has said it.
-    fn said(&mut self, said: Said, context: &mut Context<'_>) {
-        let Said { from, reference, message } = said;
-        let payload = message.payload.to_string();
+    /// Everybody is told, and then whoever has done it.
+    fn is_on_disk(&mut self, underway: Underway, context: &mut Context<'_>) {
+        let Underway { from, reference, act } = underway;
         let first = context.effects.len();
-        self.stream.push(message);
-        let effects = &mut context.effects;
-        self.broadcast(Event::NewMessage, &payload, None, effects);
-        self.stop_typing(from, context.now.instant, effects);
-        reply(from, reference, Ok(payload), effects);
+        let answer = match act {
+            Act::Say(message) => {
+                let payload = message.payload.to_string();
+                self.stream.push(message);
+                self.broadcast(Event::NewMessage, &payload, None, &mut context.effects);
+                self.stop_typing(from, context.now.instant, &mut context.effects);
+                Ok(payload)
+            }
+            Act::Amend(amendment) => {
+                self.amend(*amendment, &mut context.effects);
+                done()
+            }
+            Act::Restrict { what, user, seconds, moderator } => {
+                self.apply_restriction((what, user, seconds), moderator, context);
+                done()
+            }
+            Act::Lift { what, user, moderator } => {
+                self.apply_lift((what, user), moderator, &mut context.effects);
+                done()
+            }
+            Act::Mark { user, seq } => Ok(self.apply_mark(&user, seq)),
+        };
+        reply(from, reference, answer, &mut context.effects);
         if planted!(AnswersFirst) {
-            effects[first..].reverse();
+            context.effects[first..].reverse();
         }
     }
 
     /// Nothing of what was to be appended is on disk.
-    fn not_said(&mut self, why: Unavailable, context: &mut Context<'_>) {
-        for Said { from, reference, message } in std::mem::take(&mut self.queue.appending) {
-            self.forget_spoken(&message.user);
+    fn not_written(&mut self, why: Unavailable, context: &mut Context<'_>) {
+        for Underway { from, reference, act } in std::mem::take(&mut self.queue.underway) {
+            match &act {
+                Act::Say(event) => self.forget_spoken(&event.user),
+                Act::Amend(amendment) if amendment.event.kind == Kind::Edited => {
+                    self.forget_spoken(&amendment.event.user);
+                }
+                Act::Amend(_) | Act::Restrict { .. } | Act::Lift { .. } | Act::Mark { .. } => {}
+            }
             reply(from, reference, Err(unavailable(why)), &mut context.effects);
         }
     }
@@ -235,8 +282,8 @@ impl Chat {
     /// Decides on what has waited, in order, as far as nothing of the same member is still before it.
     pub(super) fn go_on(&mut self, context: &mut Context<'_>) {
         let mut behind = Behind {
-            held_up: self.queue.reads.values().map(|reader| reader.to).collect(),
-            is_closed: !self.queue.appending.is_empty() || self.is_loading(),
+            held_up: self.queue.reads.values().map(Reader::from).collect(),
+            is_closed: !self.queue.underway.is_empty() || self.is_loading(),
             ..Behind::default()
         };
         if planted!(ForgetsWaiting) {
@@ -253,112 +300,139 @@ impl Chat {
         if behind.held_up.contains(&from) {
             return self.queue.waiting.push_back(waiting);
         }
-        let is_said = matches!(
-            &waiting.what,
-            Deed::Push(Push { event: PushEvent::Room(RoomPush::NewMessage { .. }), .. })
-        );
-        if is_said {
-            match self.message_of(waiting, behind, context.now) {
-                Decided::Append(said) => behind.batch.push(said),
-                Decided::Answer(reference, answer) => reply(from, reference, answer, &mut context.effects),
-                Decided::Wait(waiting) => {
-                    behind.held_up.insert(from);
-                    self.queue.waiting.push_back(waiting);
-                }
-            }
-        } else if behind.has_batched(from) {
+        if waiting.what.is_written() {
+            return self.decide_on_written(waiting, behind, context);
+        }
+        if behind.has_batched(from) {
             behind.held_up.insert(from);
-            self.queue.waiting.push_back(waiting);
-        } else {
-            match waiting.what {
-                Deed::Push(push) => self.decide_push(from, push, context),
-                Deed::Leave => self.remove(from, Departure::Asked, context.now, &mut context.effects),
+            return self.queue.waiting.push_back(waiting);
+        }
+        match waiting.what {
+            Deed::Push(push) => self.decide_push(from, push, context),
+            Deed::Leave => self.remove(from, Departure::Asked, context.now, &mut context.effects),
+        }
+        if self.queue.reads.values().any(|reader| reader.from() == from) {
+            behind.held_up.insert(from);
+        }
+    }
+
+    fn decide_on_written(&mut self, waiting: Waiting, behind: &mut Behind, context: &mut Context<'_>) {
+        let from = waiting.from;
+        match self.verdict_on(&waiting, behind, context.now) {
+            Verdict::Do(act) => {
+                let Some((_, reference)) = waiting.reference() else { return };
+                behind.is_closed |= act.is_last();
+                behind.batch.push(Underway { from, reference, act });
             }
-            if self.queue.reads.values().any(|reader| reader.to == from) {
+            Verdict::Answer(answer) => {
+                let Some((_, reference)) = waiting.reference() else { return };
+                reply(from, reference, answer, &mut context.effects);
+            }
+            Verdict::Wait => {
                 behind.held_up.insert(from);
+                self.queue.waiting.push_back(waiting);
+            }
+            Verdict::LookUp(seq) => {
+                behind.held_up.insert(from);
+                self.look_up(waiting, seq, context);
             }
         }
+    }
+
+    fn verdict_on(&mut self, waiting: &Waiting, behind: &Behind, now: Now) -> Verdict {
+        let Deed::Push(Push { event: PushEvent::Room(push), .. }) = &waiting.what else {
+            impossible!("it was looked at before");
+            return Verdict::Wait;
+        };
+        if behind.is_closed || behind.is_full(self.audience_len()) {
+            return Verdict::Wait;
+        }
+        let verdict = match push {
+            RoomPush::NewMessage { body, client_id } => {
+                self.say(waiting, (body, client_id.as_deref()), behind, now)
+            }
+            RoomPush::EditMessage { message, body } => self.edit(waiting, (*message, body), behind, now),
+            RoomPush::DeleteMessage(message) => self.delete(waiting, *message, behind, now),
+            RoomPush::Restrict { what, user, seconds } => {
+                self.restrict(waiting, (*what, user, *seconds), now)
+            }
+            RoomPush::Lift { what, user } => self.lift(waiting, *what, user),
+            RoomPush::ReadMarker(seq) => self.mark(waiting, *seq),
+            RoomPush::Typing(_) | RoomPush::History { .. } => {
+                impossible!("it leaves nothing on disk");
+                Verdict::Answer(done())
+            }
+        };
+        // An answer is told behind those to what the member has done before.
+        if matches!(verdict, Verdict::Answer(_)) && behind.has_batched(waiting.from) {
+            return Verdict::Wait;
+        }
+        verdict
     }
 
     /// What becomes of a `new_message`.
-    fn message_of(&mut self, waiting: Waiting, behind: &Behind, now: Now) -> Decided {
-        let Waiting { from, user, name, what } = waiting;
-        let Deed::Push(Push { reference, event: PushEvent::Room(RoomPush::NewMessage { body, client_id }) }) =
-            what
-        else {
-            impossible!("it was looked at before");
-            return Decided::Answer(None, Err(unavailable(Unavailable::Failed)));
-        };
-        let wait = |reference, body, client_id, user, name| {
-            let event = PushEvent::Room(RoomPush::NewMessage { body, client_id });
-            Decided::Wait(Waiting { from, user, name, what: Deed::Push(Push { reference, event }) })
-        };
-        let is_same = |said: &Said| said.message.user == user && said.message.client_id == client_id;
-        let is_on_its_way = client_id.is_some() && behind.batch.iter().any(is_same);
-        if behind.is_closed || behind.is_full(self.audience_len()) || is_on_its_way {
-            return wait(reference, body, client_id, user, name);
+    fn say(
+        &mut self,
+        by: &Waiting,
+        (body, client_id): (&str, Option<&str>),
+        behind: &Behind,
+        now: Now,
+    ) -> Verdict {
+        if behind.has_said(&by.user, client_id) {
+            return Verdict::Wait;
         }
-        if let Some(first) = self.stream.sent_before(&user, client_id.as_deref()) {
-            let answer = Ok(first.payload.to_string());
-            return match behind.has_batched(from) {
-                true => wait(reference, body, client_id, user, name),
-                false => Decided::Answer(reference, answer),
-            };
+        if let Some(first) = self.stream.sent_before(&by.user, client_id) {
+            return Verdict::Answer(Ok(first.payload.to_string()));
         }
-        if let Err(refusal) = self.admit_message(&user, now.instant) {
-            return match behind.has_batched(from) {
-                true => wait(reference, body, client_id, user, name),
-                false => Decided::Answer(reference, Err(refusal)),
-            };
+        let admitted = self.people.admit_speaker(&by.user, now);
+        if let Err(refusal) = admitted.and_then(|()| self.admit_message(&by.user, now.instant)) {
+            return Verdict::Answer(Err(refusal));
         }
-        let seq = self.stream.seq() + behind.batch.len() as u64 + 1;
-        let message = self.message(seq, (&user, &name), &body, client_id, now);
-        Decided::Append(Said { from, reference, message })
+        let (seq, at_ms) = (self.stream.seq() + behind.records() + 1, now.unix_us / 1000);
+        let id = StreamPosition { epoch: self.stream.epoch, seq };
+        let payload = new_message(id, (&by.user, &by.name), body, at_ms).into();
+        let (user, client_id) = (by.user.clone(), client_id.map(Into::into));
+        let (kind, about) = (Kind::Message, About::default());
+        Verdict::Do(Act::Say(ChatEvent { seq, kind, about, user, client_id, at_ms, payload }))
+    }
+
+    /// A message reads otherwise, on disk and from now on here.
+    fn amend(&mut self, amendment: Amendment, effects: &mut Vec<Effect>) {
+        let Amendment { event, message, replaced, by_moderator } = amendment;
+        let told = if event.kind == Kind::Edited { Event::MessageEdited } else { Event::MessageDeleted };
+        self.broadcast(told, &event.payload, None, effects);
+        if by_moderator {
+            let act = ModeratorAct::Delete { seq: message.seq, author: message.user.clone() };
+            self.note(event.user.clone(), act, effects);
+        }
+        self.stream.amend(message);
+        replaced.into_iter().for_each(|replaced| self.stream.amend(replaced));
+        self.stream.push(event);
     }
 
     /// Begins to write, if there is something to write.
-    fn append(&mut self, batch: Vec<Said>, context: &mut Context<'_>) {
+    fn append(&mut self, batch: Vec<Underway>, context: &mut Context<'_>) {
         if batch.is_empty() {
             return;
         }
-        let records = batch.iter().map(|said| said.message.to_record()).collect();
+        let mut change = Change { values: self.people.take_surplus(), ..Change::default() };
+        for Underway { act, .. } in &batch {
+            change.records.extend(act.event().map(ChatEvent::to_record));
+            change.values.extend(act.value(context.now));
+            if let Act::Amend(amendment) = act
+                && !planted!(AmendsInMemory)
+            {
+                let Amendment { message, replaced, .. } = &**amendment;
+                change.amended.extend(replaced.iter().chain([message]).map(ChatEvent::to_record));
+            }
+        }
         let (epoch, expected) = (self.stream.epoch, self.stream.cursor);
         if planted!(TellsBeforeDisk) {
-            batch.into_iter().for_each(|said| self.said(said, context));
+            batch.into_iter().for_each(|underway| self.is_on_disk(underway, context));
         } else {
-            self.queue.appending = batch;
+            self.queue.underway = batch;
         }
-        self.ask(APPEND, StoreAction::Append { epoch, expected, records }, context);
-    }
-
-    /// Reads a page of messages that are not in memory.
-    pub(super) fn read(
-        &mut self,
-        to: Address,
-        reference: Option<Box<str>>,
-        (before, limit): (u64, usize),
-        context: &mut Context<'_>,
-    ) {
-        if self.queue.reads.len() >= ROOM_READS_MAX {
-            return reply(to, reference, Err(unavailable(Unavailable::Busy)), &mut context.effects);
-        }
-        // The numbers of two reads at a time differ, and are not those of other questions.
-        self.queue.next_read = self.queue.next_read.wrapping_add(1) % (u32::MAX - 2);
-        let ticket = Ticket(self.queue.next_read + 2);
-        self.queue.reads.insert(ticket, Reader { to, reference, limit });
-        // What is being appended has not been told yet.
-        let before = before.min(self.stream.seq() + 1);
-        let page = PageSize { records: limit, bytes: TEXT_BYTES_MAX };
-        self.ask(ticket, StoreAction::Read { before, page }, context);
-    }
-
-    fn page_read(&mut self, ticket: Ticket, records: &[StoredRecord], more: bool, context: &mut Context<'_>) {
-        let Some(Reader { to, reference, limit }) = self.queue.reads.remove(&ticket) else {
-            return impossible!("a page is read for somebody");
-        };
-        let payloads = records.iter().rev().filter_map(|stored| Some(Record::decode(&stored.bytes)?.payload));
-        let (messages, cut) = newest(payloads, limit, TEXT_BYTES_MAX);
-        reply(to, reference, Ok(Self::page(messages, more || cut)), &mut context.effects);
+        self.ask(APPEND, StoreAction::Append { epoch, expected, change }, context);
     }
 
     pub(super) fn ask(&self, ticket: Ticket, action: StoreAction, context: &mut Context<'_>) {
@@ -370,14 +444,24 @@ impl Chat {
     }
 }
 
+impl Waiting {
+    /// Whom to answer, and under which reference.
+    pub(super) fn reference(self) -> Option<(Address, Option<Box<str>>)> {
+        match self.what {
+            Deed::Push(push) => Some((self.from, push.reference)),
+            Deed::Leave => None,
+        }
+    }
+}
+
 /// What is before a deed whose turn has come.
 #[derive(Default)]
-struct Behind {
+pub(super) struct Behind {
     /// What the next append takes.
-    batch: Vec<Said>,
+    batch: Vec<Underway>,
     /// It takes nothing more.
     is_closed: bool,
-    /// Members that something is still before: a page that is being read, or another deed that waits.
+    /// Members that something is still before: something that is being read, or another deed that waits.
     held_up: BTreeSet<Address>,
 }
 
@@ -385,17 +469,30 @@ impl Behind {
     /// Whether the next append takes nothing more. All of it is told in one turn, so in a crowd it takes less.
     fn is_full(&self, members: usize) -> bool {
         let messages_max = (PART_WORK_MAX as usize / members.max(1)).clamp(1, ROOM_APPEND_MESSAGES_MAX);
-        let bytes: usize = self.batch.iter().map(|said| said.message.payload.len()).sum();
+        let bytes: usize = self.batch.iter().map(|underway| underway.act.bytes()).sum();
         self.batch.len() >= messages_max || bytes >= ROOM_APPEND_BYTES_MAX
     }
 
     fn has_batched(&self, from: Address) -> bool {
-        self.batch.iter().any(|said| said.from == from)
+        self.batch.iter().any(|underway| underway.from == from)
     }
-}
 
-enum Decided {
-    Append(Said),
-    Answer(Option<Box<str>>, Answer),
-    Wait(Waiting),
+    /// How many events of the stream the next append has.
+    pub(super) fn records(&self) -> u64 {
+        self.batch.iter().filter(|underway| underway.act.event().is_some()).count() as u64
+    }
+
+    /// Whether something becomes of the message `seq`.
+    pub(super) fn amends(&self, seq: u64) -> bool {
+        let amends = |act: &Act| matches!(act, Act::Amend(amendment) if amendment.message.seq == seq);
+        self.batch.iter().any(|underway| amends(&underway.act))
+    }
+
+    fn has_said(&self, user: &str, client_id: Option<&str>) -> bool {
+        let is_same = |act: &Act| match act {
+            Act::Say(message) => &*message.user == user && message.client_id.as_deref() == client_id,
+            Act::Amend(_) | Act::Restrict { .. } | Act::Lift { .. } | Act::Mark { .. } => false,
+        };
+        client_id.is_some() && self.batch.iter().any(|underway| is_same(&underway.act))
+    }
 }

@@ -81,6 +81,26 @@ impl<T: Kept> History<T> {
         self.kept.iter()
     }
 
+    /// The event of a number, if it is kept.
+    pub fn get(&self, seq: u64) -> Option<&T> {
+        self.kept.get(self.index_of(seq)?)
+    }
+
+    /// Puts an event in the place of the one with the number `seq`, which is returned, if that one is kept.
+    pub fn replace(&mut self, seq: u64, event: T) -> Option<T> {
+        let index = self.index_of(seq)?;
+        let place = self.kept.get_mut(index)?;
+        self.kept_heap_bytes += event.heap_bytes();
+        let before = std::mem::replace(place, event);
+        self.kept_heap_bytes -= before.heap_bytes();
+        Some(before)
+    }
+
+    fn index_of(&self, seq: u64) -> Option<usize> {
+        let before_kept = self.seq - self.kept.len() as u64;
+        seq.checked_sub(before_kept + 1).map(|index| index as usize)
+    }
+
     /// What came after `seen`.
     pub fn since(&self, seen: u64) -> Missed<impl Iterator<Item = &T>> {
         if seen > self.seq {
@@ -124,5 +144,11 @@ mod tests {
         assert_eq!(since(&history, 1), Missed::TooOld);
         assert_eq!(since(&history, 6), Missed::Ahead);
         assert_eq!(history.heap_bytes(), history.kept.capacity() * 8 + 30, "of those that are kept");
+        assert_eq!([2, 3, 5, 6].map(|seq| history.get(seq).copied()), [None, Some(3), Some(5), None]);
+        assert_eq!(
+            (history.replace(2, 9), history.replace(4, 9), history.replace(6, 9)),
+            (None, Some(4), None)
+        );
+        assert_eq!(since(&history, 2), Missed::Replay(vec![3, 9, 5]));
     }
 }

@@ -2,8 +2,13 @@
 
 pub mod audience;
 pub mod chat;
+mod chat_act;
+mod chat_edits;
 mod chat_loading;
+mod chat_people;
 mod chat_queue;
+mod chat_rate;
+mod chat_reads;
 mod chat_record;
 mod chat_stream;
 mod chat_typing;

@@ -22,8 +22,10 @@ pub struct Join {
     pub user: Box<str>,
     /// Display name.
     pub name: Box<str>,
-    /// What it may do.
+    /// What it may do in a game.
     pub rights: Rights,
+    /// It may delete others' messages in a room, and mute and ban.
+    pub is_moderator: bool,
     /// In which form it wants what it is told.
     pub format: Format,
     /// What it says about itself.

@@ -1,5 +1,5 @@
-//! What a topic asks of the store, and what the store answers: the stream of what was said in the topic, in numbered records under
-//! an epoch. A file stands behind these messages; a replicated log could.
+//! What a topic asks of the store, and what the store answers. A topic has a stream of what was said, in numbered records under an
+//! epoch, and a few values by key. A file stands behind these messages; a replicated log could.
 //!
 //! A topic has one `Append` in flight at a time. What it has asked is answered once; a refusal means that nothing was written.
 
@@ -26,19 +26,39 @@ pub struct StoreRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum StoreAction {
-    /// The end of the stream, and the last records before it. → `Loaded`
+    /// The end of the stream, the last records before it, and all values. → `Loaded`
     Load { page: PageSize },
-    /// More of the stream, all or nothing. → `Appended`, `Conflict`
+    /// A change of the topic, all or nothing. → `Appended`, `Conflict`
     Append {
         /// Names the stream if this is its begin.
         epoch: u64,
         /// Where the topic believes that the stream ends.
         expected: Cursor,
-        /// Their numbers go on where the stream ends.
-        records: Vec<StoredRecord>,
+        #[allow(missing_docs, reason = "the name says it")]
+        change: Change,
     },
     /// The last records before a number. → `Page`
     Read { before: u64, page: PageSize },
+}
+
+/// What is written at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// More of the stream: their numbers go on where it ends.
+    pub records: Vec<StoredRecord>,
+    /// Records that were written before, as they are from now on. One that is not kept any more stays away.
+    pub amended: Vec<StoredRecord>,
+    /// Values as they are from now on. Of two with the same key the last counts.
+    pub values: Vec<StoredValue>,
+}
+
+/// A value that a topic keeps beside its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredValue {
+    /// At most 160 bytes.
+    pub key: Box<str>,
+    /// `None`: there is none.
+    pub bytes: Option<Arc<[u8]>>,
 }
 
 /// At most so many records, of at most so many bytes together.
@@ -85,6 +105,8 @@ pub enum StoreAnswer {
         stream: Option<StreamEnd>,
         /// Oldest first, without a gap, up to the end.
         records: Vec<StoredRecord>,
+        /// Everything that the topic keeps beside its stream, sorted by key.
+        values: Vec<StoredValue>,
     },
     /// To `Append`: everything is on disk.
     Appended(Cursor),

@@ -49,6 +49,7 @@ struct Identity {
     user: Box<str>,
     name: Option<Box<str>>,
     host: bool,
+    moderator: bool,
     expires_at_s: u32,
     /// The token, if the join brought it.
     token: Option<Arc<CheckedToken>>,
@@ -61,6 +62,7 @@ impl Identity {
             user: claims.user.clone(),
             name: claims.name.clone(),
             host: claims.host,
+            moderator: claims.moderator,
             expires_at_s: u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES),
         }
     }
@@ -86,7 +88,7 @@ impl JoinAttempt<'_> {
         if !self.channels.have_room_for(&topic) {
             return Err(Refused(JoinRefusal::TooManyChannels, reason("too many channels joined")));
         }
-        let Identity { user, name, host, expires_at_s, token } = identity;
+        let Identity { user, name, host, moderator, expires_at_s, token } = identity;
         let name = name.or_else(|| payload.name.map(Box::from)).unwrap_or_else(|| {
             if user == self.channels.user { self.channels.name.clone() } else { user.clone() }
         });
@@ -94,6 +96,7 @@ impl JoinAttempt<'_> {
             user,
             name,
             rights: Rights::of_player(host),
+            is_moderator: moderator,
             format: Format::of(self.channels.serializer, payload.binary),
             meta: payload.meta,
             resume_token: payload.resume_token,
@@ -109,7 +112,8 @@ impl JoinAttempt<'_> {
         let Channels { user, token: own, signatures, .. } = &mut *self.channels;
         let Some(tokens) = &mut self.tokens else {
             let (user, expires_at_s) = (user.clone(), NEVER_EXPIRES);
-            return Ok(Identity { user, name: None, host: false, expires_at_s, token: None });
+            let (host, moderator) = (false, false);
+            return Ok(Identity { user, name: None, host, moderator, expires_at_s, token: None });
         };
         let too_many = |wait| Refused(JoinRefusal::RateLimited, over_rate(wait));
         // Keys change and time passes. The connection's own token comes first; the join's is for topics that it does not grant.

@@ -136,6 +136,7 @@ impl World {
             user: "ann".into(),
             name: "Ann".into(),
             rights,
+            is_moderator: false,
             format,
             meta: None,
             resume_token: None,

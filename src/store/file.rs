@@ -5,6 +5,7 @@
 //! | `meta` | name | number: `schema`, `guests`, `streams` |
 //! | `streams` | topic, as clients write it | number of the stream, epoch, first record that is kept, last record |
 //! | `records` | number of the stream, `seq` | when it was said (unix ms), bytes of the topic |
+//! | `values` | topic, key of the topic | bytes of the topic |
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -20,7 +21,8 @@ use super::error::{StoreError, is_full};
 use super::settings::StoreSettings;
 use crate::limits::STORE_TRIM_MAX;
 use crate::room::stored::{
-    Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
+    Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StoredValue,
+    StreamEnd, Unavailable,
 };
 
 /// Version of the tables.
@@ -29,6 +31,7 @@ const SCHEMA: u64 = 1;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const STREAMS: TableDefinition<'_, &str, (u64, u64, u64, u64)> = TableDefinition::new("streams");
 const RECORDS: TableDefinition<'_, (u64, u64), (u64, &[u8])> = TableDefinition::new("records");
+const VALUES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("values");
 
 /// Name of the file in the data directory.
 const FILE: &str = "corelay.redb";
@@ -158,6 +161,7 @@ impl StoreFile {
         }
         write.open_table(STREAMS)?;
         write.open_table(RECORDS)?;
+        write.open_table(VALUES)?;
         write.commit()?;
         Ok(schema)
     }
@@ -190,11 +194,13 @@ impl StoreFile {
         // A crash is repaired in a moment then, however large the file is.
         write.set_quick_repair(true);
         let answers = {
-            let mut streams = write.open_table(STREAMS)?;
-            let mut records = write.open_table(RECORDS)?;
-            let mut meta = write.open_table(META)?;
-            let append = |request| append_one(request, &mut streams, &mut records, &mut meta);
-            requests.iter().map(append).collect::<Outcome<Vec<_>>>()?
+            let mut tables = Tables {
+                meta: write.open_table(META)?,
+                streams: write.open_table(STREAMS)?,
+                records: write.open_table(RECORDS)?,
+                values: write.open_table(VALUES)?,
+            };
+            requests.iter().map(|request| tables.append(request)).collect::<Outcome<Vec<_>>>()?
         };
         write.commit()?;
         Ok(answers)
@@ -208,6 +214,7 @@ impl StoreFile {
     fn try_read(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
         let read = self.database()?.begin_read()?;
         let (streams, records) = (read.open_table(STREAMS)?, read.open_table(RECORDS)?);
+        let values = read.open_table(VALUES)?;
         let answer = |StoreRequest { topic, action, retention }: &StoreRequest| {
             let stream = streams.get(&*topic.to_string())?.map(|row| Stream::of(row.value()));
             let page = |before: u64, size: PageSize| match stream {
@@ -219,7 +226,8 @@ impl StoreFile {
                     let end =
                         |Stream { epoch, last, .. }| StreamEnd { epoch, seq: last, cursor: Cursor(last) };
                     let (records, _) = page(u64::MAX, *size)?;
-                    Ok(StoreAnswer::Loaded { stream: stream.map(end), records })
+                    let values = values_of(&values, &topic.to_string())?;
+                    Ok(StoreAnswer::Loaded { stream: stream.map(end), records, values })
                 }
                 StoreAction::Read { before, page: size } => {
                     let (records, more) = page(*before, *size)?;
@@ -238,11 +246,16 @@ impl StoreFile {
 
     fn try_settle(&self, requests: &[StoreRequest], why: Unavailable) -> Outcome<Vec<StoreAnswer>> {
         let read = self.database()?.begin_read()?;
-        let streams = read.open_table(STREAMS)?;
+        let (streams, values) = (read.open_table(STREAMS)?, read.open_table(VALUES)?);
         let settle = |StoreRequest { topic, action, .. }: &StoreRequest| {
-            let last = streams.get(&*topic.to_string())?.map_or(0, |row| row.value().3);
-            let StoreAction::Append { records, .. } = action else { return Ok(StoreAnswer::Refused(why)) };
-            let is_there = records.last().is_some_and(|record| record.seq == last);
+            let topic = topic.to_string();
+            let last = streams.get(&*topic)?.map_or(0, |row| row.value().3);
+            let StoreAction::Append { change, .. } = action else { return Ok(StoreAnswer::Refused(why)) };
+            let is_there = match change.records.last() {
+                Some(record) => record.seq == last,
+                // Whether it was this write or one before that has left them so: they are as they should be.
+                None => are_there(&values, &topic, &change.values)?,
+            };
             Ok(if is_there { StoreAnswer::Appended(Cursor(last)) } else { StoreAnswer::Refused(why) })
         };
         requests.iter().map(settle).collect()
@@ -302,36 +315,91 @@ fn check_is_no_other_file(path: &Path) -> Outcome<()> {
     }
 }
 
-fn append_one(
-    request: &StoreRequest,
-    streams: &mut Table<'_, &str, (u64, u64, u64, u64)>,
-    table: &mut Table<'_, (u64, u64), (u64, &[u8])>,
-    meta: &mut Table<'_, &str, u64>,
-) -> Outcome<StoreAnswer> {
-    let StoreRequest { topic, action, retention } = request;
-    let StoreAction::Append { epoch, expected, records } = action else {
-        return Ok(StoreAnswer::Refused(Unavailable::Failed));
-    };
-    let topic = topic.to_string();
-    let found = streams.get(&*topic)?.map(|row| Stream::of(row.value()));
-    if *expected != Cursor(found.map_or(0, |stream| stream.last)) {
-        return Ok(StoreAnswer::Conflict);
-    }
-    let mut stream = match found {
-        Some(stream) => stream,
-        None => {
-            let number = meta.get("streams")?.map_or(0, |streams| streams.value()) + 1;
-            meta.insert("streams", number)?;
-            Stream { number, epoch: *epoch, first: 1, last: 0 }
+/// The tables of one commit.
+struct Tables<'a> {
+    meta: Table<'a, &'static str, u64>,
+    streams: Table<'a, &'static str, (u64, u64, u64, u64)>,
+    records: Table<'a, (u64, u64), (u64, &'static [u8])>,
+    values: Table<'a, (&'static str, &'static str), &'static [u8]>,
+}
+
+impl Tables<'_> {
+    fn append(&mut self, request: &StoreRequest) -> Outcome<StoreAnswer> {
+        let StoreRequest { topic, action, retention } = request;
+        let StoreAction::Append { epoch, expected, change } = action else {
+            return Ok(StoreAnswer::Refused(Unavailable::Failed));
+        };
+        let topic = topic.to_string();
+        let found = self.streams.get(&*topic)?.map(|row| Stream::of(row.value()));
+        let last = found.map_or(0, |stream| stream.last);
+        if *expected != Cursor(last) {
+            return Ok(StoreAnswer::Conflict);
         }
-    };
-    for record in records {
-        table.insert((stream.number, record.seq), (record.at_ms, &*record.bytes))?;
-        stream.last = record.seq;
+        for StoredValue { key, bytes } in &change.values {
+            match bytes {
+                Some(bytes) => self.values.insert((&*topic, &**key), &**bytes)?,
+                None => self.values.remove((&*topic, &**key))?,
+            };
+        }
+        if change.records.is_empty() {
+            return Ok(StoreAnswer::Appended(Cursor(last)));
+        }
+        let mut stream = match found {
+            Some(stream) => stream,
+            None => Stream { number: self.next_number()?, epoch: *epoch, first: 1, last: 0 },
+        };
+        for StoredRecord { seq, at_ms, bytes } in &change.amended {
+            if (stream.first..=stream.last).contains(seq) {
+                self.records.insert((stream.number, *seq), (*at_ms, &**bytes))?;
+            }
+        }
+        for StoredRecord { seq, at_ms, bytes } in &change.records {
+            self.records.insert((stream.number, *seq), (*at_ms, &**bytes))?;
+            stream.last = *seq;
+        }
+        trim(&mut self.records, &mut stream, *retention)?;
+        self.streams.insert(&*topic, stream.row())?;
+        Ok(StoreAnswer::Appended(Cursor(stream.last)))
     }
-    trim(table, &mut stream, *retention)?;
-    streams.insert(&*topic, stream.row())?;
-    Ok(StoreAnswer::Appended(Cursor(stream.last)))
+
+    /// A number that no stream has.
+    fn next_number(&mut self) -> Outcome<u64> {
+        let number = self.meta.get("streams")?.map_or(0, |streams| streams.value()) + 1;
+        self.meta.insert("streams", number)?;
+        Ok(number)
+    }
+}
+
+fn values_of(
+    values: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    topic: &str,
+) -> Outcome<Vec<StoredValue>> {
+    let mut found = Vec::new();
+    for entry in values.range((topic, "")..)? {
+        let (key, value) = entry?;
+        let (of, key) = key.value();
+        if of != topic {
+            break;
+        }
+        found.push(StoredValue { key: key.into(), bytes: Some(Arc::from(value.value())) });
+    }
+    Ok(found)
+}
+
+/// Whether values are as a change wanted them.
+fn are_there(
+    values: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    topic: &str,
+    wanted: &[StoredValue],
+) -> Outcome<bool> {
+    for (index, StoredValue { key, bytes }) in wanted.iter().enumerate() {
+        let is_last = !wanted[index + 1..].iter().any(|later| later.key == *key);
+        let found = values.get((topic, &**key))?;
+        if is_last && found.as_ref().map(|found| found.value()) != bytes.as_deref() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes what is kept no longer, a little at a time.

@@ -14,7 +14,8 @@ use super::{Asked, GUESTS_AT_ONCE, Guests, Store};
 use crate::ids::{Party, RequestNumber, ShardId, Topic};
 use crate::mailbox::{self, Endpoint, Letter, Posted};
 use crate::room::stored::{
-    Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd, Unavailable,
+    Change, Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StoredValue,
+    StreamEnd, Unavailable,
 };
 use crate::shard::peer::{Answer, PeerMessage, Question};
 use crate::time::Instant;
@@ -65,7 +66,11 @@ fn record(seq: u64, at_ms: u64) -> StoredRecord {
 }
 
 fn append(name: &str, expected: u64, records: Vec<StoredRecord>, retention: Retention) -> StoreRequest {
-    let action = StoreAction::Append { epoch: 7, expected: Cursor(expected), records };
+    let action = StoreAction::Append {
+        epoch: 7,
+        expected: Cursor(expected),
+        change: Change { records, ..Change::default() },
+    };
     StoreRequest { topic: topic(name), action, retention }
 }
 
@@ -90,7 +95,10 @@ fn end(seq: u64) -> Option<StreamEnd> {
 fn a_stream_is_kept_under_its_first_name_and_outlives_the_process() {
     let directory = Directory::new("kept");
     let file = directory.open();
-    assert_eq!(load(&file, "room:a", 10), StoreAnswer::Loaded { stream: None, records: vec![] });
+    assert_eq!(
+        load(&file, "room:a", 10),
+        StoreAnswer::Loaded { stream: None, records: vec![], values: vec![] }
+    );
     let mode = fs::metadata(directory.0.join("corelay.redb")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "it is nobody else's to read");
     let first = append("room:a", 0, vec![record(1, 10), record(2, 20)], ALL);
@@ -101,11 +109,15 @@ fn a_stream_is_kept_under_its_first_name_and_outlives_the_process() {
     );
     drop(file);
     let file = directory.open();
-    let action = StoreAction::Append { epoch: 8, expected: Cursor(2), records: vec![record(3, 40)] };
+    let action = StoreAction::Append {
+        epoch: 8,
+        expected: Cursor(2),
+        change: Change { records: vec![record(3, 40)], ..Change::default() },
+    };
     let second = StoreRequest { topic: topic("room:a"), action, retention: ALL };
     assert_eq!(file.append(&[second]).unwrap(), [StoreAnswer::Appended(Cursor(3))]);
     let records = vec![record(2, 20), record(3, 40)];
-    assert_eq!(load(&file, "room:a", 2), StoreAnswer::Loaded { stream: end(3), records });
+    assert_eq!(load(&file, "room:a", 2), StoreAnswer::Loaded { stream: end(3), records, values: vec![] });
     assert_eq!(page(&file, 3, 1, 1_000), (vec![2], true));
     assert_eq!(page(&file, 3, 5, 1_000), (vec![1, 2], false));
     assert_eq!(page(&file, u64::MAX, 5, 20), (vec![2, 3], true), "eight bytes each");
@@ -121,7 +133,10 @@ fn whoever_believes_that_a_stream_ends_elsewhere_writes_nothing() {
         let late = append("room:a", expected, vec![record(expected + 1, 1)], ALL);
         assert_eq!(file.append(&[late]).unwrap(), [StoreAnswer::Conflict]);
     }
-    assert_eq!(load(&file, "room:a", 5), StoreAnswer::Loaded { stream: end(1), records: vec![record(1, 1)] });
+    assert_eq!(
+        load(&file, "room:a", 5),
+        StoreAnswer::Loaded { stream: end(1), records: vec![record(1, 1)], values: vec![] }
+    );
 }
 
 #[test]
@@ -135,7 +150,7 @@ fn what_is_too_old_is_not_shown_and_is_removed_a_little_at_a_time() {
     for (retention, count) in [(last_ten, 10), (recent, 6)] {
         let action = StoreAction::Load { page: PageSize { records: 300, bytes: 1_000_000 } };
         let answer = file.read(&[StoreRequest { topic: topic("room:a"), action, retention }]).unwrap();
-        let [StoreAnswer::Loaded { stream, records }] = &answer[..] else { panic!("{answer:?}") };
+        let [StoreAnswer::Loaded { stream, records, .. }] = &answer[..] else { panic!("{answer:?}") };
         assert_eq!((*stream, records.len()), (end(500), count));
     }
     let mut left = Vec::new();
@@ -149,6 +164,58 @@ fn what_is_too_old_is_not_shown_and_is_removed_a_little_at_a_time() {
     assert_eq!(page(&file, u64::MAX, 10, 1_000), (vec![], false), "all of it, and the number goes on");
     file.append(&[append("room:a", 506, vec![record(507, 2_000)], gone)]).unwrap();
     assert_eq!(page(&file, u64::MAX, 10, 1_000), (vec![507], false));
+}
+
+fn change(name: &str, expected: u64, change: Change, retention: Retention) -> StoreRequest {
+    let action = StoreAction::Append { epoch: 7, expected: Cursor(expected), change };
+    StoreRequest { topic: topic(name), action, retention }
+}
+
+fn value(key: &str, text: Option<&str>) -> StoredValue {
+    StoredValue { key: key.into(), bytes: text.map(|text| text.as_bytes().into()) }
+}
+
+#[test]
+fn a_record_is_amended_as_long_as_it_is_kept() {
+    let directory = Directory::new("amended");
+    let file = directory.open();
+    let records = (1..=3).map(|seq| record(seq, seq)).collect();
+    file.append(&[append("room:a", 0, records, ALL)]).unwrap();
+    let words = |text: &str, seq: u64| StoredRecord { bytes: text.as_bytes().into(), ..record(seq, seq) };
+    let amended = vec![words("other words", 2), words("of a record that will be", 9)];
+    let records = vec![record(4, 4)];
+    let last_two = Retention { records: 2, since_ms: 0 };
+    let both = Change { records, amended, ..Change::default() };
+    assert_eq!(file.append(&[change("room:a", 3, both, ALL)]).unwrap(), [StoreAnswer::Appended(Cursor(4))]);
+    let kept = |file: &StoreFile| {
+        let answer = load(file, "room:a", 10);
+        let StoreAnswer::Loaded { records, .. } = answer else { panic!("{answer:?}") };
+        records
+    };
+    assert_eq!(kept(&file), [record(1, 1), words("other words", 2), record(3, 3), record(4, 4)]);
+    file.append(&[append("room:a", 4, vec![record(5, 5)], last_two)]).unwrap();
+    let gone = Change { records: vec![record(6, 6)], amended: vec![words("back", 1)], ..Change::default() };
+    file.append(&[change("room:a", 5, gone, last_two)]).unwrap();
+    assert_eq!(kept(&file), [record(5, 5), record(6, 6)], "what is not kept does not come back");
+}
+
+#[test]
+fn values_are_kept_beside_the_stream_also_without_one() {
+    let directory = Directory::new("values");
+    let file = directory.open();
+    let put =
+        |name: &str, values: Vec<StoredValue>| change(name, 0, Change { values, ..Change::default() }, ALL);
+    let first = put("room:a", vec![value("b", Some("1")), value("a", Some("2")), value("c", Some("3"))]);
+    let other = put("room:aa", vec![value("x", Some("9"))]);
+    let later = put("room:a", vec![value("b", Some("4")), value("c", None), value("b", Some("5"))]);
+    file.append(&[first, other, later.clone()]).unwrap();
+    let values = vec![value("a", Some("2")), value("b", Some("5"))];
+    assert_eq!(load(&file, "room:a", 9), StoreAnswer::Loaded { stream: None, records: vec![], values });
+
+    // Without records, what has become of a commit is seen by the values.
+    let otherwise = put("room:a", vec![value("c", Some("6"))]);
+    let settled = file.settle(&[later, otherwise], Unavailable::Failed).unwrap();
+    assert_eq!(settled, [StoreAnswer::Appended(Cursor(0)), StoreAnswer::Refused(Unavailable::Failed)]);
 }
 
 #[test]

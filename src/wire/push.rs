@@ -11,7 +11,7 @@ use super::seen::Seen;
 use crate::ids::Topic;
 use crate::impossible;
 pub use game::{EventPayload, GamePush};
-pub use room::RoomPush;
+pub use room::{RoomPush, errors};
 
 /// An event that a client pushed to a topic it is in.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ mod tests {
             ("room:a", "typing", "{}", PushClass::Event, "true or false"),
             ("room:a", "history", r#"{"limit":101}"#, PushClass::Page, "1 to 100"),
             ("room:a", "history", r#"{"limit":0.0}"#, PushClass::Page, "1 to 100"),
-            ("room:a", "move", "{}", PushClass::Event, "new_message, typing, history, presence_update"),
+            ("room:a", "move", "{}", PushClass::Event, "unmute, ban, unban, presence_update"),
             ("game:a", "typing", "{}", PushClass::Event, "game_state, move, game_event, presence_update"),
             ("game:a", "move", r#"{"x":1}"#, PushClass::Move, "y: number"),
             ("game:a", "move", "[1,2]", PushClass::Move, "y: number"),

@@ -28,6 +28,8 @@ pub struct Claims {
     pub topics: Box<[TopicPattern]>,
     /// `host`: may set other players' positions.
     pub host: bool,
+    /// `moderator`: in rooms, may delete others' messages, mute and ban.
+    pub moderator: bool,
 }
 
 impl Claims {
@@ -135,6 +137,8 @@ fn read_claims(claims: &Map<String, Value>) -> Result<Claims, TokenError> {
         name: text(claims, "name", NAME_BYTES_MAX, "`name` is longer than 64 bytes, or not a text")?,
         topics: topics.unwrap_or_default(),
         host: optional(claims, "host", Value::as_bool, "`host` is neither true nor false")?.unwrap_or(false),
+        moderator: optional(claims, "moderator", Value::as_bool, "`moderator` is neither true nor false")?
+            .unwrap_or(false),
     })
 }
 
@@ -196,6 +200,9 @@ pub fn sign_as(
     if claims.host {
         payload.insert("host".into(), true.into());
     }
+    if claims.moderator {
+        payload.insert("moderator".into(), true.into());
+    }
     let key = key::signing(algorithm, key)?;
     let header = Header { kid: kid.map(Into::into), ..Header::new(algorithm.library()) };
     jsonwebtoken::encode(&header, &payload, &key).map_err(|_| KeyError::NotPrivateKey(algorithm))
@@ -245,6 +252,7 @@ mod tests {
             name: Some("Ann".into()),
             topics: ["game:arena-*", "room:lobby"].map(TopicPattern::new).into(),
             host: true,
+            moderator: true,
         }
     }
 
@@ -380,7 +388,7 @@ mod tests {
     #[test]
     fn claims_are_checked() {
         let least = verify(&json!({"sub": "a", "exp": NOW + 1, "aud": "other", "iat": 0})).unwrap();
-        assert_eq!((least.name, least.topics.len(), least.host), (None, 0, false));
+        assert_eq!((least.name, least.topics.len(), least.host, least.moderator), (None, 0, false, false));
         for (claim, value) in [
             ("sub", Value::Null),
             ("sub", json!("")),
@@ -394,6 +402,7 @@ mod tests {
             ("topics", json!("game:a")),
             ("topics", json!([1])),
             ("host", json!("yes")),
+            ("moderator", json!(1)),
         ] {
             let mut claims = json!({"sub": "a", "exp": NOW + 1});
             claims[claim] = value;

@@ -40,6 +40,7 @@ fn target(game: &str, user: &str, kid: Option<&str>, secret: &str) -> String {
         name: None,
         topics: [TopicPattern::new("game:*")].into(),
         host: false,
+        moderator: false,
     };
     let token = sign_as(kid, Algorithm::Hs256, secret.as_bytes(), &claims).unwrap();
     format!("/play/{game}?token={token}")

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use corelay::ids::Topic;
 use corelay::room::stored::{
-    Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StreamEnd,
+    Change, Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StoredValue,
+    StreamEnd,
 };
 use corelay::shard::peer::{Answer, PeerMessage, Question};
 
@@ -14,7 +15,11 @@ use corelay::shard::peer::{Answer, PeerMessage, Question};
 #[derive(Debug, Default)]
 pub struct StoreModel {
     streams: BTreeMap<Arc<Topic>, Stream>,
+    values: BTreeMap<Key, Arc<[u8]>>,
 }
+
+/// Of a value: its topic, and its name there.
+type Key = (Arc<Topic>, Box<str>);
 
 #[derive(Debug)]
 struct Stream {
@@ -59,14 +64,23 @@ impl StoreModel {
                     cursor: Cursor(stream.seq()),
                 });
                 let records = stream.map_or(Vec::new(), |stream| stream.page(u64::MAX, *page, *retention).0);
-                StoreAnswer::Loaded { stream: end, records }
+                StoreAnswer::Loaded { stream: end, records, values: self.values_of(topic) }
             }
-            StoreAction::Append { epoch, expected, records } => {
+            StoreAction::Append { epoch, expected, change } => {
                 if *expected != Cursor(stream.map_or(0, Stream::seq)) {
                     return StoreAnswer::Conflict;
                 }
+                self.put(topic, &change.values);
+                let Change { records, amended, .. } = change;
+                if records.is_empty() {
+                    return StoreAnswer::Appended(*expected);
+                }
                 let stream = self.streams.entry(topic.clone());
                 let stream = stream.or_insert(Stream { epoch: *epoch, records: Vec::new() });
+                for amended in amended {
+                    let place = stream.records.iter_mut().find(|record| record.seq == amended.seq);
+                    place.into_iter().for_each(|place| *place = amended.clone());
+                }
                 for record in records {
                     assert_eq!(record.seq, stream.seq() + 1, "{topic}: numbers have no gap");
                     stream.records.push(record.clone());
@@ -81,12 +95,33 @@ impl StoreModel {
         }
     }
 
+    fn put(&mut self, topic: &Arc<Topic>, values: &[StoredValue]) {
+        for StoredValue { key, bytes } in values {
+            let key = (topic.clone(), key.clone());
+            match bytes {
+                Some(bytes) => self.values.insert(key, bytes.clone()),
+                None => self.values.remove(&key),
+            };
+        }
+    }
+
+    fn values_of(&self, topic: &Topic) -> Vec<StoredValue> {
+        let own = self.values.iter().filter(|((of, _), _)| **of == *topic);
+        own.map(|((_, key), bytes)| StoredValue { key: key.clone(), bytes: Some(bytes.clone()) }).collect()
+    }
+
     /// Reads a letter and writes the one that answers it.
     pub fn reply(&mut self, message: PeerMessage) -> PeerMessage {
         let PeerMessage::Ask { request, question: Question::Store(question) } = message else {
             panic!("the store is asked: {message:?}")
         };
         PeerMessage::Answer { request, answer: Answer::Store(Box::new(self.answer(&question))) }
+    }
+
+    /// The values of a room.
+    pub fn values_of_room(&self, name: &str) -> Vec<StoredValue> {
+        let topic = Topic::parse(&format!("room:{name}")).expect("the name of a room");
+        self.values_of(&topic)
     }
 
     /// Epoch and number of the last record of a topic; `None`: it has none.

@@ -22,6 +22,7 @@ pub fn signed(secret: &[u8], user: &str, topics: &[&str], change: impl FnOnce(&m
         name: None,
         topics: topics.iter().map(|topic| TopicPattern::new(*topic)).collect(),
         host: false,
+        moderator: false,
     };
     change(&mut claims);
     token::sign(Algorithm::Hs256, secret, &claims).expect("claims can be signed")

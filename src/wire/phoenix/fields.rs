@@ -17,6 +17,12 @@ pub(in crate::wire) fn named<'a, const N: usize>(json: &'a str, keys: [&str; N])
     values
 }
 
+/// Calls `read` with each key of the object `json` and its value, as they were written.
+pub(in crate::wire) fn entries<'a>(json: &'a str, read: impl FnMut(&str, &'a str)) {
+    let all = Scanner::new(json).entries(read);
+    debug_assert!(all.is_ok(), "{json}");
+}
+
 /// The text that a JSON string stands for; `None` for every other value. Half of a surrogate pair becomes U+FFFD; only messages
 /// that are refused have one.
 pub(in crate::wire) fn string(json: &str) -> Option<Cow<'_, str>> {

@@ -17,6 +17,10 @@ pub enum Event {
     UserTyping,
     /// A message of a room.
     NewMessage,
+    /// A message reads otherwise now.
+    MessageEdited,
+    /// A message is no more.
+    MessageDeleted,
     /// The state of a room.
     RoomState,
     /// What was missed.
@@ -50,6 +54,8 @@ impl Event {
             Self::UserDisconnected => "user_disconnected",
             Self::UserTyping => "user_typing",
             Self::NewMessage => "new_message",
+            Self::MessageEdited => "message_edited",
+            Self::MessageDeleted => "message_deleted",
             Self::RoomState => "room_state",
             Self::CatchUp => "catch_up",
             Self::GameEvent => "game_event",

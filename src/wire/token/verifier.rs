@@ -240,6 +240,7 @@ mod tests {
             name: None,
             topics: [TopicPattern::new("*")].into(),
             host: false,
+            moderator: false,
         }
     }
 

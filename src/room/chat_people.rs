@@ -1,0 +1,258 @@
+//! What a room keeps about users, whether they are here or not: who is muted or banned, and how far each has read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::chat::Chat;
+use super::chat_act::{Act, Verdict};
+use super::chat_queue::Waiting;
+use super::hosted::Context;
+use super::request::{Departure, Effect, ToMember};
+use super::stored::StoredValue;
+use crate::ids::Address;
+use crate::limits::{READ_MARKERS_MAX, RESTRICTIONS_MAX};
+use crate::memory::Allocated;
+use crate::note::{ModeratorAct, Note};
+use crate::planted;
+use crate::reasons::{LeaveReason, Restriction};
+use crate::time::Now;
+use crate::wire::json::object;
+use crate::wire::phoenix::answers::reason;
+use crate::wire::push::errors;
+
+/// See the module documentation. Each entry is a value in the store.
+#[derive(Debug, Default)]
+pub(super) struct People {
+    /// Until when, in unix ms; `FOR_EVER`: until it is lifted.
+    restricted: BTreeMap<(Restriction, Box<str>), u64>,
+    /// The number up to which each user has read.
+    markers: BTreeMap<Box<str>, u64>,
+    /// Keys of values that nobody needs any more: the next write removes them.
+    surplus: Vec<Box<str>>,
+}
+
+const FOR_EVER: u64 = u64::MAX;
+const MARKER: &str = "read";
+
+impl People {
+    /// As the store knows them.
+    pub(super) fn load(values: &[StoredValue]) -> Self {
+        let mut people = Self::default();
+        for StoredValue { key, bytes } in values {
+            let number = bytes.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+            let (Some((kind, user)), Some(number)) = (key.split_once(':'), number) else { continue };
+            if kind == MARKER {
+                people.markers.insert(user.into(), number);
+            }
+            for what in [Restriction::Mute, Restriction::Ban] {
+                if kind == what.word() && !planted!(ForgetsBans) {
+                    people.restricted.insert((what, user.into()), number);
+                }
+            }
+        }
+        people.bound_markers();
+        people
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let restricted = self.restricted.keys().map(|(_, user)| user.allocated_bytes());
+        let readers = self.markers.keys().map(Allocated::allocated_bytes);
+        self.restricted.allocated_bytes()
+            + restricted.sum::<usize>()
+            + self.markers.allocated_bytes()
+            + readers.sum::<usize>()
+            + self.surplus.allocated_bytes()
+    }
+
+    pub(super) fn banned_until(&self, user: &str, now: Now) -> Option<u64> {
+        self.restricted_until(Restriction::Ban, user, now)
+    }
+
+    pub(super) fn muted_until(&self, user: &str, now: Now) -> Option<u64> {
+        self.restricted_until(Restriction::Mute, user, now)
+    }
+
+    fn restricted_until(&self, what: Restriction, user: &str, now: Now) -> Option<u64> {
+        // A key is looked up as it is stored. Most rooms have nobody to look for.
+        let until = (!self.restricted.is_empty()).then(|| self.restricted.get(&(what, user.into())))?;
+        until.copied().filter(|until| *until > unix_ms(now))
+    }
+
+    /// Whether a user may say something.
+    ///
+    /// # Errors
+    /// The answer that refuses it, a JSON object.
+    pub(super) fn admit_speaker(&self, user: &str, now: Now) -> Result<(), String> {
+        if let Some(until_ms) = self.banned_until(user, now) {
+            return Err(banned(until_ms, now));
+        }
+        self.muted_until(user, now).map_or(Ok(()), |until_ms| Err(restricted("muted", until_ms, now)))
+    }
+
+    pub(super) fn take_surplus(&mut self) -> Vec<StoredValue> {
+        let value = |key| StoredValue { key, bytes: None };
+        std::mem::take(&mut self.surplus).into_iter().map(value).collect()
+    }
+
+    /// What is over does not take anybody's place.
+    fn forget_expired(&mut self, now: Now) {
+        let expired = self.restricted.extract_if(.., |_, until| *until <= unix_ms(now));
+        self.surplus.extend(expired.map(|((what, user), _)| key(what.word(), &user)));
+    }
+
+    fn bound_markers(&mut self) {
+        while self.markers.len() > READ_MARKERS_MAX {
+            let least = self.markers.iter().min_by_key(|(_, seq)| **seq).map(|(user, _)| user.clone());
+            let Some(user) = least else { return };
+            self.markers.remove(&user);
+            self.surplus.push(key(MARKER, &user));
+        }
+    }
+}
+
+impl Chat {
+    /// Up to which number a user has read, and how many messages of others it has not.
+    pub(super) fn unread(&self, user: &str) -> (u64, u64) {
+        let read_seq = self.people.markers.get(user).copied().unwrap_or(0);
+        (read_seq, self.stream.unread(user, read_seq))
+    }
+
+    /// What becomes of a `mute` or a `ban`.
+    pub(super) fn restrict(
+        &mut self,
+        by: &Waiting,
+        (what, user, seconds): (Restriction, &str, Option<u32>),
+        now: Now,
+    ) -> Verdict {
+        if !by.is_moderator {
+            return Verdict::refuse("forbidden");
+        }
+        self.people.forget_expired(now);
+        let is_new = !self.people.restricted.contains_key(&(what, user.into()));
+        if is_new && self.people.restricted.len() >= RESTRICTIONS_MAX {
+            let text = format!("{RESTRICTIONS_MAX} users are muted or banned here; lift one of these first");
+            return Verdict::Answer(Err(reason(&text)));
+        }
+        Verdict::Do(Act::Restrict { what, user: user.into(), seconds, moderator: by.user.clone() })
+    }
+
+    /// What becomes of an `unmute` or an `unban`.
+    pub(super) fn lift(&self, by: &Waiting, what: Restriction, user: &str) -> Verdict {
+        if !by.is_moderator {
+            return Verdict::refuse("forbidden");
+        }
+        Verdict::Do(Act::Lift { what, user: user.into(), moderator: by.user.clone() })
+    }
+
+    /// What becomes of a `read_marker`: it goes forward only.
+    pub(super) fn mark(&self, by: &Waiting, seq: u64) -> Verdict {
+        if seq > self.stream.seq() {
+            let text = format!("is beyond the end, which is {}", self.stream.seq());
+            return Verdict::Answer(Err(errors("seq", &text)));
+        }
+        if seq <= self.people.markers.get(&by.user).copied().unwrap_or(0) {
+            return Verdict::Answer(Ok(self.marked(&by.user)));
+        }
+        Verdict::Do(Act::Mark { user: by.user.clone(), seq })
+    }
+
+    fn marked(&self, user: &str) -> String {
+        let (read_seq, unread) = self.unread(user);
+        object(|answer| {
+            answer.number("read_seq", read_seq).number("unread", unread);
+        })
+    }
+
+    /// A read marker is on disk. Returns the answer.
+    pub(super) fn apply_mark(&mut self, user: &str, seq: u64) -> String {
+        self.people.markers.insert(user.into(), seq);
+        self.people.bound_markers();
+        self.marked(user)
+    }
+
+    /// A mute or a ban is on disk.
+    pub(super) fn apply_restriction(
+        &mut self,
+        (what, user, seconds): (Restriction, Box<str>, Option<u32>),
+        moderator: Box<str>,
+        context: &mut Context<'_>,
+    ) {
+        self.people.restricted.insert((what, user.clone()), until_ms(seconds, context.now));
+        if what == Restriction::Ban {
+            self.expel(&user, context);
+        }
+        let act = ModeratorAct::Restrict { what, user, seconds };
+        self.note(moderator, act, &mut context.effects);
+    }
+
+    /// The end of a mute or a ban is on disk.
+    pub(super) fn apply_lift(
+        &mut self,
+        (what, user): (Restriction, Box<str>),
+        moderator: Box<str>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.people.restricted.remove(&(what, user.clone()));
+        self.note(moderator, ModeratorAct::Lift { what, user }, effects);
+    }
+
+    /// Ends all memberships of a user.
+    fn expel(&mut self, user: &str, context: &mut Context<'_>) {
+        let members = self.members.iter().filter(|(_, member)| &*member.user == user);
+        let members: Vec<Address> = members.map(|(address, _)| *address).collect();
+        for to in members {
+            context.effects.push(Effect::Member { to, what: ToMember::Left });
+            self.remove(to, Departure::Left(LeaveReason::Kicked), context.now, &mut context.effects);
+        }
+    }
+
+    /// Lets the log say what a moderator has done.
+    pub(super) fn note(&self, moderator: Box<str>, act: ModeratorAct, effects: &mut Vec<Effect>) {
+        let room = self.topic.name().clone();
+        effects.push(Effect::Note(Box::new(Note::Moderated { room, moderator, act })));
+    }
+}
+
+impl Act {
+    /// What it leaves beside the stream.
+    pub(super) fn value(&self, now: Now) -> Option<StoredValue> {
+        let value = |kind: &str, user: &str, number: Option<u64>| {
+            let bytes = number.map(|number| Arc::from(number.to_be_bytes()));
+            Some(StoredValue { key: key(kind, user), bytes })
+        };
+        match self {
+            Self::Restrict { what, user, seconds, .. } => {
+                value(what.word(), user, Some(until_ms(*seconds, now)))
+            }
+            Self::Lift { what, user, .. } => value(what.word(), user, None),
+            Self::Mark { user, seq } => value(MARKER, user, Some(*seq)),
+            Self::Say(_) | Self::Amend(_) => None,
+        }
+    }
+}
+
+fn key(kind: &str, user: &str) -> Box<str> {
+    format!("{kind}:{user}").into()
+}
+
+fn unix_ms(now: Now) -> u64 {
+    now.unix_us / 1000
+}
+
+fn until_ms(seconds: Option<u32>, now: Now) -> u64 {
+    seconds.map_or(FOR_EVER, |seconds| unix_ms(now) + u64::from(seconds) * 1000)
+}
+
+/// Why a banned user's join is refused.
+pub(super) fn banned(until_ms: u64, now: Now) -> String {
+    restricted("banned", until_ms, now)
+}
+
+fn restricted(word: &str, until_ms: u64, now: Now) -> String {
+    object(|refusal| {
+        refusal.text("reason", word);
+        if until_ms != FOR_EVER {
+            refusal.number("retry_after", until_ms.saturating_sub(unix_ms(now)));
+        }
+    })
+}
