@@ -30,6 +30,7 @@ use crate::rim::uring::{self, Probe};
 use crate::rim::{self, Clock};
 use crate::service::{ReadClock, Service, ServiceHandle};
 use crate::shard::peer::Order;
+use crate::store::Draining;
 use crate::store::file::StoreFile;
 use crate::store::{GUESTS_AT_ONCE, Guests, Store};
 use crate::time::Instant;
@@ -99,8 +100,8 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
     let probe = uring::probe()?;
     let shards = config.settings.placement.shards;
     check_messages_between_rings(&probe, shards)?;
-    let file = StoreFile::open(config.store.clone())?;
-    config.settings.guests_before = file.take_guests(GUESTS_AT_ONCE).map_err(|error| file.explain(error))?;
+    let (file, before, taken) = open_store(&config)?;
+    config.settings.guests_before = before;
     let listeners = rim::bind(config.listen, shards, config.listen_options)?;
     let listen = listeners.first().context("no listener")?.local_addr();
     let admin_listener = bind_admin(config.admin)?;
@@ -112,7 +113,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
     let (service, handle) = Service::new(mailbox, Arc::new(move || clock.instant()));
     let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
     let store_metrics: Arc<StoreMetrics> = Arc::default();
-    let guests = Guests { named: guests_named(metrics.clone()), taken: GUESTS_AT_ONCE };
+    let guests = Guests { named: guests_named(metrics.clone()), before, taken };
     let read_clock: ReadClock = Arc::new(move || clock.instant());
     let store = Store::new(of_store, file, store_metrics.clone(), read_clock, guests);
     let phase = Arc::new(PhaseCell::default());
@@ -154,6 +155,17 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
         "ready"
     );
     supervisor.watch()
+}
+
+/// The store, the highest number of a guest that others have taken, and how many are taken for this process.
+fn open_store(config: &Config) -> anyhow::Result<(StoreFile, u64, u64)> {
+    let file = StoreFile::open(config.store.clone())?;
+    if let Some(Draining { process, guests }) = file.held_by() {
+        tracing::info!(process, "a relay that is draining still has the data directory: rooms wait for it");
+        return Ok((file, guests, 0));
+    }
+    let before = file.take_guests(GUESTS_AT_ONCE).map_err(|error| file.explain(error))?;
+    Ok((file, before, GUESTS_AT_ONCE))
 }
 
 /// Bytes that nobody can predict.
@@ -210,7 +222,10 @@ pub fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn spawn_store(store: Store, events: Sender<Event>) -> anyhow::Result<()> {
     let body = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| store.run()));
-        let outcome = outcome.map_err(|panic| anyhow!("panic: {}", panic_text(&*panic)));
+        let outcome = match outcome {
+            Ok(outcome) => outcome.map_err(anyhow::Error::new),
+            Err(panic) => Err(anyhow!("panic: {}", panic_text(&*panic))),
+        };
         // Nobody listens any more when the process is ending.
         let _ = events.send(Event::StoreEnded(outcome));
     };

@@ -64,7 +64,7 @@ struct Asker {
 }
 
 impl ServiceHandle {
-    /// Gives an order to every shard. The log names those that could not be told.
+    /// Gives an order to every shard, and to the store if it is about it. The log names those that could not be told.
     pub fn order(&self, order: Order) -> Result<(), Busy> {
         self.0.try_send(Errand::Order(order)).map_err(|_| Busy)
     }
@@ -130,9 +130,9 @@ impl Service {
     fn run_errand(&mut self, errand: Errand) {
         match errand {
             Errand::Order(order) => {
-                for shard in self.all_shards() {
-                    if !self.post(shard, Letter::Order(order.clone())) {
-                        log_lost(&order, shard);
+                for party in self.receivers_of(&order) {
+                    if !self.post(party, Letter::Order(order.clone())) {
+                        log_lost(&order, party);
                     }
                 }
             }
@@ -194,6 +194,14 @@ impl Service {
         }
     }
 
+    fn receivers_of(&self, order: &Order) -> Vec<Party> {
+        let mut receivers = self.all_shards();
+        if matches!(order, Order::Drain) {
+            receivers.push(Party::Store);
+        }
+        receivers
+    }
+
     fn all_shards(&self) -> Vec<Party> {
         let parties = self.mailbox.parties().iter().copied();
         parties.filter(|party| matches!(party, Party::Shard(_))).collect()
@@ -212,13 +220,13 @@ fn reply(closed: Closed<Asker>) {
     let _ = reply.send(Ok(Answers { answers, unanswered }));
 }
 
-fn log_lost(order: &Order, shard: Party) {
+fn log_lost(order: &Order, party: Party) {
     match order {
         Order::Drain => {
-            tracing::warn!(?shard, "cannot tell the shard to drain: its mailbox is full");
+            tracing::warn!(?party, "it cannot be told to drain: its mailbox is full");
         }
         Order::Keys(_) => {
-            tracing::error!(?shard, "SIGHUP: the shard keeps the old keys: its mailbox is full");
+            tracing::error!(?party, "SIGHUP: the shard keeps the old keys: its mailbox is full");
         }
     }
 }

@@ -398,6 +398,41 @@ fn a_drain_tells_then_closes_in_steps_then_ends() {
 }
 
 #[test]
+fn a_drain_closes_those_in_rooms_first() {
+    let clients = ClientRules { drain_batch: 200, ..ClientRules::default() };
+    let mut world = World::new(Settings { clients, ..Settings::default() });
+    // 10 closes per 100 ms, and 25 of 100 connections are in rooms.
+    let connections: Vec<_> = (0..100)
+        .map(|number| {
+            if number % 4 != 3 {
+                return (world.join("/play/arena"), false);
+            }
+            let member = world.socket("");
+            let topic = if number % 8 == 3 { "room:a" } else { "room:b" };
+            world.say(member, &format!(r#"["1","1","{topic}","phx_join",{{}}]"#));
+            (member, true)
+        })
+        .collect();
+    world.advance_ms(100);
+    world.tell_shards(&Order::Drain);
+    let closed = |world: &mut World, in_room: bool| {
+        let of_kind = connections.iter().filter(|(_, is_member)| *is_member == in_room);
+        let is_close = |frame: &Frame| matches!(frame, Frame::Close(_));
+        of_kind.filter(|(client, _)| world.client(*client).frames().iter().any(is_close)).count()
+    };
+    world.advance_ms(1_150);
+    assert_eq!((closed(&mut world, true), closed(&mut world, false)), (20, 0));
+    world.advance_ms(100);
+    assert_eq!(
+        (closed(&mut world, true), closed(&mut world, false)),
+        (5, 5),
+        "and then, in the same step, the others"
+    );
+    world.advance_ms(5_000);
+    assert_eq!(world.drained.len(), 1);
+}
+
+#[test]
 fn a_drain_of_an_empty_relay_is_over_at_once() {
     let mut world = World::new(Settings { placement: Placement::known(2), ..Settings::default() });
     world.tell_shards(&Order::Drain);

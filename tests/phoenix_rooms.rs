@@ -478,3 +478,23 @@ fn numbers_of_rooms_may_be_written_with_a_point_or_an_exponent() {
         assert_eq!(words(&world.client(late).messages())[0], "ok");
     });
 }
+
+// ── Guests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_guest_that_says_who_it_is_comes_back_as_the_same() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = near_member(&mut world, "&user=ann&name=Ann", name);
+        let said = json!({"body": "a", "client_id": "1"});
+        let (_, message) = answer(&push(&mut world, ann, name, "new_message", &said));
+        assert_eq!((&message["user_id"], &message["name"]), (&json!("ann"), &json!("Ann")));
+        world.break_off(ann);
+        let again = far_member(&mut world, "&user=ann", name);
+        assert_eq!(answer(&push(&mut world, again, name, "new_message", &said)), (true, message.clone()));
+        let edit = json!({"id": message["id"], "body": "b"});
+        assert!(answer(&push(&mut world, again, name, "edit_message", &edit)).0);
+        let other = near_member(&mut world, "", name);
+        let (_, said) = answer(&push(&mut world, other, name, "new_message", &said));
+        assert!(said["user_id"].as_str().is_some_and(|user| user.starts_with("guest-")), "{said}");
+    });
+}

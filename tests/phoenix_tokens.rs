@@ -335,3 +335,14 @@ fn a_join_that_its_topic_refuses_does_not_end_the_connection_with_its_token() {
         assert_eq!(world.client(bob).messages().last().map(Message::word), Some("ok"));
     });
 }
+
+#[test]
+fn with_a_key_nobody_is_who_it_says() {
+    near_and_far(with_tokens, |mut world, name| {
+        let topic = format!("room:{name}");
+        let stranger = world.socket("&user=ann");
+        assert_eq!(join(&mut world, stranger, &topic, &json!({})), unauthorized());
+        let eve = world.socket(&format!("&user=ann&token={}", token_for("eve", &["room:*"])));
+        assert_eq!(join(&mut world, eve, &topic, &json!({})).1["user_id"], "eve");
+    });
+}

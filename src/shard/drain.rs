@@ -1,5 +1,6 @@
 //! Shutting down: accepting stops, clients are told, then closed in batches, and the rest is ended at the deadline. Each of these
-//! is a walk over connections, in one turn as far as its work goes.
+//! is a walk over connections, in one turn as far as its work goes. Those that are in a chat room are closed first: the store is
+//! given away by then, so only the next relay can serve them.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -7,11 +8,12 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use super::{Output, Shard};
-use crate::ids::ConnId;
+use crate::ids::{ConnId, Topic};
 use crate::impossible;
 use crate::limits;
 use crate::planted;
 use crate::reasons::{CloseReason, RefusalReason};
+use crate::session::channels::Channel;
 use crate::session::{Dialect, Lifecycle};
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
@@ -34,8 +36,12 @@ pub(super) struct Drain {
     has_begun: bool,
     /// Connections that are to be told.
     to_tell: Range<usize>,
-    /// Connections that are to be closed in this step.
+    /// Connections that are still to be looked at in this walk …
     to_close: Range<usize>,
+    /// … which closes so many more in this step, …
+    closes_left: usize,
+    /// … and only those that are in a chat room.
+    rooms_only: bool,
     /// When the next step begins.
     next_step: Instant,
     /// From then on all connections are closed in one step, and closes and handovers under way are ended.
@@ -47,11 +53,16 @@ pub(super) struct Drain {
 
 impl Drain {
     pub(super) fn next(&self) -> Instant {
-        match (self.ended, self.to_tell.is_empty() && self.to_close.is_empty()) {
+        match (self.ended, self.to_tell.is_empty() && !self.is_closing()) {
             (true, _) => Instant::NEVER,
             (false, true) if self.has_begun => self.next_step,
             (false, _) => Instant::default(),
         }
+    }
+
+    /// Whether this step has still to close something.
+    fn is_closing(&self) -> bool {
+        self.closes_left > 0 && !self.to_close.is_empty()
     }
 }
 
@@ -66,7 +77,9 @@ impl Shard {
         self.drain = Some(Drain {
             has_begun: false,
             to_tell: 0..self.connections.slots(),
-            to_close: 0..0,
+            to_close: 0..self.connections.slots(),
+            closes_left: 0,
+            rooms_only: true,
             next_step: now.instant + limits::DRAIN_NOTICE,
             // The close frames of the last ones must still get out before the process ends.
             deadline: now.instant + limits::DRAIN_DEADLINE - 2 * limits::CLOSE_TIMEOUT,
@@ -81,13 +94,42 @@ impl Shard {
         drain.has_begun = true;
         self.tell_of_drain();
         self.begin_step(now);
-        let overdue = self.drain.as_ref().is_some_and(|drain| drain.overdue);
-        while let Some(conns) = self.next_of_walk(|drain| &mut drain.to_close) {
-            for conn in conns {
-                self.close_for_drain(conn, overdue, now);
-            }
+        while self.drain.as_ref().is_some_and(Drain::is_closing)
+            && let Some(conns) = self.next_of_walk(|drain| (&mut drain.to_close, drain.closes_left))
+        {
+            self.close_some_for_drain(conns, now);
+            self.walk_again();
         }
         self.end_drain_if_empty();
+    }
+
+    fn close_some_for_drain(&mut self, conns: Vec<ConnId>, now: Now) {
+        for conn in conns {
+            let Some(Drain { overdue, rooms_only, .. }) = self.drain else { return };
+            if rooms_only && !self.is_in_room(conn) {
+                continue;
+            }
+            let is_closed = self.close_for_drain(conn, overdue, now);
+            if let Some(drain) = &mut self.drain {
+                drain.closes_left = drain.closes_left.saturating_sub(is_closed.into());
+            }
+        }
+    }
+
+    fn is_in_room(&mut self, conn: ConnId) -> bool {
+        let is_room = |channel: &Channel| matches!(*channel.topic, Topic::Room(_));
+        self.channels(conn).is_some_and(|channels| channels.all().iter().any(is_room))
+    }
+
+    /// Behind those in rooms come all the others, in the same step.
+    fn walk_again(&mut self) {
+        let slots = self.connections.slots();
+        if let Some(drain) = &mut self.drain
+            && drain.rooms_only
+            && drain.to_close.is_empty()
+        {
+            (drain.rooms_only, drain.to_close) = (false, 0..slots);
+        }
     }
 
     fn tell_of_drain(&mut self) {
@@ -101,7 +143,7 @@ impl Shard {
         let payload = object(|notice| {
             notice.number("timeout", timeout).number("retry_after", retry_after).number("jitter", jitter);
         });
-        while let Some(conns) = self.next_of_walk(|drain| &mut drain.to_tell) {
+        while let Some(conns) = self.next_of_walk(|drain| (&mut drain.to_tell, SLOTS_AT_ONCE)) {
             for conn in conns {
                 let lifecycle = self.connections.find(conn).map(|connection| &connection.session.lifecycle);
                 match lifecycle {
@@ -125,33 +167,42 @@ impl Shard {
     fn begin_step(&mut self, now: Now) {
         let slots = self.connections.slots();
         let Some(drain) = &mut self.drain else { return };
-        if drain.next() > now.instant || !drain.to_tell.is_empty() || !drain.to_close.is_empty() {
+        if drain.next() > now.instant || !drain.to_tell.is_empty() || drain.is_closing() {
             return;
         }
         drain.next_step = now.instant + STEP;
         drain.overdue = drain.deadline <= now.instant;
         let per_step = u128::from(self.settings.drain_batch_of_shard()) * STEP.as_millis();
-        let count = per_step.div_ceil(limits::DRAIN_BATCH_INTERVAL.as_millis()) as usize;
-        let first = drain.to_close.end;
-        drain.to_close = if drain.overdue { 0..slots } else { first..slots.min(first.saturating_add(count)) };
+        drain.closes_left = per_step.div_ceil(limits::DRAIN_BATCH_INTERVAL.as_millis()) as usize;
+        if drain.overdue {
+            (drain.rooms_only, drain.to_close, drain.closes_left) = (false, 0..slots, usize::MAX);
+        } else {
+            // Connections that came by handover since.
+            drain.to_close.end = slots;
+        }
     }
 
     /// The next connections of a walk, if there are any and there is work left to do.
-    fn next_of_walk(&mut self, walk: impl Fn(&mut Drain) -> &mut Range<usize>) -> Option<Vec<ConnId>> {
-        let walk = walk(self.drain.as_mut()?);
+    fn next_of_walk(
+        &mut self,
+        walk: impl Fn(&mut Drain) -> (&mut Range<usize>, usize),
+    ) -> Option<Vec<ConnId>> {
+        let (walk, slots_max) = walk(self.drain.as_mut()?);
         if Range::is_empty(walk) || !self.work.is_left() {
             return None;
         }
         let first = walk.start;
-        walk.start = walk.end.min(first + SLOTS_AT_ONCE);
+        walk.start = walk.end.min(first + SLOTS_AT_ONCE.min(slots_max));
         let slots = walk.start - first;
         self.work.spend(slots);
         Some(self.connections.in_slots(first, slots).map(|(conn, _)| conn).collect())
     }
 
-    fn close_for_drain(&mut self, conn: ConnId, overdue: bool, now: Now) {
+    /// False: there was nothing to close.
+    fn close_for_drain(&mut self, conn: ConnId, overdue: bool, now: Now) -> bool {
         let Some(connection) = self.connections.find(conn) else {
-            return impossible!("closing one connection removes none");
+            impossible!("closing one connection removes none");
+            return false;
         };
         match connection.session.lifecycle {
             Lifecycle::Open(_) => self.close(conn, CloseReason::Drain, now),
@@ -161,8 +212,9 @@ impl Shard {
             }
             Lifecycle::Closing(_) | Lifecycle::HandingOver if overdue => self.end(conn),
             // A close under way has its own timeout; a handover comes back as refused, or is over soon.
-            Lifecycle::Closing(_) | Lifecycle::HandingOver => {}
+            Lifecycle::Closing(_) | Lifecycle::HandingOver => return false,
         }
+        true
     }
 
     fn end_drain_if_empty(&mut self) {

@@ -67,7 +67,7 @@ pub enum Answer {
     Busy,
 }
 
-/// An order from whoever runs this process to each shard.
+/// An order from whoever runs this process to each shard; `Drain` goes to the store, too.
 #[derive(Clone, Debug)]
 pub enum Order {
     /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process ends at its deadline instead.

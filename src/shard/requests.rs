@@ -24,7 +24,7 @@ use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::Serializer;
 use crate::wire::token::{CheckedToken, Claims};
-use crate::wire::upgrade::{self, Refusal, Route, Upgrade};
+use crate::wire::upgrade::{self, Refusal, Route, Upgrade, Who};
 
 impl Shard {
     /// Bytes of a request head.
@@ -170,9 +170,9 @@ impl Shard {
                 }
                 Dialect::Native
             }
-            Route::Socket { serializer, name } => {
+            Route::Socket { serializer, who } => {
                 self.push_exempt(conn, Encoded::raw(upgrade.response()));
-                self.open_channels(conn, *serializer, name.as_deref(), token.clone(), now);
+                self.open_channels(conn, *serializer, who, token.clone(), now);
                 Dialect::Phoenix
             }
             Route::Echo => {
@@ -222,7 +222,7 @@ impl Shard {
         claims: Option<&Claims>,
         now: Now,
     ) -> Result<Vec<Encoded>, Refusal> {
-        let Route::Play { game: name, name: wished_name, resume, seq } = route else {
+        let Route::Play { game: name, who, resume, seq } = route else {
             impossible!("only players take seats");
             return Ok(Vec::new());
         };
@@ -237,10 +237,10 @@ impl Shard {
         }
         let guest;
         let (user, name_text) = match claims {
-            Some(claims) => (&*claims.user, claims.name.as_deref().or(wished_name.as_deref())),
+            Some(claims) => (&*claims.user, claims.name.as_deref().or(who.name.as_deref())),
             None => {
-                guest = self.next_guest();
-                (&*guest, wished_name.as_deref())
+                guest = self.guest(who);
+                (&*guest, who.name.as_deref())
             }
         };
         let newcomer = Newcomer {
@@ -297,28 +297,34 @@ impl Shard {
         Some(seat)
     }
 
-    /// Guests are numbered per shard, and every shard has its own share of the numbers.
-    fn next_guest(&mut self) -> String {
+    /// Who somebody is that needs no token: whoever it says, else the next guest. Guests are numbered per shard, and every shard
+    /// has its own share of the numbers.
+    fn guest(&mut self, who: &Who) -> Box<str> {
+        if self.tokens.is_none()
+            && let Some(user) = &who.user
+        {
+            return user.clone();
+        }
         self.guests += 1;
         self.metrics.guests.increment();
         let number = (self.guests - 1) * u64::from(self.settings.placement.shards) + u64::from(self.id.0) + 1;
-        format!("guest-{}", self.settings.guests_before + number)
+        format!("guest-{}", self.settings.guests_before + number).into()
     }
 
     fn open_channels(
         &mut self,
         conn: ConnId,
         serializer: Serializer,
-        wished_name: Option<&str>,
+        who: &Who,
         token: Option<Arc<CheckedToken>>,
         now: Now,
     ) {
         let claims = token.as_ref().and_then(|token| token.claims().ok());
         let user = match claims {
             Some(claims) => claims.user.clone(),
-            None => self.next_guest().into(),
+            None => self.guest(who),
         };
-        let name = claims.and_then(|claims| claims.name.as_deref()).or(wished_name);
+        let name = claims.and_then(|claims| claims.name.as_deref()).or(who.name.as_deref());
         let name = name.unwrap_or(&user).into();
         let is_stranger = self.tokens.is_some() && token.is_none();
         let mut channels = Channels::new(serializer, user, name, token);

@@ -16,8 +16,8 @@ pub enum StoreError {
     #[error("no room to write to {}: {source}; make room on its disk, or choose another directory with --data-dir", path.display())]
     NoRoom { path: PathBuf, source: io::Error },
     #[error(
-        "{} is in use by another process{holder}; a data directory belongs to one relay: stop that one, or choose another with \
-         --data-dir",
+        "{} is in use by another process{holder}; a data directory belongs to one relay: stop that one (a relay that is \
+         draining is waited for), or choose another with --data-dir",
         path.display()
     )]
     InUse {

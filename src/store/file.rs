@@ -8,7 +8,7 @@
 //! | `values` | topic, key of the topic | bytes of the topic |
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::error::{StoreError, is_full};
+use super::hold::{Draining, Hold, Taken};
 use super::settings::StoreSettings;
 use crate::limits::STORE_TRIM_MAX;
 use crate::room::stored::{
@@ -35,8 +36,6 @@ const VALUES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("v
 
 /// Name of the file in the data directory.
 const FILE: &str = "corelay.redb";
-/// Who has it: the number of the process, for whoever finds it locked.
-const HOLDER: &str = "corelay.pid";
 
 /// What redb's calls return.
 type Outcome<T> = Result<T, redb::Error>;
@@ -44,10 +43,19 @@ type Outcome<T> = Result<T, redb::Error>;
 /// See the module documentation.
 pub struct StoreFile {
     settings: StoreSettings,
-    /// `None`: it has failed, and is to be opened again.
+    /// `None`: it has failed, and is to be opened again; or another process still has it; or this one has given it away.
     database: Option<Database>,
-    /// Keeps others out, also while the file is closed; `None`: it is in memory.
-    _lock: Option<fs::File>,
+    hold: Keep,
+}
+
+/// Who may use the file.
+enum Keep {
+    /// This process, also while the file is closed. `None`: it is in memory.
+    Ours(Option<Hold>),
+    /// Still another process, which is draining.
+    Theirs(Draining),
+    /// This process no more.
+    Given,
 }
 
 /// The entry of `streams`.
@@ -70,26 +78,77 @@ impl Stream {
 }
 
 impl StoreFile {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it. If a relay that is draining still has it, it is not open yet: see `held_by`.
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        let mut file = Self { settings, database: None, _lock: None };
+        let mut file = Self { settings, database: None, hold: Keep::Ours(None) };
         if let Some(path) = file.settings.directory() {
             // What is said is not for everybody on the machine.
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(|source| StoreError::NoDirectory { path: path.into(), source })?;
-            file._lock = Some(lock(path)?);
+            match Hold::take_soon(path)? {
+                Taken::Ours(hold) => file.hold = Keep::Ours(Some(hold)),
+                Taken::Draining(draining) => {
+                    file.hold = Keep::Theirs(draining);
+                    return Ok(file);
+                }
+            }
         }
-        file.open_database(true).map_err(|error| file.explain(error))?;
-        let schema = file.begin().map_err(|error| file.explain(error))?;
-        if let Some(path) = file.settings.directory() {
+        file.open_first()?;
+        Ok(file)
+    }
+
+    /// The relay that still has the file.
+    pub fn held_by(&self) -> Option<Draining> {
+        match self.hold {
+            Keep::Theirs(draining) => Some(draining),
+            Keep::Ours(_) | Keep::Given => None,
+        }
+    }
+
+    /// Opens the file if the other relay has given it away.
+    pub fn take_over(&mut self) -> Result<(), StoreError> {
+        let Some(path) = self.settings.directory() else { return Ok(()) };
+        match Hold::take(path)? {
+            Taken::Draining(draining) => self.hold = Keep::Theirs(draining),
+            Taken::Ours(hold) => {
+                self.hold = Keep::Ours(Some(hold));
+                self.open_first()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the next relay know that this one ends, and which numbers of guests it has not taken.
+    pub fn tell_draining(&mut self, guests: u64) -> io::Result<()> {
+        match &mut self.hold {
+            Keep::Ours(Some(hold)) => hold.tell_draining(guests),
+            Keep::Ours(None) | Keep::Theirs(_) | Keep::Given => Ok(()),
+        }
+    }
+
+    /// Closes the file for good. The next relay may have it.
+    pub fn give_away(&mut self) {
+        self.database = None;
+        self.hold = Keep::Given;
+    }
+
+    /// Whether this process has the file no more.
+    pub fn is_given_away(&self) -> bool {
+        matches!(self.hold, Keep::Given)
+    }
+
+    fn open_first(&mut self) -> Result<(), StoreError> {
+        self.open_database(true).map_err(|error| self.explain(error))?;
+        let schema = self.begin().map_err(|error| self.explain(error))?;
+        if let Some(path) = self.settings.directory() {
             // A file that is new is in its directory, too, when the power fails.
             let synced = fs::File::open(path).and_then(|directory| directory.sync_all());
             synced.map_err(|source| StoreError::NotWritable { path: path.into(), source })?;
         }
         if schema > SCHEMA {
-            return Err(StoreError::Newer { path: file.path(), found: schema, known: SCHEMA });
+            return Err(StoreError::Newer { path: self.path(), found: schema, known: SCHEMA });
         }
-        Ok(file)
+        Ok(())
     }
 
     fn path(&self) -> PathBuf {
@@ -266,31 +325,6 @@ impl StoreFile {
 fn guarded<T>(act: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     panic::catch_unwind(AssertUnwindSafe(act))
         .unwrap_or_else(|_| Err(redb::Error::Corrupted("what is in it does not fit together".into())))
-}
-
-/// Locks a data directory for this process, as long as what is returned is there.
-fn lock(directory: &Path) -> Result<fs::File, StoreError> {
-    let path = directory.join(HOLDER);
-    let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let not_writable = |source| StoreError::NotWritable { path: path.clone(), source };
-    let mut file = options.open(&path).map_err(not_writable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let pid = file.read_to_string(&mut holder).ok().and_then(|_| holder.parse::<u32>().ok());
-            let holder = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-            return Err(StoreError::InUse { path: directory.into(), holder });
-        }
-        Err(fs::TryLockError::Error(source)) => return Err(not_writable(source)),
-    }
-    let write = |file: &mut fs::File| {
-        file.set_len(0)?;
-        file.write_all(std::process::id().to_string().as_bytes())
-    };
-    write(&mut file).map_err(not_writable)?;
-    Ok(file)
 }
 
 /// Why something could not be done.

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod file;
+mod hold;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -15,15 +16,17 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::error::StoreError;
 use self::file::{StoreFile, unavailable};
+pub use self::hold::Draining;
 use crate::ids::{Party, RequestNumber};
 use crate::impossible;
-use crate::limits::{STORE_APPENDS_MAX, STORE_READS_MAX};
+use crate::limits::{DRAIN_NOTICE, STORE_APPENDS_MAX, STORE_READS_MAX};
 use crate::mailbox::{Endpoint, Letter, Posted};
 use crate::metrics::StoreMetrics;
 use crate::room::stored::{StoreAction, StoreAnswer, StoreRequest, Unavailable};
 use crate::service::ReadClock;
-use crate::shard::peer::{Answer, PeerMessage, Question};
+use crate::shard::peer::{Answer, Order, PeerMessage, Question};
 use crate::time::Instant;
 
 /// How long the thread sleeps when something must be tried again: a full mailbox, …
@@ -32,6 +35,8 @@ const RETRY: Duration = Duration::from_millis(1);
 const REOPEN_INTERVAL: Duration = Duration::from_millis(500);
 /// … a write that has failed. What comes before is refused without a try: each costs the file a repair.
 const RETRY_WRITE: Duration = Duration::from_millis(500);
+/// How often it looks whether another relay has given the file away.
+const TAKE_OVER_INTERVAL: Duration = Duration::from_millis(20);
 /// How often it looks whether guests need further numbers.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// So many numbers of guests are taken at once. Half of them are there when more are taken.
@@ -55,12 +60,16 @@ pub struct Store {
     /// Answers for which a mailbox had no room, in order.
     answers: VecDeque<(Party, RequestNumber, StoreAnswer)>,
     guests: Guests,
+    /// The relay drains: then it gives the file away.
+    gives_away_at: Instant,
 }
 
 /// The numbers of guests that this process may give.
 pub struct Guests {
     /// So many guests have been named by this process.
     pub named: Box<dyn Fn() -> u64 + Send>,
+    /// Their numbers are above this one.
+    pub before: u64,
     /// So many may be named before more numbers are taken.
     pub taken: u64,
 }
@@ -93,21 +102,26 @@ impl Store {
             complained_of: String::new(),
             answers: VecDeque::new(),
             guests,
+            gives_away_at: Instant::NEVER,
         }
     }
 
     /// Answers until every shard has ended.
-    pub fn run(mut self) {
+    ///
+    /// # Errors
+    /// The file of a relay that has ended cannot be used.
+    pub fn run(mut self) -> Result<(), StoreError> {
         let eventfd = self.mailbox.eventfd();
         loop {
-            let has_worked = self.turn();
-            if self.have_shards_ended() && !self.mailbox.has_mail() {
-                return;
+            self.take_over()?;
+            let has_worked = self.file.held_by().is_none() && self.turn();
+            if self.have_shards_ended() && (!self.mailbox.has_mail() || self.file.held_by().is_some()) {
+                return Ok(());
             }
             if has_worked {
                 continue;
             }
-            let timeout = if self.answers.is_empty() { LOOK_INTERVAL.min(self.reopen_in()) } else { RETRY };
+            let timeout = self.sleeps_for();
             let (tv_sec, tv_nsec) = (timeout.as_secs() as i64, timeout.subsec_nanos().into());
             let timeout = Timespec { tv_sec, tv_nsec };
             let mut woken = [PollFd::new(&*eventfd, PollFlags::IN)];
@@ -118,6 +132,46 @@ impl Store {
         }
     }
 
+    fn sleeps_for(&self) -> Duration {
+        if self.file.held_by().is_some() {
+            return TAKE_OVER_INTERVAL;
+        }
+        if !self.answers.is_empty() {
+            return RETRY;
+        }
+        let gives_away_in = self.gives_away_at.since((self.clock)());
+        LOOK_INTERVAL.min(self.reopen_in()).min(gives_away_in)
+    }
+
+    /// Opens the file if a relay that was draining has given it away. What is asked meanwhile waits.
+    fn take_over(&mut self) -> Result<(), StoreError> {
+        let Some(other) = self.file.held_by() else { return Ok(()) };
+        self.file.take_over()?;
+        if self.file.held_by().is_none() {
+            tracing::info!(process = other.process, "the data directory was taken over: rooms go on");
+        }
+        Ok(())
+    }
+
+    /// The relay drains. Those who are told of it may still say something as long as nobody is closed.
+    fn begin_draining(&mut self) {
+        self.gives_away_at = (self.clock)() + DRAIN_NOTICE;
+        let Guests { before, taken, .. } = self.guests;
+        if let Err(error) = self.file.tell_draining(before + taken) {
+            tracing::warn!(%error, "the next relay cannot be told that this one ends: it will not start before then");
+        }
+    }
+
+    /// Gives the file to the next relay, when it is time and nobody waits to hear what has become of a write.
+    fn give_away(&mut self) {
+        let is_time = self.gives_away_at <= (self.clock)() && self.unsettled.is_empty();
+        if is_time && !self.file.is_given_away() {
+            self.file.give_away();
+            self.why = Unavailable::Busy;
+            tracing::info!("the data directory is free: rooms refuse what is said from now on");
+        }
+    }
+
     /// Reads what has come, does it, and answers. False: nothing had come.
     fn turn(&mut self) -> bool {
         self.post_answers();
@@ -125,12 +179,14 @@ impl Store {
         self.take_guests();
         let (reads, appends) = self.take_questions();
         if reads.is_empty() && appends.is_empty() {
+            self.give_away();
             return false;
         }
         self.busy(|store| store.append(appends));
         self.post_answers();
         self.busy(|store| store.read(reads));
         self.post_answers();
+        self.give_away();
         true
     }
 
@@ -147,11 +203,21 @@ impl Store {
         let (mut reads, mut appends) = (Vec::new(), Vec::new());
         while reads.len() < STORE_READS_MAX && appends.len() < STORE_APPENDS_MAX {
             let Some((source, letter)) = self.mailbox.take() else { break };
-            let Letter::Peer(PeerMessage::Ask { request: number, question: Question::Store(request) }) =
-                letter
-            else {
-                impossible!("the store is asked for what it keeps, and told nothing");
-                continue;
+            let (number, request) = match letter {
+                Letter::Peer(PeerMessage::Ask { request, question: Question::Store(asked) }) => {
+                    (request, asked)
+                }
+                Letter::Order(Order::Drain) => {
+                    self.begin_draining();
+                    continue;
+                }
+                Letter::Peer(_)
+                | Letter::Order(Order::Keys(_))
+                | Letter::Connection { .. }
+                | Letter::Withdrawn { .. } => {
+                    impossible!("the store is asked for what it keeps, and told to drain");
+                    continue;
+                }
             };
             let is_append = matches!(request.action, StoreAction::Append { .. });
             let list = if is_append { &mut appends } else { &mut reads };
@@ -248,7 +314,7 @@ impl Store {
 
     /// Opens the file again, and tells those whose appends were under way what has become of them.
     fn reopen(&mut self) {
-        if self.file.is_open() || self.reopen_in() > Duration::ZERO {
+        if self.file.is_open() || self.file.is_given_away() || self.reopen_in() > Duration::ZERO {
             return;
         }
         let asked = std::mem::take(&mut self.unsettled);
@@ -267,14 +333,18 @@ impl Store {
     }
 
     fn reopen_in(&self) -> Duration {
-        if self.file.is_open() { Duration::MAX } else { self.reopen_at.since((self.clock)()) }
+        if self.file.is_open() || self.file.is_given_away() {
+            return Duration::MAX;
+        }
+        self.reopen_at.since((self.clock)())
     }
 
     /// Numbers of guests are on disk before they are given: no later process gives them again.
     fn take_guests(&mut self) {
         let named = (self.guests.named)();
         let can_write = self.file.is_open() && self.writes_at <= (self.clock)();
-        if named + GUESTS_AT_ONCE / 2 < self.guests.taken || !can_write {
+        let is_draining = self.gives_away_at != Instant::NEVER;
+        if named + GUESTS_AT_ONCE / 2 < self.guests.taken || !can_write || is_draining {
             return;
         }
         // More may have been named while nothing could be written.

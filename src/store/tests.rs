@@ -10,14 +10,14 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::file::StoreFile;
 use super::settings::StoreSettings;
-use super::{Asked, GUESTS_AT_ONCE, Guests, Store};
+use super::{Asked, Draining, GUESTS_AT_ONCE, Guests, Store};
 use crate::ids::{Party, RequestNumber, ShardId, Topic};
 use crate::mailbox::{self, Endpoint, Letter, Posted};
 use crate::room::stored::{
     Change, Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StoredValue,
     StreamEnd, Unavailable,
 };
-use crate::shard::peer::{Answer, PeerMessage, Question};
+use crate::shard::peer::{Answer, Order, PeerMessage, Question};
 use crate::time::Instant;
 
 const CACHE: usize = 1024 * 1024;
@@ -354,7 +354,7 @@ fn store(file: StoreFile) -> (Vec<Endpoint>, Endpoint, Store) {
     let (shards, [service, mailbox]) = mailbox::mesh(1, 16).unwrap();
     let began = std::time::Instant::now();
     let clock = Arc::new(move || Instant::from_micros(began.elapsed().as_micros() as u64 + 1));
-    let guests = Guests { named: Box::new(|| 0), taken: GUESTS_AT_ONCE };
+    let guests = Guests { named: Box::new(|| 0), before: 0, taken: GUESTS_AT_ONCE };
     (shards, service, Store::new(mailbox, file, Arc::default(), clock, guests))
 }
 
@@ -397,11 +397,62 @@ fn what_is_not_settled_is_settled_before_anything_is_read() {
 }
 
 #[test]
+fn a_relay_that_drains_gives_its_file_to_the_next() {
+    let directory = Directory::new("handed-over");
+    let (mut shards, mut service, mut first) = store(directory.open());
+    let refused = directory.refusal().to_string();
+    assert!(refused.contains("in use by another process") && refused.contains("waited for"), "{refused}");
+    assert!(matches!(service.post(Party::Store, Letter::Order(Order::Drain)), Posted::Queued));
+    assert!(service.must_ring(Party::Store));
+    first.turn();
+    first.append(vec![asked(1, append("room:a", 0, vec![record(1, 1)], ALL))]);
+
+    let waiting = directory.open();
+    let process = std::process::id();
+    assert_eq!(waiting.held_by(), Some(Draining { process, guests: GUESTS_AT_ONCE }));
+    let (mut others, _other_service, mut second) = store(waiting);
+    second.take_over().unwrap();
+    assert!(second.file.held_by().is_some(), "not before it is given");
+
+    // The notice is over: what comes now is refused, and surely not written.
+    first.gives_away_at = Instant::default();
+    first.turn();
+    first.append(vec![asked(2, append("room:a", 1, vec![record(2, 2)], ALL))]);
+    first.post_answers();
+    let refused = StoreAnswer::Refused(Unavailable::Busy);
+    assert_eq!(answers(&mut shards[0]), [(1, StoreAnswer::Appended(Cursor(1))), (2, refused)]);
+
+    second.take_over().unwrap();
+    second.turn();
+    second.append(vec![asked(3, append("room:a", 1, vec![record(2, 2)], ALL))]);
+    second.post_answers();
+    assert_eq!(answers(&mut others[0]), [(3, StoreAnswer::Appended(Cursor(2)))]);
+    drop(second);
+    first.turn();
+    assert!(!first.file.is_open(), "what is given away is not taken back");
+}
+
+#[test]
+fn a_file_is_not_given_away_while_a_write_is_not_settled() {
+    let directory = Directory::new("unsettled-drain");
+    let (_shards, _service, mut store) = store(directory.open());
+    store.gives_away_at = Instant::default();
+    store.unsettled = vec![asked(1, append("room:a", 0, vec![record(1, 1)], ALL))];
+    store.file.close();
+    store.reopen_at = Instant::NEVER;
+    store.turn();
+    assert!(!store.file.is_given_away(), "nobody knows yet what was written");
+    store.reopen_at = Instant::default();
+    store.turn();
+    assert!(store.file.is_given_away());
+}
+
+#[test]
 fn a_store_that_nobody_asks_sleeps_and_one_that_is_asked_wakes() {
     let file = StoreFile::open(StoreSettings { ephemeral: true, ..StoreSettings::default() }).unwrap();
     let (mut shards, _service, store) = store(file);
     let body = move || {
-        store.run();
+        store.run().unwrap();
         let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
     };

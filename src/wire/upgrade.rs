@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use crate::ids::{ResumeToken, TopicName};
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::reasons::RefusalReason;
 use crate::wire::phoenix::Serializer;
 use head::Head;
@@ -36,8 +36,8 @@ pub enum Route {
     Play {
         /// The game.
         game: TopicName,
-        /// `name=`: display name.
-        name: Option<Box<str>>,
+        /// As the client says.
+        who: Who,
         /// `resume=`: the seat to take again.
         resume: Option<ResumeToken>,
         /// `seq=`: last event seen.
@@ -47,11 +47,20 @@ pub enum Route {
     Socket {
         /// `vsn=`.
         serializer: Serializer,
-        /// `name=`: display name.
-        name: Option<Box<str>>,
+        /// As the client says.
+        who: Who,
     },
     /// `/echo`.
     Echo,
+}
+
+/// How a client calls itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// `user=`: the user id of a guest. With a key it says nothing: there tokens say who somebody is.
+    pub user: Option<Box<str>>,
+    /// `name=`: display name.
+    pub name: Option<Box<str>>,
 }
 
 /// A request that may be upgraded, once its token is checked.
@@ -86,7 +95,7 @@ pub fn parse(received: &[u8], rules: &UpgradeRules) -> Result<Option<(Upgrade, u
     let query = Query::new(query);
     let route = match endpoint {
         Endpoint::Play(game) => play(game, &query)?,
-        Endpoint::Socket => Route::Socket { serializer: serializer(&query)?, name: name(&query)? },
+        Endpoint::Socket => Route::Socket { serializer: serializer(&query)?, who: who(&query)? },
         Endpoint::Echo => Route::Echo,
     };
     let spoken = match route {
@@ -210,18 +219,23 @@ fn play(game: &str, query: &Query<'_>) -> Result<Route, Refusal> {
         let seq = if digits_only { text.parse().ok() } else { None };
         seq.ok_or_else(|| bad_request("`seq` must be a decimal number below 2^64"))
     });
-    Ok(Route::Play { game, name: name(query)?, resume: resume.transpose()?, seq: seq.transpose()? })
+    Ok(Route::Play { game, who: who(query)?, resume: resume.transpose()?, seq: seq.transpose()? })
 }
 
-fn name(query: &Query<'_>) -> Result<Option<Box<str>>, Refusal> {
-    let name = first(query, "name")?;
-    if name.as_ref().is_some_and(|name| name.contains(char::is_control)) {
-        return Err(bad_request("`name` holds a control character; it is shown to other players"));
-    }
-    if name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX) {
-        return Err(bad_request(format!("`name` is longer than {NAME_BYTES_MAX} bytes of UTF-8")));
-    }
-    Ok(name.map(Box::from))
+fn who(query: &Query<'_>) -> Result<Who, Refusal> {
+    let shown = |key: &str, bytes_max: usize| {
+        let text = first(query, key)?;
+        if text.as_ref().is_some_and(|text| text.contains(char::is_control)) {
+            return Err(bad_request(format!(
+                "`{key}` holds a control character; it is shown to other players"
+            )));
+        }
+        if text.as_ref().is_some_and(|text| text.len() > bytes_max) {
+            return Err(bad_request(format!("`{key}` is longer than {bytes_max} bytes of UTF-8")));
+        }
+        Ok(text.map(Box::from))
+    };
+    Ok(Who { user: shown("user", USER_ID_BYTES_MAX)?, name: shown("name", NAME_BYTES_MAX)? })
 }
 
 /// `vsn`: `~> 2.0.0` or `~> 1.0.0` as Phoenix reads it, so the last number may be any; without it 1.0.0.
@@ -296,12 +310,14 @@ mod tests {
     #[test]
     fn a_play_request_is_read() {
         let resume = "00112233445566778899aabbccddeeff";
-        let upgrade =
-            get(&format!("/play/arena-1.b_C?token=T&name=J%C3%B6+&resume={resume}&seq=42&name=x"), "")
-                .unwrap();
+        let upgrade = get(
+            &format!("/play/arena-1.b_C?token=T&name=J%C3%B6+&resume={resume}&seq=42&name=x&user=u%2F1"),
+            "",
+        )
+        .unwrap();
         let route = Route::Play {
             game: TopicName::parse("arena-1.b_C").unwrap(),
-            name: Some("Jö ".into()),
+            who: Who { user: Some("u/1".into()), name: Some("Jö ".into()) },
             resume: ResumeToken::from_hex(resume),
             seq: Some(42),
         };
@@ -318,8 +334,8 @@ mod tests {
     #[test]
     fn a_parameter_that_nobody_reads_may_be_anything() {
         for target in ["/play/a?x=%zz&name=Ann", "/play/a?%zz=1&name=Ann", "/play/a?name=Ann&vsn=%"] {
-            let Route::Play { name, .. } = get(target, "").unwrap().route else { panic!("{target}") };
-            assert_eq!(name.as_deref(), Some("Ann"), "{target}");
+            let Route::Play { who, .. } = get(target, "").unwrap().route else { panic!("{target}") };
+            assert_eq!(who.name.as_deref(), Some("Ann"), "{target}");
         }
         assert!(get("/socket/websocket?seq=%zz&resume=%C3", "").is_ok());
         for target in
@@ -340,7 +356,7 @@ mod tests {
         ] {
             let upgrade =
                 get(&format!("/socket/websocket{query}"), "Sec-WebSocket-Protocol: phoenix\r\n").unwrap();
-            assert_eq!(upgrade.route, Route::Socket { serializer, name: None }, "{query}");
+            assert_eq!(upgrade.route, Route::Socket { serializer, who: Who::default() }, "{query}");
             assert_eq!(upgrade.subprotocol, Some("phoenix"));
         }
         for version in ["3.0.0", "2.1.0", "2.0", "2.0.x", "1.1.0", "2.0.0.0"] {
@@ -348,13 +364,15 @@ mod tests {
             assert_refused(refused, RefusalReason::Version, "`vsn`");
         }
         assert_refused(get("/socket/websocket?name=%07", ""), RefusalReason::BadRequest, "`name`");
+        let long = format!("/play/a?user={}", "u".repeat(129));
+        assert_refused(get(&long, ""), RefusalReason::BadRequest, "`user` is longer than 128 bytes");
     }
 
     #[test]
     fn empty_parameters_are_absent() {
-        let upgrade = get("/play/arena?token=&name=&resume=&seq=", "").unwrap();
+        let upgrade = get("/play/arena?token=&name=&user=&resume=&seq=", "").unwrap();
         let game = TopicName::parse("arena").unwrap();
-        assert_eq!(upgrade.route, Route::Play { game, name: None, resume: None, seq: None });
+        assert_eq!(upgrade.route, Route::Play { game, who: Who::default(), resume: None, seq: None });
         assert_eq!(upgrade.token, None);
     }
 

@@ -7,8 +7,10 @@
 #![allow(clippy::print_stderr, reason = "the log of a relay whose test failed")]
 #![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
 
+mod deploy;
 mod goodbyes;
 mod keys;
+mod member;
 mod misuse;
 mod operations;
 mod play;

@@ -1,7 +1,6 @@
 //! Chat rooms on a real disk: what was acknowledged is there after the process is killed, once and in order.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,8 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
-use tungstenite::{Message, WebSocket};
 
+use crate::member::Member;
 use crate::player::Player;
 use crate::records::move_to;
 use crate::relay::{Place, Relay, Setup, corelay};
@@ -30,63 +29,6 @@ fn relay(place: &Place) -> Relay {
     let store = place.path().join("store").to_string_lossy().into_owned();
     let arguments = ["--shards", "2", "--data-dir", &store].map(Into::into).to_vec();
     Relay::set_up(Setup { arguments, toml: TOML.into(), ..Setup::default() })
-}
-
-/// A member of one room.
-struct Member {
-    socket: WebSocket<TcpStream>,
-    topic: String,
-    next_ref: u64,
-}
-
-impl Member {
-    /// Joins with this payload. Returns the member, and what it is told until the join is over, the answer first.
-    fn join(relay: &Relay, topic: &str, payload: &Value) -> (Self, Vec<Value>) {
-        let stream = socket::connect(relay.listen, None);
-        let url = format!("ws://{}/socket/websocket?vsn=2.0.0", relay.listen);
-        let (socket, _) = tungstenite::client(url, stream).unwrap();
-        let mut member = Self { socket, topic: topic.into(), next_ref: 1 };
-        member.push("phx_join", payload);
-        let mut told = Vec::new();
-        loop {
-            let message = member.next().unwrap();
-            let is_last = ["room_state", "catch_up"].contains(&message[3].as_str().unwrap());
-            told.push(message);
-            if is_last {
-                return (member, told);
-            }
-        }
-    }
-
-    fn push(&mut self, event: &str, payload: &Value) -> String {
-        let reference = self.next_ref.to_string();
-        self.next_ref += 1;
-        let text = json!(["1", reference, self.topic, event, payload]).to_string();
-        // If the relay is gone, `next` finds that out.
-        let _ = self.socket.send(Message::text(text));
-        reference
-    }
-
-    /// The next message; `None`: the relay is gone.
-    fn next(&mut self) -> Option<Value> {
-        loop {
-            match self.socket.read().ok()? {
-                Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
-                Message::Close(_) => return None,
-                _ => {}
-            }
-        }
-    }
-
-    /// Waits for the answer to a push.
-    fn answer(&mut self, reference: &str) -> Option<Value> {
-        loop {
-            let message = self.next()?;
-            if message[3] == "phx_reply" && message[1] == reference {
-                return Some(message[4].clone());
-            }
-        }
-    }
 }
 
 /// What a member of a room knows.
@@ -264,19 +206,6 @@ fn a_drain_ends_with_everything_on_disk_and_numbers_of_guests_go_on() {
     assert_eq!((&state["seq"], &state["messages"][0]["body"]), (&json!(1), &json!("good night")));
     let reference = member.push("new_message", &json!({"body": "good morning", "client_id": "1"}));
     assert_eq!(member.answer(&reference).unwrap()["response"]["seq"], 2, "an id is its user's");
-}
-
-#[test]
-fn a_data_directory_belongs_to_one_relay() {
-    let place = Place::new();
-    let first = relay(&place);
-    let store = place.path().join("store");
-    let mut second = corelay(&place, "");
-    second.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"]).arg(&store);
-    let output = second.output().unwrap();
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{log}");
-    assert!(log.contains(&format!("is in use by another process (process {})", first.pid())), "{log}");
 }
 
 #[test]
