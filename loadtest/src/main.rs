@@ -29,12 +29,13 @@ mod limits;
 mod machine;
 mod target;
 mod server;
+mod relay;
 
-// Floor 4: the connections of one thread, and their moves.
+// Floor 4: the connections of one thread, their moves, and what they say.
 mod crowd;
 mod moves;
 
-// Floor 5: what scenarios have in common: what they are asked, players that move, and what they leave behind.
+// Floor 5: what scenarios have in common: what they are asked, players that move, what they leave behind, and where they are.
 mod arguments;
 mod players;
 mod report;

@@ -1,12 +1,12 @@
 //! `million`: as many real players as asked for in one relay, most of them silent; what each costs, and how it scales.
 
 mod arguments;
+mod configuration;
 mod demands;
 mod kernel;
 mod layout;
 mod machine;
 mod outcome;
-mod relay;
 mod watch;
 
 use std::path::Path;
@@ -19,21 +19,22 @@ use crate::dialect::{DialectName, Members};
 use crate::figures::specs;
 use crate::limits::raise_descriptors;
 use crate::players::{self, Director, Pace, Part, Shared, Waited, bar};
+use crate::relay::{Relay, Settings, relay_binary};
 use crate::report;
 use crate::schedule::Schedule;
 use crate::target::Target;
 use crate::tokens::Tokens;
+use configuration::configuration;
 use demands::Demand;
 use kernel::Kernel;
 use layout::Layout;
 use outcome::Outcome;
-use relay::{Relay, relay_binary};
 use watch::{GRACE, Liveness, Seen};
 
 pub use arguments::{Arguments, EXAMPLE, HELP, Load};
+pub use configuration::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 pub use layout::{ActiveGames, check_whole_games};
 pub use outcome::{FIGURES, Measurement};
-pub use relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 
 /// Connections between their start and their Welcome, or between their goodbye and their end, over all threads. The backlog of
 /// one listener holds them, and so do the mailboxes by which two shards hand connections to each other, 16 to 1,024 letters each
@@ -83,7 +84,8 @@ fn observe(
 
     // What ran before may still be on its way out.
     let kernel_first = Kernel::sample_settled(None);
-    let mut relay = Relay::start(binary, connections, interrupted)?;
+    let settings = Settings { connections, configuration: &configuration(), data_dir: None };
+    let mut relay = Relay::start(binary, settings, interrupted)?;
     let (target, server) = (Target::parse(&relay.url)?, relay.server());
     let parts = (0..layout.rings()).map(|ring| part(load, layout, ring, &target, per_address));
     let (shared, bar) = (Shared::default(), bar(connections));

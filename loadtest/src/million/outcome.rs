@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use super::arguments::Load;
+use super::configuration::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 use super::kernel::Growth;
 use super::layout::Layout;
-use super::relay::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
 use super::watch::Seen;
 use crate::figures::Unit::{Bytes, Count, Duration, Number};
 use crate::figures::{Rule, Value, count, difference, figures_of, headline, share, spec};

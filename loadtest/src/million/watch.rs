@@ -8,9 +8,9 @@ use anyhow::bail;
 
 use super::arguments::Load;
 use super::kernel::{Growth, Kernel};
-use super::relay::Relay;
 use crate::figures::Value;
 use crate::players::{Director, Shared, Waited};
+use crate::relay::Relay;
 use crate::server::{Sample, Server, Stopwatch, process_rss_bytes};
 
 /// From "all have joined" to the quiet: the last rosters are on their way.
