@@ -51,6 +51,7 @@ pub struct Crowd {
     closing: bool,
     rearm: Vec<u32>,
     freed: Vec<u32>,
+    gone: Vec<u32>,
     /// Whose turn it is to send a heartbeat: round and round, each connection once per `HEARTBEAT_INTERVAL_NS`.
     heartbeat_turns: u64,
     begun_ns: u64,
@@ -116,6 +117,7 @@ impl Crowd {
             closing: false,
             rearm: Vec::new(),
             freed: Vec::new(),
+            gone: Vec::new(),
             heartbeat_turns: 0,
             begun_ns: clock::now_ns(),
             start_lateness_ns_max: 0,
@@ -159,6 +161,22 @@ impl Crowd {
             self.ring.connect(slot, Opening { source, receive_buffer_bytes })?;
         }
         Ok(())
+    }
+
+    /// Starts one connection more as the client whose connection `gone` has ended. Its number; `None`: there are no more.
+    pub fn come_back(&mut self, gone: u32) -> io::Result<Option<u32>> {
+        if self.started == self.plan.connections {
+            return Ok(None);
+        }
+        let slot = self.started;
+        self.plan.dialect.come_back(slot, gone);
+        self.start(1)?;
+        Ok(Some(slot))
+    }
+
+    /// Whether a listener's backlog has room for one more that joins.
+    pub fn may_join(&self) -> bool {
+        self.joining < JOINING_MAX
     }
 
     /// Gives up those that are joining when nobody has joined or failed for a while.
@@ -236,6 +254,11 @@ impl Crowd {
         self.plan.dialect.write_move(slot, number_in_room, sequence, frames);
     }
 
+    /// Appends the frame of a chat message of a connection that has joined.
+    pub fn write_message(&self, slot: u32, number: u32, body: &str, frames: &mut Vec<u8>) {
+        self.plan.dialect.write_message(slot, number, body, frames);
+    }
+
     /// Sends frames on a connection that has joined.
     pub fn try_send(&mut self, slot: u32, frames: &[u8]) -> io::Result<Pushed> {
         let connection = &mut self.connections[slot as usize];
@@ -254,6 +277,22 @@ impl Crowd {
     /// Connections that were busy and no longer are.
     pub fn take_freed(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.freed)
+    }
+
+    /// Connections that have ended since it was last asked, or that the relay is about to end.
+    pub fn take_gone(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Ends every connection without a goodbye, as a network does that fails.
+    pub fn drop_all(&mut self) -> io::Result<()> {
+        for slot in 0..self.started {
+            if let Stage::Joining | Stage::Joined = self.connections[slot as usize].stage {
+                self.leave(slot, Stage::Ended);
+                self.end_receive(slot)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends a sign of life from every connection that has stopped reading.
@@ -522,6 +561,9 @@ impl Crowd {
             Stage::Joined => self.open -= 1,
             Stage::Closing => self.leaving -= 1,
             Stage::Unstarted | Stage::Ended => {}
+        }
+        if let Stage::Connecting | Stage::Joining | Stage::Joined = connection.stage {
+            self.gone.push(slot);
         }
         self.leaving += u32::from(stage == Stage::Closing);
         self.ended += u32::from(stage == Stage::Ended && connection.stage != Stage::Ended);

@@ -8,7 +8,7 @@ mod raw;
 
 use clap::ValueEnum;
 
-pub use conversation::{Dialect, Effects, Event, Presence};
+pub use conversation::{Dialect, Effects, Event, Presence, Stream};
 pub use members::Members;
 use native::Native;
 use phoenix::Phoenix;

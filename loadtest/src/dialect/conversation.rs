@@ -26,6 +26,11 @@ pub trait Dialect: Send {
     /// Appends a move: the position carries who sent it (`x`: the number in its room) and which move it is (`y`). Both are
     /// whole numbers below 2^24, which an `f32` holds exactly.
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>);
+    /// Appends chat message `number`. `body` needs no escapes in JSON. A dialect without rooms appends nothing.
+    fn write_message(&self, _slot: u32, _number: u32, _body: &str, _frames: &mut Vec<u8>) {}
+    /// Connection `slot`, which has not started, is the client whose connection `gone` has ended: it goes to the same topic,
+    /// and says what it has seen there. A dialect that remembers nothing joins as anybody does.
+    fn come_back(&mut self, _slot: u32, _gone: u32) {}
     /// Takes a binary or text message: counts it, adds to `effects`, and emits what the scenario wants to know.
     fn handle_message(
         &mut self,
@@ -51,6 +56,43 @@ pub enum Event<'a> {
     Positions(&'a [Position]),
     Joined,
     Presence(Presence),
+    Stream(Stream<'a>),
+}
+
+/// What a topic numbers, and what it answers to messages (Phoenix dialect).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream<'a> {
+    /// The join was answered. `Event::Joined` follows.
+    Opened {
+        /// Number of the topic's last event so far.
+        seq: u64,
+        /// It has the seat that it had before.
+        resumed: bool,
+    },
+    /// Message `seq` of a room.
+    Heard {
+        seq: u64,
+        body: &'a str,
+    },
+    /// The message that was written as `number` was said.
+    Acknowledged {
+        number: u32,
+        seq: u64,
+    },
+    Refused {
+        number: u32,
+        reason: &'a str,
+    },
+    /// What was missed has been told, or the reason why it was not. The topic is at `seq`.
+    CaughtUp {
+        seq: u64,
+        missed: Result<(), &'a str>,
+    },
+    /// The relay shuts down.
+    Draining {
+        retry_after_ms: u32,
+        jitter_ms: u32,
+    },
 }
 
 /// Messages about who is there (Phoenix dialect).

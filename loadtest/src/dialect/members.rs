@@ -38,6 +38,11 @@ impl Members {
         &self.members[slot as usize].0
     }
 
+    /// Connection `slot` plays from now on what `gone` has played.
+    pub fn take_over(&mut self, slot: u32, gone: u32) {
+        self.members[slot as usize] = self.members[gone as usize].clone();
+    }
+
     /// `path`, which ends where a query may go on, with the token of `slot`, made now, if it has one.
     pub fn with_token(&self, slot: u32, path: &str) -> String {
         let (topic, number) = &self.members[slot as usize];

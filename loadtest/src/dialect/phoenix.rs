@@ -1,22 +1,24 @@
 //! The Phoenix dialect: each connection joins one topic on `/socket/websocket`; games are moved in by binary pushes.
 
+mod memory;
 mod message;
 
 use corelay::wire::frame::Opcode;
 use corelay::wire::native::{Object, Position};
 use zerocopy::FromBytes;
 
-use super::conversation::{Dialect, Effects, Event, Presence, handle_positions};
+use super::conversation::{Dialect, Effects, Event, Presence, Stream, handle_positions};
 use super::members::Members;
 use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
 use crate::schedule::random;
-use message::{Binary, JoinResponse, Reply, Text};
+use memory::Memory;
+use message::{Binary, CatchUp, Draining, Numbered, Reply, Response, Said, Text};
 
 /// `join_ref` and `ref` of every join; a connection joins once.
 const JOIN_REF: &str = "1";
-/// Moves have the refs from here on.
-const MOVE_REF_FIRST: u32 = 2;
+/// Moves and messages have the refs from here on.
+const PUSH_REF_FIRST: u32 = 2;
 const MOVE_EVENT: &[u8] = b"game_state";
 const UPDATE_EVENT: &[u8] = b"game_update";
 /// `n`, `m`, one position, no object.
@@ -28,11 +30,13 @@ pub struct Phoenix {
     members: Members,
     /// Ids under which the members of games move, from their join replies.
     player_ids: Vec<u32>,
+    memories: Vec<Memory>,
 }
 
 impl Phoenix {
     pub fn new(members: Members) -> Self {
-        Self { player_ids: vec![0; members.len()], members }
+        let count = members.len();
+        Self { members, player_ids: vec![0; count], memories: vec![Memory::default(); count] }
     }
 
     fn handle_binary(
@@ -75,22 +79,27 @@ impl Phoenix {
             "presence_state" => emit(Event::Presence(Presence::State)),
             "presence_diff" => emit(Event::Presence(Presence::Diff)),
             "presence_count" => emit(Event::Presence(Presence::Count)),
-            "phx_reply" => {
-                let Ok(reply) = serde_json::from_str::<Reply<'_>>(payload.get()) else {
-                    counters.malformed += 1;
-                    return;
-                };
-                if reference == Some(JOIN_REF) {
+            "phx_reply" => match serde_json::from_str::<Reply<'_>>(payload.get()) {
+                Err(_) => counters.malformed += 1,
+                Ok(reply) if reference == Some(JOIN_REF) => {
                     self.handle_join_reply(slot, &reply, effects, emit);
-                } else if reply.status != "ok" {
-                    counters.errors += 1;
-                    effects.errors.push(reason(reply.response.get()));
                 }
+                Ok(reply) => self.handle_reply(slot, reference, &reply, counters, effects, emit),
+            },
+            "new_message" | "game_event" | "catch_up" => {
+                let understood = handle_stream(&mut self.memories[slot as usize], event, payload.get(), emit);
+                counters.malformed += u64::from(understood.is_err());
             }
             "phx_close" | "phx_error" => effects.refusal = Some(format!("{event} {}", reason(payload.get()))),
             "rate_limited" => counters.rate_limited += 1,
             "correction" => counters.corrections += 1,
-            "disconnect_warning" | "server_draining" => counters.notices += 1,
+            "server_draining" => {
+                counters.notices += 1;
+                if let Ok(Draining { retry_after, jitter }) = serde_json::from_str(payload.get()) {
+                    emit(Event::Stream(Stream::Draining { retry_after_ms: retry_after, jitter_ms: jitter }));
+                }
+            }
+            "disconnect_warning" => counters.notices += 1,
             _ => {}
         }
     }
@@ -106,7 +115,7 @@ impl Phoenix {
             effects.refusal = Some(format!("join refused: {}", reason(reply.response.get())));
             return;
         }
-        let response: JoinResponse = serde_json::from_str(reply.response.get()).unwrap_or_default();
+        let response: Response = serde_json::from_str(reply.response.get()).unwrap_or_default();
         let is_game = self.members.topic(slot).starts_with("game:");
         match response.player_id {
             Some(player_id) => self.player_ids[slot as usize] = player_id,
@@ -116,7 +125,41 @@ impl Phoenix {
             }
             None => {}
         }
+        self.memories[slot as usize].handle_join_reply(&response);
+        let (seq, resumed) = (response.seq.unwrap_or_default(), response.resumed);
+        emit(Event::Stream(Stream::Opened { seq, resumed }));
         emit(Event::Joined);
+    }
+
+    /// Takes the answer to a move, which only a refused one has, or to a message.
+    fn handle_reply(
+        &self,
+        slot: u32,
+        reference: Option<&str>,
+        reply: &Reply<'_>,
+        counters: &mut Counters,
+        effects: &mut Effects,
+        emit: &mut dyn FnMut(Event<'_>),
+    ) {
+        let number =
+            reference.and_then(|reference| reference.parse::<u32>().ok()?.checked_sub(PUSH_REF_FIRST));
+        let number = number.filter(|_| self.members.topic(slot).starts_with("room:"));
+        if reply.status != "ok" {
+            let reason = reason(reply.response.get());
+            if let Some(number) = number {
+                emit(Event::Stream(Stream::Refused { number, reason: &reason }));
+            }
+            counters.errors += 1;
+            effects.errors.push(reason);
+            return;
+        }
+        let Some(number) = number else { return };
+        match serde_json::from_str::<Response>(reply.response.get()) {
+            Ok(Response { seq: Some(seq), .. }) => {
+                emit(Event::Stream(Stream::Acknowledged { number, seq }));
+            }
+            Ok(_) | Err(_) => counters.malformed += 1,
+        }
     }
 }
 
@@ -131,7 +174,8 @@ impl Dialect for Phoenix {
 
     fn handle_upgrade(&mut self, slot: u32, effects: &mut Effects, _emit: &mut dyn FnMut(Event<'_>)) {
         let topic = self.members.topic(slot);
-        let join = format!(r#"["{JOIN_REF}","{JOIN_REF}","{topic}","phx_join",{{}}]"#);
+        let payload = self.memories[slot as usize].join_payload();
+        let join = format!(r#"["{JOIN_REF}","{JOIN_REF}","{topic}","phx_join",{payload}]"#);
         effects.answers.extend(text_frame(&join, slot));
     }
 
@@ -141,7 +185,7 @@ impl Dialect for Phoenix {
 
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>) {
         let topic = self.members.topic(slot).as_bytes();
-        let reference = sequence.saturating_add(MOVE_REF_FIRST - 1).to_string();
+        let reference = sequence.saturating_add(PUSH_REF_FIRST - 1).to_string();
         let lengths =
             [JOIN_REF.len(), reference.len(), topic.len(), MOVE_EVENT.len()].map(|bytes| bytes as u8);
         let mut data = [0; MOVE_DATA_BYTES];
@@ -152,6 +196,18 @@ impl Dialect for Phoenix {
         let mask = random(u64::from(sequence), slot) as u32;
         let parts = [&[0], &lengths[..], JOIN_REF.as_bytes(), reference.as_bytes(), topic, MOVE_EVENT, &data];
         write_masked(frames, Opcode::Binary, mask, &parts);
+    }
+
+    fn write_message(&self, slot: u32, number: u32, body: &str, frames: &mut Vec<u8>) {
+        let (topic, reference) = (self.members.topic(slot), number.saturating_add(PUSH_REF_FIRST));
+        let text = format!(r#"["{JOIN_REF}","{reference}","{topic}","new_message",{{"body":"{body}"}}]"#);
+        let mask = random(u64::from(number), slot) as u32;
+        write_masked(frames, Opcode::Text, mask, &[text.as_bytes()]);
+    }
+
+    fn come_back(&mut self, slot: u32, gone: u32) {
+        self.members.take_over(slot, gone);
+        self.memories[slot as usize] = self.memories[gone as usize].of_return();
     }
 
     fn handle_message(
@@ -185,9 +241,38 @@ fn positions(data: &[u8]) -> Option<&[Position]> {
     (objects.len() == count(4) * size_of::<Object>()).then_some(positions)
 }
 
+/// Takes an event of the topic's stream, or those that were missed. An error: it is none of the protocol.
+fn handle_stream(
+    memory: &mut Memory,
+    event: &str,
+    payload: &str,
+    emit: &mut dyn FnMut(Event<'_>),
+) -> serde_json::Result<()> {
+    match event {
+        "new_message" => {
+            let Said { seq, body } = serde_json::from_str(payload)?;
+            memory.handle_event(seq);
+            emit(Event::Stream(Stream::Heard { seq, body: &body }));
+        }
+        "game_event" => memory.handle_event(serde_json::from_str::<Numbered>(payload)?.seq),
+        "catch_up" => {
+            let CatchUp { events, recovered, reason, epoch, seq } = serde_json::from_str(payload)?;
+            for missed in events.iter().filter(|missed| missed.event == "new_message") {
+                let Said { seq, body } = serde_json::from_str(missed.payload.get())?;
+                emit(Event::Stream(Stream::Heard { seq, body: &body }));
+            }
+            memory.handle_catch_up(epoch, seq);
+            let missed = if recovered { Ok(()) } else { Err(reason.unwrap_or("no reason")) };
+            emit(Event::Stream(Stream::CaughtUp { seq, missed }));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// The `reason` of a payload, or the payload.
 fn reason(payload: &str) -> String {
-    let response: JoinResponse = serde_json::from_str(payload).unwrap_or_default();
+    let response: Response = serde_json::from_str(payload).unwrap_or_default();
     response.reason.unwrap_or_else(|| payload.to_owned()).chars().take(REASON_CHARS_MAX).collect()
 }
 

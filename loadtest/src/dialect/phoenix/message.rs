@@ -1,6 +1,8 @@
 //! Messages of a Phoenix server, serializer V2 (`PHOENIX.md` sections 2 and 3): text is a JSON array of five, binary has a head
 //! of lengths.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -32,13 +34,60 @@ pub struct Reply<'a> {
     pub response: &'a RawValue,
 }
 
-/// Of the reply to a join, what matters here.
+/// Of the reply to a join or a message, what matters here.
 #[derive(Debug, Default, Deserialize)]
-pub struct JoinResponse {
+pub struct Response {
     /// In a game: the id under which the player moves.
     pub player_id: Option<u32>,
     /// Why it was refused.
     pub reason: Option<String>,
+    /// Of the topic, in decimal.
+    pub epoch: Option<String>,
+    /// Of a join the topic's last event, of a message its own number.
+    pub seq: Option<u64>,
+    pub resume_token: Option<Box<str>>,
+    #[serde(default)]
+    pub resumed: bool,
+}
+
+/// Payload of `new_message`.
+#[derive(Debug, Deserialize)]
+pub struct Said<'a> {
+    pub seq: u64,
+    #[serde(borrow)]
+    pub body: Cow<'a, str>,
+}
+
+/// Payload of `game_event`.
+#[derive(Debug, Deserialize)]
+pub struct Numbered {
+    pub seq: u64,
+}
+
+/// Payload of `catch_up`.
+#[derive(Debug, Deserialize)]
+pub struct CatchUp<'a> {
+    #[serde(borrow)]
+    pub events: Vec<Missed<'a>>,
+    pub recovered: bool,
+    pub reason: Option<&'a str>,
+    pub epoch: &'a str,
+    pub seq: u64,
+}
+
+/// One of its events.
+#[derive(Debug, Deserialize)]
+pub struct Missed<'a> {
+    pub event: &'a str,
+    #[serde(borrow)]
+    pub payload: &'a RawValue,
+}
+
+/// Payload of `server_draining`.
+#[derive(Debug, Deserialize)]
+pub struct Draining {
+    pub retry_after: u32,
+    pub jitter: u32,
 }
 
 /// A push (kind 0) or a broadcast (kind 2).

@@ -38,6 +38,7 @@ fn handled_all(bytes: &[u8]) -> (Effects, Counters, Vec<String>) {
             let numbers = |at: &Position| (at.player_id.get(), at.x.get() as u32, at.y.get() as u32);
             told.push(format!("{:?}", positions.iter().map(numbers).collect::<Vec<_>>()));
         }
+        Event::Stream(stream) => told.push(format!("{stream:?}")),
         Event::Joined | Event::Presence(_) => told.push(format!("{event:?}")),
     };
     let handled =
@@ -81,10 +82,11 @@ fn every_message_of_the_relay_is_understood() {
     ));
 
     let (effects, counters, lines) = handled_all(&bytes);
-    assert_eq!(lines[..3], ["Joined", "Presence(State)", "[(41, 0, 1), (42, 1, 2)]"]);
-    assert_eq!(lines[3..5], ["Presence(Diff)", "Presence(Count)"]);
-    assert!(lines[5].ends_with("(80, 39, 9)]"), "{}", lines[5]);
-    assert_eq!(lines.len(), 6);
+    assert_eq!(lines[..2], ["Opened { seq: 0, resumed: false }", "Joined"]);
+    assert_eq!(lines[2..4], ["Presence(State)", "[(41, 0, 1), (42, 1, 2)]"]);
+    assert_eq!(lines[4..6], ["Presence(Diff)", "Presence(Count)"]);
+    assert!(lines[6].ends_with("(80, 39, 9)]"), "{}", lines[6]);
+    assert_eq!(lines.len(), 7);
     assert_eq!(effects, Effects { errors: vec!["malformed".into()], ..Effects::default() });
     let expected = Counters {
         tick_frames: 2,
@@ -172,4 +174,72 @@ fn join_and_heartbeat_are_those_of_phoenix_js() {
     assert_eq!(unmasked(&phoenix.heartbeat(0).unwrap()), br#"[null,"0","phoenix","heartbeat",{}]"#);
     let members = Members::new(1, Tokens::Same("e.y.J".into()), |_| TOPIC.into(), |slot| slot);
     assert_eq!(Phoenix::new(members).path(0), "/socket/websocket?vsn=2.0.0&token=e.y.J");
+}
+
+const ROOM: &str = "room:chat-1-0";
+
+fn in_room() -> Phoenix {
+    Phoenix::new(Members::new(2, Tokens::None, |_| ROOM.into(), |slot| slot))
+}
+
+/// What `phoenix` tells of messages to `slot`, and how many of them were malformed.
+fn told_by(phoenix: &mut Phoenix, slot: u32, messages: &[&str]) -> (Vec<String>, u64) {
+    let (mut told, mut counters, mut effects) = (Vec::new(), Counters::default(), Effects::default());
+    let mut emit = |event: Event<'_>| match event {
+        Event::Stream(stream) => told.push(format!("{stream:?}")),
+        Event::Positions(_) | Event::Joined | Event::Presence(_) => {}
+    };
+    for message in messages {
+        let message = Message::Text(message.as_bytes());
+        phoenix.handle_message(slot, &message, &mut counters, &mut effects, &mut emit);
+    }
+    (told, counters.malformed)
+}
+
+#[test]
+fn messages_of_rooms_are_written_answered_heard_and_caught_up_with() {
+    let mut phoenix = in_room();
+    let mut frames = Vec::new();
+    phoenix.write_message(0, 7, "7 ....", &mut frames);
+    assert_eq!(unmasked(&frames), br#"["1","9","room:chat-1-0","new_message",{"body":"7 ...."}]"#);
+    let (told, malformed) = told_by(
+        &mut phoenix,
+        0,
+        &[
+            r#"["1","1","room:chat-1-0","phx_reply",{"status":"ok","response":{"epoch":"3","seq":4,"user_id":"a"}}]"#,
+            r#"[null,null,"room:chat-1-0","new_message",{"id":"x","seq":5,"body":"7 ....","user_id":"a"}]"#,
+            r#"["1","9","room:chat-1-0","phx_reply",{"status":"ok","response":{"id":"x","seq":5,"body":"7 ...."}}]"#,
+            r#"["1","10","room:chat-1-0","phx_reply",{"status":"error","response":{"reason":"rate_limited","retry_after":9}}]"#,
+            r#"["1",null,"room:chat-1-0","server_draining",{"timeout":30000,"retry_after":1000,"jitter":5000}]"#,
+            r#"[null,null,"room:chat-1-0","new_message",{"body":"without a number"}]"#,
+        ],
+    );
+    let expected = [
+        "Opened { seq: 4, resumed: false }",
+        r#"Heard { seq: 5, body: "7 ...." }"#,
+        "Acknowledged { number: 7, seq: 5 }",
+        r#"Refused { number: 8, reason: "rate_limited" }"#,
+        "Draining { retry_after_ms: 1000, jitter_ms: 5000 }",
+    ];
+    assert_eq!((&told[..], malformed), (&expected.map(str::to_owned)[..], 1));
+
+    phoenix.come_back(1, 0);
+    let mut effects = Effects::default();
+    phoenix.handle_upgrade(1, &mut effects, &mut |_| {});
+    let join = br#"["1","1","room:chat-1-0","phx_join",{"resume":{"epoch":"3","seq":5}}]"#;
+    assert_eq!(unmasked(&effects.answers), join);
+    let (told, _) = told_by(
+        &mut phoenix,
+        1,
+        &[
+            r#"["1",null,"room:chat-1-0","catch_up",{"events":[{"event":"new_message","seq":6,"payload":{"seq":6,"body":"8"}}],"recovered":true,"epoch":"3","seq":6}]"#,
+            r#"["1",null,"room:chat-1-0","catch_up",{"events":[],"recovered":false,"reason":"too_old","epoch":"3","seq":400}]"#,
+        ],
+    );
+    let expected = [
+        r#"Heard { seq: 6, body: "8" }"#,
+        "CaughtUp { seq: 6, missed: Ok(()) }",
+        r#"CaughtUp { seq: 400, missed: Err("too_old") }"#,
+    ];
+    assert_eq!(told, expected);
 }
