@@ -14,6 +14,7 @@ mod schedule;
 mod views;
 mod figures;
 mod assertions;
+mod ledger;
 
 // Floor 2: bytes <-> messages, without a socket.
 mod frames;
@@ -34,6 +35,7 @@ mod relay;
 // Floor 4: the connections of one thread, their moves, and what they say.
 mod crowd;
 mod moves;
+mod talk;
 
 // Floor 5: what scenarios have in common: what they are asked, players that move, what they leave behind, and where they are.
 mod arguments;
