@@ -18,6 +18,15 @@ pub struct Common {
     /// The relay
     #[arg(long, default_value = "ws://127.0.0.1:4000")]
     pub url: String,
+    #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How a relay that runs already is read, and what its clients show it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Access {
     /// The relay's metrics; default: port 4001 of the same host
     #[arg(long, value_name = "URL")]
     pub metrics: Option<String>,
@@ -30,8 +39,6 @@ pub struct Common {
     /// Sign a token per connection with this HS256 key: sub load-N, its own topic only, valid for an hour
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_key_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub output: Output,
 }
 
 /// What to do with the result.
@@ -54,7 +61,18 @@ pub struct Site {
 
 impl Common {
     pub fn site(&self) -> anyhow::Result<Site> {
-        let target = Target::parse(&self.url)?;
+        self.access.site(&self.url)
+    }
+
+    pub fn tokens_label(&self) -> &'static str {
+        self.access.tokens_label()
+    }
+}
+
+impl Access {
+    /// The relay at `url`.
+    pub fn site(&self, url: &str) -> anyhow::Result<Site> {
+        let target = Target::parse(url)?;
         let metrics_url = self.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
         let server = Server { metrics_url, pid: self.server_pid };
         let tokens = Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?;

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::arguments::{EXIT_CODES, help};
 use crate::figures::specs;
-use crate::{compare, idle, million, rooms, scaling, storm};
+use crate::{chat, compare, idle, million, rooms, scaling, storm};
 
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ pub enum Command {
     /// A million players in one relay, most of them silent: memory, processor time and latency
     #[command(after_long_help = help(million::HELP, &specs(million::FIGURES), million::EXAMPLE))]
     Million(million::Arguments),
+    /// Chat rooms: whether every message reaches everybody once and in order, how late, and what it costs
+    #[command(after_long_help = help(chat::HELP, &specs(chat::FIGURES), chat::EXAMPLE))]
+    Chat(chat::Arguments),
     /// One run for each number of connections up to a million: what grows, as a page of charts
     #[command(after_long_help = help(scaling::HELP, &specs(scaling::FIGURES), scaling::EXAMPLE))]
     Scaling(scaling::Arguments),
@@ -49,8 +52,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_in_the_json_too() {
+        let chat = specs(chat::FIGURES);
         let (rooms, idle, storm) = (specs(rooms::FIGURES), specs(idle::FIGURES), specs(storm::FIGURES));
-        for specs in [rooms, idle, storm, specs(million::FIGURES), specs(scaling::FIGURES)] {
+        for specs in [rooms, idle, storm, specs(million::FIGURES), specs(scaling::FIGURES), chat] {
             let paths: std::collections::BTreeSet<_> = specs.iter().map(|spec| spec.json_path()).collect();
             assert_eq!(paths.len(), specs.len());
         }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value as Json, json};
 
-use crate::arguments::{Common, Output};
+use crate::arguments::{Access, Common, Output};
 use crate::figures::{Value, value_of};
 use crate::limits::raise_descriptors;
 use crate::report::{self, Report};
@@ -181,10 +181,11 @@ fn measure(
     let mut running = contender.start(threads, interrupted).with_context(|| what.to_owned())?;
     let common = Common {
         url: running.url.clone(),
-        metrics: Some(NO_METRICS_URL.to_owned()),
-        server_pid: running.pid,
-        token: None,
-        token_key_file: None,
+        access: Access {
+            metrics: Some(NO_METRICS_URL.to_owned()),
+            server_pid: running.pid,
+            ..Access::default()
+        },
         output: Output::default(),
     };
     match run(common) {

@@ -28,6 +28,7 @@ mod uring;
 mod process;
 mod limits;
 mod machine;
+mod disk;
 mod target;
 mod server;
 mod relay;
@@ -41,12 +42,16 @@ mod talk;
 mod arguments;
 mod players;
 mod report;
+mod venue;
+#[cfg(test)]
+mod pretend_relay;
 
 // Floor 6: the scenarios, which never see each other.
 mod rooms;
 mod idle;
 mod storm;
 mod million;
+mod chat;
 
 // Floor 7: scenarios again and again: with more connections, or against one server after the other.
 mod scaling;
@@ -103,6 +108,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Idle(arguments) => idle::run(arguments, &interrupted),
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
         Command::Million(arguments) => million::run(arguments, &interrupted),
+        Command::Chat(arguments) => chat::run(arguments, &interrupted),
         Command::Scaling(arguments) => scaling::run(arguments, &interrupted),
         Command::Compare(arguments) => compare::run(arguments, &interrupted),
     }
