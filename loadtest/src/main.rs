@@ -52,6 +52,7 @@ mod idle;
 mod storm;
 mod million;
 mod chat;
+mod reconnect;
 
 // Floor 7: scenarios again and again: with more connections, or against one server after the other.
 mod scaling;
@@ -109,6 +110,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
         Command::Million(arguments) => million::run(arguments, &interrupted),
         Command::Chat(arguments) => chat::run(arguments, &interrupted),
+        Command::Reconnect(arguments) => reconnect::run(arguments, &interrupted),
         Command::Scaling(arguments) => scaling::run(arguments, &interrupted),
         Command::Compare(arguments) => compare::run(arguments, &interrupted),
     }
