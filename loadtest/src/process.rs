@@ -99,9 +99,14 @@ impl Process {
             }
             std::thread::sleep(LOOK_INTERVAL);
         }
+        self.kill();
+        None
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         self.exit = self.child.wait().ok();
-        None
     }
 
     fn log(&self) -> String {

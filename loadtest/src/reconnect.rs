@@ -18,7 +18,7 @@ use crate::dialect::{DialectName, Event, Members};
 use crate::figures::specs;
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
-use crate::relay::Relay;
+use crate::relay::{Ending, Relay};
 use crate::report::{self, Report};
 use crate::talk::{Script, Talk};
 use returns::Returns;
@@ -62,7 +62,7 @@ fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Re
         // The relay ends with the thread that starts it, so this one restarts it, and another one plays.
         let players = scope.spawn(move || play(&stage, site, script, connections));
         let restarted_ns = match (outages.recv(), host.relay.as_mut()) {
-            (Ok(()), Some(relay)) => restart(relay, interrupted),
+            (Ok(ending), Some(relay)) => restart(relay, ending, interrupted),
             _ => Ok(0),
         };
         failed.store(restarted_ns.is_err(), Relaxed);
@@ -71,16 +71,16 @@ fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Re
     let restarted_ns = restarted_ns.context("the restart")?;
     let mut run = played.with_context(|| arguments.venue.name())?;
     bar.finish_and_clear();
-    run.restarted_ns = arguments.restart.then_some(restarted_ns);
+    run.restarted_ns = arguments.ending().map(|_| restarted_ns);
     let mut warnings: Vec<_> = host.disk.warning().into_iter().collect();
     warnings.extend(host.close());
     Ok(summary::report(arguments, &run, warnings))
 }
 
-/// How long it took, from SIGTERM until it was ready again.
-fn restart(relay: &mut Relay, interrupted: &AtomicBool) -> anyhow::Result<u64> {
+/// How long it took, from the signal until it was ready again.
+fn restart(relay: &mut Relay, ending: Ending, interrupted: &AtomicBool) -> anyhow::Result<u64> {
     let begun_ns = clock::now_ns();
-    relay.restart(interrupted)?;
+    relay.restart(ending, interrupted)?;
     Ok(clock::now_ns() - begun_ns)
 }
 
@@ -92,7 +92,7 @@ struct Stage<'a> {
     failed: &'a AtomicBool,
     bar: &'a ProgressBar,
     /// Told when the relay is to be restarted.
-    outage: Sender<()>,
+    outage: Sender<Ending>,
 }
 
 impl Stage<'_> {
@@ -197,10 +197,9 @@ impl Run<'_> {
         self.stage.bar.set_prefix("returning");
         let begun_ns = clock::now_ns();
         self.players.returns.begin(begun_ns);
-        if self.stage.arguments.restart {
-            self.stage.outage.send(()).context("nobody restarts the relay")?;
-        } else {
-            self.crowd.drop_all()?;
+        match self.stage.arguments.ending() {
+            Some(ending) => self.stage.outage.send(ending).context("nobody restarts the relay")?,
+            None => self.crowd.drop_all()?,
         }
         let end_ns = begun_ns + self.stage.arguments.limit.as_nanos() as u64;
         let mut now_ns = begun_ns;

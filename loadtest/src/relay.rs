@@ -40,6 +40,15 @@ pub fn relay_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// How a relay is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By SIGTERM, as an operator does.
+    Drain,
+    /// By SIGKILL, as a crash does.
+    Kill,
+}
+
 /// What a relay is started with.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
@@ -103,10 +112,13 @@ impl Relay {
         Server { metrics_url, pid: Some(self.process.pid()) }
     }
 
-    /// Ends it as an operator would, and starts it again on the same addresses and data; it has another process then. Must be
-    /// called by the thread that started it.
-    pub fn restart(&mut self, interrupted: &AtomicBool) -> anyhow::Result<()> {
-        self.end()?;
+    /// Ends it, and starts it again on the same addresses and data; it has another process then. Must be called by the thread
+    /// that started it.
+    pub fn restart(&mut self, ending: Ending, interrupted: &AtomicBool) -> anyhow::Result<()> {
+        match ending {
+            Ending::Drain => self.end()?,
+            Ending::Kill => self.process.kill(),
+        }
         let (process, _) = launch(&self.binary, &self.arguments, &self.addresses, interrupted)?;
         self.process = process;
         Ok(())

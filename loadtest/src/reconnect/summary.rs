@@ -10,6 +10,7 @@ use crate::figures::Unit::{Count, Duration, Number};
 use crate::figures::{Rule, count, figures_of, headline, latency, spec};
 use crate::ledger::Faults;
 use crate::machine::Machine;
+use crate::relay::Ending;
 use crate::report::Report;
 use crate::talk::Talk;
 
@@ -24,7 +25,7 @@ pub struct Measured {
     pub refused: u64,
     /// Connections that were there in the end.
     pub open: u32,
-    /// From SIGTERM until the relay was ready again, if it was restarted.
+    /// From its signal until the relay was ready again, if it was restarted.
     pub restarted_ns: Option<u64>,
     pub complete: bool,
 }
@@ -62,7 +63,7 @@ pub static FIGURES: &[Rule<Measured>] = &[
         .of(|run| Ok(run.returns.length_ns() as f64 / 1e3)),
     spec("jitter", Duration, "over which time clients meant to come back")
         .of(|run| Ok(run.returns.jitter_ns() as f64 / 1e3)),
-    spec("restart", Duration, "from SIGTERM until the relay was ready again").of(|run| {
+    spec("restart", Duration, "from its signal until the relay was ready again").of(|run| {
         run.restarted_ns.map(|ns| ns as f64 / 1e3).ok_or_else(|| "the relay was not restarted".to_owned())
     }),
     headline("lost", Count, "(member, acknowledged message) of which the member was never told")
@@ -113,14 +114,18 @@ impl Measured {
 
 /// `warnings` that the figures do not tell come first.
 pub fn report(arguments: &Arguments, measured: &Measured, mut warnings: Vec<String>) -> Report {
-    let &Arguments { clients, in_rooms, members, rate, restart, seed, ramp, .. } = arguments;
+    let &Arguments { clients, in_rooms, members, rate, seed, ramp, .. } = arguments;
     if !measured.complete {
         warnings.push("interrupted: the figures are those of what was done until then".to_owned());
     }
     let refusals = measured.talk.tally.refusals.lines();
     let refusals = refusals.map(|(text, count)| json!({ "text": text, "count": count }));
     let seconds = |time: std::time::Duration| time.as_secs_f64();
-    let what = if restart { "the relay is restarted" } else { "all connections are cut" };
+    let (outage, what) = match arguments.ending() {
+        Some(Ending::Drain) => ("restart", "the relay is restarted"),
+        Some(Ending::Kill) => ("kill", "the relay is killed and started again"),
+        None => ("cut", "all connections are cut"),
+    };
     Report {
         command: "reconnect",
         title: format!(
@@ -129,7 +134,7 @@ pub fn report(arguments: &Arguments, measured: &Measured, mut warnings: Vec<Stri
             measured.talkers(),
         ),
         settings: json!({
-            "clients": clients, "in_rooms": in_rooms, "members": members, "rate": rate, "restart": restart,
+            "clients": clients, "in_rooms": in_rooms, "members": members, "rate": rate, "outage": outage,
             "jitter_s": arguments.jitter.map(seconds), "before_s": seconds(arguments.before),
             "after_s": seconds(arguments.after), "limit_s": seconds(arguments.limit), "seed": seed, "ramp": ramp,
             "venue": arguments.venue.settings(),
