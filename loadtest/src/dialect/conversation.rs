@@ -69,7 +69,7 @@ pub enum Stream<'a> {
         /// It has the seat that it had before.
         resumed: bool,
     },
-    /// Message `seq` of a room.
+    /// Event `seq` of a room: a message, or something else, without a body.
     Heard {
         seq: u64,
         body: &'a str,

@@ -86,7 +86,7 @@ impl Phoenix {
                 }
                 Ok(reply) => self.handle_reply(slot, reference, &reply, counters, effects, emit),
             },
-            "new_message" | "game_event" | "catch_up" => {
+            "new_message" | "message_edited" | "message_deleted" | "game_event" | "catch_up" => {
                 let understood = handle_stream(&mut self.memories[slot as usize], event, payload.get(), emit);
                 counters.malformed += u64::from(understood.is_err());
             }
@@ -254,12 +254,19 @@ fn handle_stream(
             memory.handle_event(seq);
             emit(Event::Stream(Stream::Heard { seq, body: &body }));
         }
+        // Nothing is edited or deleted here, but others in a room may, and it takes a number.
+        "message_edited" | "message_deleted" => {
+            let Numbered { seq } = serde_json::from_str(payload)?;
+            memory.handle_event(seq);
+            emit(Event::Stream(Stream::Heard { seq, body: "" }));
+        }
         "game_event" => memory.handle_event(serde_json::from_str::<Numbered>(payload)?.seq),
         "catch_up" => {
             let CatchUp { events, recovered, reason, epoch, seq } = serde_json::from_str(payload)?;
-            for missed in events.iter().filter(|missed| missed.event == "new_message") {
+            for missed in events.iter().filter(|missed| missed.event != "game_event") {
                 let Said { seq, body } = serde_json::from_str(missed.payload.get())?;
-                emit(Event::Stream(Stream::Heard { seq, body: &body }));
+                let body = if missed.event == "new_message" { &*body } else { "" };
+                emit(Event::Stream(Stream::Heard { seq, body }));
             }
             memory.handle_catch_up(epoch, seq);
             let missed = if recovered { Ok(()) } else { Err(reason.unwrap_or("no reason")) };

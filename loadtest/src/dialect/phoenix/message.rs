@@ -54,11 +54,12 @@ pub struct Response {
 #[derive(Debug, Deserialize)]
 pub struct Said<'a> {
     pub seq: u64,
-    #[serde(borrow)]
+    /// None when the message was deleted before it was told.
+    #[serde(borrow, default)]
     pub body: Cow<'a, str>,
 }
 
-/// Payload of `game_event`.
+/// Payload of the other events of a stream: `game_event`, `message_edited`, `message_deleted`.
 #[derive(Debug, Deserialize)]
 pub struct Numbered {
     pub seq: u64,

@@ -211,6 +211,7 @@ fn messages_of_rooms_are_written_answered_heard_and_caught_up_with() {
             r#"["1","9","room:chat-1-0","phx_reply",{"status":"ok","response":{"id":"x","seq":5,"body":"7 ...."}}]"#,
             r#"["1","10","room:chat-1-0","phx_reply",{"status":"error","response":{"reason":"rate_limited","retry_after":9}}]"#,
             r#"["1",null,"room:chat-1-0","server_draining",{"timeout":30000,"retry_after":1000,"jitter":5000}]"#,
+            r#"[null,null,"room:chat-1-0","message_edited",{"id":"x","seq":6,"body":"7","edited_at":1}]"#,
             r#"[null,null,"room:chat-1-0","new_message",{"body":"without a number"}]"#,
         ],
     );
@@ -220,25 +221,27 @@ fn messages_of_rooms_are_written_answered_heard_and_caught_up_with() {
         "Acknowledged { number: 7, seq: 5 }",
         r#"Refused { number: 8, reason: "rate_limited" }"#,
         "Draining { retry_after_ms: 1000, jitter_ms: 5000 }",
+        r#"Heard { seq: 6, body: "" }"#,
     ];
     assert_eq!((&told[..], malformed), (&expected.map(str::to_owned)[..], 1));
 
     phoenix.come_back(1, 0);
     let mut effects = Effects::default();
     phoenix.handle_upgrade(1, &mut effects, &mut |_| {});
-    let join = br#"["1","1","room:chat-1-0","phx_join",{"resume":{"epoch":"3","seq":5}}]"#;
+    let join = br#"["1","1","room:chat-1-0","phx_join",{"resume":{"epoch":"3","seq":6}}]"#;
     assert_eq!(unmasked(&effects.answers), join);
     let (told, _) = told_by(
         &mut phoenix,
         1,
         &[
-            r#"["1",null,"room:chat-1-0","catch_up",{"events":[{"event":"new_message","seq":6,"payload":{"seq":6,"body":"8"}}],"recovered":true,"epoch":"3","seq":6}]"#,
+            r#"["1",null,"room:chat-1-0","catch_up",{"events":[{"event":"new_message","seq":7,"payload":{"seq":7,"body":"8"}},{"event":"new_message","seq":8,"payload":{"id":"y","seq":8,"deleted":true}}],"recovered":true,"epoch":"3","seq":8}]"#,
             r#"["1",null,"room:chat-1-0","catch_up",{"events":[],"recovered":false,"reason":"too_old","epoch":"3","seq":400}]"#,
         ],
     );
     let expected = [
-        r#"Heard { seq: 6, body: "8" }"#,
-        "CaughtUp { seq: 6, missed: Ok(()) }",
+        r#"Heard { seq: 7, body: "8" }"#,
+        r#"Heard { seq: 8, body: "" }"#,
+        "CaughtUp { seq: 8, missed: Ok(()) }",
         r#"CaughtUp { seq: 400, missed: Err("too_old") }"#,
     ];
     assert_eq!(told, expected);
