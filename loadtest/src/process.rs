@@ -87,11 +87,20 @@ impl Process {
 
     /// Ends it as an operator would, and after a while with SIGKILL; `None`: that was needed.
     pub fn end(&mut self) -> Option<ExitStatus> {
-        if self.exit().is_some() {
-            return self.exit;
+        self.terminate();
+        self.await_end()
+    }
+
+    /// Tells it to end, by SIGTERM.
+    pub fn terminate(&mut self) {
+        if self.exit().is_none() {
+            // One that has just gone is only to be waited for.
+            let _ = Pid::from_raw(self.child.id().cast_signed()).map(|pid| kill_process(pid, Signal::TERM));
         }
-        // One that has just gone is only to be waited for.
-        let _ = Pid::from_raw(self.child.id().cast_signed()).map(|pid| kill_process(pid, Signal::TERM));
+    }
+
+    /// Waits for its end; `None`: it was killed, because it took too long.
+    pub fn await_end(&mut self) -> Option<ExitStatus> {
         let deadline_ns = clock::now_ns() + self.end_time.as_nanos() as u64;
         while clock::now_ns() < deadline_ns {
             if self.exit().is_some() {

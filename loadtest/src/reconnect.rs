@@ -81,7 +81,9 @@ fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Re
 fn restart(relay: &mut Relay, ending: Ending, interrupted: &AtomicBool) -> anyhow::Result<u64> {
     let begun_ns = clock::now_ns();
     relay.restart(ending, interrupted)?;
-    Ok(clock::now_ns() - begun_ns)
+    let took_ns = clock::now_ns() - begun_ns;
+    relay.await_last()?;
+    Ok(took_ns)
 }
 
 /// What the thread that plays is told, and tells.

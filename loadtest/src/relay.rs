@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub fn relay_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 pub enum Ending {
     /// By SIGTERM, as an operator does.
     Drain,
+    /// By SIGTERM, and the next one starts while it drains.
+    Deploy,
     /// By SIGKILL, as a crash does.
     Kill,
 }
@@ -62,6 +64,8 @@ pub struct Settings<'a> {
 /// See the module documentation. Dropped, it is ended.
 pub struct Relay {
     pub process: Process,
+    /// The one before it, which drains.
+    last: Option<Process>,
     /// Where players connect, as in `ws://…`.
     pub url: String,
     addresses: Addresses,
@@ -98,6 +102,7 @@ impl Relay {
         let url = format!("ws://{}", addresses.listen);
         Ok(Self {
             process,
+            last: None,
             url,
             addresses,
             binary: binary.to_owned(),
@@ -117,11 +122,25 @@ impl Relay {
     pub fn restart(&mut self, ending: Ending, interrupted: &AtomicBool) -> anyhow::Result<()> {
         match ending {
             Ending::Drain => self.end()?,
+            Ending::Deploy => {
+                self.process.terminate();
+                // The one that drains still serves its admin pages.
+                self.addresses.admin = ANY_PORT.to_owned();
+            }
             Ending::Kill => self.process.kill(),
         }
-        let (process, _) = launch(&self.binary, &self.arguments, &self.addresses, interrupted)?;
-        self.process = process;
+        let (process, addresses) = launch(&self.binary, &self.arguments, &self.addresses, interrupted)?;
+        let before = std::mem::replace(&mut self.process, process);
+        self.addresses = addresses;
+        if ending == Ending::Deploy {
+            self.last = Some(before);
+        }
         Ok(())
+    }
+
+    /// Waits for the end of the one that drained while this one started; an error if it does not end with 0.
+    pub fn await_last(&mut self) -> anyhow::Result<()> {
+        self.last.take().map_or(Ok(()), |mut last| judge(last.await_end(), &mut last))
     }
 
     /// Ends it; an error if it does not end with 0.
@@ -130,13 +149,15 @@ impl Relay {
     }
 
     fn end(&mut self) -> anyhow::Result<()> {
-        match self.process.end() {
-            Some(status) if status.success() => Ok(()),
-            Some(status) => {
-                bail!("the relay ended with {status} after SIGTERM; {}", self.process.log_excerpt())
-            }
-            None => bail!("the relay had to be killed after SIGTERM; {}", self.process.log_excerpt()),
-        }
+        judge(self.process.end(), &mut self.process)
+    }
+}
+
+fn judge(exit: Option<ExitStatus>, process: &mut Process) -> anyhow::Result<()> {
+    match exit {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("the relay ended with {status} after SIGTERM; {}", process.log_excerpt()),
+        None => bail!("the relay had to be killed after SIGTERM; {}", process.log_excerpt()),
     }
 }
 

@@ -18,7 +18,7 @@ What is measured
   each. In the rooms --rate messages a second are said, at even times. After --before all
   connections are cut at once, without a close frame; with --restart the relay is ended by
   SIGTERM instead, while everybody is connected, and started again on the same addresses and
-  data; with --kill by SIGKILL. Each client comes back after a random part of --jitter, with the position of the last
+  data; with --deploy the next one starts while it drains; with --kill it is ended by SIGKILL. Each client comes back after a random part of --jitter, with the position of the last
   event that it has seen and, in a game, the token of its seat. Those who are back speak again.
   When everybody is back, or after --limit, messages go on for --after.
 
@@ -31,7 +31,7 @@ What is measured
   unanswered  Messages whose sender was cut off from its answer: whether they were said,
             unanswered_said, only the others in the room know. They are not sent again.
 
-  A game ends with the relay: after --restart or --kill its players are unrecovered_epoch, with new seats.
+  A game ends with the relay: after --restart, --deploy or --kill its players are unrecovered_epoch, with new seats.
 
 Figures, as in the table, in --assert and (durations with _us, in µs) in --json:
 ";
@@ -40,6 +40,7 @@ pub const EXAMPLE: &str = "
 Examples
   corelay-loadtest reconnect --assert 'back==5000,recovered==5000,lost==0,repeated==0'
   corelay-loadtest reconnect --restart --in-rooms 1 --assert 'recovered==5000,lost==0,repeated==0'
+  corelay-loadtest reconnect --deploy --clients 4500 --in-rooms 0.56 --assert 'lost==0,repeated==0'
   corelay-loadtest reconnect --kill --in-rooms 1 --rate 5000 --assert 'lost==0,repeated==0,contradictions==0'
 ";
 
@@ -66,8 +67,11 @@ pub struct Arguments {
     /// End the relay by SIGTERM and start it again, instead of cutting connections
     #[arg(long, conflicts_with = "url")]
     pub restart: bool,
-    /// The same by SIGKILL, as in a crash: nobody is told before
+    /// The same, and the next relay starts at once, with the same port and data
     #[arg(long, conflicts_with_all = ["url", "restart"])]
+    pub deploy: bool,
+    /// End it by SIGKILL, as in a crash: nobody is told before
+    #[arg(long, conflicts_with_all = ["url", "restart", "deploy"])]
     pub kill: bool,
     /// Clients come back after a random part of this; default: with --restart what the relay says in server_draining (counted
     /// from its retry_after), else 5s
@@ -94,7 +98,8 @@ impl Arguments {
     /// How the relay is ended; `None`: it is not.
     pub fn ending(&self) -> Option<Ending> {
         let restart = self.restart.then_some(Ending::Drain);
-        restart.or(self.kill.then_some(Ending::Kill))
+        let deploy = self.deploy.then_some(Ending::Deploy);
+        restart.or(deploy).or(self.kill.then_some(Ending::Kill))
     }
 
     /// Who says what. There is at least one room, and each has a message before the outage: a room without one has another

@@ -123,6 +123,7 @@ pub fn report(arguments: &Arguments, measured: &Measured, mut warnings: Vec<Stri
     let seconds = |time: std::time::Duration| time.as_secs_f64();
     let (outage, what) = match arguments.ending() {
         Some(Ending::Drain) => ("restart", "the relay is restarted"),
+        Some(Ending::Deploy) => ("deploy", "the next relay takes over from the one that drains"),
         Some(Ending::Kill) => ("kill", "the relay is killed and started again"),
         None => ("cut", "all connections are cut"),
     };
