@@ -50,10 +50,6 @@ mod bugs {
         TellsBeforeDisk,
         /// What a message says after an edit or a deletion is not written to disk.
         AmendsInMemory,
-        /// A message that was read from disk counts as it was, whatever has happened to it meanwhile.
-        BelievesOldLook,
-        /// Mutes and bans end with the process.
-        ForgetsBans,
         /// Pushes that wait for the store are forgotten.
         ForgetsWaiting,
         /// Members that are given up stay in the audience.

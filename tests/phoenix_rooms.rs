@@ -3,6 +3,7 @@
 
 mod world;
 
+use corelay::session::rate_limit::{Rate, Rates};
 use corelay::shard::settings::{ClientRules, Settings};
 use serde_json::{Value, json};
 use world::client::{ClientId, Message, PresenceList};
@@ -497,4 +498,38 @@ fn a_guest_that_says_who_it_is_comes_back_as_the_same() {
         let (_, said) = answer(&push(&mut world, other, name, "new_message", &said));
         assert!(said["user_id"].as_str().is_some_and(|user| user.starts_with("guest-")), "{said}");
     });
+}
+
+// ── What people send ────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_body_is_kept_as_it_is() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = near_member(&mut world, "", name);
+        for body in
+            ["\u{202E}right to left\u{2066}", "a\u{0}b\u{7}\u{1B}[31m", "</script><b>", "\u{FFFD}\u{10FFFF}"]
+        {
+            let (ok, message) = answer(&push(&mut world, ann, name, "new_message", &json!({"body": body})));
+            assert_eq!((ok, message["body"].as_str()), (true, Some(body)));
+        }
+        let (_, page) = answer(&push(&mut world, ann, name, "history", &json!({})));
+        assert_eq!(page["messages"][1]["body"], "a\u{0}b\u{7}\u{1B}[31m");
+    });
+}
+
+#[test]
+fn rooms_in_which_nobody_speaks_leave_nothing_behind() {
+    let much = Rate { per_s: 1_000_000, burst: 1_000_000 };
+    let rates = Rates { joins: much, events: much, ..Rates::default() };
+    let mut world = World::new(Settings { rates, ..Settings::default() });
+    let ann = world.socket("");
+    let before = world.sizes(0);
+    for number in 0..10_000 {
+        world.say(ann, &format!(r#"["1","1","room:r{number}","phx_join",{{}}]"#));
+        world.say(ann, &format!(r#"["1","2","room:r{number}","phx_leave",{{}}]"#));
+        world.client(ann).frames();
+    }
+    assert_eq!(world.count(|metrics| metrics.rooms.value()), 0);
+    assert_eq!(world.sizes(0), before);
+    assert_eq!(world.store.end_of("room:r7"), None, "a stream begins with its first message");
 }

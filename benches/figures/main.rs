@@ -1,4 +1,4 @@
-//! Figures of a crowd, a flood and many tokens, measured on the real relay from outside, on a machine that does nothing else:
+//! Figures of a crowd, a flood, many tokens and many stored rooms, measured on the real relay from outside, on a machine that does nothing else:
 //!
 //!     cargo bench --bench figures
 //!
@@ -16,6 +16,7 @@ mod crowd;
 mod flood;
 mod histogram;
 mod link;
+mod stored;
 mod tokens;
 
 fn main() {
@@ -27,4 +28,5 @@ fn main() {
     flood::a_flood_within_the_limits();
     tokens::many_joins_with_one_token();
     tokens::a_first_check_of_a_token();
+    stored::many_rooms_are_on_disk();
 }

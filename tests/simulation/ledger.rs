@@ -60,8 +60,14 @@ pub struct Ledger {
     sent: Vec<Sent>,
     /// Numbers of events by game and epoch, by their place in the stream.
     events: BTreeMap<(&'static str, String), BTreeMap<u64, usize>>,
-    /// Bodies of the messages of all rooms, by topic and epoch, by their place in the stream.
+    /// What each event of all rooms says, by topic and epoch, by its place in the stream. Of a message: its first words.
     said: BTreeMap<(&'static str, String), BTreeMap<u64, String>>,
+    /// Words that somebody has wanted a message to have, by topic and id.
+    edits: BTreeSet<(&'static str, String, String)>,
+    /// Messages that somebody has wanted to be deleted, by topic and id.
+    deletions: BTreeSet<(&'static str, String)>,
+    /// Events that were left out of a `catch_up`, by topic and epoch.
+    left_out: BTreeSet<(&'static str, String, u64)>,
     /// Players that there were, by game and epoch.
     players: BTreeSet<(&'static str, String, u32)>,
     /// Streams that ended, or went on after a gap that was told.
@@ -130,14 +136,47 @@ impl Ledger {
         }
     }
 
-    /// A member is told a message, or its sender that it was taken.
-    pub fn say(&mut self, room: &'static str, epoch: &str, seq: u64, body: &str) {
-        let messages = self.said.entry((room, epoch.to_owned())).or_default();
-        let first = messages.entry(seq).or_insert_with(|| body.to_owned());
-        assert_eq!(first, body, "message {seq} of {room}: everybody is told the same");
+    /// A member is told an event of a room, or its sender that it was taken.
+    pub fn say(&mut self, room: &'static str, epoch: &str, seq: u64, text: &str) {
+        let events = self.said.entry((room, epoch.to_owned())).or_default();
+        assert!(!epoch.is_empty(), "of what stream is event {seq} of {room}?");
+        let first = events.entry(seq).or_insert_with(|| text.to_owned());
+        assert_eq!(first, text, "event {seq} of {room}: everybody is told the same");
+        let is_edit = text.starts_with("message_edited ");
+        let is_left_out = self.left_out.contains(&(room, epoch.to_owned(), seq));
+        assert!(is_edit || !is_left_out, "event {seq} of {room} was left out of what was missed: {text}");
     }
 
-    /// Numbers of the last messages of a room that anybody was told, by epoch.
+    /// A member is told a message as it reads now; `None`: it is deleted.
+    pub fn say_form(&mut self, room: &'static str, epoch: &str, (seq, id): (u64, &str), body: Option<&str>) {
+        let Some(body) = body else {
+            assert!(self.deletions.contains(&(room, id.to_owned())), "nobody has deleted {id} of {room}");
+            return;
+        };
+        if !self.edits.contains(&(room, id.to_owned(), body.to_owned())) {
+            self.say(room, epoch, seq, body);
+        }
+    }
+
+    /// Somebody wants a message to have other words.
+    pub fn edit(&mut self, room: &'static str, id: &str, body: &str) {
+        self.edits.insert((room, id.to_owned(), body.to_owned()));
+    }
+
+    /// Somebody wants a message to be deleted.
+    pub fn delete(&mut self, room: &'static str, id: &str) {
+        self.deletions.insert((room, id.to_owned()));
+    }
+
+    /// A `catch_up` has left out an event: only an edit that another event has replaced may be.
+    pub fn leave_out(&mut self, room: &'static str, epoch: &str, seq: u64) {
+        let told = self.said.get(&(room, epoch.to_owned())).and_then(|events| events.get(&seq));
+        let is_edit = told.is_none_or(|text| text.starts_with("message_edited "));
+        assert!(is_edit, "event {seq} of {room} is left out of what was missed: {told:?}");
+        self.left_out.insert((room, epoch.to_owned(), seq));
+    }
+
+    /// Numbers of the last events of a room that anybody was told, by epoch.
     pub fn last_said_of(&self, room: &str) -> BTreeMap<String, u64> {
         let of_room = self.said.iter().filter(|((name, _), _)| *name == room);
         of_room

@@ -209,6 +209,10 @@ fn check_room(room: &str, everybody: &[&Client], newcomers: &[Client], last_said
     members.iter().for_each(|member| *users.entry(&member.user).or_default() += 1);
     for member in members {
         assert_eq!((&member.epoch, member.seq), (&truth.epoch, truth.seq), "{member:?}");
+        for (seq, message) in &truth.messages {
+            let known = member.messages.get(seq);
+            assert!(known.is_none_or(|known| known == message), "{seq} is {message:?}: {member:?}");
+        }
         match member.presence.online {
             Some(online) => assert_eq!(online, users.len() as u64, "{member:?}"),
             None => {

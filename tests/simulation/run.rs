@@ -328,6 +328,8 @@ impl Run {
             let bytes = match random.below(100) {
                 0..20 => topics.push(topic, "typing", &json!({"typing": random.chance(700)})),
                 20..28 => topics.history(topic),
+                28..48 => topics.change_message(topic, random, ledger),
+                48..55 => topics.mark_read(topic),
                 _ => topics.talk(topic, long, random.chance(150)),
             };
             return self.relay.write(socket, &bytes);

@@ -57,6 +57,10 @@ enum What {
     Message {
         body: String,
     },
+    /// An edit, a deletion, or a read marker.
+    Deed {
+        is_marker: bool,
+    },
     Event {
         number: usize,
     },
@@ -76,8 +80,15 @@ impl What {
             Self::Unknown if reason.starts_with("unknown event") => true,
             // The event's receiver has gone, and its client does not know yet.
             Self::Event { .. } if reason.ends_with("is not in this game") => true,
+            // The message is another's, or is gone, or its membership was another user.
+            Self::Deed { .. } if matches!(reason, "forbidden" | "not_found") => true,
             Self::Leave => false,
-            Self::Message { .. } | Self::Event { .. } | Self::History | Self::Unknown | Self::Other => {
+            Self::Message { .. }
+            | Self::Deed { .. }
+            | Self::Event { .. }
+            | Self::History
+            | Self::Unknown
+            | Self::Other => {
                 matches!(
                     reason,
                     "rate_limited" | "overload" | "unmatched topic" | "storage_full" | "unavailable"
@@ -105,6 +116,10 @@ pub struct Topic {
     pub seq: u64,
     pub user: String,
     pub presence: Presence,
+    /// Messages of a room as they read, by number; `None`: it is deleted.
+    pub messages: BTreeMap<u64, Option<String>>,
+    /// How far its user has said that it has read.
+    read: u64,
 }
 
 /// What a client has asked to be caught up with.
@@ -191,6 +206,8 @@ impl Topic {
             seq: 0,
             user: String::new(),
             presence: Presence::default(),
+            messages: BTreeMap::new(),
+            read: 0,
         }
     }
 
@@ -310,7 +327,7 @@ impl Topics {
         let reference = self.next_ref();
         let topic = &mut self.all[index];
         let mut payload = json!({});
-        let knows_its_place = topic.catches_up.take().is_none();
+        let knows_its_place = topic.catches_up.take().is_none() && !topic.epoch.is_empty();
         if !topic.epoch.is_empty() && random.chance(800) {
             payload["resume"] = json!({"epoch": topic.epoch, "seq": topic.seq});
             topic.catches_up = Some(CatchUp { from: topic.seq, of_join: true });
@@ -383,6 +400,33 @@ impl Topics {
             bytes.extend(self.push_asking(index, "new_message", &payload, What::Message { body }));
         }
         bytes
+    }
+
+    /// Edits or deletes a message of which it knows, its own or another's.
+    pub fn change_message(&mut self, index: usize, random: &mut Random, ledger: &mut Ledger) -> Vec<u8> {
+        let reference = self.next_ref();
+        let topic = &self.all[index];
+        let known: Vec<u64> = topic.messages.keys().rev().take(5).copied().collect();
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let Ok(epoch) = topic.epoch.parse::<u64>() else { return Vec::new() };
+        let (name, id) = (topic.name, format!("{epoch:x}-{}", random.one_of(&known)));
+        if random.chance(300) {
+            ledger.delete(name, &id);
+            let what = What::Deed { is_marker: false };
+            return self.push_asking(index, "delete_message", &json!({"id": id}), what);
+        }
+        let body = format!("{} instead {reference}", topic.user);
+        ledger.edit(name, &id, &body);
+        let what = What::Deed { is_marker: false };
+        self.push_asking(index, "edit_message", &json!({"id": id, "body": body}), what)
+    }
+
+    /// Says that everything is read that was told.
+    pub fn mark_read(&mut self, index: usize) -> Vec<u8> {
+        let seq = self.all[index].seq;
+        self.push_asking(index, "read_marker", &json!({"seq": seq}), What::Deed { is_marker: true })
     }
 
     pub fn history(&mut self, index: usize) -> Vec<u8> {

@@ -61,9 +61,14 @@ impl Topics {
         topic.presence.hear(message, hearing.counts);
         match &**event {
             "new_message" => topic.hear_message(payload, hearing),
+            "message_edited" | "message_deleted" => topic.hear_change(event, payload, hearing),
             "game_event" => topic.hear_event(payload, hearing),
             "catch_up" => topic.catch_up(payload, hearing),
-            "room_state" => topic.seq = payload["seq"].as_u64().expect("a number"),
+            "room_state" => {
+                (topic.epoch, topic.seq) = (text(&payload["epoch"]), number(payload));
+                topic.messages.clear();
+                topic.hear_forms(&payload["messages"], hearing);
+            }
             "players_removed" | "objects_removed" => topic.hear_removed(event, payload),
             "user_typing" | "user_joined" | "user_disconnected" => {
                 assert!(topic.presence.online.is_none(), "a crowd is told {event} of one: {payload}");
@@ -121,8 +126,15 @@ impl Topics {
                 assert_eq!(response["body"], *body);
                 if is_present {
                     let seq = response["seq"].as_u64().expect("a number");
-                    hearing.ledger.say(topic.name, &topic.epoch, seq, &body);
-                    assert!(topic.seq >= seq, "the answer to message {seq} comes before the message");
+                    // The state of the room may have been lost, which it will be told of.
+                    let is_known = !topic.epoch.is_empty();
+                    if is_known {
+                        hearing.ledger.say(topic.name, &topic.epoch, seq, &body);
+                    }
+                    assert!(
+                        !is_known || topic.seq >= seq,
+                        "the answer to message {seq} comes before the message"
+                    );
                     hearing.counts.branch(Branch::Said);
                 }
             }
@@ -131,11 +143,14 @@ impl Topics {
                 hearing.ledger.place(topic.name, &topic.epoch, seq, number);
             }
             What::History if ok && is_present => {
-                for message in response["messages"].as_array().expect("an array") {
-                    let (seq, body) = (message["seq"].as_u64(), message["body"].as_str());
-                    let (Some(seq), Some(body)) = (seq, body) else { panic!("{message}") };
-                    hearing.ledger.say(topic.name, &topic.epoch, seq, body);
+                if !topic.epoch.is_empty() {
+                    topic.hear_forms(&response["messages"], hearing);
                 }
+            }
+            What::Deed { is_marker: true } if ok && is_present => {
+                let read = response["read_seq"].as_u64().expect("a number");
+                assert!(read >= topic.read, "it was read up to {}: {response}", topic.read);
+                topic.read = read;
             }
             What::Reconnect => {
                 assert!(!ok, "it is answered by catch_up");
@@ -143,8 +158,8 @@ impl Topics {
                     topic.catches_up = None;
                 }
             }
-            What::Message { .. } | What::Event { .. } | What::History | What::Leave => {}
-            What::Unknown | What::Other => {}
+            What::Message { .. } | What::Deed { .. } | What::Event { .. } | What::History => {}
+            What::Leave | What::Unknown | What::Other => {}
         }
     }
 
@@ -174,7 +189,14 @@ impl Topic {
         if !is_left {
             self.state = State::Joined;
         }
-        self.user = text(&response["user_id"]);
+        let user = text(&response["user_id"]);
+        if matches!(self.kind, Kind::Room) {
+            let read = response["read_seq"].as_u64().expect("a number");
+            let is_same = user == self.user && epoch == self.epoch;
+            assert!(!is_same || read >= self.read, "it was read up to {}: {response}", self.read);
+            self.read = read;
+        }
+        self.user = user;
         let catches_up = self.catches_up.is_some();
         if let Kind::Game(game) = &mut self.kind {
             let player = response["player_id"].as_u64().expect("a number") as u32;
@@ -199,7 +221,15 @@ impl Topic {
             game.sure_until = if is_left { Instant::default() } else { Instant::NEVER };
         }
         if !catches_up {
-            (self.epoch, self.seq) = (epoch, seq);
+            self.knows_nothing(epoch, seq);
+        }
+    }
+
+    /// The state of the topic follows. Should it not come, a room must be joined as one that was never known.
+    fn knows_nothing(&mut self, epoch: String, seq: u64) {
+        match self.kind {
+            Kind::Room => self.epoch.clear(),
+            Kind::Game(_) => (self.epoch, self.seq) = (epoch, seq),
         }
     }
 
@@ -208,7 +238,46 @@ impl Topic {
         let seq = payload["seq"].as_u64().expect("a number");
         assert_eq!(seq, self.seq + 1, "each message of {} once, and in order", self.name);
         self.seq = seq;
-        hearing.ledger.say(self.name, &self.epoch, seq, payload["body"].as_str().expect("a string"));
+        let body = payload["body"].as_str().expect("a string");
+        hearing.ledger.say(self.name, &self.epoch, seq, body);
+        self.messages.insert(seq, Some(body.to_owned()));
+    }
+
+    /// A message is edited or deleted.
+    fn hear_change(&mut self, event: &str, payload: &Value, hearing: &mut Hearing<'_>) {
+        self.check_not_overtaken(payload);
+        let seq = number(payload);
+        assert_eq!(seq, self.seq + 1, "each event of {} once, and in order", self.name);
+        self.seq = seq;
+        self.apply_change(event, payload, hearing);
+    }
+
+    fn apply_change(&mut self, event: &str, payload: &Value, hearing: &mut Hearing<'_>) {
+        let (id, body) = (text(&payload["id"]), payload["body"].as_str());
+        assert_eq!(body.is_some(), event == "message_edited", "{event} {payload}");
+        let branch = if body.is_some() { Branch::Edited } else { Branch::Deleted };
+        hearing.counts.branch(branch);
+        let says = format!("{event} {id} {}", body.unwrap_or_default());
+        hearing.ledger.say(self.name, &self.epoch, number(payload), &says);
+        let of = id.rsplit('-').next().and_then(|seq| seq.parse().ok()).expect("the number of a message");
+        // It may be too old to be known here.
+        if let Some(message) = self.messages.get_mut(&of) {
+            *message = body.map(str::to_owned);
+        }
+    }
+
+    /// Messages as they read now.
+    fn hear_forms(&mut self, messages: &Value, hearing: &mut Hearing<'_>) {
+        for message in messages.as_array().expect("an array") {
+            self.hear_form(message, hearing);
+        }
+    }
+
+    fn hear_form(&mut self, message: &Value, hearing: &mut Hearing<'_>) {
+        let (seq, id, body) = (number(message), text(&message["id"]), message["body"].as_str());
+        assert_eq!(body.is_none(), message["deleted"] == true, "{message}");
+        hearing.ledger.say_form(self.name, &self.epoch, (seq, &id), body);
+        self.messages.insert(seq, body.map(str::to_owned));
     }
 
     fn hear_event(&mut self, payload: &Value, hearing: &mut Hearing<'_>) {
@@ -253,8 +322,7 @@ impl Topic {
                 let stream = Stream::new(epoch.clone(), game.player, seq);
                 hearing.ledger.end(self.name, std::mem::replace(&mut game.stream, stream));
             }
-            (self.epoch, self.seq) = (epoch, seq);
-            return;
+            return self.knows_nothing(epoch, seq);
         }
         assert_eq!(epoch, self.epoch);
         if !events.is_empty() {
@@ -262,13 +330,20 @@ impl Topic {
         }
         match &mut self.kind {
             Kind::Room => {
-                for (place, event) in events.iter().enumerate() {
-                    let number = event["payload"]["seq"].as_u64().expect("a number");
-                    assert_eq!(number, from + 1 + place as u64, "all that was missed of {}", self.name);
-                    let body = event["payload"]["body"].as_str().expect("a string");
-                    hearing.ledger.say(self.name, &self.epoch, number, body);
+                let numbers: Vec<u64> = events.iter().map(|event| number(&event["payload"])).collect();
+                assert!(numbers.is_sorted_by(|one, next| one < next), "in order: {payload}");
+                let is_missed = |number: &u64| (from + 1..=seq).contains(number);
+                assert!(numbers.iter().all(is_missed), "only what was missed: {payload}");
+                for left_out in (from + 1..=seq).filter(|number| !numbers.contains(number)) {
+                    hearing.counts.branch(Branch::LeftOut);
+                    hearing.ledger.leave_out(self.name, &self.epoch, left_out);
                 }
-                assert_eq!(seq, from + events.len() as u64, "all that was missed of {}", self.name);
+                for event in events {
+                    match text(&event["event"]).as_str() {
+                        "new_message" => self.hear_form(&event["payload"], hearing),
+                        change => self.apply_change(change, &event["payload"], hearing),
+                    }
+                }
                 assert!(seq >= self.seq, "{seq} after {}", self.seq);
             }
             Kind::Game(game) => {
@@ -290,6 +365,10 @@ impl Topic {
         }
         self.seq = seq;
     }
+}
+
+fn number(payload: &Value) -> u64 {
+    payload["seq"].as_u64().expect("a number")
 }
 
 fn text(value: &Value) -> String {
