@@ -3,24 +3,19 @@
 //   CORELAY    the binary (target/debug/corelay)
 //   CHROMIUM   the browser (/usr/bin/chromium)
 //   DIALECTS   which to try, with commas between (native,phoenix)
+//   ONLY       a part of the names of the tests to run
 //   ARTIFACTS  where screenshots go (target/playground)
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import net from "node:net";
 import { tmpdir } from "node:os";
 import { join as pathOf } from "node:path";
-import { createInterface } from "node:readline";
 
 import { chromium } from "playwright-core";
 
-const BINARY = process.env.CORELAY ?? "target/debug/corelay";
-const ARTIFACTS = process.env.ARTIFACTS ?? "target/playground";
+import { ARTIFACTS, PHONE, Relay, becomes, cuttable, mint, runTest, screenshots } from "./harness.mjs";
+
 const DIALECTS = (process.env.DIALECTS ?? "native,phoenix").split(",");
-const WAIT_MS = 8000;
-const DESKTOP = { width: 1280, height: 800 };
-const PHONE = { width: 360, height: 740 };
 
 // ------------------------------------------------------------------------------------------------------------ the tests
 
@@ -67,7 +62,7 @@ const tests = {
     await ben.keyboard.press("Space");
     await becomes(ann, "a wave", () => logOf(ann, "event"), (entries) => entries.some((text) => text.startsWith("Ben: 👋")));
     await becomes(ann, "a latency", () => ann.locator("#latency").innerText(), (text) => Number(text) < 1000);
-    await ben.getByRole("button", { name: "Leave" }).click();
+    await ben.getByRole("button", { name: "Leave", exact: true }).click();
     await becomes(ann, "a leave in the log", () => logOf(ann, "leave"), (entries) => entries.includes("Ben: left"));
     await becomes(ann, "Ann alone", () => rosterNames(ann), (names) => String(names) === "Ann");
   },
@@ -142,14 +137,14 @@ const tests = {
 const testsOfThePage = {
   async "a relay that is not there is named, with what to do"({ open }) {
     const page = await open({ name: "Ann", relay: "ws://127.0.0.1:1", expectFailures: true });
-    await page.getByRole("button", { name: "Join" }).click();
+    await page.getByRole("button", { name: "Join", exact: true }).click();
     await becomes(page, "the trouble", () => page.locator("#trouble").innerText(), (text) => /Nothing answers there/.test(text) && /127\.0\.0\.1:1/.test(text));
     await screenshots(page, "unreachable");
     await page.fill("#relay", "127.0.0.1");
-    await page.getByRole("button", { name: "Join" }).click();
+    await page.getByRole("button", { name: "Join", exact: true }).click();
     await becomes(page, "the address named", () => page.locator("#trouble-title").innerText(), (text) => text === "“127.0.0.1” is no relay address");
     await page.fill("#game", "no such name!");
-    await page.getByRole("button", { name: "Join" }).click();
+    await page.getByRole("button", { name: "Join", exact: true }).click();
     assert.equal(await page.locator("#game").getAttribute("aria-invalid"), "true");
   },
 
@@ -164,7 +159,7 @@ const testsOfThePage = {
     const those = (texts) => texts.map((text) => text.replace(/\s+/g, " ")).filter((text) => text.startsWith("listed-"));
     await becomes(dora, "both games", listed, (texts) => String(those(texts)) === "listed-b-native 2 players,listed-a-native 1 player");
     await screenshots(dora, "games");
-    await crowd[1].getByRole("button", { name: "Leave" }).click();
+    await crowd[1].getByRole("button", { name: "Leave", exact: true }).click();
     await becomes(dora, "one player less", listed, (texts) => String(those(texts)) === "listed-a-native 1 player,listed-b-native 1 player");
 
     let asked = 0;
@@ -202,7 +197,7 @@ const testsOfThePage = {
     writeFileSync(key, "a key of at least thirty-two bytes, for tests");
     const relays = [];
     const press = async (page, title) => {
-      await page.getByRole("button", { name: "Join" }).click();
+      await page.getByRole("button", { name: "Join", exact: true }).click();
       await becomes(page, title, () => page.locator("#trouble-title").innerText(), (text) => text === title);
     };
     try {
@@ -221,7 +216,7 @@ const testsOfThePage = {
       await page.fill("#relay", `ws://localhost:${relays[1].port}`);
       await press(page, "The relay wants a token");
       await page.fill("#token", mint(key));
-      await page.getByRole("button", { name: "Join" }).click();
+      await page.getByRole("button", { name: "Join", exact: true }).click();
       await becomes(page, "joined", () => stateOf(page), (state) => state === "joined");
       await becomes(page, "the token's name", () => rosterNames(page), (names) => String(names) === "Ann of the token");
     } finally {
@@ -289,7 +284,7 @@ async function join(page, dialect, game) {
   await page.locator(`label:has(input[value=${dialect}])`).click();
   // The seats of a lost player are held: a game of one dialect's run would show in the other's.
   await page.fill("#game", `${game}-${dialect}`);
-  await page.getByRole("button", { name: "Join" }).click();
+  await page.getByRole("button", { name: "Join", exact: true }).click();
   await becomes(page, `joined ${game}`, () => stateOf(page), (state) => state === "joined");
 }
 
@@ -305,123 +300,7 @@ const target = (page, partX, partY) =>
     return playground.toWorld(box.left + box.width * x, box.top + box.height * y);
   }, [partX, partY]);
 
-/** Waits until `isGood(await look())`, and gives what was seen. */
-async function becomes(page, what, look, isGood) {
-  const deadline = Date.now() + WAIT_MS;
-  let seen;
-  while (Date.now() < deadline) {
-    seen = await look();
-    if (isGood(seen)) return seen;
-    await new Promise((done) => setTimeout(done, 40));
-  }
-  const trouble = await page.locator("#trouble, #log").allInnerTexts();
-  throw new Error(`not within ${WAIT_MS} ms: ${what}; last seen ${JSON.stringify(seen)}; the page says ${JSON.stringify(trouble)}`);
-}
-
-async function screenshots(page, name) {
-  for (const colorScheme of ["light", "dark"]) {
-    await page.emulateMedia({ colorScheme });
-    for (const [size, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
-      await page.setViewportSize(viewport);
-      await page.waitForTimeout(250);
-      await page.screenshot({ path: `${ARTIFACTS}/${name}-${colorScheme}-${size}.png`, fullPage: size === "phone" });
-    }
-  }
-  await page.setViewportSize(DESKTOP);
-}
-
-// ------------------------------------------------------------------------------------------------- relays and wires
-
-class Relay {
-  static async start(environment = {}) {
-    const relay = new Relay();
-    const flags = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "1", "--log-format", "json", "--ephemeral"];
-    relay.process = spawn(BINARY, flags, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...environment } });
-    relay.ended = new Promise((done) => relay.process.once("exit", done));
-    const log = [];
-    for await (const line of createInterface({ input: relay.process.stderr })) {
-      log.push(line);
-      const ready = /"message":"ready"/.test(line);
-      if (!ready) continue;
-      const field = (name) => new RegExp(`"${name}":"([^"]+)"`).exec(line)[1];
-      relay.port = Number(field("listen").split(":").pop());
-      relay.url = `http://${field("admin")}`;
-      relay.process.stderr.resume();
-      return relay;
-    }
-    throw new Error(`${BINARY} did not start:\n${log.join("\n")}`);
-  }
-
-  async page(page, path) {
-    const answer = await page.request.get(this.url + path);
-    return { status: answer.status(), headers: answer.headers() };
-  }
-
-  async stop() {
-    this.process.kill("SIGTERM");
-    await this.ended;
-  }
-}
-
-function mint(keyFile) {
-  const words = ["token", "--sub", "ann", "--name", "Ann of the token", "--topics", "game:*", "--jwt-key-file", keyFile];
-  return execFileSync(BINARY, words, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).match(/eyJ\S+/)[0];
-}
-
-/** A TCP port in front of another one, whose connections can be lost without a goodbye. */
-async function cuttable(port) {
-  const pairs = new Set();
-  let isCut = false;
-  const server = net.createServer((near) => {
-    if (isCut) return near.resetAndDestroy();
-    const far = net.connect(port, "127.0.0.1");
-    for (const end of [near, far]) end.on("error", () => {});
-    near.pipe(far).pipe(near);
-    pairs.add([near, far]);
-  });
-  await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  const cut = () => {
-    isCut = true;
-    for (const pair of pairs) for (const end of pair) end.resetAndDestroy();
-    pairs.clear();
-  };
-  return { port: server.address().port, cut, mend: () => (isCut = false), close: () => (cut(), server.close()) };
-}
-
 // ---------------------------------------------------------------------------------------------------------- running
-
-async function runTest(browser, relay, dialect, test) {
-  const contexts = [];
-  const faults = [];
-  const open = async ({ name, relay: address, origin = relay.url, expectFailures = false, touch = false }) => {
-    const context = await browser.newContext({ viewport: DESKTOP, colorScheme: "light", hasTouch: touch, isMobile: touch });
-    contexts.push(context);
-    const page = await context.newPage();
-    // Chromium logs each failed WebSocket as an error by itself, and a relay that refuses is what those tests are about.
-    const isExpected = (text) => expectFailures || /WebSocket connection to/.test(text) || /example\.invalid/.test(text);
-    page.on("console", (message) => message.type() === "error" && !isExpected(message.text()) && faults.push(`console: ${message.text()}`));
-    page.on("pageerror", (error) => faults.push(`page: ${error.stack}`));
-    page.on("request", (request) => {
-      // Where a page asks whether a relay is there at all, failures are expected.
-      const isOwn = request.url().startsWith(`${origin}/`) || request.url().startsWith("data:") || expectFailures;
-      if (!isOwn && !/example\.invalid/.test(request.url())) faults.push(`request to ${request.url()}`);
-    });
-    const parameters = new URLSearchParams({ name, ...(address && { relay: address }) });
-    await page.goto(`${origin}/?${parameters}`);
-    await becomes(page, "the relay's address", () => page.inputValue("#relay"), Boolean);
-    return page;
-  };
-  try {
-    await test({ relay, open, dialect });
-    assert.deepEqual(faults, []);
-  } catch (error) {
-    for (const [index, context] of contexts.entries())
-      for (const page of context.pages()) await page.screenshot({ path: `${ARTIFACTS}/failed-${index}.png` }).catch(() => {});
-    throw faults.length > 0 ? new Error(`${error.message}\n${faults.join("\n")}`) : error;
-  } finally {
-    for (const context of contexts) await context.close();
-  }
-}
 
 async function main() {
   mkdirSync(ARTIFACTS, { recursive: true });
@@ -430,8 +309,9 @@ async function main() {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
-  const cases = Object.entries(testsOfThePage).map(([name, test]) => ({ name, test, dialect: "native" }));
-  for (const dialect of DIALECTS) for (const [name, test] of Object.entries(tests)) cases.push({ name: `${dialect}: ${name}`, test, dialect });
+  const all = Object.entries(testsOfThePage).map(([name, test]) => ({ name, test, dialect: "native" }));
+  for (const dialect of DIALECTS) for (const [name, test] of Object.entries(tests)) all.push({ name: `${dialect}: ${name}`, test, dialect });
+  const cases = all.filter(({ name }) => name.includes(process.env.ONLY ?? ""));
   let failed = 0;
   try {
     for (const { name, test, dialect } of cases) {
