@@ -62,7 +62,7 @@ export class NativeGame {
   #players = new Map();
 
   /**
-   * Connects. `options`: relay (ws://host:port), game, name, token; WebSocket, a class to use instead of the global one.
+   * Connects. `options`: relay (ws://host:port), game, name, token; user, an id that counts in development mode; WebSocket, a class to use instead of the global one.
    * Every handler is optional: connecting, joined, frame, roster, names, event, correction, limited, notice, refused, latency, closed.
    */
   constructor(options, handlers) {
@@ -127,9 +127,10 @@ export class NativeGame {
   }
 
   #connect() {
-    const { relay, game, name, token } = this.#options;
+    const { relay, game, name, user, token } = this.#options;
     const url = new URL(`/play/${encodeURIComponent(game)}`, relay);
     if (name) url.searchParams.set("name", name);
+    if (user) url.searchParams.set("user", user);
     if (this.#resumeToken) {
       url.searchParams.set("resume", this.#resumeToken);
       url.searchParams.set("seq", String(this.#seq));

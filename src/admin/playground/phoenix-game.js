@@ -28,6 +28,7 @@ export class PhoenixGame {
     this.#on.connecting?.(0);
     this.#socket = new Socket(new URL("/socket", options.relay).href, {
       transport: options.WebSocket ?? WebSocket,
+      ...(options.user && { params: { user: options.user } }),
       // A network that stops without a word is noticed within two of these.
       heartbeatIntervalMs: 5000,
       ...(options.token && { authToken: options.token }),
