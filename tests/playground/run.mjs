@@ -13,6 +13,7 @@ import { join as pathOf } from "node:path";
 
 import { chromium } from "playwright-core";
 
+import { testsOfRooms } from "./chat.mjs";
 import { ARTIFACTS, PHONE, Relay, becomes, cuttable, mint, runTest, screenshots } from "./harness.mjs";
 
 const DIALECTS = (process.env.DIALECTS ?? "native,phoenix").split(",");
@@ -309,7 +310,7 @@ async function main() {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
-  const all = Object.entries(testsOfThePage).map(([name, test]) => ({ name, test, dialect: "native" }));
+  const all = Object.entries({ ...testsOfThePage, ...testsOfRooms }).map(([name, test]) => ({ name, test, dialect: "native" }));
   for (const dialect of DIALECTS) for (const [name, test] of Object.entries(tests)) all.push({ name: `${dialect}: ${name}`, test, dialect });
   const cases = all.filter(({ name }) => name.includes(process.env.ONLY ?? ""));
   let failed = 0;

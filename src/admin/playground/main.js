@@ -1,5 +1,7 @@
 // The playground: joins one game, in either dialect, and shows all that the relay says about it.
 
+import { ChatPanel } from "./chat-view.js";
+import { uniqueId } from "./chat-outbox.js";
 import { NativeGame } from "./corelay.mjs";
 import { codeFor } from "./code.js";
 import { Games } from "./games.js";
@@ -8,7 +10,7 @@ import { Log, Roster } from "./panels.js";
 import { PhoenixGame } from "./phoenix-game.js";
 import { Pilot } from "./pilot.js";
 import { aboutRelay, isSameRelay, refusals, relayUrl, whoAnswers, whyRefused } from "./relay.js";
-import { Stage } from "./stage.js";
+import { Stage, hueOf } from "./stage.js";
 import { closeText, troubleOf } from "./words.js";
 import { World } from "./world.js";
 
@@ -39,6 +41,16 @@ const sparklines = Object.fromEntries(["latency", "bytes-in", "bytes-out", "fram
 // They are this page's own relay's.
 const games = new Games(() => !form.hidden && isOwnRelay(form.relay.value.trim()), joinListed);
 
+const chat = new ChatPanel({
+  // What the room costs is not the game's: the meters count without it.
+  options: () => ({ ...whoAndWhere(), WebSocket: meteredWebSocket({ in: 0, out: 0 }, network) }),
+  refusals,
+  cause: async (before) => troubleTexts(await causeOf(before)),
+  log,
+  changed: chatChanged,
+  hueOf: (user) => [...players].filter(([, player]) => player.user === user).map(([id]) => hueOf(id))[0],
+});
+
 let about = null; // what /playground.json says
 let game = null; // NativeGame or PhoenixGame while joined or joining
 let me = null; // {playerId, tickHz, bounds, maxSpeed} while joined
@@ -54,13 +66,7 @@ let wanted = null; // what was asked for: {dialect, relay, game, name, token}
 
 async function begin() {
   const dialect = dialectOf();
-  const options = {
-    relay: form.relay.value.trim(),
-    game: form.elements.game.value.trim(),
-    name: form.elements.name.value.trim(),
-    token: form.token.value.trim(),
-    WebSocket: meteredWebSocket(traffic, network),
-  };
+  const options = { ...whoAndWhere(), game: form.elements.game.value.trim(), WebSocket: meteredWebSocket(traffic, network) };
   element("trouble").hidden = true;
   const nameIsGood = form.elements.game.checkValidity();
   element("game-problem").hidden = nameIsGood;
@@ -81,6 +87,13 @@ async function begin() {
   const handlers = Object.fromEntries(Object.entries(handlersFor(options, dialect, refusedBefore)).map(([kind, handle]) => [kind, whileCurrent(handle)]));
   current = new Dialect(options, handlers);
   game = current;
+}
+
+/** The form's answer to where to connect, and as whom. */
+function whoAndWhere() {
+  const valueOf = (key) => form.elements[key].value.trim();
+  sessionStorage.setItem("user", valueOf("user"));
+  return { relay: valueOf("relay"), name: valueOf("name"), user: valueOf("user"), token: valueOf("token") };
 }
 
 function handlersFor(options, dialect, refusedBefore) {
@@ -121,9 +134,8 @@ function joined(welcome, options, dialect) {
   element("hint").hidden = false;
   element("leave").hidden = false;
   element("code").hidden = false;
-  const second = new URLSearchParams({ game: options.game, relay: options.relay, dialect });
-  element("second").href = `/?${second}`;
   element("second").hidden = false;
+  chatChanged();
   enableSending(true);
   document.title = `${options.game} · corelay playground`;
   element("tick-rate").value = String(welcome.tickHz);
@@ -152,10 +164,16 @@ async function closed(close, refusedBefore) {
   if (close.denied) return showTrouble({ kind: "denied", reason: close.denied });
   if (close.everJoined || close.code !== 1006) return showTrouble({ kind: "closed", ...close });
   showState("idle", "Looking for the cause…");
+  const finding = await causeOf(refusedBefore);
+  // Somebody may have joined again while the relay was asked.
+  if (game === null) showTrouble(finding);
+}
+
+/** Why a connection did not come about. */
+async function causeOf(refusedBefore) {
   const relay = form.relay.value;
   const finding = isOwnRelay(relay) ? await whyRefused(refusedBefore, relay) : await whoAnswers(relay);
-  // Somebody may have joined again while the relay was asked.
-  if (game === null) showTrouble({ ...finding, own: about?.relay });
+  return { ...finding, own: about?.relay };
 }
 
 /** Back to the form. */
@@ -164,6 +182,7 @@ function end() {
   players = new Map();
   world.clear();
   roster.show(players);
+  chat.recolor();
   form.hidden = false;
   for (const id of ["hint", "leave", "code", "second", "banner"]) element(id).hidden = true;
   for (const id of ["latency", "bytes-in", "bytes-out", "frames", "tick-rate", "players"]) element(id).value = "–";
@@ -195,7 +214,7 @@ function leave() {
 }
 
 function showTrouble(finding) {
-  const [title, text, remedy] = troubleOf(finding, { relay: form.relay.value, origin: location.origin });
+  const [title, text, remedy] = troubleTexts(finding);
   element("trouble-title").textContent = title;
   element("trouble-text").textContent = text;
   element("trouble-remedy").textContent = remedy;
@@ -203,6 +222,10 @@ function showTrouble(finding) {
   element("more").open = true;
   showState("failed", title);
   log.add("error", `${title}. ${text}`);
+}
+
+function troubleTexts(finding) {
+  return troubleOf(finding, { relay: form.relay.value, origin: location.origin });
 }
 
 function showState(state, text) {
@@ -219,12 +242,27 @@ function showBanner() {
     : `${network.isCut ? "The network is cut." : `Nothing answers at ${wanted.relay}.`} ${when}`;
 }
 
+// ----------------------------------------------------------------------------------------------------------------- chat
+
+/** The room is another one, or none. */
+function chatChanged() {
+  enableCutting();
+  if (!wanted) return;
+  const second = new URLSearchParams({ game: wanted.game, relay: wanted.relay, dialect: wanted.dialect, ...(chat.room && { room: chat.room }) });
+  element("second").href = `/?${second}`;
+}
+
+function enableCutting() {
+  element("cut").disabled = !me && chat.room === null;
+}
+
 // --------------------------------------------------------------------------------------------------------------- others
 
 function showRoster(now, { whole, joined: came, left }) {
   const before = players;
   players = now;
   roster.show(now, me?.playerId);
+  chat.recolor();
   showScopes();
   for (const id of came) if (!whole && id !== me?.playerId && !before.has(id)) log.add("join", now.get(id).name);
   for (const { id, name, reason } of left) log.add("leave", `${name ?? `player ${id}`}: ${reason}`);
@@ -267,7 +305,8 @@ function showScopes() {
 let typingTimer = null;
 
 function enableSending(enabled) {
-  for (const control of [...element("send").elements, element("cut")]) control.disabled = !enabled;
+  for (const control of element("send").elements) control.disabled = !enabled;
+  enableCutting();
   // The native roster has no status to set.
   element("presence").disabled = !enabled || dialectOf() === "native";
   element("presence").value = "online";
@@ -395,6 +434,7 @@ function listen() {
     leave();
     log.add("relay", "left");
   });
+  form.elements.game.addEventListener("input", () => chat.propose(form.elements.game.value.trim()));
   form.relay.addEventListener("change", () => (isOwnRelay(form.relay.value.trim()) ? games.refresh() : games.hide()));
   element("dialects").addEventListener("change", () => {
     if (!game) return;
@@ -426,6 +466,9 @@ async function start() {
   const remembered = (key) => query.get(key) ?? localStorage.getItem(key);
   form.elements.game.value = remembered("game") ?? "playground";
   form.elements.name.value = query.get("name") ?? sessionStorage.getItem("name") ?? NAMES[Math.floor(Math.random() * NAMES.length)];
+  // Of this tab: who comes back is the same user, and a second tab is another one.
+  form.elements.user.value = query.get("user") ?? sessionStorage.getItem("user") ?? `${form.elements.name.value.replace(/[^\w-]/g, "").toLowerCase() || "user"}-${uniqueId().slice(0, 6)}`;
+  chat.propose(query.get("room") ?? form.elements.game.value);
   const dialect = document.querySelector(`input[name=dialect][value="${remembered("dialect") === "phoenix" ? "phoenix" : "native"}"]`);
   dialect.checked = true;
   showScopes();
@@ -447,6 +490,7 @@ window.playground = Object.freeze({
   players: () => drawn(performance.now()).map(({ id, name, x, y, me: own }) => ({ id, name, x, y, me: own })),
   objects: () => [...world.objects].map(([id, { x, y }]) => ({ id, x, y })),
   roster: () => [...players].map(([id, { name, status = "online" }]) => ({ id, name, status })),
+  chat: () => chat.state,
   toWorld: (clientX, clientY) => stage.toWorld(clientX, clientY),
 });
 
