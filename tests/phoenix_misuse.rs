@@ -8,6 +8,7 @@ use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
 use world::client::{ClientId, Frame, Message, Record, binary_push, game_state, masked_frame, move_to};
 use world::games::{self, object};
+use world::rooms::answer;
 use world::{World, near_and_far};
 
 fn member(world: &mut World, name: &str) -> ClientId {
@@ -282,6 +283,22 @@ fn a_burst_of_joins_is_taken_and_then_twenty_a_second() {
         assert_eq!(world.count(|metrics| metrics.joins_refused[JoinRefusal::RateLimited.index()].value()), 3);
         world.say(ann, &format!(r#"["1","9","room:{name}","heartbeat",{{}}]"#));
         assert_eq!(world.client(ann).messages()[0].word(), "ok", "the topic that is joined goes on");
+    });
+}
+
+#[test]
+fn whatever_is_over_a_rate_is_told_when_to_try_again() {
+    near_and_far(Settings::default, |mut world, name| {
+        let ann = member(&mut world, name);
+        let room = format!("room:{name}");
+        let beat = |world: &mut World| answer(&push(world, ann, &room, "heartbeat", &json!({})));
+        assert!((0..40).all(|_| beat(&mut world).0));
+        for _ in 0..3 {
+            // Also those of which no push tells.
+            assert_eq!(beat(&mut world), (false, json!({"reason": "rate_limited", "retry_after": 50})));
+        }
+        world.advance_ms(50);
+        assert!(beat(&mut world).0);
     });
 }
 

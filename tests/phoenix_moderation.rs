@@ -262,6 +262,38 @@ fn an_old_message_is_looked_up_before_it_is_edited() {
 }
 
 #[test]
+fn what_waits_together_is_decided_on_one_after_the_other() {
+    near_and_far(settings, |mut world, name| {
+        let ann = near_member(&mut world, &user("ann"), name);
+        let boss = far_member(&mut world, &moderator("boss"), name);
+        let message = say(&mut world, ann, name, "a");
+        world.client(ann).messages();
+        world.client(boss).messages();
+        // The first is on its way to the disk; the others wait for it, together.
+        world.store_stands = true;
+        ask(&mut world, boss, name, 20, "new_message", &json!({"body": "b"}));
+        ask(&mut world, ann, name, 11, "edit_message", &json!({"id": message["id"], "body": "secret"}));
+        ask(&mut world, boss, name, 21, "delete_message", &json!({"id": message["id"]}));
+        world.let_store_answer();
+        world.store_stands = false;
+        let heard = world.client(boss).messages();
+        let acts = ["new_message", "message_edited", "message_deleted"];
+        let told: Vec<&str> = words(&heard).into_iter().filter(|word| acts.contains(word)).collect();
+        assert_eq!(told, acts, "each on what the one before has left");
+        assert!(!format!("{:?}", world.store).contains("secret"), "the edit is gone with the message");
+
+        // Nor is anything of a user said that waits behind its ban.
+        let other = far_member(&mut world, &moderator("other"), name);
+        world.store_stands = true;
+        ask(&mut world, boss, name, 23, "new_message", &json!({"body": "c"}));
+        ask(&mut world, other, name, 31, "ban", &json!({"user_id": "ann"}));
+        ask(&mut world, ann, name, 12, "new_message", &json!({"body": "one more"}));
+        world.let_store_answer();
+        assert_eq!(world.store.end_of(&format!("room:{name}")).map(|(_, seq)| seq), Some(5));
+    });
+}
+
+#[test]
 fn no_more_is_looked_up_at_a_time_than_may_be() {
     near_and_far(settings, |mut world, name| {
         let ann = near_member(&mut world, &user("ann"), name);

@@ -76,10 +76,12 @@ impl Rates {
 pub enum Verdict {
     /// It is handled.
     Admitted,
-    /// It is dropped; `tell`: say so to the client, with the time after which one will be taken.
+    /// It is dropped.
     Dropped {
-        /// At most once per `RATE_LIMITED_NOTICE_INTERVAL` and class.
-        tell: Option<Duration>,
+        /// Then one will be taken.
+        retry_after: Duration,
+        /// Whether to say so by itself: at most once per `RATE_LIMITED_NOTICE_INTERVAL` and class.
+        tell: bool,
     },
     /// The client is closed.
     Abuse,
@@ -201,7 +203,7 @@ impl RateLimiter {
         if admitted {
             return Verdict::Admitted;
         }
-        Verdict::Dropped { tell: offences.tell(class, now).then_some(retry_after) }
+        Verdict::Dropped { retry_after, tell: offences.tell(class, now) }
     }
 
     /// Charges for `bytes` that were received; `Some`: reading stops for so long.
@@ -361,13 +363,15 @@ mod tests {
         admitted(&mut limiter, RateClass::Event, 40, 0);
         let verdicts: Vec<_> =
             [0, 10, 20].map(|at| limiter.admit(RateClass::Event, &Rates::default(), ms(at))).to_vec();
-        let Verdict::Dropped { tell: Some(retry_after) } = verdicts[0] else { panic!("{verdicts:?}") };
+        let Verdict::Dropped { retry_after, tell: true } = verdicts[0] else { panic!("{verdicts:?}") };
         assert!((49..=51).contains(&retry_after.as_millis()), "{retry_after:?}");
-        assert_eq!(verdicts[1..], [Verdict::Dropped { tell: None }; 2]);
+        let are_silent =
+            verdicts[1..].iter().all(|verdict| matches!(verdict, Verdict::Dropped { tell: false, .. }));
+        assert!(are_silent, "{verdicts:?}");
         admitted(&mut limiter, RateClass::Event, 100, 900);
         assert!(matches!(
             limiter.admit(RateClass::Event, &Rates::default(), ms(1001)),
-            Verdict::Dropped { tell: Some(_) } | Verdict::Admitted
+            Verdict::Dropped { tell: true, .. } | Verdict::Admitted
         ));
     }
 

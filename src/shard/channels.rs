@@ -1,6 +1,7 @@
 //! Messages of Phoenix clients: what the socket answers itself, and what goes to the topics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::peer::{Action, TopicRequest};
 use super::{Next, Shard};
@@ -213,10 +214,10 @@ impl Shard {
     ) -> Option<Next> {
         match class {
             PushClass::Move | PushClass::State { moves: true, objects: 0 } => {
-                self.charge(conn, number, RateClass::Move, 1, now)
+                self.charge(conn, number, RateClass::Move, 1, now).map(Dropped::next)
             }
             PushClass::State { moves: false, objects } => {
-                self.charge(conn, number, RateClass::Object, objects.max(1), now)
+                self.charge(conn, number, RateClass::Object, objects.max(1), now).map(Dropped::next)
             }
             PushClass::State { moves: true, objects } => {
                 let rates = &mut self.connections.find(conn)?.session.rates;
@@ -224,7 +225,8 @@ impl Shard {
                 let (objects, step) = ((RateClass::Object, objects), (RateClass::Move, 1));
                 // A state is dropped as a whole: where one of the two is lacking, neither is charged.
                 let charges = if has_move { [objects, step] } else { [step, objects] };
-                charges.into_iter().find_map(|(class, cost)| self.charge(conn, number, class, cost, now))
+                let dropped = |(class, cost)| self.charge(conn, number, class, cost, now);
+                charges.into_iter().find_map(dropped).map(Dropped::next)
             }
             PushClass::Presence => {
                 self.charge_of_its_own(conn, number, PushRateClass::Presence, reference, now)
@@ -243,15 +245,15 @@ impl Shard {
         reference: Option<&str>,
         now: Now,
     ) -> Option<Next> {
-        let next = self.charge(conn, number, RateClass::Event, 1, now)?;
+        let dropped = self.charge(conn, number, RateClass::Event, 1, now)?;
         // Moves are never answered.
-        if let (Next::GoOn, Some(reference)) = (next, reference) {
-            self.reply_on(conn, number, reference, Status::Error, RATE_LIMITED);
+        if let (Dropped::Until(wait), Some(reference)) = (&dropped, reference) {
+            self.reply_on(conn, number, reference, Status::Error, &over_rate(*wait));
         }
-        Some(next)
+        Some(dropped.next())
     }
 
-    /// Takes `cost` tokens of a class; `Some`: there were too few, and this is how it goes on.
+    /// Takes `cost` tokens of a class; `Some`: there were too few.
     fn charge(
         &mut self,
         conn: ConnId,
@@ -259,22 +261,22 @@ impl Shard {
         class: RateClass,
         cost: u32,
         now: Now,
-    ) -> Option<Next> {
+    ) -> Option<Dropped> {
         let connection = self.connections.find(conn)?;
         match connection.session.rates.admit_many(class, cost, &self.settings.rates, now.instant) {
             Verdict::Admitted => None,
-            Verdict::Dropped { tell } => {
+            Verdict::Dropped { retry_after, tell } => {
                 self.metrics.rate_limited[class.index()].increment();
-                if let Some(wait) = tell {
-                    let payload = rate_limited(class.label(), wait);
+                if tell {
+                    let payload = rate_limited(class.label(), retry_after);
                     self.push_on(conn, number, Event::RateLimited, &payload);
                 }
-                Some(Next::GoOn)
+                Some(Dropped::Until(retry_after))
             }
             Verdict::Abuse => {
                 self.metrics.rate_limited[class.index()].increment();
                 self.close(conn, CloseReason::Abuse, now);
-                Some(Next::Stop)
+                Some(Dropped::Closed)
             }
         }
     }
@@ -392,4 +394,20 @@ impl Shard {
 
 /// Rows 4 and 11 of PHOENIX 4.
 pub(super) const UNMATCHED: &str = r#"{"reason":"unmatched topic"}"#;
-const RATE_LIMITED: &str = r#"{"reason":"rate_limited"}"#;
+/// A push that its budget does not admit.
+enum Dropped {
+    /// It would be taken then.
+    Until(Duration),
+    /// The connection is closed for it.
+    Closed,
+}
+
+impl Dropped {
+    /// How it goes on.
+    fn next(self) -> Next {
+        match self {
+            Self::Until(_) => Next::GoOn,
+            Self::Closed => Next::Stop,
+        }
+    }
+}

@@ -195,8 +195,8 @@ impl Shard {
     fn drop_record(&mut self, conn: ConnId, class: RateClass, verdict: Verdict, now: Now) -> Next {
         self.metrics.rate_limited[class.index()].increment();
         match verdict {
-            Verdict::Admitted | Verdict::Dropped { tell: None } => {}
-            Verdict::Dropped { tell: Some(retry_after) } => self.tell_rate_limited(conn, class, retry_after),
+            Verdict::Admitted | Verdict::Dropped { tell: false, .. } => {}
+            Verdict::Dropped { retry_after, tell: true } => self.tell_rate_limited(conn, class, retry_after),
             Verdict::Abuse => {
                 self.close(conn, CloseReason::Abuse, now);
                 return Next::Stop;
