@@ -33,19 +33,40 @@ pub(super) struct People {
 const FOR_EVER: u64 = u64::MAX;
 const MARKER: &str = "read";
 
+/// What a value says.
+pub(super) enum Fact<'a> {
+    Marker { user: &'a str, seq: u64 },
+    Restricted { what: Restriction, user: &'a str, until_ms: u64 },
+}
+
+/// Reads a value; `None`: it is none of a room.
+pub(super) fn read<'a>(key: &'a str, bytes: &[u8]) -> Option<Fact<'a>> {
+    let (kind, user) = key.split_once(':')?;
+    let number = u64::from_be_bytes(bytes.try_into().ok()?);
+    if kind == MARKER {
+        return Some(Fact::Marker { user, seq: number });
+    }
+    let what = [Restriction::Mute, Restriction::Ban].into_iter().find(|what| what.word() == kind)?;
+    Some(Fact::Restricted { what, user, until_ms: number })
+}
+
+/// The keys under which there may be something about a user.
+pub(super) fn keys_of(user: &str) -> [Box<str>; 3] {
+    [MARKER, Restriction::Mute.word(), Restriction::Ban.word()].map(|kind| key(kind, user))
+}
+
 impl People {
     /// As the store knows them.
     pub(super) fn load(values: &[StoredValue]) -> Self {
         let mut people = Self::default();
         for StoredValue { key, bytes } in values {
-            let number = bytes.as_deref().and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-            let (Some((kind, user)), Some(number)) = (key.split_once(':'), number) else { continue };
-            if kind == MARKER {
-                people.markers.insert(user.into(), number);
-            }
-            for what in [Restriction::Mute, Restriction::Ban] {
-                if kind == what.word() {
-                    people.restricted.insert((what, user.into()), number);
+            let Some(fact) = bytes.as_deref().and_then(|bytes| read(key, bytes)) else { continue };
+            match fact {
+                Fact::Marker { user, seq } => {
+                    people.markers.insert(user.into(), seq);
+                }
+                Fact::Restricted { what, user, until_ms } => {
+                    people.restricted.insert((what, user.into()), until_ms);
                 }
             }
         }

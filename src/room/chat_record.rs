@@ -21,7 +21,7 @@ const _: () = assert!(CLIENT_ID_BYTES_MAX < 256 && USER_ID_BYTES_MAX < 256, "the
 
 /// What kind of event it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A message, as it reads now. It may be about its latest edit.
     Message,
     /// A message that was deleted: its payload says no more than that.
@@ -35,7 +35,19 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Message, Self::Erased, Self::Edited, Self::Deleted, Self::Replaced];
+    /// Every kind, in the order of their numbers in records.
+    pub const ALL: [Self; 5] = [Self::Message, Self::Erased, Self::Edited, Self::Deleted, Self::Replaced];
+
+    /// The word for it in an export.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Erased => "erased",
+            Self::Edited => "edited",
+            Self::Deleted => "deleted",
+            Self::Replaced => "replaced",
+        }
+    }
 
     /// Whether pages of messages show it.
     pub(super) const fn is_message(self) -> bool {
@@ -45,25 +57,27 @@ impl Kind {
 
 /// Another event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct About {
+pub struct About {
     /// Its number; 0: there is none.
-    pub(super) seq: u64,
+    pub seq: u64,
     /// When it was, in unix ms.
-    pub(super) at_ms: u64,
+    pub at_ms: u64,
 }
 
 /// What a record says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
-    pub(super) kind: Kind,
-    pub(super) about: About,
-    pub(super) client_id: Option<&'a str>,
-    pub(super) user: &'a str,
-    pub(super) payload: &'a str,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Record<'a> {
+    pub kind: Kind,
+    pub about: About,
+    pub client_id: Option<&'a str>,
+    pub user: &'a str,
+    pub payload: &'a str,
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn encode(&self) -> Arc<[u8]> {
+    /// As it is kept. User id and `client_id` are not longer than `limits` allows.
+    pub fn encode(&self) -> Arc<[u8]> {
         let client_id = self.client_id.unwrap_or_default();
         let head = [VERSION, self.kind as u8, client_id.len() as u8, self.user.len() as u8];
         let (about, about_at) = (self.about.seq.to_be_bytes(), self.about.at_ms.to_be_bytes());
@@ -72,7 +86,7 @@ impl<'a> Record<'a> {
     }
 
     /// `None`: it is none, or a newer relay has written it.
-    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (head, texts) = bytes.split_first_chunk::<HEAD_BYTES>()?;
         let [VERSION, kind, client_id_bytes, user_bytes, about @ ..] = head else { return None };
         let kind = *Kind::ALL.get(usize::from(*kind))?;

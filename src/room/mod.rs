@@ -3,13 +3,14 @@
 pub mod audience;
 pub mod chat;
 mod chat_act;
+pub mod chat_archive;
 mod chat_edits;
 mod chat_loading;
 mod chat_people;
 mod chat_queue;
 mod chat_rate;
 mod chat_reads;
-mod chat_record;
+pub mod chat_record;
 mod chat_stream;
 mod chat_typing;
 pub mod frames;

@@ -2,7 +2,7 @@
 
 mod head;
 mod origin;
-mod query;
+pub mod query;
 mod refusal;
 
 use base64::Engine;

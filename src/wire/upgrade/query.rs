@@ -4,15 +4,17 @@ use std::borrow::Cow;
 use std::str;
 
 /// Pairs in their order, not decoded: a parameter that nobody asks for may be anything.
-pub(super) struct Query<'a>(&'a str);
+#[derive(Debug)]
+pub struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    pub(super) fn new(query: &'a str) -> Self {
+    /// What is behind the `?`.
+    pub fn new(query: &'a str) -> Self {
         Self(query)
     }
 
     /// The first value of `key`, decoded. One that is empty counts as absent. Fails with a sentence for the client.
-    pub(super) fn first(&self, key: &str) -> Result<Option<String>, &'static str> {
+    pub fn first(&self, key: &str) -> Result<Option<String>, &'static str> {
         let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let named = |(candidate, _): &(&str, &str)| form_decode(candidate).is_ok_and(|name| name == key);
         let Some((_, value)) = pairs.clone().find(named) else { return Ok(None) };
