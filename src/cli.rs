@@ -1,6 +1,7 @@
 //! The command line: what the flags are, and what each command does.
 
 mod example;
+mod store;
 mod topics;
 
 use std::ffi::OsString;
@@ -44,6 +45,9 @@ enum Command {
     /// Mint a token for tests, with the key that the relay is configured with
     #[command(after_help = TOKEN_AFTER_HELP)]
     Token(TokenArguments),
+    /// Check, export, import and compact the store of a relay that does not run, and erase a user from it
+    #[command(after_help = store::AFTER_HELP)]
+    Store(store::StoreArguments),
     /// Say whether and how well the relay can run on this machine
     #[command(after_help = "Exit code 1 when the relay could not run here.")]
     Doctor(ServeArguments),
@@ -55,6 +59,7 @@ Examples:
   corelay --listen 0.0.0.0:4000 --jwt-key-file corelay.key
   corelay token --sub ann --topics 'game:*' --jwt-key-file corelay.key
   corelay doctor                                 what this machine allows
+  corelay store check                            whether what is kept of rooms is whole
 
 Configuration, later wins: built-in defaults, corelay.toml (or --config), environment, flags.
   Every key of corelay.toml is also a variable: rates.move_per_s is CORELAY_RATES_MOVE_PER_S,
@@ -117,7 +122,7 @@ struct ServeArguments {
     shared: SharedArguments,
 }
 
-/// The flags that all commands know.
+/// The flags that all commands know but those of `store`, which has nothing to do with tokens.
 #[derive(Debug, Default, Args)]
 struct SharedArguments {
     /// The configuration file; also the variable CORELAY_CONFIG [default: corelay.toml, if it is there]
@@ -166,8 +171,8 @@ pub fn parse() -> Cli {
 
 /// Adds to the error which flag of the relay an unknown one was probably meant to be.
 fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
-    // The flags of `corelay token` set no keys.
-    let serves = !arguments.iter().any(|argument| argument == "token");
+    // The flags of these commands set no keys, or hardly any.
+    let serves = !arguments.iter().any(|argument| argument == "token" || argument == "store");
     if let (ErrorKind::UnknownArgument, true) = (error.kind(), serves)
         && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && let Some(hint) = config::keys::hint_for_flag(flag, &flag_names())
@@ -190,6 +195,7 @@ pub fn run(cli: Cli) -> ExitCode {
         None => serve(cli.serve),
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Token(arguments)) => mint_token(arguments),
+        Some(Command::Store(arguments)) => store::run(arguments),
         Some(Command::Doctor(arguments)) => examine(arguments),
     };
     done.unwrap_or_else(|failure| {
@@ -199,7 +205,7 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
-    let (file, flags) = (arguments.shared.file(), arguments.assignments());
+    let (file, flags) = (config_file(arguments.shared.config.clone()), arguments.assignments());
     let loaded = config::load(file.as_deref(), environment(), flags.clone())?;
     let machine = Machine::prepare();
     let log_format = loaded.draft.log_format;
@@ -244,7 +250,7 @@ fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
 
 fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
     let TokenArguments { sub, topics, name, host, moderator, kid, ttl, shared } = arguments;
-    let (file, key_file) = (shared.file(), shared.jwt_key_file.clone());
+    let (file, key_file) = (config_file(shared.config.clone()), shared.jwt_key_file.clone());
     let loaded = config::load(file.as_deref(), environment(), shared.assignments())?;
     let mut warnings = Vec::new();
     let key = loaded.signing_key(kid.as_deref(), key_file.as_deref().map(Path::new), &mut warnings)?;
@@ -271,7 +277,7 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
 }
 
 fn load(arguments: ServeArguments) -> Result<config::Loaded, ConfigError> {
-    let file = arguments.shared.file();
+    let file = config_file(arguments.shared.config.clone());
     config::load(file.as_deref(), environment(), arguments.assignments())
 }
 
@@ -299,13 +305,13 @@ impl ServeArguments {
     }
 }
 
-impl SharedArguments {
-    /// The configuration file that was named. An empty variable counts as not set, as everywhere.
-    fn file(&self) -> Option<PathBuf> {
-        let variable = || std::env::var_os(FILE_VARIABLE).filter(|file| !file.is_empty());
-        self.config.clone().or_else(|| variable().map(PathBuf::from))
-    }
+/// The configuration file that was named, by the flag or else the variable. An empty one counts as not set, as everywhere.
+fn config_file(flag: Option<PathBuf>) -> Option<PathBuf> {
+    let variable = || std::env::var_os(FILE_VARIABLE).filter(|file| !file.is_empty());
+    flag.or_else(|| variable().map(PathBuf::from))
+}
 
+impl SharedArguments {
     fn assignments(self) -> Vec<Assignment> {
         let own = [("jwt_key_file", self.jwt_key_file), ("jwt_algorithm", self.jwt_algorithm)];
         own.into_iter().filter_map(flag).collect()

@@ -11,6 +11,8 @@ use thiserror::Error;
 pub enum StoreError {
     #[error("cannot create the data directory {}: {source}; choose another with --data-dir, or --ephemeral", path.display())]
     NoDirectory { path: PathBuf, source: io::Error },
+    #[error("there is no store in {}; name the data directory of the relay with --data-dir", path.display())]
+    NoStore { path: PathBuf },
     #[error("cannot write to {}: {source}; make it writable, choose another with --data-dir, or --ephemeral", path.display())]
     NotWritable { path: PathBuf, source: io::Error },
     #[error("no room to write to {}: {source}; make room on its disk, or choose another directory with --data-dir", path.display())]

@@ -10,14 +10,17 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::backends::{FileBackend, InMemoryBackend};
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{Builder, ReadableTable, Table, WriteTransaction};
 
+use super::database::{
+    META, Outcome, RECORDS, STREAMS, SharedDatabase, Snapshot, Stream, StreamRow, VALUES, guarded,
+};
 use super::error::{StoreError, is_full};
+use super::export::StoreReader;
 use super::hold::{Draining, Hold, Taken};
 use super::settings::StoreSettings;
 use crate::limits::STORE_TRIM_MAX;
@@ -29,22 +32,14 @@ use crate::room::stored::{
 /// Version of the tables.
 const SCHEMA: u64 = 1;
 
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const STREAMS: TableDefinition<'_, &str, (u64, u64, u64, u64)> = TableDefinition::new("streams");
-const RECORDS: TableDefinition<'_, (u64, u64), (u64, &[u8])> = TableDefinition::new("records");
-const VALUES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("values");
-
 /// Name of the file in the data directory.
 const FILE: &str = "corelay.redb";
-
-/// What redb's calls return.
-type Outcome<T> = Result<T, redb::Error>;
 
 /// See the module documentation.
 pub struct StoreFile {
     settings: StoreSettings,
     /// `None`: it has failed, and is to be opened again; or another process still has it; or this one has given it away.
-    database: Option<Database>,
+    database: SharedDatabase,
     hold: Keep,
 }
 
@@ -58,29 +53,29 @@ enum Keep {
     Given,
 }
 
-/// The entry of `streams`.
-#[derive(Clone, Copy)]
-struct Stream {
-    number: u64,
-    epoch: u64,
-    first: u64,
-    last: u64,
-}
-
-impl Stream {
-    fn of((number, epoch, first, last): (u64, u64, u64, u64)) -> Self {
-        Self { number, epoch, first, last }
-    }
-
-    fn row(self) -> (u64, u64, u64, u64) {
-        (self.number, self.epoch, self.first, self.last)
-    }
-}
-
 impl StoreFile {
+    /// Opens a file that is there, for this process alone.
+    pub fn open_existing(settings: StoreSettings) -> Result<Self, StoreError> {
+        match settings.directory() {
+            Some(path) if !path.join(FILE).exists() => Err(StoreError::NoStore { path: path.into() }),
+            Some(_) | None => Self::open_alone(settings),
+        }
+    }
+
+    /// Opens the file, or makes it, for this process alone. It does not wait for a relay that is draining.
+    pub fn open_alone(settings: StoreSettings) -> Result<Self, StoreError> {
+        let file = Self::open(settings)?;
+        match (file.held_by(), file.settings.directory()) {
+            (Some(Draining { process, .. }), Some(path)) => {
+                Err(StoreError::InUse { path: path.into(), holder: format!(" (process {process})") })
+            }
+            _ => Ok(file),
+        }
+    }
+
     /// Opens the file, or makes it. If a relay that is draining still has it, it is not open yet: see `held_by`.
     pub fn open(settings: StoreSettings) -> Result<Self, StoreError> {
-        let mut file = Self { settings, database: None, hold: Keep::Ours(None) };
+        let mut file = Self { settings, database: SharedDatabase::default(), hold: Keep::Ours(None) };
         if let Some(path) = file.settings.directory() {
             // What is said is not for everybody on the machine.
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -128,7 +123,7 @@ impl StoreFile {
 
     /// Closes the file for good. The next relay may have it.
     pub fn give_away(&mut self) {
-        self.database = None;
+        self.database.replace(None);
         self.hold = Keep::Given;
     }
 
@@ -138,6 +133,10 @@ impl StoreFile {
     }
 
     fn open_first(&mut self) -> Result<(), StoreError> {
+        if self.settings.directory().is_some() {
+            // A compaction that was killed leaves it. Mostly it is not there.
+            let _ = fs::remove_file(self.path_of_new());
+        }
         self.open_database(true).map_err(|error| self.explain(error))?;
         let schema = self.begin().map_err(|error| self.explain(error))?;
         if let Some(path) = self.settings.directory() {
@@ -151,8 +150,14 @@ impl StoreFile {
         Ok(())
     }
 
-    fn path(&self) -> PathBuf {
+    /// Where it is; empty: in memory.
+    pub(super) fn path(&self) -> PathBuf {
         self.settings.directory().map(|path| path.join(FILE)).unwrap_or_default()
+    }
+
+    /// Where it is written anew.
+    pub(super) fn path_of_new(&self) -> PathBuf {
+        self.path().with_extension("redb.new")
     }
 
     /// What an error means for whoever starts the relay.
@@ -162,15 +167,19 @@ impl StoreFile {
 
     /// Whether it can be used.
     pub fn is_open(&self) -> bool {
-        self.database.is_some()
+        self.database.is_open()
     }
 
     /// Opens it again after it has failed. A file that is gone is not made anew: it would be empty.
     pub fn reopen(&mut self) -> Outcome<()> {
+        if self.is_open() {
+            // It is in memory, and what is there is all there is.
+            return Ok(());
+        }
         self.open_database(false)
     }
 
-    fn open_database(&mut self, may_make: bool) -> Outcome<()> {
+    fn open_database(&self, may_make: bool) -> Outcome<()> {
         let mut builder = Builder::new();
         builder.set_cache_size(self.settings.cache_bytes);
         let database = match self.settings.directory() {
@@ -187,144 +196,147 @@ impl StoreFile {
                 guarded(|| Ok(builder.create_with_backend(FileBackend::new(file)?)?))
             }
         };
-        self.database = Some(database?);
+        self.database.replace(Some(database?));
         Ok(())
     }
 
     /// It has failed: nothing is done with it before it is opened again. What is in memory would be gone.
     pub fn close(&mut self) {
         if self.settings.directory().is_some() {
-            self.database = None;
+            self.database.replace(None);
         }
     }
 
-    fn database(&self) -> Outcome<&Database> {
-        self.database.as_ref().ok_or(redb::Error::DatabaseClosed)
+    /// What others may read while this is written to.
+    pub fn reader(&self) -> StoreReader {
+        StoreReader { database: self.database.clone() }
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> Result<u64, StoreError> {
+        let path = self.path();
+        let metadata = fs::metadata(&path).map_err(|error| StoreError::of(path, redb::Error::Io(error)));
+        Ok(metadata?.len())
+    }
+
+    /// What redb says of the file. False: it was not whole, and was repaired.
+    pub(super) fn check_integrity(&mut self) -> Outcome<bool> {
+        self.database.with_all(|database| Ok(database.check_integrity()?))
+    }
+
+    /// Reads what is there now.
+    pub(super) fn snapshot<T>(&self, act: impl FnOnce(&Snapshot) -> Outcome<T>) -> Outcome<T> {
+        self.database.with(|database| act(&Snapshot::of(database)?))
+    }
+
+    /// Commits what `act` writes.
+    pub(super) fn write<T>(&self, act: impl FnOnce(&mut Tables<'_>) -> Outcome<T>) -> Outcome<T> {
+        self.database.with(|database| {
+            let mut write = database.begin_write()?;
+            // A crash is repaired in a moment then, however large the file is.
+            write.set_quick_repair(true);
+            let outcome = act(&mut Tables::of(&write)?)?;
+            write.commit()?;
+            Ok(outcome)
+        })
     }
 
     /// Makes the tables, if they are not there. Returns the version of those that are.
     fn begin(&self) -> Outcome<u64> {
-        let mut write = self.database()?.begin_write()?;
-        write.set_quick_repair(true);
-        let schema = {
-            let mut meta = write.open_table(META)?;
-            let schema = meta.get("schema")?.map(|schema| schema.value());
-            if schema.is_none() {
-                meta.insert("schema", SCHEMA)?;
+        self.database.with(|database| {
+            let mut write = database.begin_write()?;
+            write.set_quick_repair(true);
+            let schema = {
+                let mut meta = write.open_table(META)?;
+                let schema = meta.get("schema")?.map(|schema| schema.value());
+                if schema.is_none() {
+                    meta.insert("schema", SCHEMA)?;
+                }
+                schema.unwrap_or(SCHEMA)
+            };
+            if schema > SCHEMA {
+                write.abort()?;
+                return Ok(schema);
             }
-            schema.unwrap_or(SCHEMA)
-        };
-        if schema > SCHEMA {
-            write.abort()?;
-            return Ok(schema);
-        }
-        write.open_table(STREAMS)?;
-        write.open_table(RECORDS)?;
-        write.open_table(VALUES)?;
-        write.commit()?;
-        Ok(schema)
+            Tables::of(&write)?;
+            write.commit()?;
+            Ok(schema)
+        })
     }
 
     /// Takes `count` numbers of guests that nobody has had or will have: those above what is returned.
     pub fn take_guests(&self, count: u64) -> Outcome<u64> {
-        guarded(|| self.try_take_guests(count))
-    }
-
-    fn try_take_guests(&self, count: u64) -> Outcome<u64> {
-        let mut write = self.database()?.begin_write()?;
-        write.set_quick_repair(true);
-        let before = {
-            let mut meta = write.open_table(META)?;
-            let before = meta.get("guests")?.map_or(0, |guests| guests.value());
-            meta.insert("guests", before + count)?;
-            before
-        };
-        write.commit()?;
-        Ok(before)
+        self.write(|tables| {
+            let before = tables.meta.get("guests")?.map_or(0, |guests| guests.value());
+            tables.meta.insert("guests", before + count)?;
+            Ok(before)
+        })
     }
 
     /// Does what is to be written, in one commit: all of it is on disk then, or nothing. Answers in the same order.
     pub fn append(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
-        guarded(|| self.try_append(requests))
-    }
-
-    fn try_append(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
-        let mut write = self.database()?.begin_write()?;
-        // A crash is repaired in a moment then, however large the file is.
-        write.set_quick_repair(true);
-        let answers = {
-            let mut tables = Tables {
-                meta: write.open_table(META)?,
-                streams: write.open_table(STREAMS)?,
-                records: write.open_table(RECORDS)?,
-                values: write.open_table(VALUES)?,
-            };
-            requests.iter().map(|request| tables.append(request)).collect::<Outcome<Vec<_>>>()?
-        };
-        write.commit()?;
-        Ok(answers)
+        self.write(|tables| requests.iter().map(|request| tables.append(request)).collect())
     }
 
     /// Answers what only reads, in order.
     pub fn read(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
-        guarded(|| self.try_read(requests))
-    }
-
-    fn try_read(&self, requests: &[StoreRequest]) -> Outcome<Vec<StoreAnswer>> {
-        let read = self.database()?.begin_read()?;
-        let (streams, records) = (read.open_table(STREAMS)?, read.open_table(RECORDS)?);
-        let values = read.open_table(VALUES)?;
-        let answer = |StoreRequest { topic, action, retention }: &StoreRequest| {
-            let stream = streams.get(&*topic.to_string())?.map(|row| Stream::of(row.value()));
-            let page = |before: u64, size: PageSize| match stream {
-                Some(stream) => page(&records, stream, before, size, *retention),
-                None => Ok((Vec::new(), false)),
-            };
-            match action {
-                StoreAction::Load { page: size } => {
-                    let end =
-                        |Stream { epoch, last, .. }| StreamEnd { epoch, seq: last, cursor: Cursor(last) };
-                    let (records, _) = page(u64::MAX, *size)?;
-                    let values = values_of(&values, &topic.to_string())?;
-                    Ok(StoreAnswer::Loaded { stream: stream.map(end), records, values })
-                }
-                StoreAction::Read { before, page: size } => {
-                    let (records, more) = page(*before, *size)?;
-                    Ok(StoreAnswer::Page { records, more })
-                }
-                StoreAction::Append { .. } => Ok(StoreAnswer::Refused(Unavailable::Failed)),
-            }
-        };
-        requests.iter().map(answer).collect()
+        self.database.with(|database| {
+            let snapshot = Snapshot::of(database)?;
+            requests.iter().map(|request| answer(&snapshot, request)).collect()
+        })
     }
 
     /// What has become of appends whose commit has failed, after the file was opened again.
     pub fn settle(&self, requests: &[StoreRequest], why: Unavailable) -> Outcome<Vec<StoreAnswer>> {
-        guarded(|| self.try_settle(requests, why))
-    }
-
-    fn try_settle(&self, requests: &[StoreRequest], why: Unavailable) -> Outcome<Vec<StoreAnswer>> {
-        let read = self.database()?.begin_read()?;
-        let (streams, values) = (read.open_table(STREAMS)?, read.open_table(VALUES)?);
-        let settle = |StoreRequest { topic, action, .. }: &StoreRequest| {
-            let topic = topic.to_string();
-            let last = streams.get(&*topic)?.map_or(0, |row| row.value().3);
-            let StoreAction::Append { change, .. } = action else { return Ok(StoreAnswer::Refused(why)) };
-            let is_there = match change.records.last() {
-                Some(record) => record.seq == last,
-                // Whether it was this write or one before that has left them so: they are as they should be.
-                None => are_there(&values, &topic, &change.values)?,
-            };
-            Ok(if is_there { StoreAnswer::Appended(Cursor(last)) } else { StoreAnswer::Refused(why) })
-        };
-        requests.iter().map(settle).collect()
+        self.database.with(|database| {
+            let snapshot = Snapshot::of(database)?;
+            requests.iter().map(|request| settle(&snapshot, request, why)).collect()
+        })
     }
 }
 
-/// redb panics on some files that are damaged: to the relay that is an error like another, and the file is opened again.
-fn guarded<T>(act: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    panic::catch_unwind(AssertUnwindSafe(act))
-        .unwrap_or_else(|_| Err(redb::Error::Corrupted("what is in it does not fit together".into())))
+/// The file is closed before another process may have it, also if there are readers.
+impl Drop for StoreFile {
+    fn drop(&mut self) {
+        self.database.replace(None);
+    }
+}
+
+fn answer(
+    snapshot: &Snapshot,
+    StoreRequest { topic, action, retention }: &StoreRequest,
+) -> Outcome<StoreAnswer> {
+    let topic = topic.to_string();
+    let stream = snapshot.stream(&topic)?;
+    let page = |before: u64, size: PageSize| match stream {
+        Some(stream) => page(&snapshot.records, stream, before, size, *retention),
+        None => Ok((Vec::new(), false)),
+    };
+    match action {
+        StoreAction::Load { page: size } => {
+            let end = |Stream { epoch, last, .. }| StreamEnd { epoch, seq: last, cursor: Cursor(last) };
+            let (records, _) = page(u64::MAX, *size)?;
+            let values = values_of(&snapshot.values, &topic)?;
+            Ok(StoreAnswer::Loaded { stream: stream.map(end), records, values })
+        }
+        StoreAction::Read { before, page: size } => {
+            let (records, more) = page(*before, *size)?;
+            Ok(StoreAnswer::Page { records, more })
+        }
+        StoreAction::Append { .. } => Ok(StoreAnswer::Refused(Unavailable::Failed)),
+    }
+}
+
+fn settle(snapshot: &Snapshot, request: &StoreRequest, why: Unavailable) -> Outcome<StoreAnswer> {
+    let topic = request.topic.to_string();
+    let last = snapshot.stream(&topic)?.map_or(0, |stream| stream.last);
+    let StoreAction::Append { change, .. } = &request.action else { return Ok(StoreAnswer::Refused(why)) };
+    let is_there = match change.records.last() {
+        Some(record) => record.seq == last,
+        // Whether it was this write or one before that has left them so: they are as they should be.
+        None => are_there(&snapshot.values, &topic, &change.values)?,
+    };
+    Ok(if is_there { StoreAnswer::Appended(Cursor(last)) } else { StoreAnswer::Refused(why) })
 }
 
 /// Why something could not be done.
@@ -350,11 +362,23 @@ fn check_is_no_other_file(path: &Path) -> Outcome<()> {
 }
 
 /// The tables of one commit.
-struct Tables<'a> {
-    meta: Table<'a, &'static str, u64>,
-    streams: Table<'a, &'static str, (u64, u64, u64, u64)>,
-    records: Table<'a, (u64, u64), (u64, &'static [u8])>,
-    values: Table<'a, (&'static str, &'static str), &'static [u8]>,
+pub(super) struct Tables<'a> {
+    pub(super) meta: Table<'a, &'static str, u64>,
+    pub(super) streams: Table<'a, &'static str, StreamRow>,
+    pub(super) records: Table<'a, (u64, u64), (u64, &'static [u8])>,
+    pub(super) values: Table<'a, (&'static str, &'static str), &'static [u8]>,
+}
+
+impl<'a> Tables<'a> {
+    /// They are made, if they are not there.
+    fn of(write: &'a WriteTransaction) -> Outcome<Self> {
+        Ok(Self {
+            meta: write.open_table(META)?,
+            streams: write.open_table(STREAMS)?,
+            records: write.open_table(RECORDS)?,
+            values: write.open_table(VALUES)?,
+        })
+    }
 }
 
 impl Tables<'_> {
@@ -397,7 +421,7 @@ impl Tables<'_> {
     }
 
     /// A number that no stream has.
-    fn next_number(&mut self) -> Outcome<u64> {
+    pub(super) fn next_number(&mut self) -> Outcome<u64> {
         let number = self.meta.get("streams")?.map_or(0, |streams| streams.value()) + 1;
         self.meta.insert("streams", number)?;
         Ok(number)

@@ -3,12 +3,22 @@
 //! Whoever asks is answered once. A refusal means that nothing was written: when a commit fails, the file is opened again and looked
 //! at before anybody is told.
 
+pub mod check;
+mod compact;
+mod database;
+pub mod erase;
 pub mod error;
+pub mod export;
 pub mod file;
 mod hold;
+pub mod import;
+mod lines;
 pub mod settings;
+pub mod stats;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tools_tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

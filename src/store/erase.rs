@@ -1,0 +1,143 @@
+//! A user is forgotten, in all topics: what the user said, edited and deleted, and what is kept about the user.
+
+use std::sync::Arc;
+
+use super::database::{Outcome, Snapshot, Stream};
+use super::file::{StoreFile, Tables};
+use crate::ids::StreamPosition;
+use crate::limits::TOOL_BATCH_RECORDS;
+use crate::room::chat_archive;
+use crate::room::chat_record::{Kind, Record};
+
+/// What was erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Erased {
+    /// Messages whose words were still there.
+    pub messages: u64,
+    /// Messages that had been deleted, and named the user still.
+    pub deleted: u64,
+    pub edits: u64,
+    /// Deletions that the user did: they stay, without the user.
+    pub deletions: u64,
+    /// Read markers, mutes and bans.
+    pub values: u64,
+    /// Topics in which something was found.
+    pub topics: u64,
+    /// Records that cannot be read: nobody knows whose they are.
+    pub unreadable: u64,
+}
+
+impl Erased {
+    fn count(&mut self, kind: Kind) {
+        match kind {
+            Kind::Message => self.messages += 1,
+            Kind::Erased => self.deleted += 1,
+            Kind::Edited | Kind::Replaced => self.edits += 1,
+            Kind::Deleted => self.deletions += 1,
+        }
+    }
+
+    fn found(&self) -> u64 {
+        self.messages + self.deleted + self.edits + self.deletions + self.values
+    }
+}
+
+/// Erases a user. `progress` is told how many records it has looked at.
+pub fn erase_user(file: &StoreFile, user: &str, progress: &mut dyn FnMut(u64)) -> Outcome<Erased> {
+    let (mut erased, mut looked_at) = (Erased::default(), 0);
+    let mut after = None;
+    while let Some(topic) = file.snapshot(|snapshot| snapshot.next_topic(after.as_deref()))? {
+        let before = erased.found();
+        if let Some(stream) = file.snapshot(|snapshot| snapshot.stream(&topic))? {
+            let mut next = Some(stream.first);
+            while let Some(from) = next {
+                let batch =
+                    file.snapshot(|snapshot| Batch::read(snapshot, stream, from, user, &mut erased))?;
+                looked_at += batch.looked_at;
+                progress(looked_at);
+                next = batch.next;
+                batch.write(file, stream)?;
+            }
+        }
+        erased.values += erase_values(file, &topic, user)?;
+        erased.topics += u64::from(erased.found() > before);
+        after = Some(topic);
+    }
+    Ok(erased)
+}
+
+/// Some records of a stream, as they are from now on.
+#[derive(Default)]
+struct Batch {
+    changed: Vec<(u64, u64, Arc<[u8]>)>,
+    looked_at: u64,
+    /// Where the next one begins.
+    next: Option<u64>,
+}
+
+impl Batch {
+    fn read(
+        snapshot: &Snapshot,
+        stream: Stream,
+        from: u64,
+        user: &str,
+        erased: &mut Erased,
+    ) -> Outcome<Self> {
+        let mut batch = Self::default();
+        if from > stream.last {
+            return Ok(batch);
+        }
+        for entry in snapshot.records.range((stream.number, from)..=(stream.number, stream.last))? {
+            let (key, value) = entry?;
+            let (seq, (at_ms, bytes)) = (key.value().1, value.value());
+            if batch.looked_at == TOOL_BATCH_RECORDS as u64 {
+                batch.next = Some(seq);
+                break;
+            }
+            batch.looked_at += 1;
+            let Some(record) = Record::decode(bytes) else {
+                erased.unreadable += 1;
+                continue;
+            };
+            if record.user == user {
+                erased.count(record.kind);
+                let id = StreamPosition { epoch: stream.epoch, seq };
+                batch.changed.push((seq, at_ms, chat_archive::without_user(&record, id)));
+            }
+        }
+        Ok(batch)
+    }
+
+    fn write(&self, file: &StoreFile, stream: Stream) -> Outcome<()> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        file.write(|tables: &mut Tables<'_>| {
+            for (seq, at_ms, bytes) in &self.changed {
+                tables.records.insert((stream.number, *seq), (*at_ms, &**bytes))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Returns how many there were.
+fn erase_values(file: &StoreFile, topic: &str, user: &str) -> Outcome<u64> {
+    let keys = chat_archive::keys_about(user);
+    let mut found = Vec::new();
+    for key in &keys {
+        if file.snapshot(|snapshot| Ok(snapshot.values.get((topic, &**key))?.is_some()))? {
+            found.push(key);
+        }
+    }
+    if !found.is_empty() {
+        file.write(|tables| {
+            for key in &found {
+                tables.values.remove((topic, &***key))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found.len() as u64)
+}
