@@ -1,6 +1,7 @@
 //! Wires everything together: a pinned thread per shard, the service thread, and the main thread that watches both and the
 //! signals. Whatever ends first, on purpose or not, ends the process: a relay without one of its threads is none.
 
+mod exports;
 mod shards;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -17,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::shards::ShardMaker;
 use crate::admin::access::Access;
+use crate::admin::export::Exports;
 use crate::admin::{self, About, Admin, Phase, PhaseCell};
 use crate::config::Config;
 use crate::config::secrets::AdminToken;
@@ -115,6 +117,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
     let store_metrics: Arc<StoreMetrics> = Arc::default();
     let guests = Guests { named: guests_named(metrics.clone()), before, taken };
     let read_clock: ReadClock = Arc::new(move || clock.instant());
+    let exports = Exports::new(exports::begin(file.reader()));
     let store = Store::new(of_store, file, store_metrics.clone(), read_clock, guests);
     let phase = Arc::new(PhaseCell::default());
     let (events, inbox) = mpsc::channel();
@@ -132,6 +135,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
         clock: Arc::new(move || clock.instant()),
         access: Access::new(config.admin_token.as_ref().map(AdminToken::as_bytes)),
         service: handle.clone(),
+        exports,
     };
     let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), service: handle.clone() };
     spawn_service(admin_listener, pages, keys, service, events.clone())?;

@@ -5,6 +5,7 @@
 //! answers them in parts of a turn, so nothing that a visitor does here can slow a game down. `access` says who may visit.
 
 pub mod access;
+pub mod export;
 mod games;
 mod kick;
 pub mod metrics;
@@ -33,6 +34,7 @@ use crate::metrics::{ShardMetrics, StoreMetrics};
 use crate::service::{Busy, ReadClock, ServiceHandle};
 use crate::time::Instant;
 use access::Access;
+use export::Exports;
 use metrics::RelayCollector;
 
 /// A shard whose loop has not turned for this long counts as dead.
@@ -101,6 +103,8 @@ pub struct Admin {
     pub access: Access,
     /// The way to ask the shards.
     pub service: ServiceHandle,
+    /// The way to read the store.
+    pub exports: Exports,
 }
 
 /// Answers requests for ever, in any tokio runtime.
@@ -127,6 +131,7 @@ fn router(admin: Admin) -> Router {
         .route("/version", get(version))
         .route("/metrics", get(prometheus))
         .route("/games.json", get(games::games))
+        .route("/export", get(export::export))
         .route("/users/{id}/disconnect", post(kick::disconnect))
         .merge(playground::router())
         .fallback(nowhere)
@@ -146,6 +151,7 @@ const HELP: &str = concat!(
      GET  /version                version, kernel, number of shards (JSON)\n\
      GET  /metrics                for Prometheus (OpenMetrics text)\n\
      GET  /games.json             the games that run, those with most players first (JSON)\n\
+     GET  /export                 what is said in rooms, for `corelay store import` (NDJSON); ?topic=room:lobby for one room\n\
      POST /users/{id}/disconnect  close every connection of a user and free its seats (JSON)\n"
 );
 
@@ -290,6 +296,7 @@ mod tests {
             clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
             access,
             service: handle,
+            exports: Exports::new(Arc::new(|topic| Ok(parts_of(topic)))),
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -301,6 +308,17 @@ mod tests {
             })
         });
         Fixture { address, shards, store_metrics, phase, now_us, endpoints, _store: store }
+    }
+
+    /// An export of four parts; of one topic, nothing is kept, and that of another fails in the middle.
+    fn parts_of(topic: Option<&str>) -> Option<export::Parts> {
+        let part = |letter: &str| Ok(format!("{}\n", letter.repeat(4 * 1024 * 1024)));
+        let cut = topic == Some("room:cut");
+        let parts = ["a", "b", "c", "d"].map(|letter| match letter {
+            "c" if cut => Err("no disk".to_owned()),
+            letter => part(letter),
+        });
+        (topic != Some("room:none")).then(|| Box::new(parts.into_iter()) as export::Parts)
     }
 
     impl Fixture {
@@ -474,6 +492,37 @@ mod tests {
     }
 
     #[test]
+    fn an_export_is_sent_as_fast_as_it_is_taken_one_at_a_time() {
+        let fixture = serve_pages(Access::Loopback);
+        let mut slow = std::net::TcpStream::connect(fixture.address).unwrap();
+        write!(slow, "GET /export?topic=room%3Aa HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut head = [0; 15];
+        slow.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        let (status, second) = fixture.fetch("/export");
+        assert!(status == 503 && second.contains("another export is being read"), "{second}");
+        assert_eq!(fixture.fetch("/version").0, 200, "whoever reads slowly holds up no other page");
+        let mut rest = String::new();
+        slow.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("\r\n0\r\n\r\n") && rest.contains("ddd\n"), "{}", rest.len());
+        let (_, head, body) = fixture.ask("GET /export", "Host: localhost");
+        assert!(head.contains("content-type: application/x-ndjson\r\n"), "{head}");
+        assert!(body.len() > 16 * 1024 * 1024);
+    }
+
+    #[test]
+    fn an_export_that_fails_is_not_taken_for_a_whole_one() {
+        let fixture = serve_pages(Access::Loopback);
+        let (_, _, body) = fixture.ask("GET /export?topic=room:cut", "Host: localhost");
+        assert!(!body.ends_with("0\r\n\r\n"), "it has no end");
+        let none = (404, "nothing is kept about room:none\n".to_owned());
+        assert_eq!(fixture.fetch("/export?topic=room:none"), none);
+        for wrong in ["/export?topic=lobby", "/export?room=lobby", "/export?topic=%zz", "/export?topic="] {
+            assert_eq!(fixture.fetch(wrong).0, 400, "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_shard_that_does_not_answer_is_not_waited_for_long() {
         let fixture = serve_pages(Access::Loopback);
         let (status, _, body) = fixture.ask("POST /users/ann/disconnect", "Host: localhost");
@@ -510,9 +559,14 @@ mod tests {
         let fixture = serve_pages(Access::new(Some(b"0123456789abcdef")));
         fixture.phase.enter(Phase::Ready);
         assert_eq!(fixture.fetch("/readyz").0, 200);
-        for request in
-            ["GET /metrics", "GET /help", "GET /games.json", "GET /nowhere", "POST /users/ann/disconnect"]
-        {
+        for request in [
+            "GET /metrics",
+            "GET /help",
+            "GET /games.json",
+            "GET /export",
+            "GET /nowhere",
+            "POST /users/ann/disconnect",
+        ] {
             let (status, head, _) = fixture.ask(request, "Host: relay");
             assert!(status == 401 && head.contains("www-authenticate: Bearer realm="), "{request}: {head}");
         }

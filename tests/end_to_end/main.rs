@@ -23,3 +23,4 @@ mod rough;
 mod seats;
 mod socket;
 mod standstill;
+mod store_tools;

@@ -25,7 +25,7 @@ const TOML: &str = "[rates]\nevent_per_s = 100000\nevent_burst = 100000\n\
     [[room]]\npattern = \"*\"\nmessages_per_minute = 1000000\n";
 
 /// A relay whose store is in `place`, which outlives it.
-fn relay(place: &Place) -> Relay {
+pub fn relay(place: &Place) -> Relay {
     let store = place.path().join("store").to_string_lossy().into_owned();
     let arguments = ["--shards", "2", "--data-dir", &store].map(Into::into).to_vec();
     Relay::set_up(Setup { arguments, toml: TOML.into(), ..Setup::default() })
