@@ -124,6 +124,13 @@ impl StoreModel {
         self.values_of(&topic)
     }
 
+    /// Whether a text is in any record.
+    pub fn has_text(&self, text: &str) -> bool {
+        let records = self.streams.values().flat_map(|stream| &stream.records);
+        let mut bytes = records.map(|record| &record.bytes);
+        bytes.any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+    }
+
     /// Epoch and number of the last record of a topic; `None`: it has none.
     pub fn end_of(&self, topic: &str) -> Option<(u64, u64)> {
         let stream = self.streams.iter().find(|(name, _)| name.is_written(topic))?.1;
