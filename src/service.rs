@@ -247,16 +247,18 @@ mod tests {
         handle: ServiceHandle,
         now_us: Arc<AtomicU64>,
         shards: Vec<Endpoint>,
+        /// The store's end, which would wake everybody if it went.
+        _store: Endpoint,
     }
 
     impl Rig {
         fn new() -> Self {
-            let (shards, [mailbox, _store]) = mailbox::mesh(2, 16).unwrap();
+            let (shards, [mailbox, store]) = mailbox::mesh(2, 16).unwrap();
             let now_us = Arc::new(AtomicU64::new(0));
             let clock_us = now_us.clone();
             let clock = move || Instant::from_micros(clock_us.load(Ordering::Relaxed));
             let (service, handle) = Service::new(mailbox, Arc::new(clock));
-            Self { service, handle, now_us, shards }
+            Self { service, handle, now_us, shards, _store: store }
         }
 
         /// Asks for a kick, and returns where the answers come.
@@ -370,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_shard_wakes_the_task_again_and_again() {
-        let Rig { service, handle, mut shards, .. } = Rig::new();
+        let Rig { service, handle, mut shards, _store, .. } = Rig::new();
         let shard = std::thread::spawn(move || {
             for round in 0..3 {
                 for shard in &mut shards {
