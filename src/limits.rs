@@ -47,6 +47,8 @@ pub const STORE_APPENDS_MAX: usize = 4 * 1024;
 pub const STORE_READS_MAX: usize = 64;
 /// Records that one append removes at most because the room's rules keep them no longer.
 pub const STORE_TRIM_MAX: usize = 128;
+/// A stream is looked at for what is too old with every so many of its records: a look costs as much as a record.
+pub const STORE_TRIM_EVERY: u64 = 8;
 /// Default of `store.cache_bytes`.
 pub const STORE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// The store is said to hang when it has worked on one batch for longer.

@@ -23,7 +23,7 @@ use super::error::{StoreError, is_full};
 use super::export::StoreReader;
 use super::hold::{Draining, Hold, Taken};
 use super::settings::StoreSettings;
-use crate::limits::STORE_TRIM_MAX;
+use crate::limits::{STORE_TRIM_EVERY, STORE_TRIM_MAX};
 use crate::room::stored::{
     Cursor, PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StoredValue,
     StreamEnd, Unavailable,
@@ -415,7 +415,9 @@ impl Tables<'_> {
             self.records.insert((stream.number, *seq), (*at_ms, &**bytes))?;
             stream.last = *seq;
         }
-        trim(&mut self.records, &mut stream, *retention)?;
+        if last / STORE_TRIM_EVERY != stream.last / STORE_TRIM_EVERY {
+            trim(&mut self.records, &mut stream, *retention)?;
+        }
         self.streams.insert(&*topic, stream.row())?;
         Ok(StoreAnswer::Appended(Cursor(stream.last)))
     }
