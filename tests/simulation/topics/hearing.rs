@@ -110,18 +110,7 @@ impl Topics {
         match what {
             What::Join if !is_present => hearing.counts.branch(Branch::SupersededJoin),
             What::Join if ok => topic.joined(response, hearing),
-            What::Join => {
-                let is_full = reason.contains("seats taken");
-                let is_late = matches!(reason, "overload" | "rate_limited" | "storage_full" | "unavailable");
-                assert!(is_full || is_late, "{topic:?} {response}");
-                if is_full {
-                    hearing.counts.branch(Branch::GameFull);
-                }
-                topic.loses_seat(hearing.sure_until);
-                let again_at =
-                    hearing.soon() + Duration::from_millis(response["retry_after"].as_u64().unwrap_or(0));
-                topic.out(Some(again_at).filter(|_| !is_full && topic.state != State::Leaving));
-            }
+            What::Join => topic.join_refused(response, hearing),
             What::Message { body } if ok => {
                 assert_eq!(response["body"], *body);
                 if is_present {
@@ -182,6 +171,19 @@ impl Topics {
 }
 
 impl Topic {
+    fn join_refused(&mut self, response: &Value, hearing: &mut Hearing<'_>) {
+        let reason = response["reason"].as_str().unwrap_or("");
+        let is_full = reason.contains("seats taken");
+        let is_late = matches!(reason, "overload" | "rate_limited" | "storage_full" | "unavailable");
+        assert!(is_full || is_late, "{self:?} {response}");
+        if is_full {
+            hearing.counts.branch(Branch::GameFull);
+        }
+        self.loses_seat(hearing.sure_until);
+        let again_at = hearing.soon() + Duration::from_millis(response["retry_after"].as_u64().unwrap_or(0));
+        self.out(Some(again_at).filter(|_| !is_full && self.state != State::Leaving));
+    }
+
     fn joined(&mut self, response: &Value, hearing: &mut Hearing<'_>) {
         let (epoch, seq) = (text(&response["epoch"]), response["seq"].as_u64().expect("a number"));
         self.before = Before::Nothing;
