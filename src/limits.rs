@@ -209,6 +209,8 @@ pub const ROOM_APPEND_MESSAGES_MAX: usize = 64;
 pub const ROOM_APPEND_BYTES_MAX: usize = 256 * 1024;
 /// Pushes of the members of one room that wait, as they came, while the store writes. More: refused, with when to try again.
 pub const ROOM_WAITING_MAX: usize = 256;
+/// Read markers among what waits: they do not take the place of messages. More: refused, with when to try again.
+pub const ROOM_WAITING_MARKERS_MAX: usize = 64;
 /// Waiting pushes of one user in one room, so that nobody takes the place of all. More: refused, with when to try again.
 pub const ROOM_WAITING_USER_MAX: usize = 64;
 /// Bytes of the messages' bodies that wait in one room. More: refused, with when to try again.

@@ -226,10 +226,7 @@ pub fn bind_admin(address: SocketAddr) -> anyhow::Result<TcpListener> {
 fn spawn_store(store: Store, events: Sender<Event>) -> anyhow::Result<()> {
     let body = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| store.run()));
-        let outcome = match outcome {
-            Ok(outcome) => outcome.map_err(anyhow::Error::new),
-            Err(panic) => Err(anyhow!("panic: {}", panic_text(&*panic))),
-        };
+        let outcome = outcome.map_err(|panic| anyhow!("panic: {}", panic_text(&*panic)));
         // Nobody listens any more when the process is ending.
         let _ = events.send(Event::StoreEnded(outcome));
     };

@@ -1,73 +1,18 @@
-//! What becomes of messages and of members of a room: edits, deletions, mutes, bans, and how far everybody has read.
+//! What becomes of messages and of members of a room: edits, deletions, mutes, bans.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 mod world;
 
-use corelay::limits::{MESSAGES_CACHED_MAX, READ_MARKERS_MAX, RESTRICTIONS_MAX, ROOM_READS_MAX};
+use corelay::limits::{MESSAGES_CACHED_MAX, RESTRICTIONS_MAX, ROOM_READS_MAX};
 use corelay::note::Note;
 use corelay::room::chat::RoomRules;
 use corelay::room::stored::{StoreAnswer, Unavailable};
-use corelay::session::rate_limit::{Rate, Rates};
 use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
-use world::client::{ClientId, Message};
+use world::client::ClientId;
+use world::moderated::{ask, done, moderator, reason, refusal, reply, say, settings, user};
 use world::rooms::{answer, far_member, join, near_member, push, told, words};
-use world::tokens::{SECRET, signed, token_for, with_tokens};
 use world::{World, near_and_far};
-
-/// Nobody is over a rate.
-fn settings() -> Settings {
-    let much = Rate { per_s: 1_000_000, burst: 1_000_000 };
-    let rules = RoomRules { messages_per_minute: 1_000_000, ..RoomRules::default() };
-    let rates = Rates {
-        events: much,
-        joins: much,
-        bytes: Rate { per_s: 1 << 30, burst: 1 << 30 },
-        ..Rates::default()
-    };
-    Settings { rates, rooms: vec![rules], ..with_tokens() }
-}
-
-fn user(name: &str) -> String {
-    format!("&token={}", token_for(name, &["room:*"]))
-}
-
-fn moderator(name: &str) -> String {
-    format!("&token={}", signed(SECRET, name, &["room:*"], |claims| claims.moderator = true))
-}
-
-fn say(world: &mut World, client: ClientId, name: &str, body: &str) -> Value {
-    let (ok, message) = answer(&push(world, client, name, "new_message", &json!({"body": body})));
-    assert!(ok, "{message}");
-    message
-}
-
-/// The answer to a push, which must be refused.
-fn refusal(world: &mut World, client: ClientId, name: &str, event: &str, payload: &Value) -> Value {
-    let (ok, response) = answer(&push(world, client, name, event, payload));
-    assert!(!ok, "{event} {payload} was done: {response}");
-    response
-}
-
-fn done(world: &mut World, client: ClientId, name: &str, event: &str, payload: &Value) -> Value {
-    let (ok, response) = answer(&push(world, client, name, event, payload));
-    assert!(ok, "{event} {payload}: {response}");
-    response
-}
-
-fn reason(word: &str) -> Value {
-    json!({"reason": word})
-}
-
-/// Pushes without an answer yet.
-fn ask(world: &mut World, client: ClientId, name: &str, reference: u64, event: &str, payload: &Value) {
-    world.say(client, &format!(r#"["1","{reference}","room:{name}","{event}",{payload}]"#));
-}
-
-fn reply(messages: &[Message], reference: &str) -> Option<(bool, Value)> {
-    let found = messages.iter().find_map(|message| message.answer(&json!(reference)));
-    found.map(|(ok, response)| (ok, response.clone()))
-}
 
 /// Messages of the room, as a newcomer sees them; and, as the store has them, in a page.
 fn seen(world: &mut World, name: &str) -> Vec<Value> {
@@ -463,62 +408,5 @@ fn what_moderators_send_is_checked() {
         done(&mut world, boss, name, "mute", &json!({"user_id": "7", "seconds": 9}));
         world.pass_ms(1000);
         done(&mut world, boss, name, "ban", &json!({"user_id": "ann"}));
-    });
-}
-
-#[test]
-fn a_join_says_how_many_messages_were_missed() {
-    near_and_far(settings, |mut world, name| {
-        let ann = near_member(&mut world, &user("ann"), name);
-        let ben = far_member(&mut world, &user("ben"), name);
-        let ids: Vec<Value> =
-            (0..4).map(|number| say(&mut world, ben, name, &number.to_string())["id"].clone()).collect();
-        say(&mut world, ann, name, "my own");
-        let read = done(&mut world, ann, name, "read_marker", &json!({"seq": 1}));
-        assert_eq!(read, json!({"read_seq": 1, "unread": 3}));
-        done(&mut world, ben, name, "delete_message", &json!({"id": ids[2]}));
-        done(&mut world, ben, name, "edit_message", &json!({"id": ids[3], "body": "3!"}));
-        let back = done(&mut world, ann, name, "read_marker", &json!({"seq": 0}));
-        assert_eq!(back, json!({"read_seq": 1, "unread": 2}), "it goes forward only");
-        let beyond = refusal(&mut world, ann, name, "read_marker", &json!({"seq": 8}));
-        assert_eq!(beyond, json!({"errors": {"seq": ["is beyond the end, which is 7"]}}));
-        let none = refusal(&mut world, ann, name, "read_marker", &json!({"seq": "7"}));
-        assert_eq!(none, json!({"errors": {"seq": ["must be the number of a message, or 0"]}}));
-
-        for member in [ann, ben] {
-            ask(&mut world, member, name, 8, "phx_leave", &json!({}));
-        }
-        assert_eq!(world.count(|metrics| metrics.rooms.value()), 0);
-        let joined = join(&mut world, ann, name, &json!({}));
-        let (_, response) = reply(&joined, "1").unwrap();
-        assert_eq!((&response["read_seq"], &response["unread"]), (&json!(1), &json!(2)));
-        let newcomer = world.socket(&user("cathy"));
-        let (_, response) = reply(&join(&mut world, newcomer, name, &json!({})), "1").unwrap();
-        assert_eq!((&response["read_seq"], &response["unread"]), (&json!(0), &json!(4)));
-    });
-}
-
-#[test]
-fn the_markers_of_a_room_are_bounded() {
-    near_and_far(settings, |mut world, name| {
-        let ann = near_member(&mut world, &user("ann"), name);
-        for number in 0..3 {
-            say(&mut world, ann, name, &number.to_string());
-        }
-        let mut read = |user_name: &str, seq: u64| {
-            let client = near_member(&mut world, &user(user_name), name);
-            done(&mut world, client, name, "read_marker", &json!({"seq": seq}));
-            world.hang_up(client);
-        };
-        read("least", 1);
-        for number in 0..READ_MARKERS_MAX {
-            read(&format!("u{number}"), 2);
-        }
-        read("u0", 3);
-        let markers = |world: &World| world.store.values_of_room(name).len();
-        assert_eq!(markers(&world), READ_MARKERS_MAX);
-        let again = world.socket(&user("least"));
-        let (_, response) = reply(&join(&mut world, again, name, &json!({})), "1").unwrap();
-        assert_eq!(response["read_seq"], 0, "who has read the least is forgotten");
     });
 }

@@ -260,6 +260,29 @@ fn a_stream_that_somebody_else_has_written_to_is_read_anew() {
 }
 
 #[test]
+fn whoever_waits_for_a_room_that_is_read_anew_goes_on_waiting() {
+    near_and_far(settings, |mut world, name| {
+        world.store_stands = true;
+        let ann = world.socket("&name=Ann");
+        join(&mut world, ann, name, &json!({}));
+        ask(&mut world, ann, name, 2, "new_message", &json!({"body": "a"}));
+        let others: Vec<ClientId> = (0..2 * ROOM_LET_IN).map(|_| world.socket("")).collect();
+        for other in &others {
+            join(&mut world, *other, name, &json!({}));
+        }
+        world.let_store_say(StoreAnswer::Loaded { stream: None, records: vec![], values: vec![] });
+        // Some are in, and Ann's message is on its way; the others are still before the door.
+        world.let_store_say(StoreAnswer::Conflict);
+        world.store_stands = false;
+        world.let_store_answer();
+        while world.timeout() {}
+        for client in others {
+            assert_eq!(answered(&world.client(client).messages()), ["1"]);
+        }
+    });
+}
+
+#[test]
 fn pages_that_are_not_in_memory_are_read_in_order_and_a_few_at_a_time() {
     near_and_far(settings, |mut world, name| {
         let ann = near_member(&mut world, "&name=Ann", name);

@@ -375,7 +375,7 @@ impl Hosted for Chat {
     }
 
     fn due(&self) -> Option<Instant> {
-        let is_awaited = !self.audience.is_empty();
+        let is_awaited = !self.audience.is_empty() || !self.queue.is_empty();
         let loading = self.loading.as_ref().and_then(|loading| loading.due(is_awaited));
         self.typing.values().map(Typing::due).chain(self.presence.due()).chain(loading).min()
     }

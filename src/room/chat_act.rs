@@ -12,7 +12,7 @@ use crate::wire::phoenix::answers::reason;
 pub(super) enum Act {
     Say(ChatEvent),
     Amend(Box<Amendment>),
-    Restrict { what: Restriction, user: Box<str>, seconds: Option<u32>, moderator: Box<str> },
+    Restrict { what: Restriction, user: Box<str>, seconds: Option<u32>, until_ms: u64, moderator: Box<str> },
     Lift { what: Restriction, user: Box<str>, moderator: Box<str> },
     Mark { user: Box<str>, seq: u64 },
 }
@@ -45,6 +45,11 @@ impl Act {
             Self::Amend(amendment) => Some(&amendment.event),
             Self::Restrict { .. } | Self::Lift { .. } | Self::Mark { .. } => None,
         }
+    }
+
+    /// Whether it costs a message to each member. (The end of a membership does, too.)
+    pub(super) fn is_told(&self) -> bool {
+        self.event().is_some() || matches!(self, Self::Restrict { .. })
     }
 
     /// Whether what comes behind it cannot be decided on before it is on disk.

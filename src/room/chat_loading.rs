@@ -98,7 +98,9 @@ impl Chat {
 
     /// Forgets what it believes the stream to be.
     pub(super) fn load_anew(&mut self, context: &mut Context<'_>) {
-        self.loading = Some(Loading::default());
+        let arrivals = self.loading.take().map(|loading| loading.arrivals).unwrap_or_default();
+        let until = (!arrivals.is_empty()).then(|| context.now.instant + limits::ROOM_LOAD_WAIT);
+        self.loading = Some(Loading { arrivals, until, ..Loading::default() });
         self.load(context);
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::chat::Chat;
 use super::chat_act::{Act, Verdict};
-use super::chat_queue::Waiting;
+use super::chat_queue::{Behind, Waiting};
 use super::hosted::Context;
 use super::request::{Departure, Effect, ToMember};
 use super::stored::StoredValue;
+use super::telling::done;
 use crate::ids::Address;
 use crate::limits::{READ_MARKERS_MAX, RESTRICTIONS_MAX};
 use crate::memory::Allocated;
@@ -82,6 +83,7 @@ impl People {
             + self.markers.allocated_bytes()
             + readers.sum::<usize>()
             + self.surplus.allocated_bytes()
+            + self.surplus.iter().map(Allocated::allocated_bytes).sum::<usize>()
     }
 
     pub(super) fn banned_until(&self, user: &str, now: Now) -> Option<u64> {
@@ -153,7 +155,8 @@ impl Chat {
             let text = format!("{RESTRICTIONS_MAX} users are muted or banned here; lift one of these first");
             return Verdict::Answer(Err(reason(&text)));
         }
-        Verdict::Do(Act::Restrict { what, user: user.into(), seconds, moderator: by.user.clone() })
+        let (user, moderator, until_ms) = (user.into(), by.user.clone(), until_ms(seconds, now));
+        Verdict::Do(Act::Restrict { what, user, seconds, until_ms, moderator })
     }
 
     /// What becomes of an `unmute` or an `unban`.
@@ -161,11 +164,17 @@ impl Chat {
         if !by.is_moderator {
             return Verdict::refuse("forbidden");
         }
+        if !self.people.restricted.contains_key(&(what, user.into())) {
+            return Verdict::Answer(done());
+        }
         Verdict::Do(Act::Lift { what, user: user.into(), moderator: by.user.clone() })
     }
 
     /// What becomes of a `read_marker`: it goes forward only.
-    pub(super) fn mark(&self, by: &Waiting, seq: u64) -> Verdict {
+    pub(super) fn mark(&self, by: &Waiting, seq: u64, behind: &Behind) -> Verdict {
+        if behind.marks(&by.user) {
+            return Verdict::Wait;
+        }
         if seq > self.stream.seq() {
             let text = format!("is beyond the end, which is {}", self.stream.seq());
             return Verdict::Answer(Err(errors("seq", &text)));
@@ -186,6 +195,8 @@ impl Chat {
     /// A read marker is on disk. Returns the answer.
     pub(super) fn apply_mark(&mut self, user: &str, seq: u64) -> String {
         self.people.markers.insert(user.into(), seq);
+        // It may have been forgotten for another of the same write.
+        self.people.surplus.retain(|surplus| *surplus != key(MARKER, user));
         self.people.bound_markers();
         self.marked(user)
     }
@@ -194,10 +205,11 @@ impl Chat {
     pub(super) fn apply_restriction(
         &mut self,
         (what, user, seconds): (Restriction, Box<str>, Option<u32>),
+        until_ms: u64,
         moderator: Box<str>,
         context: &mut Context<'_>,
     ) {
-        self.people.restricted.insert((what, user.clone()), until_ms(seconds, context.now));
+        self.people.restricted.insert((what, user.clone()), until_ms);
         if what == Restriction::Ban {
             self.expel(&user, context);
         }
@@ -235,15 +247,13 @@ impl Chat {
 
 impl Act {
     /// What it leaves beside the stream.
-    pub(super) fn value(&self, now: Now) -> Option<StoredValue> {
+    pub(super) fn value(&self) -> Option<StoredValue> {
         let value = |kind: &str, user: &str, number: Option<u64>| {
             let bytes = number.map(|number| Arc::from(number.to_be_bytes()));
             Some(StoredValue { key: key(kind, user), bytes })
         };
         match self {
-            Self::Restrict { what, user, seconds, .. } => {
-                value(what.word(), user, Some(until_ms(*seconds, now)))
-            }
+            Self::Restrict { what, user, until_ms, .. } => value(what.word(), user, Some(*until_ms)),
             Self::Lift { what, user, .. } => value(what.word(), user, None),
             Self::Mark { user, seq } => value(MARKER, user, Some(*seq)),
             Self::Say(_) | Self::Amend(_) => None,

@@ -19,8 +19,8 @@ use super::stored::{Change, Retention, StoreAction, StoreAnswer, StoreRequest, U
 use super::telling::{done, reply, unavailable};
 use crate::ids::{Address, StreamPosition, Ticket};
 use crate::limits::{
-    PART_WORK_MAX, ROOM_APPEND_BYTES_MAX, ROOM_APPEND_MESSAGES_MAX, ROOM_WAITING_BYTES_MAX, ROOM_WAITING_MAX,
-    ROOM_WAITING_USER_MAX,
+    PART_WORK_MAX, ROOM_APPEND_BYTES_MAX, ROOM_APPEND_MESSAGES_MAX, ROOM_WAITING_BYTES_MAX,
+    ROOM_WAITING_MARKERS_MAX, ROOM_WAITING_MAX, ROOM_WAITING_USER_MAX,
 };
 use crate::memory::Allocated;
 use crate::note::ModeratorAct;
@@ -82,8 +82,12 @@ impl Waiting {
         }
     }
 
-    fn heap_bytes(&self) -> usize {
-        self.user.allocated_bytes() + self.name.allocated_bytes() + self.bytes()
+    pub(super) fn heap_bytes(&self) -> usize {
+        let found = self.found.as_ref().and_then(|found| found.event.as_ref());
+        self.user.allocated_bytes()
+            + self.name.allocated_bytes()
+            + self.bytes()
+            + found.map_or(0, |event| event.payload.allocated_bytes())
     }
 }
 
@@ -118,6 +122,13 @@ enum Deed {
 }
 
 impl Deed {
+    fn push(&self) -> Option<&Push> {
+        match self {
+            Self::Push(push) => Some(push),
+            Self::Leave => None,
+        }
+    }
+
     fn is_written(&self) -> bool {
         matches!(self, Self::Push(push) if is_written(&push.event))
     }
@@ -133,7 +144,11 @@ impl Queue {
     fn is_full_for(&self, user: &str, push: &Push) -> bool {
         let of_user = self.waiting.iter().filter(|waiting| &*waiting.user == user).count();
         let bytes = self.waiting.iter().map(Waiting::bytes).sum::<usize>() + bytes_of(push);
+        let is_marker = |push: &Push| matches!(push.event, PushEvent::Room(RoomPush::ReadMarker(_)));
+        let markers =
+            self.waiting.iter().filter(|waiting| waiting.what.push().is_some_and(is_marker)).count();
         self.waiting.len() >= ROOM_WAITING_MAX
+            || is_marker(push) && markers >= ROOM_WAITING_MARKERS_MAX
             || of_user >= ROOM_WAITING_USER_MAX
             || bytes > ROOM_WAITING_BYTES_MAX
     }
@@ -151,6 +166,7 @@ impl Queue {
             + self.waiting.allocated_bytes()
             + self.waiting.iter().map(Waiting::heap_bytes).sum::<usize>()
             + self.reads.allocated_bytes()
+            + self.reads.values().map(Reader::heap_bytes).sum::<usize>()
     }
 }
 
@@ -239,8 +255,8 @@ impl Chat {
                 self.amend(*amendment, &mut context.effects);
                 done()
             }
-            Act::Restrict { what, user, seconds, moderator } => {
-                self.apply_restriction((what, user, seconds), moderator, context);
+            Act::Restrict { what, user, seconds, until_ms, moderator } => {
+                self.apply_restriction((what, user, seconds), until_ms, moderator, context);
                 done()
             }
             Act::Lift { what, user, moderator } => {
@@ -269,9 +285,14 @@ impl Chat {
         }
     }
 
-    /// Nothing that waits can be done.
+    /// Nothing that waits can be done, but for what is behind something of its member that is being read.
     pub(super) fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {
-        for Waiting { from, what, .. } in std::mem::take(&mut self.queue.waiting) {
+        let reading: BTreeSet<Address> = self.queue.reads.values().map(Reader::from).collect();
+        let is_behind = |waiting: &Waiting| reading.contains(&waiting.from);
+        let (behind, refused): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.queue.waiting).into_iter().partition(is_behind);
+        self.queue.waiting = behind;
+        for Waiting { from, what, .. } in refused {
             match what {
                 Deed::Push(push) => reply(from, push.reference, Err(unavailable(why)), &mut context.effects),
                 Deed::Leave => self.remove(from, Departure::Asked, context.now, &mut context.effects),
@@ -344,7 +365,8 @@ impl Chat {
             impossible!("it was looked at before");
             return Verdict::Wait;
         };
-        if behind.is_closed || behind.is_full(self.audience_len()) {
+        let is_marker = matches!(push, RoomPush::ReadMarker(_));
+        if behind.is_closed || behind.is_full(self.audience_len(), is_marker) {
             return Verdict::Wait;
         }
         let verdict = match push {
@@ -357,14 +379,14 @@ impl Chat {
                 self.restrict(waiting, (*what, user, *seconds), now)
             }
             RoomPush::Lift { what, user } => self.lift(waiting, *what, user),
-            RoomPush::ReadMarker(seq) => self.mark(waiting, *seq),
+            RoomPush::ReadMarker(seq) => self.mark(waiting, *seq, behind),
             RoomPush::Typing(_) | RoomPush::History { .. } => {
                 impossible!("it leaves nothing on disk");
                 Verdict::Answer(done())
             }
         };
-        // An answer is told behind those to what the member has done before.
-        if matches!(verdict, Verdict::Answer(_)) && behind.has_batched(waiting.from) {
+        // An answer is told behind those to what the member has done before, also one that depends on the disk.
+        if matches!(verdict, Verdict::Answer(_) | Verdict::LookUp(_)) && behind.has_batched(waiting.from) {
             return Verdict::Wait;
         }
         verdict
@@ -418,7 +440,7 @@ impl Chat {
         let mut change = Change { values: self.people.take_surplus(), ..Change::default() };
         for Underway { act, .. } in &batch {
             change.records.extend(act.event().map(ChatEvent::to_record));
-            change.values.extend(act.value(context.now));
+            change.values.extend(act.value());
             if let Act::Amend(amendment) = act
                 && !planted!(AmendsInMemory)
             {
@@ -466,11 +488,20 @@ pub(super) struct Behind {
 }
 
 impl Behind {
-    /// Whether the next append takes nothing more. All of it is told in one turn, so in a crowd it takes less.
-    fn is_full(&self, members: usize) -> bool {
-        let messages_max = (PART_WORK_MAX as usize / members.max(1)).clamp(1, ROOM_APPEND_MESSAGES_MAX);
+    /// Whether the next append takes nothing more. What everybody is told is told in one turn, so in a crowd it takes less of that.
+    fn is_full(&self, members: usize, is_marker: bool) -> bool {
+        let told_max = (PART_WORK_MAX as usize / members.max(1)).clamp(1, ROOM_APPEND_MESSAGES_MAX);
+        let told = self.batch.iter().filter(|underway| underway.act.is_told()).count();
         let bytes: usize = self.batch.iter().map(|underway| underway.act.bytes()).sum();
-        self.batch.len() >= messages_max || bytes >= ROOM_APPEND_BYTES_MAX
+        !is_marker && told >= told_max
+            || self.batch.len() >= ROOM_APPEND_MESSAGES_MAX
+            || bytes >= ROOM_APPEND_BYTES_MAX
+    }
+
+    /// Whether it moves the read marker of a user.
+    pub(super) fn marks(&self, user: &str) -> bool {
+        let marks = |act: &Act| matches!(act, Act::Mark { user: marking, .. } if **marking == *user);
+        self.batch.iter().any(|underway| marks(&underway.act))
     }
 
     fn has_batched(&self, from: Address) -> bool {

@@ -12,6 +12,7 @@ use super::telling::{reply, unavailable};
 use crate::ids::{Address, Ticket};
 use crate::impossible;
 use crate::limits::{PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX, ROOM_READS_MAX};
+use crate::memory::Allocated;
 
 /// Somebody for whom something is being read.
 #[derive(Debug)]
@@ -27,6 +28,13 @@ impl Reader {
         match self {
             Self::Page { to, .. } => *to,
             Self::Message { of, .. } => of.from,
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Page { reference, .. } => reference.allocated_bytes(),
+            Self::Message { of, .. } => size_of::<Waiting>() + of.heap_bytes(),
         }
     }
 

@@ -34,6 +34,11 @@ pub enum StoreError {
     )]
     Newer { path: PathBuf, found: u64, known: u64 },
     #[error(
+        "{} was written before the first release (schema {found}; this one knows {known}); move it away to begin with nothing",
+        path.display()
+    )]
+    Older { path: PathBuf, found: u64, known: u64 },
+    #[error(
         "{} is damaged, or is no store of corelay: {what}; put a backup in its place, or move it away to begin with nothing",
         path.display()
     )]

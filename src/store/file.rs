@@ -30,7 +30,7 @@ use crate::room::stored::{
 };
 
 /// Version of the tables.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 /// Name of the file in the data directory.
 const FILE: &str = "corelay.redb";
@@ -100,14 +100,17 @@ impl StoreFile {
         }
     }
 
-    /// Opens the file if the other relay has given it away.
+    /// Opens the file if the other relay has given it away. After an error it may be tried again.
     pub fn take_over(&mut self) -> Result<(), StoreError> {
         let Some(path) = self.settings.directory() else { return Ok(()) };
         match Hold::take(path)? {
             Taken::Draining(draining) => self.hold = Keep::Theirs(draining),
             Taken::Ours(hold) => {
+                if let Err(error) = self.open_first() {
+                    self.database.replace(None);
+                    return Err(error);
+                }
                 self.hold = Keep::Ours(Some(hold));
-                self.open_first()?;
             }
         }
         Ok(())
@@ -146,6 +149,9 @@ impl StoreFile {
         }
         if schema > SCHEMA {
             return Err(StoreError::Newer { path: self.path(), found: schema, known: SCHEMA });
+        }
+        if schema < SCHEMA {
+            return Err(StoreError::Older { path: self.path(), found: schema, known: SCHEMA });
         }
         Ok(())
     }
@@ -254,7 +260,7 @@ impl StoreFile {
                 }
                 schema.unwrap_or(SCHEMA)
             };
-            if schema > SCHEMA {
+            if schema != SCHEMA {
                 write.abort()?;
                 return Ok(schema);
             }

@@ -21,12 +21,12 @@ mod tests;
 mod tools_tests;
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use self::error::StoreError;
 use self::file::{StoreFile, unavailable};
 pub use self::hold::Draining;
 use crate::ids::{Party, RequestNumber};
@@ -117,16 +117,13 @@ impl Store {
     }
 
     /// Answers until every shard has ended.
-    ///
-    /// # Errors
-    /// The file of a relay that has ended cannot be used.
-    pub fn run(mut self) -> Result<(), StoreError> {
+    pub fn run(mut self) {
         let eventfd = self.mailbox.eventfd();
         loop {
-            self.take_over()?;
+            self.take_over();
             let has_worked = self.file.held_by().is_none() && self.turn();
             if self.have_shards_ended() && (!self.mailbox.has_mail() || self.file.held_by().is_some()) {
-                return Ok(());
+                return;
             }
             if has_worked {
                 continue;
@@ -154,20 +151,24 @@ impl Store {
     }
 
     /// Opens the file if a relay that was draining has given it away. What is asked meanwhile waits.
-    fn take_over(&mut self) -> Result<(), StoreError> {
-        let Some(other) = self.file.held_by() else { return Ok(()) };
-        self.file.take_over()?;
-        if self.file.held_by().is_none() {
+    fn take_over(&mut self) {
+        let Some(other) = self.file.held_by().filter(|_| self.reopen_in() == Duration::ZERO) else { return };
+        if let Err(error) = self.file.take_over() {
+            // Games are played here by now: it is tried again.
+            self.complain(&error);
+            self.reopen_at = (self.clock)() + REOPEN_INTERVAL;
+        } else if self.file.held_by().is_none() {
             tracing::info!(process = other.process, "the data directory was taken over: rooms go on");
+            self.has_written();
         }
-        Ok(())
     }
 
     /// The relay drains. Those who are told of it may still say something as long as nobody is closed.
     fn begin_draining(&mut self) {
         self.gives_away_at = (self.clock)() + DRAIN_NOTICE;
-        let Guests { before, taken, .. } = self.guests;
-        if let Err(error) = self.file.tell_draining(before + taken) {
+        // More may have been named than were taken, while nothing could be written.
+        let Guests { before, taken, named } = &self.guests;
+        if let Err(error) = self.file.tell_draining(before + (*taken).max(named())) {
             tracing::warn!(%error, "the next relay cannot be told that this one ends: it will not start before then");
         }
     }
@@ -305,11 +306,14 @@ impl Store {
     }
 
     /// Says what is wrong, once until something is written again.
-    fn complain(&mut self, error: &redb::Error) {
+    fn complain(&mut self, error: &dyn Display) {
         self.metrics.failing.set(1);
         let text = error.to_string();
         if self.complained_of != text {
-            tracing::error!(%error, "the store cannot be used: rooms refuse what is said until it can; games go on");
+            tracing::error!(
+                error = text,
+                "the store cannot be used: rooms refuse what is said until it can; games go on"
+            );
             self.complained_of = text;
         }
     }
@@ -374,7 +378,10 @@ impl Store {
 
     fn answer(&mut self, whose: Vec<(Party, RequestNumber)>, answers: Vec<StoreAnswer>) {
         let refused = answers.iter().filter(|answer| matches!(answer, StoreAnswer::Refused(_))).count();
-        self.metrics.refused.add(refused as u64);
+        // What the next relay will do is not refused for good.
+        if !self.file.is_given_away() {
+            self.metrics.refused.add(refused as u64);
+        }
         let answers = whose.into_iter().zip(answers);
         self.answers.extend(answers.map(|((source, number), answer)| (source, number, answer)));
     }

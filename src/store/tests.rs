@@ -275,12 +275,12 @@ fn a_file_that_cannot_be_used_says_why_and_what_to_do() {
         write
             .open_table(redb::TableDefinition::<&str, u64>::new("meta"))
             .unwrap()
-            .insert("schema", 2)
+            .insert("schema", 3)
             .unwrap();
         write.commit().unwrap();
     }
     let refusal = directory.refusal().to_string();
-    assert!(refusal.contains("newer corelay (schema 2; this one knows 1)"), "{refusal}");
+    assert!(refusal.contains("newer corelay (schema 3; this one knows 2)"), "{refusal}");
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn a_relay_that_drains_gives_its_file_to_the_next() {
     let process = std::process::id();
     assert_eq!(waiting.held_by(), Some(Draining { process, guests: GUESTS_AT_ONCE }));
     let (mut others, _other_service, mut second) = store(waiting);
-    second.take_over().unwrap();
+    second.take_over();
     assert!(second.file.held_by().is_some(), "not before it is given");
 
     // The notice is over: what comes now is refused, and surely not written.
@@ -427,7 +427,7 @@ fn a_relay_that_drains_gives_its_file_to_the_next() {
     let refused = StoreAnswer::Refused(Unavailable::Busy);
     assert_eq!(answers(&mut shards[0]), [(1, StoreAnswer::Appended(Cursor(1))), (2, refused)]);
 
-    second.take_over().unwrap();
+    second.take_over();
     second.turn();
     second.append(vec![asked(3, append("room:a", 1, vec![record(2, 2)], ALL))]);
     second.post_answers();
@@ -435,6 +435,35 @@ fn a_relay_that_drains_gives_its_file_to_the_next() {
     drop(second);
     first.turn();
     assert!(!first.file.is_open(), "what is given away is not taken back");
+}
+
+#[test]
+fn a_file_that_cannot_be_taken_over_yet_is_tried_again() {
+    let directory = Directory::new("taken-over-late");
+    let (_shards, mut service, mut first) = store(directory.open());
+    assert!(matches!(service.post(Party::Store, Letter::Order(Order::Drain)), Posted::Queued));
+    assert!(service.must_ring(Party::Store));
+    // More guests were named than numbers were taken, while nothing could be written.
+    first.guests.named = Box::new(|| GUESTS_AT_ONCE + 7);
+    first.begin_draining();
+    let (_others, _other_service, mut second) = store(directory.open());
+    assert_eq!(second.file.held_by().map(|holder| holder.guests), Some(GUESTS_AT_ONCE + 7));
+    first.gives_away_at = Instant::default();
+    first.give_away();
+    let (path, aside) = (directory.0.join("corelay.redb"), directory.0.join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    fs::write(&path, "this is no store").unwrap();
+    second.take_over();
+    assert!(second.file.held_by().is_some() && !second.file.is_open());
+    assert_eq!(second.metrics.failing.value(), 1, "games go on, and operators are told");
+    fs::rename(&aside, &path).unwrap();
+    second.take_over();
+    assert!(second.file.held_by().is_some(), "not at once");
+    second.reopen_at = Instant::default();
+    second.take_over();
+    assert!(second.file.is_open());
+    second.turn();
+    assert_eq!(second.metrics.failing.value(), 0);
 }
 
 #[test]
@@ -457,7 +486,7 @@ fn a_store_that_nobody_asks_sleeps_and_one_that_is_asked_wakes() {
     let file = StoreFile::open(StoreSettings { ephemeral: true, ..StoreSettings::default() }).unwrap();
     let (mut shards, _service, store) = store(file);
     let body = move || {
-        store.run().unwrap();
+        store.run();
         let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
     };

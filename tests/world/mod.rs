@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod games;
+pub mod moderated;
 pub mod rooms;
 #[path = "../support/store.rs"]
 pub mod store;
