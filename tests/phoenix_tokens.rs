@@ -344,5 +344,6 @@ fn with_a_key_nobody_is_who_it_says() {
         assert_eq!(join(&mut world, stranger, &topic, &json!({})), unauthorized());
         let eve = world.socket(&format!("&user=ann&token={}", token_for("eve", &["room:*"])));
         assert_eq!(join(&mut world, eve, &topic, &json!({})).1["user_id"], "eve");
+        assert_eq!(world.kick("ann").1, 0, "neither of them is known as ann");
     });
 }
