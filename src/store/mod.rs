@@ -146,7 +146,9 @@ impl Store {
         if !self.answers.is_empty() {
             return RETRY;
         }
-        let gives_away_in = self.gives_away_at.since((self.clock)());
+        let waits_to_give = self.unsettled.is_empty() && !self.file.is_given_away();
+        let gives_away_in =
+            if waits_to_give { self.gives_away_at.since((self.clock)()) } else { Duration::MAX };
         LOOK_INTERVAL.min(self.reopen_in()).min(gives_away_in)
     }
 

@@ -435,6 +435,7 @@ fn a_relay_that_drains_gives_its_file_to_the_next() {
     drop(second);
     first.turn();
     assert!(!first.file.is_open(), "what is given away is not taken back");
+    assert!(first.sleeps_for() > Duration::ZERO, "nothing is left to do but to refuse");
 }
 
 #[test]
