@@ -54,7 +54,7 @@ export class Chat {
   #joinRetryMs = 0;
   #isWatched = false;
   #marker = { sent: 0, seen: 0, at: -Infinity, timer: null };
-  #typedAt = 0;
+  #typedAt = -Infinity;
   #unanswered = new Set();
 
   /**
@@ -91,7 +91,7 @@ export class Chat {
   say(body) {
     this.line = null;
     this.missed = 0;
-    this.#typedAt = 0;
+    this.#typedAt = -Infinity;
     this.outbox.say(body);
   }
 
@@ -125,7 +125,7 @@ export class Chat {
   typed(isEmpty) {
     const now = performance.now();
     if (!this.#canPush || (!isEmpty && now - this.#typedAt < TYPING_AGAIN_MS)) return;
-    this.#typedAt = isEmpty ? 0 : now;
+    this.#typedAt = isEmpty ? -Infinity : now;
     this.#channel.push("typing", { typing: !isEmpty });
   }
 
