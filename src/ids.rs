@@ -146,11 +146,13 @@ pub enum Topic {
     Game(TopicName),
     /// `room:{name}`: chat.
     Room(TopicName),
+    /// `doc:{name}`: a text that several edit.
+    Document(TopicName),
 }
 
 impl Topic {
     /// Every kind.
-    pub const KINDS: [TopicKind; 2] = [("game", Self::Game), ("room", Self::Room)];
+    pub const KINDS: [TopicKind; 3] = [("game", Self::Game), ("room", Self::Room), ("doc", Self::Document)];
 
     /// Reads a topic as Phoenix clients write it; `None`: there is no such kind, or the name is not one.
     pub fn parse(text: &str) -> Option<Self> {
@@ -167,7 +169,7 @@ impl Topic {
     /// The part behind the colon.
     pub fn name(&self) -> &TopicName {
         match self {
-            Self::Game(name) | Self::Room(name) => name,
+            Self::Game(name) | Self::Room(name) | Self::Document(name) => name,
         }
     }
 
@@ -180,6 +182,7 @@ impl Topic {
         match self {
             Self::Game(_) => "game:",
             Self::Room(_) => "room:",
+            Self::Document(_) => "doc:",
         }
     }
 

@@ -249,6 +249,39 @@ pub const TYPING_TIMEOUT: Duration = Duration::from_secs(3);
 pub const TYPING_INTERVAL: Duration = Duration::from_secs(1);
 /// Changes of a member's `typing` that the others are told of at once. More: they are told later, and then only the latest.
 pub const TYPING_BURST: u32 = 4;
+/// Text of a document, in bytes of UTF-8. An operation that would make it longer: `error`.
+pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Components of one operation. More: `error`.
+pub const OPERATION_COMPONENTS_MAX: usize = 1_000;
+/// An operation, as the JSON of its list. Longer: `error`.
+pub const OPERATION_JSON_BYTES_MAX: usize = 56 * 1024;
+/// An operation that was transformed, as JSON: others' operations part what it deletes. Longer: `too_old`.
+pub const OPERATION_TOLD_BYTES_MAX: usize = 57 * 1024;
+const _: () = assert!(
+    OPERATION_TOLD_BYTES_MAX + 6 * (USER_ID_BYTES_MAX + OP_ID_BYTES_MAX) + 128 <= PRESENCE_TEXT_BYTES_MAX,
+    "members are told of it in one message, where one byte may become six"
+);
+/// `op_id` of an operation. Longer: `error`.
+pub const OP_ID_BYTES_MAX: usize = 64;
+/// Operations that a document keeps. One that was made before them is `too_old`.
+pub const OPERATIONS_KEPT: usize = 1_000;
+/// Bytes of the records of the operations that a document keeps. More: the oldest are forgotten.
+pub const OPERATIONS_KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// A document is written anew with the last of so many operations, …
+pub const SNAPSHOT_OPERATIONS: u64 = 1_000;
+/// … or of so many bytes of their records.
+pub const SNAPSHOT_BYTES: usize = 1024 * 1024;
+const _: () = assert!(
+    SNAPSHOT_OPERATIONS as usize <= OPERATIONS_KEPT && SNAPSHOT_BYTES <= OPERATIONS_KEPT_BYTES,
+    "what came since a document was written is kept"
+);
+/// Users of a document whose last operation is known, so that it can be sent again. More: the one that wrote longest ago is
+/// forgotten.
+pub const WRITERS_MAX: usize = 1_000;
+/// Components that an operation, or the position of a cursor, is transformed over, its own included. More: `too_old`.
+pub const TRANSFORM_COMPONENTS_MAX: usize = 50_000;
+/// Components of the operations of one write, and of what they are transformed over. What comes behind them waits for the next.
+pub const DOCUMENT_APPEND_COMPONENTS_MAX: usize = TRANSFORM_COMPONENTS_MAX;
 /// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
 /// that is filled up to a bound leaves it free.
 pub const MESSAGE_HEAD_BYTES_MAX: usize = 1024;
@@ -289,8 +322,12 @@ pub const READING_STOP_MAX: Duration = Duration::from_secs(2);
 pub const RATE_LIMITED_NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 /// Joins of topics: per second, and at once (a Phoenix client joins everything anew when it reconnects). Over it: `error`.
 pub const JOIN_RATE: (u32, u32) = (20, 100);
-/// `history` and `reconnect`, whose answers are as much as one message holds: per second, and at once. Over it: `error`.
+/// `history`, `operations` and `reconnect`, whose answers are as much as one message holds: per second, and at once. Over it: `error`.
 pub const PAGE_RATE: (u32, u32) = (2, 20);
+/// `operation`s: per second, and at once.
+pub const OPERATION_RATE: (u32, u32) = (50, 100);
+/// `cursor`s: per second, and at once.
+pub const CURSOR_RATE: (u32, u32) = (20, 40);
 /// `presence_update`s: per second, and at once.
 pub const PRESENCE_RATE: (u32, u32) = (10, 20);
 /// Attempts over `ABUSE_WINDOW` beyond this many times the rate: close 1008 `abuse`.

@@ -18,7 +18,9 @@ pub struct MemoryByPart {
     pub games: usize,
     /// Chat rooms: members, messages, timers.
     pub rooms: usize,
-    /// Presence of games and rooms.
+    /// Documents: members, texts, operations.
+    pub documents: usize,
+    /// Presence of all topics.
     pub presence: usize,
     /// Buffers of frames that are kept for the next ticks.
     pub frames: usize,
@@ -31,8 +33,8 @@ pub struct MemoryByPart {
 impl MemoryByPart {
     /// The sum of all parts.
     pub fn total(&self) -> usize {
-        let Self { sessions, outboxes, games, rooms, presence, frames, rings, mailboxes } = self;
-        sessions + outboxes + games + rooms + presence + frames + rings + mailboxes
+        let Self { sessions, outboxes, games, rooms, documents, presence, frames, rings, mailboxes } = self;
+        sessions + outboxes + games + rooms + documents + presence + frames + rings + mailboxes
     }
 }
 

@@ -233,6 +233,8 @@ pub struct ShardMetrics {
     pub channels: Gauge,
     /// Chat rooms of this shard.
     pub rooms: Gauge,
+    /// Documents of this shard.
+    pub documents: Gauge,
     /// Joins of topics that were answered `ok`.
     pub joins: Counter,
     /// Joins that were answered `error`.
@@ -264,6 +266,8 @@ pub struct ShardMetrics {
     pub memory_games: Gauge,
     /// `MemoryByPart::rooms`, in bytes.
     pub memory_rooms: Gauge,
+    /// `MemoryByPart::documents`, in bytes.
+    pub memory_documents: Gauge,
     /// `MemoryByPart::presence`, in bytes.
     pub memory_presence: Gauge,
     /// `MemoryByPart::frames`, in bytes.
@@ -309,6 +313,7 @@ impl ShardMetrics {
             (&self.memory_outboxes, memory.outboxes),
             (&self.memory_games, memory.games),
             (&self.memory_rooms, memory.rooms),
+            (&self.memory_documents, memory.documents),
             (&self.memory_presence, memory.presence),
             (&self.memory_frames, memory.frames),
             (&self.memory_rings, memory.rings),

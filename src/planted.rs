@@ -52,6 +52,18 @@ mod bugs {
         AmendsInMemory,
         /// Pushes that wait for the store are forgotten.
         ForgetsWaiting,
+        /// An operation is not transformed over the first that came since.
+        TransformsOverTooFew,
+        /// Of two texts that are inserted at one place the later stands left, as clients do not expect.
+        LaterStandsLeft,
+        /// An operation that is sent again is done again.
+        ForgetsOpIds,
+        /// What was refused is in the text all the same.
+        KeepsRefusedOperations,
+        /// The text is written to disk as it was before the operations that it is said to have.
+        SavesTextOfBefore,
+        /// The cursor of a member that has gone stays.
+        KeepsCursors,
         /// Members that are given up stay in the audience.
         KeepsGivenUp,
         /// A newcomer is named once more to itself.

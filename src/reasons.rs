@@ -170,8 +170,12 @@ labelled! {
     PushRateClass {
         /// `presence_update`.
         Presence = "presence",
-        /// `history` and `reconnect`, which are answered with as much as one message holds.
+        /// `history`, `operations` and `reconnect`, which are answered with as much as one message holds.
         Page = "page",
+        /// `operation` on a document.
+        Operation = "operation",
+        /// `cursor` in a document.
+        Cursor = "cursor",
     }
 }
 
@@ -190,6 +194,8 @@ labelled! {
         Malformed = "malformed",
         /// The topic takes no further member.
         Full = "full",
+        /// There is no such document, and it may not begin by being joined.
+        NotFound = "not_found",
         /// A moderator has banned the user from the room.
         Banned = "banned",
         /// The shard of the topic cannot be reached.

@@ -80,6 +80,7 @@ const ROWS: &[Row<ShardMetrics>] = &[
 
     row("corelay_channels", "Topics joined by connections, or being joined or left", G(|m| &m.channels)),
     row("corelay_rooms", "Chat rooms", G(|m| &m.rooms)),
+    row("corelay_documents", "Documents that somebody is in", G(|m| &m.documents)),
     row("corelay_joins", "Joins of topics that were answered ok", C(|m| &m.joins)),
     row("corelay_joins_refused", "Joins of topics that were answered error", V(|m| &m.joins_refused, |index| label("reason", JoinRefusal::ALL[index].label()))),
     row("corelay_token_signatures", "Signatures of tokens checked: for each token one, or more where it names no key", C(|m| &m.token_signatures)),
@@ -93,7 +94,7 @@ const ROWS: &[Row<ShardMetrics>] = &[
 
     row("corelay_outbox_bytes", "Bytes that wait in reliable lanes, with what each frame costs beyond its own", G(|m| &m.outbox_bytes)),
     row("corelay_memory_bytes", "User memory by what it is for, counted every 10 s", S("part", &[
-        ("sessions", |m| &m.memory_sessions), ("outboxes", |m| &m.memory_outboxes), ("games", |m| &m.memory_games), ("rooms", |m| &m.memory_rooms),
+        ("sessions", |m| &m.memory_sessions), ("outboxes", |m| &m.memory_outboxes), ("games", |m| &m.memory_games), ("rooms", |m| &m.memory_rooms), ("documents", |m| &m.memory_documents),
         ("presence", |m| &m.memory_presence), ("frames", |m| &m.memory_frames), ("rings", |m| &m.memory_rings), ("mailboxes", |m| &m.memory_mailboxes)])),
     row("corelay_tick_lateness_seconds", "From the time a tick was due to the time it ran", H(|m| &m.tick_lateness)),
     row("corelay_standstills", "How often the process or its machine stood still for longer than 250 ms: that time counts for no deadline", C(|m| &m.standstills)),

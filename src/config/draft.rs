@@ -7,6 +7,7 @@ use super::capacity::Wanted;
 use super::secrets::{KeyTable, Secret};
 use crate::rim::ListenOptions;
 use crate::room::chat::RoomRules;
+use crate::room::document::DocumentRules;
 use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
 use crate::session::rate_limit::Rates;
@@ -68,6 +69,8 @@ pub struct Draft {
     pub games: Vec<GameRules>,
     /// Rules of chat rooms, in order: the first whose pattern matches applies.
     pub rooms: Vec<RoomRules>,
+    /// Rules of documents, in order: the first whose pattern matches applies.
+    pub documents: Vec<DocumentRules>,
 }
 
 impl Default for Draft {
@@ -92,6 +95,7 @@ impl Default for Draft {
             rates: Rates::default(),
             games: Vec::new(),
             rooms: Vec::new(),
+            documents: Vec::new(),
         }
     }
 }

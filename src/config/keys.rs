@@ -16,6 +16,7 @@ use super::value::{
 };
 use crate::limits;
 use crate::room::chat::RoomRules;
+use crate::room::document::DocumentRules;
 use crate::room::game::GameRules;
 use crate::wire::token::Algorithm;
 
@@ -30,6 +31,9 @@ pub const GAME_TABLE: &str = "game";
 
 /// Name of the array of tables that sets rules of chat rooms.
 pub const ROOM_TABLE: &str = "room";
+
+/// Name of the array of tables that sets rules of documents.
+pub const DOCUMENT_TABLE: &str = "doc";
 
 /// Name of the array of tables that names keys of tokens.
 pub const KEY_TABLE: &str = "key";
@@ -141,6 +145,14 @@ const KEYS: &[Key<Draft>] = &[
         "`presence_update`"),
     key("rates.presence_burst", |draft, value| put(&mut draft.rates.presence.burst, number(value, RATE)), |draft| draft.rates.presence.burst.shown(),
         "the same, at once"),
+    key("rates.operation_per_s", |draft, value| put(&mut draft.rates.operations.per_s, number(value, RATE)), |draft| draft.rates.operations.per_s.shown(),
+        "`operation` on a document"),
+    key("rates.operation_burst", |draft, value| put(&mut draft.rates.operations.burst, number(value, RATE)), |draft| draft.rates.operations.burst.shown(),
+        "the same, at once"),
+    key("rates.cursor_per_s", |draft, value| put(&mut draft.rates.cursors.per_s, number(value, RATE)), |draft| draft.rates.cursors.per_s.shown(),
+        "`cursor` in a document"),
+    key("rates.cursor_burst", |draft, value| put(&mut draft.rates.cursors.burst, number(value, RATE)), |draft| draft.rates.cursors.burst.shown(),
+        "the same, at once"),
     key("rates.bytes_per_s", |draft, value| put(&mut draft.rates.bytes.per_s, number(value, BYTE_RATE)), |draft| draft.rates.bytes.per_s.shown(),
         "bytes in; over it the relay stops reading until the budget is back, 2 s at most at a time"),
     key("rates.bytes_burst", |draft, value| put(&mut draft.rates.bytes.burst, number(value, BYTE_RATE)), |draft| draft.rates.bytes.burst.shown(),
@@ -186,6 +198,14 @@ const ROOM_KEYS: &[Key<RoomRules>] = &[
 ];
 
 #[rustfmt::skip]
+const DOCUMENT_KEYS: &[Key<DocumentRules>] = &[
+    key("doc.pattern", |document, value| put(&mut document.pattern, pattern(value)), |_| REQUIRED.into(),
+        "which documents: a `*` stands for any run of characters"),
+    key("doc.create", |document, value| put(&mut document.create, boolean(value)), |document| document.create.shown(),
+        "whether a document that does not exist may be joined, and begins with its first operation; `false`: only those that `PUT /docs/{id}` has made"),
+];
+
+#[rustfmt::skip]
 const KEY_KEYS: &[Key<KeyTable>] = &[
     key("key.kid", |table, value| put(&mut table.kid, key_id(value)), |_| REQUIRED.into(),
         "how tokens name it in their header; each key another"),
@@ -209,7 +229,8 @@ const LOG_FORMATS: &[(&str, LogFormat)] =
 /// Names of all keys, with their table.
 pub fn names() -> impl Iterator<Item = &'static str> {
     let tables = GAME_KEYS.iter().map(|key| key.name).chain(ROOM_KEYS.iter().map(|key| key.name));
-    let tables = tables.chain(KEY_KEYS.iter().map(|key| key.name));
+    let tables =
+        tables.chain(DOCUMENT_KEYS.iter().map(|key| key.name)).chain(KEY_KEYS.iter().map(|key| key.name));
     KEYS.iter().map(|key| key.name).chain(tables)
 }
 
@@ -225,7 +246,7 @@ pub fn key_of_variable(name: &str) -> Option<&'static str> {
 
 /// Puts a value into the field of its key.
 pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
-    if [GAME_TABLE, ROOM_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
+    if [GAME_TABLE, ROOM_TABLE, DOCUMENT_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
         return Err(wrong_value(assignment, format!("an array of tables: [[{}]]", assignment.key)));
     }
     if is_section(&assignment.key) {
@@ -242,6 +263,7 @@ pub fn table_array(name: &str) -> Option<AddTable> {
     match name {
         GAME_TABLE => Some(tables::assign_game),
         ROOM_TABLE => Some(tables::assign_room),
+        DOCUMENT_TABLE => Some(tables::assign_document),
         KEY_TABLE => Some(tables::assign_key),
         _ => None,
     }

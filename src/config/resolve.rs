@@ -40,6 +40,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
         verifier: verifier.map(Arc::new),
         games: draft.games,
         rooms: draft.rooms,
+        documents: draft.documents,
         // The server asks the store for it.
         guests_before: 0,
         // Not known yet: the log is started only after this.

@@ -3,23 +3,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::audience::{Audience, JoinNumber};
-use super::chat_loading::{Arrived, Loading, refused};
+use rand_core::Rng;
+
+use super::audience::Audience;
 use super::chat_people::{People, banned};
-use super::chat_queue::{LOAD, Queue, is_written};
+use super::chat_queue::{Queue, is_written};
 use super::chat_rate::Rate;
 use super::chat_stream::ChatStream;
 use super::chat_typing::Typing;
 use super::hosted::{Context, Hosted, Lost};
-use super::presence::{MemberNumber, Presence, User};
+use super::loading::{Arrived, LOAD, Loaded, Loading, Stored};
+use super::members::Members;
+use super::presence::User;
 use super::recovery::CatchUp;
 use super::request::{Departure, Effect, Join, ToMember};
-use super::stored::{StoreAnswer, Unavailable};
-use super::telling::{
-    broadcast, broadcast_joined, broadcast_left, broadcast_presence, heartbeat, push_presence, reply,
-    unavailable, update_presence,
-};
+use super::stored::{PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, Unavailable};
+use super::telling::{heartbeat, reply};
 use crate::ids::{Address, Ticket, Topic};
 use crate::impossible;
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
@@ -27,7 +28,6 @@ use crate::memory::Allocated;
 use crate::planted;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::time::{Instant, Now};
-use crate::wire::format::Format;
 use crate::wire::json::{object, object_of, write_array};
 use crate::wire::phoenix::Event;
 use crate::wire::push::{CommonPush, Push, RoomPush};
@@ -60,34 +60,27 @@ impl Default for RoomRules {
     }
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Chat {
     pub(super) topic: Arc<Topic>,
-    /// The same as text.
-    name: Box<str>,
     pub(super) rules: RoomRules,
     pub(super) stream: ChatStream,
     /// `None`: `stream` is what the store has.
     pub(super) loading: Option<Loading>,
     pub(super) queue: Queue,
-    audience: Audience,
-    pub(super) members: BTreeMap<Address, Member>,
-    next_number: u32,
-    pub(super) presence: Presence,
+    pub(super) members: Members<Standing>,
     pub(super) people: People,
     pub(super) rate: Rate,
     /// Members that type, or were told of lately.
     pub(super) typing: BTreeMap<Address, Typing>,
 }
 
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) number: MemberNumber,
-    join_number: JoinNumber,
-    format: Format,
-    pub(super) user: Box<str>,
-    pub(super) name: Box<str>,
+/// What a room knows of a member.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
     pub(super) is_moderator: bool,
 }
 
@@ -97,15 +90,11 @@ impl Chat {
     pub fn new(topic: &Arc<Topic>, rules: RoomRules, epoch: u64, list_max: u32) -> Self {
         Self {
             topic: topic.clone(),
-            name: topic.to_string().into(),
             stream: ChatStream::new(epoch, rules.messages_kept as usize),
             rules,
             loading: Some(Loading::default()),
             queue: Queue::default(),
-            audience: Audience::counting_from(epoch >> 1),
-            members: BTreeMap::new(),
-            next_number: 0,
-            presence: Presence::new(list_max, epoch),
+            members: Members::new(topic, epoch, list_max),
             people: People::default(),
             rate: Rate::default(),
             typing: BTreeMap::new(),
@@ -113,12 +102,8 @@ impl Chat {
     }
 
     fn own_heap_bytes(&self) -> usize {
-        let names = |member: &Member| member.user.allocated_bytes() + member.name.allocated_bytes();
         let arrivals = self.loading.as_ref().map_or(0, |loading| loading.heap_bytes());
-        self.name.allocated_bytes()
-            + self.audience.heap_bytes()
-            + self.members.allocated_bytes()
-            + self.members.values().map(names).sum::<usize>()
+        self.members.heap_bytes()
             + self.stream.heap_bytes()
             + self.queue.heap_bytes()
             + arrivals
@@ -129,41 +114,24 @@ impl Chat {
 
     // ── Members ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    pub(super) fn admit(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn let_in(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
         if let Some(until_ms) = self.people.banned_until(&join.user, now) {
             let what = ToMember::Refused { reason: JoinRefusal::Banned, response: banned(until_ms, now) };
             return effects.push(Effect::Member { to: from, what });
         }
-        let number = self.free_number();
         let (read_seq, unread) = self.unread(&join.user);
         let response = object(|response| {
             response.plain("epoch", self.stream.epoch).number("seq", self.stream.seq());
             response.text("user_id", &join.user).number("read_seq", read_seq).number("unread", unread);
         });
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
-        let join_number = self.audience.add(from.party(), join.format);
-        self.presence.track(number, &join.user, &join.name, join.meta.as_ref(), now.unix_s(), now.instant);
-        push_presence(&mut self.presence, &self.audience, Some(number), from, effects);
-        match join.seen {
+        let (seen, standing) = (join.seen, Standing { is_moderator: join.is_moderator });
+        self.members.enter(from, join, standing, now, effects);
+        match seen {
             None => effects.push(self.room_state(from, true)),
             Some(seen) => self.catch_up(from, seen, true, effects),
         }
-        let who = (&*join.user, &*join.name);
-        broadcast_joined(&self.presence, &self.name, &self.audience, who, Some(from), effects);
-        let Join { user, name, format, is_moderator, .. } = join;
-        let member = Member { number, join_number, format, user, name, is_moderator };
-        self.members.insert(from, member);
-    }
-
-    /// A number that no member has: they wrap, and some members stay.
-    fn free_number(&mut self) -> MemberNumber {
-        loop {
-            self.next_number = self.next_number.wrapping_add(1);
-            let number = MemberNumber(self.next_number);
-            if !self.presence.is_tracked(number) {
-                return number;
-            }
-        }
+        self.members.announce(from, effects);
     }
 
     pub(super) fn remove(
@@ -175,26 +143,14 @@ impl Chat {
     ) {
         self.stop_typing(from, now.instant, effects);
         self.typing.remove(&from);
-        if departure == Departure::Asked {
-            effects.push(Effect::Member { to: from, what: ToMember::Left });
-        }
-        // It may have been given up before it left.
-        let Some(member) = self.members.remove(&from) else { return };
-        self.audience.remove(from.party(), member.format);
-        self.presence.untrack(member.number, now.instant);
-        let left = match departure {
-            Departure::Asked => LeaveReason::Left,
-            Departure::Left(left) => left,
-            Departure::Lost => LeaveReason::TimedOut,
-        };
-        broadcast_left(&self.presence, &self.name, &self.audience, &member.user, left, effects);
+        self.members.remove(from, departure, now, effects);
     }
 
     // ── What members do ─────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Nothing of the member is before it.
     pub(super) fn decide_push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
-        let Some(member) = self.members.get(&from) else { return };
+        let Some(member) = self.members.get(from) else { return };
         let (now, effects) = (context.now, &mut context.effects);
         let answer = match push.event.of_room() {
             Ok(
@@ -217,17 +173,11 @@ impl Chat {
                 }
             },
             Err(CommonPush::Heartbeat) => heartbeat(now),
-            Err(CommonPush::PresenceUpdate(meta)) => {
-                update_presence(&mut self.presence, member.number, &meta, now.instant)
-            }
+            Err(CommonPush::PresenceUpdate(meta)) => self.members.update_presence(from, &meta, now.instant),
             Err(CommonPush::Reconnect(seen)) => return self.catch_up(from, seen, false, effects),
             Err(CommonPush::Refused(refusal)) => Err(refusal),
         };
         reply(from, push.reference, answer, effects);
-    }
-
-    pub(super) fn audience_len(&self) -> usize {
-        self.audience.len() as usize
     }
 
     // ── What members are told ───────────────────────────────────────────────────────────────────────────────────────
@@ -251,8 +201,9 @@ impl Chat {
     pub(super) fn room_state(&self, to: Address, greeting: bool) -> Effect {
         let mut users = String::new();
         write_array(&mut users, |list| {
-            let listed = self.presence.is_listed();
-            for User { id, name, status, joined_at_s } in self.presence.users().take_while(|_| listed) {
+            let listed = self.members.presence.is_listed();
+            for User { id, name, status, joined_at_s } in self.members.presence.users().take_while(|_| listed)
+            {
                 let user = object(|user| {
                     user.text("user_id", id).text("name", name).text("status", status);
                     user.number("joined_at", joined_at_s);
@@ -286,16 +237,6 @@ impl Chat {
             effects.push(self.room_state(to, greeting));
         }
     }
-
-    pub(super) fn broadcast(
-        &self,
-        event: Event,
-        payload: &str,
-        except: Option<Address>,
-        effects: &mut Vec<Effect>,
-    ) {
-        broadcast(&self.name, &self.audience, event, payload, except, effects);
-    }
 }
 
 impl Hosted for Chat {
@@ -303,23 +244,14 @@ impl Hosted for Chat {
         if let Some(superseded) = join.supersedes {
             self.leave(superseded, Departure::Left(LeaveReason::Left), context);
         }
-        if !self.is_loading() {
-            return self.admit(from, join, context.now, &mut context.effects);
-        }
-        if self.arrive(from, Arrived::Join(Box::new(join)), context).is_some() {
-            context.effects.push(refused(from, Unavailable::Busy));
+        if let Some(Arrived::Join(join)) = self.pass_loading(from, Arrived::Join(Box::new(join)), context) {
+            self.admit(from, *join, context);
         }
     }
 
     fn push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
-        if self.is_loading() {
-            if let Some(Arrived::Push(push)) = self.arrive(from, Arrived::Push(push), context) {
-                let refusal = Err(unavailable(Unavailable::Busy));
-                reply(from, push.reference, refusal, &mut context.effects);
-            }
-            return;
-        }
-        if !self.members.contains_key(&from) {
+        let Some(Arrived::Push(push)) = self.pass_loading(from, Arrived::Push(push), context) else { return };
+        if !self.members.has(from) {
             return;
         }
         if self.must_wait(from, &push.event) {
@@ -332,14 +264,12 @@ impl Hosted for Chat {
     }
 
     fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
-        let is_behind = departure == Departure::Asked || !self.members.contains_key(&from);
-        if self.is_loading() && is_behind {
-            let refused = self.arrive(from, Arrived::Leave(departure), context);
-            debug_assert!(refused.is_none(), "leaves are not bounded");
-        } else if departure == Departure::Asked
-            && self.members.contains_key(&from)
-            && self.must_wait_to_leave(from)
-        {
+        let is_behind = departure == Departure::Asked || !self.members.has(from);
+        if is_behind && self.pass_loading(from, Arrived::Leave(departure), context).is_none() {
+            return;
+        }
+        let waits = departure == Departure::Asked && self.members.has(from) && self.must_wait_to_leave(from);
+        if waits {
             self.wait_to_leave(from);
         } else {
             self.remove(from, departure, context.now, &mut context.effects);
@@ -351,9 +281,7 @@ impl Hosted for Chat {
             // It was told that its join is refused.
             loading.forget(gone);
         }
-        let lost = self.members.iter().filter(|(address, member)| lost.has(address, member.join_number));
-        let members: Vec<Address> = lost.map(|(address, _)| *address).collect();
-        for member in members.into_iter().filter(|_| !planted!(KeepsGivenUp)) {
+        for member in self.members.lost(lost).into_iter().filter(|_| !planted!(KeepsGivenUp)) {
             self.remove(member, Departure::Lost, context.now, &mut context.effects);
         }
     }
@@ -370,22 +298,22 @@ impl Hosted for Chat {
     fn timeout(&mut self, context: &mut Context<'_>) {
         let now = context.now.instant;
         self.settle_all_typing(now, &mut context.effects);
-        broadcast_presence(&mut self.presence, &self.name, &self.audience, now, &mut context.effects);
+        self.members.flush_presence(now, &mut context.effects);
         self.go_on_loading(context);
     }
 
     fn due(&self) -> Option<Instant> {
-        let is_awaited = !self.audience.is_empty() || !self.queue.is_empty();
+        let is_awaited = self.members.len() > 0 || !self.queue.is_empty();
         let loading = self.loading.as_ref().and_then(|loading| loading.due(is_awaited));
-        self.typing.values().map(Typing::due).chain(self.presence.due()).chain(loading).min()
+        self.typing.values().map(Typing::due).chain(self.members.presence.due()).chain(loading).min()
     }
 
     fn audience(&self) -> Option<&Audience> {
-        Some(&self.audience)
+        Some(self.members.audience())
     }
 
     fn is_needed(&self) -> bool {
-        !self.audience.is_empty()
+        self.members.len() > 0
             || self.loading.as_ref().is_some_and(Loading::is_needed)
             || !self.queue.is_empty()
     }
@@ -395,7 +323,52 @@ impl Hosted for Chat {
     }
 
     fn presence_heap_bytes(&self) -> usize {
-        self.presence.heap_bytes()
+        self.members.presence.heap_bytes()
+    }
+}
+
+impl Stored for Chat {
+    const PAGE: PageSize =
+        PageSize { records: limits::MESSAGES_CACHED_MAX, bytes: limits::MESSAGES_CACHED_BYTES_MAX };
+
+    fn loading(&mut self) -> &mut Option<Loading> {
+        &mut self.loading
+    }
+
+    fn ask(&self, ticket: Ticket, action: StoreAction, context: &mut Context<'_>) {
+        let kept = DAY * self.rules.days_kept;
+        let since_ms = (context.now.unix_us / 1000).saturating_sub(kept.as_millis() as u64);
+        let retention = Retention { records: self.rules.messages_kept.into(), since_ms };
+        let request = StoreRequest { topic: self.topic.clone(), action, retention };
+        context.effects.push(Effect::Ask { ticket, request: Box::new(request) });
+    }
+
+    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<(), Unavailable> {
+        let kept_max = self.rules.messages_kept as usize;
+        match loaded.stream {
+            Some(end) => self.stream = ChatStream::load(end, &loaded.records, kept_max),
+            None if self.stream.seq() == 0 => {}
+            None => self.stream = ChatStream::new(context.random.next_u64(), kept_max),
+        }
+        self.people = People::load(&loaded.values);
+        self.count_as_spoken(context.now);
+        for member in self.members.addresses() {
+            // What it knows is of a stream that another has written to.
+            context.effects.push(self.room_state(member, false));
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
+        self.let_in(from, join, context.now, &mut context.effects);
+    }
+
+    fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {
+        self.refuse_what_waits(why, context);
+    }
+
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        self.decide_on_what_waits(context);
     }
 }
 
@@ -406,37 +379,3 @@ fn bytes_of(messages: &[&str]) -> usize {
 
 /// What a page of messages, or the state of a room, has besides its lists.
 const STATE_FRAME_BYTES: usize = 96;
-
-#[cfg(test)]
-mod tests {
-    use super::super::request::Rights;
-    use super::*;
-    use crate::ids::{ChannelNumber, ConnId, ShardId};
-
-    #[test]
-    fn members_have_numbers_of_their_own_however_many_have_joined() {
-        let mut chat = Chat::new(&Arc::new(Topic::parse("room:a").unwrap()), RoomRules::default(), 1, 10);
-        let join = |chat: &mut Chat, slot: u32| {
-            let conn = ConnId { slot, generation: 0 };
-            let from = Address { shard: ShardId(0), channel: ChannelNumber(1), conn };
-            let (user, name) = (slot.to_string().into(), "Ann".into());
-            let (format, rights) = (Format::V2, Rights::Play);
-            let join = Join {
-                user,
-                name,
-                rights,
-                format,
-                meta: None,
-                resume_token: None,
-                seen: None,
-                supersedes: None,
-                is_moderator: false,
-            };
-            chat.admit(from, join, Now { instant: Instant::default(), unix_us: 0 }, &mut Vec::new());
-        };
-        (0..3).for_each(|slot| join(&mut chat, slot));
-        chat.next_number = u32::MAX - 1;
-        (3..7).for_each(|slot| join(&mut chat, slot));
-        assert_eq!((chat.members.len(), chat.presence.members()), (7, 7));
-    }
-}

@@ -231,7 +231,7 @@ impl Chat {
     /// Ends all memberships of a user.
     fn expel(&mut self, user: &str, context: &mut Context<'_>) {
         let members = self.members.iter().filter(|(_, member)| &*member.user == user);
-        let members: Vec<Address> = members.map(|(address, _)| *address).collect();
+        let members: Vec<Address> = members.map(|(address, _)| address).collect();
         for to in members {
             context.effects.push(Effect::Member { to, what: ToMember::Left });
             self.remove(to, Departure::Left(LeaveReason::Kicked), context.now, &mut context.effects);

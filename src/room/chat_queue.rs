@@ -5,17 +5,18 @@
 //! behind something that waits, waits too.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
-use super::chat::{Chat, Member};
+use super::chat::{Chat, Standing};
 use super::chat_act::{Act, Verdict};
 use super::chat_edits::Amendment;
 use super::chat_reads::{Found, Reader};
 use super::chat_record::{About, Kind};
 use super::chat_stream::ChatEvent;
 use super::hosted::Context;
+use super::loading::{LOAD, Stored};
+use super::members::Member;
 use super::request::{Departure, Effect};
-use super::stored::{Change, Retention, StoreAction, StoreAnswer, StoreRequest, Unavailable};
+use super::stored::{Change, StoreAction, StoreAnswer, Unavailable};
 use super::telling::{done, reply, unavailable};
 use crate::ids::{Address, StreamPosition, Ticket};
 use crate::limits::{
@@ -30,11 +31,8 @@ use crate::wire::phoenix::Event;
 use crate::wire::push::{Push, PushEvent, RoomPush};
 use crate::{impossible, planted};
 
-/// The questions that a room may have asked. Reads of pages have the tickets above.
-pub(super) const LOAD: Ticket = Ticket(0);
-const APPEND: Ticket = Ticket(1);
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The append that is in flight. Reads of pages have the tickets above.
+const APPEND: Ticket = Ticket(LOAD.0 + 1);
 
 /// See the module documentation.
 #[derive(Debug, Default)]
@@ -69,15 +67,14 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn of(from: Address, member: &Member, what: Deed) -> Self {
-        let Member { user, name, is_moderator, .. } = member;
-        let (user, name) = (user.clone(), name.clone());
-        Self { from, user, name, is_moderator: *is_moderator, what, found: None }
+    fn of(from: Address, member: &Member<Standing>, what: Deed) -> Self {
+        let (user, name) = (member.user.clone(), member.name.clone());
+        Self { from, user, name, is_moderator: member.own.is_moderator, what, found: None }
     }
 
     fn bytes(&self) -> usize {
         match &self.what {
-            Deed::Push(push) => bytes_of(push),
+            Deed::Push(push) => push.bytes(),
             Deed::Leave => 0,
         }
     }
@@ -88,14 +85,6 @@ impl Waiting {
             + self.name.allocated_bytes()
             + self.bytes()
             + found.map_or(0, |event| event.payload.allocated_bytes())
-    }
-}
-
-/// What a push takes that waits.
-pub(super) fn bytes_of(push: &Push) -> usize {
-    match &push.event {
-        PushEvent::Room(RoomPush::NewMessage { body, .. } | RoomPush::EditMessage { body, .. }) => body.len(),
-        PushEvent::Room(_) | PushEvent::Common(_) | PushEvent::Game(_) => 0,
     }
 }
 
@@ -111,7 +100,7 @@ pub(super) fn is_written(push: &PushEvent) -> bool {
             | RoomPush::Lift { .. }
             | RoomPush::ReadMarker(_),
         ) => true,
-        PushEvent::Common(_) | PushEvent::Game(_) => false,
+        PushEvent::Common(_) | PushEvent::Game(_) | PushEvent::Document(_) => false,
     }
 }
 
@@ -143,7 +132,7 @@ impl Queue {
     /// Whether nothing more of this user may wait.
     fn is_full_for(&self, user: &str, push: &Push) -> bool {
         let of_user = self.waiting.iter().filter(|waiting| &*waiting.user == user).count();
-        let bytes = self.waiting.iter().map(Waiting::bytes).sum::<usize>() + bytes_of(push);
+        let bytes = self.waiting.iter().map(Waiting::bytes).sum::<usize>() + push.bytes();
         let is_marker = |push: &Push| matches!(push.event, PushEvent::Room(RoomPush::ReadMarker(_)));
         let markers =
             self.waiting.iter().filter(|waiting| waiting.what.push().is_some_and(is_marker)).count();
@@ -183,7 +172,7 @@ impl Chat {
 
     /// Lets a push wait, or refuses it if too much waits.
     pub(super) fn wait(&mut self, from: Address, push: Push, effects: &mut Vec<Effect>) {
-        if self.queue.is_full_for(self.members.get(&from).map_or("", |member| &member.user), &push) {
+        if self.queue.is_full_for(self.members.get(from).map_or("", |member| &member.user), &push) {
             return reply(from, push.reference, Err(unavailable(Unavailable::Busy)), effects);
         }
         self.wait_for(from, Deed::Push(push));
@@ -195,7 +184,7 @@ impl Chat {
     }
 
     fn wait_for(&mut self, from: Address, what: Deed) {
-        let Some(member) = self.members.get(&from) else {
+        let Some(member) = self.members.get(from) else {
             return impossible!("whoever waits is a member");
         };
         self.queue.waiting.push_back(Waiting::of(from, member, what));
@@ -203,7 +192,7 @@ impl Chat {
 
     /// Takes something on its way to the disk. Nothing is before it.
     pub(super) fn write(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
-        let Some(member) = self.members.get(&from) else {
+        let Some(member) = self.members.get(from) else {
             return impossible!("whoever writes something is a member");
         };
         let waiting = Waiting::of(from, member, Deed::Push(push));
@@ -247,7 +236,7 @@ impl Chat {
             Act::Say(message) => {
                 let payload = message.payload.to_string();
                 self.stream.push(message);
-                self.broadcast(Event::NewMessage, &payload, None, &mut context.effects);
+                self.members.broadcast(Event::NewMessage, &payload, None, &mut context.effects);
                 self.stop_typing(from, context.now.instant, &mut context.effects);
                 Ok(payload)
             }
@@ -286,7 +275,7 @@ impl Chat {
     }
 
     /// Nothing that waits can be done, but for what is behind something of its member that is being read.
-    pub(super) fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {
+    pub(super) fn refuse_what_waits(&mut self, why: Unavailable, context: &mut Context<'_>) {
         let reading: BTreeSet<Address> = self.queue.reads.values().map(Reader::from).collect();
         let is_behind = |waiting: &Waiting| reading.contains(&waiting.from);
         let (behind, refused): (VecDeque<_>, VecDeque<_>) =
@@ -301,7 +290,7 @@ impl Chat {
     }
 
     /// Decides on what has waited, in order, as far as nothing of the same member is still before it.
-    pub(super) fn go_on(&mut self, context: &mut Context<'_>) {
+    pub(super) fn decide_on_what_waits(&mut self, context: &mut Context<'_>) {
         let mut behind = Behind {
             held_up: self.queue.reads.values().map(Reader::from).collect(),
             is_closed: !self.queue.underway.is_empty() || self.is_loading(),
@@ -366,7 +355,7 @@ impl Chat {
             return Verdict::Wait;
         };
         let is_marker = matches!(push, RoomPush::ReadMarker(_));
-        if behind.is_closed || behind.is_full(self.audience_len(), is_marker) {
+        if behind.is_closed || behind.is_full(self.members.len(), is_marker) {
             return Verdict::Wait;
         }
         let verdict = match push {
@@ -422,7 +411,7 @@ impl Chat {
     fn amend(&mut self, amendment: Amendment, effects: &mut Vec<Effect>) {
         let Amendment { event, message, replaced, by_moderator } = amendment;
         let told = if event.kind == Kind::Edited { Event::MessageEdited } else { Event::MessageDeleted };
-        self.broadcast(told, &event.payload, None, effects);
+        self.members.broadcast(told, &event.payload, None, effects);
         if by_moderator {
             let act = ModeratorAct::Delete { seq: message.seq, author: message.user.clone() };
             self.note(event.user.clone(), act, effects);
@@ -455,14 +444,6 @@ impl Chat {
             self.queue.underway = batch;
         }
         self.ask(APPEND, StoreAction::Append { epoch, expected, change }, context);
-    }
-
-    pub(super) fn ask(&self, ticket: Ticket, action: StoreAction, context: &mut Context<'_>) {
-        let kept = DAY * self.rules.days_kept;
-        let since_ms = (context.now.unix_us / 1000).saturating_sub(kept.as_millis() as u64);
-        let retention = Retention { records: self.rules.messages_kept.into(), since_ms };
-        let request = StoreRequest { topic: self.topic.clone(), action, retention };
-        context.effects.push(Effect::Ask { ticket, request: Box::new(request) });
     }
 }
 

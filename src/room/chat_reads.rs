@@ -6,6 +6,7 @@ use super::chat_queue::Waiting;
 use super::chat_record::Record;
 use super::chat_stream::{ChatEvent, newest};
 use super::hosted::Context;
+use super::loading::Stored;
 use super::request::Effect;
 use super::stored::{PageSize, StoreAction, StoredRecord, Unavailable};
 use super::telling::{reply, unavailable};

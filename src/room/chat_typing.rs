@@ -40,7 +40,7 @@ impl Typing {
 impl Chat {
     pub(super) fn typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
         // A crowd is not told who types: each change would cost as many messages as it has members.
-        let typing = typing && (self.presence.is_listed() || planted!(TypesInCrowd));
+        let typing = typing && (self.members.presence.is_listed() || planted!(TypesInCrowd));
         if typing || self.typing.contains_key(&from) {
             self.typing.entry(from).or_default().until = typing.then(|| now + TYPING_TIMEOUT);
             self.settle_typing(from, now, effects);
@@ -70,13 +70,14 @@ impl Chat {
     }
 
     fn tell_typing(&mut self, from: Address, typing: bool, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(member) = self.members.get(&from) else { return impossible!("who types is a member") };
-        self.presence.set_status(member.number, if typing { "typing" } else { "online" }, now);
-        if self.presence.is_listed() || planted!(TypesInCrowd) {
-            let payload = object(|news| {
-                news.text("user_id", &member.user).boolean("typing", typing);
-            });
-            self.broadcast(Event::UserTyping, &payload, Some(from), effects);
+        let Some(member) = self.members.get(from) else { return impossible!("who types is a member") };
+        let (number, status) = (member.number, if typing { "typing" } else { "online" });
+        let payload = object(|news| {
+            news.text("user_id", &member.user).boolean("typing", typing);
+        });
+        self.members.presence.set_status(number, status, now);
+        if self.members.presence.is_listed() || planted!(TypesInCrowd) {
+            self.members.broadcast(Event::UserTyping, &payload, Some(from), effects);
         }
     }
 

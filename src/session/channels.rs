@@ -11,6 +11,7 @@ use super::rate_limit::{Bucket, Signatures};
 use crate::ids::{ChannelNumber, Topic};
 use crate::limits::CHANNELS_PER_CONNECTION_MAX;
 use crate::memory::Allocated;
+use crate::reasons::PushRateClass;
 use crate::time::Instant;
 use crate::wire::format::Format;
 use crate::wire::phoenix::{Message, Ref, Serializer};
@@ -37,10 +38,8 @@ pub struct Channels {
     pub states: States,
     /// Rate of joins.
     pub joins: Bucket,
-    /// Rate of `presence_update`s.
-    pub presence_updates: Bucket,
-    /// Rate of pushes whose answers are as long as a message may be.
-    pub pages: Bucket,
+    /// Rates of pushes, by class.
+    pub pushes: [Bucket; PushRateClass::COUNT],
     /// How many signatures of tokens may still be checked.
     pub signatures: Signatures,
     channels: Vec<Channel>,
@@ -165,8 +164,7 @@ impl Channels {
             join_by: Instant::NEVER,
             states: States::default(),
             joins: Bucket::default(),
-            presence_updates: Bucket::default(),
-            pages: Bucket::default(),
+            pushes: [Bucket::default(); PushRateClass::COUNT],
             signatures: Signatures::default(),
             channels: Vec::new(),
             next_number: 0,

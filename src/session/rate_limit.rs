@@ -41,6 +41,10 @@ pub struct Rates {
     pub joins: Rate,
     /// `presence_update`.
     pub presence: Rate,
+    /// `operation`.
+    pub operations: Rate,
+    /// `cursor`.
+    pub cursors: Rate,
 }
 
 impl Default for Rates {
@@ -53,6 +57,8 @@ impl Default for Rates {
             bytes: limits::BYTES_RATE.into(),
             joins: limits::JOIN_RATE.into(),
             presence: limits::PRESENCE_RATE.into(),
+            operations: limits::OPERATION_RATE.into(),
+            cursors: limits::CURSOR_RATE.into(),
         }
     }
 }

@@ -234,6 +234,10 @@ impl Shard {
             PushClass::Page => self
                 .charge_event(conn, number, reference, now)
                 .or_else(|| self.charge_of_its_own(conn, number, PushRateClass::Page, reference, now)),
+            PushClass::Operation => {
+                self.charge_of_its_own(conn, number, PushRateClass::Operation, reference, now)
+            }
+            PushClass::Cursor => self.charge_of_its_own(conn, number, PushRateClass::Cursor, reference, now),
             PushClass::Event => self.charge_event(conn, number, reference, now),
         }
     }
@@ -290,12 +294,13 @@ impl Shard {
         reference: Option<&str>,
         now: Now,
     ) -> Option<Next> {
-        let presence_rate = self.settings.rates.presence;
-        let channels = self.channels(conn)?;
-        let (bucket, rate) = match class {
-            PushRateClass::Presence => (&mut channels.presence_updates, presence_rate),
-            PushRateClass::Page => (&mut channels.pages, PAGE_RATE.into()),
+        let rate = match class {
+            PushRateClass::Presence => self.settings.rates.presence,
+            PushRateClass::Page => PAGE_RATE.into(),
+            PushRateClass::Operation => self.settings.rates.operations,
+            PushRateClass::Cursor => self.settings.rates.cursors,
         };
+        let bucket = &mut self.channels(conn)?.pushes[class.index()];
         let wait = bucket.admit(rate, now.instant).err()?;
         if bucket.is_abused(rate) {
             self.close(conn, CloseReason::Abuse, now);

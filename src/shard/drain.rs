@@ -117,7 +117,7 @@ impl Shard {
     }
 
     fn is_in_room(&mut self, conn: ConnId) -> bool {
-        let is_room = |channel: &Channel| matches!(*channel.topic, Topic::Room(_));
+        let is_room = |channel: &Channel| matches!(*channel.topic, Topic::Room(_) | Topic::Document(_));
         self.channels(conn).is_some_and(|channels| channels.all().iter().any(is_room))
     }
 

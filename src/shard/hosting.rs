@@ -82,8 +82,13 @@ impl Shard {
     /// Whether one more topic may begin: clients can make up names at no cost.
     fn has_room_for_a_topic(&self) -> bool {
         let metrics = &self.metrics;
-        let bytes =
-            metrics.memory_games.value() + metrics.memory_rooms.value() + metrics.memory_presence.value();
+        let parts = [
+            &metrics.memory_games,
+            &metrics.memory_rooms,
+            &metrics.memory_documents,
+            &metrics.memory_presence,
+        ];
+        let bytes: u64 = parts.iter().map(|part| part.value()).sum();
         self.topics.len() < TOPICS_PER_SHARD_MAX && bytes < TOPICS_BYTES_MAX
     }
 
@@ -129,6 +134,7 @@ impl Shard {
         self.topics.changed(index);
         self.metrics.games.set(self.topics.games() as u64);
         self.metrics.rooms.set(self.topics.rooms() as u64);
+        self.metrics.documents.set(self.topics.documents() as u64);
         for effect in effects {
             self.perform(index, &topic, effect, now);
         }

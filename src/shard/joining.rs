@@ -48,7 +48,8 @@ struct Refused(JoinRefusal, String);
 struct Identity {
     user: Box<str>,
     name: Option<Box<str>>,
-    host: bool,
+    /// What it may do in the topic.
+    rights: Rights,
     moderator: bool,
     expires_at_s: u32,
     /// The token, if the join brought it.
@@ -56,15 +57,23 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(claims: &Claims, token: Option<Arc<CheckedToken>>) -> Self {
-        Self {
+    /// `None`: the claims do not cover the topic.
+    fn of(topic: &Topic, claims: &Claims, token: Option<Arc<CheckedToken>>) -> Option<Self> {
+        let rights = if claims.allows(topic) {
+            Rights::of_player(claims.host)
+        } else if claims.allows_reading(topic) {
+            Rights::Watch
+        } else {
+            return None;
+        };
+        Some(Self {
             token,
+            rights,
             user: claims.user.clone(),
             name: claims.name.clone(),
-            host: claims.host,
             moderator: claims.moderator,
             expires_at_s: u32::try_from(claims.expires_at_s).unwrap_or(NEVER_EXPIRES),
-        }
+        })
     }
 }
 
@@ -88,14 +97,14 @@ impl JoinAttempt<'_> {
         if !self.channels.have_room_for(&topic) {
             return Err(Refused(JoinRefusal::TooManyChannels, reason("too many channels joined")));
         }
-        let Identity { user, name, host, moderator, expires_at_s, token } = identity;
+        let Identity { user, name, rights, moderator, expires_at_s, token } = identity;
         let name = name.or_else(|| payload.name.map(Box::from)).unwrap_or_else(|| {
             if user == self.channels.user { self.channels.name.clone() } else { user.clone() }
         });
         let join = Join {
             user,
             name,
-            rights: Rights::of_player(host),
+            rights,
             is_moderator: moderator,
             format: Format::of(self.channels.serializer, payload.binary),
             meta: payload.meta,
@@ -112,8 +121,8 @@ impl JoinAttempt<'_> {
         let Channels { user, token: own, signatures, .. } = &mut *self.channels;
         let Some(tokens) = &mut self.tokens else {
             let (user, expires_at_s) = (user.clone(), NEVER_EXPIRES);
-            let (host, moderator) = (false, false);
-            return Ok(Identity { user, name: None, host, moderator, expires_at_s, token: None });
+            let (rights, moderator) = (Rights::Play, false);
+            return Ok(Identity { user, name: None, rights, moderator, expires_at_s, token: None });
         };
         let too_many = |wait| Refused(JoinRefusal::RateLimited, over_rate(wait));
         // Keys change and time passes. The connection's own token comes first; the join's is for topics that it does not grant.
@@ -121,8 +130,12 @@ impl JoinAttempt<'_> {
             *own = tokens.look_again(own, Payer::Known(signatures), self.now).map_err(too_many)?;
         }
         let own = own.as_ref().and_then(|own| own.claims_at(self.now.unix_s()).ok());
-        if let Some(claims) = own.filter(|claims| claims.allows(topic)) {
-            return Ok(Identity::of(claims, None));
+        let by_own = own.and_then(|claims| Identity::of(topic, claims, None));
+        // A token of the join may let it write where the connection's own lets it read only.
+        if let Some(identity) = by_own
+            && (identity.rights != Rights::Watch || token.is_none())
+        {
+            return Ok(identity);
         }
         let unauthorized = || Refused(JoinRefusal::Unauthorized, reason("unauthorized"));
         let token = token.ok_or_else(unauthorized)?;
@@ -132,8 +145,8 @@ impl JoinAttempt<'_> {
             None => tokens.look_at(token, payer, self.now),
         };
         let token = token.map_err(too_many)?;
-        let claims = token.claims_at(self.now.unix_s()).ok().filter(|claims| claims.allows(topic));
-        claims.map(|claims| Identity::of(claims, Some(token.clone()))).ok_or_else(unauthorized)
+        let claims = token.claims_at(self.now.unix_s()).ok();
+        claims.and_then(|claims| Identity::of(topic, claims, Some(token.clone()))).ok_or_else(unauthorized)
     }
 }
 

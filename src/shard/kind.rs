@@ -10,6 +10,7 @@ use super::settings::Settings;
 use crate::glob::glob_matches;
 use crate::ids::Topic;
 use crate::room::chat::Chat;
+use crate::room::document::Document;
 use crate::room::game::Game;
 use crate::room::hosted::Hosted;
 use crate::time::Instant;
@@ -22,6 +23,8 @@ pub enum Kind {
     Game(Game),
     /// `room:`.
     Room(Chat),
+    /// `doc:`.
+    Document(Document),
 }
 
 impl Kind {
@@ -32,6 +35,11 @@ impl Kind {
             Topic::Room(name) => {
                 let fits = settings.rooms.iter().find(|rules| glob_matches(&rules.pattern, name.as_str()));
                 Self::Room(Chat::new(topic, fits.cloned().unwrap_or_default(), epoch, list_max))
+            }
+            Topic::Document(name) => {
+                let fits =
+                    settings.documents.iter().find(|rules| glob_matches(&rules.pattern, name.as_str()));
+                Self::Document(Document::new(topic, fits.cloned().unwrap_or_default(), epoch, list_max))
             }
             Topic::Game(name) => {
                 // 24 bits: the largest number below 1 that an f32 holds.
@@ -48,6 +56,7 @@ impl Kind {
         match self {
             Self::Game(game) => game,
             Self::Room(chat) => chat,
+            Self::Document(document) => document,
         }
     }
 
@@ -56,7 +65,13 @@ impl Kind {
         match self {
             Self::Game(game) => game,
             Self::Room(chat) => chat,
+            Self::Document(document) => document,
         }
+    }
+
+    /// Whether it is a document.
+    pub fn is_document(&self) -> bool {
+        matches!(self, Self::Document(_))
     }
 
     /// `None`: it is of another kind.

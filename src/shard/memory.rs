@@ -1,6 +1,7 @@
 //! What the shard's memory is used for.
 
 use super::Shard;
+use super::kind::Kind;
 use super::tokens::Tokens;
 use crate::memory::{Allocated, MemoryByPart};
 use crate::session::rate_limit::RateLimiter;
@@ -16,7 +17,7 @@ pub struct MemoryCount {
 }
 
 impl Shard {
-    /// User memory of connections, games and rooms.
+    /// User memory of connections, games, rooms and documents.
     pub fn memory(&self) -> MemoryByPart {
         let mut count = MemoryCount::default();
         loop {
@@ -26,7 +27,7 @@ impl Shard {
         }
     }
 
-    /// Goes on with a count, which is a walk over everything: about `count_max` connections, seats and members of rooms (a
+    /// Goes on with a count, which is a walk over everything: about `count_max` connections, seats and members of rooms and documents (a
     /// game or room is not parted). `Some`: it is done, and the next one begins. Allocates nothing.
     pub fn count_memory(&self, count: &mut MemoryCount, count_max: usize) -> Option<MemoryByPart> {
         let mut left = count_max;
@@ -44,9 +45,10 @@ impl Shard {
             }
             let topic = kind.as_hosted();
             let members = topic.audience().map_or(0, |audience| audience.len() as usize);
-            let (part, walked) = match kind.as_game() {
-                Some(game) => (&mut counted.games, game.seats().slots()),
-                None => (&mut counted.rooms, members),
+            let (part, walked) = match kind {
+                Kind::Game(game) => (&mut counted.games, game.seats().slots()),
+                Kind::Room(_) => (&mut counted.rooms, members),
+                Kind::Document(_) => (&mut counted.documents, members),
             };
             left = left.saturating_sub(1 + walked);
             *part += topic.heap_bytes();
@@ -60,9 +62,11 @@ impl Shard {
         counted.sessions += self.tables_of_sessions();
         counted.outboxes += self.outputs.allocated_bytes() + self.ready.allocated_bytes();
         let tables = self.topics.heap_bytes();
-        let of_rooms = tables * self.topics.rooms() / self.topics.len().max(1);
-        counted.rooms += of_rooms;
-        counted.games += tables - of_rooms;
+        let part_of = |topics: usize| tables * topics / self.topics.len().max(1);
+        let (rooms, documents) = (part_of(self.topics.rooms()), part_of(self.topics.documents()));
+        counted.rooms += rooms;
+        counted.documents += documents;
+        counted.games += tables - rooms - documents;
         counted.frames = self.pool.heap_bytes() + self.ping.heap_bytes();
         Some(counted)
     }

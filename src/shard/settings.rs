@@ -7,6 +7,7 @@ use super::placement::Placement;
 use crate::limits;
 use crate::metrics::SharedCount;
 use crate::room::chat::RoomRules;
+use crate::room::document::DocumentRules;
 use crate::room::game::GameRules;
 use crate::session::liveness::Liveness;
 use crate::session::rate_limit::Rates;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub games: Vec<GameRules>,
     /// Rules of chat rooms, by name pattern; the first that fits wins.
     pub rooms: Vec<RoomRules>,
+    /// Rules of documents, by name pattern; the first that fits wins.
+    pub documents: Vec<DocumentRules>,
     /// How many guests earlier processes may have named: their numbers are not given again.
     pub guests_before: u64,
     /// Whether the log wants to hear of players that come and go, and of refusals: `Output::Note`.
@@ -76,6 +79,7 @@ impl Default for Settings {
             verifier: None,
             games: Vec::new(),
             rooms: Vec::new(),
+            documents: Vec::new(),
             guests_before: 0,
             notes: false,
             rates: Rates::default(),

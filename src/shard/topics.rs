@@ -28,6 +28,7 @@ pub struct Topics {
     by_topic: BTreeMap<Arc<Topic>, TopicIndex>,
     due: BinaryHeap<Reverse<(Instant, TopicIndex)>>,
     games: usize,
+    documents: usize,
 }
 
 #[derive(Debug)]
@@ -51,7 +52,12 @@ impl Topics {
 
     /// Number of chat rooms.
     pub fn rooms(&self) -> usize {
-        self.len() - self.games
+        self.len() - self.games - self.documents
+    }
+
+    /// Number of documents.
+    pub fn documents(&self) -> usize {
+        self.documents
     }
 
     /// The topic with this name, if there is one.
@@ -116,6 +122,7 @@ impl Topics {
     /// Takes a new topic in.
     pub fn insert(&mut self, topic: &Arc<Topic>, kind: Kind) -> TopicIndex {
         self.games += usize::from(kind.as_game().is_some());
+        self.documents += usize::from(kind.is_document());
         let entry = Entry { topic: topic.clone(), kind, due_at: None };
         let entry = Some(Box::new(entry));
         let index = match self.free.pop() {
@@ -221,6 +228,7 @@ impl Topics {
             return impossible!("a topic ends once");
         };
         self.games -= usize::from(entry.kind.as_game().is_some());
+        self.documents -= usize::from(entry.kind.is_document());
         self.by_topic.remove(&entry.topic);
         self.free.push(Reverse(index.0));
     }

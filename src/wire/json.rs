@@ -137,6 +137,12 @@ impl Array<'_> {
         self
     }
 
+    /// The negative of a whole number.
+    pub fn negative(&mut self, value: impl Into<u64>) -> &mut Self {
+        write_plain(self.element(), format_args!("-{}", value.into()));
+        self
+    }
+
     /// Whole numbers.
     pub fn numbers(&mut self, values: impl IntoIterator<Item = u32>) -> &mut Self {
         values.into_iter().fold(self, Self::number)
@@ -182,6 +188,35 @@ impl Array<'_> {
         }
         self.text
     }
+}
+
+/// How long `text` is as a JSON string, quotes included.
+pub fn string_bytes(text: &str) -> usize {
+    2 + text.bytes().map(byte_bytes).sum::<usize>()
+}
+
+/// How long a byte of UTF-8 is in a JSON string.
+fn byte_bytes(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
+        0..=0x1F => 6,
+        _ => 1,
+    }
+}
+
+/// Parts of `text`, in order, each of which is a JSON string of at most `bytes_max`; one of an empty text.
+pub fn parts_of(text: &str, bytes_max: usize) -> Vec<&str> {
+    let (mut parts, mut begin, mut bytes) = (Vec::new(), 0, 2);
+    for (index, letter) in text.char_indices() {
+        let of_letter: usize = text[index..index + letter.len_utf8()].bytes().map(byte_bytes).sum();
+        if bytes + of_letter > bytes_max {
+            parts.push(&text[begin..index]);
+            (begin, bytes) = (index, 2);
+        }
+        bytes += of_letter;
+    }
+    parts.push(&text[begin..]);
+    parts
 }
 
 /// Appends `text` as a JSON string, quotes included (RFC 8259 section 7).
@@ -234,6 +269,21 @@ mod tests {
             let mut buffer = String::new();
             write_string(&mut buffer, text);
             assert_eq!(serde_json::from_str::<String>(&buffer).unwrap(), text);
+            assert_eq!(string_bytes(text), buffer.len());
+        }
+    }
+
+    #[test]
+    fn a_text_is_parted_between_letters() {
+        for (text, bytes_max, parts) in [
+            ("", 8, &[""][..]),
+            ("abc", 5, &["abc"]),
+            ("abcd", 5, &["abc", "d"]),
+            ("a🦀b", 6, &["a", "🦀", "b"]),
+            ("\u{1}\n\"", 8, &["\u{1}", "\n\""]),
+        ] {
+            assert_eq!(parts_of(text, bytes_max), parts, "{text:?}");
+            assert!(parts.iter().all(|part| string_bytes(part) <= bytes_max));
         }
     }
 

@@ -9,6 +9,7 @@ pub mod json;
 pub mod message;
 pub mod meta;
 pub mod native;
+pub mod operation;
 pub mod phoenix;
 pub mod push;
 pub mod seen;

@@ -1,5 +1,6 @@
 //! Pushes of Phoenix clients to the topics they are in: parsed where they arrive, so that topics see values.
 
+mod document;
 mod game;
 mod room;
 
@@ -10,6 +11,7 @@ use super::phoenix::{Message, Payload};
 use super::seen::Seen;
 use crate::ids::Topic;
 use crate::impossible;
+pub use document::{CursorPlace, DocumentPush};
 pub use game::{EventPayload, GamePush};
 pub use room::{RoomPush, errors};
 
@@ -22,6 +24,19 @@ pub struct Push {
     pub event: PushEvent,
 }
 
+impl Push {
+    /// Bytes of the text that it brings.
+    pub fn bytes(&self) -> usize {
+        match &self.event {
+            PushEvent::Room(RoomPush::NewMessage { body, .. } | RoomPush::EditMessage { body, .. }) => {
+                body.len()
+            }
+            PushEvent::Document(DocumentPush::Operation { operation, .. }) => operation.heap_bytes(),
+            PushEvent::Common(_) | PushEvent::Room(_) | PushEvent::Game(_) | PushEvent::Document(_) => 0,
+        }
+    }
+}
+
 /// The event of a push, with its payload.
 #[derive(Clone, Debug)]
 pub enum PushEvent {
@@ -31,6 +46,8 @@ pub enum PushEvent {
     Room(RoomPush),
     /// Events that games understand.
     Game(GamePush),
+    /// Events that documents understand.
+    Document(DocumentPush),
 }
 
 /// Events that every topic understands.
@@ -62,6 +79,10 @@ pub enum PushClass {
     Presence,
     /// An event whose answer is as long as a message may be.
     Page,
+    /// An `operation` on a document.
+    Operation,
+    /// A `cursor` in a document.
+    Cursor,
     /// Everything else.
     Event,
 }
@@ -90,6 +111,10 @@ impl PushEvent {
                 let (class, push) = GamePush::parse(event, &message.payload);
                 (class, Self::or_refused(push, Self::Game))
             }
+            (event, Topic::Document(_)) => {
+                let (class, push) = DocumentPush::parse(event, json);
+                (class, Self::or_refused(push, Self::Document))
+            }
         }
     }
 
@@ -98,7 +123,7 @@ impl PushEvent {
         match self {
             Self::Game(push) => Ok(push),
             Self::Common(push) => Err(push),
-            Self::Room(_) => Err(Self::of_another_kind()),
+            Self::Room(_) | Self::Document(_) => Err(Self::of_another_kind()),
         }
     }
 
@@ -107,7 +132,16 @@ impl PushEvent {
         match self {
             Self::Room(push) => Ok(push),
             Self::Common(push) => Err(push),
-            Self::Game(_) => Err(Self::of_another_kind()),
+            Self::Game(_) | Self::Document(_) => Err(Self::of_another_kind()),
+        }
+    }
+
+    /// An event for documents; `Err`: one that every topic understands.
+    pub fn of_document(self) -> Result<DocumentPush, CommonPush> {
+        match self {
+            Self::Document(push) => Ok(push),
+            Self::Common(push) => Err(push),
+            Self::Game(_) | Self::Room(_) => Err(Self::of_another_kind()),
         }
     }
 

@@ -49,8 +49,16 @@ impl Claims {
 
     /// Whether one of the patterns covers `topic`.
     pub fn allows(&self, topic: &Topic) -> bool {
-        let topic = topic.to_string();
-        self.topics.iter().any(|pattern| pattern.matches(&topic))
+        self.covers(&topic.to_string())
+    }
+
+    /// Whether one of the patterns covers `topic:read`, which lets a user read a document.
+    pub fn allows_reading(&self, topic: &Topic) -> bool {
+        matches!(topic, Topic::Document(_)) && self.covers(&format!("{topic}:read"))
+    }
+
+    fn covers(&self, topic: &str) -> bool {
+        self.topics.iter().any(|pattern| pattern.matches(topic))
     }
 }
 

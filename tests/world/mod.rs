@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod client;
+pub mod documents;
 pub mod games;
 pub mod moderated;
 pub mod rooms;

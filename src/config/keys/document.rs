@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{GAME_KEYS, KEY_KEYS, KEYS, Key, LOG_FORMATS, ROOM_KEYS, shown};
+use super::{DOCUMENT_KEYS, GAME_KEYS, KEY_KEYS, KEYS, Key, LOG_FORMATS, ROOM_KEYS, shown};
 use crate::config::draft::{Draft, LogFormat};
 use crate::config::secrets::KeyTable;
 use crate::config::value::Value;
 use crate::room::chat::RoomRules;
+use crate::room::document::DocumentRules;
 use crate::room::game::GameRules;
 use crate::wire::token::Algorithm;
 use crate::wire::upgrade::OriginPattern;
@@ -65,6 +66,13 @@ const ROOMS: &str = "
 
 `[[room]]` tables do the same for chat rooms. What is kept no longer is removed from the disk a little with each message
 that follows.
+
+";
+
+const DOCUMENTS: &str = "
+## Documents
+
+`[[doc]]` tables do the same for documents.
 
 ";
 
@@ -144,6 +152,8 @@ pub fn document() -> String {
     table(&mut text, GAME_KEYS, &GameRules::default());
     text += ROOMS;
     table(&mut text, ROOM_KEYS, &RoomRules::default());
+    text += DOCUMENTS;
+    table(&mut text, DOCUMENT_KEYS, &DocumentRules::default());
     text += TOKEN_KEYS;
     table(&mut text, KEY_KEYS, &KeyTable::default());
     text

@@ -1,12 +1,13 @@
 //! Arrays of tables: what one table of each must say.
 
-use super::{GAME_KEYS, KEY_KEYS, ROOM_KEYS, set};
+use super::{DOCUMENT_KEYS, GAME_KEYS, KEY_KEYS, ROOM_KEYS, set};
 use crate::config::draft::Draft;
 use crate::config::error::ConfigError;
 use crate::config::secrets::KeyTable;
 use crate::config::source::{Assignment, Origin};
 use crate::config::value::{KEY_ID_EXPECTED, PATTERN_EXPECTED};
 use crate::room::chat::RoomRules;
+use crate::room::document::DocumentRules;
 use crate::room::game::GameRules;
 
 pub(super) fn assign_key(
@@ -75,6 +76,22 @@ pub(super) fn assign_room(
         return Err(no_pattern("room.pattern", table));
     }
     draft.rooms.push(room);
+    Ok(())
+}
+
+pub(super) fn assign_document(
+    draft: &mut Draft,
+    assignments: &[Assignment],
+    table: Origin,
+) -> Result<(), ConfigError> {
+    let mut document = DocumentRules { pattern: "".into(), ..DocumentRules::default() };
+    for assignment in assignments {
+        set(DOCUMENT_KEYS, &mut document, assignment)?;
+    }
+    if document.pattern.is_empty() {
+        return Err(no_pattern("doc.pattern", table));
+    }
+    draft.documents.push(document);
     Ok(())
 }
 

@@ -23,6 +23,13 @@ pub(in crate::wire) fn entries<'a>(json: &'a str, read: impl FnMut(&str, &'a str
     debug_assert!(all.is_ok(), "{json}");
 }
 
+/// The elements of the array `json`, as they were written; `None`: it is none.
+pub(in crate::wire) fn elements(json: &str) -> Option<Vec<&str>> {
+    let mut elements = Vec::new();
+    Scanner::new(json).elements(|element| elements.push(element)).ok()?;
+    Some(elements)
+}
+
 /// The text that a JSON string stands for; `None` for every other value. Half of a surrogate pair becomes U+FFFD; only messages
 /// that are refused have one.
 pub(in crate::wire) fn string(json: &str) -> Option<Cow<'_, str>> {

@@ -125,6 +125,22 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Passes an array and calls `each` with every element as it was written.
+    pub(super) fn elements(&mut self, mut each: impl FnMut(&'a str)) -> Result<(), Malformed> {
+        if !self.take(b'[') {
+            return Err(Malformed::NotAnArray);
+        }
+        let mut is_first = true;
+        while !self.take(b']') {
+            if !is_first && !self.take(b',') {
+                return Err(Malformed::Json);
+            }
+            is_first = false;
+            each(self.value()?);
+        }
+        Ok(())
+    }
+
     /// Passes a key, its colon and the whitespace after it.
     fn key(&mut self) -> Result<(), Malformed> {
         if !self.take(b'"') {

@@ -23,6 +23,14 @@ pub enum Event {
     MessageDeleted,
     /// The state of a room.
     RoomState,
+    /// The text of a document, or a part of it.
+    DocState,
+    /// An edit of a document.
+    Operation,
+    /// Edits of a document that were missed.
+    Operations,
+    /// A member's cursor in a document.
+    Cursor,
     /// What was missed.
     CatchUp,
     /// An event of a game.
@@ -57,6 +65,10 @@ impl Event {
             Self::MessageEdited => "message_edited",
             Self::MessageDeleted => "message_deleted",
             Self::RoomState => "room_state",
+            Self::DocState => "doc_state",
+            Self::Operation => "operation",
+            Self::Operations => "operations",
+            Self::Cursor => "cursor",
             Self::CatchUp => "catch_up",
             Self::GameEvent => "game_event",
             Self::GameUpdate => "game_update",

@@ -1,0 +1,246 @@
+//! A topic that is read from the store: whoever comes meanwhile waits, in order, but not for ever.
+
+use std::collections::VecDeque;
+
+use super::hosted::{Context, Hosted};
+use super::request::{Departure, Effect, Join, ToMember};
+use super::stored::{PageSize, StoreAction, StoreAnswer, StoredRecord, StoredValue, StreamEnd, Unavailable};
+use super::telling::{reply, unavailable};
+use crate::ids::{Address, Ticket};
+use crate::impossible;
+use crate::limits;
+use crate::memory::Allocated;
+use crate::reasons::JoinRefusal;
+use crate::time::Instant;
+use crate::wire::push::Push;
+
+/// The question for what a topic begins with.
+pub(super) const LOAD: Ticket = Ticket(0);
+
+/// A topic that the store keeps. What it has is read before anybody is let in.
+pub(super) trait Stored: Hosted {
+    /// How much of the stream is read.
+    const PAGE: PageSize;
+
+    /// `None`: what is in memory is what the store has.
+    fn loading(&mut self) -> &mut Option<Loading>;
+
+    /// Asks the store.
+    fn ask(&self, ticket: Ticket, action: StoreAction, context: &mut Context<'_>);
+
+    /// Begins with what the store has.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<(), Unavailable>;
+
+    /// A channel joins, now that everything is there.
+    fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>);
+
+    /// What waits for the store, members' pushes, waits no longer.
+    fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>);
+
+    /// Decides on what has waited.
+    fn go_on(&mut self, context: &mut Context<'_>);
+
+    fn is_loading(&mut self) -> bool {
+        self.loading().is_some()
+    }
+
+    /// Forgets what it believes the stream to be.
+    fn load_anew(&mut self, context: &mut Context<'_>) {
+        let arrivals = self.loading().take().map(|loading| loading.arrivals).unwrap_or_default();
+        let until = (!arrivals.is_empty()).then(|| context.now.instant + limits::ROOM_LOAD_WAIT);
+        *self.loading() = Some(Loading { arrivals, until, ..Loading::default() });
+        self.load(context);
+    }
+
+    fn load(&mut self, context: &mut Context<'_>) {
+        let Some(loading) = self.loading() else { return };
+        if !matches!(loading.step, Step::Ask { at } if at <= context.now.instant) {
+            return;
+        }
+        loading.step = Step::Asked;
+        self.ask(LOAD, StoreAction::Load { page: Self::PAGE }, context);
+    }
+
+    /// Lets something wait until the topic is read, or refuses it if too much waits. `Some`: it need not wait.
+    fn pass_loading(&mut self, from: Address, what: Arrived, context: &mut Context<'_>) -> Option<Arrived> {
+        let now = context.now.instant;
+        let Some(loading) = self.loading() else { return Some(what) };
+        let is_full = loading.arrivals.len() >= limits::ROOM_ARRIVALS_MAX;
+        match what {
+            Arrived::Join(_) if is_full => context.effects.push(refused(from, Unavailable::Busy)),
+            Arrived::Push(push) if is_full => {
+                let refusal = Err(unavailable(Unavailable::Busy));
+                reply(from, push.reference, refusal, &mut context.effects);
+            }
+            what => {
+                if loading.step != Step::LetIn {
+                    loading.until.get_or_insert(now + limits::ROOM_LOAD_WAIT);
+                }
+                loading.arrivals.push_back(Arrival { from, what });
+                self.load(context);
+            }
+        }
+        None
+    }
+
+    fn loaded(&mut self, answer: StoreAnswer, context: &mut Context<'_>) {
+        let Some(loading) = self.loading() else {
+            return impossible!("a topic is read when it asked for it");
+        };
+        match answer {
+            StoreAnswer::Loaded { stream, records, values } => {
+                (loading.step, loading.until) = (Step::LetIn, None);
+                match self.begin(Loaded { stream, records, values }, context) {
+                    Ok(()) => self.let_some_in(context),
+                    Err(why) => self.not_loaded(why, context),
+                }
+            }
+            StoreAnswer::Refused(why) => self.not_loaded(why, context),
+            StoreAnswer::Appended(_) | StoreAnswer::Conflict | StoreAnswer::Page { .. } => {
+                impossible!("an answer is one to its question");
+            }
+        }
+    }
+
+    /// It could not be read. It is tried again for whoever comes.
+    fn not_loaded(&mut self, why: Unavailable, context: &mut Context<'_>) {
+        if let Some(loading) = self.loading() {
+            loading.step = Step::Ask { at: context.now.instant + why.retry_after() };
+        }
+        self.refuse_waiting(why, context);
+        self.refuse_arrivals(why, &mut context.effects);
+    }
+
+    /// Does what is due: refuses, asks again, lets in.
+    fn go_on_loading(&mut self, context: &mut Context<'_>) {
+        let Some(loading) = self.loading() else { return };
+        if loading.until.is_some_and(|until| until <= context.now.instant) {
+            self.refuse_waiting(Unavailable::Busy, context);
+            self.refuse_arrivals(Unavailable::Busy, &mut context.effects);
+        }
+        self.load(context);
+        self.let_some_in(context);
+    }
+
+    /// Lets in some of those who wait, in order. Each is answered with as much as a message holds, so a crowd takes several turns.
+    fn let_some_in(&mut self, context: &mut Context<'_>) {
+        let Some(mut loading) = self.loading().take_if(|loading| loading.step == Step::LetIn) else { return };
+        self.go_on(context);
+        for _ in 0..limits::ROOM_LET_IN {
+            let Some(Arrival { from, what }) = loading.arrivals.pop_front() else { return };
+            match what {
+                Arrived::Join(join) => self.admit(from, *join, context),
+                Arrived::Push(push) => self.push(from, push, context),
+                Arrived::Leave(departure) => self.leave(from, departure, context),
+            }
+        }
+        if !loading.arrivals.is_empty() {
+            *self.loading() = Some(loading);
+        }
+    }
+
+    /// Nobody waits any longer.
+    fn refuse_arrivals(&mut self, why: Unavailable, effects: &mut Vec<Effect>) {
+        let Some(loading) = self.loading() else { return };
+        loading.until = None;
+        for Arrival { from, what } in std::mem::take(&mut loading.arrivals) {
+            match what {
+                Arrived::Join(_) => effects.push(refused(from, why)),
+                Arrived::Push(push) => reply(from, push.reference, Err(unavailable(why)), effects),
+                Arrived::Leave(Departure::Asked) => {
+                    effects.push(Effect::Member { to: from, what: ToMember::Left });
+                }
+                Arrived::Leave(Departure::Left(_) | Departure::Lost) => {}
+            }
+        }
+    }
+}
+
+/// What waits for the topic to be read from the store.
+#[derive(Debug, Default)]
+pub(super) struct Loading {
+    /// In the order in which it came.
+    arrivals: VecDeque<Arrival>,
+    /// Then whoever waits is refused.
+    until: Option<Instant>,
+    step: Step,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The store is to be asked, not before then.
+    Ask { at: Instant },
+    /// It has not answered yet.
+    Asked,
+    /// It has: whoever waits comes in, a few at a time.
+    LetIn,
+}
+
+impl Default for Step {
+    fn default() -> Self {
+        Self::Ask { at: Instant::default() }
+    }
+}
+
+impl Loading {
+    /// Whether an answer is to come, or somebody waits for it.
+    pub(super) fn is_needed(&self) -> bool {
+        self.step == Step::Asked || !self.arrivals.is_empty()
+    }
+
+    /// Somebody has gone, and knows it.
+    pub(super) fn forget(&mut self, gone: Address) {
+        self.arrivals.retain(|arrival| arrival.from != gone);
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let bytes = |arrival: &Arrival| match &arrival.what {
+            Arrived::Join(_) => size_of::<Join>(),
+            Arrived::Push(push) => push.bytes(),
+            Arrived::Leave(_) => 0,
+        };
+        self.arrivals.allocated_bytes() + self.arrivals.iter().map(bytes).sum::<usize>()
+    }
+
+    /// When something is to be done. `is_awaited`: also if nobody waits to come in.
+    pub(super) fn due(&self, is_awaited: bool) -> Option<Instant> {
+        let step = match self.step {
+            Step::Ask { at } if is_awaited || !self.arrivals.is_empty() => Some(at),
+            Step::Ask { .. } | Step::Asked => None,
+            Step::LetIn => Some(Instant::default()),
+        };
+        step.into_iter().chain(self.until).min()
+    }
+}
+
+#[derive(Debug)]
+struct Arrival {
+    from: Address,
+    what: Arrived,
+}
+
+/// What the store has of a topic.
+pub(super) struct Loaded {
+    /// `None`: nothing.
+    pub(super) stream: Option<StreamEnd>,
+    /// The last ones, oldest first.
+    pub(super) records: Vec<StoredRecord>,
+    pub(super) values: Vec<StoredValue>,
+}
+
+#[derive(Debug)]
+pub(super) enum Arrived {
+    Join(Box<Join>),
+    Push(Push),
+    Leave(Departure),
+}
+
+/// The answer to a join that waits no longer.
+pub(super) fn refused(to: Address, why: Unavailable) -> Effect {
+    let what = ToMember::Refused { reason: JoinRefusal::Overload, response: unavailable(why) };
+    Effect::Member { to, what }
+}
