@@ -295,7 +295,7 @@ fn wrong_value(assignment: &Assignment, expected: Expected) -> ConfigError {
 
 /// The key of a game, a room or a key is shown as it is written: without its table.
 fn shown(key: &str) -> &str {
-    let tables = ["game.", "room.", "key."];
+    let tables = ["game.", "room.", "doc.", "key."];
     tables.into_iter().find_map(|table| key.strip_prefix(table)).unwrap_or(key)
 }
 

@@ -6,19 +6,19 @@ use zerocopy::IntoBytes;
 use super::{read, root};
 
 /// An example of a record: its name, and its fields with their bytes and what the document says they are.
-struct Example {
-    name: String,
-    fields: Vec<(Vec<u8>, String)>,
+pub struct Example {
+    pub name: String,
+    pub fields: Vec<(Vec<u8>, String)>,
 }
 
 impl Example {
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         self.fields.iter().flat_map(|(bytes, _)| bytes.clone()).collect()
     }
 }
 
 /// The fences of PROTOCOL.md whose language is `hex`: a line with name and length, then one for each field.
-fn examples() -> Vec<Example> {
+pub fn examples() -> Vec<Example> {
     let protocol = read(&root().join("docs/PROTOCOL.md"));
     let fences = protocol.split("```hex\n").skip(1);
     fences.map(|rest| example(rest.split_once("```").expect("a fence has an end").0)).collect()
