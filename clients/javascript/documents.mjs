@@ -17,6 +17,7 @@
 // `listen` adds more. A text area is bound by `bindTextarea` of textarea.mjs. Presence and all else of the topic: `shared.channel`.
 
 import { Cursors } from "./cursors.mjs";
+import { Membership } from "./membership.mjs";
 import { apply, compose, diff, invert, normalize, scalarLength, split, transform } from "./operations.mjs";
 import { History } from "./undo.mjs";
 
@@ -78,10 +79,9 @@ export class SharedDocument {
   // What is of the present membership, and ends with it.
 
   #membership = null;
-  #timers = new Set();
   #isSending = false;
   #isPaging = false;
-  #cursorTimer = null;
+  #isCursorDue = false;
   /** The length of the text at a version, as the relay has said it. */
   #measured = null;
   /** What was told while something before it is missing: {event, payload}. */
@@ -211,7 +211,7 @@ export class SharedDocument {
 
   #joined({ epoch, user_id: userId, read_only: isReadOnly, version, length }) {
     this.#endMembership();
-    this.#membership = {};
+    this.#membership = new Membership(this.channel, this.#socket);
     this.userId = userId;
     this.isReadOnly = isReadOnly;
     if (epoch === this.#epoch) this.#measured = { version, length };
@@ -243,11 +243,10 @@ export class SharedDocument {
   }
 
   #endMembership() {
-    for (const timer of this.#timers) clearTimeout(timer);
-    this.#timers.clear();
-    this.#membership = this.#cursorTimer = this.#measured = this.#unresolved = null;
+    this.#membership?.end();
+    this.#membership = this.#measured = this.#unresolved = null;
+    this.#isSending = this.#isPaging = this.#isCursorDue = false;
     this.#cursors.told(null);
-    this.#isSending = this.#isPaging = false;
     this.#held = [];
     this.#parts = [];
   }
@@ -261,26 +260,6 @@ export class SharedDocument {
 
   #tell(name, ...details) {
     for (const handlers of [...this.#listeners]) handlers[name]?.(...details);
-  }
-
-  /** As long as the membership lasts. */
-  #later(ms, run) {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      run();
-    }, ms);
-    this.#timers.add(timer);
-    return timer;
-  }
-
-  /** `answered` gets "ok", "error" or "timeout", and the response. With the membership answers are lost. */
-  #push(event, payload, answered) {
-    // phoenix would keep it for the next membership, and that begins with catching up.
-    if (this.channel.state !== "joined" || !this.#socket.isConnected()) return;
-    const membership = this.#membership;
-    const push = this.channel.push(event, payload);
-    for (const status of ["ok", "error", "timeout"])
-      push.receive(status, (response) => membership === this.#membership && answered(status, response));
   }
 
   // -------------------------------------------------------------------------------------------------------- own edits
@@ -316,7 +295,7 @@ export class SharedDocument {
     }
     const { operation, id } = this.#outstanding;
     this.#isSending = true;
-    this.#push("operation", { op: operation, version: this.#version, op_id: id }, (status, response) => {
+    this.#membership?.push("operation", { op: operation, version: this.#version, op_id: id }, (status, response) => {
       // It may have been answered by what others were told.
       if (this.#outstanding?.id !== id) return;
       this.#isSending = false;
@@ -348,7 +327,7 @@ export class SharedDocument {
     if (isPassing(refusal)) {
       const { id } = this.#outstanding;
       this.#isSending = true;
-      this.#later(refusal.retry_after ?? RETRY_MS, () => {
+      this.#membership?.later(refusal.retry_after ?? RETRY_MS, () => {
         if (this.#outstanding?.id !== id) return;
         this.#isSending = false;
         this.#send();
@@ -438,7 +417,7 @@ export class SharedDocument {
     this.#setState("catching_up");
     if (this.#isPaging) return;
     this.#isPaging = true;
-    this.#push("operations", { after: this.#version }, (status, response) => {
+    this.#membership?.push("operations", { after: this.#version }, (status, response) => {
       this.#isPaging = false;
       if (status === "ok") this.#page(response);
       else if (status === "timeout") this.#catchUp();
@@ -450,7 +429,7 @@ export class SharedDocument {
 
   #catchUpLater(retryMs = RETRY_MS) {
     this.#isPaging = true;
-    this.#later(retryMs, () => {
+    this.#membership?.later(retryMs, () => {
       this.#isPaging = false;
       this.#catchUp();
     });
@@ -495,8 +474,8 @@ export class SharedDocument {
     this.#setState("catching_up");
     const lastSeen = this.#canResume ? { epoch: this.#epoch, seq: this.#version } : NOTHING_SEEN;
     // It has no reply if it is taken, so a timeout says nothing.
-    this.#push("reconnect", { last_seen: lastSeen }, (status, { retry_after: retryMs = RETRY_MS }) => {
-      if (status === "error") this.#later(retryMs, () => this.#askForText());
+    this.#membership?.push("reconnect", { last_seen: lastSeen }, (status, { retry_after: retryMs = RETRY_MS }) => {
+      if (status === "error") this.#membership?.later(retryMs, () => this.#askForText());
     });
   }
 
@@ -568,7 +547,7 @@ export class SharedDocument {
   }
 
   #tellCursor() {
-    if (this.#state !== "live" || this.#cursorTimer !== null) return;
+    if (this.#state !== "live" || this.#isCursorDue) return;
     const cursor = this.#cursors.untold(this.#pendingOperations);
     if (cursor === undefined) return;
     const waitMs = this.#cursorToldAt + CURSOR_INTERVAL_MS - performance.now();
@@ -577,16 +556,17 @@ export class SharedDocument {
     this.#cursors.told(cursor);
     const { position, selectionEnd } = cursor ?? { position: null };
     const payload = { position, ...(selectionEnd !== position && { selection_end: selectionEnd }), version: this.#version };
-    this.#push("cursor", payload, (status, { retry_after: retryMs = RETRY_MS }) => {
-      if (status !== "error" || this.#cursorTimer !== null) return;
+    this.#membership?.push("cursor", payload, (status, { retry_after: retryMs = RETRY_MS }) => {
+      if (status !== "error" || this.#isCursorDue) return;
       this.#cursors.told(null);
       this.#tellCursorIn(retryMs);
     });
   }
 
   #tellCursorIn(ms) {
-    this.#cursorTimer = this.#later(ms, () => {
-      this.#cursorTimer = null;
+    this.#isCursorDue = true;
+    this.#membership?.later(ms, () => {
+      this.#isCursorDue = false;
       this.#tellCursor();
     });
   }
