@@ -437,13 +437,14 @@ export class SharedDocument {
 
   /** What was missed: the push that answers a join, and what was asked for. */
   #page({ operations, more }) {
-    if (this.#version === null || this.#isAstray || this.#unresolved) return;
+    if (this.#version === null || this.#unresolved) return;
     this.#measure();
     for (const operation of operations) {
+      if (this.#isAstray) return;
       if (!this.#take({ event: "operation", payload: operation })) return this.#goneAstray();
       this.#measure();
-      if (this.#isAstray) return;
     }
+    if (this.#isAstray) return;
     if (more) this.#catchUp();
     else this.#caughtUp();
   }
@@ -466,7 +467,6 @@ export class SharedDocument {
 
   #goneAstray() {
     this.#isAstray = true;
-    this.#setState("catching_up");
     this.#askForText();
   }
 
