@@ -42,17 +42,22 @@ function advance(text, at, count) {
 
 // ------------------------------------------------------------------------------------------------------- building
 
+// The type first: JavaScript finds that "12" > 0.
+export const isInsert = (component) => typeof component === "string";
+export const isKeep = (component) => typeof component === "number" && component > 0;
+export const isDelete = (component) => typeof component === "number" && component < 0;
+const isSameKind = (one, other) => [isInsert, isKeep, isDelete].some((isKind) => isKind(one) && isKind(other));
+
 /** Appends a component, so that the list stays in normal form (but for what is kept at the end). */
 function append(operation, component) {
   if (component === 0 || component === "") return;
   const last = operation.at(-1);
-  const isInsert = typeof component === "string";
-  if (isInsert && last < 0) {
+  if (isInsert(component) && isDelete(last)) {
     // The insert goes before the delete; there it may meet another one.
     operation.pop();
     append(operation, component);
     operation.push(last);
-  } else if (isInsert ? typeof last === "string" : last > 0 === component > 0 && typeof last === "number") {
+  } else if (isSameKind(component, last)) {
     operation[operation.length - 1] = last + component;
   } else {
     operation.push(component);
@@ -60,7 +65,7 @@ function append(operation, component) {
 }
 
 function finished(operation) {
-  if (operation.at(-1) > 0) operation.pop();
+  if (isKeep(operation.at(-1))) operation.pop();
   return operation;
 }
 
@@ -68,8 +73,8 @@ function finished(operation) {
 export function normalize(components) {
   const operation = [];
   for (const component of components) {
-    if (typeof component !== "string" && !Number.isSafeInteger(component)) throw new TypeError(`no component of an operation: ${component}`);
-    append(operation, typeof component === "string" ? wellFormed(component) : component);
+    if (!isInsert(component) && !Number.isSafeInteger(component)) throw new TypeError(`no component of an operation: ${component}`);
+    append(operation, isInsert(component) ? wellFormed(component) : component);
   }
   return finished(operation);
 }
@@ -109,8 +114,8 @@ class Reader {
 
   #next() {
     const component = this.#components[++this.#index];
-    this.text = typeof component === "string" ? component : null;
-    this.isDelete = component < 0 && this.text === null;
+    this.text = isInsert(component) ? component : null;
+    this.isDelete = isDelete(component);
     this.left = this.isEnd ? Infinity : this.text === null ? Math.abs(component) : scalarLength(component);
     this.#at = 0;
   }
@@ -122,12 +127,12 @@ export function apply(text, operation) {
   const pieces = [];
   let at = 0;
   for (const component of operation) {
-    if (typeof component === "string") {
+    if (isInsert(component)) {
       pieces.push(component);
       continue;
     }
     const end = advance(text, at, Math.abs(component));
-    if (component > 0) pieces.push(text.slice(at, end));
+    if (isKeep(component)) pieces.push(text.slice(at, end));
     at = end;
   }
   pieces.push(text.slice(at));
@@ -171,10 +176,9 @@ export function compose(first, second) {
       append(composed, other.take(other.left));
     } else {
       const count = Math.min(one.left, other.left);
-      const isInsert = one.text !== null;
       const inserted = one.take(count);
-      if (isInsert && !other.isDelete) append(composed, inserted);
-      if (!isInsert) append(composed, other.isDelete ? -count : count);
+      if (inserted === null) append(composed, other.isDelete ? -count : count);
+      else if (!other.isDelete) append(composed, inserted);
       other.take(count);
     }
   }
@@ -186,12 +190,12 @@ export function invert(text, operation) {
   const inverse = [];
   let at = 0;
   for (const component of operation) {
-    if (typeof component === "string") {
+    if (isInsert(component)) {
       append(inverse, -scalarLength(component));
       continue;
     }
     const end = advance(text, at, Math.abs(component));
-    append(inverse, component > 0 ? component : text.slice(at, end));
+    append(inverse, isKeep(component) ? component : text.slice(at, end));
     at = end;
   }
   return finished(inverse);
@@ -205,9 +209,9 @@ export function transformCursor(position, operation, isOwn) {
   let moved = position;
   for (const component of operation) {
     if (at > position) break;
-    if (typeof component === "string") {
+    if (isInsert(component)) {
       if (at < position || isOwn) moved += scalarLength(component);
-    } else if (component > 0) {
+    } else if (isKeep(component)) {
       at += component;
     } else {
       moved -= Math.min(-component, position - at);
@@ -221,11 +225,10 @@ export function transformCursor(position, operation, isOwn) {
 export function untransformCursor(position, operation) {
   let [before, after] = [0, 0];
   for (const component of operation) {
-    const isInsert = typeof component === "string";
-    const kept = isInsert ? scalarLength(component) : Math.max(component, 0);
-    if (kept > 0 && position <= after + kept) return isInsert ? before : before + position - after;
+    const kept = isInsert(component) ? scalarLength(component) : Math.max(component, 0);
+    if (kept > 0 && position <= after + kept) return isInsert(component) ? before : before + position - after;
     after += kept;
-    if (!isInsert) before += Math.abs(component);
+    if (!isInsert(component)) before += Math.abs(component);
   }
   return before + position - after;
 }
@@ -251,11 +254,11 @@ export function split(operation, maxJsonBytes, maxComponents) {
   const fits = (size) => part.length < maxComponents && bytes + size <= maxJsonBytes;
   begin();
   for (const component of operation) {
-    if (typeof component === "number") {
+    if (!isInsert(component)) {
       const size = 1 + String(component).length;
       if (!fits(size)) begin();
       add(component, size);
-      if (component > 0) reached += component;
+      if (isKeep(component)) reached += component;
       continue;
     }
     for (let at = 0; at < component.length; ) {

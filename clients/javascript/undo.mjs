@@ -1,6 +1,6 @@
 // What a user can take back of its own edits, in a text that others edit, too.
 
-import { compose, scalarLength, transform, transformCursor } from "./operations.mjs";
+import { compose, isDelete, isInsert, isKeep, scalarLength, transform, transformCursor } from "./operations.mjs";
 
 const MAX_ENTRIES = 200;
 /** What is typed without a longer pause, at one place, is taken back at once. */
@@ -83,9 +83,9 @@ function transformed(stack, change) {
 
 /** Where an edit at one place begins and ends in the text before it, and how many characters it inserts; else null. */
 function placeOf(operation) {
-  const [begin, ...changes] = operation[0] > 0 ? operation : [0, ...operation];
-  const inserts = changes.filter((component) => typeof component === "string");
-  const deletes = changes.filter((component) => component < 0);
+  const [begin, ...changes] = isKeep(operation[0]) ? operation : [0, ...operation];
+  const inserts = changes.filter(isInsert);
+  const deletes = changes.filter(isDelete);
   if (inserts.length > 1 || deletes.length > 1 || inserts.length + deletes.length < changes.length) return null;
   return { begin, end: begin - (deletes[0] ?? 0), inserted: scalarLength(inserts[0] ?? "") };
 }

@@ -1,8 +1,8 @@
 // Random texts and operations from a seed, so that a failure can be seen again.
 import { normalize, scalarLength } from "../../clients/javascript/operations.mjs";
 
-/** Characters of one to four bytes, of one and two UTF-16 units, that combine with others, and that JSON escapes. */
-const CHARACTERS = [..."abcde \n\"\\\u0000\u001fé\u0301ß漢\u2028\ufffd🦀𝄞👩\u200d🏽"];
+/** Characters of one to four bytes, of one and two UTF-16 units, that combine with others, that JSON escapes, and that make numbers. */
+const CHARACTERS = [..."abc 0127--.\n\"\\\u0000\u001fé\u0301ß漢\u2028\ufffd🦀𝄞👩\u200d🏽"];
 
 export class Random {
   #state;
