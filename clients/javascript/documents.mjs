@@ -80,7 +80,6 @@ export class SharedDocument {
 
   #membership = null;
   #isSending = false;
-  #isPaging = false;
   #isCursorDue = false;
   /** The length of the text at a version, as the relay has said it. */
   #measured = null;
@@ -245,7 +244,7 @@ export class SharedDocument {
   #endMembership() {
     this.#membership?.end();
     this.#membership = this.#measured = this.#unresolved = null;
-    this.#isSending = this.#isPaging = this.#isCursorDue = false;
+    this.#isSending = this.#isCursorDue = false;
     this.#cursors.told(null);
     this.#held = [];
     this.#parts = [];
@@ -415,23 +414,12 @@ export class SharedDocument {
 
   #catchUp() {
     this.#setState("catching_up");
-    if (this.#isPaging) return;
-    this.#isPaging = true;
     this.#membership?.push("operations", { after: this.#version }, (status, response) => {
-      this.#isPaging = false;
       if (status === "ok") this.#page(response);
       else if (status === "timeout") this.#catchUp();
-      else if (isPassing(response)) this.#catchUpLater(response.retry_after);
+      else if (isPassing(response)) this.#membership?.later(response.retry_after ?? RETRY_MS, () => this.#catchUp());
       // They are not kept any more.
       else this.#askForText();
-    });
-  }
-
-  #catchUpLater(retryMs = RETRY_MS) {
-    this.#isPaging = true;
-    this.#membership?.later(retryMs, () => {
-      this.#isPaging = false;
-      this.#catchUp();
     });
   }
 
@@ -488,7 +476,6 @@ export class SharedDocument {
   }
 
   #stated(state) {
-    if (this.#outstanding?.operation.length === 0) this.#outstanding = null;
     const follows = state.epoch === this.#epoch && state.version >= this.#version && !this.#isAstray;
     if (follows && state.version === this.#version) return this.#caughtUp();
     if (follows && this.#outstanding) {

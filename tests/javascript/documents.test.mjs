@@ -126,6 +126,11 @@ test("a handler may edit, and may leave", () => {
   ben.document.insert(0, "b");
   pass(100);
   assert.deepEqual([relay.text, ann.document.state], ["b!a", "ended"]);
+  ben.document.listen({ changed: () => ben.document.leave() });
+  ben.cut();
+  relay.write(["c"]);
+  pass(1000);
+  assert.deepEqual([ben.text, ben.document.state], ["cb!a", "ended"]);
 });
 
 // ---------------------------------------------------------------------------------------------------------- refusals
@@ -231,6 +236,7 @@ test("an edit that an abandoned connection brings in late counts as answered", (
   assert.equal(ann.document.state, "live");
   pass(20_000);
   assert.deepEqual([relay.text, ann.text, ann.document.pending, relay.version], ["a", "a", false, 1]);
+  assert.equal(new Set(pushed(relay, "operation").map(({ op_id: id }) => id)).size, 1);
 });
 
 test("an answer that does not come in time is asked for again", () => {
@@ -374,12 +380,14 @@ test("while it is asked whether an edit is in, news waits", () => {
 test("a document of another epoch is another one: nothing is sent to it that was meant for the old", () => {
   const [relay, ann, ben] = joined("old");
   ann.document.insert(3, "A");
+  ann.document.listen({ state: (state) => state === "catching_up" && ann.document.insert(4, "B") });
   relay.restart();
   Object.assign(relay, { epoch: "8", text: "", version: 0, log: [], lastOf: new Map() });
   relay.write(["new text"]);
   pass(1000);
   assert.deepEqual([ann.text, ben.text, relay.text], ["new text", "new text", "new text"]);
-  assert.deepEqual([ann.conflicts, ben.conflicts], [[{ mine: "oldA", theirs: "new text" }], []]);
+  assert.deepEqual([ann.conflicts, ben.conflicts], [[{ mine: "oldAB", theirs: "new text" }], []]);
+  assert.deepEqual(pushed(relay, "operation"), []);
 });
 
 test("a backup that an operator has put in place", () => {
@@ -406,9 +414,10 @@ test("an edit that is too old while its author is there is sent for the text tha
   const [relay, ann, ben] = joined("-");
   relay.kept = 2;
   ann.document.insert(1, "A");
+  ann.document.insert(2, "B");
   for (const letter of "xyz") relay.write([letter]);
   pass(200);
-  assert.deepEqual([ann.text, relay.text, ben.text], ["zyx-A", "zyx-A", "zyx-A"]);
+  assert.deepEqual([ann.text, relay.text, ben.text], ["zyx-AB", "zyx-AB", "zyx-AB"]);
   assert.deepEqual([ann.conflicts, ann.refusals, ann.document.state], [[], [], "live"]);
 });
 
@@ -419,7 +428,49 @@ test("an operation that does not fit the text brings the whole text", () => {
   assert.deepEqual([ann.text, ann.document.state, ann.document.version], ["abc", "live", 1]);
   ann.document.insert(0, "x");
   pass(100);
-  assert.equal(relay.text, "xabc");
+  relay.timesTold = () => 0;
+  relay.write(["y"]);
+  relay.timesTold = () => 1;
+  relay.write(["z"]);
+  pass(100);
+  assert.deepEqual([relay.text, ann.text, ann.document.state], ["zyxabc", "zyxabc", "live"]);
+});
+
+test("an answer that names a version which was told as another's brings the whole text", () => {
+  const [relay, ann] = joined("abc");
+  ann.document.insert(0, "x");
+  pass(6);
+  // Without its op_id nobody knows it for the own one.
+  relay.tellAll("operation", { op: ["x"], version: 2, user_id: "ann" });
+  pass(1);
+  relay.latencyMs = () => 1;
+  pass(100);
+  assert.deepEqual([ann.text, relay.text, ann.document.pending, ann.document.state], ["xabc", "xabc", false, "live"]);
+});
+
+test("an edit that the relay takes after it has sent the whole text", () => {
+  const [relay, ann] = joined("-");
+  ann.document.insert(1, "A");
+  ann.cut();
+  relay.write(["x"]);
+  relay.kept = 0;
+  relay.refusal = (event) => {
+    // The state goes out as if nothing were kept; the edit finds that it is.
+    if (event === "operation") Object.assign(relay, { log: [{ op: ["x"], user: "other" }], kept: 10 });
+    return null;
+  };
+  relay.log = [];
+  pass(1000);
+  assert.deepEqual([relay.text, ann.text, ann.shown, ann.conflicts, ann.document.version], ["x-A", "x-A", "x-A", [], 3]);
+});
+
+test("an edit that others have made as well is not sent again", () => {
+  const [relay, ann] = joined("abc");
+  ann.document.delete(1, 1);
+  ann.cut();
+  relay.write([1, -1]);
+  pass(1000);
+  assert.deepEqual([ann.text, ann.document.pending, pushed(relay, "operation")], ["ac", false, []]);
 });
 
 // ----------------------------------------------------------------------------------------------------- the membership
@@ -544,6 +595,24 @@ test("a cursor that was refused is told again, and after each return", () => {
   assert.equal(ben.document.cursors.size, 0, "who knows whether they are there");
   pass(1000);
   assert.equal(ben.document.cursors.get("ann").position, 1, "a newcomer is told");
+});
+
+test("the own edits move the own cursor, and news of an earlier membership brings nobody's back", () => {
+  const [relay, ann, ben] = joined("abc");
+  ann.document.setCursor(2);
+  pass(100);
+  ann.document.insert(0, "xx");
+  pass(200);
+  assert.equal(ben.document.cursors.get("ann").position, 4);
+  assert.equal(pushed(relay, "cursor").length, 1);
+  refuse(relay, "operations", { reason: "overload" });
+  ben.document.channel.trigger("cursor", { user_id: "cid", position: 1, version: 9 });
+  pass(20);
+  ben.cut();
+  relay.refusal = () => null;
+  for (let version = relay.version; version < 10; version++) relay.write(["-"]);
+  pass(1000);
+  assert.deepEqual([[...ben.document.cursors.keys()], ben.document.version], [["ann"], 10]);
 });
 
 test("in a crowd there are no cursors", () => {
