@@ -18,7 +18,7 @@
 
 import { Cursors } from "./cursors.mjs";
 import { Membership } from "./membership.mjs";
-import { apply, compose, diff, invert, normalize, scalarLength, split, transform } from "./operations.mjs";
+import { apply, compose, cut, diff, invert, normalize, scalarLength, transform } from "./operations.mjs";
 import { History } from "./undo.mjs";
 
 export { scalarToUtf16, utf16ToScalar } from "./operations.mjs";
@@ -102,7 +102,7 @@ export class SharedDocument {
   constructor(socket, id, options = {}, handlers = {}) {
     this.#socket = socket;
     this.listen(handlers);
-    this.channel = socket.channel(`doc:${id}`, () => ({ ...options, ...(this.#canResume && { resume: { epoch: this.#epoch, seq: this.#version } }) }));
+    this.channel = socket.channel(`doc:${id}`, () => ({ ...options, ...(this.#canResume && { resume: this.#position }) }));
     this.channel.onError(() => this.#lost());
     this.channel.onClose(() => this.#end("closed"));
     this.#on("doc_state", (part) => this.#statePart(part));
@@ -203,6 +203,10 @@ export class SharedDocument {
     return this.#version !== null && !this.#isAstray;
   }
 
+  get #position() {
+    return { epoch: this.#epoch, seq: this.#version };
+  }
+
   /** What comes for an earlier membership, or for one that is not answered yet, comes again when this one catches up. */
   #on(event, handle) {
     this.channel.on(event, (payload) => this.#membership && handle(payload));
@@ -265,7 +269,7 @@ export class SharedDocument {
 
   #perform(operation, remember) {
     const text = apply(this.#text, operation);
-    if (text.length > this.#text.length && isTooLong(text)) {
+    if (isTooLong(text)) {
       this.#tell("refused", { reason: `the text would have more than ${MAX_TEXT_BYTES} bytes`, operation });
       return false;
     }
@@ -288,9 +292,9 @@ export class SharedDocument {
     if (this.#outstanding?.operation.length === 0 && !this.#unresolved) this.#outstanding = null;
     if (this.#outstanding === null) {
       if (this.#buffer.length === 0) return;
-      const [operation, ...rest] = split(this.#buffer, MAX_PART_BYTES, MAX_PART_COMPONENTS);
+      const [operation, rest] = cut(this.#buffer, MAX_PART_BYTES, MAX_PART_COMPONENTS);
       this.#outstanding = { operation, id: randomId() };
-      this.#buffer = rest.reduce(compose, []);
+      this.#buffer = rest;
     }
     const { operation, id } = this.#outstanding;
     this.#isSending = true;
@@ -379,15 +383,12 @@ export class SharedDocument {
     let operation;
     try {
       operation = normalize(op);
-      // Also of another connection of this client: then the answer was lost with that.
-      if (id !== undefined && id === this.#outstanding?.id) {
-        this.#advance(operation, userId);
-        return this.#settled();
-      }
       this.#advance(operation, userId);
     } catch {
       return this.#goneAstray();
     }
+    // It was sent over a connection that was lost with the answer.
+    if (id !== undefined && id === this.#outstanding?.id) return this.#settled();
     const [behind, outstanding] = transform(operation, this.#outstanding?.operation ?? []);
     const [change, buffer] = transform(behind, this.#buffer);
     if (this.#outstanding) this.#outstanding.operation = outstanding;
@@ -460,7 +461,7 @@ export class SharedDocument {
 
   #askForText() {
     this.#setState("catching_up");
-    const lastSeen = this.#canResume ? { epoch: this.#epoch, seq: this.#version } : NOTHING_SEEN;
+    const lastSeen = this.#canResume ? this.#position : NOTHING_SEEN;
     // It has no reply if it is taken, so a timeout says nothing.
     this.#membership?.push("reconnect", { last_seen: lastSeen }, (status, { retry_after: retryMs = RETRY_MS }) => {
       if (status === "error") this.#membership?.later(retryMs, () => this.#askForText());

@@ -237,44 +237,69 @@ export function untransformCursor(position, operation) {
 
 /** Operations that do together, one behind the other, what this one does, and are each within the bounds. */
 export function split(operation, maxJsonBytes, maxComponents) {
+  const cutter = new Cutter(operation);
   const parts = [];
-  let part;
-  let bytes;
-  let reached = 0; // in the text as the parts so far make it
-  const begin = () => {
-    if (part) parts.push(finished(part));
-    part = [];
-    bytes = 2;
-    if (reached > 0) add(reached, 1 + String(reached).length);
-  };
-  const add = (component, size) => {
-    append(part, component);
-    bytes += size;
-  };
-  const fits = (size) => part.length < maxComponents && bytes + size <= maxJsonBytes;
-  begin();
-  for (const component of operation) {
-    if (!isInsert(component)) {
-      const size = 1 + String(component).length;
-      if (!fits(size)) begin();
-      add(component, size);
-      if (isKeep(component)) reached += component;
-      continue;
-    }
-    for (let at = 0; at < component.length; ) {
-      // Two quotes and a comma; a character has at most 6 bytes.
-      if (!fits(3 + 6)) begin();
-      const piece = pieceOf(component, at, maxJsonBytes - bytes - 3);
-      add(piece.text, 3 + piece.bytes);
-      at += piece.text.length;
-      reached += scalarLength(piece.text);
-    }
-  }
-  begin();
-  return parts.filter(({ length }) => length > 0);
+  while (!cutter.isEnd) parts.push(cutter.part(maxJsonBytes, maxComponents));
+  return parts;
 }
 
-/** The longest begin of the text from `at` on that has at most so many bytes of JSON. */
+/** [part, rest]: as much of the operation as is within the bounds, and what is to be done behind it. */
+export function cut(operation, maxJsonBytes, maxComponents) {
+  const cutter = new Cutter(operation);
+  return [cutter.part(maxJsonBytes, maxComponents), cutter.rest()];
+}
+
+class Cutter {
+  #operation;
+  #index = 0;
+  #at = 0; // within an insert
+  #reached = 0; // in the text as the parts so far make it
+
+  constructor(operation) {
+    this.#operation = operation;
+  }
+
+  get isEnd() {
+    return this.#index === this.#operation.length;
+  }
+
+  part(maxJsonBytes, maxComponents) {
+    const part = [];
+    let bytesLeft = maxJsonBytes - 2; // brackets
+    const add = (component, bytes) => {
+      append(part, component);
+      bytesLeft -= bytes;
+    };
+    add(this.#reached, jsonBytesOf(this.#reached));
+    for (; !this.isEnd && part.length < maxComponents; this.#index++) {
+      const component = this.#operation[this.#index];
+      if (isInsert(component)) {
+        const piece = pieceOf(component, this.#at, bytesLeft - 3); // quotes and a comma
+        add(piece.text, 3 + piece.bytes);
+        this.#reached += scalarLength(piece.text);
+        this.#at += piece.text.length;
+        if (this.#at < component.length) break;
+        this.#at = 0;
+      } else {
+        if (bytesLeft < jsonBytesOf(component)) break;
+        add(component, jsonBytesOf(component));
+        this.#reached += Math.max(component, 0);
+      }
+    }
+    return finished(part);
+  }
+
+  rest() {
+    if (this.isEnd) return [];
+    const [next, ...later] = this.#operation.slice(this.#index);
+    const rest = [];
+    append(rest, this.#reached);
+    append(rest, isInsert(next) ? next.slice(this.#at) : next);
+    return rest.concat(later);
+  }
+}
+
+/** The longest piece of the text from `at` on that has at most so many bytes of JSON. */
 function pieceOf(text, at, maxBytes) {
   let bytes = 0;
   let end = at;
@@ -286,6 +311,11 @@ function pieceOf(text, at, maxBytes) {
     end += kindOf(unit) === HIGH ? 2 : 1;
   }
   return { text: text.slice(at, end), bytes };
+}
+
+/** Of a number, with its comma. */
+function jsonBytesOf(number) {
+  return 1 + String(number).length;
 }
 
 /** How many bytes JSON.stringify and UTF-8 make of the character that begins with this unit. */

@@ -1,8 +1,10 @@
 // A relay that serves one document as docs/PROTOCOL.md says, in memory, to the npm client `phoenix` as it is, through a
 // WebSocket that the test can slow down and cut.
+import assert from "node:assert/strict";
 import { apply, normalize, scalarLength, transform, transformCursor } from "../../clients/javascript/operations.mjs";
 import { SharedDocument } from "../../clients/javascript/documents.mjs";
 import { Socket } from "../phoenix_clients/node_modules/phoenix-1.8/priv/static/phoenix.mjs";
+import { pass } from "./virtual_time.mjs";
 
 const TOPIC = "doc:notes";
 
@@ -280,4 +282,22 @@ export class Client {
   cut(how) {
     this.socket.conn?.cut(how);
   }
+}
+
+/** A relay with this text, and clients that have it. */
+export function joined(text = "", users = ["ann", "ben"]) {
+  const relay = new Relay();
+  if (text) relay.write([text]);
+  const clients = users.map((user) => new Client(relay, user));
+  pass(100);
+  for (const client of clients) assert.equal(client.document.state, "live");
+  return [relay, ...clients];
+}
+
+/** What a user has pushed of this event. */
+export const pushed = (relay, event, from = "ann") => relay.heard.filter((push) => push.event === event && push.user === from).map(({ payload }) => payload);
+
+/** Answers pushes of this event, until the test says otherwise. */
+export function refuse(relay, event, response) {
+  relay.refusal = (pushed) => (pushed === event ? response : null);
 }

@@ -7,7 +7,7 @@ import { Client, Relay } from "./document_relay.mjs";
 import { Random } from "./random.mjs";
 import { pass, startTime } from "./virtual_time.mjs";
 
-const SEEDS = Number(process.env.SEEDS ?? 150);
+const SEEDS = Number(process.env.SEEDS ?? 60);
 const STEPS = 60;
 
 beforeEach(startTime);

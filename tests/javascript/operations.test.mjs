@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   apply,
   compose,
+  cut,
   diff,
   invert,
   normalize,
@@ -81,6 +82,10 @@ law("parts do together what the whole does, each within the bounds", (random) =>
     assert(part.length <= maxComponents);
   }
   assert.deepEqual(parts.reduce(compose, []), operation);
+  if (operation.length === 0) return;
+  const [part, rest] = cut(operation, maxBytes, maxComponents);
+  assertNormal(rest);
+  assert.deepEqual([part, compose(part, rest)], [parts[0], operation]);
 });
 
 law("an edit of a text is found, wherever the caret is", (random) => {
