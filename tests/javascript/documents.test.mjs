@@ -234,6 +234,7 @@ test("what was waited for in a lost membership is over with it", () => {
   relay.diskMs = () => 8000;
   pass(9500);
   assert.deepEqual([pushed(relay, "operation").length, relay.text], [2, "a"], "no time to wait");
+  relay.diskMs = () => 20_000;
   ann.document.insert(1, "b");
   pass(5000);
   ann.cut();
@@ -304,6 +305,20 @@ test("what is told twice is done once, and what is missing is asked for", () => 
   relay.refusal = () => null;
   pass(1000);
   assert.deepEqual([ann.text, ann.shown, ann.document.state], ["abcde", "abcde", "live"]);
+});
+
+test("what is missing is asked for again if no answer comes in time", () => {
+  const [relay, ann] = joined("");
+  relay.timesTold = () => 0;
+  relay.write(["a"]);
+  relay.timesTold = () => 1;
+  relay.write(["b"]);
+  pass(4);
+  relay.latencyMs = () => 11_000;
+  pass(5);
+  relay.latencyMs = () => 5;
+  pass(30_000);
+  assert.deepEqual([ann.text, ann.document.state, pushed(relay, "operations").length], ["ba", "live", 2]);
 });
 
 test("when pages are not kept any more, the whole text comes", () => {
@@ -426,9 +441,21 @@ test("an edit that is too old while its author is there is sent for the text tha
   assert.deepEqual([ann.conflicts, ann.refusals, ann.document.state], [[], [], "live"]);
 });
 
-test("an operation that does not fit the text brings the whole text", () => {
+test("an edit for a version that the relay does not have is a conflict", () => {
   const [relay, ann] = joined("abc");
+  refuse(relay, "operation", { reason: "ahead", version: 0 });
+  ann.document.insert(0, "A");
+  pass(100);
+  assert.deepEqual([ann.text, ann.conflicts, ann.refusals], ["abc", [{ mine: "Aabc", theirs: "abc" }], []]);
+});
+
+test("an operation that does not fit the text brings the whole text, if not at once", () => {
+  const [relay, ann] = joined("abc");
+  refuse(relay, "reconnect", { reason: "rate_limited", retry_after: 50 });
   relay.tellAll("operation", { op: [7, "x"], version: 2, user_id: "ben" });
+  pass(40);
+  assert.equal(ann.document.state, "catching_up");
+  relay.refusal = () => null;
   pass(100);
   assert.deepEqual([ann.text, ann.document.state, ann.document.version], ["abc", "live", 1]);
   ann.document.insert(0, "x");
@@ -443,13 +470,14 @@ test("an operation that does not fit the text brings the whole text", () => {
 
 test("an answer that names a version which was told as another's brings the whole text", () => {
   const [relay, ann] = joined("abc");
+  relay.diskMs = () => 50;
   ann.document.insert(0, "x");
-  pass(6);
+  pass(10);
   // Without its op_id nobody knows it for the own one.
   relay.tellAll("operation", { op: ["x"], version: 2, user_id: "ann" });
-  pass(1);
-  relay.latencyMs = () => 1;
-  pass(100);
+  pass(10);
+  assert.equal(ann.text, "xxabc");
+  pass(200);
   assert.deepEqual([ann.text, relay.text, ann.document.pending, ann.document.state], ["xabc", "xabc", false, "live"]);
 });
 

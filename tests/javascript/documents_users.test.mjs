@@ -118,6 +118,16 @@ test("in a crowd there are no cursors", () => {
   assert.equal(ben.document.cursors.size, 0);
 });
 
+test("a cursor that was told before the text became shorter is within it", () => {
+  const [relay, ann] = joined("abcdef");
+  relay.timesTold = () => 0;
+  relay.write([1, -1]);
+  relay.tellAll("cursor", { user_id: "ben", position: 5, selection_end: 5, version: 2 });
+  relay.write([-5]);
+  pass(100);
+  assert.deepEqual([ann.text, ann.document.cursors.get("ben")], ["", { position: 0, selectionEnd: 0 }]);
+});
+
 test("a cursor waits for the version that it is of", () => {
   const [relay, ann] = joined("abc");
   relay.timesTold = () => 0;
