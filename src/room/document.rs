@@ -9,7 +9,7 @@ use super::document_queue::Queue;
 use super::document_text::{DocumentText, Unfit};
 use super::hosted::{Context, Hosted, Lost};
 use super::loading::{Arrived, LOAD, Loaded, Loading, Stored};
-use super::members::Members;
+use super::members::{Member, Members};
 use super::request::{Departure, Effect, Join, Rights, ToMember};
 use super::stored::{PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, Unavailable};
 use super::telling::{Answer, heartbeat, reply};
@@ -95,11 +95,10 @@ impl Document {
                     Err(unfit) => Err(self.refusal(unfit)),
                 }
             }
-            Ok(DocumentPush::Operations { after }) => {
-                let page = self.text.page(after);
-                let answer = page.map(|(operations, more)| page_of(&operations, more));
-                answer.map_err(|unfit| self.refusal(unfit))
-            }
+            Ok(DocumentPush::Operations { after }) => match self.text.page(after) {
+                Ok((operations, more)) => Ok(page_of(&operations, more)),
+                Err(unfit) => return self.refuse_unfit(from, reference, unfit, effects),
+            },
             Ok(DocumentPush::Operation { .. }) => {
                 return impossible!("what is written is decided on elsewhere");
             }
@@ -131,8 +130,22 @@ impl Document {
         Ok(())
     }
 
+    /// Answers what cannot be done. To whom everything that it has is too old the text follows.
+    pub(super) fn refuse_unfit(
+        &mut self,
+        to: Address,
+        reference: Option<Box<str>>,
+        unfit: Unfit,
+        effects: &mut Vec<Effect>,
+    ) {
+        reply(to, reference, Err(self.refusal(unfit)), effects);
+        if unfit == Unfit::TooOld {
+            self.tell_state(to, false, effects);
+        }
+    }
+
     /// The answer to what cannot be done, a JSON object.
-    pub(super) fn refusal(&self, unfit: Unfit) -> String {
+    fn refusal(&self, unfit: Unfit) -> String {
         let at_version = |word: &str| {
             object(|refusal| {
                 refusal.text("reason", word).number("version", self.text.version());
@@ -158,7 +171,9 @@ impl Document {
         effects: &mut Vec<Effect>,
     ) {
         let Some(member) = self.members.remove(from, departure, now, effects) else { return };
-        if member.own.cursor.is_some() && !planted!(KeepsCursors) {
+        let has_cursor = |(_, other): (_, &Member<Editor>)| other.user == member.user && other.own.cursor.is_some();
+        let is_gone = member.own.cursor.is_some() && !self.members.iter().any(has_cursor);
+        if is_gone && !planted!(KeepsCursors) {
             let payload = told_cursor(&member.user, None, self.text.version());
             self.members.broadcast(Event::Cursor, &payload, None, effects);
         }
@@ -198,7 +213,8 @@ impl Document {
     }
 
     fn tell_cursors(&self, to: Address, greeting: bool, effects: &mut Vec<Effect>) {
-        for (_, member) in self.members.iter().filter(|(address, _)| *address != to) {
+        let is_told = self.members.presence.is_listed();
+        for (_, member) in self.members.iter().filter(|(address, _)| is_told && *address != to) {
             let Some(place) = member.own.cursor else { continue };
             let payload = told_cursor(&member.user, Some(place), self.text.version()).into();
             let what = ToMember::Push { event: Event::Cursor, payload, greeting };

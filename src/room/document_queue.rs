@@ -126,8 +126,8 @@ enum Verdict {
     /// It is in the draft.
     Taken,
     Answer(Answer),
-    /// It is answered so, and the text follows.
-    Outdated(String),
+    /// It cannot be done.
+    Refuse(Unfit),
     /// It is decided on when the append is answered.
     Wait,
 }
@@ -263,7 +263,7 @@ impl Document {
         };
         let reference = match (&verdict, waiting.what) {
             (Verdict::Taken, Deed::Push(push)) => return batch.askers.push((from, push.reference)),
-            (Verdict::Answer(_) | Verdict::Outdated(_), Deed::Push(push)) if !is_behind => push.reference,
+            (Verdict::Answer(_) | Verdict::Refuse(_), Deed::Push(push)) if !is_behind => push.reference,
             (_, what) => {
                 batch.held_up.insert(from);
                 return self.queue.waiting.push_back(Waiting { what, ..waiting });
@@ -271,10 +271,7 @@ impl Document {
         };
         match verdict {
             Verdict::Answer(answer) => reply(from, reference, answer, &mut context.effects),
-            Verdict::Outdated(refusal) => {
-                reply(from, reference, Err(refusal), &mut context.effects);
-                self.tell_state(from, false, &mut context.effects);
-            }
+            Verdict::Refuse(unfit) => self.refuse_unfit(from, reference, unfit, &mut context.effects),
             Verdict::Taken | Verdict::Wait => {}
         }
     }
@@ -287,9 +284,6 @@ impl Document {
     ) -> Verdict {
         if batch.is_closed || batch.is_full(self.members.len()) {
             return Verdict::Wait;
-        }
-        if !waiting.may_write {
-            return Verdict::Answer(Err(reason("read_only")));
         }
         if let Some(op_id) = op_id {
             if batch.draft.made.iter().any(|made| made.op_id.as_deref() == Some(op_id)) {
@@ -304,10 +298,12 @@ impl Document {
                 None => {}
             }
         }
+        if !waiting.may_write {
+            return Verdict::Answer(Err(reason("read_only")));
+        }
         match self.text.add(&mut batch.draft, (&waiting.user, op_id), operation, version) {
             Ok(()) => Verdict::Taken,
-            Err(Unfit::TooOld) => Verdict::Outdated(self.refusal(Unfit::TooOld)),
-            Err(unfit) => Verdict::Answer(Err(self.refusal(unfit))),
+            Err(unfit) => Verdict::Refuse(unfit),
         }
     }
 

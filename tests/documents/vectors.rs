@@ -12,11 +12,12 @@ use super::{read, root};
 
 /// Letters of one to four bytes, a combining accent, a letter that others join, what JSON escapes.
 const LETTERS: &[char] =
-    &['a', 'b', 'é', '€', '🦀', '𝄞', '\u{301}', '\u{200d}', '👩', '\n', '"', '\\', '\u{1}'];
+    &['a', '7', '-', 'é', '€', '🦀', '𝄞', '\u{301}', '\u{200d}', '👩', '\n', '"', '\\', '\u{1}'];
 
 /// Operations whose outcome a reader can check, for a text of six characters.
 const CHOSEN: &[(&str, &str)] = &[
     (r#"[3,"A"]"#, r#"[3,"B"]"#),
+    (r#"["12"]"#, r#"["-3",-1]"#),
     (r#"[3,"A"]"#, "[1,-4]"),
     ("[1,-4]", r#"[3,"B"]"#),
     ("[1,-3]", "[2,-3]"),

@@ -38,13 +38,14 @@ after(() => {
 });
 
 /** Runs an example until it ends, or until `enough` is in what it prints; then it is ended. */
-async function run(program, words, { node = WITH_WEBSOCKET, enough } = {}) {
-  const child = spawn(process.execPath, [...node, program, ...words], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+async function run(program, words, { node = WITH_WEBSOCKET, enough, typed } = {}) {
+  const child = spawn(process.execPath, [...node, program, ...words], { cwd: folder, stdio: ["pipe", "pipe", "pipe"] });
   const timer = setTimeout(() => child.kill(), PATIENCE_MS);
   let printed = "";
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding("utf8").on("data", (text) => {
       printed += text;
+      if (typed && /^live$/m.test(text)) child.stdin.write(typed);
       if (enough?.test(printed)) child.kill();
     });
   const [code, signal] = await new Promise((done) => child.once("close", (...ended) => done(ended)));
@@ -93,6 +94,24 @@ test("phoenix-room: it chats", async () => {
   const { printed } = await run("phoenix-room.mjs", ["Ann", addressOf(open)], { enough: /Ann: hello/ });
   assert.match(printed, /^here: Ann$/m);
   assert.match(printed, /Ann: hello/);
+});
+
+test("shared-text: no relay", async () => {
+  const { code, printed } = await run("shared-text.mjs", ["Ann", NOBODY]);
+  assert.equal(code, 1, printed);
+  assert.match(printed, /Nothing answers at ws:\/\/127\.0\.0\.1:1: start a relay/);
+});
+
+test("shared-text: a relay with a key", async () => {
+  const { code, printed } = await run("shared-text.mjs", ["Ann", addressOf(keyed)]);
+  assert.equal(code, 1, printed);
+  assert.match(printed, /Not let into the document: unauthorized.*corelay token/);
+});
+
+test("shared-text: it edits, and shows what others have typed", async () => {
+  const ann = run("shared-text.mjs", ["Ann", addressOf(open)], { typed: "one\n", enough: /^Ben: two$/m });
+  const ben = run("shared-text.mjs", ["Ben", addressOf(open)], { typed: "two\n", enough: /^Ann: one$/m });
+  for (const { printed } of await Promise.all([ann, ben])) assert.match(printed, /^--- version \d+:$/m);
 });
 
 test("reconnects: it plays", async () => {
