@@ -171,7 +171,8 @@ impl Document {
         effects: &mut Vec<Effect>,
     ) {
         let Some(member) = self.members.remove(from, departure, now, effects) else { return };
-        let has_cursor = |(_, other): (_, &Member<Editor>)| other.user == member.user && other.own.cursor.is_some();
+        let has_cursor =
+            |(_, other): (_, &Member<Editor>)| other.user == member.user && other.own.cursor.is_some();
         let is_gone = member.own.cursor.is_some() && !self.members.iter().any(has_cursor);
         if is_gone && !planted!(KeepsCursors) {
             let payload = told_cursor(&member.user, None, self.text.version());
