@@ -14,6 +14,7 @@ mod schedule;
 mod views;
 mod figures;
 mod assertions;
+mod outcomes;
 mod ledger;
 
 // Floor 2: bytes <-> messages, without a socket.
@@ -38,8 +39,9 @@ mod crowd;
 mod moves;
 mod talk;
 
-// Floor 5: what scenarios have in common: what they are asked, players that move, what they leave behind, and where they are.
+// Floor 5: what scenarios have in common: what they are asked, how crowds come together, players that move, what they leave behind, and where they are.
 mod arguments;
+mod assembly;
 mod players;
 mod report;
 mod venue;
