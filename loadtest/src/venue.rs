@@ -19,11 +19,13 @@ use crate::tokens::Tokens;
 
 /// How long the disk is measured before a run.
 const DISK_TIME: Duration = Duration::from_secs(1);
-/// No limit that is meant for people is in the way of the load; those of rooms and of the store are.
+/// No limit that is meant for people is in the way of the load; those of rooms, of documents and of the store are.
 const CONFIGURATION: &str = "\
 [rates]
 bytes_per_s = 1073741824
 bytes_burst = 1073741824
+operation_per_s = 1000000
+operation_burst = 1000000
 
 [[room]]
 pattern = \"*\"
