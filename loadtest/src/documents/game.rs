@@ -1,6 +1,7 @@
 //! The game that goes on beside the edits.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::bail;
 use indicatif::ProgressBar;
@@ -15,6 +16,8 @@ use crate::schedule::Schedule;
 
 const PLAYERS_PER_ROOM: u32 = 50;
 const HZ: f64 = 20.0;
+/// How long after its intended time a move may arrive and still be fresh.
+const GRACE: Duration = Duration::from_secs(1);
 /// Connections that are joining or leaving at a time: a listener's backlog must hold them.
 const IN_MOTION_MAX: u32 = 512;
 
@@ -52,7 +55,6 @@ pub fn play(
     shared: &Shared,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<Played> {
-    let &Arguments { warmup, grace, .. } = arguments;
     let bar = ProgressBar::hidden();
     let ((), tallies) = players::run([part(arguments, site)], shared, |crew| {
         let mut go_on = |_: &Shared| Ok(());
@@ -60,7 +62,7 @@ pub fn play(
         if director.ramp()?.0 == Waited::Interrupted {
             bail!("interrupted before all players had joined");
         }
-        if director.hold(&site.server, warmup, arguments.window(), grace)?.is_none() {
+        if director.hold(&site.server, arguments.warmup, arguments.window(), GRACE)?.is_none() {
             bail!("interrupted before the measured window began");
         }
         director.close()
@@ -72,7 +74,7 @@ pub fn play(
 }
 
 fn part(arguments: &Arguments, site: &Site) -> Part {
-    let &Arguments { seed, ramp, grace, .. } = arguments;
+    let &Arguments { seed, ramp, .. } = arguments;
     let players = players(arguments);
     let dialect = DialectName::Native;
     let topic_of = |slot: u32| dialect.room_topic("beside", seed, slot / PLAYERS_PER_ROOM);
@@ -82,6 +84,6 @@ fn part(arguments: &Arguments, site: &Site) -> Part {
         players_per_room: PLAYERS_PER_ROOM,
         pace: Pace { per_s: ramp, first: 0, batch: 1, in_motion_max: IN_MOTION_MAX },
         schedule: Schedule::new(0..players, HZ, seed),
-        grace,
+        grace: GRACE,
     }
 }

@@ -36,7 +36,7 @@ pub fn draft(length: u32, goal: Goal, seed: u64, number: u32) -> Operation {
     let mut operation = Operation::default();
     operation.keep(place);
     let grows = (dice >> 16) % 4 < if length < goal.characters { 3 } else { 1 };
-    if goal.fills && length < goal.characters / 2 {
+    if goal.fills && length < goal.characters / 4 * 3 {
         let missing = (goal.characters - length).min(FILL_MAX);
         operation.insert(&letters(missing, dice), missing);
     } else if grows || place == length {

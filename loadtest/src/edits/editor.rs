@@ -181,3 +181,94 @@ impl Editor {
         self.pending.drain(..).map(|pending| pending.edits).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(json: &str) -> Operation {
+        Operation::parse(json).unwrap()
+    }
+
+    /// One that knows version 3.
+    fn editor(text: &str) -> Editor {
+        let mut editor = Editor::default();
+        assert_eq!(editor.handle_text(3, text, 1, 1), Some(0));
+        editor
+    }
+
+    /// Round, edits and text of what is to be sent, and the version.
+    fn next(editor: &Editor) -> Option<(u32, u32, String, u64)> {
+        let (pending, version) = editor.next_to_send()?;
+        Some((pending.round, pending.edits, pending.operation.to_json(), version))
+    }
+
+    #[test]
+    fn what_is_edited_before_an_answer_follows_it_as_one_operation_behind_what_others_did() {
+        let mut editor = editor("abc");
+        editor.edit(0, operation(r#"["x"]"#));
+        assert_eq!(next(&editor), Some((0, 1, r#"["x"]"#.into(), 3)));
+        editor.handle_sent();
+        editor.edit(1, operation(r#"[4,"y"]"#));
+        editor.edit(2, operation("[1,-1]"));
+        assert_eq!((next(&editor), editor.length()), (None, 4));
+        // Of two texts at one place that of the lower version stands left.
+        editor.handle_edited(4, &operation(r#"["Z"]"#));
+        editor.handle_acknowledged(0, 5);
+        assert_eq!(editor.text, "Zxabc");
+        assert_eq!(next(&editor), Some((1, 2, r#"[2,-1,2,"y"]"#.into(), 5)));
+    }
+
+    #[test]
+    fn edits_of_another_spell_are_another_operation() {
+        let mut editor = editor("abc");
+        [0, 1, 5].into_iter().for_each(|round| editor.edit(round, operation(r#"["x"]"#)));
+        assert_eq!(editor.pending.iter().map(|pending| pending.edits).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[test]
+    fn what_is_refused_was_never_done() {
+        let mut refused = editor("abc");
+        refused.edit(0, operation(r#"["x"]"#));
+        refused.handle_sent();
+        refused.edit(1, operation(r#"[2,"y"]"#));
+        assert_eq!(refused.handle_refused(0, false), 0);
+        assert_eq!(next(&refused), Some((1, 1, r#"[1,"y"]"#.into(), 3)));
+        refused.handle_sent();
+        refused.edit(2, operation("[1,-1]"));
+        // Now it waits for the whole text, which comes in parts.
+        assert_eq!(refused.handle_refused(1, true), 1);
+        assert!(!refused.is_following() && !refused.has_a_say());
+        assert_eq!(refused.handle_text(9, "ne", 1, 2), None);
+        assert_eq!(refused.handle_text(9, "w", 2, 2), Some(0));
+        let mut other = editor("new");
+        assert!(!refused.is_where(&other), "the version is another one");
+        other.version = 9;
+        assert!(refused.is_where(&other));
+    }
+
+    #[test]
+    fn who_is_told_what_does_not_follow_has_lost_its_way() {
+        let lost = |version, json: &str| {
+            let mut editor = editor("abc");
+            editor.edit(0, operation(r#"["x"]"#));
+            editor.handle_edited(version, &operation(json));
+            (editor.is_following(), editor.has_a_say(), editor.has_pending())
+        };
+        assert_eq!(lost(4, "[3]"), (true, true, true));
+        assert_eq!(lost(3, "[-1]"), (true, true, true), "it was told that before");
+        assert_eq!(lost(5, "[3]"), (false, true, false));
+        assert_eq!(lost(4, "[-4]"), (false, true, false));
+    }
+
+    #[test]
+    fn what_is_on_its_way_when_the_connection_ends_is_not_unsent() {
+        let mut editor = editor("");
+        editor.edit(0, operation(r#"["x"]"#));
+        editor.handle_sent();
+        (1..4).for_each(|round| editor.edit(round, operation(r#"["x"]"#)));
+        assert_eq!(editor.leave(), 3);
+        assert!(!editor.has_a_say() && !editor.has_pending());
+        assert_eq!(editor.handle_text(9, "what comes too late", 1, 1), None);
+    }
+}
