@@ -224,6 +224,13 @@ impl Edits {
         comparison
     }
 
+    /// Length of all windows, in seconds.
+    pub fn window_s(&self) -> f64 {
+        let lengths_ns =
+            self.spells.iter().map(|Spell { window_ns, .. }| window_ns.end.saturating_sub(window_ns.start));
+        lengths_ns.sum::<u64>() as f64 / 1e9
+    }
+
     /// Characters of the longest text.
     pub fn longest(&self) -> usize {
         self.editors.iter().map(Editor::length).max().unwrap_or(0)

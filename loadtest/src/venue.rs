@@ -35,7 +35,7 @@ messages_per_minute = 1000000
 /// Which relay, and what to do with the result.
 #[derive(Clone, Debug, Args)]
 pub struct Venue {
-    /// A relay that runs already and whose `[[room]]` settings allow the rate; default: one is started for the run
+    /// A relay that runs already and whose settings allow the rate; default: one is started for the run
     #[arg(long)]
     pub url: Option<String>,
     /// The relay to start; default: corelay beside this program, else $CORELAY

@@ -75,7 +75,7 @@ pub static FIGURES: &[Rule<Measured>] = &[
     spec("heard", Count, "times that an editor was told of another's operation")
         .of(|run| count(run.edits.outcomes.heard)),
     headline("acknowledged_per_s", Number, "acknowledged edits that were meant for a window / its length")
-        .of(|run| Ok(run.edits.outcomes.acknowledged_in_window as f64 / run.length_s())),
+        .of(|run| Ok(run.acknowledged_per_s())),
     spec("ack_p50", Time, "latency: intended time of an edit to its acknowledgement")
         .of(|run| run.edits.outcomes.ack(50.0)),
     spec("ack_p90", Time, "90 % of the acknowledgements arrived within")
@@ -106,7 +106,7 @@ pub static FIGURES: &[Rule<Measured>] = &[
         .of(|run| run.edits.outcomes.lateness(99.0)),
     spec("longest_text", Count, "characters of the longest text in the end")
         .of(|run| count(run.edits.longest() as u64)),
-    spec("window", Time, "length of the measured windows").of(|run| Ok(run.length_s() * 1e6)),
+    spec("window", Time, "length of the measured windows").of(|run| Ok(run.edits.window_s() * 1e6)),
     spec("bytes_sent", Bytes, "operations sent in the windows")
         .of(|run| count(run.spells.iter().map(|spell| spell.bytes_sent).sum::<u64>())),
     spec("bytes_received", Bytes, "everything that editors received in the windows")
@@ -120,8 +120,7 @@ pub static FIGURES: &[Rule<Measured>] = &[
         .of(|run| count(run.crowd.counters.malformed)),
     spec("client.cpu_cores", Number, "processor time of this load test / windows")
         .of(|run| Ok(run.own_cores())),
-    spec("server.cpu_cores", Number, "processor time of the relay / windows")
-        .of(|run| Ok(run.sum(Lap::server_cpu_s)? / run.length_s())),
+    spec("server.cpu_cores", Number, "processor time of the relay / windows").of(Measured::server_cores),
     headline("server.cpu_us_per_operation", Number, "µs of it per acknowledged edit of a window")
         .of(Measured::cpu_us_per_operation),
     spec("server.commits", Count, "batches that its store has put on disk")
@@ -179,20 +178,29 @@ impl Measured {
         self.spells.iter().map(|spell| value(&spell.lap)).sum()
     }
 
-    fn length_s(&self) -> f64 {
+    fn acknowledged_per_s(&self) -> f64 {
+        self.edits.outcomes.acknowledged_in_window as f64 / self.edits.window_s()
+    }
+
+    /// The laps are a little shorter than the windows: the relay's figures are read first.
+    fn laps_s(&self) -> f64 {
         self.spells.iter().map(|spell| spell.lap.length_s()).sum()
     }
 
     fn own_cores(&self) -> f64 {
         let own_ns: u64 = self.spells.iter().map(|spell| spell.lap.own_cpu_ns).sum();
-        own_ns as f64 / 1e9 / self.length_s()
+        own_ns as f64 / 1e9 / self.laps_s()
+    }
+
+    fn server_cores(&self) -> Value {
+        Ok(self.sum(Lap::server_cpu_s)? / self.laps_s())
     }
 
     fn cpu_us_per_operation(&self) -> Value {
         match self.edits.outcomes.acknowledged_in_window {
             _ if !self.turns.is_empty() => Err("the game's is in it".to_owned()),
             0 => Err("nothing was acknowledged".to_owned()),
-            edits => Ok(self.sum(Lap::server_cpu_s)? * 1e6 / edits as f64),
+            _ => Ok(self.server_cores()? * 1e6 / self.acknowledged_per_s()),
         }
     }
 
