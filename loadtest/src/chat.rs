@@ -3,12 +3,12 @@
 mod arguments;
 mod summary;
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::assembly::{TURN, WANT, assemble};
 use crate::clock;
 use crate::crowd::{Crowd, Plan};
 use crate::dialect::{DialectName, Members};
@@ -16,23 +16,14 @@ use crate::figures::specs;
 use crate::limits::{explain_ring_error, make_room};
 use crate::players::bar;
 use crate::report::{self, Report};
-use crate::server::{Lap, Server, Stopwatch};
+use crate::server::Lap;
 use crate::talk::Talk;
 use summary::Measured;
 
 pub use arguments::{Arguments, EXAMPLE, HELP};
 pub use summary::FIGURES;
 
-/// From the last join to the first message: the last presence is on its way.
-const SETTLE_TIME: Duration = Duration::from_secs(1);
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
-/// Longest wait of a turn. Arrivals are seen at most this late.
-const TURN: Duration = Duration::from_micros(500);
-/// Completions after which a wait ends before its time.
-const WANT: usize = 128;
-/// How long the thread that reads the relay's figures sleeps at a time.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-
 /// Runs the scenario; whether all assertions hold.
 pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bool> {
     report::run(&arguments.venue.output, &specs(FIGURES), || measure(arguments, interrupted))
@@ -52,15 +43,16 @@ fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Re
     let mut run = Run { crowd, talk: Talk::new(&script, clients), interrupted };
 
     let bar = bar(clients);
-    bar.set_prefix("joining");
-    run.join(clients, ramp).with_context(|| arguments.venue.name())?;
+    // Nobody speaks in a room before its members are there.
+    let assembled = assemble(&mut run.crowd, clients, ramp, &mut run.talk, &bar, interrupted);
+    assembled.with_context(|| arguments.venue.name())?;
     bar.set_prefix("talking");
     let start_ns = clock::now_ns();
     let window_start_ns = start_ns + arguments.warmup.as_nanos() as u64;
     let window_ns = window_start_ns..window_start_ns + arguments.window().as_nanos() as u64;
     run.talk.begin(start_ns, window_ns.clone(), messages);
     let (lap, said) = std::thread::scope(|scope| {
-        let lap = scope.spawn(|| lap_of(&host.site.server, &window_ns, interrupted));
+        let lap = scope.spawn(|| Lap::of(&host.site.server, &window_ns, interrupted));
         let said = run.say_all(arguments.grace);
         (lap.join().expect("a thread does not panic"), said)
     });
@@ -95,24 +87,6 @@ impl Run<'_> {
         Ok(now_ns)
     }
 
-    /// Lets everybody join. Nobody speaks in a room before its members are there.
-    fn join(&mut self, clients: u32, per_s: f64) -> anyhow::Result<()> {
-        let mut now_ns = clock::now_ns();
-        while !self.crowd.ramp(clients, per_s, now_ns)? {
-            if self.interrupted.load(Relaxed) {
-                bail!("interrupted before everybody had joined");
-            }
-            now_ns = self.turn()?;
-        }
-        if self.crowd.joined() < clients {
-            let joined = self.crowd.joined();
-            bail!("only {joined} of {clients} could join{}", self.crowd.endings.causes());
-        }
-        let settled_ns = now_ns + SETTLE_TIME.as_nanos() as u64;
-        while self.turn()? < settled_ns {}
-        Ok(())
-    }
-
     /// Says what is to be said, each message at its time, and waits for what is on its way, for `grace` at most.
     fn say_all(&mut self, grace: Duration) -> anyhow::Result<()> {
         while self.talk.next_ns().is_some() {
@@ -126,23 +100,6 @@ impl Run<'_> {
         while self.turn()? < end_ns && !self.talk.is_settled() {}
         Ok(())
     }
-}
-
-/// Reads the relay's figures at both ends of the window, or of what an interruption leaves of it; `None`: nothing.
-fn lap_of(server: &Server, window_ns: &Range<u64>, interrupted: &AtomicBool) -> Option<Lap> {
-    let sleep_until = |end_ns: u64| {
-        while clock::now_ns() < end_ns && !interrupted.load(Relaxed) {
-            let left = Duration::from_nanos(end_ns.saturating_sub(clock::now_ns()));
-            std::thread::sleep(left.min(LOOK_INTERVAL));
-        }
-    };
-    sleep_until(window_ns.start);
-    if interrupted.load(Relaxed) {
-        return None;
-    }
-    let stopwatch = Stopwatch::start(server);
-    sleep_until(window_ns.end);
-    Some(stopwatch.lap(server))
 }
 
 #[cfg(test)]

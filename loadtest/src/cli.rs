@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::arguments::{EXIT_CODES, help};
 use crate::figures::specs;
-use crate::{chat, compare, idle, million, reconnect, rooms, scaling, storm};
+use crate::{chat, compare, documents, idle, million, reconnect, rooms, scaling, storm};
 
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
 #[derive(Debug, Parser)]
@@ -32,6 +32,9 @@ pub enum Command {
     /// Chat rooms: whether every message reaches everybody once and in order, how late, and what it costs
     #[command(after_long_help = help(chat::HELP, &specs(chat::FIGURES), chat::EXAMPLE))]
     Chat(chat::Arguments),
+    /// Documents that several edit at once: whether all end with the same text, how late, and what it costs a game
+    #[command(after_long_help = help(documents::HELP, &specs(documents::FIGURES), documents::EXAMPLE))]
+    Documents(documents::Arguments),
     /// Everybody loses its connection at once, or the relay is restarted: who is back when, and what was lost
     #[command(after_long_help = help(reconnect::HELP, &specs(reconnect::FIGURES), reconnect::EXAMPLE))]
     Reconnect(reconnect::Arguments),
@@ -57,7 +60,9 @@ mod tests {
     fn names_are_unique_in_the_json_too() {
         let (chat, reconnect) = (specs(chat::FIGURES), specs(reconnect::FIGURES));
         let (rooms, idle, storm) = (specs(rooms::FIGURES), specs(idle::FIGURES), specs(storm::FIGURES));
-        for specs in [rooms, idle, storm, specs(million::FIGURES), specs(scaling::FIGURES), chat, reconnect] {
+        let (million, scaling, documents) =
+            (specs(million::FIGURES), specs(scaling::FIGURES), specs(documents::FIGURES));
+        for specs in [rooms, idle, storm, million, scaling, chat, documents, reconnect] {
             let paths: std::collections::BTreeSet<_> = specs.iter().map(|spec| spec.json_path()).collect();
             assert_eq!(paths.len(), specs.len());
         }

@@ -254,9 +254,9 @@ impl Crowd {
         self.plan.dialect.write_move(slot, number_in_room, sequence, frames);
     }
 
-    /// Appends the frame of a chat message of a connection that has joined.
-    pub fn write_message(&self, slot: u32, number: u32, body: &str, frames: &mut Vec<u8>) {
-        self.plan.dialect.write_message(slot, number, body, frames);
+    /// Appends the frame of a push of a connection that has joined.
+    pub fn write_push(&self, slot: u32, number: u32, event: &str, payload: &str, frames: &mut Vec<u8>) {
+        self.plan.dialect.write_push(slot, number, event, payload, frames);
     }
 
     /// Sends frames on a connection that has joined.

@@ -32,6 +32,16 @@ impl Seating {
         self.room_of_message(message) * self.members_per_room + in_room
     }
 
+    /// What `client` says for the time `round`, counted from 0.
+    pub fn message_of(self, client: u32, round: u32) -> u32 {
+        let in_room = client % self.members_per_room;
+        (round * self.members_per_room + in_room) * self.rooms + self.room_of(client)
+    }
+
+    pub fn round_of(self, message: u32) -> u32 {
+        message / self.members()
+    }
+
     pub fn room_of(self, client: u32) -> u32 {
         client / self.members_per_room
     }

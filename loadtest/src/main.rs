@@ -14,6 +14,7 @@ mod schedule;
 mod views;
 mod figures;
 mod assertions;
+mod outcomes;
 mod ledger;
 
 // Floor 2: bytes <-> messages, without a socket.
@@ -33,13 +34,15 @@ mod target;
 mod server;
 mod relay;
 
-// Floor 4: the connections of one thread, their moves, and what they say.
+// Floor 4: the connections of one thread, their moves, what they say, and what they edit.
 mod crowd;
 mod moves;
 mod talk;
+mod edits;
 
-// Floor 5: what scenarios have in common: what they are asked, players that move, what they leave behind, and where they are.
+// Floor 5: what scenarios have in common: what they are asked, how crowds come together, players that move, what they leave behind, and where they are.
 mod arguments;
+mod assembly;
 mod players;
 mod report;
 mod venue;
@@ -52,6 +55,7 @@ mod idle;
 mod storm;
 mod million;
 mod chat;
+mod documents;
 mod reconnect;
 
 // Floor 7: scenarios again and again: with more connections, or against one server after the other.
@@ -110,6 +114,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Storm(arguments) => storm::run(arguments, &interrupted),
         Command::Million(arguments) => million::run(arguments, &interrupted),
         Command::Chat(arguments) => chat::run(arguments, &interrupted),
+        Command::Documents(arguments) => documents::run(arguments, &interrupted),
         Command::Reconnect(arguments) => reconnect::run(arguments, &interrupted),
         Command::Scaling(arguments) => scaling::run(arguments, &interrupted),
         Command::Compare(arguments) => compare::run(arguments, &interrupted),

@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use indicatif::ProgressBar;
 
 use crate::arguments::Site;
+use crate::assembly::assemble;
 use crate::clock;
 use crate::crowd::{Crowd, Listener, Plan};
 use crate::dialect::{DialectName, Event, Members};
@@ -29,8 +30,6 @@ pub use summary::FIGURES;
 
 /// Connections of the run for each client: the first, and so many attempts to come back, on average.
 const CONNECTIONS_PER_CLIENT: u32 = 3;
-/// From the last join to the first message: the last presence is on its way.
-const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// How long answers and messages that are still on their way are waited for in the end.
 const GRACE: Duration = Duration::from_secs(5);
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
@@ -170,19 +169,8 @@ impl Run<'_> {
 
     fn join(&mut self) -> anyhow::Result<()> {
         let &Arguments { clients, ramp, .. } = self.stage.arguments;
-        self.stage.bar.set_prefix("joining");
-        let mut now_ns = clock::now_ns();
-        while !self.crowd.ramp(clients, ramp, now_ns)? {
-            if self.stage.is_over() {
-                bail!("interrupted before everybody had joined");
-            }
-            now_ns = self.turn()?;
-        }
-        if self.crowd.joined() < clients {
-            bail!("only {} of {clients} could join{}", self.crowd.joined(), self.crowd.endings.causes());
-        }
-        let settled_ns = now_ns + SETTLE_TIME.as_nanos() as u64;
-        while self.turn()? < settled_ns {}
+        let (bar, interrupted) = (self.stage.bar, self.stage.interrupted);
+        assemble(&mut self.crowd, clients, ramp, &mut self.players, bar, interrupted)?;
         self.players.talk.begin(clock::now_ns(), 0..0, u32::MAX);
         Ok(())
     }

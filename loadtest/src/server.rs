@@ -1,6 +1,9 @@
 //! What the relay's own process costs: from its `/metrics`, or from `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use procfs::ProcResult;
@@ -11,6 +14,8 @@ use crate::figures::{Value, difference};
 
 /// How long `/metrics` may take.
 const TIMEOUT_S: u64 = 2;
+/// How long a wait for a window sleeps at a time.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Where the relay's figures come from.
 #[derive(Clone, Debug)]
@@ -84,6 +89,23 @@ pub struct Lap {
 }
 
 impl Lap {
+    /// Waits for the window, and reads the figures at both ends of it, or of what an interruption leaves of it; `None`: nothing.
+    pub fn of(server: &Server, window_ns: &Range<u64>, interrupted: &AtomicBool) -> Option<Self> {
+        let sleep_until = |end_ns: u64| {
+            while clock::now_ns() < end_ns && !interrupted.load(Relaxed) {
+                let left = Duration::from_nanos(end_ns.saturating_sub(clock::now_ns()));
+                std::thread::sleep(left.min(LOOK_INTERVAL));
+            }
+        };
+        sleep_until(window_ns.start);
+        if interrupted.load(Relaxed) {
+            return None;
+        }
+        let stopwatch = Stopwatch::start(server);
+        sleep_until(window_ns.end);
+        Some(stopwatch.lap(server))
+    }
+
     pub fn length_s(&self) -> f64 {
         self.length_ns as f64 / 1e9
     }

@@ -4,17 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
 
-use hdrhistogram::Histogram;
-
 use crate::clock;
 use crate::crowd::{Crowd, Listener, Pushed};
 use crate::dialect::{Event, Stream};
-use crate::endings::Texts;
 use crate::ledger::{Ledger, Seating};
-use crate::views::microseconds;
+use crate::outcomes::Outcomes;
 
-/// A message that is sent later than this after its intended time is late.
-const LATE_NS: u64 = 1_000_000;
 /// Messages that waited for a busy socket go into one send up to so many bytes.
 const WAITING_BYTES_ENOUGH: usize = 16 * 1024;
 /// A client that has no connection.
@@ -29,36 +24,13 @@ pub struct Script {
     pub body_bytes: usize,
 }
 
-/// What became of the messages. Those that count for latency are those that were meant for the window.
-#[derive(Debug)]
-pub struct Tally {
-    pub sent: u64,
-    /// Their sender was not there at their time.
-    pub unsent: u64,
-    /// Had to wait for their own busy socket.
-    pub queued: u64,
-    pub late: u64,
-    pub acknowledged: u64,
-    /// Of them those that were meant for the window.
-    pub acknowledged_in_window: u64,
-    pub refusals: Texts,
-    /// A member was told of a message, for the first time.
-    pub heard: u64,
-    /// From the intended time of a message to its acknowledgement, in µs.
-    pub ack_us: Histogram<u64>,
-    /// From the intended time of a message to each member that is told of it, in µs.
-    pub heard_us: Histogram<u64>,
-    /// From the intended time of a message to its send, in µs.
-    pub lateness_us: Histogram<u64>,
-    /// Acknowledged messages that members, who came back without recovery, were not told of.
-    pub not_recovered: u64,
-}
-
 /// See the module documentation. `begin`, then `send_due` again and again, and `send_freed` after each turn of the crowd, which
 /// tells this of its events.
 pub struct Talk {
     pub ledger: Ledger,
-    pub tally: Tally,
+    pub outcomes: Outcomes,
+    /// Acknowledged messages that members, who came back without recovery, were not told of.
+    pub not_recovered: u64,
     interval_ns: f64,
     body_bytes: usize,
     start_ns: u64,
@@ -72,7 +44,7 @@ pub struct Talk {
     clients: Vec<u32>,
     /// Messages that wait for their sender's socket, by connection.
     waiting: BTreeMap<u32, Vec<u32>>,
-    body: String,
+    payload: String,
     frames: Vec<u8>,
 }
 
@@ -81,20 +53,8 @@ impl Talk {
     pub fn new(script: &Script, clients: u32) -> Self {
         Self {
             ledger: Ledger::new(script.seating),
-            tally: Tally {
-                sent: 0,
-                unsent: 0,
-                queued: 0,
-                late: 0,
-                acknowledged: 0,
-                acknowledged_in_window: 0,
-                refusals: Texts::default(),
-                heard: 0,
-                ack_us: microseconds(),
-                heard_us: microseconds(),
-                lateness_us: microseconds(),
-                not_recovered: 0,
-            },
+            outcomes: Outcomes::default(),
+            not_recovered: 0,
             interval_ns: 1e9 / script.rate,
             body_bytes: script.body_bytes,
             start_ns: u64::MAX,
@@ -104,7 +64,7 @@ impl Talk {
             slots: (0..clients).collect(),
             clients: (0..clients).collect(),
             waiting: BTreeMap::new(),
-            body: String::new(),
+            payload: String::new(),
             frames: Vec::new(),
         }
     }
@@ -146,7 +106,7 @@ impl Talk {
         if self.slots[client as usize] == slot {
             self.slots[client as usize] = AWAY;
         }
-        self.tally.unsent += self.waiting.remove(&slot).map_or(0, |messages| messages.len() as u64);
+        self.outcomes.unsent += self.waiting.remove(&slot).map_or(0, |messages| messages.len() as u64);
     }
 
     /// Connection `slot`, the next one that is started, is `client`, which comes back.
@@ -160,7 +120,7 @@ impl Talk {
             let number = self.next;
             self.next += 1;
             match self.slots[self.ledger.seating().sender_of(number) as usize] {
-                AWAY => self.tally.unsent += 1,
+                AWAY => self.outcomes.unsent += 1,
                 slot => self.send(crowd, slot, &[number], now_ns)?,
             }
         }
@@ -181,11 +141,10 @@ impl Talk {
         self.frames.clear();
         let mut written = 0;
         while written < numbers.len() && self.frames.len() < WAITING_BYTES_ENOUGH {
-            self.body.clear();
-            let _ = write!(self.body, "{} ", numbers[written]);
-            let padding = self.body_bytes.saturating_sub(self.body.len());
-            self.body.extend(std::iter::repeat_n('.', padding));
-            crowd.write_message(slot, numbers[written], &self.body, &mut self.frames);
+            self.payload.clear();
+            let body = format!("{} ", numbers[written]);
+            let _ = write!(self.payload, r#"{{"body":"{body:.<width$}"}}"#, width = self.body_bytes);
+            crowd.write_push(slot, numbers[written], "new_message", &self.payload, &mut self.frames);
             written += 1;
         }
         let rest = match crowd.try_send(slot, &self.frames)? {
@@ -199,12 +158,12 @@ impl Talk {
             }
             Pushed::Busy => numbers,
             Pushed::Gone => {
-                self.tally.unsent += numbers.len() as u64;
+                self.outcomes.unsent += numbers.len() as u64;
                 &[]
             }
         };
         if !rest.is_empty() {
-            self.tally.queued += rest.len() as u64;
+            self.outcomes.queued += rest.len() as u64;
             self.waiting.entry(slot).or_default().extend(rest);
         }
         Ok(())
@@ -212,10 +171,9 @@ impl Talk {
 
     fn count_sent(&mut self, number: u32, now_ns: u64) {
         self.ledger.handle_sent(number);
-        self.tally.sent += 1;
+        self.outcomes.sent += 1;
         if let Some(us) = self.since_intended_us(number, now_ns) {
-            self.tally.late += u64::from(us > LATE_NS / 1000);
-            self.tally.lateness_us.saturating_record(us);
+            self.outcomes.record_lateness(us);
         }
     }
 
@@ -228,9 +186,8 @@ impl Talk {
 
     /// Whether everything that was sent was answered, and everything that was acknowledged was heard by everybody here.
     pub fn is_settled(&self) -> bool {
-        let answered = self.tally.acknowledged + self.tally.refusals.total();
         self.waiting.is_empty()
-            && answered >= self.tally.sent
+            && self.outcomes.are_answered()
             && self.ledger.is_complete(|client| self.is_here(client))
     }
 
@@ -244,31 +201,34 @@ impl Talk {
                 self.ledger.handle_join(client, seq);
             }
             Stream::CaughtUp { seq, missed: Err(_) } => {
-                self.tally.not_recovered += self.ledger.handle_join(client, seq);
+                self.not_recovered += self.ledger.handle_join(client, seq);
             }
             Stream::Heard { seq, body } => {
                 let number = body.split(' ').next().and_then(|number| number.parse().ok());
                 if self.ledger.handle_heard(client, seq, number) {
-                    self.tally.heard += 1;
+                    self.outcomes.heard += 1;
                     let us = number.and_then(|number| self.since_intended_us(number, now_ns));
-                    us.into_iter().for_each(|us| self.tally.heard_us.saturating_record(us));
+                    us.into_iter().for_each(|us| self.outcomes.record_heard(us));
                 }
             }
             Stream::Acknowledged { number, seq } => {
                 if self.ledger.handle_acknowledged(client, number, seq) {
-                    self.tally.acknowledged += 1;
+                    self.outcomes.acknowledged += 1;
                     if let Some(us) = self.since_intended_us(number, now_ns) {
-                        self.tally.acknowledged_in_window += 1;
-                        self.tally.ack_us.saturating_record(us);
+                        self.outcomes.record_acknowledged(us);
                     }
                 }
             }
             Stream::Refused { number, reason } => {
                 if self.ledger.handle_refused(client, number) {
-                    self.tally.refusals.count(reason);
+                    self.outcomes.refusals.count(reason);
                 }
             }
-            Stream::Opened { .. } | Stream::CaughtUp { .. } | Stream::Draining { .. } => {}
+            Stream::Opened { .. }
+            | Stream::Text { .. }
+            | Stream::Edited { .. }
+            | Stream::CaughtUp { .. }
+            | Stream::Draining { .. } => {}
         }
     }
 }
@@ -287,6 +247,7 @@ impl Listener for Talk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::Value;
 
     const MS: u64 = 1_000_000;
 
@@ -313,16 +274,17 @@ mod tests {
         }
         tell(&mut talk, 0, Stream::Acknowledged { number: 0, seq: 1 }, 1010);
         tell(&mut talk, 1, Stream::Acknowledged { number: 2, seq: 2 }, 1030);
-        let tally = &talk.tally;
-        assert_eq!((tally.sent, tally.late, tally.acknowledged, tally.acknowledged_in_window), (4, 0, 2, 1));
-        assert_eq!((tally.heard, tally.heard_us.len(), tally.ack_us.len()), (4, 2, 1));
-        assert!(tally.heard_us.equivalent(tally.heard_us.max(), 7_000));
-        assert!(tally.ack_us.equivalent(tally.ack_us.max(), 10_000));
+        let outcomes = &talk.outcomes;
+        assert_eq!((outcomes.sent, outcomes.acknowledged, outcomes.acknowledged_in_window), (4, 2, 1));
+        assert_eq!((outcomes.heard, outcomes.late_share()), (4, 0.0));
+        let is_about = |value: Value, us: f64| (value.unwrap() - us).abs() < 10.0;
+        assert!([0.0, 100.0].into_iter().all(|percentile| is_about(outcomes.heard(percentile), 7_000.0)));
+        assert!([0.0, 100.0].into_iter().all(|percentile| is_about(outcomes.ack(percentile), 10_000.0)));
         assert!(!talk.is_settled(), "1 and 3 are not answered");
         tell(&mut talk, 2, Stream::Refused { number: 1, reason: "overload" }, 1030);
         tell(&mut talk, 3, Stream::Refused { number: 3, reason: "rate_limited" }, 1030);
         assert!(talk.is_settled());
-        assert_eq!(talk.tally.refusals.total(), 2);
+        assert_eq!(talk.outcomes.refusals.total(), 2);
         assert_eq!(talk.ledger.faults(|_| true), crate::ledger::Faults::default());
     }
 
@@ -338,9 +300,9 @@ mod tests {
         talk.handle_event(5, Event::Joined, 1050 * MS);
         assert_eq!(talk.ledger.faults(|client| talk.is_here(client)).lost, 1, "it is not caught up yet");
         tell(&mut talk, 5, Stream::CaughtUp { seq: 1, missed: Err("too_old") }, 1060);
-        assert_eq!((talk.tally.not_recovered, talk.ledger.faults(|_| true).lost), (1, 0));
+        assert_eq!((talk.not_recovered, talk.ledger.faults(|_| true).lost), (1, 0));
         // The client in no room has a game's stream.
         tell(&mut talk, 4, Stream::Heard { seq: 9, body: "" }, 1060);
-        assert_eq!(talk.tally.heard, 1);
+        assert_eq!(talk.outcomes.heard, 1);
     }
 }

@@ -19,11 +19,13 @@ use crate::tokens::Tokens;
 
 /// How long the disk is measured before a run.
 const DISK_TIME: Duration = Duration::from_secs(1);
-/// No limit that is meant for people is in the way of the load; those of rooms and of the store are.
+/// No limit that is meant for people is in the way of the load; those of rooms, of documents and of the store are.
 const CONFIGURATION: &str = "\
 [rates]
 bytes_per_s = 1073741824
 bytes_burst = 1073741824
+operation_per_s = 1000000
+operation_burst = 1000000
 
 [[room]]
 pattern = \"*\"
@@ -33,7 +35,7 @@ messages_per_minute = 1000000
 /// Which relay, and what to do with the result.
 #[derive(Clone, Debug, Args)]
 pub struct Venue {
-    /// A relay that runs already and whose `[[room]]` settings allow the rate; default: one is started for the run
+    /// A relay that runs already and whose settings allow the rate; default: one is started for the run
     #[arg(long)]
     pub url: Option<String>,
     /// The relay to start; default: corelay beside this program, else $CORELAY

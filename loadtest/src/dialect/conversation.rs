@@ -1,6 +1,7 @@
 //! What every dialect does, and what it makes of the messages that it receives.
 
 use corelay::wire::native::Position;
+use corelay::wire::operation::Operation;
 
 use crate::counters::Counters;
 use crate::frames::Message;
@@ -26,8 +27,8 @@ pub trait Dialect: Send {
     /// Appends a move: the position carries who sent it (`x`: the number in its room) and which move it is (`y`). Both are
     /// whole numbers below 2^24, which an `f32` holds exactly.
     fn write_move(&self, slot: u32, number_in_room: u32, sequence: u32, frames: &mut Vec<u8>);
-    /// Appends chat message `number`. `body` needs no escapes in JSON. A dialect without rooms appends nothing.
-    fn write_message(&self, _slot: u32, _number: u32, _body: &str, _frames: &mut Vec<u8>) {}
+    /// Appends push `number`, whose answer tells this number; `payload` is JSON. A dialect without events appends nothing.
+    fn write_push(&self, _slot: u32, _number: u32, _event: &str, _payload: &str, _frames: &mut Vec<u8>) {}
     /// Connection `slot`, which has not started, is the client whose connection `gone` has ended: it goes to the same topic,
     /// and says what it has seen there. A dialect that remembers nothing joins as anybody does.
     fn come_back(&mut self, _slot: u32, _gone: u32) {}
@@ -59,7 +60,7 @@ pub enum Event<'a> {
     Stream(Stream<'a>),
 }
 
-/// What a topic numbers, and what it answers to messages (Phoenix dialect).
+/// What a topic numbers, and what it answers to pushes (Phoenix dialect).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream<'a> {
     /// The join was answered. `Event::Joined` follows.
@@ -74,7 +75,21 @@ pub enum Stream<'a> {
         seq: u64,
         body: &'a str,
     },
-    /// The message that was written as `number` was said.
+    /// The text of a document as it is in version `seq`, or part of it.
+    Text {
+        seq: u64,
+        content: &'a str,
+        /// 1 to `parts`.
+        part: u32,
+        parts: u32,
+    },
+    /// Somebody else's operation on a document made version `seq`.
+    Edited {
+        seq: u64,
+        operation: &'a Operation,
+        op_id: Option<&'a str>,
+    },
+    /// What was written as `number` was said, or done.
     Acknowledged {
         number: u32,
         seq: u64,

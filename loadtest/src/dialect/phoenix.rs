@@ -5,6 +5,7 @@ mod message;
 
 use corelay::wire::frame::Opcode;
 use corelay::wire::native::{Object, Position};
+use corelay::wire::operation::Operation;
 use zerocopy::FromBytes;
 
 use super::conversation::{Dialect, Effects, Event, Presence, Stream, handle_positions};
@@ -13,7 +14,9 @@ use crate::counters::Counters;
 use crate::frames::{Message, write_masked};
 use crate::schedule::random;
 use memory::Memory;
-use message::{Binary, CatchUp, Draining, Numbered, Reply, Response, Said, Text};
+use message::{
+    Binary, CatchUp, DocState, Draining, Edited, Numbered, Operations, Reply, Response, Said, Text,
+};
 
 /// `join_ref` and `ref` of every join; a connection joins once.
 const JOIN_REF: &str = "1";
@@ -90,6 +93,10 @@ impl Phoenix {
                 let understood = handle_stream(&mut self.memories[slot as usize], event, payload.get(), emit);
                 counters.malformed += u64::from(understood.is_err());
             }
+            "doc_state" | "operation" | "operations" => {
+                let understood = handle_document(event, payload.get(), emit);
+                counters.malformed += u64::from(understood.is_none());
+            }
             "phx_close" | "phx_error" => effects.refusal = Some(format!("{event} {}", reason(payload.get()))),
             "rate_limited" => counters.rate_limited += 1,
             "correction" => counters.corrections += 1,
@@ -131,7 +138,7 @@ impl Phoenix {
         emit(Event::Joined);
     }
 
-    /// Takes the answer to a move, which only a refused one has, or to a message.
+    /// Takes the answer to a move, which only a refused one has, or to a message or an operation.
     fn handle_reply(
         &self,
         slot: u32,
@@ -143,7 +150,7 @@ impl Phoenix {
     ) {
         let number =
             reference.and_then(|reference| reference.parse::<u32>().ok()?.checked_sub(PUSH_REF_FIRST));
-        let number = number.filter(|_| self.members.topic(slot).starts_with("room:"));
+        let number = number.filter(|_| !self.members.topic(slot).starts_with("game:"));
         if reply.status != "ok" {
             let reason = reason(reply.response.get());
             if let Some(number) = number {
@@ -154,11 +161,10 @@ impl Phoenix {
             return;
         }
         let Some(number) = number else { return };
-        match serde_json::from_str::<Response>(reply.response.get()) {
-            Ok(Response { seq: Some(seq), .. }) => {
-                emit(Event::Stream(Stream::Acknowledged { number, seq }));
-            }
-            Ok(_) | Err(_) => counters.malformed += 1,
+        let response: Response = serde_json::from_str(reply.response.get()).unwrap_or_default();
+        match response.seq.or(response.version) {
+            Some(seq) => emit(Event::Stream(Stream::Acknowledged { number, seq })),
+            None => counters.malformed += 1,
         }
     }
 }
@@ -198,9 +204,9 @@ impl Dialect for Phoenix {
         write_masked(frames, Opcode::Binary, mask, &parts);
     }
 
-    fn write_message(&self, slot: u32, number: u32, body: &str, frames: &mut Vec<u8>) {
+    fn write_push(&self, slot: u32, number: u32, event: &str, payload: &str, frames: &mut Vec<u8>) {
         let (topic, reference) = (self.members.topic(slot), number.saturating_add(PUSH_REF_FIRST));
-        let text = format!(r#"["{JOIN_REF}","{reference}","{topic}","new_message",{{"body":"{body}"}}]"#);
+        let text = format!(r#"["{JOIN_REF}","{reference}","{topic}","{event}",{payload}]"#);
         let mask = random(u64::from(number), slot) as u32;
         write_masked(frames, Opcode::Text, mask, &[text.as_bytes()]);
     }
@@ -275,6 +281,24 @@ fn handle_stream(
         _ => {}
     }
     Ok(())
+}
+
+/// Takes what a document tells of its text. `None`: it is none of the protocol.
+fn handle_document(event: &str, payload: &str, emit: &mut dyn FnMut(Event<'_>)) -> Option<()> {
+    let edited = match event {
+        "doc_state" => {
+            let DocState { version, content, part, parts } = serde_json::from_str(payload).ok()?;
+            emit(Event::Stream(Stream::Text { seq: version, content: &content, part, parts }));
+            return Some(());
+        }
+        "operation" => vec![serde_json::from_str(payload).ok()?],
+        _ => serde_json::from_str::<Operations<'_>>(payload).ok()?.operations,
+    };
+    for Edited { op, version, op_id } in edited {
+        let operation = Operation::read(op.get())?;
+        emit(Event::Stream(Stream::Edited { seq: version, operation: &operation, op_id: op_id.as_deref() }));
+    }
+    Some(())
 }
 
 /// The `reason` of a payload, or the payload.

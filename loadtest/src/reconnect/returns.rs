@@ -177,6 +177,8 @@ impl Returns {
             }
             Stream::CaughtUp { .. }
             | Stream::Heard { .. }
+            | Stream::Text { .. }
+            | Stream::Edited { .. }
             | Stream::Acknowledged { .. }
             | Stream::Refused { .. } => {}
         }

@@ -76,20 +76,21 @@ pub static FIGURES: &[Rule<Measured>] = &[
     spec("contradictions", Count, "times that seq and message did not fit what was told before")
         .of(|run| count(run.faults().contradictions)),
     spec("not_recovered", Count, "(member, acknowledged message) that came up in no catch_up")
-        .of(|run| count(run.talk.tally.not_recovered)),
-    spec("sent", Count, "messages sent").of(|run| count(run.talk.tally.sent)),
+        .of(|run| count(run.talk.not_recovered)),
+    spec("sent", Count, "messages sent").of(|run| count(run.talk.outcomes.sent)),
     spec("acknowledged", Count, "messages answered with ok: on disk")
-        .of(|run| count(run.talk.tally.acknowledged)),
+        .of(|run| count(run.talk.outcomes.acknowledged)),
     spec("messages_refused", Count, "messages answered with an error: see the reasons below")
-        .of(|run| count(run.talk.tally.refusals.total())),
+        .of(|run| count(run.talk.outcomes.refusals.total())),
     spec("unanswered", Count, "messages whose answer the outage has cut off, or that have none")
         .of(|run| count(run.talk.ledger.unanswered().count() as u64)),
     spec("unanswered_said", Count, "of these, messages that members were told of all the same").of(|run| {
         let ledger = &run.talk.ledger;
         count(ledger.unanswered().filter(|&number| ledger.was_said(number)).count() as u64)
     }),
-    spec("unsent", Count, "messages whose sender was away").of(|run| count(run.talk.tally.unsent)),
-    spec("heard", Count, "times that a member was told of a message").of(|run| count(run.talk.tally.heard)),
+    spec("unsent", Count, "messages whose sender was away").of(|run| count(run.talk.outcomes.unsent)),
+    spec("heard", Count, "times that a member was told of a message")
+        .of(|run| count(run.talk.outcomes.heard)),
     spec("open", Count, "connections in the end").of(|run| count(run.open)),
     spec("malformed", Count, "messages received that are none of the protocol")
         .of(|run| count(run.received.malformed)),
@@ -118,7 +119,7 @@ pub fn report(arguments: &Arguments, measured: &Measured, mut warnings: Vec<Stri
     if !measured.complete {
         warnings.push("interrupted: the figures are those of what was done until then".to_owned());
     }
-    let refusals = measured.talk.tally.refusals.lines();
+    let refusals = measured.talk.outcomes.refusals.lines();
     let refusals = refusals.map(|(text, count)| json!({ "text": text, "count": count }));
     let seconds = |time: std::time::Duration| time.as_secs_f64();
     let (outage, what) = match arguments.ending() {

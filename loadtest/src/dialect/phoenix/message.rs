@@ -45,6 +45,8 @@ pub struct Response {
     pub epoch: Option<String>,
     /// Of a join the topic's last event, of a message its own number.
     pub seq: Option<u64>,
+    /// Of an operation: the one that it has made.
+    pub version: Option<u64>,
     pub resume_token: Option<Box<str>>,
     #[serde(default)]
     pub resumed: bool,
@@ -82,6 +84,33 @@ pub struct Missed<'a> {
     pub event: &'a str,
     #[serde(borrow)]
     pub payload: &'a RawValue,
+}
+
+/// Payload of `doc_state`.
+#[derive(Debug, Deserialize)]
+pub struct DocState<'a> {
+    pub version: u64,
+    #[serde(borrow)]
+    pub content: Cow<'a, str>,
+    pub part: u32,
+    pub parts: u32,
+}
+
+/// Payload of `operation`.
+#[derive(Debug, Deserialize)]
+pub struct Edited<'a> {
+    #[serde(borrow)]
+    pub op: &'a RawValue,
+    pub version: u64,
+    #[serde(borrow)]
+    pub op_id: Option<Cow<'a, str>>,
+}
+
+/// Payload of `operations`.
+#[derive(Debug, Deserialize)]
+pub struct Operations<'a> {
+    #[serde(borrow)]
+    pub operations: Vec<Edited<'a>>,
 }
 
 /// Payload of `server_draining`.

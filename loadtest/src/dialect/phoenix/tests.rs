@@ -200,7 +200,7 @@ fn told_by(phoenix: &mut Phoenix, slot: u32, messages: &[&str]) -> (Vec<String>,
 fn messages_of_rooms_are_written_answered_heard_and_caught_up_with() {
     let mut phoenix = in_room();
     let mut frames = Vec::new();
-    phoenix.write_message(0, 7, "7 ....", &mut frames);
+    phoenix.write_push(0, 7, "new_message", r#"{"body":"7 ...."}"#, &mut frames);
     assert_eq!(unmasked(&frames), br#"["1","9","room:chat-1-0","new_message",{"body":"7 ...."}]"#);
     let (told, malformed) = told_by(
         &mut phoenix,
@@ -245,4 +245,35 @@ fn messages_of_rooms_are_written_answered_heard_and_caught_up_with() {
         r#"CaughtUp { seq: 400, missed: Err("too_old") }"#,
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn operations_of_documents_are_answered_and_told() {
+    let mut phoenix = Phoenix::new(Members::new(1, Tokens::None, |_| "doc:a".into(), |slot| slot));
+    let (told, malformed) = told_by(
+        &mut phoenix,
+        0,
+        &[
+            r#"["1","1","doc:a","phx_reply",{"status":"ok","response":{"epoch":"3","seq":4,"version":4,"length":2}}]"#,
+            r#"["1",null,"doc:a","doc_state",{"version":4,"epoch":"3","content":"\n\"","part":1,"parts":1}]"#,
+            r#"[null,null,"doc:a","operation",{"op":[1,"\n",-1],"version":5,"user_id":"b","op_id":"x\\y"}]"#,
+            r#"["1","9","doc:a","phx_reply",{"status":"ok","response":{"version":6}}]"#,
+            r#"["1",null,"doc:a","operations",{"operations":[{"op":[],"version":7,"user_id":"b"}],"more":false}]"#,
+            r#"["1","10","doc:a","phx_reply",{"status":"error","response":{"reason":"too_old","version":9}}]"#,
+            r#"[null,null,"doc:a","operation",{"op":{},"version":8,"user_id":"b"}]"#,
+        ],
+    );
+    let edited = |json: &str, seq, op_id| {
+        let operation = &Operation::read(json).unwrap();
+        format!("{:?}", Stream::Edited { seq, operation, op_id })
+    };
+    let expected = [
+        "Opened { seq: 4, resumed: false }".to_owned(),
+        r#"Text { seq: 4, content: "\n\"", part: 1, parts: 1 }"#.to_owned(),
+        edited(r#"[1,"\n",-1]"#, 5, Some("x\\y")),
+        "Acknowledged { number: 7, seq: 6 }".to_owned(),
+        edited("[]", 7, None),
+        r#"Refused { number: 8, reason: "too_old" }"#.to_owned(),
+    ];
+    assert_eq!((&told[..], malformed), (&expected[..], 1));
 }
