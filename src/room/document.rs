@@ -87,6 +87,10 @@ impl Document {
         push: Result<DocumentPush, CommonPush>,
         context: &mut Context<'_>,
     ) {
+        if !self.members.has(from) {
+            // It has gone while this waited.
+            return;
+        }
         let (now, effects) = (context.now, &mut context.effects);
         let answer = match push {
             Ok(DocumentPush::Cursor { place, version }) => {
@@ -118,7 +122,10 @@ impl Document {
         version: u64,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Unfit> {
-        let Some(member) = self.members.get(from) else { return Ok(()) };
+        let Some(member) = self.members.get(from) else {
+            impossible!("whoever moves a cursor is here");
+            return Ok(());
+        };
         let place = place.map(|place| self.text.place_now(place, &member.user, version)).transpose()?;
         // A crowd is not told where everybody is: each move would cost as many messages as it has members.
         if self.members.presence.is_listed() {
