@@ -3,7 +3,7 @@
 use corelay::time::Instant;
 use serde_json::{Value, json};
 
-use super::{Hearing, Kind, State, Topic, Topics, What};
+use super::{Hearing, Kind, Topic, Topics, What};
 use crate::faults::Branch;
 use crate::ledger::Ledger;
 use crate::random::Random;
@@ -45,10 +45,6 @@ impl Topic {
             "cursor" => hearing.counts.branch(Branch::CursorMoved),
             "doc_state" | "operations" | "operation" => {}
             _ => return,
-        }
-        // The membership before a join is told what it has asked for itself.
-        if matches!(event, "doc_state" | "operations") && self.state != State::Joining {
-            self.catches_up = None;
         }
         document.hear(event, payload, hearing.now, hearing.ledger.documents.of(self.name));
         self.has_text();

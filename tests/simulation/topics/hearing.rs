@@ -80,9 +80,11 @@ impl Topics {
                     hearing.counts.branch(Branch::Typed);
                 }
             }
-            "doc_state" | "operations" | "operation" | "cursor" => {
+            "doc_state" | "operations" => {
+                topic.catches_up = None;
                 topic.hear_of_document(event, payload, hearing);
             }
+            "operation" | "cursor" => topic.hear_of_document(event, payload, hearing),
             "correction" => hearing.counts.branch(Branch::Corrected),
             "rate_limited" => hearing.counts.branch(Branch::RateLimited),
             _ => {}
@@ -149,7 +151,7 @@ impl Topics {
                 topic.read = read;
             }
             What::Operation { op_id } => {
-                let is_followed = is_present && !topic.is_deaf();
+                let is_followed = is_present && !topic.is_deaf() || topic.is_followed_as(&join_ref.into());
                 topic.hear_of_operation(&op_id, is_followed, (ok, response), hearing);
             }
             What::Operations if is_present => topic.hear_page((ok, response), hearing),
