@@ -197,11 +197,15 @@ impl Document {
     /// Tells a member the whole text, and where the cursors are.
     pub(super) fn tell_state(&mut self, to: Address, greeting: bool, effects: &mut Vec<Effect>) {
         let parts = self.state.get_or_insert_with(|| self.text.parts());
+        let first_part = effects.len() + 1;
         for payload in parts.iter().cloned() {
             let what = ToMember::Push { event: Event::DocState, payload, greeting };
             effects.push(Effect::Member { to, what });
         }
         self.tell_cursors(to, greeting, effects);
+        if planted!(InterleavesState) {
+            effects[first_part..].reverse();
+        }
     }
 
     fn tell_cursors(&self, to: Address, greeting: bool, effects: &mut Vec<Effect>) {
@@ -239,10 +243,12 @@ impl Document {
             return impossible!("what was just made is kept");
         };
         for member in self.members.values_mut() {
-            member.own.cursor = member.own.cursor.map(|place| made.moves(place, &member.user));
+            let moved =
+                |place| if planted!(ForgetsCursorMoves) { place } else { made.moves(place, &member.user) };
+            member.own.cursor = member.own.cursor.map(moved);
         }
         // Whoever wants no answer is told like the others.
-        let except = reference.is_some().then_some(from);
+        let except = (reference.is_some() && !planted!(TellsAuthors)).then_some(from);
         self.members.broadcast(Event::Operation, &made.told(), except, effects);
         reply(from, reference, Self::version_made(version), effects);
     }

@@ -10,6 +10,7 @@ use crate::ids::{Address, Ticket};
 use crate::impossible;
 use crate::limits;
 use crate::memory::Allocated;
+use crate::planted;
 use crate::reasons::JoinRefusal;
 use crate::time::Instant;
 use crate::wire::push::Push;
@@ -156,7 +157,10 @@ pub(super) trait Stored: Hosted {
                     reply(from, push.reference, Err(unavailable(why)), &mut context.effects);
                 }
                 // While a topic is read again there are members.
-                Arrived::Leave(Departure::Asked) => self.let_go(from, context),
+                Arrived::Leave(Departure::Asked) if !planted!(KeepsLeavers) => self.let_go(from, context),
+                Arrived::Leave(Departure::Asked) => {
+                    context.effects.push(Effect::Member { to: from, what: ToMember::Left });
+                }
                 Arrived::Leave(Departure::Left(_) | Departure::Lost) => {}
             }
         }

@@ -241,7 +241,11 @@ fn check_members(topic: &str, members: &[&Topic], truth: &Topic) {
                 assert_eq!(listed, users, "who is in {topic}: {member:?}");
                 let mut metas = member.presence.list.metas.values().flatten();
                 assert!(metas.all(|meta| meta["status"] != "typing"), "nobody types: {member:?}");
-                assert_eq!(member.presence.list.sorted(), truth.presence.list.sorted(), "{topic}: {member:?}");
+                assert_eq!(
+                    member.presence.list.sorted(),
+                    truth.presence.list.sorted(),
+                    "{topic}: {member:?}"
+                );
             }
         }
     }

@@ -46,6 +46,8 @@ pub struct Run {
     bursts: u32,
     /// How often a client edits a document as often as it may at once, in permille.
     busy_documents: u32,
+    /// How often what is inserted into a document is repeated at most.
+    insertions_max: usize,
     /// How many clients there were that say who they are.
     users: u32,
     drain_since: Option<Instant>,
@@ -68,6 +70,7 @@ impl Run {
             clients_max: 4 + random.below(8),
             bursts: random.one_of(&[5, 5, 25, 150]),
             busy_documents: if random.chance(60) { 300 } else { 0 },
+            insertions_max: if random.chance(80) { 3_000 } else { 3 },
             users: 0,
             random,
             relay,
@@ -354,7 +357,7 @@ impl Run {
         let Some(document) = topics.all[topic].document_mut() else { return };
         let bytes = match random.below(100) {
             0..70 => {
-                document.edit(random, if self.long { 400 } else { 1 });
+                document.edit(random, self.insertions_max);
                 topics.say_of_documents(relay.now.instant, random, ledger)
             }
             _ => topics.meddle(topic, random, ledger),

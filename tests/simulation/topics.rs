@@ -92,7 +92,7 @@ impl What {
             // The message is another's, or is gone, or its membership was another user.
             Self::Deed { .. } if matches!(reason, "forbidden" | "not_found") => true,
             // As much was written since as is kept.
-            Self::Operation { .. } if reason == "too_old" => true,
+            Self::Operation { .. } | Self::Operations if reason == "too_old" => true,
             Self::Leave => false,
             Self::Message { .. }
             | Self::Deed { .. }
@@ -327,6 +327,8 @@ impl Topics {
         for (reference, asked) in &self.asked {
             let is_answered = match (asked.topic.map(|topic| &self.all[topic]), &asked.what) {
                 (_, What::Join | What::Leave) | (None, _) => false,
+                // What answers it may come for other reasons; that it has come is seen below.
+                (Some(topic), What::Reconnect) if topic.document().is_some() => true,
                 // It was asked in a membership that has ended meanwhile.
                 (Some(topic), _) => topic.state != State::Joined || topic.join_ref != asked.join_ref,
             };

@@ -38,7 +38,7 @@ impl Edit {
         // Several clients meet at the same places.
         let places = [0, length / 2, length, random.below(length + 1)];
         let at = random.one_of(&places);
-        let longest = if length > 300 { length } else { 8 };
+        let longest = 8 + length / 20;
         match random.below(100) {
             0..50 => Self::insertion(at, &letters(random, size)),
             50..75 => Self::deletion(at, (1 + random.below(longest)).min(length - at)),
@@ -243,5 +243,10 @@ fn letters(random: &mut Random, size: usize) -> String {
         ["a", "b", "c", " ", "ü", "漢", "🦀", "e\u{301}", "👩\u{200D}🚀", "\"", "\n", "\u{1}"];
     let count = 1 + random.below(3);
     let drawn: String = (0..count).map(|_| random.one_of(&LETTERS)).collect();
-    drawn.repeat(1 + random.below(size))
+    let longest = drawn.len().max(6 * drawn.chars().count());
+    let most = size.min(INSERTION_JSON_BYTES_MAX / longest);
+    drawn.repeat(most - random.below(most.div_ceil(2)))
 }
+
+/// One operation takes no more than that, and a little for the rest of it.
+const INSERTION_JSON_BYTES_MAX: usize = 40_000;

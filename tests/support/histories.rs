@@ -85,7 +85,10 @@ impl History {
         let made = *sent.made.get_or_insert(version);
         assert_eq!(made, version, "{op_id} is said to have made two versions");
         let told = self.told.get(&version);
-        assert!(told.is_none_or(|told| told.op_id == op_id), "{op_id} has made {version}, and so has {told:?}");
+        assert!(
+            told.is_none_or(|told| told.op_id == op_id),
+            "{op_id} has made {version}, and so has {told:?}"
+        );
         self.acknowledged += 1;
     }
 
@@ -93,7 +96,8 @@ impl History {
     pub fn tell(&mut self, epoch: &str, told: &Told) {
         self.is_stream(epoch);
         let first = self.told.entry(told.version).or_insert_with(|| told.clone());
-        let is_same = (&first.user, &first.op_id) == (&told.user, &told.op_id) && first.edit.is_same(&told.edit);
+        let is_same =
+            (&first.user, &first.op_id) == (&told.user, &told.op_id) && first.edit.is_same(&told.edit);
         assert!(is_same, "{first:?} is told otherwise: {told:?}");
         let sent = self.sent.get_mut(&told.op_id).expect("somebody has sent it");
         let made = *sent.made.get_or_insert(told.version);
@@ -143,7 +147,10 @@ impl History {
                 let knows = |(user, (op_id, version)): (&String, &(String, u64))| {
                     snapshot.writers.version_of(user, op_id) == Some(*version)
                 };
-                assert!(last.iter().all(knows), "the snapshot of {topic} does not know {last:?}: {snapshot:?}");
+                assert!(
+                    last.iter().all(knows),
+                    "the snapshot of {topic} does not know {last:?}: {snapshot:?}"
+                );
             }
         }
         assert!(snapshot.as_ref().is_none_or(|snapshot| (1..=end).contains(&snapshot.version)));
@@ -165,7 +172,10 @@ impl History {
         }
         let read = self.texts.get(&on_disk.version);
         let hash = hash_of(text);
-        assert!(read.is_none_or(|read| *read == hash), "members of {topic} have another text than {on_disk:?} makes");
+        assert!(
+            read.is_none_or(|read| *read == hash),
+            "members of {topic} have another text than {on_disk:?} makes"
+        );
     }
 }
 

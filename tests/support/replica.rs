@@ -20,6 +20,8 @@ struct Pending {
     edit: Edit,
     /// It is sent, and an answer is to come.
     is_asked: bool,
+    /// It was sent in a membership before, and may be done for that one.
+    is_of_before: bool,
     /// When it is sent again, if it must be.
     again_at: Instant,
 }
@@ -126,8 +128,8 @@ impl Replica {
     pub fn edit(&mut self, random: &mut Random, size: usize) {
         let mut draw = |text: &str| {
             let length = text.chars().count();
-            match length > LENGTH_MAX {
-                true => Edit::deletion(random.below(LENGTH_MAX / 2), length - LENGTH_MAX / 2),
+            match text.len() > TEXT_BYTES_MAX {
+                true => Edit::deletion(random.below(length / 2), length / 2),
                 false => Edit::draw(random, length, size),
             }
         };
@@ -160,7 +162,13 @@ impl Replica {
     fn add(&mut self, edit: Edit) {
         self.next_id += 1;
         let op_id = format!("{}-{}", self.author, self.next_id);
-        self.pending.push(Pending { op_id, edit, is_asked: false, again_at: Instant::default() });
+        self.pending.push(Pending {
+            op_id,
+            edit,
+            is_asked: false,
+            is_of_before: false,
+            again_at: Instant::default(),
+        });
     }
 
     /// The operations that are to be sent now: `op_id` and payload.
@@ -174,7 +182,8 @@ impl Replica {
         if !self.can_speak() {
             return due;
         }
-        for pending in self.pending.iter_mut().filter(|pending| !pending.is_asked && pending.again_at <= now) {
+        for pending in self.pending.iter_mut().filter(|pending| !pending.is_asked && pending.again_at <= now)
+        {
             pending.is_asked = true;
             let form = pending.edit.to_reference_form().filter(|_| random.chance(300));
             let op = form.unwrap_or_else(|| pending.edit.to_json());
@@ -220,6 +229,15 @@ impl Replica {
         })
     }
 
+    /// A version behind which it asks for operations once more.
+    pub fn page_again(&mut self, random: &mut Random) -> Option<u64> {
+        let is_idle = self.can_speak() && self.page == Page::Complete;
+        is_idle.then(|| {
+            self.page = Page::Asked;
+            random.below(self.version as usize + 1) as u64 / 4
+        })
+    }
+
     /// Some place for its own cursor; `None`: it cannot say.
     pub fn cursor(&self, random: &mut Random) -> Option<Value> {
         if !self.can_speak() {
@@ -238,7 +256,9 @@ impl Replica {
 
     /// Its membership has ended, or there is another: what was asked in it is not waited for.
     pub fn ends(&mut self) {
-        self.pending.iter_mut().for_each(|pending| pending.is_asked = false);
+        for pending in &mut self.pending {
+            pending.is_of_before |= std::mem::take(&mut pending.is_asked);
+        }
         self.page = Page::Complete;
         self.parts = None;
         self.is_greeted = false;
@@ -259,7 +279,10 @@ impl Replica {
 
     /// An event of the document.
     pub fn hear(&mut self, event: &str, payload: &Value, now: Instant, history: &mut History) {
-        assert!(event == "doc_state" || self.parts.is_none(), "between the parts of a doc_state: {event} {payload}");
+        assert!(
+            event == "doc_state" || self.parts.is_none(),
+            "between the parts of a doc_state: {event} {payload}"
+        );
         let greets = matches!(event, "doc_state" | "operations");
         assert!(self.is_greeted || greets, "it overtakes what was missed: {event} {payload}");
         match event {
@@ -314,6 +337,8 @@ impl Replica {
         self.is_greeted = true;
         self.go_on(history);
         let more = payload["more"].as_bool().expect("a boolean");
+        let is_all = versions.last().is_none_or(|last| *last >= self.version);
+        assert!(more || is_all, "{versions:?} is said to be all, and {} was told", self.version);
         self.page = if more { Page::Wanted { from: now } } else { Page::Complete };
         assert!(more || self.ahead.is_empty(), "that was all, and yet {:?}", self.ahead);
     }
@@ -332,6 +357,8 @@ impl Replica {
             // What it has sent in a membership before may have been answered there.
             return assert_eq!(told.user, self.user, "each version once: {told:?} at {}", self.version);
         }
+        let own = self.pending.iter().find(|pending| pending.op_id == told.op_id);
+        assert!(own.is_none_or(|own| own.is_of_before), "it is answered, not told: {told:?}");
         let is_next = told.version == self.version + 1 || self.page != Page::Complete;
         assert!(is_next, "{} is missing: {told:?}", self.version + 1);
         self.ahead.insert(told.version, (told.op_id.clone(), Some(told)));
@@ -357,7 +384,11 @@ impl Replica {
         }
         self.ahead.entry(version).or_insert_with(|| (op_id.to_owned(), None));
         if is_followed && self.page == Page::Complete {
-            assert!(!is_pending || version == self.version + 1, "{} is missing, not {version}", self.version + 1);
+            assert!(
+                !is_pending || version == self.version + 1,
+                "{} is missing, not {version}",
+                self.version + 1
+            );
             if !is_pending {
                 // It was given up here, and done there.
                 self.page = Page::Wanted { from: now };
@@ -472,5 +503,5 @@ impl Replica {
     }
 }
 
-/// From so many characters on, a client deletes more than it writes.
-const LENGTH_MAX: usize = 40_000;
+/// When a text is longer, a client deletes half of it.
+const TEXT_BYTES_MAX: usize = 120_000;

@@ -77,6 +77,9 @@ impl Topic {
         let again_at = hearing.soon();
         let Kind::Document(document) = &mut self.kind else { panic!("a page of no document: {response}") };
         if ok {
+            if response["more"] == true {
+                hearing.counts.branch(Branch::OperationsPaged);
+            }
             document.hear_page(response, hearing.now, hearing.ledger.documents.of(self.name));
             self.has_text();
         } else {
@@ -115,6 +118,11 @@ impl Topics {
         let name = topic.name;
         let Some(document) = topic.document_mut() else { return Vec::new() };
         let history = ledger.documents.of(name);
+        if random.chance(300)
+            && let Some(after) = document.page_again(random)
+        {
+            return self.push_asking(index, "operations", &json!({"after": after}), What::Operations);
+        }
         if random.chance(400) {
             let Some((op_id, payload)) = document.operation_again(random, history) else { return Vec::new() };
             return self.push_asking(index, "operation", &payload, What::Operation { op_id });

@@ -26,8 +26,7 @@ impl Topics {
         };
         let topic = &mut self.all[index];
         let Message::Told { join_ref, event, payload, .. } = message else { return };
-        // Of a document one of these two is the answer.
-        if matches!(&**event, "catch_up" | "operations" | "doc_state") {
+        if event == "catch_up" {
             let is_of_it = |asked: &Asked| asked.topic == Some(index) && *join_ref == asked.join_ref;
             self.asked.retain(|_, asked| !(is_of_it(asked) && matches!(asked.what, What::Reconnect)));
         }
