@@ -64,6 +64,20 @@ mod bugs {
         SavesTextOfBefore,
         /// The cursor of a member that has gone stays.
         KeepsCursors,
+        /// Cursors stay where they are, whatever is inserted before them.
+        ForgetsCursorMoves,
+        /// An operation that waits is transformed over what is on its way to the disk, and may be refused there.
+        TransformsTooEarly,
+        /// What is told of a document comes between the parts of its text.
+        InterleavesState,
+        /// Whoever has made a version is told of it by `operation`, too.
+        TellsAuthors,
+        /// The text is written to disk without who wrote last.
+        SavesNoWriters,
+        /// A page of operations is said to be the last one.
+        EndsPages,
+        /// Whoever leaves a topic that is read again, and cannot be read, stays in it.
+        KeepsLeavers,
         /// Members that are given up stay in the audience.
         KeepsGivenUp,
         /// A newcomer is named once more to itself.

@@ -361,3 +361,32 @@ fn a_rate_is_not_renewed_by_leaving_the_room_empty() {
         assert!(answer(&push(&mut world, ann, name, "new_message", &json!({"body": "b"}))).0);
     });
 }
+
+/// It is told that it has left at once; so must the others be.
+#[test]
+fn a_member_that_leaves_while_its_topic_is_read_again_is_gone_though_it_cannot_be_read() {
+    let message = r#""new_message",{"body":"a"}"#;
+    let operation = r#""operation",{"op":["a"],"version":0}"#;
+    for (kind, push) in [("room", message), ("doc", operation)] {
+        near_and_far(settings, |mut world, name| {
+            let [ann, ben] = ["Ann", "Ben"].map(|user| {
+                let client = world.socket(&format!("&user={user}"));
+                world.say(client, &format!(r#"["1","1","{kind}:{name}","phx_join",{{}}]"#));
+                world.advance_ms(60);
+                client
+            });
+            world.client(ben).messages();
+            world.store_stands = true;
+            world.say(ann, &format!(r#"["1","2","{kind}:{name}",{push}]"#));
+            world.let_store_say(StoreAnswer::Conflict);
+            world.say(ann, &format!(r#"["1","3","{kind}:{name}","phx_leave",{{}}]"#));
+            world.let_store_say(StoreAnswer::Refused(Unavailable::Failed));
+            assert_eq!(words(&world.client(ann).messages()).last(), Some(&"phx_close"));
+            world.advance_ms(60);
+            let heard = world.client(ben).messages();
+            let left = json!({"user_id": "Ann", "reason": "left", "online_count": 1});
+            assert_eq!(told(&heard, "user_disconnected"), [left]);
+            assert_eq!(world.count(|metrics| metrics.channels.value()), 1);
+        });
+    }
+}

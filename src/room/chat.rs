@@ -363,6 +363,10 @@ impl Stored for Chat {
         self.let_in(from, join, context.now, &mut context.effects);
     }
 
+    fn let_go(&mut self, from: Address, context: &mut Context<'_>) {
+        self.remove(from, Departure::Asked, context.now, &mut context.effects);
+    }
+
     fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {
         self.refuse_what_waits(why, context);
     }

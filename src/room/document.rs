@@ -87,6 +87,10 @@ impl Document {
         push: Result<DocumentPush, CommonPush>,
         context: &mut Context<'_>,
     ) {
+        if !self.members.has(from) {
+            // It has gone while this waited.
+            return;
+        }
         let (now, effects) = (context.now, &mut context.effects);
         let answer = match push {
             Ok(DocumentPush::Cursor { place, version }) => {
@@ -117,7 +121,10 @@ impl Document {
         version: u64,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Unfit> {
-        let Some(member) = self.members.get(from) else { return Ok(()) };
+        let Some(member) = self.members.get(from) else {
+            impossible!("whoever moves a cursor is here");
+            return Ok(());
+        };
         let place = place.map(|place| self.text.place_now(place, &member.user, version)).transpose()?;
         // A crowd is not told where everybody is: each move would cost as many messages as it has members.
         if self.members.presence.is_listed() {
@@ -206,11 +213,15 @@ impl Document {
     /// Tells a member the whole text, and where the cursors are.
     pub(super) fn tell_state(&mut self, to: Address, greeting: bool, effects: &mut Vec<Effect>) {
         let parts = self.state.get_or_insert_with(|| self.text.parts());
+        let first_part = effects.len() + 1;
         for payload in parts.iter().cloned() {
             let what = ToMember::Push { event: Event::DocState, payload, greeting };
             effects.push(Effect::Member { to, what });
         }
         self.tell_cursors(to, greeting, effects);
+        if planted!(InterleavesState) {
+            effects[first_part..].reverse();
+        }
     }
 
     fn tell_cursors(&self, to: Address, greeting: bool, effects: &mut Vec<Effect>) {
@@ -249,10 +260,12 @@ impl Document {
             return impossible!("what was just made is kept");
         };
         for member in self.members.values_mut() {
-            member.own.cursor = member.own.cursor.map(|place| made.moves(place, &member.user));
+            let moved =
+                |place| if planted!(ForgetsCursorMoves) { place } else { made.moves(place, &member.user) };
+            member.own.cursor = member.own.cursor.map(moved);
         }
         // Whoever wants no answer is told like the others.
-        let except = reference.is_some().then_some(from);
+        let except = (reference.is_some() && !planted!(TellsAuthors)).then_some(from);
         self.members.broadcast(Event::Operation, &made.told(), except, effects);
         reply(from, reference, Self::version_made(version), effects);
     }
@@ -390,6 +403,10 @@ impl Stored for Document {
 
     fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
         self.let_in(from, join, context.now, &mut context.effects);
+    }
+
+    fn let_go(&mut self, from: Address, context: &mut Context<'_>) {
+        self.remove(from, Departure::Asked, context.now, &mut context.effects);
     }
 
     fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {

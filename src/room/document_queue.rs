@@ -10,6 +10,7 @@ use super::document::Document;
 use super::document_text::{Draft, SentBefore, Unfit};
 use super::hosted::Context;
 use super::loading::{LOAD, Stored};
+use super::ot::{self, Tie};
 use super::request::{Departure, Effect};
 use super::stored::{Change, StoreAction, StoreAnswer, Unavailable};
 use super::telling::{Answer, reply, unavailable};
@@ -165,6 +166,7 @@ impl Document {
     /// Lets a push wait, or refuses it if too much waits. Of a member's cursors the last one counts.
     fn wait(&mut self, from: Address, push: Push, effects: &mut Vec<Effect>) {
         let Some(waiting) = self.waiting_of(from, Deed::Leave) else { return };
+        let push = if planted!(TransformsTooEarly) { self.transformed_too_early(push) } else { push };
         if is_cursor(&push) {
             self.queue.waiting.retain(|waiting| waiting.from != from || !waiting.is_cursor());
         }
@@ -172,6 +174,21 @@ impl Document {
             return reply(from, push.reference, Err(unavailable(Unavailable::Busy)), effects);
         }
         self.queue.waiting.push_back(Waiting { what: Deed::Push(push), ..waiting });
+    }
+
+    /// A planted bug: a push as if what is on its way to the disk were there.
+    fn transformed_too_early(&self, mut push: Push) -> Push {
+        let version_now = self.text.version();
+        let Some(underway) = &self.queue.underway else { return push };
+        if let PushEvent::Document(DocumentPush::Operation { operation, version, .. }) = &mut push.event
+            && *version == version_now
+        {
+            for made in &underway.draft.made {
+                *operation = ot::transform(operation, &made.operation, Tie::Right);
+            }
+            *version += underway.draft.made.len() as u64;
+        }
+        push
     }
 
     /// What the store has said of the append.

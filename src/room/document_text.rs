@@ -199,7 +199,7 @@ impl DocumentText {
         for made in self.since(after)? {
             let told = made.told();
             if operations.len() + told.len() + STATE_FRAME_BYTES > TEXT_BYTES_MAX && operations.len() > 1 {
-                return Ok((operations + "]", true));
+                return Ok((operations + "]", !planted!(EndsPages)));
             }
             if operations.len() > 1 {
                 operations.push(',');
@@ -315,6 +315,9 @@ impl DocumentText {
         }
         let mut writers = self.writers.clone();
         draft.made.iter().for_each(|made| note(&mut writers, made));
+        if planted!(SavesNoWriters) {
+            writers = Writers::default();
+        }
         let text = if planted!(SavesTextOfBefore) { &self.text } else { &draft.text };
         let version = self.version() + draft.made.len() as u64;
         let snapshot = Snapshot { version, writers, text: text.to_string() };

@@ -10,6 +10,7 @@ use crate::ids::{Address, Ticket};
 use crate::impossible;
 use crate::limits;
 use crate::memory::Allocated;
+use crate::planted;
 use crate::reasons::JoinRefusal;
 use crate::time::Instant;
 use crate::wire::push::Push;
@@ -36,6 +37,9 @@ pub(super) trait Stored: Hosted {
 
     /// A channel joins, now that everything is there.
     fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>);
+
+    /// A channel leaves that has joined, or was refused.
+    fn let_go(&mut self, from: Address, context: &mut Context<'_>);
 
     /// What waits for the store, members' pushes, waits no longer.
     fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>);
@@ -111,7 +115,7 @@ pub(super) trait Stored: Hosted {
             loading.step = Step::Ask { at: context.now.instant + why.retry_after() };
         }
         self.refuse_waiting(why, context);
-        self.refuse_arrivals(why, &mut context.effects);
+        self.refuse_arrivals(why, context);
     }
 
     /// Does what is due: refuses, asks again, lets in.
@@ -119,7 +123,7 @@ pub(super) trait Stored: Hosted {
         let Some(loading) = self.loading() else { return };
         if loading.until.is_some_and(|until| until <= context.now.instant) {
             self.refuse_waiting(Unavailable::Busy, context);
-            self.refuse_arrivals(Unavailable::Busy, &mut context.effects);
+            self.refuse_arrivals(Unavailable::Busy, context);
         }
         self.load(context);
         self.let_some_in(context);
@@ -143,15 +147,19 @@ pub(super) trait Stored: Hosted {
     }
 
     /// Nobody waits any longer.
-    fn refuse_arrivals(&mut self, why: Unavailable, effects: &mut Vec<Effect>) {
+    fn refuse_arrivals(&mut self, why: Unavailable, context: &mut Context<'_>) {
         let Some(loading) = self.loading() else { return };
         loading.until = None;
         for Arrival { from, what } in std::mem::take(&mut loading.arrivals) {
             match what {
-                Arrived::Join(_) => effects.push(refused(from, why)),
-                Arrived::Push(push) => reply(from, push.reference, Err(unavailable(why)), effects),
+                Arrived::Join(_) => context.effects.push(refused(from, why)),
+                Arrived::Push(push) => {
+                    reply(from, push.reference, Err(unavailable(why)), &mut context.effects);
+                }
+                // While a topic is read again there are members.
+                Arrived::Leave(Departure::Asked) if !planted!(KeepsLeavers) => self.let_go(from, context),
                 Arrived::Leave(Departure::Asked) => {
-                    effects.push(Effect::Member { to: from, what: ToMember::Left });
+                    context.effects.push(Effect::Member { to: from, what: ToMember::Left });
                 }
                 Arrived::Leave(Departure::Left(_) | Departure::Lost) => {}
             }

@@ -124,6 +124,7 @@ impl Client {
         }
         let Some(socket) = self.open() else { return };
         let mut bytes = self.topics.join_wanted(now, around.random);
+        bytes.extend(self.topics.say_of_documents(now, around.random, around.ledger));
         if now.since(self.heard_at) >= HEARTBEAT_INTERVAL {
             self.heard_at = now;
             match self.player {
@@ -141,7 +142,8 @@ impl Client {
             Some(player) => player.target(around.random.chance(800)),
             None => {
                 let version = if self.topics.serializer == Serializer::V1 { "1.0.0" } else { "2.0.0" };
-                format!("/socket/websocket?vsn={version}")
+                let user = self.topics.user.iter().map(|user| format!("&user={user}")).collect::<String>();
+                format!("/socket/websocket?vsn={version}{user}")
             }
         };
         let socket = around.relay.dial();

@@ -51,6 +51,7 @@ counted! {
         Drain = "the relay drains, and another one is started",
         SlowStore = "the store takes its time",
         StoreRefuses = "the store refuses",
+        StoreConflicts = "the store says that another has written to a document",
         Crash = "the relay is killed, and another one is started",
     }
 }
@@ -99,6 +100,14 @@ counted! {
         Told = "an event is told",
         ToldAlone = "an event is told to one player alone",
         Typed = "somebody types",
+        OperationMade = "an operation makes a version",
+        OperationAgain = "an operation that has made a version is sent again",
+        OperationGivenUp = "an operation is refused and given up",
+        OperationsCaughtUp = "missed operations come back",
+        OperationsPaged = "missed operations come in pages",
+        StateInParts = "a text comes in parts",
+        CursorMoved = "somebody moves its cursor",
+        DocumentSaved = "a document is written anew",
     }
 }
 
@@ -194,7 +203,7 @@ impl Fault {
             Self::LostAnswer => [30, 150, 500],
             Self::Drain | Self::ShardEnd | Self::Crash => [1, 3, 6],
             Self::SlowStore => [50, 300, 900],
-            Self::StoreRefuses => [10, 60, 300],
+            Self::StoreRefuses | Self::StoreConflicts => [10, 60, 300],
             // These faults are bounds, drawn once a run.
             Self::FullMailbox | Self::RefusedForward | Self::ShortTurn => [1, 2, 3],
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::Branch;
+use super::histories::Histories;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -66,6 +67,7 @@ pub struct Ledger {
     edits: BTreeSet<(&'static str, String, String)>,
     /// Messages that somebody has wanted to be deleted, by topic and id.
     deletions: BTreeSet<(&'static str, String)>,
+    pub documents: Histories,
     /// Events that were left out of a `catch_up`, by topic and epoch.
     left_out: BTreeSet<(&'static str, String, u64)>,
     /// Players that there were, by game and epoch.

@@ -8,7 +8,11 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 mod client;
+#[path = "../support/edits.rs"]
+mod edits;
 mod faults;
+#[path = "../support/histories.rs"]
+mod histories;
 mod ledger;
 #[path = "../support/phoenix.rs"]
 mod phoenix;
@@ -21,6 +25,8 @@ mod store;
 #[path = "../support/records.rs"]
 mod records;
 mod relay;
+#[path = "../support/replica.rs"]
+mod replica;
 mod rest;
 mod run;
 mod runner;

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::client::{Client, Link};
+use super::faults::Branch;
 use super::ledger::{Scope, Stream};
 use super::player::Player;
 use super::relay::Relay;
-use super::run::{GAMES, ROOMS, Run};
-use super::topics::{State, Topic, Topics};
+use super::replica::Replica;
+use super::run::{DOCUMENTS, GAMES, ROOMS, Run};
+use super::topics::{Kind, State, Topic, Topics};
 use super::wire::Serializer;
 
 /// Connections that nobody hears any more are closed as idle, and the seats that they had are given up.
@@ -47,9 +49,13 @@ impl Run {
             for topic in 0..self.clients[index].topics.all.len() {
                 let topics = &mut self.clients[index].topics;
                 if topics.all[topic].is_joined() {
-                    let bytes = match topics.all[topic].game() {
-                        Some(_) => topics.send_event(topic, Scope::All, false, &mut self.ledger),
-                        None => topics.talk(topic, false, false),
+                    let bytes = match &mut topics.all[topic].kind {
+                        Kind::Game(_) => topics.send_event(topic, Scope::All, false, &mut self.ledger),
+                        Kind::Room => topics.talk(topic, false, false),
+                        Kind::Document(document) => {
+                            document.edit(&mut self.random, 1);
+                            topics.move_cursor(topic, &mut self.random)
+                        }
                     };
                     self.relay.write(socket, &bytes);
                 }
@@ -61,7 +67,7 @@ impl Run {
     /// Every list has those who are there and nobody else, though nothing is told behind the last end.
     fn check_who_is_there(&self) {
         let everybody: Vec<&Client> = self.clients.iter().collect();
-        for topic in ROOMS.into_iter().chain(GAMES) {
+        for topic in ROOMS.into_iter().chain(DOCUMENTS).chain(GAMES) {
             let members: Vec<&Topic> = everybody.iter().filter_map(|client| client.joined(topic)).collect();
             let natives = everybody.iter().filter(|client| client.plays(topic).is_some()).count();
             for member in &members {
@@ -74,9 +80,8 @@ impl Run {
 
     pub fn check_rest(&mut self) {
         let members = self.clients.len();
-        let mut topics: Vec<&'static str> = ROOMS.to_vec();
-        topics.extend(GAMES);
-        self.clients.push(Client::new(None, Topics::new(Serializer::V2, topics)));
+        let topics = ROOMS.into_iter().chain(DOCUMENTS).chain(GAMES).collect();
+        self.clients.push(Client::new(None, Topics::of(Serializer::V2, topics, Some("newcomer".into()))));
         for game in GAMES {
             self.clients.push(Client::new(Some(Player::new(game)), Topics::new(Serializer::V2, Vec::new())));
         }
@@ -91,7 +96,8 @@ impl Run {
             assert_eq!(pings, 0, "pings that nobody has answered: {client:?}");
         }
         let relay = &self.relay;
-        for topic in ROOMS.into_iter().chain(GAMES).filter(|topic| relay.has_lost(topic)) {
+        let all = ROOMS.into_iter().chain(DOCUMENTS).chain(GAMES);
+        for topic in all.filter(|topic| relay.has_lost(topic)) {
             let member = everybody.iter().find(|client| client.joined(topic).is_some());
             assert!(member.is_none(), "{topic} is gone, and {member:?} is in it");
         }
@@ -99,6 +105,9 @@ impl Run {
             let last_said = self.ledger.last_said_of(room);
             check_room(room, &everybody, newcomers, &last_said);
             check_disk(room, relay.on_disk(room), &last_said);
+        }
+        for document in DOCUMENTS.into_iter().filter(|topic| !relay.has_lost(topic)) {
+            check_document(document, &everybody, newcomers);
         }
         for game in GAMES.into_iter().filter(|topic| !relay.has_lost(topic)) {
             check_game(game, &everybody, newcomers);
@@ -112,6 +121,8 @@ impl Run {
         let streams: Vec<(&'static str, &Stream)> =
             streams.iter().map(|(game, stream)| (*game, stream)).collect();
         self.ledger.check(&streams);
+        let saved = self.ledger.documents.check(self.relay.disk());
+        self.relay.counts.branches(Branch::DocumentSaved, saved as u64);
         self.check_gauges();
         self.relay.check_kicks();
         for index in self.clients.len() - 1 - GAMES.len()..self.clients.len() {
@@ -167,7 +178,8 @@ impl Client {
     /// Whether the client is where it wants to be, or cannot be.
     fn is_settled(&self, relay: &Relay) -> bool {
         let settled = |topic: &Topic| match topic.state {
-            State::Joined | State::Out { again_at: None } => true,
+            State::Joined => topic.document().is_none_or(Replica::is_at_rest),
+            State::Out { again_at: None } => true,
             State::Joining | State::Out { .. } => relay.has_lost(topic.name),
             State::Leaving => false,
         };
@@ -205,26 +217,58 @@ fn check_room(room: &str, everybody: &[&Client], newcomers: &[Client], last_said
     let said = last_said.get(&truth.epoch).copied().unwrap_or(0);
     assert!(truth.seq >= said, "{room} is at {}, and {said} was told", truth.seq);
     let members: Vec<&Topic> = everybody.iter().filter_map(|client| client.joined(room)).collect();
-    let mut users: BTreeMap<&str, usize> = BTreeMap::new();
-    members.iter().for_each(|member| *users.entry(&member.user).or_default() += 1);
-    for member in members {
+    for member in &members {
         assert_eq!((&member.epoch, member.seq), (&truth.epoch, truth.seq), "{member:?}");
         for (seq, message) in &truth.messages {
             let known = member.messages.get(seq);
             assert!(known.is_none_or(|known| known == message), "{seq} is {message:?}: {member:?}");
         }
+    }
+    check_members(room, &members, truth);
+}
+
+/// Every member knows who the members are, as a newcomer does.
+fn check_members(topic: &str, members: &[&Topic], truth: &Topic) {
+    let mut users: BTreeMap<&str, usize> = BTreeMap::new();
+    members.iter().for_each(|member| *users.entry(&member.user).or_default() += 1);
+    for member in members {
         match member.presence.online {
             Some(online) => assert_eq!(online, users.len() as u64, "{member:?}"),
             None => {
                 let listed = member.presence.list.metas.iter();
                 let listed: BTreeMap<&str, usize> =
                     listed.map(|(user, metas)| (user.as_str(), metas.len())).collect();
-                assert_eq!(listed, users, "who is in {room}: {member:?}");
+                assert_eq!(listed, users, "who is in {topic}: {member:?}");
                 let mut metas = member.presence.list.metas.values().flatten();
                 assert!(metas.all(|meta| meta["status"] != "typing"), "nobody types: {member:?}");
-                assert_eq!(member.presence.list.sorted(), truth.presence.list.sorted(), "{room}: {member:?}");
+                assert_eq!(
+                    member.presence.list.sorted(),
+                    truth.presence.list.sorted(),
+                    "{topic}: {member:?}"
+                );
             }
         }
+    }
+}
+
+/// Every member has the text, and knows of the cursors, that a newcomer is told.
+fn check_document(document: &str, everybody: &[&Client], newcomers: &[Client]) {
+    let Some(truth) = newcomers[0].joined(document) else {
+        // It found no room on the relay.
+        return assert!(newcomers[0].was_refused, "nobody new in {document}");
+    };
+    let members: Vec<&Topic> = everybody.iter().filter_map(|client| client.joined(document)).collect();
+    check_members(document, &members, truth);
+    let told = truth.document().expect("it is a document");
+    for member in members {
+        let own = member.document().expect("it is a document");
+        assert!(own.is_at_rest(), "something is left to do: {member:?}");
+        let both = [own, told].map(|replica| (&replica.epoch, replica.version, &replica.text));
+        assert_eq!(both[0], both[1], "{document} as {} has it", member.user);
+        own.check_cursors();
+        let without = [&*own.user, &*told.user];
+        let cursors = [own, told].map(|replica| replica.cursors_without(without));
+        assert_eq!(cursors[0], cursors[1], "cursors of {document}: {member:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use corelay::limits::ROOM_WAITING_USER_MAX;
 use corelay::room::chat::RoomRules;
 use corelay::room::game::{Bounds, GameRules};
 use corelay::session::liveness::Liveness;
@@ -19,10 +20,11 @@ use super::random::Random;
 use super::records::{Object, game_state, masked_frame, move_to, put_object, remove_object};
 use super::relay::{Relay, Shape};
 use super::socket::{Reading, SocketId};
-use super::topics::{State, Topics};
+use super::topics::{State, Topic, Topics};
 use super::wire::Serializer;
 
 pub const ROOMS: [&str; 3] = ["room:a", "room:b", "room:lobby"];
+pub const DOCUMENTS: [&str; 2] = ["doc:a", "doc:lobby"];
 pub const GAMES: [&str; 3] = ["game:arena", "game:cave", "game:lobby"];
 
 /// Clients see what they were sent at least so often.
@@ -42,6 +44,12 @@ pub struct Run {
     clients_max: usize,
     /// How often a client says all that it may at once, in permille.
     bursts: u32,
+    /// How often a client edits a document as often as it may at once, in permille.
+    busy_documents: u32,
+    /// How often what is inserted into a document is repeated at most.
+    insertions_max: usize,
+    /// How many clients there were that say who they are.
+    users: u32,
     drain_since: Option<Instant>,
 }
 
@@ -61,6 +69,9 @@ impl Run {
             long: random.chance(250),
             clients_max: 4 + random.below(8),
             bursts: random.one_of(&[5, 5, 25, 150]),
+            busy_documents: if random.chance(60) { 300 } else { 0 },
+            insertions_max: if random.chance(80) { 3_000 } else { 3 },
+            users: 0,
             random,
             relay,
             clients: Vec::new(),
@@ -108,6 +119,9 @@ impl Run {
         }
         for _ in 0..1 + self.random.below(3) {
             self.act();
+        }
+        if self.random.chance(self.busy_documents) {
+            self.edit_at_once();
         }
         for fault in Fault::ALL {
             if self.random.chance(self.plan.of(*fault)) {
@@ -179,11 +193,18 @@ impl Run {
             return Client::new(Some(player), Topics::new(Serializer::V2, rooms));
         }
         let mut topics = [rooms, some_of(GAMES, random)].concat();
+        let mut user = None;
+        if random.chance(500) || self.busy_documents > 0 {
+            let first = random.below(DOCUMENTS.len());
+            topics.extend(DOCUMENTS.into_iter().skip(first));
+            self.users += 1;
+            user = Some(format!("user-{}", self.users));
+        }
         if topics.is_empty() {
             topics.push(random.one_of(&GAMES));
         }
         let serializer = random.one_of(&[Serializer::V1, Serializer::V2, Serializer::V2, Serializer::V2Text]);
-        Client::new(None, Topics::new(serializer, topics))
+        Client::new(None, Topics::of(serializer, topics, user))
     }
 
     /// Some client does something.
@@ -320,7 +341,34 @@ impl Run {
         self.relay.write(socket, &bytes);
     }
 
+    /// Some client edits a document as often as it may at once.
+    fn edit_at_once(&mut self) {
+        let index = self.random.below(self.clients.len());
+        let topics = &mut self.clients[index].topics;
+        let joined = topics.all.iter_mut().filter(|topic| topic.is_joined());
+        if let Some(document) = joined.filter_map(Topic::document_mut).next() {
+            document.edit_at_once(&mut self.random, ROOM_WAITING_USER_MAX);
+        }
+    }
+
+    fn push_to_document(&mut self, index: usize, topic: usize, socket: SocketId) {
+        let Self { random, clients, ledger, relay, .. } = self;
+        let topics = &mut clients[index].topics;
+        let Some(document) = topics.all[topic].document_mut() else { return };
+        let bytes = match random.below(100) {
+            0..70 => {
+                document.edit(random, self.insertions_max);
+                topics.say_of_documents(relay.now.instant, random, ledger)
+            }
+            _ => topics.meddle(topic, random, ledger),
+        };
+        relay.write(socket, &bytes);
+    }
+
     fn push_to_kind(&mut self, index: usize, topic: usize, socket: SocketId, long: bool) {
+        if self.clients[index].topics.all[topic].document().is_some() {
+            return self.push_to_document(index, topic, socket);
+        }
         let Self { random, clients, ledger, .. } = self;
         let topics = &mut clients[index].topics;
         let (x, y) = (random.below(1200), random.below(1000));
@@ -403,6 +451,7 @@ impl Run {
             | Fault::LostAnswer
             | Fault::SlowStore
             | Fault::StoreRefuses
+            | Fault::StoreConflicts
             | Fault::ShortTurn
             | Fault::ShardEnd
             | Fault::Crash

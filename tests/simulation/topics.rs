@@ -1,5 +1,6 @@
 //! The topics of one client, as a Phoenix client keeps them: what it has joined, what it has seen, what it waits for.
 
+mod documents;
 mod hearing;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use super::ledger::{Ledger, Scope, Stream};
 use super::phoenix::{Message, PresenceList};
 use super::random::Random;
 use super::records::View;
+use super::replica::Replica;
 use super::wire::Serializer;
 
 /// What a client needs of the run to take in what it is told.
@@ -37,6 +39,8 @@ impl Hearing<'_> {
 pub struct Topics {
     pub serializer: Serializer,
     pub all: Vec<Topic>,
+    /// Who it says that it is; `None`: each connection is another guest.
+    pub user: Option<String>,
     next_ref: u64,
     /// Messages that the relay has not answered yet, by `ref`.
     asked: BTreeMap<String, Asked>,
@@ -65,6 +69,11 @@ enum What {
         number: usize,
     },
     History,
+    Operation {
+        op_id: String,
+    },
+    /// Operations that were missed.
+    Operations,
     Reconnect,
     /// An event that there is not.
     Unknown,
@@ -82,11 +91,15 @@ impl What {
             Self::Event { .. } if reason.ends_with("is not in this game") => true,
             // The message is another's, or is gone, or its membership was another user.
             Self::Deed { .. } if matches!(reason, "forbidden" | "not_found") => true,
+            // As much was written since as is kept.
+            Self::Operation { .. } | Self::Operations if reason == "too_old" => true,
             Self::Leave => false,
             Self::Message { .. }
             | Self::Deed { .. }
             | Self::Event { .. }
             | Self::History
+            | Self::Operation { .. }
+            | Self::Operations
             | Self::Unknown
             | Self::Other => {
                 matches!(
@@ -156,6 +169,7 @@ pub enum State {
 pub enum Kind {
     Room,
     Game(Box<Game>),
+    Document(Box<Replica>),
 }
 
 /// A game as one Phoenix client knows it.
@@ -193,11 +207,16 @@ impl Presence {
 }
 
 impl Topic {
-    pub fn new(name: &'static str) -> Self {
+    /// `user`: who edits it, if it is a document.
+    fn new(name: &'static str, user: &str) -> Self {
         Self {
             name,
             state: State::Out { again_at: Some(Instant::default()) },
-            kind: if name.starts_with("room:") { Kind::Room } else { Kind::Game(Box::default()) },
+            kind: match name.split_once(':') {
+                Some(("room", _)) => Kind::Room,
+                Some(("doc", _)) => Kind::Document(Box::new(Replica::new(user.to_owned()))),
+                _ => Kind::Game(Box::default()),
+            },
             join_ref: String::new(),
             join_ref_before: None,
             before: Before::Nothing,
@@ -214,14 +233,14 @@ impl Topic {
     pub fn game(&self) -> Option<&Game> {
         match &self.kind {
             Kind::Game(game) => Some(game),
-            Kind::Room => None,
+            Kind::Room | Kind::Document(_) => None,
         }
     }
 
     fn game_mut(&mut self) -> Option<&mut Game> {
         match &mut self.kind {
             Kind::Game(game) => Some(game),
-            Kind::Room => None,
+            Kind::Room | Kind::Document(_) => None,
         }
     }
 
@@ -259,6 +278,9 @@ impl Topic {
         self.state = State::Out { again_at };
         self.before = Before::Nothing;
         self.catches_up = None;
+        if let Some(document) = self.document_mut() {
+            document.ends();
+        }
     }
 
     /// Its seat is held from now on.
@@ -271,8 +293,14 @@ impl Topic {
 
 impl Topics {
     pub fn new(serializer: Serializer, names: Vec<&'static str>) -> Self {
-        let all = names.into_iter().map(Topic::new).collect();
-        Self { serializer, all, next_ref: 0, asked: BTreeMap::new() }
+        Self::of(serializer, names, None)
+    }
+
+    /// `user`: who it is on every connection.
+    pub fn of(serializer: Serializer, names: Vec<&'static str>, user: Option<String>) -> Self {
+        let author = user.as_deref().unwrap_or_default();
+        let all = names.into_iter().map(|name| Topic::new(name, author)).collect();
+        Self { serializer, all, user, next_ref: 0, asked: BTreeMap::new() }
     }
 
     /// The connection is gone: everything that is wanted is joined again on the next one.
@@ -299,6 +327,8 @@ impl Topics {
         for (reference, asked) in &self.asked {
             let is_answered = match (asked.topic.map(|topic| &self.all[topic]), &asked.what) {
                 (_, What::Join | What::Leave) | (None, _) => false,
+                // What answers it may come for other reasons; that it has come is seen below.
+                (Some(topic), What::Reconnect) if topic.document().is_some() => true,
                 // It was asked in a membership that has ended meanwhile.
                 (Some(topic), _) => topic.state != State::Joined || topic.join_ref != asked.join_ref,
             };
@@ -351,6 +381,11 @@ impl Topics {
             State::Joining | State::Joined | State::Leaving => Before::UnansweredJoin,
             State::Out { .. } => Before::Nothing,
         };
+        if topic.before != Before::Membership
+            && let Some(document) = topic.document_mut()
+        {
+            document.ends();
+        }
         topic.state = State::Joining;
         topic.join_ref_before = Some(std::mem::replace(&mut topic.join_ref, reference.clone()));
         let name = topic.name;

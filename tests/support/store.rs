@@ -124,6 +124,18 @@ impl StoreModel {
         self.values_of(&topic)
     }
 
+    /// All records of a topic, oldest first.
+    pub fn records_of(&self, topic: &str) -> &[StoredRecord] {
+        let stream = self.streams.iter().find(|(name, _)| name.is_written(topic));
+        stream.map_or(&[], |(_, stream)| &stream.records)
+    }
+
+    /// The value of a topic under a key.
+    pub fn value_of(&self, topic: &str, key: &str) -> Option<Arc<[u8]>> {
+        let value = self.values.iter().find(|((name, of), _)| name.is_written(topic) && **of == *key);
+        value.map(|(_, bytes)| bytes.clone())
+    }
+
     /// Whether a text is in any record.
     pub fn has_text(&self, text: &str) -> bool {
         let records = self.streams.values().flat_map(|stream| &stream.records);

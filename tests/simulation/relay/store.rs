@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use corelay::ids::{Party, RequestNumber};
-use corelay::room::stored::{StoreAnswer, StoreRequest, Unavailable};
+use corelay::ids::{Party, RequestNumber, Topic};
+use corelay::room::stored::{StoreAction, StoreAnswer, StoreRequest, Unavailable};
 use corelay::shard::peer::{Answer, PeerMessage, Question};
 use corelay::time::Instant;
 
@@ -81,6 +81,12 @@ impl Relay {
             let why = [Unavailable::Busy, Unavailable::Full, Unavailable::Failed];
             return StoreAnswer::Refused(self.random.one_of(&why));
         }
+        let is_of_document = matches!(*request.topic, Topic::Document(_));
+        let is_append = matches!(request.action, StoreAction::Append { .. });
+        if is_of_document && is_append && self.random.chance(self.plan.of(Fault::StoreConflicts)) {
+            self.counts.fault(Fault::StoreConflicts);
+            return StoreAnswer::Conflict;
+        }
         self.store.disk.answer(request)
     }
 
@@ -118,6 +124,11 @@ impl Relay {
             };
             self.counts.branch(branch);
         }
+    }
+
+    /// What outlives the process.
+    pub fn disk(&self) -> &StoreModel {
+        &self.store.disk
     }
 
     /// Epoch and number of the last message of a room on disk.

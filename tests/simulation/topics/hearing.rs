@@ -32,8 +32,11 @@ impl Topics {
         }
         if !join_ref.is_null() && *join_ref != topic.join_ref {
             // An event of a membership before this one, which is told events until the join that takes its place is answered.
-            if event == "game_event" && topic.is_followed_as(join_ref) {
-                topic.hear_event(payload, hearing);
+            if topic.is_followed_as(join_ref) {
+                match &**event {
+                    "game_event" => topic.hear_event(payload, hearing),
+                    event => topic.hear_of_document(event, payload, hearing),
+                }
             }
             return;
         }
@@ -76,6 +79,11 @@ impl Topics {
                     hearing.counts.branch(Branch::Typed);
                 }
             }
+            "doc_state" | "operations" => {
+                topic.catches_up = None;
+                topic.hear_of_document(event, payload, hearing);
+            }
+            "operation" | "cursor" => topic.hear_of_document(event, payload, hearing),
             "correction" => hearing.counts.branch(Branch::Corrected),
             "rate_limited" => hearing.counts.branch(Branch::RateLimited),
             _ => {}
@@ -141,6 +149,11 @@ impl Topics {
                 assert!(read >= topic.read, "it was read up to {}: {response}", topic.read);
                 topic.read = read;
             }
+            What::Operation { op_id } => {
+                let is_followed = is_present && !topic.is_deaf() || topic.is_followed_as(&join_ref.into());
+                topic.hear_of_operation(&op_id, is_followed, (ok, response), hearing);
+            }
+            What::Operations if is_present => topic.hear_page((ok, response), hearing),
             What::Reconnect => {
                 assert!(!ok, "it is answered by catch_up");
                 if is_present {
@@ -148,7 +161,7 @@ impl Topics {
                 }
             }
             What::Message { .. } | What::Deed { .. } | What::Event { .. } | What::History => {}
-            What::Leave | What::Unknown | What::Other => {}
+            What::Operations | What::Leave | What::Unknown | What::Other => {}
         }
     }
 
@@ -222,6 +235,10 @@ impl Topic {
             game.view = View::default();
             game.sure_until = if is_left { Instant::default() } else { Instant::NEVER };
         }
+        if let Kind::Document(document) = &mut self.kind {
+            document.joined(&self.user, seq, catches_up);
+            return self.has_text();
+        }
         if !catches_up {
             self.knows_nothing(epoch, seq);
         }
@@ -230,7 +247,7 @@ impl Topic {
     /// The state of the topic follows. Should it not come, a room must be joined as one that was never known.
     fn knows_nothing(&mut self, epoch: String, seq: u64) {
         match self.kind {
-            Kind::Room => self.epoch.clear(),
+            Kind::Room | Kind::Document(_) => self.epoch.clear(),
             Kind::Game(_) => (self.epoch, self.seq) = (epoch, seq),
         }
     }
@@ -331,6 +348,7 @@ impl Topic {
             hearing.counts.branch(Branch::CaughtUp);
         }
         match &mut self.kind {
+            Kind::Document(_) => panic!("a document has operations: {payload}"),
             Kind::Room => {
                 let numbers: Vec<u64> = events.iter().map(|event| number(&event["payload"])).collect();
                 assert!(numbers.is_sorted_by(|one, next| one < next), "in order: {payload}");
