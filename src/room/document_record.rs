@@ -89,9 +89,14 @@ impl Writers {
         (**last == *op_id).then_some(*version)
     }
 
-    /// A user is not remembered any more.
-    pub fn forget(&mut self, user: &str) {
-        self.by_user.remove(user);
+    /// A user is not remembered any more. False: it was not before.
+    pub fn forget(&mut self, user: &str) -> bool {
+        self.by_user.remove(user).is_some()
+    }
+
+    /// Who is remembered, in the order of user ids: user, `op_id`, version.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.by_user.iter().map(|(user, (op_id, version))| (&**user, &**op_id, *version))
     }
 
     /// Bytes that it has allocated; see `memory`.
