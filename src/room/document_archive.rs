@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use ropey::Rope;
 
-use super::document_record::{Record, SNAPSHOT_KEY, Snapshot};
+use super::document_record::{RETENTION, Record, SNAPSHOT_KEY, Snapshot};
 use super::ot;
-use super::stored::StoredRecord;
+use super::stored::{Change, Cursor, StoreAction, StoreRequest, StoredRecord};
+use crate::ids::Topic;
 use crate::limits::{DOCUMENT_BYTES_MAX, OPERATION_JSON_BYTES_MAX, OPERATIONS_KEPT_BYTES};
 use crate::wire::json::parts_of;
 use crate::wire::operation::Operation;
@@ -94,11 +95,27 @@ pub fn is_value(key: &str, bytes: &[u8]) -> bool {
     key == SNAPSHOT_KEY && Snapshot::decode(bytes).is_some()
 }
 
+/// Makes a document with this text, unless there is one: then the answer is `Conflict`. `epoch` must never have been used.
+pub fn begin(topic: Arc<Topic>, epoch: u64, text: &str, at_ms: u64) -> StoreRequest {
+    let change = Change { records: first_records(text, at_ms), ..Change::default() };
+    let action = StoreAction::Append { epoch, expected: Cursor::default(), change };
+    StoreRequest { topic, action, retention: RETENTION }
+}
+
+/// The version that `begin` makes of this text.
+pub fn first_version(text: &str) -> u64 {
+    first_parts(text).len() as u64
+}
+
+fn first_parts(text: &str) -> Vec<&str> {
+    parts_of(text, OPERATION_JSON_BYTES_MAX - FRAME_BYTES)
+}
+
 /// The records with which a document begins that is made with this text, of which nobody is known to be the author. Each is told
 /// to members in one message; of an empty text there is one that does nothing, since a document exists by its records.
 pub fn first_records(text: &str, at_ms: u64) -> Vec<StoredRecord> {
     let mut position = 0;
-    let parts = parts_of(text, OPERATION_JSON_BYTES_MAX - FRAME_BYTES);
+    let parts = first_parts(text);
     let insert = |(part, seq): (&str, u64)| {
         let characters = part.chars().count() as u32;
         let operation = Operation::default().keep(position).insert(part, characters).end();

@@ -87,6 +87,11 @@ impl Queue {
         self.underway.is_none() && self.waiting.is_empty()
     }
 
+    /// Whether something is on its way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.underway.is_some()
+    }
+
     /// Whether something of a member is on its way, or waits.
     pub(super) fn holds_up(&self, from: Address) -> bool {
         let mut askers = self.underway.iter().flat_map(|underway| &underway.askers);

@@ -22,12 +22,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::limits::{OP_ID_BYTES_MAX, USER_ID_BYTES_MAX, WRITERS_MAX};
+use super::stored::Retention;
+use crate::limits::{OP_ID_BYTES_MAX, OPERATIONS_KEPT, USER_ID_BYTES_MAX, WRITERS_MAX};
 use crate::memory::Allocated;
 use crate::wire::operation::Operation;
 
 /// The key of the snapshot among the values of a document.
 pub const SNAPSHOT_KEY: &str = "snapshot";
+
+/// Which operations are kept. Everything behind the last snapshot is among them.
+pub const RETENTION: Retention = Retention { records: OPERATIONS_KEPT as u64, since_ms: 0 };
 
 const LAYOUT: u8 = 1;
 

@@ -55,12 +55,21 @@ pub(super) trait Stored: Hosted {
         self.load(context);
     }
 
+    /// The store has more than it had. Whatever it is asked from now on, it answers so.
+    fn load_again(&mut self, context: &mut Context<'_>) {
+        match self.loading() {
+            Some(loading) if loading.step == Step::Asked => loading.is_outdated = true,
+            Some(Loading { step: Step::Ask { .. }, .. }) => {}
+            Some(_) | None => self.load_anew(context),
+        }
+    }
+
     fn load(&mut self, context: &mut Context<'_>) {
         let Some(loading) = self.loading() else { return };
         if !matches!(loading.step, Step::Ask { at } if at <= context.now.instant) {
             return;
         }
-        loading.step = Step::Asked;
+        (loading.step, loading.is_outdated) = (Step::Asked, false);
         self.ask(LOAD, StoreAction::Load { page: Self::PAGE }, context);
     }
 
@@ -91,6 +100,10 @@ pub(super) trait Stored: Hosted {
             return impossible!("a topic is read when it asked for it");
         };
         match answer {
+            StoreAnswer::Loaded { .. } if loading.is_outdated => {
+                loading.step = Step::default();
+                self.load(context);
+            }
             StoreAnswer::Loaded { stream, records, values } => {
                 (loading.step, loading.until) = (Step::LetIn, None);
                 match self.begin(Loaded { stream, records, values }, context) {
@@ -167,6 +180,8 @@ pub(super) struct Loading {
     /// Then whoever waits is refused.
     until: Option<Instant>,
     step: Step,
+    /// What the store was asked, it may have answered before somebody else wrote.
+    is_outdated: bool,
 }
 
 /// How far it is.
