@@ -55,7 +55,7 @@ pub const STORE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 pub const STORE_HANG: Duration = Duration::from_secs(5);
 /// Lines that an export reads from the store at once, …
 pub const EXPORT_PART_LINES: usize = 64;
-/// … or bytes of its text; one line may pass them. More come with the next read, which sees what was written meanwhile.
+/// … or bytes of its text; one line may pass them, and what a document begins anew with. More come with the next read, which sees what was written meanwhile.
 pub const EXPORT_PART_BYTES: usize = 256 * 1024;
 /// Parts of an export that wait for whoever reads it from the admin pages. More are not read from the store yet.
 pub const EXPORT_PARTS_AHEAD: usize = 2;

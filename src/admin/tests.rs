@@ -3,10 +3,12 @@
 use std::io::{Read, Write as _};
 use std::sync::atomic::AtomicU64;
 
+use super::documents::{Beginning, ShownDocument};
 use super::*;
-use crate::ids::{Party, RequestNumber, TopicName};
-use crate::limits::QUESTIONS_MAX;
+use crate::ids::{Party, RequestNumber, Topic, TopicName};
+use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_UPLOAD_BYTES_MAX, QUESTION_WAIT, QUESTIONS_MAX};
 use crate::mailbox::{self, Endpoint, Letter, Posted};
+use crate::room::stored::{Cursor, StoreAction, StoreAnswer, StoreRequest, Unavailable};
 use crate::service::Service;
 use crate::shard::peer::{Answer, GameList, PeerMessage, Question, RunningGame};
 
@@ -17,8 +19,8 @@ struct Fixture {
     phase: Arc<PhaseCell>,
     now_us: Arc<AtomicU64>,
     endpoints: Vec<Endpoint>,
-    /// A party that is there, and says nothing.
-    _store: Endpoint,
+    /// A party that is there, and says nothing by itself.
+    store: Endpoint,
 }
 
 /// Serves the pages on the runtime they live in, on a thread that ends with the test process.
@@ -42,6 +44,10 @@ fn serve_pages(access: Access) -> Fixture {
         access,
         service: handle,
         exports: Exports::new(Arc::new(|topic| Ok(parts_of(topic)))),
+        documents: Documents::new(
+            Arc::new(document_of),
+            Arc::new(|| Ok(Beginning { epoch: u64::MAX, at_ms: 5 })),
+        ),
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -52,7 +58,7 @@ fn serve_pages(access: Access) -> Fixture {
             match serve(TcpListener::from_std(listener).unwrap(), admin).await {}
         })
     });
-    Fixture { address, shards, store_metrics, phase, now_us, endpoints, _store: store }
+    Fixture { address, shards, store_metrics, phase, now_us, endpoints, store }
 }
 
 /// An export of four parts; of one topic, nothing is kept, and that of another fails in the middle.
@@ -66,6 +72,17 @@ fn parts_of(topic: Option<&str>) -> Option<export::Parts> {
     (topic != Some("room:none")).then(|| Box::new(parts.into_iter()) as export::Parts)
 }
 
+/// Some are not there, cannot be read, or are on a disk that hangs.
+fn document_of(topic: &Topic) -> Result<Option<ShownDocument>, String> {
+    match topic.name().as_str() {
+        "none" => return Ok(None),
+        "torn" => return Err("it makes no text".into()),
+        "hangs" => std::thread::sleep(2 * QUESTION_WAIT),
+        _ => {}
+    }
+    Ok(Some(ShownDocument { epoch: u64::MAX, version: 7, length: 3, text: "é\"\n".into() }))
+}
+
 impl Fixture {
     fn fetch(&self, path: &str) -> (u16, String) {
         let (status, _, body) = self.ask(&format!("GET {path}"), "Host: localhost");
@@ -76,6 +93,17 @@ impl Fixture {
     fn ask(&self, request: &str, header: &str) -> (u16, String, String) {
         let mut stream = std::net::TcpStream::connect(self.address).unwrap();
         write!(stream, "{request} HTTP/1.1\r\n{header}\r\nConnection: close\r\n\r\n").unwrap();
+        Self::answer(stream)
+    }
+
+    fn put(&self, path: &str, body: &[u8]) -> (u16, String, String) {
+        let (mut stream, length) = (std::net::TcpStream::connect(self.address).unwrap(), body.len());
+        write!(stream, "PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n").unwrap();
+        stream.write_all(body).unwrap();
+        Self::answer(stream)
+    }
+
+    fn answer(mut stream: std::net::TcpStream) -> (u16, String, String) {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -303,6 +331,8 @@ fn nothing_but_health_is_open_behind_a_token() {
         "GET /help",
         "GET /games.json",
         "GET /export",
+        "GET /docs/a",
+        "PUT /docs/a",
         "GET /nowhere",
         "POST /users/ann/disconnect",
     ] {
@@ -312,4 +342,114 @@ fn nothing_but_health_is_open_behind_a_token() {
     let shown = "Host: relay\r\nAuthorization: Bearer 0123456789abcdef";
     assert_eq!(fixture.ask("GET /metrics", shown).0, 200);
     assert_eq!(fixture.ask("GET /nowhere", shown).0, 404);
+}
+
+#[test]
+fn a_document_is_shown_as_it_is_kept() {
+    let fixture = serve_pages(Access::Loopback);
+    let (status, head, body) = fixture.ask("GET /docs/a", "Host: localhost");
+    let expected = "{\"id\":\"a\",\"epoch\":\"18446744073709551615\",\"version\":7,\"length\":3,\"text\":\"é\\\"\\n\"}\n";
+    assert_eq!((status, &*body), (200, expected));
+    assert!(head.contains("application/json") && head.contains("no-store"), "{head}");
+    let (status, head, body) = fixture.ask("HEAD /docs/a", "Host: localhost");
+    assert!(status == 200 && body.is_empty(), "{head}");
+    let none = (404, "there is no document none; PUT /docs/none makes one\n".to_owned());
+    assert_eq!(fixture.fetch("/docs/none"), none);
+    assert_eq!(fixture.fetch("/docs/torn"), (503, "the store cannot be read: it makes no text\n".into()));
+    let long = "x".repeat(65);
+    for wrong in ["a%2Fb", "a%20b", "%C3%BC", &long] {
+        let (status, body) = fixture.fetch(&format!("/docs/{wrong}"));
+        assert!(status == 400 && body.contains("1 to 64 of A-Z a-z 0-9 _ - ."), "{wrong}: {body}");
+    }
+    let (status, head, body) = fixture.ask("DELETE /docs/a", "Host: localhost");
+    assert!(status == 405 && head.contains("allow: GET,HEAD,PUT"), "{head}");
+    assert!(body.starts_with("/docs/a does not take DELETE\n"), "{body}");
+    assert_eq!(fixture.fetch("/docs/").0, 404);
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_other_page() {
+    let fixture = serve_pages(Access::Loopback);
+    let hanging: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(fixture.address).unwrap();
+            write!(stream, "GET /docs/hangs HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(fixture.fetch("/version").0, 200);
+    for stream in hanging {
+        let (status, head, body) = Fixture::answer(stream);
+        assert!(status == 503 && head.contains("retry-after: 5"), "{head}");
+        assert!(body.contains("has not answered in time"), "{body}");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_document_is_refused() {
+    let fixture = serve_pages(Access::Loopback);
+    let long = vec![b'x'; DOCUMENT_BYTES_MAX + 1];
+    let longer = vec![b'x'; DOCUMENT_UPLOAD_BYTES_MAX / 2];
+    for (path, body, status, words) in [
+        ("/docs/a", &long[..], 413, "a document has at most 262144 bytes of UTF-8"),
+        ("/docs/a", &longer, 413, "262144"),
+        ("/docs/a", b"ab\xFFc", 400, "from its byte 2 on it is not"),
+        ("/docs/a%20b", b"", 400, "no name of a document"),
+    ] {
+        let answer = fixture.put(path, body);
+        assert!(answer.0 == status && answer.2.contains(words), "{answer:?}");
+    }
+    let stranger = "Host: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0";
+    assert_eq!(fixture.ask("PUT /docs/a", stranger).0, 403);
+}
+
+#[test]
+fn a_document_is_made_by_the_store_and_the_shards_are_told() {
+    let mut fixture = serve_pages(Access::Loopback);
+    let mut shards = std::mem::take(&mut fixture.endpoints);
+    let (_, [_, spare]) = mailbox::mesh(1, 1).unwrap();
+    let mut store = std::mem::replace(&mut fixture.store, spare);
+    let others = std::thread::spawn(move || {
+        for said in [
+            StoreAnswer::Appended(Cursor(5)),
+            StoreAnswer::Conflict,
+            StoreAnswer::Refused(Unavailable::Full),
+            StoreAnswer::Refused(Unavailable::Busy),
+        ] {
+            let (request, Question::Store(asked_for)) = asked(&mut store) else { panic!("of the store") };
+            let StoreRequest { topic, action: StoreAction::Append { epoch, expected, change }, .. } =
+                *asked_for
+            else {
+                panic!("an append")
+            };
+            assert_eq!((&*topic.to_string(), epoch, expected), ("doc:a", u64::MAX, Cursor(0)));
+            assert_eq!((change.records.len(), change.records[0].at_ms), (5, 5));
+            let is_made = matches!(said, StoreAnswer::Appended(_));
+            let said = Answer::Store(Box::new(said));
+            answer(&mut store, PeerMessage::Answer { request, answer: said });
+            for shard in shards.iter_mut().filter(|_| is_made) {
+                let (request, Question::LookAgain { topic }) = asked(shard) else { panic!("another") };
+                assert_eq!(topic.to_string(), "doc:a");
+                answer(shard, PeerMessage::Answer { request, answer: Answer::Looked });
+            }
+        }
+        (shards, store)
+    });
+    let text = "🦀".repeat(DOCUMENT_BYTES_MAX / 4);
+    let put = || fixture.put("/docs/a", text.as_bytes());
+    let (status, _, body) = put();
+    let made = "{\"id\":\"a\",\"epoch\":\"18446744073709551615\",\"version\":5,\"length\":65536}\n";
+    assert_eq!((status, &*body), (201, made));
+    let (status, _, body) = put();
+    assert!(status == 409 && body.contains("a document a already"), "{body}");
+    for (words, retry_after) in
+        [("the disk is full", "retry-after: 5"), ("takes nothing now", "retry-after: 1")]
+    {
+        let (status, head, body) = put();
+        assert!(status == 503 && head.contains(retry_after), "{head}");
+        assert!(body.contains(words) && body.contains("nothing was made"), "{body}");
+    }
+    let _parties = others.join().unwrap();
+    let (status, _, body) = put();
+    assert!(status == 202 && body.contains("may be made yet"), "{body}");
 }
