@@ -55,7 +55,7 @@ pub const STORE_CACHE_BYTES: usize = 16 * 1024 * 1024;
 pub const STORE_HANG: Duration = Duration::from_secs(5);
 /// Lines that an export reads from the store at once, …
 pub const EXPORT_PART_LINES: usize = 64;
-/// … or bytes of its text; one line may pass them. More come with the next read, which sees what was written meanwhile.
+/// … or bytes of its text; one line may pass them, and what a document begins anew with. More come with the next read, which sees what was written meanwhile.
 pub const EXPORT_PART_BYTES: usize = 256 * 1024;
 /// Parts of an export that wait for whoever reads it from the admin pages. More are not read from the store yet.
 pub const EXPORT_PARTS_AHEAD: usize = 2;
@@ -63,8 +63,9 @@ pub const EXPORT_PARTS_AHEAD: usize = 2;
 pub const TOOL_BATCH_RECORDS: usize = 4 * 1024;
 /// Bytes of the records that an import writes in one transaction.
 pub const TOOL_BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// Line of an export: a message with its body takes a few KiB. Longer: the import refuses it.
-pub const IMPORT_LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Line of an export: a message with its body takes a few KiB, the text of a document, all of whose letters are escaped, 1.5 MiB,
+/// and its writers as much. Longer: the import refuses it.
+pub const IMPORT_LINE_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Values of one topic in an export, which are written at once: far more than a room keeps. More: the import refuses the topic.
 pub const IMPORT_VALUES_MAX: usize = 16 * 1024;
 /// Faults that `corelay store check` names. More are counted only.
@@ -73,6 +74,12 @@ pub const FAULTS_NAMED_MAX: usize = 100;
 pub const STATS_TOPICS: usize = 10;
 /// Games of `/games.json`. More: those with fewer players are left out, and the list says that it is cut.
 pub const GAMES_LISTED_MAX: usize = 100;
+/// Documents that the admin pages read from the store at once. Who comes meanwhile waits, with the read for `QUESTION_WAIT`: then
+/// 503.
+pub const DOCUMENT_READS_MAX: usize = 2;
+/// Bytes that are read of a document's text that is longer than `DOCUMENT_BYTES_MAX`, so that whoever sends it hears why it is
+/// refused. More: the connection ends.
+pub const DOCUMENT_UPLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Visitors of the admin pages at once. One more: the longest visit is ended, so that a health check is always answered, whoever
 /// else sits there.
 pub const ADMIN_VISITORS_MAX: usize = 64;
@@ -519,9 +526,18 @@ const _: () = assert!(RECEIVE_BUFFERS_MIN.is_power_of_two());
 const _: () =
     assert!(2 * COMPLETIONS_PER_TURN <= RECEIVE_BUFFERS as usize, "one enter may run twice as many receives");
 const _: () = assert!(QUESTION_WAIT.as_millis() < ADMIN_VISIT_TIME_MAX.as_millis(), "a kick is answered");
+const _: () = assert!(
+    3 * QUESTION_WAIT.as_millis() < ADMIN_VISIT_TIME_MAX.as_millis(),
+    "who makes a document is answered: by the store, and then by the shards"
+);
 const _: () = assert!(QUESTIONS_MAX < ADMIN_VISITORS_MAX, "each visitor asks one question");
 const _: () =
     assert!(8 * MESSAGE_BYTES_MAX < IMPORT_LINE_BYTES_MAX, "what was said is a line, however it is escaped");
+const _: () = assert!(
+    6 * DOCUMENT_BYTES_MAX + WRITERS_MAX * (6 * (USER_ID_BYTES_MAX + OP_ID_BYTES_MAX) + 64) + 128
+        < IMPORT_LINE_BYTES_MAX,
+    "a text with its writers is a line, where one byte may become six"
+);
 const _: () = assert!(RESTRICTIONS_MAX + READ_MARKERS_MAX < IMPORT_VALUES_MAX, "a room has so many values");
 const _: () = assert!(DRAIN_NOTICE.as_millis() < DRAIN_DEADLINE.as_millis());
 const _: () = assert!(

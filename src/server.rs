@@ -1,6 +1,7 @@
 //! Wires everything together: a pinned thread per shard, the service thread, and the main thread that watches both and the
 //! signals. Whatever ends first, on purpose or not, ends the process: a relay without one of its threads is none.
 
+mod documents;
 mod exports;
 mod shards;
 
@@ -118,6 +119,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
     let guests = Guests { named: guests_named(metrics.clone()), before, taken };
     let read_clock: ReadClock = Arc::new(move || clock.instant());
     let exports = Exports::new(exports::begin(file.reader()));
+    let documents = documents::of(file.reader(), clock);
     let store = Store::new(of_store, file, store_metrics.clone(), read_clock, guests);
     let phase = Arc::new(PhaseCell::default());
     let (events, inbox) = mpsc::channel();
@@ -136,6 +138,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
         access: Access::new(config.admin_token.as_ref().map(AdminToken::as_bytes)),
         service: handle.clone(),
         exports,
+        documents,
     };
     let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), service: handle.clone() };
     spawn_service(admin_listener, pages, keys, service, events.clone())?;

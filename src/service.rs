@@ -33,12 +33,12 @@ pub struct Service {
 #[derive(Clone, Debug)]
 pub struct ServiceHandle(mpsc::Sender<Errand>);
 
-/// The answers of all shards to one question.
+/// The answers of all that were asked one question.
 #[derive(Debug)]
 pub struct Answers {
-    /// One answer of each shard that has answered, in any order.
+    /// One answer of each that has answered, in any order.
     pub answers: Vec<Answer>,
-    /// How many shards have not answered, not counting those that have ended.
+    /// How many have not answered, not counting shards that have ended.
     pub unanswered: u32,
 }
 
@@ -52,7 +52,7 @@ pub struct Busy;
 enum Errand {
     /// Give an order to every shard.
     Order(Order),
-    /// Ask every shard.
+    /// Ask every shard, or the store.
     Ask { question: Question, wait: Duration, asker: Asker },
 }
 
@@ -69,7 +69,8 @@ impl ServiceHandle {
         self.0.try_send(Errand::Order(order)).map_err(|_| Busy)
     }
 
-    /// Asks every shard, and waits until each has answered or ended, or `wait` is over.
+    /// Asks every shard, or the store if it is about what is kept there, and waits until each has answered or ended, or `wait` is
+    /// over.
     pub async fn ask(&self, question: Question, wait: Duration) -> Result<Answers, Busy> {
         let (reply, answers) = oneshot::channel();
         let asker = Asker { answers: Vec::new(), reply };
@@ -141,8 +142,8 @@ impl Service {
     }
 
     fn ask(&mut self, question: &Question, wait: Duration, asker: Asker) {
-        let (shards, deadline) = (self.all_shards(), (self.clock)() + wait);
-        let request = match self.questions.ask(asker, shards.iter().copied(), deadline) {
+        let (parties, deadline) = (self.asked_about(question), (self.clock)() + wait);
+        let request = match self.questions.ask(asker, parties.iter().copied(), deadline) {
             Ok(request) => request,
             Err(asker) => {
                 // Whoever asked may have gone.
@@ -150,10 +151,10 @@ impl Service {
                 return;
             }
         };
-        for shard in shards {
+        for party in parties {
             let letter = Letter::Peer(PeerMessage::Ask { request, question: question.clone() });
-            if !self.post(shard, letter) {
-                self.questions.not_reached(shard, request).into_iter().for_each(reply);
+            if !self.post(party, letter) {
+                self.questions.not_reached(party, request).into_iter().for_each(reply);
             }
         }
     }
@@ -161,8 +162,7 @@ impl Service {
     fn answered(&mut self, from: Party, request: RequestNumber, answer: Answer) {
         let closed = match answer {
             Answer::Busy => self.questions.not_reached(from, request),
-            Answer::Store(_) => return impossible!("the service thread asks the store nothing"),
-            answer @ (Answer::Kicked { .. } | Answer::Games(_)) => {
+            answer @ (Answer::Kicked { .. } | Answer::Games(_) | Answer::Looked | Answer::Store(_)) => {
                 self.questions.answered(from, request, |asker| asker.answers.push(answer))
             }
         };
@@ -181,7 +181,7 @@ impl Service {
         }
     }
 
-    /// Returns false if the mailbox is full. To post to a shard that has ended succeeds, because it need know nothing more.
+    /// Returns false if the mailbox is full. To post to one that has ended succeeds, because it need know nothing more.
     fn post(&mut self, shard: Party, letter: Letter) -> bool {
         match self.mailbox.post(shard, letter) {
             Posted::Queued => {
@@ -200,6 +200,13 @@ impl Service {
             receivers.push(Party::Store);
         }
         receivers
+    }
+
+    fn asked_about(&self, question: &Question) -> Vec<Party> {
+        match question {
+            Question::Store(_) => vec![Party::Store],
+            Question::Kick { .. } | Question::Games | Question::LookAgain { .. } => self.all_shards(),
+        }
     }
 
     fn all_shards(&self) -> Vec<Party> {

@@ -15,8 +15,8 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::Shared;
 use super::visitors::Visit;
+use super::{Shared, unavailable};
 use crate::ids::Topic;
 use crate::limits::{EXPORT_PARTS_AHEAD, REFUSAL_RETRY_AFTER};
 use crate::wire::upgrade::query::Query;
@@ -56,7 +56,10 @@ pub(super) async fn export(State(pages): Shared, Extension(visit): Extension<Vis
         Err(text) => return (StatusCode::BAD_REQUEST, format!("{text}\n")).into_response(),
     };
     let Ok(turn) = exports.turn.clone().try_acquire_owned() else {
-        return unavailable("another export is being read; one goes at a time: try again when it is over\n");
+        return unavailable(
+            "another export is being read; one goes at a time: try again when it is over\n",
+            REFUSAL_RETRY_AFTER,
+        );
     };
     let (sender, mut parts) = mpsc::channel(EXPORT_PARTS_AHEAD);
     let (begin, name) = (exports.begin.clone(), topic.clone());
@@ -68,7 +71,7 @@ pub(super) async fn export(State(pages): Shared, Extension(visit): Extension<Vis
         let _ = sender.blocking_send(end);
     };
     if let Err(error) = thread::Builder::new().name("export".into()).spawn(body) {
-        return unavailable(&format!("cannot start a thread for the export: {error}\n"));
+        return unavailable(&format!("cannot start a thread for the export: {error}\n"), REFUSAL_RETRY_AFTER);
     }
     match parts.recv().await {
         Some(Read::Part(first)) => {
@@ -79,8 +82,10 @@ pub(super) async fn export(State(pages): Shared, Extension(visit): Extension<Vis
             let text = format!("nothing is kept about {}\n", topic.unwrap_or_default());
             (StatusCode::NOT_FOUND, text).into_response()
         }
-        Some(Read::Failed(error)) => unavailable(&format!("the store cannot be read: {error}\n")),
-        Some(Read::End) | None => unavailable("the store cannot be read: see the log\n"),
+        Some(Read::Failed(error)) => {
+            unavailable(&format!("the store cannot be read: {error}\n"), REFUSAL_RETRY_AFTER)
+        }
+        Some(Read::End) | None => unavailable("the store cannot be read: see the log\n", REFUSAL_RETRY_AFTER),
     }
 }
 
@@ -92,11 +97,6 @@ fn topic(query: &str) -> Result<String, String> {
         return Err(format!("{topic:?} is no topic: topics are like room:lobby"));
     }
     Ok(topic)
-}
-
-fn unavailable(text: &str) -> Response {
-    let retry_after = [(header::RETRY_AFTER, REFUSAL_RETRY_AFTER.as_secs().to_string())];
-    (StatusCode::SERVICE_UNAVAILABLE, retry_after, text.to_owned()).into_response()
 }
 
 /// Reads until everything is read, or the visitor has gone. Returns how it ended.

@@ -15,6 +15,7 @@ use crate::ids::Topic;
 use crate::limits::{STATS_TOPICS, USER_ID_BYTES_MAX};
 use crate::rim::Clock;
 use crate::store::check::{self, Checked};
+use crate::store::document::DocumentError;
 use crate::store::erase::{self, Erased};
 use crate::store::error::StoreError;
 use crate::store::file::StoreFile;
@@ -30,9 +31,11 @@ pub(super) const AFTER_HELP: &str = "\
 The data directory belongs to one process: stop the relay first. A relay that runs is exported by its admin pages:
   curl -f http://127.0.0.1:4001/export >rooms.ndjson
   curl -f 'http://127.0.0.1:4001/export?topic=room:lobby' >lobby.ndjson
+  curl -f http://127.0.0.1:4001/docs/minutes >minutes.json
 
 Examples:
   corelay store check --data-dir /var/lib/corelay
+  corelay store export doc:minutes >minutes.txt
   corelay store import rooms.ndjson --data-dir /var/lib/corelay-new
   corelay store erase-user ann && corelay store compact
 
@@ -56,9 +59,9 @@ enum StoreCommand {
     Check,
     /// Say how much is kept, and in which topics most
     Stats,
-    /// Write everything, or one topic, to standard output, a JSON object a line
+    /// Write everything, or one room, to standard output, a JSON object a line; or one document, its text and nothing else
     Export {
-        /// Such as room:lobby
+        /// Such as room:lobby or doc:minutes
         topic: Option<String>,
     },
     /// Read what `export` has written; topics that are there already are refused
@@ -69,7 +72,7 @@ enum StoreCommand {
     /// Make the file as small as what is in it
     #[command(after_help = COMPACT_AFTER_HELP)]
     Compact,
-    /// Erase what a user has said in all topics, and what is kept about the user
+    /// Erase what a user has said in all rooms, what is kept about the user, and its name in documents
     #[command(after_help = ERASE_AFTER_HELP)]
     EraseUser {
         /// The user's id, the `sub` of its tokens
@@ -83,6 +86,7 @@ If it is interrupted, the old file is as it was.";
 
 const ERASE_AFTER_HELP: &str = "\
 Messages become tombstones, as if they had been deleted; edits, read markers, mutes and bans of the user are removed.
+Operations in documents lose the user's id; the texts stay, also what the user has written there: they are everybody's.
 The words may still be in free pages of the file until `corelay store compact`, and in backups and exports.
 What others have written about the user stays.";
 
@@ -138,14 +142,16 @@ fn show_stats(settings: StoreSettings) -> Result<ExitCode, Failure> {
     let file = open(settings)?;
     let mut progress = Progress::new("records counted");
     let counted = stats::count(&file, &mut |records| progress.at(records));
-    let Stats { counts, bytes, largest, oldest_ms, newest_ms } =
+    let Stats { counts, documents, bytes, value_bytes, largest, oldest_ms, newest_ms } =
         counted.map_err(|error| failure(file.explain(error)))?;
     let time = |ms: Option<u64>| ms.map_or("none".into(), utc);
     let rows = [
         ("topics", counts.topics.to_string()),
+        ("documents", documents.to_string()),
         ("records", counts.records.to_string()),
         ("values", counts.values.to_string()),
         ("bytes of records", bytes.to_string()),
+        ("bytes of values", value_bytes.to_string()),
         ("bytes of the file", file.bytes().map_err(failure)?.to_string()),
         ("oldest record", time(oldest_ms)),
         ("newest record", time(newest_ms)),
@@ -168,6 +174,9 @@ fn export(settings: StoreSettings, topic: Option<&str>) -> Result<ExitCode, Fail
     }
     let file = open(settings)?;
     let reader = file.reader();
+    if let Some(topic @ Topic::Document(_)) = topic.and_then(Topic::parse) {
+        return export_text(&file, &topic);
+    }
     if let Some(topic) = topic
         && !reader.has(topic).map_err(|error| failure(file.explain(error)))?
     {
@@ -182,6 +191,17 @@ fn export(settings: StoreSettings, topic: Option<&str>) -> Result<ExitCode, Fail
         progress.at(export.counts().records);
     }
     out.flush().context("cannot write the export")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the text of a document as it is, without so much as a line feed behind it.
+fn export_text(file: &StoreFile, topic: &Topic) -> Result<ExitCode, Failure> {
+    let document = file.reader().document(topic).map_err(|error| match error {
+        DocumentError::Store(error) => failure(file.explain(error)),
+        error @ DocumentError::NoText { .. } => Failure::from(anyhow::Error::new(error)),
+    })?;
+    let Some(document) = document else { return Err(anyhow!("nothing is kept about {topic}").into()) };
+    print(&document.text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -227,13 +247,16 @@ fn erase_user(settings: StoreSettings, user: &str) -> Result<ExitCode, Failure> 
     let mut progress = Progress::new("records looked at");
     let erased = erase::erase_user(&file, user, &mut |records| progress.at(records));
     let erased = erased.map_err(|error| failure(file.explain(error)))?;
-    let Erased { messages, deleted, edits, deletions, values, topics, unreadable } = erased;
+    let Erased { messages, deleted, edits, deletions, values, operations, writers, topics, unreadable } =
+        erased;
     let rows = [
         ("messages", messages),
         ("deleted messages", deleted),
         ("edits", edits),
         ("deletions by the user", deletions),
         ("read markers, mutes and bans", values),
+        ("operations in documents", operations),
+        ("last operations remembered", writers),
     ];
     let mut text: String = rows.iter().map(|(name, count)| format!("{name:<30} {count:>10}\n")).collect();
     text += &match topics {
@@ -246,7 +269,7 @@ fn erase_user(settings: StoreSettings, user: &str) -> Result<ExitCode, Failure> 
     print(&text)?;
     if unreadable > 0 {
         return Err(anyhow!(
-            "{unreadable} records cannot be read, so nobody knows whose they are: `corelay store check` names them"
+            "{unreadable} records or texts cannot be read, so nobody knows whose they are: `corelay store check` names them"
         )
         .into());
     }

@@ -6,12 +6,13 @@ use rand_core::Rng;
 
 use super::audience::Audience;
 use super::document_queue::Queue;
+use super::document_record::RETENTION;
 use super::document_text::{DocumentText, Unfit};
 use super::hosted::{Context, Hosted, Lost};
 use super::loading::{Arrived, LOAD, Loaded, Loading, Stored};
 use super::members::{Member, Members};
 use super::request::{Departure, Effect, Join, Rights, ToMember};
-use super::stored::{PageSize, Retention, StoreAction, StoreAnswer, StoreRequest, Unavailable};
+use super::stored::{PageSize, StoreAction, StoreAnswer, StoreRequest, Unavailable};
 use super::telling::{Answer, heartbeat, reply};
 use crate::ids::{Address, Ticket, Topic};
 use crate::impossible;
@@ -326,7 +327,14 @@ impl Hosted for Document {
         if ticket == LOAD {
             self.loaded(answer, context);
         } else {
-            self.store_answered(answer, context);
+            self.store_answered(&answer, context);
+        }
+    }
+
+    fn begun_elsewhere(&mut self, context: &mut Context<'_>) {
+        // An append that is on its way conflicts, which brings it to the same.
+        if self.text.version() == 0 && !self.queue.is_writing() {
+            self.load_again(context);
         }
     }
 
@@ -377,9 +385,7 @@ impl Stored for Document {
     }
 
     fn ask(&self, ticket: Ticket, action: StoreAction, context: &mut Context<'_>) {
-        // Everything behind the last snapshot is among these.
-        let retention = Retention { records: OPERATIONS_KEPT as u64, since_ms: 0 };
-        let request = StoreRequest { topic: self.topic.clone(), action, retention };
+        let request = StoreRequest { topic: self.topic.clone(), action, retention: RETENTION };
         context.effects.push(Effect::Ask { ticket, request: Box::new(request) });
     }
 

@@ -88,6 +88,11 @@ impl Queue {
         self.underway.is_none() && self.waiting.is_empty()
     }
 
+    /// Whether something is on its way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.underway.is_some()
+    }
+
     /// Whether something of a member is on its way, or waits.
     pub(super) fn holds_up(&self, from: Address) -> bool {
         let mut askers = self.underway.iter().flat_map(|underway| &underway.askers);
@@ -192,16 +197,16 @@ impl Document {
     }
 
     /// What the store has said of the append.
-    pub(super) fn store_answered(&mut self, answer: StoreAnswer, context: &mut Context<'_>) {
+    pub(super) fn store_answered(&mut self, answer: &StoreAnswer, context: &mut Context<'_>) {
         let Some(underway) = self.queue.underway.take() else {
             return impossible!("an answer is one to its question");
         };
         match answer {
             StoreAnswer::Appended(cursor) => {
-                self.text.cursor = cursor;
+                self.text.cursor = *cursor;
                 self.is_on_disk(underway, context);
             }
-            StoreAnswer::Refused(why) => self.not_written(underway, why, context),
+            StoreAnswer::Refused(why) => self.not_written(underway, *why, context),
             StoreAnswer::Conflict => {
                 self.not_written(underway, Unavailable::Failed, context);
                 self.load_anew(context);

@@ -22,12 +22,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::limits::{OP_ID_BYTES_MAX, USER_ID_BYTES_MAX, WRITERS_MAX};
+use super::stored::Retention;
+use crate::limits::{OP_ID_BYTES_MAX, OPERATIONS_KEPT, USER_ID_BYTES_MAX, WRITERS_MAX};
 use crate::memory::Allocated;
 use crate::wire::operation::Operation;
 
 /// The key of the snapshot among the values of a document.
 pub const SNAPSHOT_KEY: &str = "snapshot";
+
+/// Which operations are kept. Everything behind the last snapshot is among them.
+pub const RETENTION: Retention = Retention { records: OPERATIONS_KEPT as u64, since_ms: 0 };
 
 const LAYOUT: u8 = 1;
 
@@ -89,9 +93,14 @@ impl Writers {
         (**last == *op_id).then_some(*version)
     }
 
-    /// A user is not remembered any more.
-    pub fn forget(&mut self, user: &str) {
-        self.by_user.remove(user);
+    /// A user is not remembered any more. False: it was not before.
+    pub fn forget(&mut self, user: &str) -> bool {
+        self.by_user.remove(user).is_some()
+    }
+
+    /// Who is remembered, in the order of user ids: user, `op_id`, version.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.by_user.iter().map(|(user, (op_id, version))| (&**user, &**op_id, *version))
     }
 
     /// Bytes that it has allocated; see `memory`.

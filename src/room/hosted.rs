@@ -31,6 +31,9 @@ pub trait Hosted {
         impossible!("only a topic that has asked is answered");
     }
 
+    /// Somebody else has begun its stream in the store.
+    fn begun_elsewhere(&mut self, _context: &mut Context<'_>) {}
+
     /// Does what is due.
     fn timeout(&mut self, context: &mut Context<'_>);
 

@@ -59,12 +59,21 @@ pub(super) trait Stored: Hosted {
         self.load(context);
     }
 
+    /// The store has more than it had. Whatever it is asked from now on, it answers so.
+    fn load_again(&mut self, context: &mut Context<'_>) {
+        match self.loading() {
+            Some(loading) if loading.step == Step::Asked => loading.is_outdated = true,
+            Some(Loading { step: Step::Ask { .. }, .. }) => {}
+            Some(_) | None => self.load_anew(context),
+        }
+    }
+
     fn load(&mut self, context: &mut Context<'_>) {
         let Some(loading) = self.loading() else { return };
         if !matches!(loading.step, Step::Ask { at } if at <= context.now.instant) {
             return;
         }
-        loading.step = Step::Asked;
+        (loading.step, loading.is_outdated) = (Step::Asked, false);
         self.ask(LOAD, StoreAction::Load { page: Self::PAGE }, context);
     }
 
@@ -79,7 +88,7 @@ pub(super) trait Stored: Hosted {
                 let refusal = Err(unavailable(Unavailable::Busy));
                 reply(from, push.reference, refusal, &mut context.effects);
             }
-            what => {
+            what @ (Arrived::Join(_) | Arrived::Push(_) | Arrived::Leave(_)) => {
                 if loading.step != Step::LetIn {
                     loading.until.get_or_insert(now + limits::ROOM_LOAD_WAIT);
                 }
@@ -95,6 +104,10 @@ pub(super) trait Stored: Hosted {
             return impossible!("a topic is read when it asked for it");
         };
         match answer {
+            StoreAnswer::Loaded { .. } if loading.is_outdated => {
+                loading.step = Step::default();
+                self.load(context);
+            }
             StoreAnswer::Loaded { stream, records, values } => {
                 (loading.step, loading.until) = (Step::LetIn, None);
                 match self.begin(Loaded { stream, records, values }, context) {
@@ -175,6 +188,8 @@ pub(super) struct Loading {
     /// Then whoever waits is refused.
     until: Option<Instant>,
     step: Step,
+    /// What the store was asked, it may have answered before somebody else wrote.
+    is_outdated: bool,
 }
 
 /// How far it is.

@@ -13,6 +13,7 @@ pub mod chat_record;
 mod chat_stream;
 mod chat_typing;
 pub mod document;
+pub mod document_archive;
 mod document_queue;
 pub mod document_record;
 mod document_text;

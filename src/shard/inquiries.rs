@@ -1,11 +1,13 @@
 //! Questions of other parties to this shard. An answer takes a walk over everything, which goes on for as many turns as its work
 //! needs. Questions are answered in the order in which they came.
 
+use std::sync::Arc;
+
 use super::kick::Kick;
 use super::listing::Listing;
 use super::peer::{Answer, PeerMessage, Question};
 use super::{Output, Shard};
-use crate::ids::{Party, RequestNumber};
+use crate::ids::{Party, RequestNumber, Topic};
 use crate::impossible;
 use crate::limits::INQUIRIES_MAX;
 use crate::time::Now;
@@ -26,6 +28,8 @@ pub(super) struct Inquiry {
 enum Walk {
     Kick(Kick),
     Games(Listing),
+    /// No walk: one topic is told something.
+    LookAgain(Arc<Topic>),
 }
 
 impl Shard {
@@ -36,6 +40,7 @@ impl Shard {
         let walk = match question {
             Question::Kick { user } => Walk::Kick(Kick::of(user)),
             Question::Games => Walk::Games(Listing::default()),
+            Question::LookAgain { topic } => Walk::LookAgain(topic),
             Question::Store(_) => {
                 impossible!("only the store is asked for what is kept");
                 return self.answer(asker, request, Answer::Busy);
@@ -52,12 +57,21 @@ impl Shard {
             let answer = match &mut inquiry.walk {
                 Walk::Kick(kick) => self.go_on_kicking(kick, now),
                 Walk::Games(listing) => self.go_on_listing(listing),
+                Walk::LookAgain(topic) => Some(self.look_again(topic, now)),
             };
             match answer {
                 Some(answer) => self.answer(inquiry.asker, inquiry.request, answer),
                 None => self.inquiries.push_front(inquiry),
             }
         }
+    }
+
+    fn look_again(&mut self, topic: &Topic, now: Now) -> Answer {
+        self.work.spend(1);
+        if let Some(index) = self.topics.find(topic) {
+            self.decide(index, now, |kind, context| kind.hosted().begun_elsewhere(context));
+        }
+        Answer::Looked
     }
 
     fn answer(&mut self, asker: Party, request: RequestNumber, answer: Answer) {

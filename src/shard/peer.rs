@@ -47,6 +47,9 @@ pub enum Question {
     Kick { user: Arc<str> },
     /// Which games run.
     Games,
+    /// To look again at a topic that was not there before: somebody else has begun its stream in the store. Lost, the topic finds out
+    /// when it writes.
+    LookAgain { topic: Arc<Topic> },
     /// To keep messages, or to read what was kept.
     Store(Box<StoreRequest>),
 }
@@ -61,6 +64,8 @@ pub enum Answer {
     },
     /// The games with most players.
     Games(Box<GameList>),
+    /// The topic looks again, if it is there.
+    Looked,
     /// What the store has done.
     Store(Box<StoreAnswer>),
     /// Nothing was done: too many questions wait there.

@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::database::{Outcome, Snapshot, Stream};
+use super::document_lines::is_document;
 use super::file::StoreFile;
 use super::import::IMPORTING;
 use super::lines::Counts;
 use crate::ids::Topic;
 use crate::limits::FAULTS_NAMED_MAX;
-use crate::room::chat_archive;
 use crate::room::chat_record::Record;
+use crate::room::document_archive::{Fault, Replay};
+use crate::room::{chat_archive, document_archive, document_record};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -80,6 +82,7 @@ fn check_records(
     checked: &mut Checked,
     progress: &mut dyn FnMut(u64),
 ) -> Outcome<()> {
+    let mut reader = Reader::of(snapshot, topic, stream, checked)?;
     let mut next = stream.first;
     for entry in snapshot.records.range((stream.number, 0)..=(stream.number, u64::MAX))? {
         let (key, record) = entry?;
@@ -95,20 +98,68 @@ fn check_records(
             checked.fault(missing(topic, next, seq - 1));
         }
         next = seq + 1;
-        match Record::decode(bytes) {
-            None => checked.fault(format!("{topic}: record {seq} cannot be read")),
-            Some(record) if record.about.seq > stream.last => {
-                let about = record.about.seq;
-                checked
-                    .fault(format!("{topic}: record {seq} is about {about}, which is behind the last one"));
-            }
-            Some(_) => {}
+        if let Some(fault) = reader.fault(seq, bytes, stream.last) {
+            checked.fault(format!("{topic}: record {seq} {fault}"));
         }
     }
     if next <= stream.last {
         checked.fault(missing(topic, next, stream.last));
     }
     Ok(())
+}
+
+/// Reads the records of a topic as the topic would.
+enum Reader {
+    Room,
+    /// `None`: there is no text to which operations could be applied.
+    Document(Option<Replay>),
+}
+
+impl Reader {
+    /// What is wrong with the text that a document has written is a fault of its own.
+    fn of(snapshot: &Snapshot, topic: &str, stream: Stream, checked: &mut Checked) -> Outcome<Self> {
+        if !is_document(topic) {
+            return Ok(Self::Room);
+        }
+        // A text that cannot be read is named with the values.
+        let Some(replay) = snapshot.replay(topic)? else { return Ok(Self::Document(None)) };
+        let (saved, Stream { first, last, .. }) = (replay.version(), stream);
+        if saved > last {
+            checked.fault(format!(
+                "{topic}: the text that was written last is of version {saved}, but there are only {last} operations"
+            ));
+            return Ok(Self::Document(None));
+        }
+        if saved + 1 < first {
+            let what = missing(topic, saved + 1, first - 1);
+            checked.fault(format!("{what}: the text that was written last is of version {saved}"));
+            return Ok(Self::Document(None));
+        }
+        Ok(Self::Document(Some(replay)))
+    }
+
+    /// What is wrong with a record of a stream that ends at `last`.
+    fn fault(&mut self, seq: u64, bytes: &[u8], last: u64) -> Option<String> {
+        match self {
+            Self::Room => match Record::decode(bytes) {
+                None => Some("cannot be read".into()),
+                Some(record) if record.about.seq > last => {
+                    Some(format!("is about {}, which is behind the last one", record.about.seq))
+                }
+                Some(_) => None,
+            },
+            Self::Document(None) => {
+                document_record::Record::decode(bytes).is_none().then(|| Fault::Unreadable.to_string())
+            }
+            Self::Document(replay @ Some(_)) => {
+                let fault = replay.as_mut()?.add(seq, bytes).err()?;
+                // What comes behind it makes no text either.
+                *replay = None;
+                // What is missing is named as that.
+                (fault != Fault::Gap).then(|| fault.to_string())
+            }
+        }
+    }
 }
 
 fn missing(topic: &str, first: u64, last: u64) -> String {
@@ -151,9 +202,19 @@ fn check_values(snapshot: &Snapshot, checked: &mut Checked) -> Outcome<()> {
         checked.counts.values += 1;
         if Topic::parse(topic).is_none() {
             checked.fault(format!("{topic:?}, which has the value {key:?}, is no topic"));
-        } else if !chat_archive::is_value(key, value.value()) {
+        } else if !is_value(topic, key, value.value()) {
             checked.fault(format!("{topic}: the value {key:?} cannot be read"));
+        } else if is_document(topic) && snapshot.stream(topic)?.is_none() {
+            checked.fault(format!("{topic}: it has a text, but no operations that made it"));
         }
     }
     Ok(())
+}
+
+fn is_value(topic: &str, key: &str, bytes: &[u8]) -> bool {
+    if is_document(topic) {
+        document_archive::is_value(key, bytes)
+    } else {
+        chat_archive::is_value(key, bytes)
+    }
 }

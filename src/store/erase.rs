@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::database::{Outcome, Snapshot, Stream};
+use super::document_lines::is_document;
 use super::file::{StoreFile, Tables};
 use crate::ids::StreamPosition;
 use crate::limits::TOOL_BATCH_RECORDS;
-use crate::room::chat_archive;
 use crate::room::chat_record::{Kind, Record};
+use crate::room::document_record::{self, SNAPSHOT_KEY};
+use crate::room::{chat_archive, document_archive};
 
 /// What was erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,9 +24,13 @@ pub struct Erased {
     pub deletions: u64,
     /// Read markers, mutes and bans.
     pub values: u64,
+    /// Operations of documents: they stay, and nobody has done them.
+    pub operations: u64,
+    /// Documents that remembered the user's last operation.
+    pub writers: u64,
     /// Topics in which something was found.
     pub topics: u64,
-    /// Records that cannot be read: nobody knows whose they are.
+    /// Records, and texts of documents, that cannot be read: nobody knows whose they are.
     pub unreadable: u64,
 }
 
@@ -39,7 +45,8 @@ impl Erased {
     }
 
     fn found(&self) -> u64 {
-        self.messages + self.deleted + self.edits + self.deletions + self.values
+        let in_rooms = self.messages + self.deleted + self.edits + self.deletions + self.values;
+        in_rooms + self.operations + self.writers
     }
 }
 
@@ -52,15 +59,23 @@ pub fn erase_user(file: &StoreFile, user: &str, progress: &mut dyn FnMut(u64)) -
         if let Some(stream) = file.snapshot(|snapshot| snapshot.stream(&topic))? {
             let mut next = Some(stream.first);
             while let Some(from) = next {
-                let batch =
-                    file.snapshot(|snapshot| Batch::read(snapshot, stream, from, user, &mut erased))?;
+                let read = |snapshot: &Snapshot| {
+                    Batch::read(snapshot, stream, from, |bytes, id| {
+                        left_of_record(&topic, (bytes, id), user, &mut erased)
+                    })
+                };
+                let batch = file.snapshot(read)?;
                 looked_at += batch.looked_at;
                 progress(looked_at);
                 next = batch.next;
                 batch.write(file, stream)?;
             }
         }
-        erased.values += erase_values(file, &topic, user)?;
+        if is_document(&topic) {
+            erase_writer(file, &topic, user, &mut erased)?;
+        } else {
+            erased.values += erase_values(file, &topic, user)?;
+        }
         erased.topics += u64::from(erased.found() > before);
         after = Some(topic);
     }
@@ -81,8 +96,7 @@ impl Batch {
         snapshot: &Snapshot,
         stream: Stream,
         from: u64,
-        user: &str,
-        erased: &mut Erased,
+        mut left_of: impl FnMut(&[u8], StreamPosition) -> Option<Arc<[u8]>>,
     ) -> Outcome<Self> {
         let mut batch = Self::default();
         if from > stream.last {
@@ -96,15 +110,8 @@ impl Batch {
                 break;
             }
             batch.looked_at += 1;
-            let Some(record) = Record::decode(bytes) else {
-                erased.unreadable += 1;
-                continue;
-            };
-            if record.user == user {
-                erased.count(record.kind);
-                let id = StreamPosition { epoch: stream.epoch, seq };
-                batch.changed.push((seq, at_ms, chat_archive::without_user(&record, id)));
-            }
+            let left = left_of(bytes, StreamPosition { epoch: stream.epoch, seq });
+            batch.changed.extend(left.map(|left| (seq, at_ms, left)));
         }
         Ok(batch)
     }
@@ -119,6 +126,58 @@ impl Batch {
             }
             Ok(())
         })
+    }
+}
+
+/// What a record is from now on; `None`: it is not the user's, or nobody knows.
+fn left_of_record(
+    topic: &str,
+    (bytes, id): (&[u8], StreamPosition),
+    user: &str,
+    erased: &mut Erased,
+) -> Option<Arc<[u8]>> {
+    if is_document(topic) {
+        let Some(record) = document_record::Record::decode(bytes) else {
+            erased.unreadable += 1;
+            return None;
+        };
+        let is_of_user = record.user == user;
+        erased.operations += u64::from(is_of_user);
+        return is_of_user.then(|| document_archive::without_user(&record));
+    }
+    let Some(record) = Record::decode(bytes) else {
+        erased.unreadable += 1;
+        return None;
+    };
+    if record.user != user {
+        return None;
+    }
+    erased.count(record.kind);
+    Some(chat_archive::without_user(&record, id))
+}
+
+/// A document does not remember any more which operation was the user's last.
+fn erase_writer(file: &StoreFile, topic: &str, user: &str, erased: &mut Erased) -> Outcome<()> {
+    let text = file.snapshot(|snapshot| {
+        let value = snapshot.values.get((topic, SNAPSHOT_KEY))?;
+        Ok(value.map(|value| document_record::Snapshot::decode(value.value())))
+    })?;
+    match text {
+        None => Ok(()),
+        Some(None) => {
+            erased.unreadable += 1;
+            Ok(())
+        }
+        Some(Some(mut text)) => {
+            if !text.writers.forget(user) {
+                return Ok(());
+            }
+            erased.writers += 1;
+            file.write(|tables| {
+                tables.values.insert((topic, SNAPSHOT_KEY), &*text.encode())?;
+                Ok(())
+            })
+        }
     }
 }
 

@@ -3,8 +3,13 @@
 //!
 //! A topic ends where it ended when its line was written. A message that a later event has edited or deleted since is written as it
 //! reads now, and as if there had been no such event. If records are trimmed before they were read, a line says so.
+//!
+//! Of a document the text and the operations behind it make sense together only. So its text is read with the line that says where
+//! it ends; and if it has gone on so far meanwhile that operations are trimmed before they were read, a line says that it begins
+//! anew, with the text as it is then and what is behind that, which are read at once.
 
 use super::database::{Outcome, SharedDatabase, Snapshot, Stream};
+use super::document_lines::is_document;
 use super::lines::{self, Counts};
 use crate::limits::{EXPORT_PART_BYTES, EXPORT_PART_LINES};
 
@@ -61,6 +66,13 @@ enum Place {
     Over,
 }
 
+impl Place {
+    /// Whether what is next may be read later.
+    fn is_pause(&self) -> bool {
+        !matches!(self, Self::Values { topic, .. } if is_document(topic))
+    }
+}
+
 /// The text of one read.
 #[derive(Default)]
 struct Part {
@@ -93,7 +105,7 @@ impl Export {
         database.with(|database| {
             let snapshot = Snapshot::of(database)?;
             let mut part = Part::default();
-            while !part.is_full() && !matches!(self.place, Place::Over) {
+            while !(part.is_full() && self.place.is_pause()) && !matches!(self.place, Place::Over) {
                 // After an error it is over.
                 self.place = match std::mem::replace(&mut self.place, Place::Over) {
                     Place::Begin => {
@@ -106,7 +118,7 @@ impl Export {
                         self.values(&snapshot, (topic, stream, from), &mut part)?
                     }
                     Place::Records { topic, stream, next } => {
-                        self.records(&snapshot, (topic, stream, next), &mut part)?
+                        self.records(&snapshot, (topic, stream, next), &mut part, AtOnce(false))?
                     }
                     Place::Over => Place::Over,
                 };
@@ -143,12 +155,12 @@ impl Export {
             if of != topic {
                 break;
             }
-            if part.is_full() {
+            if part.is_full() && !is_document(&topic) {
                 let from = key.to_owned();
                 return Ok(Place::Values { topic, stream, from });
             }
             self.counts.values += 1;
-            part.write(|text| lines::write_value(text, key, value.value()));
+            part.write(|text| lines::write_value(text, &topic, key, value.value()));
         }
         Ok(match stream {
             Some(stream) => Place::Records { topic, stream, next: stream.first },
@@ -161,29 +173,51 @@ impl Export {
         snapshot: &Snapshot,
         (topic, stream, mut next): (String, Stream, u64),
         part: &mut Part,
+        at_once: AtOnce,
     ) -> Outcome<Place> {
+        let begins_anew = is_document(&topic) && at_once == AtOnce(false);
         if next > stream.last {
             return Ok(Place::Topic { after: Some(topic) });
         }
         for entry in snapshot.records.range((stream.number, next)..=(stream.number, stream.last))? {
-            if part.is_full() {
+            if part.is_full() && at_once == AtOnce(false) {
                 return Ok(Place::Records { topic, stream, next });
             }
             let (key, value) = entry?;
             let (seq, (at_ms, bytes)) = (key.value().1, value.value());
+            if seq != next && begins_anew {
+                return self.document_anew(snapshot, topic, part);
+            }
             if seq != next {
                 part.write(|text| lines::write_first(text, seq));
             }
             self.counts.records += 1;
-            part.write(|text| lines::write_record(text, seq, at_ms, bytes, stream.last));
+            part.write(|text| lines::write_record(text, (&topic, stream.last), (seq, at_ms, bytes)));
             next = seq + 1;
+        }
+        if next <= stream.last && begins_anew {
+            return self.document_anew(snapshot, topic, part);
         }
         if next <= stream.last {
             part.write(|text| lines::write_first(text, stream.last + 1));
         }
         Ok(Place::Topic { after: Some(topic) })
     }
+
+    /// Writes the text of a document, and what is behind it, as they are now. How much that is, is bounded by `SNAPSHOT_BYTES`.
+    fn document_anew(&mut self, snapshot: &Snapshot, topic: String, part: &mut Part) -> Outcome<Place> {
+        let Some(stream) = snapshot.stream(&topic)? else { return Ok(Place::Topic { after: Some(topic) }) };
+        let saved = snapshot.replay(&topic)?.map_or(0, |replay| replay.version());
+        let first = saved.saturating_add(1).max(stream.first).min(stream.last + 1);
+        part.write(|text| lines::write_anew(text, first, stream.last));
+        self.values(snapshot, (topic.clone(), None, String::new()), part)?;
+        self.records(snapshot, (topic, stream, first), part, AtOnce(true))
+    }
 }
+
+/// Whether records are read to their end, however full the part is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct AtOnce(bool);
 
 impl Iterator for Export {
     type Item = Result<String, redb::Error>;

@@ -176,7 +176,10 @@ impl<'a> Import<'a> {
                 (self.tell)(Told::Records(self.read.records));
             }
             (Line::First(first), Place::Topic(incoming)) => incoming.trim(self.file, first)?,
-            (Line::First(_), Place::Passing) => {}
+            (Line::Anew { first, last }, Place::Topic(incoming)) => {
+                incoming.begin_anew(self.file, first, last)?;
+            }
+            (Line::First(_) | Line::Anew { .. }, Place::Passing) => {}
             (Line::End(counts), _) => self.end(counts)?,
         }
         Ok(())
@@ -257,6 +260,23 @@ impl Incoming {
             return Err(format!("{} cannot begin at record {first}", self.topic).into());
         };
         (stream.first, self.next) = (first, first);
+        self.forget_records(file)
+    }
+
+    /// A document has gone on while the export was made: what was said of it does not count.
+    fn begin_anew(&mut self, file: &StoreFile, first: u64, last: u64) -> Result<(), Stop> {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.last <= last) else {
+            return Err(
+                format!("{} cannot begin anew, with the records {first} to {last}", self.topic).into()
+            );
+        };
+        (stream.first, stream.last, self.next) = (first, last, first);
+        self.values.clear();
+        self.counts.values = 0;
+        self.forget_records(file)
+    }
+
+    fn forget_records(&mut self, file: &StoreFile) -> Result<(), Stop> {
         self.records.clear();
         self.bytes = 0;
         self.counts.records = 0;

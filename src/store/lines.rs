@@ -4,9 +4,9 @@
 //! | --- | --- |
 //! | the first | `corelay_export`: 1; `guests`: so many numbers of guests are taken |
 //! | a topic | `topic`; if anything was said there: `epoch` (a number in quotes, as clients get it), `first`, `last` |
-//! | its values | `key`; `number`, or `bytes` (base64) |
-//! | its records, in order | `seq`, `at_ms`; `kind`, `user`, `client_id`, `about`, `payload`, or `bytes` (base64) |
-//! | meanwhile | `first`: what was before is kept no longer |
+//! | its values | `key`; `number`; or `version`, `writers`, `text` (of a document); or `bytes` (base64) |
+//! | its records, in order | `seq`, `at_ms`; `kind`, `user`, `client_id`, `about`, `payload` (of a room); or `user`, `op_id`, `op` (of a document); or `bytes` (base64) |
+//! | meanwhile | `first`: what was before is kept no longer; with `last`: a document has gone on, and only what follows counts |
 //! | the last | `topics`, `records`, `values`: how many lines of each there were |
 
 use std::borrow::Cow;
@@ -18,6 +18,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::database::Stream;
+use super::document_lines::{
+    WriterFields, is_document, read_operation, read_snapshot, write_operation, write_snapshot,
+};
 use crate::ids::Topic;
 use crate::limits::{CLIENT_ID_BYTES_MAX, USER_ID_BYTES_MAX};
 use crate::room::chat_archive;
@@ -64,10 +67,13 @@ pub(super) fn write_topic(text: &mut String, topic: &str, stream: Option<Stream>
     });
 }
 
-pub(super) fn write_value(text: &mut String, key: &str, bytes: &[u8]) {
+pub(super) fn write_value(text: &mut String, topic: &str, key: &str, bytes: &[u8]) {
     let number = bytes.try_into().ok().map(u64::from_be_bytes).filter(|number| *number < NUMBER_MAX);
     line(text, |line| {
         line.text("key", key);
+        if is_document(topic) && write_snapshot(line, key, bytes) {
+            return;
+        }
         match number {
             Some(number) => line.number("number", number),
             None => line.plain("bytes", STANDARD.encode(bytes)),
@@ -75,12 +81,21 @@ pub(super) fn write_value(text: &mut String, key: &str, bytes: &[u8]) {
     });
 }
 
-/// A record of a stream that ends, in this export, at `last`.
-pub(super) fn write_record(text: &mut String, seq: u64, at_ms: u64, bytes: &[u8], last: u64) {
-    let record = Record::decode(bytes).map(|record| chat_archive::as_of(record, last));
+/// A record of a topic's stream that ends, in this export, at `last`.
+pub(super) fn write_record(
+    text: &mut String,
+    (topic, last): (&str, u64),
+    (seq, at_ms, bytes): (u64, u64, &[u8]),
+) {
     line(text, |line| {
         line.number("seq", seq).number("at_ms", at_ms);
-        match record {
+        if is_document(topic) {
+            if !write_operation(line, bytes) {
+                line.plain("bytes", STANDARD.encode(bytes));
+            }
+            return;
+        }
+        match Record::decode(bytes).map(|record| chat_archive::as_of(record, last)) {
             Some(record) if is_payload(record.payload) => write_readable(line, &record),
             Some(record) => drop(line.plain("bytes", STANDARD.encode(record.encode()))),
             None => drop(line.plain("bytes", STANDARD.encode(bytes))),
@@ -116,6 +131,14 @@ pub(super) fn write_first(text: &mut String, first: u64) {
     });
 }
 
+/// A document has gone on so far that what was to follow is not kept any more: what follows is the text as it is now, and the
+/// records behind that.
+pub(super) fn write_anew(text: &mut String, first: u64, last: u64) {
+    line(text, |line| {
+        line.number("first", first).number("last", last);
+    });
+}
+
 pub(super) fn write_end(text: &mut String, counts: Counts) {
     line(text, |line| {
         line.number("topics", counts.topics)
@@ -132,6 +155,7 @@ pub(super) enum Line {
     Value { key: String, bytes: Vec<u8> },
     Record { seq: u64, at_ms: u64, bytes: Vec<u8> },
     First(u64),
+    Anew { first: u64, last: u64 },
     End(Counts),
 }
 
@@ -164,6 +188,11 @@ struct Fields<'a> {
     client_id: Option<Cow<'a, str>>,
     about: Option<AboutFields>,
     payload: Option<&'a RawValue>,
+    version: Option<u64>,
+    writers: Option<Vec<WriterFields<'a>>>,
+    text: Option<Cow<'a, str>>,
+    op_id: Option<Cow<'a, str>>,
+    op: Option<&'a RawValue>,
     topics: Option<u64>,
     records: Option<u64>,
     values: Option<u64>,
@@ -191,7 +220,10 @@ impl Line {
             Fields { topic: Some(_), .. } => fields.topic(),
             Fields { key: Some(_), .. } => fields.value(),
             Fields { seq: Some(_), .. } => fields.record(),
-            Fields { first: Some(first), .. } => Ok(Self::First(first)),
+            Fields { first: Some(first), last: None, .. } => Ok(Self::First(first)),
+            Fields { first: Some(first), last: Some(last), .. } if is_range(first, last) => {
+                Ok(Self::Anew { first, last })
+            }
             Fields { topics: Some(topics), records: Some(records), values: Some(values), .. } => {
                 Ok(Self::End(Counts { topics, records, values }))
             }
@@ -208,7 +240,7 @@ impl Fields<'_> {
         }
         let stream = match (self.epoch, self.first, self.last) {
             (None, None, None) => None,
-            (Some(epoch), Some(first), Some(last)) if first > 0 && last < NUMBER_MAX && first <= last + 1 => {
+            (Some(epoch), Some(first), Some(last)) if is_range(first, last) => {
                 let epoch = epoch.parse().map_err(|_| format!("`epoch` is {epoch:?}, which is no number"))?;
                 Some(StreamLine { epoch, first, last })
             }
@@ -218,10 +250,11 @@ impl Fields<'_> {
     }
 
     fn value(self) -> Result<Line, String> {
-        let bytes = match (self.number, &self.bytes) {
-            (Some(number), None) => number.to_be_bytes().to_vec(),
-            (None, Some(bytes)) => read_base64(bytes)?,
-            _ => return Err("a value has either `number` or `bytes`".into()),
+        let bytes = match (self.number, &self.bytes, &self.text) {
+            (Some(number), None, None) => number.to_be_bytes().to_vec(),
+            (None, Some(bytes), None) => read_base64(bytes)?,
+            (None, None, Some(text)) => read_snapshot(text, self.version, self.writers)?,
+            _ => return Err("a value has either `number`, or `bytes`, or `text`".into()),
         };
         Ok(Line::Value { key: self.key.unwrap_or_default().into_owned(), bytes })
     }
@@ -230,10 +263,13 @@ impl Fields<'_> {
         let (Some(seq), Some(at_ms)) = (self.seq, self.at_ms) else {
             return Err("a record has `seq` and `at_ms`".into());
         };
-        let bytes = match (&self.kind, &self.bytes) {
-            (None, Some(bytes)) => read_base64(bytes)?,
-            (Some(kind), None) => self.encoded(kind)?,
-            _ => return Err("a record has either `kind` or `bytes`".into()),
+        let bytes = match (&self.kind, &self.bytes, self.op) {
+            (None, Some(bytes), None) => read_base64(bytes)?,
+            (Some(kind), None, None) => self.encoded(kind)?,
+            (None, None, Some(op)) => {
+                read_operation(op, self.user.as_deref().unwrap_or_default(), self.op_id.as_deref())?
+            }
+            _ => return Err("a record has either `kind`, or `op`, or `bytes`".into()),
         };
         Ok(Line::Record { seq, at_ms, bytes })
     }
@@ -256,6 +292,11 @@ impl Fields<'_> {
         let record = Record { kind, about: about.unwrap_or_default(), client_id, user, payload };
         Ok(record.encode().to_vec())
     }
+}
+
+/// Whether a stream can have records from `first` to `last`; none, if `last` is before `first`.
+fn is_range(first: u64, last: u64) -> bool {
+    first > 0 && last < NUMBER_MAX && first <= last + 1
 }
 
 fn read_base64(text: &str) -> Result<Vec<u8>, String> {

@@ -6,6 +6,10 @@
 pub mod check;
 mod compact;
 mod database;
+pub mod document;
+mod document_lines;
+#[cfg(test)]
+mod document_tests;
 pub mod erase;
 pub mod error;
 pub mod export;

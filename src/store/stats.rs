@@ -1,8 +1,11 @@
 //! How much is in a store, and where.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::database::{Outcome, Stream};
+use super::database::{Outcome, Snapshot, Stream};
+use super::document_lines::is_document;
 use super::file::StoreFile;
 use super::lines::Counts;
 use crate::limits::STATS_TOPICS;
@@ -12,9 +15,13 @@ use crate::limits::STATS_TOPICS;
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Stats {
     pub counts: Counts,
+    /// How many of the topics are documents.
+    pub documents: u64,
     /// Bytes of the records.
     pub bytes: u64,
-    /// Those with most bytes of records, at most `limits::STATS_TOPICS`.
+    /// Bytes of the values; the texts of documents are among them.
+    pub value_bytes: u64,
+    /// Those with most bytes of records and values, at most `limits::STATS_TOPICS`.
     pub largest: Vec<TopicStats>,
     /// When the oldest record was written, in unix ms.
     pub oldest_ms: Option<u64>,
@@ -27,6 +34,7 @@ pub struct Stats {
 pub struct TopicStats {
     pub topic: String,
     pub records: u64,
+    /// Of the records and values.
     pub bytes: u64,
 }
 
@@ -34,7 +42,9 @@ pub struct TopicStats {
 pub fn count(file: &StoreFile, progress: &mut dyn FnMut(u64)) -> Outcome<Stats> {
     file.snapshot(|snapshot| {
         let mut stats = Stats::default();
+        let of_values = value_bytes(snapshot)?;
         stats.counts.values = snapshot.values.len()?;
+        stats.value_bytes = of_values.values().sum();
         for entry in snapshot.streams.iter()? {
             let (topic, row) = entry?;
             let number = Stream::of(row.value()).number;
@@ -48,12 +58,24 @@ pub fn count(file: &StoreFile, progress: &mut dyn FnMut(u64)) -> Outcome<Stats> 
                 progress(stats.counts.records + records);
             }
             stats.counts.topics += 1;
+            stats.documents += u64::from(is_document(topic.value()));
             stats.counts.records += records;
             stats.bytes += bytes;
+            bytes += of_values.get(topic.value()).copied().unwrap_or(0);
             stats.rank(TopicStats { topic: topic.value().into(), records, bytes });
         }
         Ok(stats)
     })
+}
+
+/// Bytes of the values of each topic.
+fn value_bytes(snapshot: &Snapshot) -> Outcome<BTreeMap<String, u64>> {
+    let mut bytes = BTreeMap::new();
+    for entry in snapshot.values.iter()? {
+        let (key, value) = entry?;
+        *bytes.entry(key.value().0.to_owned()).or_default() += value.value().len() as u64;
+    }
+    Ok(bytes)
 }
 
 impl Stats {

@@ -10,15 +10,15 @@ use super::lines::Counts;
 use super::settings::StoreSettings;
 use super::stats;
 use crate::ids::Topic;
-use crate::limits::{EXPORT_PART_LINES, TOOL_BATCH_RECORDS};
+use crate::limits::{EXPORT_PART_LINES, IMPORT_LINE_BYTES_MAX, TOOL_BATCH_RECORDS};
 use crate::room::chat_record::{About, Kind, Record};
 use crate::room::stored::{
     Change, Cursor, Retention, StoreAction, StoreAnswer, StoreRequest, StoredRecord, StoredValue,
 };
 
-const ALL: Retention = Retention { records: u64::MAX, since_ms: 0 };
+pub(super) const ALL: Retention = Retention { records: u64::MAX, since_ms: 0 };
 
-fn store() -> StoreFile {
+pub(super) fn store() -> StoreFile {
     let settings = StoreSettings { ephemeral: true, cache_bytes: 1024 * 1024, ..StoreSettings::default() };
     StoreFile::open(settings).unwrap()
 }
@@ -30,19 +30,25 @@ fn stored(seq: u64, kind: Kind, about: u64, (user, payload): (&str, &str)) -> St
     StoredRecord { seq, at_ms: seq * 10, bytes }
 }
 
-fn said(seq: u64, user: &str) -> StoredRecord {
+pub(super) fn said(seq: u64, user: &str) -> StoredRecord {
     let payload = format!(r#"{{"id":"7-{seq}","seq":{seq},"body":"words \"{seq}\" of {user}"}}"#);
     stored(seq, Kind::Message, 0, (user, &payload))
 }
 
-fn append_with(file: &StoreFile, topic: &str, expected: u64, change: Change, retention: Retention) {
+pub(super) fn append_with(
+    file: &StoreFile,
+    topic: &str,
+    expected: u64,
+    change: Change,
+    retention: Retention,
+) {
     let topic = Arc::new(Topic::parse(topic).unwrap());
     let action = StoreAction::Append { epoch: u64::MAX - 7, expected: Cursor(expected), change };
     let answers = file.append(&[StoreRequest { topic, action, retention }]).unwrap();
     assert!(matches!(answers[..], [StoreAnswer::Appended(_)]), "{answers:?}");
 }
 
-fn append(file: &StoreFile, topic: &str, expected: u64, records: Vec<StoredRecord>) {
+pub(super) fn append(file: &StoreFile, topic: &str, expected: u64, records: Vec<StoredRecord>) {
     append_with(file, topic, expected, Change { records, ..Change::default() }, ALL);
 }
 
@@ -50,7 +56,7 @@ fn value(key: &str, number: u64) -> StoredValue {
     StoredValue { key: key.into(), bytes: Some(number.to_be_bytes().into()) }
 }
 
-fn values(file: &StoreFile, topic: &str, values: Vec<StoredValue>) {
+pub(super) fn values(file: &StoreFile, topic: &str, values: Vec<StoredValue>) {
     let last = file.snapshot(|snapshot| snapshot.stream(topic)).unwrap().map_or(0, |stream| stream.last);
     append_with(file, topic, last, Change { values, ..Change::default() }, ALL);
 }
@@ -79,11 +85,11 @@ fn filled() -> StoreFile {
     file
 }
 
-fn export_of(file: &StoreFile, topic: Option<&str>) -> String {
+pub(super) fn export_of(file: &StoreFile, topic: Option<&str>) -> String {
     file.reader().export(topic).collect::<Result<Vec<_>, _>>().unwrap().concat()
 }
 
-fn import(file: &StoreFile, export: &str) -> (Imported, Result<(), String>, Vec<String>) {
+pub(super) fn import(file: &StoreFile, export: &str) -> (Imported, Result<(), String>, Vec<String>) {
     let mut refused = Vec::new();
     let mut tell = |told: Told<'_>| {
         if let Told::Refused(topic) = told {
@@ -94,7 +100,7 @@ fn import(file: &StoreFile, export: &str) -> (Imported, Result<(), String>, Vec<
     (imported, outcome.map_err(|error| error.to_string()), refused)
 }
 
-fn faults(file: &mut StoreFile) -> Vec<String> {
+pub(super) fn faults(file: &mut StoreFile) -> Vec<String> {
     check(file, &mut |_| {}).unwrap().faults
 }
 
@@ -162,7 +168,7 @@ fn a_line_that_is_wrong_is_named_and_its_topic_is_not_there() {
         (with(last_record, r#"{"seq":4196,"at_ms":1,"kind":"shouted"}"#), "\"shouted\" is no kind".into()),
         (with(last_record, r#"{"sec":4196}"#), "unknown field `sec`".into()),
         (with(last_record, r#"{"key":"read:ann","number":1}"#), "room:b ends before its record 4196".into()),
-        (with(last_record, &"x".repeat(1024 * 1024)), "longer than".into()),
+        (with(last_record, &"x".repeat(IMPORT_LINE_BYTES_MAX)), "longer than".into()),
         (cut.clone(), format!("cut off: it ends behind line {last_record}")),
         (
             with(last_record + 1, r#"{"topics":3,"records":1,"values":0}"#),
@@ -309,5 +315,7 @@ fn stats_count_what_is_there() {
     assert_eq!((stats.oldest_ms, stats.newest_ms), (Some(10), Some(2_000)));
     let topics: Vec<&str> = stats.largest.iter().map(|topic| &*topic.topic).collect();
     assert_eq!(topics, ["room:b", "room:a"]);
-    assert_eq!(stats.largest.iter().map(|topic| topic.bytes).sum::<u64>(), stats.bytes);
+    let of_topics = stats.largest.iter().map(|topic| topic.bytes).sum::<u64>();
+    assert_eq!(of_topics, stats.bytes + stats.value_bytes - 8, "one room has nothing but a value");
+    assert_eq!(stats.documents, 0);
 }

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
 
 mod deploy;
+mod documents;
 mod goodbyes;
 mod keys;
 mod member;

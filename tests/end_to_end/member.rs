@@ -1,4 +1,4 @@
-//! A member of a chat room, over a real connection.
+//! A member of a chat room, or of a document, over a real connection.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -7,7 +7,7 @@ use tungstenite::{Message, WebSocket};
 
 use crate::relay::{PATIENCE, Relay};
 
-/// A member of one room.
+/// A member of one topic.
 pub struct Member {
     socket: WebSocket<TcpStream>,
     topic: String,
@@ -41,7 +41,10 @@ impl Member {
             if event == "phx_reply" && message[4]["status"] == "error" {
                 return None;
             }
-            let is_last = ["room_state", "catch_up"].contains(&event);
+            let is_last = match event {
+                "doc_state" => message[4]["part"] == message[4]["parts"],
+                _ => ["room_state", "catch_up", "operations"].contains(&event),
+            };
             told.push(message);
             if is_last {
                 return Some((member, told));
@@ -65,6 +68,16 @@ impl Member {
                 Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),
                 Message::Close(_) => return None,
                 _ => {}
+            }
+        }
+    }
+
+    /// Waits for an event, and returns its payload.
+    pub fn told(&mut self, event: &str) -> Option<Value> {
+        loop {
+            let message = self.next()?;
+            if message[3] == event {
+                return Some(message[4].clone());
             }
         }
     }

@@ -25,18 +25,18 @@ use crate::rooms::relay;
 const RECORDS: redb::TableDefinition<'_, (u64, u64), (u64, &[u8])> = redb::TableDefinition::new("records");
 
 /// Where `relay` has its store.
-fn store_of(place: &Place) -> PathBuf {
+pub fn store_of(place: &Place) -> PathBuf {
     place.path().join("store")
 }
 
-fn tool(place: &Place, arguments: &[&str]) -> Output {
+pub fn tool(place: &Place, arguments: &[&str]) -> Output {
     let mut command = corelay(place, "");
     command.arg("store").args(arguments).arg("--data-dir").arg(store_of(place));
     command.output().unwrap()
 }
 
 #[track_caller]
-fn done(output: Output) -> String {
+pub fn done(output: Output) -> String {
     let log = String::from_utf8_lossy(&output.stderr);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}{log}");
@@ -44,14 +44,14 @@ fn done(output: Output) -> String {
 }
 
 #[track_caller]
-fn failed(output: &Output) -> String {
+pub fn failed(output: &Output) -> String {
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{log}");
     log + &String::from_utf8_lossy(&output.stdout)
 }
 
 /// An export as an HTTP/1.0 client gets it: without chunks.
-fn export(relay: &Relay, path: &str) -> String {
+pub fn export(relay: &Relay, path: &str) -> String {
     let mut stream = TcpStream::connect(relay.admin).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();

@@ -85,7 +85,7 @@ impl Relay {
 
     fn hear(&mut self, party: Party, request: RequestNumber, answer: &Answer) {
         let closed = match answer {
-            Answer::Kicked { .. } | Answer::Games(_) => {
+            Answer::Kicked { .. } | Answer::Games(_) | Answer::Looked => {
                 self.service.kicks.answered(party, request, |kick| kick.answers += 1)
             }
             Answer::Store(_) => panic!("the service thread asks the store nothing"),
