@@ -285,6 +285,8 @@ const _: () = assert!(
 /// Users of a document whose last operation is known, so that it can be sent again. More: the one that wrote longest ago is
 /// forgotten.
 pub const WRITERS_MAX: usize = 1_000;
+/// A member whose operation is too old is told the text, once in this time. Before: `rate_limited`.
+pub const OUTDATED_INTERVAL: Duration = Duration::from_secs(1);
 /// Components that an operation, or the position of a cursor, is transformed over, its own included. More: `too_old`.
 pub const TRANSFORM_COMPONENTS_MAX: usize = 50_000;
 /// Components of the operations of one write, and of what they are transformed over. What comes behind them waits for the next.

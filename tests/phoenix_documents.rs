@@ -208,6 +208,11 @@ fn behind_the_log_there_is_the_text_and_what_everybody_sent_last() {
         let heard = push(&mut world, ann, name, "operation", &json!({"op": ["late"], "version": 10}));
         assert_eq!(answer(&heard), (false, json!({"reason": "too_old", "version": kept + 11})));
         assert_eq!(text_of(&heard), Some((text.clone(), kept + 11)), "the text follows");
+        let heard = push(&mut world, ann, name, "operations", &json!({"after": 0}));
+        assert_eq!((answer(&heard).1["reason"].clone(), text_of(&heard)), (json!("rate_limited"), None));
+        world.advance_ms(1_000);
+        let heard = push(&mut world, ann, name, "operations", &json!({"after": 0}));
+        assert_eq!((answer(&heard).1["reason"].clone(), text_of(&heard).is_some()), (json!("too_old"), true));
         let (ok, _) = edit(&mut world, ann, name, &json!([]), 11);
         assert!(ok, "the oldest version that is kept");
         assert_eq!(answer(&push(&mut world, ann, name, "operation", &of_ann)), (true, json!({"version": 1})));

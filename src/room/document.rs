@@ -1,6 +1,7 @@
 //! A document: a text that its members edit at once. Operations are put into one order, transformed, and told when they are on disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_core::Rng;
 
@@ -16,14 +17,14 @@ use super::stored::{PageSize, StoreAction, StoreAnswer, StoreRequest, Unavailabl
 use super::telling::{Answer, heartbeat, reply};
 use crate::ids::{Address, Ticket, Topic};
 use crate::impossible;
-use crate::limits::{DOCUMENT_BYTES_MAX, OPERATIONS_KEPT, OPERATIONS_KEPT_BYTES};
+use crate::limits::{DOCUMENT_BYTES_MAX, OPERATIONS_KEPT, OPERATIONS_KEPT_BYTES, OUTDATED_INTERVAL};
 use crate::memory::Allocated;
 use crate::planted;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::time::{Instant, Now};
 use crate::wire::json::object;
 use crate::wire::phoenix::Event;
-use crate::wire::phoenix::answers::reason;
+use crate::wire::phoenix::answers::{over_rate, reason};
 use crate::wire::push::{CommonPush, CursorPlace, DocumentPush, Push};
 use crate::wire::seen::Seen;
 
@@ -61,6 +62,8 @@ pub struct Document {
 pub(super) struct Editor {
     pub(super) may_write: bool,
     cursor: Option<CursorPlace>,
+    /// Before, it is not told the text again.
+    outdated_after: Instant,
 }
 
 impl Document {
@@ -102,7 +105,7 @@ impl Document {
             }
             Ok(DocumentPush::Operations { after }) => match self.text.page(after) {
                 Ok((operations, more)) => Ok(page_of(&operations, more)),
-                Err(unfit) => return self.refuse_unfit(from, reference, unfit, effects),
+                Err(unfit) => return self.refuse_unfit(from, reference, unfit, now.instant, effects),
             },
             Ok(DocumentPush::Operation { .. }) => {
                 return impossible!("what is written is decided on elsewhere");
@@ -144,12 +147,21 @@ impl Document {
         to: Address,
         reference: Option<Box<str>>,
         unfit: Unfit,
+        now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        reply(to, reference, Err(self.refusal(unfit)), effects);
-        if unfit == Unfit::TooOld {
-            self.tell_state(to, false, effects);
+        if unfit != Unfit::TooOld {
+            return reply(to, reference, Err(self.refusal(unfit)), effects);
         }
+        let Some(member) = self.members.get_mut(to) else { return };
+        // The text may be a thousand times as long as what it answers.
+        let wait = member.own.outdated_after.since(now);
+        if wait > Duration::ZERO {
+            return reply(to, reference, Err(over_rate(wait)), effects);
+        }
+        member.own.outdated_after = now + OUTDATED_INTERVAL;
+        reply(to, reference, Err(self.refusal(unfit)), effects);
+        self.tell_state(to, false, effects);
     }
 
     /// The answer to what cannot be done, a JSON object.
@@ -203,7 +215,13 @@ impl Document {
         });
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
         let seen = join.seen;
-        self.members.enter(from, join, Editor { may_write, cursor: None }, now, effects);
+        self.members.enter(
+            from,
+            join,
+            Editor { may_write, cursor: None, outdated_after: now.instant },
+            now,
+            effects,
+        );
         match seen {
             None => self.tell_state(from, true, effects),
             Some(seen) => self.catch_up(from, seen, true, effects),

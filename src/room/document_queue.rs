@@ -293,7 +293,10 @@ impl Document {
         };
         match verdict {
             Verdict::Answer(answer) => reply(from, reference, answer, &mut context.effects),
-            Verdict::Refuse(unfit) => self.refuse_unfit(from, reference, unfit, &mut context.effects),
+            Verdict::Refuse(unfit) => {
+                let now = context.now.instant;
+                self.refuse_unfit(from, reference, unfit, now, &mut context.effects);
+            }
             Verdict::Taken | Verdict::Wait => {}
         }
     }
