@@ -152,19 +152,36 @@ fn a_shard_that_has_lost_ten_thousand_players_is_as_small_as_an_empty_one() {
 
 /// Members of chat rooms on one shard, 20 in each room.
 fn join_rooms(games: &mut Games, members: usize) {
+    join_topics(games, members, "room:lobby");
+}
+
+/// Members of topics of one kind on one shard, 20 in each.
+fn join_topics(games: &mut Games, members: usize, topic: &str) -> Vec<ConnId> {
+    let mut conns = Vec::new();
     for member in 0..members {
         let conn = games.shard.handle_accepted(Admission::Admitted, games.now).expect("the table has room");
         let request = String::from_utf8_lossy(REQUEST).replace("/play/arena", "/socket/websocket?vsn=2.0.0");
         games.shard.handle_received(conn, &mut request.into_bytes(), games.now);
-        let text = format!(r#"["1","1","room:lobby-{}","phx_join",{{}}]"#, member / 20);
-        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
-        frame.extend_from_slice(text.as_bytes());
-        games.shard.handle_received(conn, &mut frame, games.now);
-        games.send();
+        say(games, conn, &format!(r#"["1","1","{topic}-{}","phx_join",{{}}]"#, member / 20));
+        conns.push(conn);
     }
     // Presence is told in windows of 50 ms.
     games.now.instant = games.now.instant + Duration::from_millis(60);
     games.shard.handle_timeout(games.now);
+    games.send();
+    conns
+}
+
+/// A client says something, and the kernel takes what comes of it.
+fn say(games: &mut Games, conn: ConnId, text: &str) {
+    let mut frame = vec![0x81];
+    match u8::try_from(text.len()) {
+        Ok(bytes) if bytes < 126 => frame.push(0x80 | bytes),
+        _ => frame.extend([0x80 | 126, (text.len() >> 8) as u8, text.len() as u8]),
+    }
+    frame.extend([0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    games.shard.handle_received(conn, &mut frame, games.now);
     games.send();
 }
 
@@ -193,10 +210,30 @@ fn the_memory_of_members_of_rooms_is_explained_by_its_parts() {
 }
 
 #[test]
+fn the_memory_of_documents_is_explained_by_its_parts() {
+    assert_explained(&mut Games::new(0), |games| {
+        let conns = join_topics(games, 20, "doc:notes");
+        for version in 0..400 {
+            let (writer, at) = (version % 20, version * 61 % (1 + version * 90));
+            let op = format!(
+                r#"[{at},"{}"]"#,
+                "twelve words, or about as many, in a sentence, for a start".repeat(2)
+            );
+            let push = format!(
+                r#"["1","2","doc:notes-0","operation",{{"op":{op},"version":{version},"op_id":"{version:032x}"}}]"#
+            );
+            say(games, conns[writer], &push);
+            games.now.instant = games.now.instant + Duration::from_millis(20);
+        }
+    });
+}
+
+#[test]
 fn counting_memory_allocates_nothing() {
     let mut games = Games::new(1_000);
     games.tick();
     join_rooms(&mut games, 200);
+    join_topics(&mut games, 20, "doc:notes");
     let counted = allocation_counter::measure(|| {
         std::hint::black_box(games.shard.memory());
     });

@@ -27,6 +27,7 @@ pub(super) struct DocumentText {
     /// Where the store says that the stream ends.
     pub(super) cursor: Cursor,
     text: Rope,
+    text_memory: TextMemory,
     /// The last operations: their numbers are the versions that they made.
     log: History<Made>,
     log_bytes: usize,
@@ -116,6 +117,7 @@ impl DocumentText {
             epoch,
             cursor: Cursor::default(),
             text: Rope::new(),
+            text_memory: TextMemory::default(),
             log: History::new(OPERATIONS_KEPT),
             log_bytes: 0,
             by_op_id: BTreeMap::new(),
@@ -148,6 +150,7 @@ impl DocumentText {
             let (user, op_id) = (user.into(), op_id.map(Into::into));
             text.take(Made { version, user, op_id, operation, length_before, bytes });
         }
+        text.text_memory = TextMemory::of(&text.text);
         (text.version() == seq).then_some(text)
     }
 
@@ -327,6 +330,9 @@ impl DocumentText {
     /// A draft is on disk. `saved`: its text, too.
     pub(super) fn commit(&mut self, draft: Draft, saved: bool) {
         self.text = draft.text;
+        if self.text.len_bytes().abs_diff(self.text_memory.text_bytes) >= TEXT_GROWTH_COUNTED {
+            self.text_memory = TextMemory::of(&self.text);
+        }
         draft.made.into_iter().for_each(|made| self.take(made));
         if saved {
             self.unsaved = Unsaved::default();
@@ -370,7 +376,7 @@ impl DocumentText {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        rope_bytes(&self.text)
+        self.text_memory.bytes
             + self.log.heap_bytes()
             + self.by_op_id.allocated_bytes()
             + self.writers.heap_bytes()
@@ -398,12 +404,25 @@ pub(super) fn read_snapshot(values: &[StoredValue]) -> Option<Snapshot> {
     value.map_or(Some(Snapshot::default()), |bytes| Snapshot::decode(bytes))
 }
 
-/// A rope is a tree of nodes that are all of one size.
-fn rope_bytes(rope: &Rope) -> usize {
-    const NODE_BYTES: usize = 1024;
-    let leaves = rope.chunks().count().max(1);
-    let inner = if leaves > 1 { leaves.div_ceil(12) } else { 0 };
-    (leaves + inner) * NODE_BYTES
+/// What a rope takes: a tree of nodes that are all of one size. They are counted when the text has grown or shrunk by so much,
+/// because a count walks over all of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct TextMemory {
+    /// Of the text that was counted.
+    text_bytes: usize,
+    bytes: usize,
+}
+
+const TEXT_GROWTH_COUNTED: usize = 4 * 1024;
+
+impl TextMemory {
+    fn of(text: &Rope) -> Self {
+        const NODE_BYTES: usize = 1024;
+        const CHILDREN: usize = 16;
+        let leaves = text.chunks().count().max(1);
+        let inner = if leaves > 1 { leaves.div_ceil(CHILDREN) } else { 0 };
+        Self { text_bytes: text.len_bytes(), bytes: (leaves + inner) * NODE_BYTES }
+    }
 }
 
 /// What a payload has besides the text, or the operations, in it.
