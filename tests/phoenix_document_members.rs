@@ -4,7 +4,7 @@ mod world;
 
 use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
-use world::documents::{ask, member};
+use world::documents::{ask, join, member};
 use world::near_and_far;
 use world::rooms::told;
 
@@ -27,5 +27,28 @@ fn what_waits_of_a_member_that_has_gone_is_done_as_far_as_somebody_else_sees_it(
         let ops: Vec<_> = told(&heard, "operation").iter().map(|told| told["op"].clone()).collect();
         assert_eq!(ops, [json!(["one"]), json!([3, "two"])]);
         assert_eq!(told(&heard, "cursor"), Vec::<Value>::new());
+    });
+}
+
+/// Whoever comes back is there twice, until the relay gives up the connection before.
+#[test]
+fn a_user_has_one_cursor_where_it_was_last_set() {
+    near_and_far(Settings::default, |mut world, name| {
+        let before = member(&mut world, 0, "&user=ann", name);
+        let ben = member(&mut world, 0, "&user=ben", name);
+        ask(&mut world, ben, name, 1, "operation", &json!({"op": ["text"], "version": 0}));
+        ask(&mut world, before, name, 2, "cursor", &json!({"position": 1, "version": 1}));
+        let now = member(&mut world, 0, "&user=ann", name);
+        ask(&mut world, now, name, 3, "cursor", &json!({"position": 2, "version": 1}));
+        world.client(ben).messages();
+        world.hang_up(before);
+        assert_eq!(told(&world.client(ben).messages(), "cursor"), Vec::<Value>::new());
+        let newcomer = world.socket("");
+        let joined = join(&mut world, newcomer, name, &json!({}));
+        let cursor = json!({"user_id": "ann", "position": 2, "version": 1});
+        assert_eq!(told(&joined, "cursor"), std::slice::from_ref(&cursor));
+        world.hang_up(now);
+        let gone = json!({"user_id": "ann", "position": null, "version": 1});
+        assert_eq!(told(&world.client(ben).messages(), "cursor"), [gone]);
     });
 }

@@ -134,8 +134,10 @@ impl Document {
         if self.members.presence.is_listed() {
             let payload = told_cursor(&member.user, place, self.text.version());
             self.members.broadcast(Event::Cursor, &payload, Some(from), effects);
-            if let Some(member) = self.members.get_mut(from) {
-                member.own.cursor = place;
+            let user = member.user.clone();
+            // Whoever comes back is here twice, until the connection before is given up.
+            for (address, member) in self.members.iter_mut().filter(|(_, member)| member.user == user) {
+                member.own.cursor = place.filter(|_| address == from);
             }
         }
         Ok(())

@@ -56,16 +56,16 @@ impl<T> Members<T> {
         self.by_address.get(&address)
     }
 
-    pub(super) fn get_mut(&mut self, address: Address) -> Option<&mut Member<T>> {
-        self.by_address.get_mut(&address)
-    }
-
     pub(super) fn has(&self, address: Address) -> bool {
         self.by_address.contains_key(&address)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Address, &Member<T>)> {
         self.by_address.iter().map(|(address, member)| (*address, member))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (Address, &mut Member<T>)> {
+        self.by_address.iter_mut().map(|(address, member)| (*address, member))
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Member<T>> {

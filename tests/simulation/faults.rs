@@ -203,7 +203,8 @@ impl Fault {
             Self::LostAnswer => [30, 150, 500],
             Self::Drain | Self::ShardEnd | Self::Crash => [1, 3, 6],
             Self::SlowStore => [50, 300, 900],
-            Self::StoreRefuses | Self::StoreConflicts => [10, 60, 300],
+            Self::StoreRefuses => [10, 60, 300],
+            Self::StoreConflicts => [30, 150, 500],
             // These faults are bounds, drawn once a run.
             Self::FullMailbox | Self::RefusedForward | Self::ShortTurn => [1, 2, 3],
         }

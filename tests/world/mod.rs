@@ -58,6 +58,8 @@ pub struct World {
     /// The questions that shards have asked the store meanwhile.
     pub asked: VecDeque<(usize, RequestNumber, StoreRequest)>,
     shards: Vec<Shard>,
+    /// How many processes there were before this one.
+    generation: u8,
     next_client: u32,
 }
 
@@ -76,14 +78,10 @@ impl World {
         let settings = Arc::new(settings);
         let metrics: Vec<Arc<ShardMetrics>> =
             (0..settings.placement.shards).map(|_| Arc::default()).collect();
-        let shard = |id: u16| {
-            let metrics = metrics[usize::from(id)].clone();
-            Shard::new(ShardId(id), settings.clone(), metrics, [id as u8 + 1; 32])
-        };
-        Self {
+        let mut world = Self {
             now: Now { instant: Instant::from_micros(1_000_000), unix_us: STARTED_AT_S * 1_000_000 },
-            shards: (0..settings.placement.shards).map(shard).collect(),
-            metrics: metrics.clone(),
+            shards: Vec::new(),
+            metrics,
             settings,
             clients: BTreeMap::new(),
             drained: Vec::new(),
@@ -96,8 +94,28 @@ impl World {
             store: StoreModel::default(),
             store_stands: false,
             asked: VecDeque::new(),
+            generation: 0,
             next_client: 0,
-        }
+        };
+        world.start();
+        world
+    }
+
+    fn start(&mut self) {
+        let seed = |id: u16| [id as u8 + 1 + 16 * self.generation; 32];
+        let shards =
+            self.metrics.iter().zip(0..).map(|(metrics, id)| {
+                Shard::new(ShardId(id), self.settings.clone(), metrics.clone(), seed(id))
+            });
+        self.shards = shards.collect();
+    }
+
+    /// The process ends, and another one begins with what is on disk. What the store was asked is not done.
+    pub fn restart(&mut self) {
+        self.clients.clear();
+        self.asked.clear();
+        self.generation += 1;
+        self.start();
     }
 
     /// The sum of a counter over all shards.
