@@ -15,7 +15,7 @@ use corelay::room::stored::{Cursor, StoreAction, StoreAnswer};
 use corelay::time::{Instant, Now};
 use corelay::wire::format::Format;
 use corelay::wire::operation::Operation;
-use corelay::wire::push::{DocumentPush, Push, PushEvent};
+use corelay::wire::push::{DocumentPush, Edit, Push, PushEvent};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
@@ -118,11 +118,9 @@ impl Edited {
     }
 
     fn edit(&mut self, operation: &Operation, version: u64) {
-        let push = DocumentPush::Operation {
-            operation: operation.clone(),
-            version,
-            op_id: Some(format!("{:032x}", self.version).into()),
-        };
+        let op_id = Some(format!("{:032x}", self.version).into());
+        let edit = Edit { operation: operation.clone(), version, epoch: None, op_id };
+        let push = DocumentPush::Operation(edit);
         let push = Push { reference: Some("\"9\"".into()), event: PushEvent::Document(push) };
         let told = self.act(|document, context| document.push(address(0), push, context));
         assert_eq!(told, 2, "a broadcast, and the answer");

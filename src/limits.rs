@@ -43,7 +43,7 @@ pub const INQUIRIES_MAX: usize = 4 * QUESTIONS_MAX;
 pub const STORE_QUESTIONS_MAX: usize = 16 * 1024;
 /// Appends that the store's thread takes at once: they are one commit. More wait for the next.
 pub const STORE_APPENDS_MAX: usize = 4 * 1024;
-/// Rooms and pages that the store's thread reads at once, of up to 1 MiB each. More wait, and writes come in between.
+/// Rooms, documents and pages that the store's thread reads at once, of 1 to 3 MiB at most. More wait, and writes come in between.
 pub const STORE_READS_MAX: usize = 64;
 /// Records that one append removes at most because the room's rules keep them no longer.
 pub const STORE_TRIM_MAX: usize = 128;
@@ -226,6 +226,8 @@ pub const ROOM_WAITING_BYTES_MAX: usize = 256 * 1024;
 pub const ROOM_READS_MAX: usize = 8;
 /// Joins, and what comes behind them, that wait for one room to be read from the store. More: refused, with when to try again.
 pub const ROOM_ARRIVALS_MAX: usize = 4 * 1024;
+/// Bytes of the pushes among them. More: refused, with when to try again.
+pub const ROOM_ARRIVALS_BYTES_MAX: usize = 1024 * 1024;
 /// Waiting joins that are let in at once when the room has been read: each is answered with as much as a message holds.
 pub const ROOM_LET_IN: usize = 32;
 /// How long a join waits for a room to be read from the store. Longer: refused, with when to try again.
@@ -272,8 +274,8 @@ const _: () = assert!(
 pub const OP_ID_BYTES_MAX: usize = 64;
 /// Operations that a document keeps. One that was made before them is `too_old`.
 pub const OPERATIONS_KEPT: usize = 1_000;
-/// Bytes of the records of the operations that a document keeps. More: the oldest are forgotten.
-pub const OPERATIONS_KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the operations that a document keeps, on disk and in memory. More: the oldest are forgotten.
+pub const OPERATIONS_KEPT_BYTES: usize = 2 * 1024 * 1024;
 /// A document is written anew with the last of so many operations, …
 pub const SNAPSHOT_OPERATIONS: u64 = 1_000;
 /// … or of so many bytes of their records.
@@ -285,11 +287,12 @@ const _: () = assert!(
 /// Users of a document whose last operation is known, so that it can be sent again. More: the one that wrote longest ago is
 /// forgotten.
 pub const WRITERS_MAX: usize = 1_000;
-/// A member whose operation is too old is told the text, once in this time. Before: `rate_limited`.
-pub const OUTDATED_INTERVAL: Duration = Duration::from_secs(1);
-/// Components that an operation, or the position of a cursor, is transformed over, its own included. More: `too_old`.
+/// A member whose operation is too old is told the text, once in this time. Sooner: `rate_limited`.
+pub const OUTDATED_INTERVAL: Duration = Duration::from_secs(5);
+/// Components that are looked at to transform an operation: its own, and those of another one, for each that came since. For the
+/// position of a cursor those of the others. More: `too_old`.
 pub const TRANSFORM_COMPONENTS_MAX: usize = 50_000;
-/// Components of the operations of one write, and of what they are transformed over. What comes behind them waits for the next.
+/// Components that are looked at for one write, also for what is refused. What comes behind waits for the next.
 pub const DOCUMENT_APPEND_COMPONENTS_MAX: usize = TRANSFORM_COMPONENTS_MAX;
 /// What the head of an outbound message (topic, references, event) takes of `OUTBOUND_MESSAGE_BYTES_MAX` at most; a payload
 /// that is filled up to a bound leaves it free.

@@ -107,7 +107,7 @@ impl Document {
                 Ok((operations, more)) => Ok(page_of(&operations, more)),
                 Err(unfit) => return self.refuse_unfit(from, reference, unfit, now.instant, effects),
             },
-            Ok(DocumentPush::Operation { .. }) => {
+            Ok(DocumentPush::Operation(_)) => {
                 return impossible!("what is written is decided on elsewhere");
             }
             Err(CommonPush::Heartbeat) => heartbeat(now),
@@ -131,14 +131,15 @@ impl Document {
         };
         let place = place.map(|place| self.text.place_now(place, &member.user, version)).transpose()?;
         // A crowd is not told where everybody is: each move would cost as many messages as it has members.
-        if self.members.presence.is_listed() {
+        let is_told = self.members.presence.is_listed();
+        if is_told {
             let payload = told_cursor(&member.user, place, self.text.version());
             self.members.broadcast(Event::Cursor, &payload, Some(from), effects);
-            let user = member.user.clone();
-            // Whoever comes back is here twice, until the connection before is given up.
-            for (address, member) in self.members.iter_mut().filter(|(_, member)| member.user == user) {
-                member.own.cursor = place.filter(|_| address == from);
-            }
+        }
+        let user = member.user.clone();
+        // Whoever comes back is here twice, until the connection before is given up.
+        for (address, member) in self.members.iter_mut().filter(|(_, member)| member.user == user) {
+            member.own.cursor = place.filter(|_| address == from && is_told);
         }
         Ok(())
     }
@@ -358,16 +359,20 @@ impl Hosted for Document {
         }
     }
 
-    /// News of presence, and ends of waiting.
+    /// News of presence, ends of waiting, and what was too much for one turn.
     fn timeout(&mut self, context: &mut Context<'_>) {
         self.members.flush_presence(context.now.instant, &mut context.effects);
         self.go_on_loading(context);
+        if self.loading.is_none() && self.queue.is_left() {
+            self.decide_on_what_waits(context);
+        }
     }
 
     fn due(&self) -> Option<Instant> {
         let is_awaited = self.members.len() > 0 || !self.queue.is_empty();
         let loading = self.loading.as_ref().and_then(|loading| loading.due(is_awaited));
-        loading.into_iter().chain(self.members.presence.due()).min()
+        let left = (self.loading.is_none() && self.queue.is_left()).then(Instant::default);
+        loading.into_iter().chain(left).chain(self.members.presence.due()).min()
     }
 
     fn audience(&self) -> Option<&Audience> {
@@ -420,9 +425,11 @@ impl Stored for Document {
         for member in self.members.values_mut() {
             member.own.cursor = None;
         }
-        for member in self.members.addresses() {
-            // What it knows is of a stream that another has written to.
-            self.tell_state(member, false, &mut context.effects);
+        if self.members.len() > 0 {
+            // What they know is of a stream that another has written to.
+            for part in self.state.get_or_insert_with(|| self.text.parts()) {
+                self.members.broadcast(Event::DocState, part, None, &mut context.effects);
+            }
         }
         Ok(())
     }

@@ -9,7 +9,9 @@ use super::document_record::{RETENTION, Record, SNAPSHOT_KEY, Snapshot};
 use super::ot;
 use super::stored::{Change, Cursor, StoreAction, StoreRequest, StoredRecord};
 use crate::ids::Topic;
-use crate::limits::{DOCUMENT_BYTES_MAX, OPERATION_JSON_BYTES_MAX, OPERATIONS_KEPT_BYTES};
+use crate::limits::{
+    DOCUMENT_BYTES_MAX, OPERATION_JSON_BYTES_MAX, OPERATION_TOLD_BYTES_MAX, OPERATIONS_KEPT_BYTES,
+};
 use crate::wire::json::parts_of;
 use crate::wire::operation::Operation;
 
@@ -19,7 +21,7 @@ const FRAME_BYTES: usize = "[,]".len() + 6;
 const ESCAPED_MAX: usize = 6;
 const _: () = assert!(DOCUMENT_BYTES_MAX < 1_000_000, "a position has at most six digits");
 const _: () = assert!(
-    2 * ESCAPED_MAX * DOCUMENT_BYTES_MAX <= OPERATIONS_KEPT_BYTES,
+    ESCAPED_MAX * DOCUMENT_BYTES_MAX + OPERATION_JSON_BYTES_MAX <= OPERATIONS_KEPT_BYTES,
     "what a document begins with is read as a whole"
 );
 
@@ -41,6 +43,11 @@ pub enum Fault {
     Gap,
     #[error("reaches to {reach}, but the text before it has {length} characters")]
     BeyondEnd { reach: u64, length: usize },
+    #[error("makes a text of {bytes} bytes, at most {DOCUMENT_BYTES_MAX} are allowed")]
+    TooLong { bytes: usize },
+    /// Members could not be told of it.
+    #[error("has {bytes} bytes of JSON, at most {OPERATION_TOLD_BYTES_MAX} are told")]
+    TooLarge { bytes: usize },
 }
 
 impl Replay {
@@ -59,6 +66,9 @@ impl Replay {
     /// What is wrong with it. The text stays as it was.
     pub fn add(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Fault> {
         let Record { operation, .. } = Record::decode(bytes).ok_or(Fault::Unreadable)?;
+        if operation.json_bytes() > OPERATION_TOLD_BYTES_MAX {
+            return Err(Fault::TooLarge { bytes: operation.json_bytes() });
+        }
         if seq <= self.version {
             return Ok(());
         }
@@ -69,8 +79,12 @@ impl Replay {
         if reach > length as u64 {
             return Err(Fault::BeyondEnd { reach, length });
         }
-        ot::apply(&operation, &mut self.text);
-        self.version = seq;
+        let mut text = self.text.clone();
+        ot::apply(&operation, &mut text);
+        if text.len_bytes() > DOCUMENT_BYTES_MAX {
+            return Err(Fault::TooLong { bytes: text.len_bytes() });
+        }
+        (self.text, self.version) = (text, seq);
         Ok(())
     }
 

@@ -20,9 +20,8 @@ use crate::limits::{
     ROOM_WAITING_BYTES_MAX, ROOM_WAITING_MAX, ROOM_WAITING_USER_MAX,
 };
 use crate::memory::Allocated;
-use crate::wire::operation::Operation;
 use crate::wire::phoenix::answers::reason;
-use crate::wire::push::{DocumentPush, Push, PushEvent};
+use crate::wire::push::{DocumentPush, Edit, Push, PushEvent};
 use crate::{impossible, planted};
 
 /// The append that is in flight.
@@ -79,7 +78,7 @@ fn is_cursor(push: &Push) -> bool {
 }
 
 fn is_operation(push: &Push) -> bool {
-    matches!(push.event, PushEvent::Document(DocumentPush::Operation { .. }))
+    matches!(push.event, PushEvent::Document(DocumentPush::Operation(_)))
 }
 
 impl Queue {
@@ -91,6 +90,11 @@ impl Queue {
     /// Whether something is on its way.
     pub(super) fn is_writing(&self) -> bool {
         self.underway.is_some()
+    }
+
+    /// Whether something waits that nothing is before: it was too much work for one turn.
+    pub(super) fn is_left(&self) -> bool {
+        self.underway.is_none() && !self.waiting.is_empty()
     }
 
     /// Whether something of a member is on its way, or waits.
@@ -141,7 +145,10 @@ enum Verdict {
 impl Document {
     /// A member pushes something.
     pub(super) fn take_push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
-        let waits = is_operation(&push) && self.queue.underway.is_some() || self.queue.holds_up(from);
+        // Whoever may only read is refused at once, and takes nobody's place.
+        let may_write = self.members.get(from).is_some_and(|member| member.own.may_write);
+        let is_in_line = is_operation(&push) && may_write && !self.queue.is_empty();
+        let waits = is_in_line || self.queue.holds_up(from);
         if waits {
             self.wait(from, push, &mut context.effects);
         } else if is_operation(&push) {
@@ -185,7 +192,7 @@ impl Document {
     fn transformed_too_early(&self, mut push: Push) -> Push {
         let version_now = self.text.version();
         let Some(underway) = &self.queue.underway else { return push };
-        if let PushEvent::Document(DocumentPush::Operation { operation, version, .. }) = &mut push.event
+        if let PushEvent::Document(DocumentPush::Operation(Edit { operation, version, .. })) = &mut push.event
             && *version == version_now
         {
             for made in &underway.draft.made {
@@ -272,10 +279,9 @@ impl Document {
         let is_behind = batch.held_up.contains(&from) || batch.has(from);
         let verdict = match &waiting.what {
             _ if batch.held_up.contains(&from) => Verdict::Wait,
-            Deed::Push(Push {
-                event: PushEvent::Document(DocumentPush::Operation { operation, version, op_id }),
-                ..
-            }) => self.verdict_on(&waiting, (operation, *version, op_id.as_deref()), batch),
+            Deed::Push(Push { event: PushEvent::Document(DocumentPush::Operation(edit)), .. }) => {
+                self.verdict_on(&waiting, edit, batch)
+            }
             Deed::Push(_) | Deed::Leave if is_behind => Verdict::Wait,
             Deed::Push(_) => {
                 let Deed::Push(Push { reference, event }) = waiting.what else { return };
@@ -304,29 +310,26 @@ impl Document {
     fn verdict_on(
         &self,
         waiting: &Waiting,
-        (operation, version, op_id): (&Operation, u64, Option<&str>),
+        Edit { operation, version, epoch, op_id }: &Edit,
         batch: &mut Batch,
     ) -> Verdict {
-        if batch.is_closed || batch.is_full(self.members.len()) {
+        let op_id = op_id.as_deref();
+        let sent_before = op_id.and_then(|op_id| self.text.sent_before(&waiting.user, op_id));
+        match sent_before {
+            Some(SentBefore::Made(version)) => return Verdict::Answer(Self::version_made(version)),
+            Some(SentBefore::ByAnother) => return Verdict::Answer(Err(reason("op_id_taken"))),
+            None if !waiting.may_write => return Verdict::Answer(Err(reason("read_only"))),
+            None => {}
+        }
+        let is_in_draft = |op_id| batch.draft.made.iter().any(|made| made.op_id.as_deref() == Some(op_id));
+        if batch.is_closed || batch.is_full(self.members.len()) || op_id.is_some_and(is_in_draft) {
             return Verdict::Wait;
         }
-        if let Some(op_id) = op_id {
-            if batch.draft.made.iter().any(|made| made.op_id.as_deref() == Some(op_id)) {
-                return Verdict::Wait;
-            }
-            match self.text.sent_before(&waiting.user, op_id) {
-                Some(SentBefore::Made(version)) => return Verdict::Answer(Self::version_made(version)),
-                Some(SentBefore::ByAnother) => {
-                    let text = "op_id names an operation of another user; draw 128 random bits for each";
-                    return Verdict::Answer(Err(reason(text)));
-                }
-                None => {}
-            }
+        // It was made for what is another text now.
+        if epoch.is_some_and(|epoch| epoch != self.text.epoch) {
+            return Verdict::Refuse(Unfit::TooOld);
         }
-        if !waiting.may_write {
-            return Verdict::Answer(Err(reason("read_only")));
-        }
-        match self.text.add(&mut batch.draft, (&waiting.user, op_id), operation, version) {
+        match self.text.add(&mut batch.draft, (&waiting.user, op_id), operation, *version) {
             Ok(()) => Verdict::Taken,
             Err(unfit) => Verdict::Refuse(unfit),
         }

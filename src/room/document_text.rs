@@ -80,9 +80,14 @@ impl Kept for Made {
 pub(super) struct Draft {
     text: Rope,
     pub(super) made: Vec<Made>,
-    /// Components of its operations, and of those that they were transformed over.
+    /// Components that were looked at for it.
     pub(super) components: usize,
     pub(super) bytes: usize,
+}
+
+/// Components that were looked at.
+struct Work {
+    components: usize,
 }
 
 /// Why an operation is not done, or a cursor is nowhere.
@@ -264,9 +269,24 @@ impl DocumentText {
         Draft { text: self.text.clone(), made: Vec::new(), components: 0, bytes: 0 }
     }
 
-    /// Puts an operation that was made against `version` behind what is in the draft.
+    /// Puts an operation that was made against `version` behind what is in the draft. What that costs is in the draft, whether it
+    /// can be done or not.
     pub(super) fn add(
         &self,
+        draft: &mut Draft,
+        whose: (&str, Option<&str>),
+        operation: &Operation,
+        version: u64,
+    ) -> Result<(), Unfit> {
+        let mut work = Work { components: operation.components().len() };
+        let added = self.add_by(&mut work, draft, whose, operation, version);
+        draft.components += work.components;
+        added
+    }
+
+    fn add_by(
+        &self,
+        work: &mut Work,
         draft: &mut Draft,
         (user, op_id): (&str, Option<&str>),
         operation: &Operation,
@@ -278,10 +298,12 @@ impl DocumentText {
             return Err(Unfit::OutOfRange { reach, length });
         }
         let mut operation = operation.clone();
-        let mut components = operation.components().len();
         for other in made.skip(usize::from(planted!(TransformsOverTooFew))).chain(&draft.made) {
-            components += other.operation.components().len();
-            if components > TRANSFORM_COMPONENTS_MAX {
+            if other.operation.components().is_empty() {
+                continue;
+            }
+            work.components += operation.components().len() + other.operation.components().len();
+            if work.components > TRANSFORM_COMPONENTS_MAX {
                 return Err(Unfit::TooOld);
             }
             let tie = if planted!(LaterStandsLeft) { Tie::Left } else { Tie::Right };
@@ -304,7 +326,6 @@ impl DocumentText {
         let mut made = Made { version, user, op_id, operation, length_before, bytes: 0 };
         made.bytes = made.to_record(0).bytes.len();
         draft.text = text;
-        draft.components += components;
         draft.bytes += made.bytes;
         draft.made.push(made);
         Ok(())
@@ -354,7 +375,7 @@ impl DocumentText {
         }
         let (_, forgotten) = self.log.push(|_| made);
         self.forget(forgotten);
-        while self.log_bytes > OPERATIONS_KEPT_BYTES {
+        while self.log_bytes.max(self.log.heap_bytes()) > OPERATIONS_KEPT_BYTES {
             let oldest = self.log.forget_oldest();
             self.forget(oldest);
         }

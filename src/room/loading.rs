@@ -82,9 +82,16 @@ pub(super) trait Stored: Hosted {
         let now = context.now.instant;
         let Some(loading) = self.loading() else { return Some(what) };
         let is_full = loading.arrivals.len() >= limits::ROOM_ARRIVALS_MAX;
+        let has_room_for = |push: &Push| {
+            let waits = loading.arrivals.iter().map(|arrival| match &arrival.what {
+                Arrived::Push(push) => push.bytes(),
+                Arrived::Join(_) | Arrived::Leave(_) => 0,
+            });
+            push.bytes() == 0 || waits.sum::<usize>() + push.bytes() <= limits::ROOM_ARRIVALS_BYTES_MAX
+        };
         match what {
             Arrived::Join(_) if is_full => context.effects.push(refused(from, Unavailable::Busy)),
-            Arrived::Push(push) if is_full => {
+            Arrived::Push(push) if is_full || !has_room_for(&push) => {
                 let refusal = Err(unavailable(Unavailable::Busy));
                 reply(from, push.reference, refusal, &mut context.effects);
             }

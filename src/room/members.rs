@@ -56,6 +56,10 @@ impl<T> Members<T> {
         self.by_address.get(&address)
     }
 
+    pub(super) fn get_mut(&mut self, address: Address) -> Option<&mut Member<T>> {
+        self.by_address.get_mut(&address)
+    }
+
     pub(super) fn has(&self, address: Address) -> bool {
         self.by_address.contains_key(&address)
     }

@@ -123,6 +123,23 @@ pub enum StoreAnswer {
     Refused(Unavailable),
 }
 
+impl StoreAnswer {
+    /// Bytes of what was read.
+    pub fn bytes(&self) -> usize {
+        let of_records =
+            |records: &[StoredRecord]| records.iter().map(|record| record.bytes.len()).sum::<usize>();
+        match self {
+            Self::Loaded { records, values, .. } => {
+                let of_values =
+                    values.iter().filter_map(|value| value.bytes.as_ref()).map(|bytes| bytes.len());
+                of_records(records) + of_values.sum::<usize>()
+            }
+            Self::Page { records, .. } => of_records(records),
+            Self::Appended(_) | Self::Conflict | Self::Refused(_) => 0,
+        }
+    }
+}
+
 /// How a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]

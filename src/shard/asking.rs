@@ -6,6 +6,7 @@ use super::topics::TopicIndex;
 use super::{Output, Shard};
 use crate::ids::{Party, RequestNumber, Ticket};
 use crate::impossible;
+use crate::limits::WORK_BYTES;
 use crate::room::stored::{StoreAnswer, StoreRequest, Unavailable};
 use crate::time::{Instant, Now};
 
@@ -59,6 +60,7 @@ impl Shard {
 
     fn tell_topic(&mut self, asker: Asker, now: Now) {
         let Asker { topic, ticket, answer } = asker;
+        self.work.spend(answer.bytes() / WORK_BYTES);
         let told = self.decide(topic, now, |kind, context| kind.hosted().answered(ticket, answer, context));
         if told.is_none() {
             impossible!("a topic that waits for an answer is there");

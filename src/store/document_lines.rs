@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::limits::{DOCUMENT_BYTES_MAX, OP_ID_BYTES_MAX, USER_ID_BYTES_MAX, WRITERS_MAX};
+use crate::limits::{
+    DOCUMENT_BYTES_MAX, OP_ID_BYTES_MAX, OPERATION_TOLD_BYTES_MAX, USER_ID_BYTES_MAX, WRITERS_MAX,
+};
 use crate::room::document_record::{Record, SNAPSHOT_KEY, Snapshot, Writers};
 use crate::wire::json::Object;
 use crate::wire::operation::Operation;
@@ -90,6 +92,9 @@ pub(super) fn read_operation(op: &RawValue, user: &str, op_id: Option<&str>) -> 
     let Some(operation) = Operation::read(op.get()) else {
         return Err("`op` is no list of components".into());
     };
+    if operation.json_bytes() > OPERATION_TOLD_BYTES_MAX {
+        return Err(format!("an operation has at most {OPERATION_TOLD_BYTES_MAX} bytes of JSON"));
+    }
     Ok(Record::encode(op_id, user, &operation).to_vec())
 }
 

@@ -335,12 +335,20 @@ fn answer(
 
 fn settle(snapshot: &Snapshot, request: &StoreRequest, why: Unavailable) -> Outcome<StoreAnswer> {
     let topic = request.topic.to_string();
-    let last = snapshot.stream(&topic)?.map_or(0, |stream| stream.last);
-    let StoreAction::Append { change, .. } = &request.action else { return Ok(StoreAnswer::Refused(why)) };
-    let is_there = match change.records.last() {
-        Some(record) => record.seq == last,
+    let stream = snapshot.stream(&topic)?;
+    let last = stream.map_or(0, |stream| stream.last);
+    let StoreAction::Append { epoch, change, .. } = &request.action else {
+        return Ok(StoreAnswer::Refused(why));
+    };
+    let is_there = match (change.records.last(), stream) {
+        // Another may have written under the same number.
+        (Some(record), Some(stream)) if stream.epoch == *epoch && stream.last == record.seq => {
+            let found = snapshot.records.get((stream.number, record.seq))?;
+            found.is_some_and(|found| found.value() == (record.at_ms, &*record.bytes))
+        }
+        (Some(_), _) => false,
         // Whether it was this write or one before that has left them so: they are as they should be.
-        None => are_there(&snapshot.values, &topic, &change.values)?,
+        (None, _) => are_there(&snapshot.values, &topic, &change.values)?,
     };
     Ok(if is_there { StoreAnswer::Appended(Cursor(last)) } else { StoreAnswer::Refused(why) })
 }

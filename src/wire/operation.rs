@@ -39,7 +39,7 @@ impl Operation {
     pub fn keep(&mut self, characters: u32) -> &mut Self {
         match self.components.last_mut() {
             _ if characters == 0 => {}
-            Some(Component::Keep(kept)) => *kept += characters,
+            Some(Component::Keep(kept)) => *kept = kept.saturating_add(characters),
             _ => self.components.push(Component::Keep(characters)),
         }
         self
@@ -67,7 +67,7 @@ impl Operation {
     pub fn delete(&mut self, characters: u32) -> &mut Self {
         match self.components.last_mut() {
             _ if characters == 0 => {}
-            Some(Component::Delete(deleted)) => *deleted += characters,
+            Some(Component::Delete(deleted)) => *deleted = deleted.saturating_add(characters),
             _ => self.components.push(Component::Delete(characters)),
         }
         self

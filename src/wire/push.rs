@@ -11,7 +11,7 @@ use super::phoenix::{Message, Payload};
 use super::seen::Seen;
 use crate::ids::Topic;
 use crate::impossible;
-pub use document::{CursorPlace, DocumentPush};
+pub use document::{CursorPlace, DocumentPush, Edit};
 pub use game::{EventPayload, GamePush};
 pub use room::{RoomPush, errors};
 
@@ -31,7 +31,7 @@ impl Push {
             PushEvent::Room(RoomPush::NewMessage { body, .. } | RoomPush::EditMessage { body, .. }) => {
                 body.len()
             }
-            PushEvent::Document(DocumentPush::Operation { operation, .. }) => operation.heap_bytes(),
+            PushEvent::Document(DocumentPush::Operation(edit)) => edit.operation.heap_bytes(),
             PushEvent::Common(_) | PushEvent::Room(_) | PushEvent::Game(_) | PushEvent::Document(_) => 0,
         }
     }

@@ -19,7 +19,11 @@ impl Seen {
             return Some(Self::UnixMs(ms));
         }
         let [Some(epoch), Some(seq)] = named(json, ["epoch", "seq"]) else { return None };
-        let epoch = whole(epoch).or_else(|| string(epoch)?.parse().ok())?;
-        Some(Self::Position(StreamPosition { epoch, seq: whole(seq)? }))
+        Some(Self::Position(StreamPosition { epoch: read_epoch(epoch)?, seq: whole(seq)? }))
     }
+}
+
+/// Reads the name of a stream: a decimal string, because it may be too large for a number in JavaScript.
+pub(super) fn read_epoch(json: &str) -> Option<u64> {
+    whole(json).or_else(|| string(json)?.parse().ok())
 }

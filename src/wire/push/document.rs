@@ -5,18 +5,13 @@ use crate::limits::{DOCUMENT_BYTES_MAX, OP_ID_BYTES_MAX};
 use crate::wire::operation::Operation;
 use crate::wire::phoenix::answers::reason;
 use crate::wire::phoenix::fields::{named, string, whole};
+use crate::wire::seen::read_epoch;
 
 /// See the module documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum DocumentPush {
-    Operation {
-        operation: Operation,
-        /// The version that it was made against.
-        version: u64,
-        /// Names it, so that the client can send it again.
-        op_id: Option<Box<str>>,
-    },
+    Operation(Edit),
     Cursor {
         /// `None`: it is nowhere.
         place: Option<CursorPlace>,
@@ -24,7 +19,22 @@ pub enum DocumentPush {
         version: u64,
     },
     /// `operations`: those that made the later versions.
-    Operations { after: u64 },
+    Operations {
+        after: u64,
+    },
+}
+
+/// An `operation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    #[allow(missing_docs, reason = "the name says it")]
+    pub operation: Operation,
+    /// The version that it was made against …
+    pub version: u64,
+    /// … of this stream; `None`: of the one that is there.
+    pub epoch: Option<u64>,
+    /// Names it, so that the client can send it again.
+    pub op_id: Option<Box<str>>,
 }
 
 /// Where a cursor is, in characters of the text.
@@ -49,7 +59,7 @@ impl DocumentPush {
 }
 
 fn operation(json: &str) -> Result<DocumentPush, String> {
-    let [operation, version, op_id] = named(json, ["op", "version", "op_id"]);
+    let [operation, version, epoch, op_id] = named(json, ["op", "version", "epoch", "op_id"]);
     let operation =
         Operation::parse(operation.unwrap_or("null")).map_err(|error| reason(&error.to_string()))?;
     let version = version.and_then(whole).ok_or_else(|| {
@@ -60,7 +70,9 @@ fn operation(json: &str) -> Result<DocumentPush, String> {
         id.map(Box::from)
             .ok_or_else(|| reason(&format!("op_id must be a string of 1 to {OP_ID_BYTES_MAX} bytes")))
     });
-    Ok(DocumentPush::Operation { operation, version, op_id: op_id.transpose()? })
+    let wrong_epoch = || reason("epoch must be that of the text, as doc_state says it");
+    let epoch = epoch.map(|epoch| read_epoch(epoch).ok_or_else(wrong_epoch)).transpose()?;
+    Ok(DocumentPush::Operation(Edit { operation, version, epoch, op_id: op_id.transpose()? }))
 }
 
 fn cursor(json: &str) -> Result<DocumentPush, String> {
