@@ -335,10 +335,15 @@ fn answer(
 
 fn settle(snapshot: &Snapshot, request: &StoreRequest, why: Unavailable) -> Outcome<StoreAnswer> {
     let topic = request.topic.to_string();
-    let last = snapshot.stream(&topic)?.map_or(0, |stream| stream.last);
-    let StoreAction::Append { change, .. } = &request.action else { return Ok(StoreAnswer::Refused(why)) };
+    let stream = snapshot.stream(&topic)?;
+    let last = stream.map_or(0, |stream| stream.last);
+    let StoreAction::Append { epoch, expected, change } = &request.action else {
+        return Ok(StoreAnswer::Refused(why));
+    };
+    // Of those who began it at once, a topic and an operator, one was first: the stream has its name.
+    let is_own = *expected != Cursor::default() || stream.is_some_and(|stream| stream.epoch == *epoch);
     let is_there = match change.records.last() {
-        Some(record) => record.seq == last,
+        Some(record) => record.seq == last && is_own,
         // Whether it was this write or one before that has left them so: they are as they should be.
         None => are_there(&snapshot.values, &topic, &change.values)?,
     };
