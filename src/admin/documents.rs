@@ -88,7 +88,7 @@ impl Documents {
 pub(super) async fn show(State(pages): Shared, Path(id): Path<String>) -> Response {
     let topic = match topic(&id) {
         Ok(topic) => topic,
-        Err(refusal) => return refusal,
+        Err(text) => return (StatusCode::BAD_REQUEST, text).into_response(),
     };
     match timeout(QUESTION_WAIT, pages.admin.documents.json(&id, topic)).await {
         Ok(Ok(Some(json))) => {
@@ -108,11 +108,11 @@ pub(super) async fn show(State(pages): Shared, Path(id): Path<String>) -> Respon
 pub(super) async fn make(State(pages): Shared, Path(id): Path<String>, body: Body) -> Response {
     let topic = match topic(&id) {
         Ok(topic) => Arc::new(topic),
-        Err(refusal) => return refusal,
+        Err(text) => return (StatusCode::BAD_REQUEST, text).into_response(),
     };
     let text = match text_of(body).await {
         Ok(text) => text,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let Beginning { epoch, at_ms } = match (pages.admin.documents.begin)() {
         Ok(beginning) => beginning,
@@ -160,26 +160,24 @@ fn of_store(answer: Answer) -> Option<StoreAnswer> {
     }
 }
 
-fn topic(id: &str) -> Result<Topic, Response> {
+/// # Errors
+/// What a name may be.
+fn topic(id: &str) -> Result<Topic, String> {
     TopicName::parse(id).map(Topic::Document).ok_or_else(|| {
         let bytes_max = TopicName::BYTES_MAX;
-        let text = format!("{id:?} is no name of a document: it has 1 to {bytes_max} of A-Z a-z 0-9 _ - .\n");
-        (StatusCode::BAD_REQUEST, text).into_response()
+        format!("{id:?} is no name of a document: it has 1 to {bytes_max} of A-Z a-z 0-9 _ - .\n")
     })
 }
 
 /// The body as the text of a document.
-async fn text_of(mut body: Body) -> Result<String, Response> {
+async fn text_of(mut body: Body) -> Result<String, (StatusCode, String)> {
     let (mut bytes, mut count) = (Vec::new(), 0);
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let data = match frame.map(|frame| frame.into_data()) {
             Ok(Ok(data)) => data,
             // Trailers say nothing here.
             Ok(Err(_)) => continue,
-            Err(error) => {
-                let text = format!("the text was cut off: {error}\n");
-                return Err((StatusCode::BAD_REQUEST, text).into_response());
-            }
+            Err(error) => return Err((StatusCode::BAD_REQUEST, format!("the text was cut off: {error}\n"))),
         };
         count += data.len();
         // What is too much is read nevertheless: whoever is still sending does not see an answer.
@@ -191,13 +189,13 @@ async fn text_of(mut body: Body) -> Result<String, Response> {
     }
     if count > DOCUMENT_BYTES_MAX {
         let text = format!("a document has at most {DOCUMENT_BYTES_MAX} bytes of UTF-8\n");
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, text).into_response());
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let text =
             format!("the body is the text of the document, in UTF-8; from its byte {at} on it is not\n");
-        (StatusCode::BAD_REQUEST, text).into_response()
+        (StatusCode::BAD_REQUEST, text)
     })
 }
 

@@ -15,7 +15,9 @@ fn kinds() -> impl Iterator<Item = &'static str> {
 }
 
 fn covers_some_topic(pattern: &str) -> bool {
-    kinds().any(|kind| covers_one_of(pattern, &format!("{kind}:")))
+    // `doc:notes:read` lets somebody read `doc:notes`.
+    let reading = pattern.strip_suffix(":read").is_some_and(|document| covers_one_of(document, "doc:"));
+    reading || kinds().any(|kind| covers_one_of(pattern, &format!("{kind}:")))
 }
 
 /// Whether a topic that begins with `kind` can match the pattern. The pattern is read once. At each place of it, a set says how
@@ -56,7 +58,9 @@ fn hint(pattern: &str) -> String {
         None => kinds().next().map(|kind| format!("{kind}:{pattern}")),
     };
     let topics = || {
-        format!("topics are {}", kinds().map(|kind| format!("{kind}:*")).collect::<Vec<_>>().join(" and "))
+        let kinds: Vec<String> = kinds().map(|kind| format!("{kind}:*")).collect();
+        let (last, others) = kinds.split_last().map_or(("", &[][..]), |(last, others)| (last, others));
+        format!("topics are {} and {last}", others.join(", "))
     };
     let hint = meant.filter(|meant| covers_some_topic(meant)).map(|meant| format!("did you mean {meant}?"));
     format!("--topics {pattern:?} covers no topic; {}", hint.unwrap_or_else(topics))
@@ -76,6 +80,9 @@ mod tests {
             "*",
             "game:*",
             "room:lobby",
+            "doc:notes",
+            "doc:notes:read",
+            "doc:*:read",
             "game:arena-*",
             "g*",
             "*:lobby",
@@ -99,11 +106,12 @@ mod tests {
             ("foo", "did you mean game:foo?"),
             ("room", "did you mean room:*?"),
             ("game", "did you mean game:*?"),
-            ("game:", "topics are game:* and room:*"),
-            ("game:a b", "topics are game:* and room:*"),
-            ("chat:*", "topics are game:* and room:*"),
-            ("*?", "topics are game:* and room:*"),
-            ("", "topics are game:* and room:*"),
+            ("game:", "topics are game:*, room:* and doc:*"),
+            ("game:a b", "topics are game:*, room:* and doc:*"),
+            ("room:lobby:read", "topics are game:*, room:* and doc:*"),
+            ("chat:*", "topics are game:*, room:* and doc:*"),
+            ("*?", "topics are game:*, room:* and doc:*"),
+            ("", "topics are game:*, room:* and doc:*"),
         ] {
             assert_eq!(typed(&["game:*", bad]), Err(format!("--topics {bad:?} covers no topic; {said}")));
         }

@@ -1,7 +1,8 @@
 //! What a topic asks of the store, and what the store answers. A topic has a stream of what was said, in numbered records under an
 //! epoch, and a few values by key. A file stands behind these messages; a replicated log could.
 //!
-//! A topic has one `Append` in flight at a time. What it has asked is answered once; a refusal means that nothing was written.
+//! A topic has one `Append` in flight at a time. What it has asked is answered once; a refusal means that nothing was written. Nobody
+//! else writes its stream, but an operator may begin it: of those who do so, one is first, and the others get `Conflict`.
 
 use std::sync::Arc;
 use std::time::Duration;

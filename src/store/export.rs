@@ -67,9 +67,9 @@ enum Place {
 }
 
 impl Place {
-    /// Whether what is next may be read later.
-    fn is_pause(&self) -> bool {
-        !matches!(self, Self::Values { topic, .. } if is_document(topic))
+    /// Whether what is next must be read with what was before.
+    fn goes_on(&self) -> bool {
+        matches!(self, Self::Values { topic, .. } if is_document(topic))
     }
 }
 
@@ -105,7 +105,7 @@ impl Export {
         database.with(|database| {
             let snapshot = Snapshot::of(database)?;
             let mut part = Part::default();
-            while !(part.is_full() && self.place.is_pause()) && !matches!(self.place, Place::Over) {
+            while (!part.is_full() || self.place.goes_on()) && !matches!(self.place, Place::Over) {
                 // After an error it is over.
                 self.place = match std::mem::replace(&mut self.place, Place::Over) {
                     Place::Begin => {

@@ -241,8 +241,13 @@ fn appends_whose_commit_failed_are_looked_up() {
     file.close();
     assert!(!file.is_open() && file.append(std::slice::from_ref(&lost)).is_err());
     file.reopen().unwrap();
-    let settled = file.settle(&[there, lost], Unavailable::Full).unwrap();
-    assert_eq!(settled, [StoreAnswer::Appended(Cursor(1)), StoreAnswer::Refused(Unavailable::Full)]);
+    // It was in the same commit, and somebody else was first.
+    let mut second = there.clone();
+    let StoreAction::Append { epoch, .. } = &mut second.action else { panic!("an append") };
+    *epoch += 1;
+    let settled = file.settle(&[there, lost, second], Unavailable::Full).unwrap();
+    let refused = StoreAnswer::Refused(Unavailable::Full);
+    assert_eq!(settled, [StoreAnswer::Appended(Cursor(1)), refused.clone(), refused]);
 }
 
 #[test]
