@@ -20,7 +20,7 @@ struct Pending {
     edit: Edit,
     /// It is sent, and an answer is to come.
     is_asked: bool,
-    /// It was sent in a membership before, and may be done for that one.
+    /// It was made in a membership before, and may be done for that one, whatever was answered: it may have been sent twice.
     is_of_before: bool,
     /// When it is sent again, if it must be.
     again_at: Instant,
@@ -257,7 +257,7 @@ impl Replica {
     /// Its membership has ended, or there is another: what was asked in it is not waited for.
     pub fn ends(&mut self) {
         for pending in &mut self.pending {
-            pending.is_of_before |= std::mem::take(&mut pending.is_asked);
+            (pending.is_asked, pending.is_of_before) = (false, true);
         }
         self.page = Page::Complete;
         self.parts = None;
