@@ -103,9 +103,9 @@ export async function cuttable(port) {
 
 // ---------------------------------------------------------------------------------------------------------- running
 
-async function serveFrom(project, page) {
+async function serveFrom(project, page, origin) {
   const types = { html: "text/html; charset=utf-8", css: "text/css", svg: "image/svg+xml" };
-  await page.route(/^http:\/\/[^/]+\/(playground\/.*|\?.*)?$/, (route) => {
+  await page.route((url) => url.origin === origin && /^\/(playground\/.*)?$/.test(url.pathname), (route) => {
     const name = /\/playground\/([^?]+)/.exec(route.request().url())?.[1] ?? "index.html";
     const path = ["src/admin/playground", "clients/javascript"].map((folder) => `${project}/${folder}/${name}`).find((each) => existsSync(each));
     return route.fulfill({ path, contentType: types[name.split(".").at(-1)] ?? "text/javascript" });
@@ -115,11 +115,11 @@ async function serveFrom(project, page) {
 export async function runTest(browser, relay, dialect, test) {
   const contexts = [];
   const faults = [];
-  const open = async ({ name, user, relay: address, origin = relay.url, expectFailures = false, touch = false }) => {
-    const context = await browser.newContext({ viewport: DESKTOP, colorScheme: "light", hasTouch: touch, isMobile: touch });
+  const open = async ({ name, user, relay: address, origin = relay.url, expectFailures = false, touch = false, viewport = DESKTOP, scale = 1 }) => {
+    const context = await browser.newContext({ viewport, deviceScaleFactor: scale, colorScheme: "light", hasTouch: touch, isMobile: touch });
     contexts.push(context);
     const page = await context.newPage();
-    if (LIVE) await serveFrom(LIVE, page);
+    if (LIVE) await serveFrom(LIVE, page, origin);
     // Chromium logs each failed WebSocket as an error by itself, and a relay that refuses is what those tests are about.
     const isExpected = (text) => expectFailures || /WebSocket connection to/.test(text) || /example\.invalid/.test(text);
     page.on("console", (message) => message.type() === "error" && !isExpected(message.text()) && faults.push(`console: ${message.text()}`));

@@ -3,13 +3,16 @@
 
 export class Lines {
   #box;
-  #lines = []; // {text, scalars, node}; with its line feed each
+  #lines = []; // {text, scalars, node}
+  #shown = null;
 
   constructor(box) {
     this.#box = box;
   }
 
   show(text) {
+    if (text === this.#shown) return;
+    this.#shown = text;
     const next = text.split("\n");
     const before = this.#lines;
     const most = Math.min(before.length, next.length);
@@ -17,7 +20,6 @@ export class Lines {
     while (head < most && before[head].text === next[head]) head++;
     let tail = 0;
     while (tail < most - head && before.at(-1 - tail).text === next.at(-1 - tail)) tail++;
-    if (head + tail === next.length && next.length === before.length) return;
     const added = next.slice(head, next.length - tail).map(lineOf);
     for (const { node } of before.slice(head, before.length - tail)) node.remove();
     const behind = tail > 0 ? before[before.length - tail].node : null;
@@ -29,6 +31,7 @@ export class Lines {
 
   clear() {
     this.#lines = [];
+    this.#shown = null;
     this.#box.replaceChildren();
   }
 

@@ -19,7 +19,7 @@ export class SharedText {
   refusal = null;
   /** When the next attempt is, by performance.now(). */
   retryAt = -Infinity;
-  /** When a rate limit is over that was reached. */
+  /** When edits are taken again, after too many. */
   limitedUntil = -Infinity;
   /** When the relay closes the connection, at the latest. */
   drainUntil = -Infinity;
@@ -103,7 +103,8 @@ export class SharedText {
       this.#on.changed();
     });
     channel.on("rate_limited", ({ class: what, retry_after: ms }) => {
-      this.limitedUntil = performance.now() + ms;
+      // Of what else is limited, cursors say, the user misses nothing.
+      if (what === "operation") this.limitedUntil = performance.now() + ms;
       this.#on.log("notice", `document: rate limit for ${what} reached; again in ${Math.ceil(ms)} ms`);
       this.#on.changed();
     });
