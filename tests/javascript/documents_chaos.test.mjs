@@ -79,6 +79,8 @@ class Client {
     this.socket = new Socket(`ws://127.0.0.1:${port}/socket`, {
       transport: WebSocket,
       params: { user: name },
+      // The npm client waits so long for an answer to each cursor, though there is none, and keeps the process from its end.
+      timeout: 3000,
       // Back before the others have written more than the relay keeps.
       reconnectAfterMs: () => 20 + random.upTo(200),
       rejoinAfterMs: () => 20 + random.upTo(200),
