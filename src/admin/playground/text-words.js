@@ -24,8 +24,8 @@ export function refusalText(reason) {
 /** The line that is shown while not all is well; "" when it is. `text` is a SharedText. */
 export function stateText(text, now) {
   const { state, refusal, retryAt, limitedUntil, drainUntil, document } = text;
-  const again = retryAt > now ? `again in ${secondsText(retryAt - now)}` : "trying again";
-  if (state === "waiting") return `${refusal ? `Not let in yet: ${refusalText(refusal)}` : "Connection lost. Waiting for it"}, ${again}.`;
+  const again = retryAt > now ? `Trying again in ${secondsText(retryAt - now)}.` : "Trying again…";
+  if (state === "waiting") return `${refusal ? `Not let in yet: ${refusalText(refusal)}` : "Connection lost"}. ${again}`;
   if (state === "joining") return "Loading…";
   if (state === "catching_up") return "Catching up with what was missed…";
   if (limitedUntil > now) return `Too much within a short time; the rest is sent in ${secondsText(limitedUntil - now)}.`;
