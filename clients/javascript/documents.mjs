@@ -5,6 +5,7 @@
 //     changed: ({ operation, isOwn, userId }) => …,   // the text is another one; `shared.text` is it already
 //     cursors: () => …,                               // `shared.cursors` has others, or others have moved
 //     state: (state, { reason }) => …,                // "joining", "live", "catching_up", "waiting" (lost; it comes back), "ended"
+//     saved: () => …,                                 // an edit was acknowledged; `shared.pendingEdits` tells how many were not
 //     conflict: ({ mine, theirs }) => …,              // edits that cannot be brought in any more: the text is `theirs` now
 //     refused: ({ reason, operation }) => …,          // an edit that the relay does not take: it was taken back
 //   });
@@ -45,6 +46,7 @@ const NOTHING_SEEN = { epoch: "0", seq: 0 };
  *   changed?: (change: { operation: Operation, isOwn: boolean, userId: string | null }) => void,
  *   cursors?: () => void,
  *   state?: (state: string, detail: { reason: string | null }) => void,
+ *   saved?: () => void,
  *   conflict?: (texts: { mine: string, theirs: string }) => void,
  *   refused?: (refusal: { reason: string, operation: Operation }) => void,
  * }} Handlers
@@ -68,10 +70,12 @@ export class SharedDocument {
   #agreed = "";
   /** #agreed, and behind it what is outstanding and what is buffered. */
   #text = "";
-  /** The edit {operation, id} that was sent and not answered; on #agreed. */
+  /** The edit {operation, id, edits} that was sent and not answered; on #agreed. `edits`: of how many it is the end. */
   #outstanding = null;
   /** All later edits in one; behind the outstanding one. */
   #buffer = [];
+  /** Of how many edits #buffer was made. */
+  #bufferedEdits = 0;
   #history = new History();
   #cursors = new Cursors();
   #cursorToldAt = -Infinity;
@@ -138,6 +142,20 @@ export class SharedDocument {
   /** Whether there are edits that the relay has not acknowledged. */
   get pending() {
     return this.#outstanding !== null || this.#buffer.length > 0;
+  }
+
+  /** How many edits those are. */
+  get pendingEdits() {
+    const buffered = this.#buffer.length > 0 ? this.#bufferedEdits : 0;
+    return this.pending ? Math.max(1, (this.#outstanding?.edits ?? 0) + buffered) : 0;
+  }
+
+  get canUndo() {
+    return this.isWritable && this.#history.canUndo;
+  }
+
+  get canRedo() {
+    return this.isWritable && this.#history.canRedo;
   }
 
   get #pendingOperations() {
@@ -276,6 +294,7 @@ export class SharedDocument {
     if (operation.length === 0) return true;
     remember(invert(this.#text, operation));
     this.#text = text;
+    this.#bufferedEdits = (this.#buffer.length > 0 ? this.#bufferedEdits : 0) + 1;
     this.#buffer = compose(this.#buffer, operation);
     this.#cursors.moveOwn(operation, true);
     this.#send();
@@ -293,7 +312,7 @@ export class SharedDocument {
     if (this.#outstanding === null) {
       if (this.#buffer.length === 0) return;
       const [operation, rest] = cut(this.#buffer, MAX_PART_BYTES, MAX_PART_COMPONENTS);
-      this.#outstanding = { operation, id: randomId() };
+      this.#outstanding = { operation, id: randomId(), edits: rest.length > 0 ? 0 : this.#bufferedEdits };
       this.#buffer = rest;
     }
     const { operation, id } = this.#outstanding;
@@ -323,6 +342,7 @@ export class SharedDocument {
     this.#isSending = false;
     this.#send();
     this.#tellCursor();
+    this.#tell("saved");
   }
 
   #notTaken(refusal) {

@@ -132,8 +132,11 @@ class Binding {
 
   #tellCursor() {
     if (this.#isComposing || this.#textarea.ownerDocument.activeElement !== this.#textarea) return;
-    const { selectionStart, selectionEnd } = this.#textarea;
-    this.#shared.setCursor(utf16ToScalar(this.#shown, selectionStart), utf16ToScalar(this.#shown, selectionEnd));
+    const { start, end, direction } = this.#selection();
+    const ends = [start, end].map((index) => utf16ToScalar(this.#shown, index));
+    // The caret is at the end that the user moves.
+    if (direction !== "backward") ends.reverse();
+    this.#shared.setCursor(...ends);
   }
 
   // ----------------------------------------------------------------------------------------------- to the element

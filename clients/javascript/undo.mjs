@@ -13,6 +13,14 @@ export class History {
   /** Where and when the upper undo was added to; null: nothing more is added to it. */
   #typing = null;
 
+  get canUndo() {
+    return this.#undos.some(isSome);
+  }
+
+  get canRedo() {
+    return this.#redos.some(isSome);
+  }
+
   /** An edit was made, which `inverse` takes back. */
   record(operation, inverse) {
     const now = performance.now();
@@ -65,10 +73,14 @@ export class History {
     // What others have deleted needs no taking back.
     while (stack.length > 0) {
       const operation = stack.pop();
-      if (operation.length > 0) return operation;
+      if (isSome(operation)) return operation;
     }
     return null;
   }
+}
+
+function isSome(operation) {
+  return operation.length > 0;
 }
 
 function transformed(stack, change) {

@@ -41,16 +41,30 @@ macro_rules! asset {
     };
 }
 
+/// A script of `clients/javascript`.
+macro_rules! client {
+    ($name:literal) => {
+        Asset {
+            path: concat!("/playground/", $name),
+            content_type: SCRIPT,
+            body: include_str!(concat!("../../clients/javascript/", $name)),
+        }
+    };
+}
+
 static ASSETS: &[Asset] = &[
     Asset { path: "/", content_type: HTML, body: include_str!("playground/index.html") },
-    // The page speaks the native dialect by the client that anybody may use, `clients/javascript/corelay.mjs`.
-    Asset {
-        path: "/playground/corelay.mjs",
-        content_type: SCRIPT,
-        body: include_str!("../../clients/javascript/corelay.mjs"),
-    },
+    // The page speaks the native dialect, and edits documents, by the clients that anybody may use.
+    client!("corelay.mjs"),
+    client!("cursors.mjs"),
+    client!("documents.mjs"),
+    client!("membership.mjs"),
+    client!("operations.mjs"),
+    client!("textarea.mjs"),
+    client!("undo.mjs"),
     asset!("style.css", CSS),
     asset!("chat.css", CSS),
+    asset!("text.css", CSS),
     asset!("icon.svg", SVG),
     asset!("chat.js", SCRIPT),
     asset!("chat-menu.js", SCRIPT),
@@ -67,7 +81,14 @@ static ASSETS: &[Asset] = &[
     asset!("phoenix-game.js", SCRIPT),
     asset!("pilot.js", SCRIPT),
     asset!("relay.js", SCRIPT),
+    asset!("sides.js", SCRIPT),
     asset!("stage.js", SCRIPT),
+    asset!("text.js", SCRIPT),
+    asset!("text-cursors.js", SCRIPT),
+    asset!("text-kept.js", SCRIPT),
+    asset!("text-lines.js", SCRIPT),
+    asset!("text-view.js", SCRIPT),
+    asset!("text-words.js", SCRIPT),
     asset!("token.js", SCRIPT),
     asset!("words.js", SCRIPT),
     asset!("world.js", SCRIPT),

@@ -44,6 +44,24 @@ test("one edit is on its way at a time, the later ones follow as one", () => {
   assert.deepEqual(pushed(relay, "operation").map(({ op, version }) => [op, version]), [[["a"], 0], [[1, "bcd"], 1]]);
 });
 
+test("how many edits are not acknowledged yet is known, and told when it changes", () => {
+  const [, ann] = joined("");
+  const told = [];
+  ann.document.listen({ saved: () => told.push([ann.document.version, ann.document.pendingEdits]) });
+  assert.equal(ann.document.pendingEdits, 0);
+  for (const [at, letter] of [..."abcd"].entries()) ann.document.insert(at, letter);
+  assert.equal(ann.document.pendingEdits, 4);
+  pass(100);
+  assert.deepEqual(told, [[1, 3], [2, 0]]);
+  // The end of what goes in parts counts for the whole; what takes itself back for nothing.
+  ann.document.insert(0, "x".repeat(120_000));
+  assert.equal(ann.document.pendingEdits, 1);
+  ann.document.insert(0, "y");
+  ann.document.delete(0, 1);
+  pass(1000);
+  assert.deepEqual(told.slice(2).map(([, count]) => count > 0), [true, true, false]);
+});
+
 test("edits at one place are brought together, the earlier version left", () => {
   const [relay, ann, ben] = joined("..");
   ann.document.insert(1, "aa");

@@ -147,7 +147,10 @@ test("undo takes back the own edits only, redo brings them again", () => {
   ben.document.insert(7, "!");
   pass(100);
   assert.equal(ann.text, "> one X!");
+  const can = () => [ann.document.canUndo, ann.document.canRedo];
+  assert.deepEqual(can(), [true, false]);
   assert.equal(ann.document.undo(), true);
+  assert.deepEqual(can(), [false, true]);
   assert.equal(ann.text, "> one two!");
   assert.equal(ann.document.undo(), false);
   ben.document.insert(0, "_");

@@ -84,6 +84,9 @@ test("what is typed is an edit where it was typed, and the cursor is told", () =
   assert.deepEqual(ben.document.cursors.get("ann"), { position: 2, selectionEnd: 2 });
   textarea.select(4, 7);
   pass(200);
+  assert.deepEqual(ben.document.cursors.get("ann"), { position: 6, selectionEnd: 4 }, "the cursor is where the selection moves");
+  textarea.select(4, 7, "backward");
+  pass(200);
   assert.deepEqual(ben.document.cursors.get("ann"), { position: 4, selectionEnd: 6 });
 });
 

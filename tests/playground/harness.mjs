@@ -2,11 +2,16 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import net from "node:net";
 import { createInterface } from "node:readline";
 
 const BINARY = process.env.CORELAY ?? "target/debug/corelay";
 export const ARTIFACTS = process.env.ARTIFACTS ?? "target/playground";
+/** Where the page's files are taken from instead of from the binary, to try a change without a build: the project's directory. */
+const LIVE = process.env.LIVE;
+/** Chromium takes a page that the test answers for one from far away, which may not connect to this machine. */
+export const FLAGS = LIVE ? ["--disable-features=LocalNetworkAccessChecks"] : [];
 const WAIT_MS = 8000;
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 360, height: 740 };
@@ -20,7 +25,7 @@ export async function becomes(page, what, look, isGood, waitMs = WAIT_MS) {
     if (isGood(seen)) return seen;
     await new Promise((done) => setTimeout(done, 40));
   }
-  const trouble = await page.locator("#trouble, #log, #chat-note, #chat-list .fate").allInnerTexts();
+  const trouble = await page.locator("#trouble, #log, #chat-note, #chat-list .fate, #text-note, #text-state").allInnerTexts();
   throw new Error(`not within ${waitMs} ms: ${what}; last seen ${JSON.stringify(seen)}; the page says ${JSON.stringify(trouble)}`);
 }
 
@@ -98,13 +103,23 @@ export async function cuttable(port) {
 
 // ---------------------------------------------------------------------------------------------------------- running
 
+async function serveFrom(project, page, origin) {
+  const types = { html: "text/html; charset=utf-8", css: "text/css", svg: "image/svg+xml" };
+  await page.route((url) => url.origin === origin && /^\/(playground\/.*)?$/.test(url.pathname), (route) => {
+    const name = /\/playground\/([^?]+)/.exec(route.request().url())?.[1] ?? "index.html";
+    const path = ["src/admin/playground", "clients/javascript"].map((folder) => `${project}/${folder}/${name}`).find((each) => existsSync(each));
+    return route.fulfill({ path, contentType: types[name.split(".").at(-1)] ?? "text/javascript" });
+  });
+}
+
 export async function runTest(browser, relay, dialect, test) {
   const contexts = [];
   const faults = [];
-  const open = async ({ name, user, relay: address, origin = relay.url, expectFailures = false, touch = false }) => {
-    const context = await browser.newContext({ viewport: DESKTOP, colorScheme: "light", hasTouch: touch, isMobile: touch });
+  const open = async ({ name, user, relay: address, origin = relay.url, expectFailures = false, touch = false, viewport = DESKTOP, scale = 1 }) => {
+    const context = await browser.newContext({ viewport, deviceScaleFactor: scale, colorScheme: "light", hasTouch: touch, isMobile: touch });
     contexts.push(context);
     const page = await context.newPage();
+    if (LIVE) await serveFrom(LIVE, page, origin);
     // Chromium logs each failed WebSocket as an error by itself, and a relay that refuses is what those tests are about.
     const isExpected = (text) => expectFailures || /WebSocket connection to/.test(text) || /example\.invalid/.test(text);
     page.on("console", (message) => message.type() === "error" && !isExpected(message.text()) && faults.push(`console: ${message.text()}`));

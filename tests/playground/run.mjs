@@ -4,6 +4,7 @@
 //   CHROMIUM   the browser (/usr/bin/chromium)
 //   DIALECTS   which to try, with commas between (native,phoenix)
 //   ONLY       a part of the names of the tests to run
+//   LIVE       the project's directory: its files of the page instead of the binary's, to try a change without a build
 //   ARTIFACTS  where screenshots go (target/playground)
 
 import assert from "node:assert/strict";
@@ -14,7 +15,9 @@ import { join as pathOf } from "node:path";
 import { chromium } from "playwright-core";
 
 import { testsOfRooms } from "./chat.mjs";
-import { ARTIFACTS, PHONE, Relay, becomes, cuttable, mint, runTest, screenshots } from "./harness.mjs";
+import { ARTIFACTS, FLAGS, PHONE, Relay, becomes, cuttable, mint, runTest, screenshots } from "./harness.mjs";
+import { pictures } from "./picture.mjs";
+import { testsOfTexts } from "./text.mjs";
 
 const DIALECTS = (process.env.DIALECTS ?? "native,phoenix").split(",");
 
@@ -308,9 +311,9 @@ async function main() {
   const relay = await Relay.start();
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...FLAGS],
   });
-  const all = Object.entries({ ...testsOfThePage, ...testsOfRooms }).map(([name, test]) => ({ name, test, dialect: "native" }));
+  const all = Object.entries({ ...testsOfThePage, ...testsOfRooms, ...testsOfTexts, ...pictures }).map(([name, test]) => ({ name, test, dialect: "native" }));
   for (const dialect of DIALECTS) for (const [name, test] of Object.entries(tests)) all.push({ name: `${dialect}: ${name}`, test, dialect });
   const cases = all.filter(({ name }) => name.includes(process.env.ONLY ?? ""));
   let failed = 0;

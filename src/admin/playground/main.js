@@ -10,7 +10,9 @@ import { Log, Roster } from "./panels.js";
 import { PhoenixGame } from "./phoenix-game.js";
 import { Pilot } from "./pilot.js";
 import { aboutRelay, isSameRelay, refusals, relayUrl, whoAnswers, whyRefused } from "./relay.js";
+import { keepSideShown } from "./sides.js";
 import { Stage, hueOf } from "./stage.js";
+import { TextPanel } from "./text-view.js";
 import { closeText, troubleOf } from "./words.js";
 import { World } from "./world.js";
 
@@ -41,15 +43,18 @@ const sparklines = Object.fromEntries(["latency", "bytes-in", "bytes-out", "fram
 // They are this page's own relay's.
 const games = new Games(() => !form.hidden && isOwnRelay(form.relay.value.trim()), joinListed);
 
-const chat = new ChatPanel({
-  // What the room costs is not the game's: the meters count without it.
+/** What the panels beside the game's have from the page. */
+const beside = {
+  // What they cost is not the game's: the meters count without it.
   options: () => ({ ...whoAndWhere(), WebSocket: meteredWebSocket({ in: 0, out: 0 }, network) }),
   refusals,
   cause: async (before) => troubleTexts(await causeOf(before)),
   log,
-  changed: chatChanged,
+  changed: besideChanged,
   hueOf: (user) => [...players].filter(([, player]) => player.user === user).map(([id]) => hueOf(id))[0],
-});
+};
+const chat = new ChatPanel(beside);
+const text = new TextPanel(beside);
 
 let about = null; // what /playground.json says
 let game = null; // NativeGame or PhoenixGame while joined or joining
@@ -135,7 +140,7 @@ function joined(welcome, options, dialect) {
   element("leave").hidden = false;
   element("code").hidden = false;
   element("second").hidden = false;
-  chatChanged();
+  besideChanged();
   enableSending(true);
   document.title = `${options.game} · corelay playground`;
   element("tick-rate").value = String(welcome.tickHz);
@@ -182,7 +187,7 @@ function end() {
   players = new Map();
   world.clear();
   roster.show(players);
-  chat.recolor();
+  recolorBeside();
   form.hidden = false;
   for (const id of ["hint", "leave", "code", "second", "banner"]) element(id).hidden = true;
   for (const id of ["latency", "bytes-in", "bytes-out", "frames", "tick-rate", "players"]) element(id).value = "–";
@@ -242,18 +247,24 @@ function showBanner() {
     : `${network.isCut ? "The network is cut." : `Nothing answers at ${wanted.relay}.`} ${when}`;
 }
 
-// ----------------------------------------------------------------------------------------------------------------- chat
+// -------------------------------------------------------------------------------------------------------- chat and text
 
-/** The room is another one, or none. */
-function chatChanged() {
+/** The room or the document is another one, or none. */
+function besideChanged() {
   enableCutting();
   if (!wanted) return;
-  const second = new URLSearchParams({ game: wanted.game, relay: wanted.relay, dialect: wanted.dialect, ...(chat.room && { room: chat.room }) });
+  const { game: name, relay, dialect } = wanted;
+  const second = new URLSearchParams({ game: name, relay, dialect, ...(chat.room && { room: chat.room }), ...(text.name && { doc: text.name }) });
   element("second").href = `/?${second}`;
 }
 
+function recolorBeside() {
+  chat.recolor();
+  text.recolor();
+}
+
 function enableCutting() {
-  element("cut").disabled = !me && chat.room === null;
+  element("cut").disabled = !me && chat.room === null && text.name === null;
 }
 
 // --------------------------------------------------------------------------------------------------------------- others
@@ -262,7 +273,7 @@ function showRoster(now, { whole, joined: came, left }) {
   const before = players;
   players = now;
   roster.show(now, me?.playerId);
-  chat.recolor();
+  recolorBeside();
   showScopes();
   for (const id of came) if (!whole && id !== me?.playerId && !before.has(id)) log.add("join", now.get(id).name);
   for (const { id, name, reason } of left) log.add("leave", `${name ?? `player ${id}`}: ${reason}`);
@@ -434,7 +445,9 @@ function listen() {
     leave();
     log.add("relay", "left");
   });
-  form.elements.game.addEventListener("input", () => chat.propose(form.elements.game.value.trim()));
+  form.elements.game.addEventListener("input", () => {
+    for (const panel of [chat, text]) panel.propose(form.elements.game.value.trim());
+  });
   form.relay.addEventListener("change", () => (isOwnRelay(form.relay.value.trim()) ? games.refresh() : games.hide()));
   element("dialects").addEventListener("change", () => {
     if (!game) return;
@@ -469,6 +482,8 @@ async function start() {
   // Of this tab: who comes back is the same user, and a second tab is another one.
   form.elements.user.value = query.get("user") ?? sessionStorage.getItem("user") ?? `${form.elements.name.value.replace(/[^\w-]/g, "").toLowerCase() || "user"}-${uniqueId().slice(0, 6)}`;
   chat.propose(query.get("room") ?? form.elements.game.value);
+  text.propose(query.get("doc") ?? form.elements.game.value);
+  keepSideShown();
   const dialect = document.querySelector(`input[name=dialect][value="${remembered("dialect") === "phoenix" ? "phoenix" : "native"}"]`);
   dialect.checked = true;
   showScopes();
@@ -491,6 +506,7 @@ window.playground = Object.freeze({
   objects: () => [...world.objects].map(([id, { x, y }]) => ({ id, x, y })),
   roster: () => [...players].map(([id, { name, status = "online" }]) => ({ id, name, status })),
   chat: () => chat.state,
+  text: () => text.state,
   toWorld: (clientX, clientY) => stage.toWorld(clientX, clientY),
 });
 
