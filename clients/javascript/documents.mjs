@@ -287,7 +287,8 @@ export class SharedDocument {
 
   #perform(operation, remember) {
     const text = apply(this.#text, operation);
-    if (isTooLong(text)) {
+    // What others have written may have made it too long: then it can be made shorter.
+    if (isTooLong(text) && text.length >= this.#text.length) {
       this.#tell("refused", { reason: `the text would have more than ${MAX_TEXT_BYTES} bytes`, operation });
       return false;
     }
@@ -317,7 +318,8 @@ export class SharedDocument {
     }
     const { operation, id } = this.#outstanding;
     this.#isSending = true;
-    this.#membership?.push("operation", { op: operation, version: this.#version, op_id: id }, (status, response) => {
+    const edit = { op: operation, version: this.#version, epoch: this.#epoch, op_id: id };
+    this.#membership?.push("operation", edit, (status, response) => {
       // It may have been answered by what others were told.
       if (this.#outstanding?.id !== id) return;
       this.#isSending = false;
@@ -356,7 +358,8 @@ export class SharedDocument {
         this.#send();
       });
     } else if (this.#unresolved) {
-      this.#resolve(false);
+      // A guest whose name was drawn anew is another user now.
+      this.#resolve(reason === "op_id_taken");
     } else if (reason === "too_old") {
       // `doc_state` follows. Mostly it is the text that is here already, and the edit can be sent for that.
       this.#setState("catching_up");
