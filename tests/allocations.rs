@@ -225,6 +225,8 @@ fn the_memory_of_documents_is_explained_by_its_parts() {
             say(games, conns[writer], &push);
             games.now.instant = games.now.instant + Duration::from_millis(20);
         }
+        // What is on disk is not the relay's memory.
+        games.store = StoreModel::default();
     });
 }
 

@@ -618,6 +618,47 @@ fn too_much_that_waits_is_refused_and_too_much_work_is_too_old() {
 }
 
 #[test]
+fn long_operations_over_many_others_are_too_old() {
+    near_and_far(settings, |mut world, name| {
+        let (ann, ben) = (near(&mut world, "&user=ann", name), far(&mut world, "&user=ben", name));
+        edit(&mut world, ann, name, &json!(["x".repeat(1_000)]), 0);
+        for version in 1..61 {
+            edit(&mut world, ann, name, &json!([version, "b"]), version);
+        }
+        world.client(ben).messages();
+        let many: Vec<Value> = (0..500).flat_map(|_| [json!(1), json!("y")]).collect();
+        let heard = push(&mut world, ben, name, "operation", &json!({"op": many, "version": 1}));
+        assert_eq!(answer(&heard).1["reason"], json!("too_old"));
+        // Forty of them are not too many.
+        assert_eq!(edit(&mut world, ben, name, &json!(many), 21), (true, json!({"version": 62})));
+        // What makes nothing costs nothing.
+        for version in 62..162 {
+            edit(&mut world, ann, name, &json!([]), version);
+        }
+        world.client(ben).messages();
+        assert!(edit(&mut world, ben, name, &json!(many), 62).0);
+    });
+}
+
+#[test]
+fn what_was_made_for_another_text_is_too_old() {
+    near_and_far(settings, |mut world, name| {
+        let ann = world.socket_on(0, "&name=Ann");
+        let joined = join(&mut world, ann, name, &json!({}));
+        let epoch = joined[0].answer(&json!("1")).expect("an answer").1["epoch"].clone();
+        for (epoch, done) in [(json!("7"), false), (epoch, true)] {
+            let heard =
+                push(&mut world, ann, name, "operation", &json!({"op": ["x"], "version": 0, "epoch": epoch}));
+            assert_eq!(answer(&heard).0, done, "{heard:?}");
+            assert_eq!(text_of(&heard).is_some(), !done);
+        }
+        let wrong = json!({"op": ["x"], "version": 1, "epoch": "seven"});
+        let (ok, refusal) = answer(&push(&mut world, ann, name, "operation", &wrong));
+        assert!(!ok && refusal["reason"].as_str().expect("words").contains("epoch must be"), "{refusal}");
+    });
+}
+
+#[test]
 fn what_another_relay_has_written_is_read() {
     near_and_far(settings, |mut world, name| {
         let ann = near(&mut world, "&user=ann", name);

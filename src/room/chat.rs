@@ -343,7 +343,7 @@ impl Stored for Chat {
         context.effects.push(Effect::Ask { ticket, request: Box::new(request) });
     }
 
-    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<(), Unavailable> {
+    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<Vec<Address>, Unavailable> {
         let kept_max = self.rules.messages_kept as usize;
         match loaded.stream {
             Some(end) => self.stream = ChatStream::load(end, &loaded.records, kept_max),
@@ -352,11 +352,13 @@ impl Stored for Chat {
         }
         self.people = People::load(&loaded.values);
         self.count_as_spoken(context.now);
-        for member in self.members.addresses() {
-            // What it knows is of a stream that another has written to.
-            context.effects.push(self.room_state(member, false));
+        Ok(self.members.addresses())
+    }
+
+    fn tell_anew(&mut self, to: Address, context: &mut Context<'_>) {
+        if self.members.has(to) {
+            context.effects.push(self.room_state(to, false));
         }
-        Ok(())
     }
 
     fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>) {

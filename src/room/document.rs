@@ -11,7 +11,7 @@ use super::document_record::RETENTION;
 use super::document_text::{DocumentText, Unfit};
 use super::hosted::{Context, Hosted, Lost};
 use super::loading::{Arrived, LOAD, Loaded, Loading, Stored};
-use super::members::{Member, Members};
+use super::members::Members;
 use super::request::{Departure, Effect, Join, Rights, ToMember};
 use super::stored::{PageSize, StoreAction, StoreAnswer, StoreRequest, Unavailable};
 use super::telling::{Answer, heartbeat, reply};
@@ -131,15 +131,16 @@ impl Document {
         };
         let place = place.map(|place| self.text.place_now(place, &member.user, version)).transpose()?;
         // A crowd is not told where everybody is: each move would cost as many messages as it has members.
-        let is_told = self.members.presence.is_listed();
-        if is_told {
-            let payload = told_cursor(&member.user, place, self.text.version());
-            self.members.broadcast(Event::Cursor, &payload, Some(from), effects);
+        // What was told before stays, with everybody and here.
+        if !self.members.presence.is_listed() {
+            return Ok(());
         }
+        let payload = told_cursor(&member.user, place, self.text.version());
+        self.members.broadcast(Event::Cursor, &payload, Some(from), effects);
         let user = member.user.clone();
         // Whoever comes back is here twice, until the connection before is given up.
         for (address, member) in self.members.iter_mut().filter(|(_, member)| member.user == user) {
-            member.own.cursor = place.filter(|_| address == from && is_told);
+            member.own.cursor = place.filter(|_| address == from);
         }
         Ok(())
     }
@@ -194,10 +195,7 @@ impl Document {
         effects: &mut Vec<Effect>,
     ) {
         let Some(member) = self.members.remove(from, departure, now, effects) else { return };
-        let has_cursor =
-            |(_, other): (_, &Member<Editor>)| other.user == member.user && other.own.cursor.is_some();
-        let is_gone = member.own.cursor.is_some() && !self.members.iter().any(has_cursor);
-        if is_gone && !planted!(KeepsCursors) {
+        if member.own.cursor.is_some() && !planted!(KeepsCursors) {
             let payload = told_cursor(&member.user, None, self.text.version());
             self.members.broadcast(Event::Cursor, &payload, None, effects);
         }
@@ -247,8 +245,7 @@ impl Document {
     }
 
     fn tell_cursors(&self, to: Address, greeting: bool, effects: &mut Vec<Effect>) {
-        let is_told = self.members.presence.is_listed();
-        for (_, member) in self.members.iter().filter(|(address, _)| is_told && *address != to) {
+        for (_, member) in self.members.iter().filter(|(address, _)| *address != to) {
             let Some(place) = member.own.cursor else { continue };
             let payload = told_cursor(&member.user, Some(place), self.text.version()).into();
             let what = ToMember::Push { event: Event::Cursor, payload, greeting };
@@ -414,7 +411,7 @@ impl Stored for Document {
         context.effects.push(Effect::Ask { ticket, request: Box::new(request) });
     }
 
-    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<(), Unavailable> {
+    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<Vec<Address>, Unavailable> {
         let Loaded { stream, records, values } = loaded;
         match stream {
             Some(end) => self.text = DocumentText::load(end, &records, &values).ok_or(Unavailable::Failed)?,
@@ -425,13 +422,13 @@ impl Stored for Document {
         for member in self.members.values_mut() {
             member.own.cursor = None;
         }
-        if self.members.len() > 0 {
-            // What they know is of a stream that another has written to.
-            for part in self.state.get_or_insert_with(|| self.text.parts()) {
-                self.members.broadcast(Event::DocState, part, None, &mut context.effects);
-            }
+        Ok(self.members.addresses())
+    }
+
+    fn tell_anew(&mut self, to: Address, context: &mut Context<'_>) {
+        if self.members.has(to) {
+            self.tell_state(to, false, &mut context.effects);
         }
-        Ok(())
     }
 
     fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>) {

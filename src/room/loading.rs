@@ -29,11 +29,14 @@ pub(super) trait Stored: Hosted {
     /// Asks the store.
     fn ask(&self, ticket: Ticket, action: StoreAction, context: &mut Context<'_>);
 
-    /// Begins with what the store has.
+    /// Begins with what the store has. Returns the members to whom it is news, because another has written.
     ///
     /// # Errors
     /// It cannot be read.
-    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<(), Unavailable>;
+    fn begin(&mut self, loaded: Loaded, context: &mut Context<'_>) -> Result<Vec<Address>, Unavailable>;
+
+    /// Tells a member everything, if it is still here: what it knows is of a stream that another has written to.
+    fn tell_anew(&mut self, to: Address, context: &mut Context<'_>);
 
     /// A channel joins, now that everything is there.
     fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>);
@@ -118,7 +121,12 @@ pub(super) trait Stored: Hosted {
             StoreAnswer::Loaded { stream, records, values } => {
                 (loading.step, loading.until) = (Step::LetIn, None);
                 match self.begin(Loaded { stream, records, values }, context) {
-                    Ok(()) => self.let_some_in(context),
+                    Ok(untold) => {
+                        if let Some(loading) = self.loading() {
+                            loading.untold = untold.into();
+                        }
+                        self.let_some_in(context);
+                    }
                     Err(why) => self.not_loaded(why, context),
                 }
             }
@@ -149,11 +157,22 @@ pub(super) trait Stored: Hosted {
         self.let_some_in(context);
     }
 
-    /// Lets in some of those who wait, in order. Each is answered with as much as a message holds, so a crowd takes several turns.
+    /// Tells some of the members, then lets in some of those who wait, in order. Each is answered with as much as a message holds, so a crowd takes several turns.
     fn let_some_in(&mut self, context: &mut Context<'_>) {
         let Some(mut loading) = self.loading().take_if(|loading| loading.step == Step::LetIn) else { return };
+        let mut left = limits::ROOM_LET_IN;
+        while left > 0
+            && let Some(member) = loading.untold.pop_front()
+        {
+            self.tell_anew(member, context);
+            left -= 1;
+        }
+        if !loading.untold.is_empty() {
+            *self.loading() = Some(loading);
+            return;
+        }
         self.go_on(context);
-        for _ in 0..limits::ROOM_LET_IN {
+        for _ in 0..left {
             let Some(Arrival { from, what }) = loading.arrivals.pop_front() else { return };
             match what {
                 Arrived::Join(join) => self.admit(from, *join, context),
@@ -192,6 +211,8 @@ pub(super) trait Stored: Hosted {
 pub(super) struct Loading {
     /// In the order in which it came.
     arrivals: VecDeque<Arrival>,
+    /// Members that are told before anybody is let in.
+    untold: VecDeque<Address>,
     /// Then whoever waits is refused.
     until: Option<Instant>,
     step: Step,
@@ -233,7 +254,9 @@ impl Loading {
             Arrived::Push(push) => push.bytes(),
             Arrived::Leave(_) => 0,
         };
-        self.arrivals.allocated_bytes() + self.arrivals.iter().map(bytes).sum::<usize>()
+        self.arrivals.allocated_bytes()
+            + self.untold.allocated_bytes()
+            + self.arrivals.iter().map(bytes).sum::<usize>()
     }
 
     /// When something is to be done. `is_awaited`: also if nobody waits to come in.

@@ -261,7 +261,7 @@ export const testsOfTexts = {
         await opened.fill("#token", mint(key, { sub, name: `<i>${sub}</i>`, topics }));
         return opened;
       };
-      const [writer, reader, nobody] = [await page("Writer", "doc:*"), await page("Reader", "doc:*d"), await page("Nobody", "game:*")];
+      const [writer, reader, nobody] = [await page("Writer", "doc:*"), await page("Reader", "doc:*:read"), await page("Nobody", "game:*")];
       await enter(writer, "law");
       await writer.keyboard.insertText(HTML);
       await enter(reader, "law");
