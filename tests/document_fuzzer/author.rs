@@ -226,7 +226,7 @@ impl Author {
         };
         match Message::parse(&text) {
             Message::Reply { reference, ok, response, .. } => {
-                self.hear_reply(&reference, ok, &response, around)
+                self.hear_reply(&reference, ok, &response, around);
             }
             Message::Told { join_ref, event, payload, .. } => {
                 if join_ref.is_null() && self.is_joined || join_ref == self.join_ref {
