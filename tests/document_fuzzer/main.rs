@@ -5,6 +5,7 @@
 //! `CORELAY_FUZZ_SEEDS=10000` runs that many seeds, `CORELAY_FUZZ_SEED=7` that one. The simulation (`tests/simulation/`) has rooms
 //! and games around its documents, and a network that is worse; here there are more operations, up to snapshots and beyond what
 //! is kept, in less time.
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 

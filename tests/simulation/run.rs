@@ -316,6 +316,10 @@ impl Run {
             // Without `join_ref` a client cannot tell what belongs to the membership before.
             (State::Joined | State::Joining, 0..5) if !is_v1 => topics.join(topic, sure_until, random),
             (State::Joined, 5..9) => topics.leave(topic),
+            // Perhaps its document is read again.
+            (State::Joined, _) if topics.all[topic].is_refused_an_edit() && random.chance(400) => {
+                topics.leave(topic)
+            }
             (State::Joining, 5..12) if !is_v1 => topics.leave(topic),
             (State::Joined, 9..14) if !is_v1 => {
                 let seen = match random.below(10) {

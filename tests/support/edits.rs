@@ -133,7 +133,7 @@ impl Edit {
         for component in json.as_array().expect("a list of components") {
             match component {
                 Value::String(text) => edit.insert(text),
-                number => match number.as_i64().expect("a number") {
+                _ => match component.as_i64().expect("a number") {
                     kept @ 1.. => edit.keep(kept as usize),
                     deleted => edit.delete(deleted.unsigned_abs() as usize),
                 },

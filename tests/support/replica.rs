@@ -122,6 +122,11 @@ impl Replica {
         self.is_known && self.parts.is_none() && self.page == Page::Complete
     }
 
+    /// Whether an edit waits until it is sent again.
+    pub fn is_refused_an_edit(&self) -> bool {
+        self.pending.iter().any(|pending| !pending.is_asked && pending.again_at > Instant::default())
+    }
+
     // ── What it does ────────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Edits the text, as long as it has a place for the edit.

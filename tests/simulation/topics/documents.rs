@@ -24,6 +24,11 @@ impl Topic {
         }
     }
 
+    /// Whether it has an edit that the relay could not do when it was sent last.
+    pub fn is_refused_an_edit(&self) -> bool {
+        self.document().is_some_and(Replica::is_refused_an_edit)
+    }
+
     /// What it may resume from is what it has.
     pub(super) fn has_text(&mut self) {
         let Kind::Document(document) = &self.kind else { return };
