@@ -1,5 +1,7 @@
 //! Members of documents, and what they are told.
 
+use corelay::session::rate_limit::{Rate, Rates};
+use corelay::shard::settings::Settings;
 use serde_json::{Value, json};
 
 use super::World;
@@ -48,4 +50,37 @@ pub fn text_of(messages: &[Message]) -> Option<(String, u64)> {
     }
     let text = parts.iter().map(|part| part["content"].as_str().expect("a text")).collect();
     Some((text, last["version"].as_u64().expect("a number")))
+}
+
+/// Settings with which nobody is over a rate.
+pub fn settings() -> Settings {
+    let much = Rate { per_s: 1_000_000, burst: 1_000_000 };
+    let bytes = Rate { per_s: 1 << 30, burst: 1 << 30 };
+    let rates = Rates { events: much, operations: much, cursors: much, bytes, ..Rates::default() };
+    Settings { rates, ..Settings::default() }
+}
+
+/// On the first shard, where the document may not be.
+pub fn near(world: &mut World, query: &str, name: &str) -> ClientId {
+    member(world, 0, query, name)
+}
+
+/// On the shard where the document is.
+pub fn far(world: &mut World, query: &str, name: &str) -> ClientId {
+    let last = world.metrics.len() - 1;
+    member(world, last, query, name)
+}
+
+/// What somebody who joins now is told of the text.
+pub fn text_now(world: &mut World, name: &str) -> (String, u64) {
+    let reader = world.socket_on(0, "&name=Reader");
+    let joined = join(world, reader, name, &json!({}));
+    let text = text_of(&joined).expect("the text");
+    world.say(reader, &format!(r#"["1","2","doc:{name}","phx_leave",{{}}]"#));
+    world.client(reader).messages();
+    text
+}
+
+pub fn operations_of(messages: &[Message]) -> Vec<Value> {
+    super::rooms::told(messages, "operation")
 }

@@ -62,32 +62,7 @@ impl Topics {
         }
         assert!(topic.is_member(), "before the answer to the join, or after the end: {message:?}");
         topic.presence.hear(message, hearing.counts);
-        match &**event {
-            "new_message" => topic.hear_message(payload, hearing),
-            "message_edited" | "message_deleted" => topic.hear_change(event, payload, hearing),
-            "game_event" => topic.hear_event(payload, hearing),
-            "catch_up" => topic.catch_up(payload, hearing),
-            "room_state" => {
-                (topic.epoch, topic.seq) = (text(&payload["epoch"]), number(payload));
-                topic.messages.clear();
-                topic.hear_forms(&payload["messages"], hearing);
-            }
-            "players_removed" | "objects_removed" => topic.hear_removed(event, payload),
-            "user_typing" | "user_joined" | "user_disconnected" => {
-                assert!(topic.presence.online.is_none(), "a crowd is told {event} of one: {payload}");
-                if event == "user_typing" {
-                    hearing.counts.branch(Branch::Typed);
-                }
-            }
-            "doc_state" | "operations" => {
-                topic.catches_up = None;
-                topic.hear_of_document(event, payload, hearing);
-            }
-            "operation" | "cursor" => topic.hear_of_document(event, payload, hearing),
-            "correction" => hearing.counts.branch(Branch::Corrected),
-            "rate_limited" => hearing.counts.branch(Branch::RateLimited),
-            _ => {}
-        }
+        topic.hear_news(event, payload, hearing);
     }
 
     fn hear_reply(&mut self, reference: &Value, ok: bool, response: &Value, hearing: &mut Hearing<'_>) {
@@ -98,17 +73,8 @@ impl Topics {
         let Some(Asked { topic: index, join_ref, what }) = self.asked.remove(name) else {
             panic!("{name} was answered twice, or never asked: {response}");
         };
-        let reason = response["reason"].as_str().unwrap_or("");
-        if !ok && reason == "rate_limited" {
-            hearing.counts.branch(Branch::RateLimited);
-        }
-        assert!(ok || what.may_be_refused(reason), "{what:?} is refused: {response}");
-        if !ok && matches!(reason, "storage_full" | "unavailable") {
-            hearing.counts.branch(Branch::Unavailable);
-        }
-        if !ok && reason == "overload" {
-            let is_join = matches!(what, What::Join);
-            hearing.counts.branch(if is_join { Branch::JoinOverload } else { Branch::PushOverload });
+        if !ok {
+            hear_refusal(&what, response, hearing);
         }
         let Some(topic) = index.map(|index| &mut self.all[index]) else {
             return assert!(ok, "{response}");
@@ -184,6 +150,36 @@ impl Topics {
 }
 
 impl Topic {
+    /// What the topic tells its members.
+    fn hear_news(&mut self, event: &str, payload: &Value, hearing: &mut Hearing<'_>) {
+        match event {
+            "new_message" => self.hear_message(payload, hearing),
+            "message_edited" | "message_deleted" => self.hear_change(event, payload, hearing),
+            "game_event" => self.hear_event(payload, hearing),
+            "catch_up" => self.catch_up(payload, hearing),
+            "room_state" => {
+                (self.epoch, self.seq) = (text(&payload["epoch"]), number(payload));
+                self.messages.clear();
+                self.hear_forms(&payload["messages"], hearing);
+            }
+            "players_removed" | "objects_removed" => self.hear_removed(event, payload),
+            "user_typing" | "user_joined" | "user_disconnected" => {
+                assert!(self.presence.online.is_none(), "a crowd is told {event} of one: {payload}");
+                if event == "user_typing" {
+                    hearing.counts.branch(Branch::Typed);
+                }
+            }
+            "doc_state" | "operations" => {
+                self.catches_up = None;
+                self.hear_of_document(event, payload, hearing);
+            }
+            "operation" | "cursor" => self.hear_of_document(event, payload, hearing),
+            "correction" => hearing.counts.branch(Branch::Corrected),
+            "rate_limited" => hearing.counts.branch(Branch::RateLimited),
+            _ => {}
+        }
+    }
+
     fn join_refused(&mut self, response: &Value, hearing: &mut Hearing<'_>) {
         let reason = response["reason"].as_str().unwrap_or("");
         let is_full = reason.contains("seats taken");
@@ -393,4 +389,17 @@ fn number(payload: &Value) -> u64 {
 
 fn text(value: &Value) -> String {
     value.as_str().expect("a string").to_owned()
+}
+
+fn hear_refusal(what: &What, response: &Value, hearing: &mut Hearing<'_>) {
+    let reason = response["reason"].as_str().unwrap_or("");
+    assert!(what.may_be_refused(reason), "{what:?} is refused: {response}");
+    let is_join = matches!(what, What::Join);
+    match reason {
+        "rate_limited" => hearing.counts.branch(Branch::RateLimited),
+        "storage_full" | "unavailable" => hearing.counts.branch(Branch::Unavailable),
+        "overload" if is_join => hearing.counts.branch(Branch::JoinOverload),
+        "overload" => hearing.counts.branch(Branch::PushOverload),
+        _ => {}
+    }
 }
