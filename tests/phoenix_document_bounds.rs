@@ -8,7 +8,7 @@ use corelay::limits::ROOM_WAITING_USER_MAX;
 use corelay::shard::settings::{ClientRules, Settings};
 use serde_json::{Value, json};
 use world::client::Message;
-use world::documents::{ask, edit, far, join, near, push, settings, text_now, text_of};
+use world::documents::{ask, edit, far, near, push, settings, text_now, text_of};
 use world::near_and_far;
 use world::rooms::{answer, told};
 

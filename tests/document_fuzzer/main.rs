@@ -6,7 +6,6 @@
 //! and games around its documents, and a network that is worse; here there are more operations, up to snapshots and beyond what
 //! is kept, in less time.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 mod author;
 #[path = "../support/edits.rs"]
