@@ -37,20 +37,34 @@ after(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Runs an example until it ends, or until `enough` is in what it prints; then it is ended. */
-async function run(program, words, { node = WITH_WEBSOCKET, enough, typed } = {}) {
+/** Runs an example until it ends, or until `enough` is in what it prints; then it is ended, when `others` have come as far. */
+async function run(program, words, { node = WITH_WEBSOCKET, enough, typed, others } = {}) {
   const child = spawn(process.execPath, [...node, program, ...words], { cwd: folder, stdio: ["pipe", "pipe", "pipe"] });
   const timer = setTimeout(() => child.kill(), PATIENCE_MS);
   let printed = "";
+  let isEnough = false;
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding("utf8").on("data", (text) => {
       printed += text;
       if (typed && /^live$/m.test(text)) child.stdin.write(typed);
-      if (enough?.test(printed)) child.kill();
+      if (isEnough || !enough?.test(printed)) return;
+      isEnough = true;
+      Promise.resolve(others?.()).then(() => child.kill());
     });
   const [code, signal] = await new Promise((done) => child.once("close", (...ended) => done(ended)));
   clearTimeout(timer);
   return { code, signal, printed };
+}
+
+/** Called by each of so many, what it returns is done when all have called. */
+function together(count) {
+  let [left, all] = [count, null];
+  const done = new Promise((resolve) => (all = resolve));
+  return () => {
+    left -= 1;
+    if (left === 0) all();
+    return done;
+  };
 }
 
 const addressOf = (relay) => `ws://127.0.0.1:${relay.port}`;
@@ -109,8 +123,9 @@ test("shared-text: a relay with a key", async () => {
 });
 
 test("shared-text: it edits, and shows what others have typed", async () => {
-  const ann = run("shared-text.mjs", ["Ann", addressOf(open)], { typed: "one\n", enough: /^Ben: two$/m });
-  const ben = run("shared-text.mjs", ["Ben", addressOf(open)], { typed: "two\n", enough: /^Ann: one$/m });
+  const others = together(2);
+  const ann = run("shared-text.mjs", ["Ann", addressOf(open)], { typed: "one\n", enough: /^Ben: two$/m, others });
+  const ben = run("shared-text.mjs", ["Ben", addressOf(open)], { typed: "two\n", enough: /^Ann: one$/m, others });
   for (const { printed } of await Promise.all([ann, ben])) assert.match(printed, /^--- version \d+:$/m);
 });
 
