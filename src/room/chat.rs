@@ -25,8 +25,7 @@ use crate::ids::{Address, Ticket, Topic};
 use crate::impossible;
 use crate::limits::{self, PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX};
 use crate::memory::Allocated;
-use crate::planted;
-use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::reasons::JoinRefusal;
 use crate::time::{Instant, Now};
 use crate::wire::json::{object, object_of, write_array};
 use crate::wire::phoenix::Event;
@@ -134,18 +133,6 @@ impl Chat {
         self.members.announce(from, effects);
     }
 
-    pub(super) fn remove(
-        &mut self,
-        from: Address,
-        departure: Departure,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.stop_typing(from, now.instant, effects);
-        self.typing.remove(&from);
-        self.members.remove(from, departure, now, effects);
-    }
-
     // ── What members do ─────────────────────────────────────────────────────────────────────────────────────────────
 
     /// Nothing of the member is before it.
@@ -241,12 +228,7 @@ impl Chat {
 
 impl Hosted for Chat {
     fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
-        if let Some(superseded) = join.supersedes {
-            self.leave(superseded, Departure::Left(LeaveReason::Left), context);
-        }
-        if let Some(Arrived::Join(join)) = self.pass_loading(from, Arrived::Join(Box::new(join)), context) {
-            self.admit(from, *join, context);
-        }
+        self.take_join(from, join, context);
     }
 
     fn push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
@@ -264,26 +246,11 @@ impl Hosted for Chat {
     }
 
     fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
-        let is_behind = departure == Departure::Asked || !self.members.has(from);
-        if is_behind && self.pass_loading(from, Arrived::Leave(departure), context).is_none() {
-            return;
-        }
-        let waits = departure == Departure::Asked && self.members.has(from) && self.must_wait_to_leave(from);
-        if waits {
-            self.wait_to_leave(from);
-        } else {
-            self.remove(from, departure, context.now, &mut context.effects);
-        }
+        self.take_leave(from, departure, context);
     }
 
     fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) {
-        if let (Lost::One(gone), Some(loading)) = (lost, &mut self.loading) {
-            // It was told that its join is refused.
-            loading.forget(gone);
-        }
-        for member in self.members.lost(lost).into_iter().filter(|_| !planted!(KeepsGivenUp)) {
-            self.remove(member, Departure::Lost, context.now, &mut context.effects);
-        }
+        self.take_loss(lost, context);
     }
 
     fn answered(&mut self, ticket: Ticket, answer: StoreAnswer, context: &mut Context<'_>) {
@@ -365,8 +332,27 @@ impl Stored for Chat {
         self.let_in(from, join, context.now, &mut context.effects);
     }
 
-    fn let_go(&mut self, from: Address, context: &mut Context<'_>) {
-        self.remove(from, Departure::Asked, context.now, &mut context.effects);
+    fn has(&self, from: Address) -> bool {
+        self.members.has(from)
+    }
+
+    fn lost(&self, lost: Lost) -> Vec<Address> {
+        self.members.lost(lost)
+    }
+
+    fn remove(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
+        let (now, effects) = (context.now, &mut context.effects);
+        self.stop_typing(from, now.instant, effects);
+        self.typing.remove(&from);
+        self.members.remove(from, departure, now, effects);
+    }
+
+    fn holds_up(&self, from: Address) -> bool {
+        self.queue.holds_up(from)
+    }
+
+    fn wait_to_leave(&mut self, from: Address) {
+        self.queue_leave(from);
     }
 
     fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {

@@ -7,6 +7,7 @@ use super::chat::Chat;
 use super::chat_act::{Act, Verdict};
 use super::chat_queue::{Behind, Waiting};
 use super::hosted::Context;
+use super::loading::Stored;
 use super::request::{Departure, Effect, ToMember};
 use super::stored::StoredValue;
 use super::telling::done;
@@ -234,7 +235,7 @@ impl Chat {
         let members: Vec<Address> = members.map(|(address, _)| address).collect();
         for to in members {
             context.effects.push(Effect::Member { to, what: ToMember::Left });
-            self.remove(to, Departure::Left(LeaveReason::Kicked), context.now, &mut context.effects);
+            self.remove(to, Departure::Left(LeaveReason::Kicked), context);
         }
     }
 

@@ -142,7 +142,7 @@ impl Queue {
             || bytes > ROOM_WAITING_BYTES_MAX
     }
 
-    fn holds_up(&self, from: Address) -> bool {
+    pub(super) fn holds_up(&self, from: Address) -> bool {
         self.underway.iter().any(|underway| underway.from == from)
             || self.waiting.iter().any(|waiting| waiting.from == from)
             || self.reads.values().any(|reader| reader.from() == from)
@@ -165,11 +165,6 @@ impl Chat {
         is_written(push) && !self.queue.underway.is_empty() || self.queue.holds_up(from)
     }
 
-    /// Whether a `phx_leave` must wait.
-    pub(super) fn must_wait_to_leave(&self, from: Address) -> bool {
-        self.queue.holds_up(from)
-    }
-
     /// Lets a push wait, or refuses it if too much waits.
     pub(super) fn wait(&mut self, from: Address, push: Push, effects: &mut Vec<Effect>) {
         if self.queue.is_full_for(self.members.get(from).map_or("", |member| &member.user), &push) {
@@ -179,7 +174,7 @@ impl Chat {
     }
 
     /// Lets a `phx_leave` wait: there is one for each member.
-    pub(super) fn wait_to_leave(&mut self, from: Address) {
+    pub(super) fn queue_leave(&mut self, from: Address) {
         self.wait_for(from, Deed::Leave);
     }
 
@@ -284,7 +279,7 @@ impl Chat {
         for Waiting { from, what, .. } in refused {
             match what {
                 Deed::Push(push) => reply(from, push.reference, Err(unavailable(why)), &mut context.effects),
-                Deed::Leave => self.remove(from, Departure::Asked, context.now, &mut context.effects),
+                Deed::Leave => self.remove(from, Departure::Asked, context),
             }
         }
     }
@@ -319,7 +314,7 @@ impl Chat {
         }
         match waiting.what {
             Deed::Push(push) => self.decide_push(from, push, context),
-            Deed::Leave => self.remove(from, Departure::Asked, context.now, &mut context.effects),
+            Deed::Leave => self.remove(from, Departure::Asked, context),
         }
         if self.queue.reads.values().any(|reader| reader.from() == from) {
             behind.held_up.insert(from);

@@ -8,7 +8,7 @@ use rand_core::Rng;
 use super::audience::Audience;
 use super::document_queue::Queue;
 use super::document_record::RETENTION;
-use super::document_text::{DocumentText, Unfit};
+use super::document_text::{DocumentText, Made, Unfit};
 use super::hosted::{Context, Hosted, Lost};
 use super::loading::{Arrived, LOAD, Loaded, Loading, Stored};
 use super::members::Members;
@@ -20,7 +20,7 @@ use crate::impossible;
 use crate::limits::{DOCUMENT_BYTES_MAX, OPERATIONS_KEPT, OPERATIONS_KEPT_BYTES, OUTDATED_INTERVAL};
 use crate::memory::Allocated;
 use crate::planted;
-use crate::reasons::{JoinRefusal, LeaveReason};
+use crate::reasons::JoinRefusal;
 use crate::time::{Instant, Now};
 use crate::wire::json::object;
 use crate::wire::phoenix::Event;
@@ -187,20 +187,6 @@ impl Document {
         }
     }
 
-    pub(super) fn remove(
-        &mut self,
-        from: Address,
-        departure: Departure,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(member) = self.members.remove(from, departure, now, effects) else { return };
-        if member.own.cursor.is_some() && !planted!(KeepsCursors) {
-            let payload = told_cursor(&member.user, None, self.text.version());
-            self.members.broadcast(Event::Cursor, &payload, None, effects);
-        }
-    }
-
     // ── What members are told ───────────────────────────────────────────────────────────────────────────────────────
 
     fn let_in(&mut self, from: Address, join: Join, now: Now, effects: &mut Vec<Effect>) {
@@ -216,13 +202,8 @@ impl Document {
         });
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
         let seen = join.seen;
-        self.members.enter(
-            from,
-            join,
-            Editor { may_write, cursor: None, outdated_after: now.instant },
-            now,
-            effects,
-        );
+        let editor = Editor { may_write, cursor: None, outdated_after: now.instant };
+        self.members.enter(from, join, editor, now, effects);
         match seen {
             None => self.tell_state(from, true, effects),
             Some(seen) => self.catch_up(from, seen, true, effects),
@@ -271,13 +252,10 @@ impl Document {
     /// A version is on disk: everybody is told, and then whoever made it.
     pub(super) fn tell_made(
         &mut self,
-        version: u64,
+        made: &Made,
         (from, reference): (Address, Option<Box<str>>),
         effects: &mut Vec<Effect>,
     ) {
-        let Some(made) = self.text.made(version) else {
-            return impossible!("what was just made is kept");
-        };
         for member in self.members.values_mut() {
             let moved =
                 |place| if planted!(ForgetsCursorMoves) { place } else { made.moves(place, &member.user) };
@@ -286,7 +264,7 @@ impl Document {
         // Whoever wants no answer is told like the others.
         let except = (reference.is_some() && !planted!(TellsAuthors)).then_some(from);
         self.members.broadcast(Event::Operation, &made.told(), except, effects);
-        reply(from, reference, Self::version_made(version), effects);
+        reply(from, reference, Self::version_made(made.version), effects);
     }
 
     /// The text is another one.
@@ -304,12 +282,7 @@ impl Document {
 
 impl Hosted for Document {
     fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
-        if let Some(superseded) = join.supersedes {
-            self.leave(superseded, Departure::Left(LeaveReason::Left), context);
-        }
-        if let Some(Arrived::Join(join)) = self.pass_loading(from, Arrived::Join(Box::new(join)), context) {
-            self.admit(from, *join, context);
-        }
+        self.take_join(from, join, context);
     }
 
     fn push(&mut self, from: Address, push: Push, context: &mut Context<'_>) {
@@ -320,25 +293,11 @@ impl Hosted for Document {
     }
 
     fn leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
-        let is_behind = departure == Departure::Asked || !self.members.has(from);
-        if is_behind && self.pass_loading(from, Arrived::Leave(departure), context).is_none() {
-            return;
-        }
-        if departure == Departure::Asked && self.members.has(from) && self.queue.holds_up(from) {
-            self.wait_to_leave(from);
-        } else {
-            self.remove(from, departure, context.now, &mut context.effects);
-        }
+        self.take_leave(from, departure, context);
     }
 
     fn give_up(&mut self, lost: Lost, context: &mut Context<'_>) {
-        if let (Lost::One(gone), Some(loading)) = (lost, &mut self.loading) {
-            // It was told that its join is refused.
-            loading.forget(gone);
-        }
-        for member in self.members.lost(lost).into_iter().filter(|_| !planted!(KeepsGivenUp)) {
-            self.remove(member, Departure::Lost, context.now, &mut context.effects);
-        }
+        self.take_loss(lost, context);
     }
 
     fn answered(&mut self, ticket: Ticket, answer: StoreAnswer, context: &mut Context<'_>) {
@@ -435,8 +394,29 @@ impl Stored for Document {
         self.let_in(from, join, context.now, &mut context.effects);
     }
 
-    fn let_go(&mut self, from: Address, context: &mut Context<'_>) {
-        self.remove(from, Departure::Asked, context.now, &mut context.effects);
+    fn has(&self, from: Address) -> bool {
+        self.members.has(from)
+    }
+
+    fn lost(&self, lost: Lost) -> Vec<Address> {
+        self.members.lost(lost)
+    }
+
+    fn remove(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
+        let (now, effects) = (context.now, &mut context.effects);
+        let Some(member) = self.members.remove(from, departure, now, effects) else { return };
+        if member.own.cursor.is_some() && !planted!(KeepsCursors) {
+            let payload = told_cursor(&member.user, None, self.text.version());
+            self.members.broadcast(Event::Cursor, &payload, None, effects);
+        }
+    }
+
+    fn holds_up(&self, from: Address) -> bool {
+        self.queue.holds_up(from)
+    }
+
+    fn wait_to_leave(&mut self, from: Address) {
+        self.queue_leave(from);
     }
 
     fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>) {

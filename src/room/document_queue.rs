@@ -162,7 +162,7 @@ impl Document {
     }
 
     /// Lets a `phx_leave` wait: there is one for each member.
-    pub(super) fn wait_to_leave(&mut self, from: Address) {
+    pub(super) fn queue_leave(&mut self, from: Address) {
         let waiting = self.waiting_of(from, Deed::Leave);
         self.queue.waiting.extend(waiting);
     }
@@ -227,12 +227,11 @@ impl Document {
 
     fn is_on_disk(&mut self, underway: Underway, context: &mut Context<'_>) {
         let Underway { draft, askers, saves } = underway;
-        let first = self.text.version() + 1;
+        for (made, asker) in draft.made.iter().zip(askers) {
+            self.tell_made(made, asker, &mut context.effects);
+        }
         self.text.commit(draft, saves);
         self.forget_state();
-        for (version, asker) in (first..).zip(askers) {
-            self.tell_made(version, asker, &mut context.effects);
-        }
     }
 
     /// Nothing of the draft is on disk.
@@ -251,7 +250,7 @@ impl Document {
         for Waiting { from, what, .. } in std::mem::take(&mut self.queue.waiting) {
             match what {
                 Deed::Push(push) => reply(from, push.reference, Err(unavailable(why)), &mut context.effects),
-                Deed::Leave => self.remove(from, Departure::Asked, context.now, &mut context.effects),
+                Deed::Leave => self.remove(from, Departure::Asked, context),
             }
         }
     }
@@ -287,7 +286,7 @@ impl Document {
                 let Deed::Push(Push { reference, event }) = waiting.what else { return };
                 return self.decide_push(from, reference, event.of_document(), context);
             }
-            Deed::Leave => return self.remove(from, Departure::Asked, context.now, &mut context.effects),
+            Deed::Leave => return self.remove(from, Departure::Asked, context),
         };
         let reference = match (&verdict, waiting.what) {
             (Verdict::Taken, Deed::Push(push)) => return batch.askers.push((from, push.reference)),

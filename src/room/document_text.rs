@@ -14,10 +14,10 @@ use crate::limits::{
     PRESENCE_TEXT_BYTES_MAX as TEXT_BYTES_MAX, SNAPSHOT_BYTES, SNAPSHOT_OPERATIONS, TRANSFORM_COMPONENTS_MAX,
 };
 use crate::memory::Allocated;
-use crate::planted;
 use crate::wire::json::{object_of, parts_of};
 use crate::wire::operation::{Operation, told};
 use crate::wire::push::CursorPlace;
+use crate::{impossible, planted};
 
 /// See the module documentation. All of it is on disk.
 #[derive(Debug)]
@@ -85,11 +85,6 @@ pub(super) struct Draft {
     pub(super) bytes: usize,
 }
 
-/// Components that were looked at.
-struct Work {
-    components: usize,
-}
-
 /// Why an operation is not done, or a cursor is nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
@@ -118,11 +113,12 @@ pub(super) enum SentBefore {
 impl DocumentText {
     /// Nothing was ever written. `epoch` must never have been used.
     pub(super) fn new(epoch: u64) -> Self {
+        let text = Rope::new();
         Self {
             epoch,
             cursor: Cursor::default(),
-            text: Rope::new(),
-            text_memory: TextMemory::default(),
+            text_memory: TextMemory::of(&text),
+            text,
             log: History::new(OPERATIONS_KEPT),
             log_bytes: 0,
             by_op_id: BTreeMap::new(),
@@ -278,15 +274,15 @@ impl DocumentText {
         operation: &Operation,
         version: u64,
     ) -> Result<(), Unfit> {
-        let mut work = Work { components: operation.components().len() };
-        let added = self.add_by(&mut work, draft, whose, operation, version);
-        draft.components += work.components;
+        let mut looked_at = operation.components().len();
+        let added = self.transform_and_add(&mut looked_at, draft, whose, operation, version);
+        draft.components += looked_at;
         added
     }
 
-    fn add_by(
+    fn transform_and_add(
         &self,
-        work: &mut Work,
+        looked_at: &mut usize,
         draft: &mut Draft,
         (user, op_id): (&str, Option<&str>),
         operation: &Operation,
@@ -302,8 +298,8 @@ impl DocumentText {
             if other.operation.components().is_empty() {
                 continue;
             }
-            work.components += operation.components().len() + other.operation.components().len();
-            if work.components > TRANSFORM_COMPONENTS_MAX {
+            *looked_at += operation.components().len() + other.operation.components().len();
+            if *looked_at > TRANSFORM_COMPONENTS_MAX {
                 return Err(Unfit::TooOld);
             }
             let tie = if planted!(LaterStandsLeft) { Tie::Left } else { Tie::Right };
@@ -315,7 +311,8 @@ impl DocumentText {
         let mut text = draft.text.clone();
         let length_before = text.len_chars() as u32;
         if operation.reach() > length_before.into() {
-            return Err(Unfit::OutOfRange { reach: operation.reach(), length: length_before });
+            impossible!("what reaches no further than its text does not after it is transformed");
+            return Err(Unfit::TooOld);
         }
         ot::apply(&operation, &mut text);
         if text.len_bytes() > DOCUMENT_BYTES_MAX {
@@ -391,11 +388,6 @@ impl DocumentText {
         }
     }
 
-    /// The last operation that made it.
-    pub(super) fn made(&self, version: u64) -> Option<&Made> {
-        self.log.get(version)
-    }
-
     pub(super) fn heap_bytes(&self) -> usize {
         self.text_memory.bytes
             + self.log.heap_bytes()
@@ -419,7 +411,7 @@ fn note(writers: &mut Writers, made: &Made) {
 }
 
 /// The text that was written last; nothing, if none was. `None`: it cannot be read.
-pub(super) fn read_snapshot(values: &[StoredValue]) -> Option<Snapshot> {
+fn read_snapshot(values: &[StoredValue]) -> Option<Snapshot> {
     let value =
         values.iter().find(|value| *value.key == *SNAPSHOT_KEY).and_then(|value| value.bytes.as_ref());
     value.map_or(Some(Snapshot::default()), |bytes| Snapshot::decode(bytes))
@@ -427,7 +419,7 @@ pub(super) fn read_snapshot(values: &[StoredValue]) -> Option<Snapshot> {
 
 /// What a rope takes: a tree of nodes that are all of one size. They are counted when the text has grown or shrunk by so much,
 /// because a count walks over all of them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct TextMemory {
     /// Of the text that was counted.
     text_bytes: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::hosted::{Context, Hosted};
+use super::hosted::{Context, Hosted, Lost};
 use super::request::{Departure, Effect, Join, ToMember};
 use super::stored::{PageSize, StoreAction, StoreAnswer, StoredRecord, StoredValue, StreamEnd, Unavailable};
 use super::telling::{reply, unavailable};
@@ -11,7 +11,7 @@ use crate::impossible;
 use crate::limits;
 use crate::memory::Allocated;
 use crate::planted;
-use crate::reasons::JoinRefusal;
+use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::time::Instant;
 use crate::wire::push::Push;
 
@@ -41,14 +41,61 @@ pub(super) trait Stored: Hosted {
     /// A channel joins, now that everything is there.
     fn admit(&mut self, from: Address, join: Join, context: &mut Context<'_>);
 
-    /// A channel leaves that has joined, or was refused.
-    fn let_go(&mut self, from: Address, context: &mut Context<'_>);
+    /// Whether it is a member.
+    fn has(&self, from: Address) -> bool;
+
+    /// The members among those that could not be told something.
+    fn lost(&self, lost: Lost) -> Vec<Address>;
+
+    /// A channel goes, which may be no member.
+    fn remove(&mut self, from: Address, departure: Departure, context: &mut Context<'_>);
+
+    /// Whether something of a member waits for the store.
+    fn holds_up(&self, from: Address) -> bool;
+
+    /// Lets a `phx_leave` wait behind that: there is one for each member.
+    fn wait_to_leave(&mut self, from: Address);
 
     /// What waits for the store, members' pushes, waits no longer.
     fn refuse_waiting(&mut self, why: Unavailable, context: &mut Context<'_>);
 
     /// Decides on what has waited.
     fn go_on(&mut self, context: &mut Context<'_>);
+
+    /// `Hosted::join`.
+    fn take_join(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
+        if let Some(superseded) = join.supersedes {
+            self.leave(superseded, Departure::Left(LeaveReason::Left), context);
+        }
+        if let Some(Arrived::Join(join)) = self.pass_loading(from, Arrived::Join(Box::new(join)), context) {
+            self.admit(from, *join, context);
+        }
+    }
+
+    /// `Hosted::leave`.
+    fn take_leave(&mut self, from: Address, departure: Departure, context: &mut Context<'_>) {
+        let is_asked = departure == Departure::Asked;
+        let is_behind = is_asked || !self.has(from);
+        if is_behind && self.pass_loading(from, Arrived::Leave(departure), context).is_none() {
+            return;
+        }
+        if is_asked && self.has(from) && self.holds_up(from) {
+            self.wait_to_leave(from);
+        } else {
+            self.remove(from, departure, context);
+        }
+    }
+
+    /// `Hosted::give_up`.
+    fn take_loss(&mut self, lost: Lost, context: &mut Context<'_>) {
+        if let (Lost::One(gone), Some(loading)) = (lost, self.loading()) {
+            // It was told that its join is refused.
+            loading.arrivals.retain(|arrival| arrival.from != gone);
+        }
+        for member in self.lost(lost).into_iter().filter(|_| !planted!(KeepsGivenUp)) {
+            self.remove(member, Departure::Lost, context);
+        }
+    }
 
     fn is_loading(&mut self) -> bool {
         self.loading().is_some()
@@ -157,7 +204,8 @@ pub(super) trait Stored: Hosted {
         self.let_some_in(context);
     }
 
-    /// Tells some of the members, then lets in some of those who wait, in order. Each is answered with as much as a message holds, so a crowd takes several turns.
+    /// Tells some of the members, then lets in some of those who wait, in order. Each is told as much as a message holds, or more, so
+    /// a crowd takes several turns.
     fn let_some_in(&mut self, context: &mut Context<'_>) {
         let Some(mut loading) = self.loading().take_if(|loading| loading.step == Step::LetIn) else { return };
         let mut left = limits::ROOM_LET_IN;
@@ -196,7 +244,9 @@ pub(super) trait Stored: Hosted {
                     reply(from, push.reference, Err(unavailable(why)), &mut context.effects);
                 }
                 // While a topic is read again there are members.
-                Arrived::Leave(Departure::Asked) if !planted!(KeepsLeavers) => self.let_go(from, context),
+                Arrived::Leave(Departure::Asked) if !planted!(KeepsLeavers) => {
+                    self.remove(from, Departure::Asked, context);
+                }
                 Arrived::Leave(Departure::Asked) => {
                     context.effects.push(Effect::Member { to: from, what: ToMember::Left });
                 }
@@ -241,11 +291,6 @@ impl Loading {
     /// Whether an answer is to come, or somebody waits for it.
     pub(super) fn is_needed(&self) -> bool {
         self.step == Step::Asked || !self.arrivals.is_empty()
-    }
-
-    /// Somebody has gone, and knows it.
-    pub(super) fn forget(&mut self, gone: Address) {
-        self.arrivals.retain(|arrival| arrival.from != gone);
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
