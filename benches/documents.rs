@@ -111,6 +111,7 @@ impl Edited {
             development: true,
             notes: false,
             presence_list_max: 256,
+            work: 0,
             effects: Vec::new(),
         };
         act(&mut self.document, &mut context);

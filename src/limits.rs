@@ -459,7 +459,7 @@ pub const UNREAD_BYTES_MAX: usize = 256 * 1024;
 pub const UNREAD_STOP: Duration = Duration::from_millis(50);
 /// So many bytes of a message that is read, or written for one client alone, count as one more unit of work.
 pub const WORK_BYTES: usize = 512;
-/// So many connections or seats that a walk only looks at count as one unit of work.
+/// So many connections, seats or components of operations that are only looked at count as one unit of work.
 pub const LOOKS_PER_WORK: usize = 8;
 /// Units of work that the end of a connection counts: its seat, its topics, its last frame.
 pub const WORK_OF_CLOSE: usize = 4;

@@ -4,13 +4,14 @@
 
 mod world;
 
-use corelay::limits::ROOM_WAITING_USER_MAX;
+use corelay::limits::{PART_WORK_MAX, ROOM_WAITING_USER_MAX};
 use corelay::shard::settings::{ClientRules, Settings};
 use serde_json::{Value, json};
-use world::client::Message;
-use world::documents::{ask, edit, far, near, push, settings, text_now, text_of};
-use world::near_and_far;
+use world::client::{ClientId, Message};
+use world::documents::{ask, edit, far, join, near, push, settings, text_now, text_of};
 use world::rooms::{answer, told};
+use world::tokens::{token_for, with_tokens};
+use world::{World, near_and_far};
 
 #[test]
 fn what_cannot_be_done_is_answered_with_what_is_wrong() {
@@ -228,5 +229,105 @@ fn long_operations_over_many_others_are_too_old() {
         }
         world.client(ben).messages();
         assert!(edit(&mut world, ben, name, &json!(many), 62).0);
+    });
+}
+
+/// The text, and so many operations of 1,000 components, each made against the version before it.
+fn with_long_operations(world: &mut World, writer: ClientId, name: &str, count: u64) {
+    edit(world, writer, name, &json!(["x".repeat(1_000)]), 0);
+    for version in 1..=count {
+        assert!(edit(world, writer, name, &long(), version).0);
+    }
+}
+
+fn long() -> Value {
+    (0..500).flat_map(|_| [json!(1), json!("y")]).collect()
+}
+
+#[test]
+fn operations_that_take_much_memory_are_kept_for_a_shorter_time() {
+    near_and_far(settings, |mut world, name| {
+        let ann = near(&mut world, "&user=ann", name);
+        with_long_operations(&mut world, ann, name, 100);
+        let kept = |world: &mut World, after: u64| {
+            world.advance_ms(5_000);
+            let heard = push(world, ann, name, "operations", &json!({"after": after}));
+            answer(&heard).0
+        };
+        assert!(!kept(&mut world, 1) && kept(&mut world, 95), "a hundred of them take more than 2 MiB");
+        assert!(world.count(|metrics| metrics.memory_documents.value()) < 8 << 20);
+    });
+}
+
+#[test]
+fn what_is_refused_costs_a_turn_no_more_than_what_is_done() {
+    near_and_far(settings, |mut world, name| {
+        let ann = near(&mut world, "&user=ann", name);
+        with_long_operations(&mut world, ann, name, 30);
+        let doomed: Vec<ClientId> =
+            (0..5).map(|number| near(&mut world, &format!("&user=u{number}"), name)).collect();
+        for client in &doomed {
+            world.client(*client).messages();
+        }
+        world.store_stands = true;
+        world.allow_work(PART_WORK_MAX);
+        ask(&mut world, ann, name, 1, "operation", &json!({"op": ["a"], "version": 31}));
+        for client in &doomed {
+            ask(&mut world, *client, name, 2, "operation", &json!({"op": long(), "version": 5}));
+        }
+        ask(&mut world, ann, name, 3, "operation", &json!({"op": ["b"], "version": 31}));
+        let (source, number, request) = world.asked.pop_front().expect("the first is written");
+        let answer = world.store.answer(&request);
+        world.asked.push_front((source, number, request));
+        world.let_store_say(answer);
+        let mut refused = [false; 5];
+        let mut turns = 0;
+        while refused.contains(&false) {
+            let before = refused;
+            for (client, refused) in doomed.iter().zip(&mut refused) {
+                let heard = world.client(*client).messages();
+                *refused |= heard.iter().any(|message| message.answer(&json!("2")).is_some());
+            }
+            let newly = refused.iter().zip(before).filter(|(now, before)| **now && !before).count();
+            assert!(newly <= 1, "{newly} in one turn");
+            turns += 1;
+            assert!(turns < 20 && world.timeout(), "something is due as long as something waits");
+        }
+        world.let_store_answer();
+        world.store_stands = false;
+        assert_eq!(text_now(&mut world, name).0[..2], *"ab");
+    });
+}
+
+#[test]
+fn what_waits_for_a_document_to_be_read_is_bounded_in_bytes() {
+    near_and_far(settings, |mut world, name| {
+        world.store_stands = true;
+        let ann = world.socket_on(0, "&user=ann");
+        assert!(join(&mut world, ann, name, &json!({})).is_empty());
+        for reference in 0..30 {
+            let payload = json!({"op": ["x".repeat(50_000)], "version": 0});
+            ask(&mut world, ann, name, 100 + reference, "operation", &payload);
+        }
+        let heard = world.client(ann).messages();
+        let refused = (false, &json!({"reason": "overload", "retry_after": 1000}));
+        let first = heard.first().and_then(|message| message.answer(&json!("120")));
+        assert_eq!((heard.len(), first), (10, Some(refused)), "20 of them are a MiB: {heard:?}");
+    });
+}
+
+#[test]
+fn who_may_only_read_is_refused_at_once() {
+    near_and_far(with_tokens, |mut world, name| {
+        let topic = format!("doc:{name}");
+        let writer = world.socket_on(0, &format!("&token={}", token_for("ann", &[&topic])));
+        let reader = world.socket_on(0, &format!("&token={}", token_for("ben", &[&format!("{topic}:read")])));
+        for client in [writer, reader] {
+            join(&mut world, client, name, &json!({}));
+        }
+        world.store_stands = true;
+        ask(&mut world, writer, name, 1, "operation", &json!({"op": ["a"], "version": 0}));
+        let heard = push(&mut world, reader, name, "operation", &json!({"op": ["b"], "version": 0}));
+        assert_eq!(answer(&heard), (false, json!({"reason": "read_only"})), "nothing waits for the store");
     });
 }

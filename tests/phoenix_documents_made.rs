@@ -7,6 +7,7 @@ mod world;
 use std::sync::Arc;
 
 use corelay::ids::{RequestNumber, Topic};
+use corelay::limits::ROOM_LET_IN;
 use corelay::room::document_archive;
 use corelay::room::stored::StoreAnswer;
 use corelay::shard::peer::{Answer, Question};
@@ -107,5 +108,29 @@ fn nobody_is_in_a_document_that_is_made() {
         let ann = world.socket_on(0, "&name=Ann");
         let joined = join(&mut world, ann, name, &json!({}));
         assert_eq!(text_of(&joined), Some((String::new(), 1)), "it is empty, and exists");
+    });
+}
+
+#[test]
+fn a_crowd_in_a_document_that_is_made_is_told_some_at_a_time() {
+    near_and_far(Settings::default, |mut world, name| {
+        let members: Vec<_> =
+            (0..ROOM_LET_IN + 8).map(|_| member(&mut world, 0, "&name=Ann", name)).collect();
+        let last = *members.last().expect("there are some");
+        world.store_stands = true;
+        make(&mut world, name, "hello");
+        tell(&mut world, name);
+        // What is pushed meanwhile is decided when all know the text.
+        ask(&mut world, last, name, 9, "operation", &json!({"op": [5, "!"], "version": 1}));
+        world.store_stands = false;
+        world.let_store_answer();
+        for client in &members {
+            let heard = world.client(*client).messages();
+            assert_eq!(text_of(&heard), Some(("hello".into(), 1)));
+            let told = words(&heard);
+            let place = |word: &str| told.iter().position(|told| *told == word);
+            let edited = if *client == last { place("ok") } else { place("operation") };
+            assert!(place("doc_state") < edited, "{told:?}");
+        }
     });
 }

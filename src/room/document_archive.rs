@@ -192,6 +192,15 @@ mod tests {
         assert_eq!(replay(Some(&snapshot), &behind[2..]), Err(Fault::Gap));
         let beyond = Fault::BeyondEnd { reach: 4, length: 3 };
         assert_eq!(replay(Some(&snapshot), &[record(3, r#"[4,"x"]"#)]), Err(beyond));
+        let full = Snapshot { version: 2, writers: Writers::default(), text: "x".repeat(DOCUMENT_BYTES_MAX) }
+            .encode();
+        let too_long = Fault::TooLong { bytes: DOCUMENT_BYTES_MAX + 1 };
+        assert_eq!(replay(Some(&full), &[record(3, r#"["x"]"#)]), Err(too_long));
+        let text = "x".repeat(OPERATION_TOLD_BYTES_MAX);
+        let large = Operation::default().insert(&text, text.len() as u32).end();
+        let large = StoredRecord { seq: 3, at_ms: 1, bytes: Record::encode(None, "", &large) };
+        let too_large = Fault::TooLarge { bytes: OPERATION_TOLD_BYTES_MAX + 4 };
+        assert_eq!(replay(Some(&snapshot), &[large]), Err(too_large));
         let odd = StoredRecord { seq: 1, at_ms: 1, bytes: [0xFF; 3].into() };
         assert_eq!(replay(Some(&snapshot), &[odd]), Err(Fault::Unreadable));
         assert!(Replay::begin(Some(&[9])).is_none());

@@ -16,8 +16,8 @@ use super::stored::{Change, StoreAction, StoreAnswer, Unavailable};
 use super::telling::{Answer, reply, unavailable};
 use crate::ids::{Address, Ticket};
 use crate::limits::{
-    DOCUMENT_APPEND_COMPONENTS_MAX, PART_WORK_MAX, ROOM_APPEND_BYTES_MAX, ROOM_APPEND_MESSAGES_MAX,
-    ROOM_WAITING_BYTES_MAX, ROOM_WAITING_MAX, ROOM_WAITING_USER_MAX,
+    DOCUMENT_APPEND_COMPONENTS_MAX, LOOKS_PER_WORK, PART_WORK_MAX, ROOM_APPEND_BYTES_MAX,
+    ROOM_APPEND_MESSAGES_MAX, ROOM_WAITING_BYTES_MAX, ROOM_WAITING_MAX, ROOM_WAITING_USER_MAX,
 };
 use crate::memory::Allocated;
 use crate::wire::phoenix::answers::reason;
@@ -334,9 +334,10 @@ impl Document {
         }
     }
 
-    /// Begins to write, if there is something to write.
+    /// Begins to write, if there is something to write. What was looked at for it counts in any case.
     fn append(&mut self, batch: Batch, context: &mut Context<'_>) {
         let Batch { draft, askers, .. } = batch;
+        context.work += draft.components / LOOKS_PER_WORK;
         if askers.is_empty() {
             return;
         }

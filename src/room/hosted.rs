@@ -67,6 +67,8 @@ pub struct Context<'a> {
     pub notes: bool,
     /// See `Presence`.
     pub presence_list_max: u32,
+    /// Units of work that it took to decide, beyond one for each effect.
+    pub work: usize,
     /// What is to be done, in order.
     pub effects: Vec<Effect>,
 }

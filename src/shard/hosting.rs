@@ -107,10 +107,12 @@ impl Shard {
             development: self.tokens.is_none(),
             notes: self.settings.notes,
             presence_list_max: self.settings.clients.presence_list_max,
+            work: 0,
             effects: Vec::new(),
         };
         let result = act(kind, &mut context);
-        let effects = context.effects;
+        let Context { effects, work, .. } = context;
+        self.work.spend(work);
         self.topic_changed(index, effects, now);
         Some(result)
     }

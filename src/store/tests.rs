@@ -245,9 +245,11 @@ fn appends_whose_commit_failed_are_looked_up() {
     let mut second = there.clone();
     let StoreAction::Append { epoch, .. } = &mut second.action else { panic!("an append") };
     *epoch += 1;
-    let settled = file.settle(&[there, lost, second], Unavailable::Full).unwrap();
+    // Another process has written under the same number.
+    let otherwise = append("room:a", 0, vec![record(1, 2)], ALL);
+    let settled = file.settle(&[there, lost, second, otherwise], Unavailable::Full).unwrap();
     let refused = StoreAnswer::Refused(Unavailable::Full);
-    assert_eq!(settled, [StoreAnswer::Appended(Cursor(1)), refused.clone(), refused]);
+    assert_eq!(settled, [StoreAnswer::Appended(Cursor(1)), refused.clone(), refused.clone(), refused]);
 }
 
 #[test]
