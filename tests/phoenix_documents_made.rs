@@ -124,6 +124,12 @@ fn a_crowd_in_a_document_that_is_made_is_told_some_at_a_time() {
         ask(&mut world, last, name, 9, "operation", &json!({"op": [5, "!"], "version": 1}));
         world.store_stands = false;
         world.let_store_answer();
+        assert_eq!(text_of(&world.client(last).messages()), None, "it is none of those who are told first");
+        let mut turns = 0;
+        while world.timeout() {
+            turns += 1;
+            assert!(turns < 20, "in the end all is done");
+        }
         for client in &members {
             let heard = world.client(*client).messages();
             assert_eq!(text_of(&heard), Some(("hello".into(), 1)));
