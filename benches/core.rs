@@ -5,6 +5,7 @@ mod fixtures;
 
 use std::hint::black_box;
 
+use corelay::room::player_keys::Told;
 use corelay::session::outbox::Outbox;
 use corelay::wire::encoded::FramePool;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -22,7 +23,7 @@ fn encode_frames(criterion: &mut Criterion) {
         let game = game_of(players);
         let mut pool = FramePool::default();
         criterion.bench_function(&format!("Keyframe of {players} players"), |bencher| {
-            bencher.iter(|| game.encode_keyframe(black_box(7), &mut pool));
+            bencher.iter(|| game.encode_keyframe(black_box(7), Told::Whole, &mut pool));
         });
         criterion.bench_function(&format!("Delta of {players} players"), |bencher| {
             bencher.iter(|| game.encode_delta(black_box(7), &mut pool));

@@ -25,7 +25,7 @@ fn operation(json: &str) -> Operation {
 }
 
 fn transforms(criterion: &mut Criterion) {
-    let one = operation(r#"[5,"one",-3,7,"two",4,-2,"three",9,"four",-1]"#);
+    let one = operation(r#"[5,"one",-3,7,"two",4,-2,"three",9,"four"]"#);
     let other = operation(r#"[2,"uno",6,-4,"dos",3,"tres",-5,8,"cuatro"]"#);
     assert_eq!((one.components().len(), other.components().len()), (10, 10));
     criterion.bench_function("transform two operations of 10 components", |bencher| {
@@ -63,6 +63,8 @@ impl Edited {
                 rights: Rights::Play,
                 is_moderator: false,
                 format: Format::V2,
+                layout: false,
+                ack: false,
                 meta: None,
                 resume_token: None,
                 seen: None,

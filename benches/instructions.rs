@@ -7,6 +7,7 @@ mod fixtures;
 use std::hint::black_box;
 
 use corelay::room::game::Game;
+use corelay::room::player_keys::Told;
 use corelay::wire::encoded::{Encoded, FramePool};
 use fixtures::{MOVE, OnePlayer, game_of};
 use gungraun::prelude::*;
@@ -31,7 +32,7 @@ fn ticking(players: u32) -> Box<(Game, FramePool)> {
     let game = game_of(players);
     let mut pool = FramePool::default();
     for _ in 0..10 {
-        drop(game.encode_keyframe(1, &mut pool));
+        drop(game.encode_keyframe(1, Told::Whole, &mut pool));
         drop(game.encode_delta(1, &mut pool));
     }
     Box::new((game, pool))
@@ -43,7 +44,7 @@ fn ticking(players: u32) -> Box<(Game, FramePool)> {
 #[bench::of_1000_players(args = (1_000), setup = ticking, config = at_most(20_000))]
 fn encode_a_keyframe(mut ticking: Box<(Game, FramePool)>) -> (Encoded, Box<(Game, FramePool)>) {
     let (game, pool) = &mut *ticking;
-    (game.encode_keyframe(black_box(7), pool), ticking)
+    (game.encode_keyframe(black_box(7), Told::Whole, pool), ticking)
 }
 
 #[library_benchmark]

@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use corelay::limits::MESSAGE_BYTES_MAX;
 use corelay::wire::frame::{Decoder, Incoming, MessageLimits, Opcode, write_header};
+use corelay::wire::layout::Layout;
 use corelay::wire::native::{self, Move, kind};
 use corelay::wire::phoenix::Serializer;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -51,7 +52,7 @@ fn frames(criterion: &mut Criterion) {
 fn records(criterion: &mut Criterion) {
     let record = a_move();
     criterion.bench_function("decode_move", |bencher| {
-        bencher.iter(|| native::decode(black_box(record.as_bytes())).is_ok());
+        bencher.iter(|| native::decode(black_box(record.as_bytes()), &Layout::PLAIN).is_ok());
     });
 }
 

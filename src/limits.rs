@@ -185,6 +185,15 @@ pub const WHO_PLAYERS_MAX: usize = 256;
 pub const WHO_PLAYERS_PER_TOKEN: usize = 16;
 /// Objects a player may own. More: Error `limit_reached`.
 pub const OBJECTS_PER_PLAYER_MAX: usize = 64;
+/// Bytes of a player's pose. More is no configuration.
+pub const POSE_BYTES_MAX: u8 = 32;
+/// Bytes of all values that a player may set: keys times bytes of each. More is no configuration.
+pub const PLAYER_KEY_BYTES_MAX: usize = 256;
+/// Ticks after which a client that missed frames is told all players' values again, not only what changed.
+pub const KEYS_REMEMBERED_TICKS: u32 = 64;
+/// Removed values that a game remembers for clients that missed frames. Beyond it they are forgotten, and these clients are told all
+/// values.
+pub const KEYS_REMOVED_MAX: usize = 4_096;
 /// Payload of an Event. Longer: Error `malformed`.
 pub const EVENT_PAYLOAD_BYTES_MAX: usize = 1024;
 /// Events a game keeps for members that resume. Older ones cannot be caught up with.

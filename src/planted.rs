@@ -134,6 +134,10 @@ mod bugs {
         HidesGonePlayer,
         /// If more events were missed than are kept, the kept ones are replayed.
         ReplaysPart,
+        /// Whoever missed many frames is told the latest values of players only.
+        TrustsOldKeys,
+        /// What a player has set is kept when its seat is freed.
+        KeepsKeysOfGone,
         /// A crowd is told who types.
         TypesInCrowd,
         /// Members of the topics of a shard that has ended stay members of them.

@@ -449,12 +449,13 @@ impl Supervisor {
     }
 
     fn drain(&mut self, signal: Signal) {
+        // Whoever reads the line and then asks `/readyz` is told the same.
+        self.phase.enter(Phase::Draining);
         tracing::info!(
             ?signal,
             connections = self.connections(),
             "draining; a second signal ends the process at once"
         );
-        self.phase.enter(Phase::Draining);
         if let Err(busy) = self.service.order(Order::Drain) {
             tracing::warn!("cannot tell the shards to drain: {busy}");
         }

@@ -89,6 +89,33 @@ impl Now {
     }
 }
 
+/// The relay's clock: microseconds since 1970 (UTC) at its start, and the monotonic clock from there on, so that nobody's ticks jump
+/// when the wall clock is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayTime {
+    /// What it was when the monotonic clock began.
+    start_us: u64,
+    /// The moment that it stands for.
+    pub instant: Instant,
+}
+
+impl RelayTime {
+    /// A clock that shows the wall clock's time at `now`.
+    pub fn set_to(now: Now) -> Self {
+        Self { start_us: now.unix_us.saturating_sub(now.instant.as_micros()), instant: now.instant }
+    }
+
+    /// The same clock at another moment.
+    pub fn at(self, instant: Instant) -> Self {
+        Self { instant, ..self }
+    }
+
+    /// What it shows.
+    pub fn as_micros(self) -> u64 {
+        self.start_us.saturating_add(self.instant.as_micros())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,9 @@ mod world;
 use std::time::Duration;
 
 use corelay::reasons::{CorrectionReason, ErrorCode, RateClass};
-use corelay::room::game::{Bounds, GameRules};
+use corelay::room::game::GameRules;
 use corelay::shard::settings::{ClientRules, Settings};
+use corelay::wire::layout::Bounds;
 use world::World;
 use world::client::{
     ClientId, Frame, Object, Record, event, host_moves, masked_frame, move_to, ping, put_object,
@@ -232,7 +233,7 @@ fn a_ping_comes_back_with_both_times() {
 
 #[test]
 fn steps_out_of_bounds_are_corrected() {
-    let bounds = Bounds { min_x: -10.0, min_y: 0.0, max_x: 10.0, max_y: 5.0 };
+    let bounds = Bounds { min: [-10.0, 0.0, f32::MIN], max: [10.0, 5.0, f32::MAX] };
     let mut world = world_with(GameRules { bounds, ..GameRules::default() });
     let ann = world.join("/play/arena");
     let correction = |world: &mut World, seq, x, y| {

@@ -376,6 +376,8 @@ fn whoever_leaves_is_told_nothing_behind_what_was_lost_on_it() {
         rights: Rights::Play,
         is_moderator: false,
         format: Format::V2,
+        layout: false,
+        ack: false,
         meta: None,
         resume_token: None,
         seen: None,

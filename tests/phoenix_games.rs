@@ -4,8 +4,9 @@
 mod world;
 
 use corelay::reasons::CorrectionReason;
-use corelay::room::game::{Bounds, GameRules};
+use corelay::room::game::GameRules;
 use corelay::shard::settings::Settings;
+use corelay::wire::layout::Bounds;
 use serde_json::{Value, json};
 use world::client::{ClientId, GameUpdate, Message, Record, game_state, move_to, put_object};
 use world::games::{join, native, object, player, push, refusal, told, updates, words};
@@ -18,7 +19,7 @@ fn a_joiner_gets_its_seat_then_who_is_there_then_the_whole_state() {
     let rules = || GameRules {
         tick_hz: 10,
         max_speed: 50.0,
-        bounds: Bounds { min_x: -1.0, min_y: -2.0, max_x: 100.5, max_y: 4.0 },
+        bounds: Bounds { min: [-1.0, -2.0, f32::MIN], max: [100.5, 4.0, f32::MAX] },
         ..GameRules::default()
     };
     near_and_far(
@@ -128,7 +129,7 @@ fn a_whole_number_may_be_written_with_a_point_or_an_exponent() {
 
 #[test]
 fn numbers_that_may_have_a_fraction_go_out_with_one_and_no_bound_is_null() {
-    let bounds = Bounds { min_x: -5.0, min_y: f32::MIN, max_x: 1e20, max_y: f32::MAX };
+    let bounds = Bounds { min: [-5.0, f32::MIN, f32::MIN], max: [1e20, f32::MAX, f32::MAX] };
     let rules = || GameRules { bounds, max_speed: 20.0, ..GameRules::default() };
     near_and_far(
         || Settings { games: vec![rules()], ..Settings::default() },
@@ -329,7 +330,7 @@ fn moves_that_are_none_are_refused_and_change_nothing() {
 fn who_goes_out_of_bounds_or_too_fast_is_corrected() {
     let rules = || GameRules {
         max_speed: 10.0,
-        bounds: Bounds { min_x: 0.0, min_y: 0.0, max_x: 100.0, max_y: 100.0 },
+        bounds: Bounds { min: [0.0, 0.0, f32::MIN], max: [100.0, 100.0, f32::MAX] },
         ..GameRules::default()
     };
     near_and_far(
@@ -368,7 +369,7 @@ fn who_goes_out_of_bounds_or_too_fast_is_corrected() {
 #[test]
 fn what_channels_do_is_counted_as_it_is_for_native_players() {
     let rules = || GameRules {
-        bounds: Bounds { min_x: 0.0, min_y: 0.0, max_x: 100.0, max_y: 100.0 },
+        bounds: Bounds { min: [0.0, 0.0, f32::MIN], max: [100.0, 100.0, f32::MAX] },
         ..GameRules::default()
     };
     near_and_far(

@@ -139,7 +139,12 @@ fn read_value(value: &DeValue<'_>) -> Value {
         DeValue::Array(values) => {
             Value::List(values.iter().map(|value| read_value(value.get_ref())).collect())
         }
-        DeValue::Table(_) => Value::Other("a table".into()),
+        DeValue::Table(table) => {
+            let entries = in_order(table).into_iter();
+            let entries =
+                entries.map(|(key, value)| (key.get_ref().to_string(), read_value(value.get_ref())));
+            Value::Table(entries.collect())
+        }
     }
 }
 

@@ -27,7 +27,9 @@ pub enum Value {
     Boolean(bool),
     /// `[1, 2]`
     List(Vec<Value>),
-    /// A TOML value that no key takes (a date, a table).
+    /// `{ a = 1 }`
+    Table(Vec<(String, Value)>),
+    /// A TOML value that no key takes (a date, a number that is too large).
     Other(String),
     /// Text of a variable or a flag, whose type the key decides.
     Untyped(String),
@@ -44,6 +46,7 @@ impl fmt::Display for Value {
                 let values: Vec<String> = values.iter().map(Self::to_string).collect();
                 write!(f, "[{}]", values.join(", "))
             }
+            Self::Table(_) => write!(f, "a table"),
             Self::Other(kind) => write!(f, "{kind}"),
         }
     }
@@ -56,12 +59,35 @@ where
     let number = match value {
         Value::Integer(number) => Some(*number),
         Value::Untyped(text) => text.replace('_', "").parse().ok(),
-        Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
+        Value::Float(_)
+        | Value::Text(_)
+        | Value::Boolean(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Other(_) => None,
     };
     number
         .and_then(|number| T::try_from(number).ok())
         .filter(|number| range.contains(number))
         .ok_or_else(|| format!("a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// The entries of a table `{ … }`, of which `set` knows each by name (`None`: it does not). `shape`: what it looks like.
+pub(super) fn table(
+    value: &Value,
+    shape: &str,
+    mut set: impl FnMut(&str, &Value) -> Option<Result<(), Expected>>,
+) -> Result<(), Expected> {
+    let Value::Table(entries) = value else { return Err(format!("a table: {shape}")) };
+    for (name, value) in entries {
+        match set(name, value) {
+            Some(set) => {
+                set.map_err(|expected| format!("a table in which `{name}` is {expected}, not {value}"))?;
+            }
+            None => return Err(format!("a table: {shape}; there is no `{name}` in it")),
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn milliseconds(value: &Value, range: RangeInclusive<u32>) -> Result<Duration, Expected> {
@@ -76,7 +102,12 @@ fn float(value: &Value) -> Option<f32> {
     match value {
         Value::Integer(number) => Some(*number as f32),
         Value::Float(number) => Some(*number as f32),
-        Value::Text(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) | Value::Untyped(_) => None,
+        Value::Text(_)
+        | Value::Boolean(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Other(_)
+        | Value::Untyped(_) => None,
     }
 }
 
@@ -100,16 +131,24 @@ pub(super) fn boolean(value: &Value) -> Result<bool, Expected> {
             "false" | "0" => Ok(false),
             _ => Err(expected()),
         },
-        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::List(_) | Value::Other(_) => {
-            Err(expected())
-        }
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Other(_) => Err(expected()),
     }
 }
 
 fn text(value: &Value) -> Option<&str> {
     match value {
         Value::Text(text) | Value::Untyped(text) => Some(text),
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::List(_) | Value::Other(_) => None,
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::List(_)
+        | Value::Table(_)
+        | Value::Other(_) => None,
     }
 }
 
@@ -158,7 +197,12 @@ pub(super) fn origins(value: &Value) -> Result<Vec<OriginPattern>, Expected> {
     let texts: Option<Vec<&str>> = match value {
         Value::List(values) => values.iter().map(text).collect(),
         Value::Untyped(list) => Some(list.split(',').map(str::trim).collect()),
-        Value::Integer(_) | Value::Float(_) | Value::Text(_) | Value::Boolean(_) | Value::Other(_) => None,
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::Boolean(_)
+        | Value::Table(_)
+        | Value::Other(_) => None,
     };
     let parse = |text: &str| {
         OriginPattern::parse(text).map_err(|Misspelt { why, instead }| {

@@ -1,14 +1,22 @@
 //! The state of a game as Keyframe and Delta records, split where one message would be too long.
 
+use zerocopy::IntoBytes;
 use zerocopy::big_endian::U32;
-use zerocopy::{Immutable, IntoBytes};
 
 use crate::ids::PlayerId;
 use crate::limits::OUTBOUND_MESSAGE_BYTES_MAX;
 use crate::memory::Allocated;
-use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::{self, Opcode};
-use crate::wire::native::{DeltaHeader, KeyframeHeader, Object, Position, kind};
+use crate::wire::layout::{Bounds, Layout, Number, split_held};
+use crate::wire::native::{DeltaHeader, KeyframeHeader, Solid, kind};
+
+/// How a game's records lie, and on which grid.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Form<'a> {
+    pub layout: &'a Layout,
+    pub bounds: &'a Bounds,
+}
 
 /// What a frame holds, in the order of the record. The counts must be those of the iterators.
 #[allow(missing_docs, reason = "the names say it")]
@@ -16,6 +24,7 @@ pub struct Contents<P, O, G> {
     /// Number of the tick.
     pub tick: u32,
     pub position_count: usize,
+    /// Held records.
     pub positions: P,
     pub objects: O,
     /// Players gone; always empty in a Keyframe.
@@ -34,26 +43,29 @@ pub enum First {
     Delta,
 }
 
-/// Encodes `contents` as one message, or as several where it is longer than `OUTBOUND_MESSAGE_BYTES_MAX`.
-pub fn encode<'a, P, O, G>(first: First, mut contents: Contents<P, O, G>, pool: &mut FramePool) -> Encoded
+/// Appends `contents` as one message, or as several where it is longer than `OUTBOUND_MESSAGE_BYTES_MAX`, and returns how many.
+pub fn write<'a, P, O, G>(
+    first: First,
+    mut contents: Contents<P, O, G>,
+    form: Form<'_>,
+    buffer: &mut Vec<u8>,
+) -> u32
 where
-    P: Iterator<Item = &'a Position>,
-    O: ExactSizeIterator<Item = &'a Object>,
+    P: Iterator<Item = &'a [u8]>,
+    O: ExactSizeIterator<Item = &'a Solid>,
     G: ExactSizeIterator<Item = u32>,
 {
-    pool.messages(|buffer| {
-        let mut messages = 0;
-        let mut next = first;
-        loop {
-            let part = Part::fill(next, &contents);
-            part.write(next, &mut contents, buffer);
-            messages += 1;
-            next = First::Delta;
-            if part.is_last(&contents) {
-                return messages;
-            }
+    let mut messages = 0;
+    let mut next = first;
+    loop {
+        let part = Part::fill(next, &contents, form.layout);
+        part.write(next, &mut contents, form, buffer);
+        messages += 1;
+        next = First::Delta;
+        if part.is_last(&contents) {
+            return messages;
         }
-    })
+    }
 }
 
 /// How much of each kind goes into one message.
@@ -70,6 +82,7 @@ impl Part {
     fn fill<P, O: ExactSizeIterator, G: ExactSizeIterator>(
         first: First,
         contents: &Contents<P, O, G>,
+        layout: &Layout,
     ) -> Self {
         let header = match first {
             First::Keyframe => size_of::<KeyframeHeader>(),
@@ -81,17 +94,22 @@ impl Part {
             room -= taken * size;
             taken
         };
-        let positions = take(contents.position_count, size_of::<Position>());
-        let objects = take(contents.objects.len(), size_of::<Object>());
-        let gone_players = take(contents.gone_players.len(), size_of::<U32>());
+        let positions = take(contents.position_count, layout.position_bytes());
+        let objects = take(contents.objects.len(), layout.object_bytes());
+        let gone_players = take(contents.gone_players.len(), layout.gone_player_bytes());
         let gone_objects = take(contents.gone_objects.len(), size_of::<U32>());
         Self { positions, objects, gone_players, gone_objects, bytes: OUTBOUND_MESSAGE_BYTES_MAX - room }
     }
 
-    fn write<'a, P, O, G>(self, first: First, contents: &mut Contents<P, O, G>, buffer: &mut Vec<u8>)
-    where
-        P: Iterator<Item = &'a Position>,
-        O: ExactSizeIterator<Item = &'a Object>,
+    fn write<'a, P, O, G>(
+        self,
+        first: First,
+        contents: &mut Contents<P, O, G>,
+        form: Form<'_>,
+        buffer: &mut Vec<u8>,
+    ) where
+        P: Iterator<Item = &'a [u8]>,
+        O: ExactSizeIterator<Item = &'a Solid>,
         G: ExactSizeIterator<Item = u32>,
     {
         buffer.reserve(frame::HEADER_BYTES_MAX + self.bytes);
@@ -123,10 +141,12 @@ impl Part {
                 .as_bytes(),
             ),
         }
-        append(buffer, self.positions, contents.positions.by_ref());
-        append(buffer, self.objects, contents.objects.by_ref());
+        append_positions(buffer, self.positions, contents.positions.by_ref(), form);
+        for object in contents.objects.by_ref().take(self.objects) {
+            form.layout.write_object(object, form.bounds, buffer);
+        }
         for player in contents.gone_players.by_ref().take(self.gone_players) {
-            buffer.extend_from_slice(&player.to_be_bytes());
+            form.layout.write_player(player, buffer);
         }
         for object in contents.gone_objects.by_ref().take(self.gone_objects) {
             buffer.extend_from_slice(&object.to_be_bytes());
@@ -141,29 +161,50 @@ impl Part {
     }
 }
 
-/// Appends `count` records. Their place is made block by block, not record by record.
-fn append<'a, R>(buffer: &mut Vec<u8>, count: usize, mut records: impl Iterator<Item = &'a R>)
-where
-    R: IntoBytes + Immutable + 'a,
-{
+fn append_positions<'a>(
+    buffer: &mut Vec<u8>,
+    count: usize,
+    positions: impl Iterator<Item = &'a [u8]>,
+    form: Form<'_>,
+) {
+    match (form.layout.number, form.layout.held_bytes()) {
+        (Number::F32, 12) => append::<12>(buffer, count, positions),
+        (Number::F32, 16) => append::<16>(buffer, count, positions),
+        (Number::F32, 20) => append::<20>(buffer, count, positions),
+        (Number::F32 | Number::U16, _) => {
+            positions.take(count).for_each(|held| form.layout.write_position(held, form.bounds, buffer));
+        }
+    }
+}
+
+/// Appends `count` records of `N` bytes. Their place is made block by block, and the length of a copy is known.
+fn append<'a, const N: usize>(
+    buffer: &mut Vec<u8>,
+    count: usize,
+    mut records: impl Iterator<Item = &'a [u8]>,
+) {
     let mut left = count;
     while left > 0 {
         let block = left.min(64);
         let start = buffer.len();
-        buffer.resize(start + block * size_of::<R>(), 0);
-        for (place, record) in buffer[start..].chunks_exact_mut(size_of::<R>()).zip(records.by_ref()) {
-            place.copy_from_slice(record.as_bytes());
+        buffer.resize(start + block * N, 0);
+        for (place, record) in buffer[start..].as_chunks_mut::<N>().0.iter_mut().zip(records.by_ref()) {
+            if let Some(record) = record.first_chunk() {
+                *place = *record;
+            }
         }
         left -= block;
     }
 }
 
-/// Positions by seat, and which of them changed since the last tick. A slot without a position holds player id 0.
+/// The held record of each seat, and which of them changed since the last tick. A slot without one holds player id 0.
 ///
-/// The coordinates stay as they came, in network order: a Move is copied in, a frame copies it out.
-#[derive(Debug, Default)]
+/// States stay as they came, in network order: a Step is copied in, a frame copies it out.
+#[derive(Debug)]
 pub struct Positions {
-    by_seat: Vec<Position>,
+    /// `held_bytes` for each seat.
+    by_seat: Vec<u8>,
+    held_bytes: usize,
     /// One bit per seat.
     moved: Vec<u64>,
     moved_count: usize,
@@ -171,39 +212,59 @@ pub struct Positions {
 }
 
 impl Positions {
+    /// None yet.
+    pub fn new(layout: &Layout) -> Self {
+        let held_bytes = layout.held_bytes();
+        Self { by_seat: Vec::new(), held_bytes, moved: Vec::new(), moved_count: 0, count: 0 }
+    }
+
     /// Makes room for seats below `seats`.
     pub fn grow(&mut self, seats: usize) {
-        if self.by_seat.len() < seats {
-            if seats > self.by_seat.capacity() {
+        let bytes = seats * self.held_bytes;
+        if self.by_seat.len() < bytes {
+            if bytes > self.by_seat.capacity() {
                 // By an eighth at least, like the seats themselves.
-                self.by_seat.reserve_exact((seats - self.by_seat.len()).max(self.by_seat.len() / 8));
+                let eighth = self.by_seat.len() / self.held_bytes / 8 * self.held_bytes;
+                self.by_seat.reserve_exact((bytes - self.by_seat.len()).max(eighth));
             }
-            self.by_seat.resize(seats, Position::default());
+            self.by_seat.resize(bytes, 0);
             self.moved.resize(seats.div_ceil(64), 0);
         }
     }
 
-    /// Where the player of `seat` is; `None`: it has not moved yet.
-    pub fn at(&self, seat: usize) -> Option<&Position> {
-        self.by_seat.get(seat).filter(|position| position.player_id.get() != 0)
+    /// The player of `seat` and its state; `None`: it has not moved yet.
+    pub fn at(&self, seat: usize) -> Option<(PlayerId, &[u8])> {
+        self.held(seat).map(split_held)
     }
 
-    /// Sets the position of `seat`.
-    pub fn set(&mut self, seat: usize, position: Position) {
-        self.count += usize::from(self.at(seat).is_none());
-        self.by_seat[seat] = position;
+    /// The held record of `seat`; `None`: its player has not moved yet.
+    pub fn held(&self, seat: usize) -> Option<&[u8]> {
+        let held = self.by_seat.get(seat * self.held_bytes..(seat + 1) * self.held_bytes);
+        held.filter(|held| is_taken(held))
+    }
+
+    /// Sets the state of `seat`.
+    pub fn set(&mut self, seat: usize, player: PlayerId, state: &[u8]) {
+        let held = &mut self.by_seat[seat * self.held_bytes..(seat + 1) * self.held_bytes];
+        self.count += usize::from(!is_taken(held));
+        let (id, place) = held.split_at_mut(size_of::<u32>());
+        id.copy_from_slice(&player.0.to_be_bytes());
+        match (<&mut [u8; 8]>::try_from(&mut *place), <&[u8; 8]>::try_from(state)) {
+            (Ok(place), Ok(state)) => *place = *state,
+            _ => place.copy_from_slice(state),
+        }
         self.moved_count += usize::from(self.moved[seat / 64] & 1 << (seat % 64) == 0);
         self.moved[seat / 64] |= 1 << (seat % 64);
     }
 
-    /// Removes the position of `seat`; `None`: there was none.
+    /// Removes the state of `seat`; `None`: there was none.
     pub fn remove(&mut self, seat: usize) -> Option<PlayerId> {
-        let player = self.at(seat)?.player_id.get();
-        self.by_seat[seat] = Position::default();
+        let (player, _) = self.at(seat)?;
+        self.by_seat[seat * self.held_bytes..(seat + 1) * self.held_bytes].fill(0);
         self.count -= 1;
         self.moved_count -= usize::from(self.moved[seat / 64] & 1 << (seat % 64) != 0);
         self.moved[seat / 64] &= !(1 << (seat % 64));
-        Some(PlayerId(player))
+        Some(player)
     }
 
     /// Number of positions.
@@ -216,19 +277,20 @@ impl Positions {
         self.moved_count
     }
 
-    /// Every position, by seat.
-    pub fn all(&self) -> impl Iterator<Item = &Position> {
-        self.by_seat.iter().filter(|position| position.player_id.get() != 0)
+    /// Every held record, by seat.
+    pub fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.by_seat.chunks_exact(self.held_bytes).filter(|held| is_taken(held))
     }
 
-    /// Positions set since `settle`, by seat.
-    pub fn moved(&self) -> impl Iterator<Item = &Position> {
+    /// Held records set since `settle`, by seat.
+    pub fn moved(&self) -> impl Iterator<Item = &[u8]> {
         self.moved.iter().enumerate().flat_map(move |(word, bits)| {
             let mut rest = *bits;
             std::iter::from_fn(move || {
                 let bit = rest.trailing_zeros() as usize;
                 rest &= rest.checked_sub(1)?;
-                Some(&self.by_seat[word * 64 + bit])
+                let at = (word * 64 + bit) * self.held_bytes;
+                Some(&self.by_seat[at..at + self.held_bytes])
             })
         })
     }
@@ -245,54 +307,57 @@ impl Positions {
     }
 }
 
+fn is_taken(held: &[u8]) -> bool {
+    held.first_chunk::<4>().is_some_and(|id| *id != [0; 4])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn position(player: u32) -> Position {
-        Position { player_id: player.into(), x: 1.0.into(), y: 2.0.into() }
-    }
+    const LAYOUT: Layout = Layout::PLAIN;
 
-    fn players<'a>(positions: impl Iterator<Item = &'a Position>) -> Vec<u32> {
-        positions.map(|position| position.player_id.get()).collect()
+    fn players<'a>(positions: impl Iterator<Item = &'a [u8]>) -> Vec<u32> {
+        positions.map(|held| split_held(held).0.0).collect()
     }
 
     #[test]
     fn what_moved_is_told_once_and_what_left_not_at_all() {
-        let mut positions = Positions::default();
+        let mut positions = Positions::new(&LAYOUT);
         positions.grow(200);
+        let state = LAYOUT.state_at([1.0, 2.0, 0.0]);
         for seat in [0, 63, 64, 199] {
-            positions.set(seat, position(seat as u32 + 1));
+            positions.set(seat, PlayerId(seat as u32 + 1), &state);
         }
-        positions.set(63, position(64));
+        positions.set(63, PlayerId(64), &state);
         assert_eq!(players(positions.moved()), [1, 64, 65, 200]);
         assert_eq!((positions.moved_count(), positions.count()), (4, 4));
         assert_eq!(positions.remove(64), Some(PlayerId(65)));
         assert_eq!(positions.remove(64), None);
         assert_eq!(players(positions.moved()), [1, 64, 200]);
         positions.settle();
-        positions.set(199, position(200));
+        positions.set(199, PlayerId(200), &state);
         assert_eq!((players(positions.moved()), players(positions.all())), (vec![200], vec![1, 64, 200]));
         assert_eq!((positions.moved_count(), positions.count()), (1, 3));
     }
 
     #[test]
     fn a_long_state_is_a_keyframe_and_deltas_of_the_same_tick() {
-        let many: Vec<_> = (1..=12_000).map(position).collect();
-        let encoded = encode(
-            First::Keyframe,
-            Contents {
-                tick: 5,
-                position_count: many.len(),
-                positions: many.iter(),
-                objects: [].iter(),
-                gone_players: [].into_iter(),
-                gone_objects: [].into_iter(),
-            },
-            &mut FramePool::default(),
-        );
-        assert_eq!(encoded.frames(), 3);
-        let mut rest = encoded.bytes();
+        let state = LAYOUT.state_at([1.0, 2.0, 0.0]);
+        let held = |player: u32| [&player.to_be_bytes()[..], &state].concat();
+        let many: Vec<_> = (1..=12_000).map(held).collect();
+        let contents = Contents {
+            tick: 5,
+            position_count: many.len(),
+            positions: many.iter().map(|held| &**held),
+            objects: [].iter(),
+            gone_players: [].into_iter(),
+            gone_objects: [].into_iter(),
+        };
+        let form = Form { layout: &LAYOUT, bounds: &Bounds::default() };
+        let mut buffer = Vec::new();
+        assert_eq!(write(First::Keyframe, contents, form, &mut buffer), 3);
+        let mut rest = &buffer[..];
         let mut kinds = Vec::new();
         let mut seen = 0;
         while !rest.is_empty() {

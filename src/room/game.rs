@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use zerocopy::big_endian::U32;
 
-use super::frames::{self, Contents, First, Positions};
+use super::frames::Positions;
+use super::game_acks::PendingAcks;
 use super::game_channels::GameChannels;
 use super::game_events::PastEvent;
 use super::history::History;
 use super::objects::Objects;
+use super::player_keys::PlayerKeys;
 use super::roster::{self, Roster, RosterNews};
 use super::seats::{SeatIndex, Seats};
 use super::speed::SpeedAllowance;
@@ -20,25 +22,10 @@ use crate::impossible;
 use crate::limits;
 use crate::memory::Allocated;
 use crate::reasons::{CorrectionReason, ErrorCode};
-use crate::time::Instant;
+use crate::time::{Instant, RelayTime};
 use crate::wire::encoded::{Encoded, FramePool};
-use crate::wire::native::{Move, Object, Position};
-
-/// Where positions may be: both corners belong to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Bounds {
-    pub min_x: f32,
-    pub min_y: f32,
-    pub max_x: f32,
-    pub max_y: f32,
-}
-
-impl Bounds {
-    fn contain(&self, x: f32, y: f32) -> bool {
-        (self.min_x..=self.max_x).contains(&x) && (self.min_y..=self.max_y).contains(&y)
-    }
-}
+use crate::wire::layout::{Bounds, Layout, Place};
+use crate::wire::native::{HostSteps, Solid};
 
 /// What an operator sets for the games whose name fits a pattern.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +34,8 @@ pub struct GameRules {
     pub pattern: Box<str>,
     /// Frames per second, 1 to `limits::TICK_HZ_MAX`.
     pub tick_hz: u16,
+    /// Of what players' states consist.
+    pub layout: Layout,
     /// Where positions may be.
     pub bounds: Bounds,
     /// Distance per second; infinite: not checked.
@@ -62,7 +51,8 @@ impl Default for GameRules {
         Self {
             pattern: "*".into(),
             tick_hz: limits::TICK_HZ_DEFAULT,
-            bounds: Bounds { min_x: f32::MIN, min_y: f32::MIN, max_x: f32::MAX, max_y: f32::MAX },
+            layout: Layout::PLAIN,
+            bounds: Bounds::default(),
             max_speed: f32::INFINITY,
             players_max: limits::PLAYERS_MAX_DEFAULT,
             seat_hold: limits::SEAT_HOLD_DEFAULT,
@@ -95,6 +85,9 @@ pub struct Game {
     pub(super) positions: Positions,
     /// What each seat's player may still cover; only where the game has a maximum speed.
     speeds: Vec<SpeedAllowance>,
+    /// Only where players have keys.
+    pub(super) keys: Option<Box<PlayerKeys>>,
+    pub(super) acks: PendingAcks,
     pub(super) objects: Objects,
     pub(super) gone_players: Vec<u32>,
     pub(super) roster: Roster,
@@ -104,44 +97,44 @@ pub struct Game {
     pub(super) channels: Option<Box<GameChannels>>,
 }
 
-/// What became of a Move.
+/// What became of a Step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[must_use]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Moved {
-    /// It is the player's position now.
+    /// It is the player's state now.
     Applied,
-    /// It was refused; the player is at `x`, `y`.
+    /// It was refused.
     Refused {
         reason: CorrectionReason,
         /// Where the player is.
-        x: f32,
-        /// Where the player is.
-        y: f32,
+        place: Place,
     },
 }
 
 impl Game {
     /// An empty game. `epoch` names its event stream and must never have been used; `phase` spreads games over a tick;
-    /// `list_max`: see `Roster`.
+    /// `list_max`: see `Roster`; `now`: when it begins, on the relay's clock.
     pub fn new(
         topic: Arc<Topic>,
         rules: GameRules,
         epoch: u64,
         phase: f32,
         list_max: u32,
-        now: Instant,
+        now: RelayTime,
     ) -> Self {
         Self {
             topic,
             clock: TickClock::new(rules.tick_hz, phase, now),
             tick_at: None,
+            positions: Positions::new(&rules.layout),
+            keys: (rules.layout.keys > 0).then(Box::default),
+            acks: PendingAcks::default(),
             rules,
             epoch,
             events: History::new(limits::EVENTS_KEPT_MAX),
             seats: Seats::default(),
             holds: BTreeSet::new(),
-            positions: Positions::default(),
             speeds: Vec::new(),
             objects: Objects::default(),
             gone_players: Vec::new(),
@@ -184,6 +177,9 @@ impl Game {
             + self.seats.heap_bytes()
             + self.positions.heap_bytes()
             + self.speeds.allocated_bytes()
+            + self.keys.allocated_bytes()
+            + self.keys.as_ref().map_or(0, |keys| keys.heap_bytes())
+            + self.acks.heap_bytes()
             + self.objects.heap_bytes()
             + self.gone_players.allocated_bytes()
             + self.roster.heap_bytes()
@@ -194,26 +190,32 @@ impl Game {
 
     // ── Playing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// A player moves. Allocates nothing, unless the game has a maximum speed and this seat is the first beyond those that
-    /// have moved before.
-    pub fn move_player(&mut self, index: SeatIndex, record: &Move, now: Instant) -> Moved {
-        let (x, y) = (record.x.get(), record.y.get());
+    /// A player moves to `state` (see `Layout`), or stays. Allocates nothing, unless the game has a maximum speed and this seat is
+    /// the first beyond those that have moved before.
+    pub fn step(&mut self, index: SeatIndex, input_seq: u16, state: &[u8], now: Instant) -> Moved {
+        let layout = &self.rules.layout;
+        let place = layout.place(state);
         let held = self.positions.at(index.slot());
-        // A player with a position has a seat, which need not be looked up.
-        let player_id = match held {
-            Some(held) => held.player_id,
+        // A player with a state has a seat, which need not be looked up.
+        let player = match held {
+            Some((player, _)) => player,
             None => match self.player(index) {
-                Some(player) => player.0.into(),
+                Some(player) => player,
                 None => {
                     impossible!("who plays has a seat");
                     return Moved::Applied;
                 }
             },
         };
-        let reason = if !self.rules.bounds.contain(x, y) {
+        let held = held.map(|(_, state)| layout.place(state));
+        if !self.acks.is_empty() {
+            self.acks.used(index, input_seq, Some(now));
+        }
+        let reason = if !self.rules.bounds.contain(place, self.rules.layout.axes) {
             Some(CorrectionReason::OutOfBounds)
         } else if let Some(held) = held.filter(|_| self.rules.max_speed.is_finite()) {
-            let distance = (x - held.x.get()).hypot(y - held.y.get());
+            let [x, y, z] = std::array::from_fn(|axis| place[axis] - held[axis]);
+            let distance = x.hypot(y).hypot(z);
             if self.speeds.len() <= index.slot() {
                 self.speeds.resize_with(index.slot() + 1, SpeedAllowance::default);
             }
@@ -224,53 +226,70 @@ impl Game {
             None
         };
         if let Some(reason) = reason {
-            let (x, y) = held.map_or_else(|| self.nearest(x, y), |held| (held.x.get(), held.y.get()));
-            return Moved::Refused { reason, x, y };
+            // Where a player without a place is sent when its first step is out of bounds.
+            let place = held.unwrap_or_else(|| self.rules.bounds.nearest(place));
+            return Moved::Refused { reason, place };
         }
-        let position = Position { player_id, x: record.x, y: record.y };
-        self.positions.set(index.slot(), position);
+        self.positions.set(index.slot(), player, state);
         Moved::Applied
     }
 
-    /// The host sets positions: all of them, or none and why.
-    pub fn host_moves(&mut self, positions: &[Position]) -> Result<(), (ErrorCode, String)> {
-        for position in positions {
-            let (player, x, y) = (position.player_id.get(), position.x.get(), position.y.get());
-            if self.seats.find(PlayerId(player)).is_none() {
-                return Err((
-                    ErrorCode::NoSuchPlayer,
-                    format!("player {player} is not in this game; nobody was moved"),
-                ));
+    /// The host sets states: all of them, or none and why.
+    pub fn host_steps(&mut self, steps: &HostSteps<'_>) -> Result<(), (ErrorCode, String)> {
+        let layout = self.rules.layout;
+        for step in steps.iter() {
+            let (player, place) = (step.player, layout.place(step.state));
+            if self.seats.find(player).is_none() {
+                let text = format!("player {} is not in this game; nobody was moved", player.0);
+                return Err((ErrorCode::NoSuchPlayer, text));
             }
-            if !self.rules.bounds.contain(x, y) {
-                return Err((
-                    ErrorCode::LimitReached,
-                    format!("({x}, {y}) for player {player} is outside the game's bounds; nobody was moved"),
-                ));
+            if !self.rules.bounds.contain(place, layout.axes) {
+                let place = &place[..usize::from(layout.axes)];
+                let text = format!(
+                    "{place:?} for player {} is outside the game's bounds; nobody was moved",
+                    player.0
+                );
+                return Err((ErrorCode::LimitReached, text));
             }
         }
-        for position in positions {
-            let Some((index, _)) = self.seats.find(PlayerId(position.player_id.get())) else {
+        for step in steps.iter() {
+            let Some((index, _)) = self.seats.find(step.player) else {
                 impossible!("a player that was found is there");
                 continue;
             };
-            self.positions.set(index.slot(), *position);
+            self.positions.set(index.slot(), step.player, step.state);
+            if let Some(input_seq) = step.input_seq {
+                self.acks.used(index, input_seq, None);
+            }
             self.forget_speed(index);
         }
         Ok(())
     }
 
+    /// A player sets the value of a key. `false`: it is what it was.
+    pub fn set_state(&mut self, index: SeatIndex, key: u8, value: &[u8]) -> bool {
+        match (self.player(index), &mut self.keys) {
+            (Some(player), Some(keys)) => keys.set(player, key, value),
+            _ => {
+                impossible!("who sets a key has a seat in a game with keys");
+                false
+            }
+        }
+    }
+
     /// A player puts an object.
-    pub fn put_object(&mut self, index: SeatIndex, object: &Object) -> Result<(), (ErrorCode, String)> {
+    pub fn put_object(&mut self, index: SeatIndex, object: &Solid) -> Result<(), (ErrorCode, String)> {
         let Some(player) = self.player(index) else {
             impossible!("who plays has a seat");
             return Ok(());
         };
-        let (x, y) = (object.x.get(), object.y.get());
-        if !self.rules.bounds.contain(x, y) {
-            return Err((ErrorCode::LimitReached, format!("({x}, {y}) is outside the game's bounds")));
+        let axes = self.rules.layout.axes;
+        if !self.rules.bounds.contain(object.place(), axes) {
+            let place = &object.place()[..usize::from(axes)];
+            return Err((ErrorCode::LimitReached, format!("{place:?} is outside the game's bounds")));
         }
-        self.objects.put(player.0, object).map_err(|code| object_error(code, object.object_id.get()))
+        let id = object.object.object_id.get();
+        self.objects.put(player.0, object).map_err(|code| object_error(code, id))
     }
 
     /// A player removes an object.
@@ -299,12 +318,6 @@ impl Game {
         self.tick_at.take_if(|at| *at <= now)
     }
 
-    /// Whether members' state frames are out of date.
-    pub fn state_changed(&self) -> bool {
-        let objects = self.objects.changed().len() + self.objects.gone().len();
-        self.positions.moved_count() + self.gone_players.len() + objects > 0
-    }
-
     /// Who came and went since the last tick, or how many there are.
     pub fn tell_roster(&mut self, now: Instant, pool: &mut FramePool) -> RosterNews {
         self.roster.tell(&self.seats, now, pool)
@@ -320,43 +333,6 @@ impl Game {
         self.roster.count_due().filter(|_| self.tick_at.is_none())
     }
 
-    /// Everything, as a member needs it that was not sent the last frame.
-    pub fn encode_keyframe(&self, tick: u32, pool: &mut FramePool) -> Encoded {
-        let contents = Contents {
-            tick,
-            position_count: self.positions.count(),
-            positions: self.positions.all(),
-            objects: self.objects.all(),
-            gone_players: [].into_iter(),
-            gone_objects: [].into_iter(),
-        };
-        frames::encode(First::Keyframe, contents, pool)
-    }
-
-    /// What changed since the last tick.
-    pub fn encode_delta(&self, tick: u32, pool: &mut FramePool) -> Encoded {
-        // The two lists of gone ids have different types; a `Contents` has one.
-        let gone_objects: Vec<u32> = self.objects.gone().collect();
-        let contents = Contents {
-            tick,
-            position_count: self.positions.moved_count(),
-            positions: self.positions.moved(),
-            objects: self.objects.changed(),
-            gone_players: self.gone_players.iter().copied(),
-            gone_objects: gone_objects.iter().copied(),
-        };
-        frames::encode(First::Delta, contents, pool)
-    }
-
-    /// The tick is over: everybody has been told, or will get a Keyframe.
-    pub fn settle(&mut self) {
-        self.positions.settle();
-        self.objects.settle();
-        self.gone_players.clear();
-        self.roster.settle();
-        self.shared_keyframe = None;
-    }
-
     /// Whoever sits at `index` has the whole allowance.
     pub(super) fn forget_speed(&mut self, index: SeatIndex) {
         if let Some(allowance) = self.speeds.get_mut(index.slot()) {
@@ -366,12 +342,6 @@ impl Game {
 
     pub(super) fn player(&self, index: SeatIndex) -> Option<PlayerId> {
         self.seats.seat(index).map(|seat| seat.player)
-    }
-
-    /// Where a player without a position is sent when its first step is out of bounds.
-    fn nearest(&self, x: f32, y: f32) -> (f32, f32) {
-        let bounds = &self.rules.bounds;
-        (x.clamp(bounds.min_x, bounds.max_x), y.clamp(bounds.min_y, bounds.max_y))
     }
 }
 

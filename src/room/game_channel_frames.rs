@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::audience::Copies;
 use super::game::Game;
 use super::game_update::Update;
+use super::player_keys::{Told, ToldValue};
 use super::request::Effect;
 use crate::ids::{FrameNumber, Party};
 use crate::time::Instant;
@@ -20,8 +21,10 @@ pub struct NativeFrames {
     pub tick: u32,
     /// What changed.
     pub delta: Option<Encoded>,
-    /// Everything.
+    /// Everything, but of values that players have set only what changed lately, where there are any.
     pub keyframe: Option<Encoded>,
+    /// Everything.
+    pub whole: Option<Encoded>,
 }
 
 /// The frame of a tick for channels.
@@ -56,13 +59,19 @@ impl Game {
         let channels = self.channels.as_mut()?;
         let stale = std::mem::take(&mut channels.stale_parties);
         let channels = self.channels.as_ref()?;
-        let has_moved = self.positions.moved_count() + self.objects.changed().len() > 0;
-        let changed = has_moved || self.state_changed() && channels.audience.has(Format::Native);
+        let has_state = self.positions.moved_count() + self.objects.changed().len() > 0;
+        let values = self.values(Told::Changed);
+        let has_news = has_state || !values.is_empty();
+        let changed = has_news || self.state_changed() && channels.audience.has(Format::Native);
         let before = channels.frame;
         let delta = changed.then(|| {
-            let update = has_moved.then(|| Update {
+            let update = has_news.then(|| Update {
+                form: self.form(),
                 positions: self.positions.moved().collect(),
                 objects: self.objects.changed().collect(),
+                has_state,
+                values,
+                values_whole: false,
             });
             let copies = channels.audience.encode(|format| match format {
                 Format::Native => natives.delta.is_none().then(|| self.encode_delta(natives.tick, pool)),
@@ -76,13 +85,13 @@ impl Game {
             let everything = self.everything();
             let copies = channels.audience.encode(|format| match format {
                 Format::Native => {
-                    natives.keyframe.is_none().then(|| self.encode_keyframe(natives.tick, pool))
+                    natives.whole.is_none().then(|| self.encode_keyframe(natives.tick, Told::Whole, pool))
                 }
                 Format::V2 | Format::V2Text | Format::V1 => {
                     everything.broadcasts(format, &channels.text, pool)
                 }
             });
-            (copies.and(channels.audience.share(natives.keyframe.as_ref())), stale)
+            (copies.and(channels.audience.share(natives.whole.as_ref())), stale)
         });
         if delta.is_none() && whole.is_none() {
             return None;
@@ -117,7 +126,18 @@ impl Game {
     }
 
     pub(super) fn everything(&self) -> Update<'_> {
-        Update { positions: self.positions.all().collect(), objects: self.objects.all().collect() }
+        Update {
+            form: self.form(),
+            positions: self.positions.all().collect(),
+            objects: self.objects.all().collect(),
+            has_state: true,
+            values: self.values(Told::Whole),
+            values_whole: self.keys.is_some(),
+        }
+    }
+
+    fn values(&self, told: Told) -> Vec<ToldValue<'_>> {
+        self.keys.as_ref().map_or_else(Vec::new, |keys| keys.values(told))
     }
 
     /// The last frame that channels were told.

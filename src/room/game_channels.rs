@@ -11,11 +11,10 @@ use zerocopy::FromBytes;
 use super::audience::{Audience, JoinNumber};
 use super::game::Game;
 use super::game_events::{PastEvent, PayloadFormat, receives};
-use super::game_seats::Greeting;
 use super::hosted::Context;
 use super::presence::{MemberNumber, Presence};
 use super::recovery::{self, CatchUp};
-use super::request::{Effect, Join, Rights, ToMember, WholeState};
+use super::request::{Effect, Join, Rights, StateForm, ToMember, WholeState};
 use super::seats::{Occupancy, Seat, SeatIndex};
 use super::telling::{broadcast_joined, broadcast_left, broadcast_presence, push_presence};
 use crate::ids::{Address, FrameNumber, Party, PlayerId};
@@ -26,7 +25,8 @@ use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
-use crate::wire::json::object_of;
+use crate::wire::json::{Object, object_of};
+use crate::wire::layout::Layout;
 use crate::wire::meta::Meta;
 use crate::wire::native::{EventOutHeader, Scope};
 use crate::wire::phoenix::Event;
@@ -127,7 +127,7 @@ impl Game {
         context: &mut Context<'_>,
     ) {
         let effects = &mut context.effects;
-        let response = self.join_response(seat, &join.user, resumed);
+        let response = self.join_response(seat, &join.user, resumed, join.layout);
         effects.push(Effect::Member { to: from, what: ToMember::Joined { response } });
         let Some(channels) = &mut self.channels else {
             return impossible!("whoever is greeted is a member");
@@ -141,10 +141,12 @@ impl Game {
             effects.push(Effect::Member { to: from, what });
         }
         if !planted!(GreetsWithoutState) {
+            let everything = self.everything();
             let state = match join.format {
-                Format::V2 => WholeState::Binary(self.everything().binary()),
-                Format::V2Text | Format::V1 | Format::Native => WholeState::Text(self.everything().json()),
+                Format::V2 => StateForm::Binary(everything.binary()),
+                Format::V2Text | Format::V1 | Format::Native => StateForm::Text(everything.json()),
             };
+            let state = WholeState { state, player_states: everything.player_states() };
             let frame = self.last_frame();
             effects.push(Effect::Member { to: from, what: ToMember::Whole { state, frame } });
         }
@@ -163,9 +165,8 @@ impl Game {
             Some(Seen::Position(position)) if position.epoch == self.epoch => Some(position.seq),
             Some(Seen::Position(_) | Seen::UnixMs(_)) | None => None,
         };
-        let Greeting { welcome, roster, keyframe, events } =
-            self.greeting(seat, resumed, seen, context.development, context.now);
-        let records = [welcome, roster, keyframe].into_iter().chain(events).collect();
+        let greeting = self.greeting(seat, resumed, seen, context.development, context.now);
+        let records = greeting.into_records(join.layout).collect();
         let (frame, effects) = (self.last_frame(), &mut context.effects);
         effects.push(Effect::Member { to: from, what: ToMember::Greeted { records, frame } });
         self.tell_channels_of_newcomer(from, seat, join, resumed, effects);
@@ -324,7 +325,20 @@ impl Game {
         })
     }
 
-    fn join_response(&self, index: Option<SeatIndex>, user: &str, resumed: bool) -> String {
+    fn write_layout(&self, fields: &mut Object<'_>) {
+        let Layout { number, axes, pose_bytes, keys, key_bytes_max } = self.rules.layout;
+        fields.text("number", number.name()).number("axes", axes).number("pose_bytes", pose_bytes);
+        fields.number("keys", keys).number("key_bytes_max", if keys > 0 { key_bytes_max } else { 0 });
+        fields.number("tick0_us", self.clock.tick0_us());
+    }
+
+    fn join_response(
+        &self,
+        index: Option<SeatIndex>,
+        user: &str,
+        resumed: bool,
+        with_layout: bool,
+    ) -> String {
         let seat = index.and_then(|index| self.seats.seat(index));
         let bounds = &self.rules.bounds;
         object_of(JOIN_RESPONSE_BYTES, |response| {
@@ -337,10 +351,18 @@ impl Game {
                 response.plain("resume_token", seat.resume_token).boolean("resumed", resumed);
             }
             response.object("bounds", |corners| {
-                corners.float("min_x", side(bounds.min_x)).float("min_y", side(bounds.min_y));
-                corners.float("max_x", side(bounds.max_x)).float("max_y", side(bounds.max_y));
+                let axes = usize::from(self.rules.layout.axes);
+                for (name, min) in ["min_x", "min_y", "min_z"].iter().zip(bounds.min).take(axes) {
+                    corners.float(name, side(min));
+                }
+                for (name, max) in ["max_x", "max_y", "max_z"].iter().zip(bounds.max).take(axes) {
+                    corners.float(name, side(max));
+                }
             });
             response.float("max_speed", self.rules.max_speed);
+            if with_layout {
+                response.object("layout", |fields| self.write_layout(fields));
+            }
         })
     }
 
@@ -409,6 +431,6 @@ fn side(bound: f32) -> f32 {
 }
 
 /// What most answers to a join of a game are shorter than.
-const JOIN_RESPONSE_BYTES: usize = 512;
+const JOIN_RESPONSE_BYTES: usize = 640;
 /// What an event has besides its payload.
 const EVENT_FRAME_BYTES: usize = 80;

@@ -17,7 +17,7 @@ use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
 use crate::wire::json::object;
 use crate::wire::meta::Meta;
-use crate::wire::native::{Move, Object, Position, Scope, answers, kind};
+use crate::wire::native::{HostSteps, Scope, Solid, answers};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::reason;
 use crate::wire::push::{CommonPush, EventPayload, GamePush, Push};
@@ -64,7 +64,8 @@ impl Game {
             }
             (GamePush::Ping(ping), _) => {
                 let tick = self.clock.number_at(context.now.instant);
-                tell_record(from, answers::pong(&ping, tick, context.now), context);
+                let server_time_us = self.clock.relay_us(context.now.instant);
+                tell_record(from, answers::pong(&ping, tick, server_time_us), context);
                 Ok(())
             }
             (push, Some(seat)) => self.play(from, Playing { member, seat }, &reference, push, context),
@@ -95,10 +96,14 @@ impl Game {
             GamePush::State { positions, objects } => {
                 self.apply_state(from, playing, (&positions, &objects), context)
             }
-            GamePush::Move { x, y, input_seq } => {
-                let (input_seq, x, y) = (input_seq.into(), x.into(), y.into());
-                let step = Move { kind: kind::MOVE, flags: 0, input_seq, x, y };
-                self.move_in_channel(from, playing, &step, context);
+            GamePush::Step { input_seq, state } => {
+                self.step_in_channel(from, playing, (input_seq, &state), context);
+                Ok(())
+            }
+            GamePush::SetState { key, value } => {
+                self.set_state(playing.seat, key, &value);
+                context.metrics.objects.increment();
+                reply(from, reference.clone(), done(), &mut context.effects);
                 Ok(())
             }
             GamePush::Event { code, scope, payload } => {
@@ -117,7 +122,7 @@ impl Game {
                 context.metrics.objects.increment();
                 Ok(())
             }
-            GamePush::HostMoves(positions) => self.host_moves_in_channel(playing.member, &positions, context),
+            GamePush::HostSteps(steps) => self.host_steps_in_channel(playing.member, &steps, context),
             GamePush::Who(_) | GamePush::Ping(_) => {
                 impossible!("these are answered to whoever watches as well");
                 Ok(())
@@ -161,7 +166,7 @@ impl Game {
         &mut self,
         from: Address,
         playing: Playing,
-        (positions, objects): (&[Position], &[Object]),
+        (positions, objects): (&HostSteps<'_>, &[Solid]),
         context: &mut Context<'_>,
     ) -> Result<(), (ErrorCode, String)> {
         let Playing { member, seat } = playing;
@@ -169,48 +174,57 @@ impl Game {
             impossible!("who plays has a seat");
             return Ok(());
         };
-        let own = |position: &&Position| position.player_id.get() == player.0;
-        let others: Vec<Position> = positions.iter().filter(|position| !own(position)).copied().collect();
         // Each one would be corrected, if it has to be.
-        if let Some(position) = positions.iter().rfind(own) {
-            let record =
-                Move { kind: kind::MOVE, flags: 0, input_seq: 0.into(), x: position.x, y: position.y };
-            self.move_in_channel(from, playing, &record, context);
+        if let Some(own) = positions.iter().rfind(|step| step.player == player) {
+            self.step_in_channel(from, playing, (0, own.state), context);
         }
         for object in objects {
             self.put_object(seat, object)?;
             context.metrics.objects.increment();
         }
-        if others.is_empty() { Ok(()) } else { self.host_moves_in_channel(member, &others, context) }
+        match positions.without(player) {
+            Some(others) => self.host_steps_in_channel(member, &others, context),
+            None => Ok(()),
+        }
     }
 
-    fn host_moves_in_channel(
+    fn host_steps_in_channel(
         &mut self,
         member: Member,
-        positions: &[Position],
+        steps: &HostSteps<'_>,
         context: &mut Context<'_>,
     ) -> Result<(), (ErrorCode, String)> {
         if member.rights != Rights::Host {
             let text = "positions of other players need a token with \"host\": true";
             return Err((ErrorCode::Unauthorized, text.into()));
         }
-        self.host_moves(positions)?;
-        context.metrics.moves.add(positions.len() as u64);
+        self.host_steps(steps)?;
+        context.metrics.moves.add(steps.count() as u64);
         Ok(())
     }
 
-    fn move_in_channel(&mut self, from: Address, playing: Playing, step: &Move, context: &mut Context<'_>) {
-        let (why, x, y) = match self.move_player(playing.seat, step, context.now.instant) {
+    fn step_in_channel(
+        &mut self,
+        from: Address,
+        playing: Playing,
+        (input_seq, state): (u16, &[u8]),
+        context: &mut Context<'_>,
+    ) {
+        let (why, place) = match self.step(playing.seat, input_seq, state, context.now.instant) {
             Moved::Applied => return context.metrics.moves.increment(),
-            Moved::Refused { reason, x, y } => (reason, x, y),
+            Moved::Refused { reason, place } => (reason, place),
         };
         context.metrics.corrections[why.index()].increment();
+        let coordinates = &place[..usize::from(self.rules.layout.axes)];
         if playing.member.format == Format::Native {
-            return tell_record(from, answers::correction(why, step.input_seq.get(), x, y), context);
+            return tell_record(from, answers::correction(why, input_seq, coordinates), context);
         }
         let payload = object(|correction| {
-            correction.text("reason", why.label()).float("x", x).float("y", y);
-            correction.number("input_seq", step.input_seq.get());
+            correction.text("reason", why.label());
+            for (name, coordinate) in ["x", "y", "z"].iter().zip(coordinates) {
+                correction.float(name, *coordinate);
+            }
+            correction.number("input_seq", input_seq);
         });
         let (event, payload) = (Event::Correction, payload.into());
         let what = ToMember::Push { event, payload, greeting: false };

@@ -5,6 +5,7 @@ use zerocopy::IntoBytes;
 use super::game::{Game, pool_of_greetings};
 use super::game_events::{PastEvent, receives};
 use super::history::Missed;
+use super::player_keys::Told;
 use super::request::{Effect, ToMember};
 use super::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::ids::ResumeToken;
@@ -39,10 +40,20 @@ pub struct Resumed {
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Greeting {
     pub welcome: Encoded,
+    pub layout: Encoded,
     pub roster: Encoded,
     pub keyframe: Encoded,
     /// Those that it missed.
     pub events: Vec<Encoded>,
+}
+
+impl Greeting {
+    /// In the order in which they are sent.
+    pub fn into_records(self, with_layout: bool) -> impl Iterator<Item = Encoded> {
+        let Self { welcome, layout, roster, keyframe, events } = self;
+        let layout = with_layout.then_some(layout);
+        std::iter::once(welcome).chain(layout).chain([roster, keyframe]).chain(events)
+    }
 }
 
 impl Game {
@@ -132,6 +143,10 @@ impl Game {
         now: Now,
     ) -> Greeting {
         let keyframe = self.keyframe_of_greeting(now.instant);
+        let tick = self.clock.number_at(now.instant);
+        if let (Some(index), Some(keys)) = (index, &mut self.keys) {
+            keys.sent.greeted(index, tick);
+        }
         let seat = index.and_then(|index| self.seats.seat(index));
         let player = seat.map(|seat| seat.player);
         let missed = match seen.map(|seen| self.events.since(seen)) {
@@ -148,19 +163,20 @@ impl Game {
             player_id: player.map_or(0, |player| player.0).into(),
             epoch: self.epoch.into(),
             seq: self.events.seq().into(),
-            tick: self.clock.number_at(now.instant).into(),
-            server_time_us: now.unix_us.into(),
+            tick: tick.into(),
+            server_time_us: self.clock.relay_us(now.instant).into(),
             resume_token: seat.map_or([0; 16], |seat| seat.resume_token.0),
-            min_x: self.rules.bounds.min_x.into(),
-            min_y: self.rules.bounds.min_y.into(),
-            max_x: self.rules.bounds.max_x.into(),
-            max_y: self.rules.bounds.max_y.into(),
+            min_x: self.rules.bounds.min[0].into(),
+            min_y: self.rules.bounds.min[1].into(),
+            max_x: self.rules.bounds.max[0].into(),
+            max_y: self.rules.bounds.max[1].into(),
             max_speed: self.rules.max_speed.into(),
         };
         let missed = missed.map(|missed| missed.skip(usize::from(planted!(ReplaysTooLittle))));
         let meant_for_it = |event: &&PastEvent| receives(event.scope, event.sender, player);
         Greeting {
             welcome: Encoded::message(Opcode::Binary, welcome.as_bytes()),
+            layout: self.encode_layout(),
             roster: self.roster.encode_for_newcomer(seat, &self.seats, &mut pool_of_greetings()),
             keyframe,
             events: missed
@@ -178,7 +194,8 @@ impl Game {
         if let Some(shared) = &self.shared_keyframe {
             return shared.clone();
         }
-        let keyframe = self.encode_keyframe(self.clock.number_at(now), &mut pool_of_greetings());
+        let tick = self.clock.number_at(now);
+        let keyframe = self.encode_keyframe(tick, Told::Whole, &mut pool_of_greetings());
         // Without a tick to come nothing would free it.
         if self.roster.is_crowd() && self.tick_at.is_some() {
             self.shared_keyframe = Some(keyframe.clone());
@@ -198,6 +215,7 @@ impl Game {
             return SeatFate::Freed;
         };
         let before = std::mem::replace(&mut seat.occupancy, Occupancy::HeldUntil(until));
+        self.want_acks(index, false);
         self.holds.insert((until, index));
         self.tell_channels_held(index, before, now);
         SeatFate::Held
@@ -223,6 +241,10 @@ impl Game {
             self.gone_players.push(player.0);
         }
         self.forget_speed(index);
+        self.want_acks(index, false);
+        if let Some(keys) = self.keys.as_mut().filter(|_| !planted!(KeepsKeysOfGone)) {
+            keys.remove_all_of(seat.player);
+        }
         self.objects.remove_all_of(seat.player.0);
         self.roster.left(seat.player, reason, &self.seats);
         self.changed(now);
@@ -236,12 +258,13 @@ mod tests {
     use super::*;
     use crate::ids::{ConnId, Topic};
     use crate::room::game::GameRules;
+    use crate::time::RelayTime;
 
     #[test]
     fn who_comes_back_to_a_crowd_before_a_tick_is_sent_one_keyframe() {
         let now = Now { instant: Instant::from_micros(1), unix_us: 1 };
         let topic = Arc::new(Topic::parse("game:arena").unwrap());
-        let mut game = Game::new(topic, GameRules::default(), 1, 0.0, 1, now.instant);
+        let mut game = Game::new(topic, GameRules::default(), 1, 0.0, 1, RelayTime::set_to(now));
         let occupant = |slot: u32| Occupancy::Connected(ConnId { slot, generation: 0 });
         let mut effects = Vec::new();
         let tokens = [0, 1, 2].map(|slot| {
@@ -252,7 +275,7 @@ mod tests {
             (seat, game.seats().seat(seat).unwrap().resume_token)
         });
         game.take_due_tick(Instant::from_micros(1_000_000)).unwrap();
-        game.settle();
+        game.settle(now.instant);
         let keyframes = tokens.map(|(seat, token)| {
             game.lose_seat(seat, now.instant, &mut effects);
             let (new_token, now_at) = (ResumeToken([9; 16]), now.instant);

@@ -19,6 +19,14 @@ use crate::wire::push::Push;
 
 impl Hosted for Game {
     fn join(&mut self, from: Address, join: Join, context: &mut Context<'_>) {
+        if !join.layout && !self.rules.layout.is_plain() {
+            if let Some(superseded) = join.supersedes {
+                self.leave(superseded, Departure::Left(LeaveReason::Left), context);
+            }
+            let response = reason(OTHER_LAYOUT);
+            let what = ToMember::Refused { reason: JoinRefusal::Malformed, response };
+            return context.effects.push(Effect::Member { to: from, what });
+        }
         let mut new_token = [0; 16];
         context.random.fill_bytes(&mut new_token);
         let new_token = ResumeToken(new_token);
@@ -64,6 +72,7 @@ impl Hosted for Game {
             }
         };
         self.note(seat, if resumed { Step::Resumed } else { Step::Joined }, context);
+        self.want_acks(seat, join.ack);
         self.open_channel(from, Some(seat), &join, resumed, context);
         self.changed(now.instant);
     }
@@ -196,3 +205,6 @@ impl Game {
         fate
     }
 }
+
+const OTHER_LAYOUT: &str = "positions of this game are not just x and y: join with \"layout\": 1, and read them by the \"layout\" in the \
+                            reply";

@@ -198,6 +198,8 @@ mod tests {
                 name: "Ann".into(),
                 rights: Rights::Play,
                 format: Format::V2,
+                layout: false,
+                ack: false,
                 meta: None,
                 resume_token: None,
                 seen: None,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::limits::OBJECTS_PER_PLAYER_MAX;
 use crate::memory::Allocated;
 use crate::reasons::ErrorCode;
-use crate::wire::native::Object;
+use crate::wire::native::Solid;
 
 /// Ordered maps throughout: what reaches a frame comes in the same order in every run.
 #[derive(Debug, Default)]
@@ -19,13 +19,13 @@ pub struct Objects {
 #[derive(Debug)]
 struct Owned {
     owner: u32,
-    object: Object,
+    object: Solid,
 }
 
 impl Objects {
     /// Creates or changes an object of player `owner`.
-    pub fn put(&mut self, owner: u32, object: &Object) -> Result<(), ErrorCode> {
-        let id = object.object_id.get();
+    pub fn put(&mut self, owner: u32, object: &Solid) -> Result<(), ErrorCode> {
+        let id = object.object.object_id.get();
         match self.by_id.get_mut(&id) {
             Some(owned) if owned.owner != owner => return Err(ErrorCode::NotYours),
             Some(owned) => owned.object = *object,
@@ -61,12 +61,12 @@ impl Objects {
     }
 
     /// Every object, by id.
-    pub fn all(&self) -> impl ExactSizeIterator<Item = &Object> {
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &Solid> {
         self.by_id.values().map(|owned| &owned.object)
     }
 
     /// Objects changed since `settle`, by id.
-    pub fn changed(&self) -> impl ExactSizeIterator<Item = &Object> {
+    pub fn changed(&self) -> impl ExactSizeIterator<Item = &Solid> {
         self.changed.iter().map(|id| &self.by_id[id].object)
     }
 
@@ -104,13 +104,14 @@ impl Objects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::native::Object;
 
-    fn object(id: u32) -> Object {
-        Object { object_id: id.into(), ..Object::default() }
+    fn object(id: u32) -> Solid {
+        Solid { object: Object { object_id: id.into(), ..Object::default() }, z: 0.0.into() }
     }
 
-    fn ids<'a>(objects: impl Iterator<Item = &'a Object>) -> Vec<u32> {
-        objects.map(|object| object.object_id.get()).collect()
+    fn ids<'a>(objects: impl Iterator<Item = &'a Solid>) -> Vec<u32> {
+        objects.map(|object| object.object.object_id.get()).collect()
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub struct Join {
     pub is_moderator: bool,
     /// In which form it wants what it is told.
     pub format: Format,
+    /// It understands layouts other than the plain one.
+    pub layout: bool,
+    /// It wants to be told which of its inputs were used.
+    pub ack: bool,
     /// What it says about itself.
     pub meta: Option<Meta>,
     /// The seat to take again.
@@ -159,10 +163,19 @@ pub enum ToMember {
     Replaced,
 }
 
-/// The state of a game as one member gets it: `game_update`.
+/// The state of a game as one member gets it.
 #[derive(Clone, Debug)]
-pub enum WholeState {
-    /// JSON object.
+pub struct WholeState {
+    /// Payloads of `game_update`.
+    pub state: StateForm,
+    /// Payloads of `player_states`: JSON objects.
+    pub player_states: Vec<Arc<str>>,
+}
+
+/// As the member's format wants it.
+#[derive(Clone, Debug)]
+pub enum StateForm {
+    /// JSON objects.
     Text(Vec<Arc<str>>),
     /// Bytes of each message.
     Binary(Vec<Arc<[u8]>>),

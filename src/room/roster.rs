@@ -212,11 +212,8 @@ fn encode_whole(seats: &Seats, pool: &mut FramePool) -> Encoded {
 
 /// The answer to a Who: those of `players` that are in the game, as one message.
 pub fn encode_answer(players: &[U32], seats: &Seats, pool: &mut FramePool) -> Encoded {
-    let players: Vec<_> = players
-        .iter()
-        .map(|player| PlayerId(player.get()))
-        .filter(|player| seats.find(*player).is_some())
-        .collect();
+    let here = |player: &U32| seats.named_by(player.get()).map(|seat| seat.player);
+    let players: Vec<_> = players.iter().filter_map(here).collect();
     encode(RosterHeader::ANSWER, &players, &[], seats, pool)
 }
 

@@ -125,11 +125,14 @@ pub struct Newcomer<'a> {
 /// A table whose slots are reused, oldest first, each time under another player id. A slot whose ids have all been given is
 /// retired: no id comes back while the game lives.
 ///
-/// Invariant: each slot is taken, in `free`, or counted in `retired`.
+/// Invariant: each slot is taken, in `free`, in `freed`, or counted in `retired`.
 #[derive(Debug, Default)]
 pub struct Seats {
     slots: Vec<Slot>,
     free: VecDeque<SeatIndex>,
+    /// Freed since the last tick, which tells that their players are gone: where a seat stands for its player, the next one must not
+    /// be told in the same frame.
+    freed: Vec<SeatIndex>,
     retired: u16,
     /// The tokens before the present ones, of seats that were resumed and whose client has not been heard since: a Welcome can
     /// be lost on its way.
@@ -159,7 +162,7 @@ impl Slot {
 impl Seats {
     /// Number of seats taken, held ones included.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len() - usize::from(self.retired)
+        self.slots.len() - self.free.len() - self.freed.len() - usize::from(self.retired)
     }
 
     /// Whether nobody is here, and nobody may come back.
@@ -220,7 +223,7 @@ impl Seats {
         let next = if planted!(RepeatsPlayer) { Some(generation) } else { generation.checked_add(1) };
         let next = match next {
             Some(next) => {
-                self.free.push_back(index);
+                self.freed.push(index);
                 Slot::Free(next)
             }
             None => {
@@ -232,6 +235,11 @@ impl Seats {
             Slot::Taken(seat) => Some(seat),
             Slot::Free(_) | Slot::Retired => None,
         }
+    }
+
+    /// The tick is over: what was freed may be taken.
+    pub fn settle(&mut self) {
+        self.free.extend(self.freed.drain(..));
     }
 
     /// The seat at `index`; `None`: nobody sits there.
@@ -251,6 +259,14 @@ impl Seats {
     pub fn find(&self, player: PlayerId) -> Option<(SeatIndex, &Seat)> {
         let index = SeatIndex((player.0 as u16).checked_sub(1)?);
         self.seat(index).filter(|seat| seat.player == player).map(|seat| (index, seat))
+    }
+
+    /// The seat of a player, or, if `id` has no upper half, of whoever sits there: where frames name seats, a client may know no more.
+    pub fn named_by(&self, id: u32) -> Option<&Seat> {
+        match u16::try_from(id) {
+            Ok(low) => self.seat(SeatIndex(low.checked_sub(1)?)),
+            Err(_) => self.find(PlayerId(id)).map(|(_, seat)| seat),
+        }
     }
 
     /// The seat that a token gives back. It looks at one seat, however many there are: after an outage all come back at once.
@@ -292,6 +308,7 @@ impl Seats {
         let names = self.taken().map(|(_, seat)| seat.who.allocated_bytes()).sum::<usize>();
         self.slots.allocated_bytes()
             + self.free.allocated_bytes()
+            + self.freed.allocated_bytes()
             + self.previous_tokens.allocated_bytes()
             + names
     }
@@ -333,6 +350,9 @@ mod tests {
         let first_player = seats.seat(first).unwrap().player;
         assert_eq!(first_player, PlayerId(1));
         seats.free(first);
+        let beside = seats.take(&newcomer("u")).unwrap();
+        assert_ne!(beside, first, "the tick has not told that its player is gone");
+        seats.settle();
         let second = seats.take(&newcomer("uu")).unwrap();
         let second_player = seats.seat(second).unwrap().player;
         assert_eq!((second, second_player), (first, PlayerId(0x1_0001)));
@@ -341,7 +361,10 @@ mod tests {
             seats.find(second_player).map(|(_, seat)| (seat.user(), seat.name())),
             Some(("uu", "Ann"))
         );
-        assert!(seats.find(PlayerId(0)).is_none());
+        assert!(seats.find(PlayerId(0)).is_none() && seats.named_by(0).is_none());
+        assert_eq!(seats.named_by(1).map(|seat| seat.player), Some(second_player), "whoever sits there");
+        assert_eq!(seats.named_by(0x1_0001).map(|seat| seat.player), Some(second_player));
+        assert!(seats.named_by(0x2_0001).is_none());
     }
 
     #[test]
@@ -380,6 +403,7 @@ mod tests {
             assert_eq!(player, PlayerId(expected), "each id of a seat, then those of the next");
             assert_eq!((seats.len(), seats.find(last).is_none()), (2, true));
             seats.free(index);
+            seats.settle();
             last = player;
         }
         assert_eq!((seats.len(), seats.slots(), seats.retired), (1, 4, 2));

@@ -14,6 +14,7 @@ use crate::memory::Allocated;
 use crate::reasons::PushRateClass;
 use crate::time::Instant;
 use crate::wire::format::Format;
+use crate::wire::layout::Layout;
 use crate::wire::phoenix::{Message, Ref, Serializer};
 use crate::wire::token::CheckedToken;
 
@@ -63,6 +64,8 @@ pub struct Channel {
     pub token: Option<Arc<CheckedToken>>,
     /// The form of the messages to it.
     pub format: Format,
+    /// Of what its game's records consist.
+    pub layout: Layout,
     /// Where it is in its life.
     pub state: ChannelState,
 }
@@ -238,6 +241,7 @@ impl Channels {
             expires_at_s: NEVER_EXPIRES,
             token: None,
             format,
+            layout: Layout::PLAIN,
             state: ChannelState::Joining {
                 join: UnansweredJoin {
                     join_ref: join_ref.as_str().into(),

@@ -108,6 +108,16 @@ impl Outbox {
         }
     }
 
+    /// Whether the kernel still has frames.
+    pub fn is_sending(&self) -> bool {
+        self.in_flight != InFlight::Nothing
+    }
+
+    /// Whether a state frame of the own game waits to be sent.
+    pub fn has_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Whether the kernel still has a state frame.
     pub fn sends_state(&self) -> bool {
         self.in_flight == InFlight::State

@@ -193,7 +193,7 @@ impl Shard {
             return Next::GoOn;
         };
         let topic = channel.topic.clone();
-        let (class, event) = PushEvent::parse(&topic, message);
+        let (class, event) = PushEvent::parse(&topic, &channel.layout, message);
         let reference = (!message.reference.is_null()).then(|| Box::from(message.reference.as_str()));
         if let Some(next) = self.charge_push(conn, number, class, reference.as_deref(), now) {
             return next;

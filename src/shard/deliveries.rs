@@ -11,7 +11,7 @@ use crate::planted;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::audience::Copies;
 use crate::room::hosted::Lost;
-use crate::room::request::{Departure, ToMember, WholeState};
+use crate::room::request::{Departure, StateForm, ToMember, WholeState};
 use crate::session::Session;
 use crate::session::channels::{ChannelState, UnansweredJoin};
 use crate::time::Now;
@@ -209,16 +209,13 @@ impl Shard {
         }
     }
 
-    /// `game_update` with everything, to one member.
-    fn push_whole(&mut self, topic: &Arc<Topic>, to: Address, state: &WholeState) {
+    /// `game_update` and `player_states` with everything, to one member.
+    fn push_whole(&mut self, topic: &Arc<Topic>, to: Address, whole: &WholeState) {
         self.metrics.keyframes.increment();
-        let frames: Vec<Encoded> = match state {
-            WholeState::Text(payloads) => {
-                let push =
-                    |payload: &Arc<str>| self.encode_push(to.conn, to.channel, Event::GameUpdate, payload);
-                payloads.iter().filter_map(push).collect()
-            }
-            WholeState::Binary(payloads) => {
+        let states = self.encode_pushes(to, Event::PlayerStates, &whole.player_states);
+        let frames: Vec<Encoded> = match &whole.state {
+            StateForm::Text(payloads) => self.encode_pushes(to, Event::GameUpdate, payloads),
+            StateForm::Binary(payloads) => {
                 let channel = self.channels(to.conn).and_then(|channels| channels.find(to.channel));
                 let Some(channel) = channel else { return };
                 let mut head = Vec::new();
@@ -229,9 +226,14 @@ impl Shard {
                 payloads.iter().map(message).collect()
             }
         };
-        for frame in frames {
+        for frame in frames.into_iter().chain(states) {
             self.push_greeting(to.conn, frame);
         }
+    }
+
+    fn encode_pushes(&mut self, to: Address, event: Event, payloads: &[Arc<str>]) -> Vec<Encoded> {
+        let push = |payload: &Arc<str>| self.encode_push(to.conn, to.channel, event, payload);
+        payloads.iter().filter_map(push).collect()
     }
 
     fn push_answer(&mut self, conn: ConnId, frame: Encoded, greeting: bool) {

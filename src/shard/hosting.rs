@@ -16,7 +16,7 @@ use crate::room::game::Game;
 use crate::room::hosted::{Context, Lost};
 use crate::room::request::{Departure, Effect, Join, ToMember};
 use crate::room::seats::SeatIndex;
-use crate::time::Now;
+use crate::time::{Now, RelayTime};
 use crate::wire::encoded::Encoded;
 use crate::wire::native::Scope;
 use crate::wire::phoenix::answers::reason;
@@ -75,7 +75,8 @@ impl Shard {
         if !self.has_room_for_a_topic() {
             return None;
         }
-        let kind = Kind::new(topic, &self.settings, &mut self.random, now.instant);
+        let relay_time = self.clock.get_or_insert_with(|| RelayTime::set_to(now)).at(now.instant);
+        let kind = Kind::new(topic, &self.settings, &mut self.random, relay_time);
         Some(self.topics.insert(topic, kind))
     }
 

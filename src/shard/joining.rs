@@ -16,6 +16,7 @@ use crate::session::{Dialect, Lifecycle, NEVER_EXPIRES};
 use crate::time::Now;
 use crate::wire::format::Format;
 use crate::wire::join::JoinPayload;
+use crate::wire::layout::Layout;
 use crate::wire::phoenix::answers::{over_rate, reason};
 use crate::wire::phoenix::{Message, Payload, Status};
 use crate::wire::token::{CheckedToken, Claims};
@@ -107,6 +108,8 @@ impl JoinAttempt<'_> {
             rights,
             is_moderator: moderator,
             format: Format::of(self.channels.serializer, payload.binary),
+            layout: payload.layout,
+            ack: payload.ack,
             meta: payload.meta,
             resume_token: payload.resume_token,
             seen: payload.seen,
@@ -196,6 +199,10 @@ impl Shard {
     fn begin_join(&mut self, conn: ConnId, message: &Message<'_>, accepted: Accepted, now: Now) {
         let Accepted { topic, mut join, expires_at_s, token } = accepted;
         let topic = self.subscribers.shared(topic);
+        let layout = match &*topic {
+            Topic::Game(name) => self.settings.game_rules(name).map(|rules| rules.layout),
+            Topic::Room(_) | Topic::Document(_) => None,
+        };
         let Some(connection) = self.connections.find(conn) else {
             return impossible!("whoever is worked on is here");
         };
@@ -208,6 +215,7 @@ impl Shard {
         let is_of_other = channels.user != join.user;
         if let Some(channel) = channels.find(number) {
             channel.user = is_of_other.then(|| join.user.clone());
+            channel.layout = layout.unwrap_or(Layout::PLAIN);
             channel.expires_at_s = expires_at_s;
             channel.token = token.filter(|token| token.text().len() <= TOKEN_KEPT_BYTES_MAX);
         }

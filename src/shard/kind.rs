@@ -13,7 +13,7 @@ use crate::room::chat::Chat;
 use crate::room::document::Document;
 use crate::room::game::Game;
 use crate::room::hosted::Hosted;
-use crate::time::Instant;
+use crate::time::RelayTime;
 
 /// A topic of one of the kinds that there are.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub enum Kind {
 
 impl Kind {
     /// A topic called `topic` with nobody in it.
-    pub fn new(topic: &Arc<Topic>, settings: &Settings, random: &mut ChaCha12Rng, now: Instant) -> Self {
+    pub fn new(topic: &Arc<Topic>, settings: &Settings, random: &mut ChaCha12Rng, now: RelayTime) -> Self {
         let (epoch, list_max) = (random.next_u64(), settings.clients.presence_list_max);
         match &**topic {
             Topic::Room(name) => {
@@ -44,8 +44,7 @@ impl Kind {
             Topic::Game(name) => {
                 // 24 bits: the largest number below 1 that an f32 holds.
                 let phase = (random.next_u32() >> 8) as f32 / (1 << 24) as f32;
-                let fits = settings.games.iter().find(|rules| glob_matches(&rules.pattern, name.as_str()));
-                let rules = fits.cloned().unwrap_or_default();
+                let rules = settings.game_rules(name).cloned().unwrap_or_default();
                 Self::Game(Game::new(topic.clone(), rules, epoch, phase, list_max, now))
             }
         }

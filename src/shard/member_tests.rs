@@ -138,6 +138,8 @@ impl World {
             rights,
             is_moderator: false,
             format,
+            layout: false,
+            ack: false,
             meta: None,
             resume_token: None,
             seen: None,

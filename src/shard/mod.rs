@@ -67,7 +67,7 @@ use crate::session::outbox::Pushed;
 use crate::session::rate_limit::RateLimiter;
 use crate::session::{Dialect, Lifecycle, Session};
 use crate::surplus::Surplus;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, RelayTime};
 pub use crate::wire::encoded::Frames;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::Opcode;
@@ -169,6 +169,8 @@ pub struct Shard {
     overflowed: Vec<ConnId>,
     /// Number of the next guest of this shard.
     guests: u64,
+    /// The relay's clock; `None`: there was no topic yet.
+    clock: Option<RelayTime>,
     /// By how much the wall clock was ahead of the monotonic clock when it was looked at last, in µs.
     wall_clock_ahead_us: u64,
     /// Questions of other parties, in order.
@@ -213,6 +215,7 @@ impl Shard {
             ready: VecDeque::new(),
             overflowed: Vec::new(),
             guests: 0,
+            clock: None,
             wall_clock_ahead_us: 0,
             inquiries: VecDeque::new(),
             asked: Questions::at_most(limits::STORE_QUESTIONS_MAX),

@@ -20,6 +20,7 @@ use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
 use crate::wire::frame::{ControlPayload, Decoder, Incoming, MessageLimits, Opcode};
+use crate::wire::layout::Layout;
 use crate::wire::native::{self, Record, Scope, answers};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::rate_limited;
@@ -161,13 +162,19 @@ impl Shard {
 
     /// One record: decoded where it lies, admitted by its class, and given to the game.
     fn handle_record(&mut self, conn: ConnId, payload: &[u8], now: Now) -> Next {
-        let record = match native::decode(payload) {
+        let Some(layout) = self.layout_of_player(conn) else {
+            impossible!("who sends records has a seat or a channel");
+            return Next::Stop;
+        };
+        let record = match native::decode(payload, &layout) {
             Ok(record) => record,
             Err(malformed) => return self.handle_malformed(conn, &malformed.to_string(), now),
         };
         let (class, tokens) = match record {
-            Record::Move(_) | Record::HostMoves(_) => (RateClass::Move, 1),
-            Record::PutObject(_) | Record::RemoveObject { .. } => (RateClass::Object, 1),
+            Record::Step { .. } | Record::HostSteps(_) => (RateClass::Move, 1),
+            Record::PutObject(_) | Record::RemoveObject { .. } | Record::SetState { .. } => {
+                (RateClass::Object, 1)
+            }
             Record::Event { .. } => (RateClass::Event, 1),
             Record::Who(players) => {
                 (RateClass::Event, players.len().div_ceil(limits::WHO_PLAYERS_PER_TOKEN).max(1) as u32)
@@ -190,6 +197,18 @@ impl Shard {
         Next::GoOn
     }
 
+    /// The layout of the game that a native client plays in.
+    fn layout_of_player(&mut self, conn: ConnId) -> Option<Layout> {
+        let connection = self.connections.find(conn)?;
+        match connection.seat {
+            Some(seat) => self.topics.game(seat.game).map(|game| game.rules().layout),
+            None => {
+                let channels = connection.session.channels.as_ref()?.all();
+                channels.iter().find(|channel| channel.format == Format::Native).map(|channel| channel.layout)
+            }
+        }
+    }
+
     /// A record that its budget does not admit.
     #[cold]
     fn drop_record(&mut self, conn: ConnId, class: RateClass, verdict: Verdict, now: Now) -> Next {
@@ -210,22 +229,34 @@ impl Shard {
             return impossible!("a seat is in a game");
         };
         let done = match record {
-            Record::Move(record) => match game.move_player(seat.seat, record, now.instant) {
+            Record::Step { input_seq, state } => match game.step(seat.seat, *input_seq, state, now.instant) {
                 Moved::Applied => {
                     self.metrics.moves.increment();
                     Ok(())
                 }
-                Moved::Refused { reason, x, y } => {
-                    return self.correct(conn, reason, record.input_seq.get(), x, y);
+                Moved::Refused { reason, place } => {
+                    let axes = usize::from(game.rules().layout.axes);
+                    if game.has_ack(seat.seat) && game.changed(now.instant) {
+                        self.topics.reschedule(seat.game);
+                    }
+                    return self.correct(conn, reason, *input_seq, &place[..axes]);
                 }
             },
-            Record::HostMoves(_) if seat.rights != Rights::Host => {
-                Err((ErrorCode::Unauthorized, "HostMoves needs a token with \"host\": true".to_owned()))
+            Record::HostSteps(_) if seat.rights != Rights::Host => {
+                let text = "HostMoves and HostSteps need a token with \"host\": true";
+                Err((ErrorCode::Unauthorized, text.to_owned()))
             }
-            Record::HostMoves(positions) => {
-                let moved = game.host_moves(positions);
-                self.metrics.moves.add(if moved.is_ok() { positions.len() as u64 } else { 0 });
+            Record::HostSteps(steps) => {
+                let moved = game.host_steps(steps);
+                self.metrics.moves.add(if moved.is_ok() { steps.count() as u64 } else { 0 });
                 moved
+            }
+            Record::SetState { key, value } => {
+                self.metrics.objects.increment();
+                if !game.set_state(seat.seat, *key, value) {
+                    return;
+                }
+                Ok(())
             }
             Record::PutObject(object) => game.put_object(seat.seat, object),
             Record::RemoveObject { object_id } => game.remove_object(seat.seat, *object_id),
@@ -237,7 +268,9 @@ impl Shard {
                 return self.push(conn, answer);
             }
             Record::Ping(ping) => {
-                let pong = answers::pong(ping, game.clock().number_at(now.instant), now);
+                let (tick, relay_us) =
+                    (game.clock().number_at(now.instant), game.clock().relay_us(now.instant));
+                let pong = answers::pong(ping, tick, relay_us);
                 return self.push(conn, pong);
             }
         };
@@ -317,9 +350,9 @@ impl Shard {
         Next::GoOn
     }
 
-    fn correct(&mut self, conn: ConnId, reason: CorrectionReason, input_seq: u16, x: f32, y: f32) {
+    fn correct(&mut self, conn: ConnId, reason: CorrectionReason, input_seq: u16, coordinates: &[f32]) {
         self.metrics.corrections[reason.index()].increment();
-        self.push(conn, answers::correction(reason, input_seq, x, y));
+        self.push(conn, answers::correction(reason, input_seq, coordinates));
     }
 
     fn tell_error(&mut self, conn: ConnId, code: ErrorCode, text: &str) {

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::note::{Note, Step};
 use crate::planted;
 use crate::reasons::RefusalReason;
-use crate::room::game_seats::{Greeting, Resumed};
+use crate::room::game_seats::Resumed;
 use crate::room::request::Rights;
 use crate::room::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::session::channels::Channels;
@@ -25,6 +25,16 @@ use crate::wire::encoded::Encoded;
 use crate::wire::phoenix::Serializer;
 use crate::wire::token::{CheckedToken, Claims};
 use crate::wire::upgrade::{self, Refusal, Route, Upgrade, Who};
+
+/// What a player asks to be sent besides.
+#[derive(Clone, Copy)]
+struct Extras {
+    layout: bool,
+    ack: bool,
+}
+
+const OTHER_LAYOUT: &str = "positions of this game are not just x and y: ask with ?layout=1, and read them by the Layout record behind the \
+                            Welcome";
 
 impl Shard {
     /// Bytes of a request head.
@@ -222,10 +232,14 @@ impl Shard {
         claims: Option<&Claims>,
         now: Now,
     ) -> Result<Vec<Encoded>, Refusal> {
-        let Route::Play { game: name, who, resume, seq } = route else {
+        let Route::Play { game: name, who, resume, seq, layout, ack } = route else {
             impossible!("only players take seats");
             return Ok(Vec::new());
         };
+        if !layout && !self.settings.game_rules(name).is_none_or(|rules| rules.layout.is_plain()) {
+            return Err(Refusal::new(RefusalReason::BadRequest, OTHER_LAYOUT));
+        }
+        let extras = Extras { layout: *layout, ack: *ack };
         let topic = self.subscribers.shared(Topic::Game(name.clone()));
         let found = self.topics.find(&topic);
         let rights = Rights::of_player(claims.is_some_and(|claims| claims.host));
@@ -233,7 +247,7 @@ impl Shard {
             && let Some(seat) = self.resume(conn, game, token, claims, now)
         {
             let seat = SeatRef { game, seat, rights, resume_unconfirmed: true };
-            return Ok(self.greet(conn, seat, true, *seq, now));
+            return Ok(self.greet(conn, seat, Some(*seq), extras, now));
         }
         let guest;
         let (user, name_text) = match claims {
@@ -267,7 +281,7 @@ impl Shard {
             return Ok(Vec::new());
         };
         let seat = SeatRef { game, seat: seat?, rights, resume_unconfirmed: false };
-        Ok(self.greet(conn, seat, false, None, now))
+        Ok(self.greet(conn, seat, None, extras, now))
     }
 
     /// Takes a held seat again, or one whose connection is still open, which is closed.
@@ -337,12 +351,13 @@ impl Shard {
         connection.session.channels = Some(Box::new(channels));
     }
 
+    /// `resumed`: its seat was held, and what it says of the last event that it has seen.
     fn greet(
         &mut self,
         conn: ConnId,
         seat: SeatRef,
-        resumed: bool,
-        seen: Option<u64>,
+        resumed: Option<Option<u64>>,
+        extras: Extras,
         now: Now,
     ) -> Vec<Encoded> {
         match self.connections.find(conn) {
@@ -354,11 +369,11 @@ impl Shard {
             impossible!("a seat is in a game");
             return Vec::new();
         };
-        let Greeting { welcome, roster, keyframe, events } =
-            game.greeting(Some(seat.seat), resumed, seen, development, now);
+        game.want_acks(seat.seat, extras.ack);
+        let greeting = game.greeting(Some(seat.seat), resumed.is_some(), resumed.flatten(), development, now);
         self.metrics.keyframes.increment();
-        self.metrics.events_out.add(events.len() as u64);
-        [welcome, roster, keyframe].into_iter().chain(events).collect()
+        self.metrics.events_out.add(greeting.events.len() as u64);
+        greeting.into_records(extras.layout).collect()
     }
 
     pub(super) fn new_resume_token(&mut self) -> ResumeToken {

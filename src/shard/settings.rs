@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::placement::Placement;
+use crate::glob::glob_matches;
+use crate::ids::TopicName;
 use crate::limits;
 use crate::metrics::SharedCount;
 use crate::room::chat::RoomRules;
@@ -90,6 +92,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The rules of a game; `None`: the defaults.
+    pub fn game_rules(&self, name: &TopicName) -> Option<&GameRules> {
+        self.games.iter().find(|rules| glob_matches(&rules.pattern, name.as_str()))
+    }
+
     /// This shard's part of `ClientRules::drain_batch`; all shards are alike.
     pub fn drain_batch_of_shard(&self) -> u32 {
         self.clients.drain_batch.div_ceil(self.placement.shards.into())

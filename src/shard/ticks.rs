@@ -5,22 +5,26 @@ use super::peer::Delivered;
 use super::topics::TopicIndex;
 use crate::impossible;
 use crate::room::game_channel_frames::NativeFrames;
+use crate::room::player_keys::Told;
 use crate::room::roster::RosterNews;
+use crate::room::seats::Occupancy;
 use crate::session::outbox::Wanted;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
+use crate::wire::native::answers;
 
 impl Shard {
     /// The tick of a game, which was due at `due`.
     pub(super) fn tick(&mut self, game: TopicIndex, due: Instant, now: Now) {
         self.metrics.tick_lateness.record(now.instant.since(due));
         let roster = self.tell_roster(game, now);
+        self.tell_acks(game, due, now);
         let frames = self.tell_state(game, now);
         self.tell_channels(game, roster.as_ref(), &frames, now);
         let Some(game) = self.topics.game(game) else {
             return impossible!("a game is there while it ticks");
         };
-        game.settle();
+        game.settle(now.instant);
     }
 
     /// Tells players here who do not know it yet who came and went; in a crowd how many there are. Returns what all are told.
@@ -36,6 +40,39 @@ impl Shard {
         for_everybody
     }
 
+    /// Tells those that asked for it which of their inputs this tick has used: in front of its frame, in the same send. Of a client
+    /// whose socket is busy the latest waits.
+    fn tell_acks(&mut self, index: TopicIndex, due: Instant, now: Now) {
+        let Some(game) = self.topics.game(index) else {
+            return impossible!("a game is there while it ticks");
+        };
+        let tick = game.clock().number_at(now.instant);
+        let topic = game.topic().clone();
+        let mut anybody_waits = false;
+        for (seat, occupancy) in game.wanted_acks() {
+            if let Occupancy::Connected(conn) = occupancy
+                && self.connections.get(conn).is_none_or(|connection| connection.session.outbox.is_sending())
+            {
+                anybody_waits = true;
+                continue;
+            }
+            let Some(ack) = self.topics.game(index).and_then(|game| game.take_ack(seat, due)) else {
+                continue;
+            };
+            match occupancy {
+                Occupancy::Connected(conn) => self.push_exempt(conn, answers::ack(ack, tick)),
+                Occupancy::Channel(to) => {
+                    let what = self.topics.game(index).and_then(|game| game.ack_of_channel(to, ack, tick));
+                    what.into_iter().for_each(|what| self.tell_member(&topic, to, what, now));
+                }
+                Occupancy::HeldUntil(_) => {}
+            }
+        }
+        if anybody_waits && let Some(game) = self.topics.game(index) {
+            game.changed(now.instant);
+        }
+    }
+
     /// Tells the state to players here whose socket is free: the Delta to those that were sent the frame before, the Keyframe to
     /// the others. A player that is skipped makes the next tick happen, even if nothing changes.
     fn tell_state(&mut self, index: TopicIndex, now: Now) -> NativeFrames {
@@ -45,11 +82,11 @@ impl Shard {
         };
         let tick = game.clock().number_at(now.instant);
         let changed = game.state_changed();
+        let mut sent = game.take_sent_frames();
         let metrics = &self.metrics;
-        let mut delta: Option<Encoded> = None;
-        let mut keyframe: Option<Encoded> = None;
+        let mut frames = NativeFrames { tick, ..NativeFrames::default() };
         let mut anybody_stale = false;
-        for (_, conn) in game.seats().connected() {
+        for (seat, conn) in game.seats().connected() {
             let Some(connection) = self.connections.find(conn) else {
                 impossible!("a connected seat has a connection");
                 continue;
@@ -59,19 +96,25 @@ impl Shard {
             if !changed && !outbox.is_stale() {
                 continue;
             }
+            let waits = outbox.has_state();
             let frame = match outbox.wanted() {
                 Wanted::Delta => {
                     metrics.deltas.increment();
-                    delta.get_or_insert_with(|| {
+                    frames.delta.get_or_insert_with(|| {
                         metrics.frames_encoded.increment();
                         game.encode_delta(tick, &mut self.pool)
                     })
                 }
                 Wanted::Keyframe => {
                     metrics.keyframes.increment();
-                    keyframe.get_or_insert_with(|| {
+                    let missed = sent.as_mut().map_or(Told::Whole, |sent| sent.missed(seat, tick, waits));
+                    let frame = match missed {
+                        Told::Whole => &mut frames.whole,
+                        Told::Changed | Told::Recent => &mut frames.keyframe,
+                    };
+                    frame.get_or_insert_with(|| {
                         metrics.frames_encoded.increment();
-                        game.encode_keyframe(tick, &mut self.pool)
+                        game.encode_keyframe(tick, missed, &mut self.pool)
                     })
                 }
                 Wanted::Nothing => {
@@ -83,14 +126,18 @@ impl Shard {
             if outbox.put_state(frame.clone()) {
                 metrics.frames_skipped.increment();
             }
+            if let Some(sent) = &mut sent {
+                sent.put(seat, tick, waits);
+            }
             if outbox.enlist() {
                 self.ready.push_back(conn);
             }
         }
+        game.put_back_sent_frames(sent);
         if anybody_stale {
             game.changed(now.instant);
         }
-        NativeFrames { tick, delta, keyframe }
+        frames
     }
 
     /// Tells roster and state to members in channels: one message for each party with members.

@@ -1,9 +1,9 @@
-//! Payload of `phx_join` (PROTOCOL 4): `{token?, name?, meta?, resume?, last_seen?, resume_token?, binary?}`.
+//! Payload of `phx_join` (PROTOCOL 4): `{token?, name?, meta?, resume?, last_seen?, resume_token?, binary?, layout?, ack?}`.
 
 use std::borrow::Cow;
 
 use super::meta::{Meta, MetaError};
-use super::phoenix::fields::{boolean, named, string};
+use super::phoenix::fields::{boolean, named, string, whole};
 use super::seen::Seen;
 use crate::ids::ResumeToken;
 use crate::limits::NAME_BYTES_MAX;
@@ -23,6 +23,10 @@ pub struct JoinPayload {
     pub resume_token: Option<ResumeToken>,
     /// Whether it reads binary messages.
     pub binary: bool,
+    /// `layout: 1`: it understands layouts other than the plain one.
+    pub layout: bool,
+    /// It wants to be told which of its inputs were used.
+    pub ack: bool,
 }
 
 /// What is wrong with the payload.
@@ -30,7 +34,7 @@ pub struct JoinPayload {
 pub enum Malformed {
     /// A key has the wrong type.
     #[error(
-        "the payload of phx_join is an object {{token?, name?, meta?, resume?, last_seen?, resume_token?, binary?}}, and one of these has the wrong type"
+        "the payload of phx_join is an object {{token?, name?, meta?, resume?, last_seen?, resume_token?, binary?, layout?, ack?}}, and one of these has the wrong type"
     )]
     Shape,
     /// A name that cannot be shown.
@@ -53,8 +57,9 @@ impl JoinPayload {
     /// # Errors
     /// A key of the protocol has a value that it cannot have.
     pub fn parse(json: &str) -> Result<Self, Malformed> {
-        let keys = ["token", "name", "meta", "resume", "last_seen", "resume_token", "binary"];
-        let [token, name, meta, resume, last_seen, resume_token, binary] = named(json, keys);
+        let keys =
+            ["token", "name", "meta", "resume", "last_seen", "resume_token", "binary", "layout", "ack"];
+        let [token, name, meta, resume, last_seen, resume_token, binary, layout, ack] = named(json, keys);
         let name = text(name)?;
         if name.as_ref().is_some_and(|name| name.len() > NAME_BYTES_MAX || name.contains(char::is_control)) {
             return Err(Malformed::Name);
@@ -70,6 +75,8 @@ impl JoinPayload {
             seen: seen.transpose()?,
             resume_token: resume_token.transpose()?,
             binary: binary.map_or(Some(true), boolean).ok_or(Malformed::Shape)?,
+            layout: layout.is_some_and(|layout| whole::<u32>(layout) == Some(1)),
+            ack: ack.map_or(Some(false), boolean).ok_or(Malformed::Shape)?,
         })
     }
 }

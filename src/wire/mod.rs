@@ -6,6 +6,7 @@ pub mod frame;
 pub mod game_state;
 pub mod join;
 pub mod json;
+pub mod layout;
 pub mod message;
 pub mod meta;
 pub mod native;

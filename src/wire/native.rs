@@ -3,11 +3,13 @@
 //! A record is cast, not parsed: `decode` checks its length and its numbers and returns references into the received bytes.
 
 pub mod answers;
+mod decode;
 
 use zerocopy::big_endian::{F32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, WHO_PLAYERS_MAX};
+pub use self::decode::{HostStep, HostSteps, Malformed, Record, Scope, decode};
+use super::layout::Place;
 
 /// First byte of a record from a client.
 pub mod kind {
@@ -18,7 +20,10 @@ pub mod kind {
     pub const EVENT: u8 = 0x06;
     pub const PING: u8 = 0x07;
     pub const HOST_MOVES: u8 = 0x08;
+    pub const STEP: u8 = 0x09;
+    pub const SET_STATE: u8 = 0x0A;
     pub const WHO: u8 = 0x0C;
+    pub const HOST_STEPS: u8 = 0x0D;
 
     pub const WELCOME: u8 = 0x81;
     pub const KEYFRAME: u8 = 0x82;
@@ -30,6 +35,9 @@ pub mod kind {
     pub const CORRECTION: u8 = 0x88;
     pub const NOTICE: u8 = 0x89;
     pub const ERROR: u8 = 0x8A;
+    pub const LAYOUT: u8 = 0x8B;
+    pub const ACK: u8 = 0x8C;
+    pub const STATES: u8 = 0x8E;
 }
 
 /// Declares fixed-size records: plain old data that can be cast from and to bytes at any address. `kind` is that of the record in
@@ -46,13 +54,13 @@ macro_rules! records {
 }
 
 records! {
-    /// A player's place.
+    /// A player's place, in the plain layout.
     Position [12] {
         player_id: U32,
         x: F32,
         y: F32,
     }
-    /// A thing owned by a player.
+    /// A thing owned by a player, in a layout of `f32` and two axes.
     Object [16] {
         /// Unique within its game.
         object_id: U32,
@@ -63,7 +71,13 @@ records! {
         y: F32,
     }
 
-    /// Client: the own position.
+    /// An Object with a third axis. One of two axes is its first 16 bytes.
+    Solid [20] {
+        object: Object,
+        z: F32,
+    }
+
+    /// Client: the own state, in a layout of two axes without pose.
     Move [12] {
         kind: u8,
         flags: u8,
@@ -72,11 +86,25 @@ records! {
         x: F32,
         y: F32,
     }
-    /// Client: create or change an own object.
-    PutObject [20] {
+    /// Client: start of a Step; the state of its player follows.
+    StepHeader [4] {
+        kind: u8,
+        reserved: u8,
+        /// As in a Move.
+        input_seq: U16,
+    }
+    /// Client: start of SetState; the value follows.
+    SetStateHeader [4] {
+        kind: u8,
+        /// 1 to the layout's `keys`.
+        key: u8,
+        /// Bytes of the value; 0: it is removed.
+        length: U16,
+    }
+    /// Client: start of a PutObject; the Object follows.
+    PutObjectHeader [4] {
         kind: u8,
         reserved: [u8; 3],
-        object: Object,
     }
     /// Client: remove an own object.
     RemoveObject [8] {
@@ -108,6 +136,19 @@ records! {
         reserved: [u8; 3],
         count: U32,
     }
+    /// Client: start of HostSteps; `count` times a HostStepHeader and a state follow.
+    HostStepsHeader [8] {
+        kind: u8,
+        reserved: [u8; 3],
+        count: U32,
+    }
+    /// Client: start of one player's step within HostSteps.
+    HostStepHeader [8] {
+        player_id: U32,
+        /// The last input of that player that the host has used.
+        input_seq: U16,
+        reserved: U16,
+    }
     /// Client: start of Who; `count` player ids follow.
     WhoHeader [4] {
         kind: u8,
@@ -128,7 +169,7 @@ records! {
         /// Last event before this record.
         seq: U64,
         tick: U32,
-        /// Unix time in µs.
+        /// The relay's clock.
         server_time_us: U64,
         /// Gives the seat back.
         resume_token: [u8; 16],
@@ -176,7 +217,7 @@ records! {
         reserved: [u8; 3],
         nonce: U32,
         client_time_us: U64,
-        /// Unix time in µs.
+        /// The relay's clock.
         server_time_us: U64,
         tick: U32,
     }
@@ -204,16 +245,64 @@ records! {
         /// Time until the next one will be taken.
         retry_after_ms: U32,
     }
-    /// Relay: a Move was refused.
-    Correction [12] {
+    /// Relay: start of a Correction: a Move or Step was refused. The coordinates that the relay holds follow.
+    CorrectionHeader [4] {
         kind: u8,
         /// `CorrectionReason::index()` + 1.
         reason: u8,
-        /// The Move's.
+        /// The Move's or Step's.
         input_seq: U16,
-        /// The position that the relay holds, like `y`.
-        x: F32,
-        y: F32,
+    }
+    /// Relay: of what the game's records consist, right behind a Welcome.
+    LayoutRecord [48] {
+        kind: u8,
+        /// 0: `f32`; 1: `u16`.
+        number: u8,
+        axes: u8,
+        pose_bytes: u8,
+        keys: u8,
+        key_bytes_max: u8,
+        /// `LayoutRecord::COUNTS_ONLY`.
+        flags: u8,
+        /// In cells; 0, like all up to `overview_ms`: the game has no views.
+        radius: u8,
+        radius_max: u8,
+        rings: u8,
+        reserved: U16,
+        cell: F32,
+        overview_ms: U32,
+        /// When tick 0 was, on the relay's clock.
+        tick0_us: U64,
+        min_z: F32,
+        max_z: F32,
+        /// Players in the game.
+        players: U32,
+        reserved_2: U64,
+    }
+    /// Relay: which input the tick has used, behind its frame.
+    Ack [12] {
+        kind: u8,
+        reserved: u8,
+        input_seq: U16,
+        tick: U32,
+        /// How long before its tick the input had come, in 0.1 ms.
+        slack: U16,
+        reserved_2: U16,
+    }
+    /// Relay: start of States; `count` times a StateHeader and a value follow.
+    StatesHeader [8] {
+        kind: u8,
+        /// `StatesHeader::WHOLE`.
+        flags: u8,
+        count: U16,
+        tick: U32,
+    }
+    /// Relay: start of one value within States.
+    StateHeader [6] {
+        player_id: U32,
+        key: u8,
+        /// Bytes of the value; 0: it was removed.
+        length: u8,
     }
     /// Relay: what will happen to the connection.
     Notice [16] {
@@ -244,6 +333,31 @@ impl Welcome {
     pub const CAUGHT_UP: u8 = 2;
     /// No key is configured: everybody is a guest.
     pub const DEVELOPMENT: u8 = 4;
+}
+
+impl LayoutRecord {
+    /// The roster tells only how many players there are.
+    pub const COUNTS_ONLY: u8 = 1;
+}
+
+impl Ack {
+    /// The input did not come by itself: the host has set the state.
+    pub const BY_HOST: u16 = u16::MAX;
+}
+
+impl StatesHeader {
+    /// Every value that was told before is to be forgotten.
+    pub const WHOLE: u8 = 1;
+}
+
+impl Solid {
+    /// Bytes before the coordinates.
+    pub const HEAD_BYTES: usize = 8;
+
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        [self.object.x.get(), self.object.y.get(), self.z.get()]
+    }
 }
 
 impl RosterHeader {
@@ -277,211 +391,4 @@ pub fn write_joined(buffer: &mut Vec<u8>, player_id: u32, user: &str, name: &str
 /// Bytes that `write_joined` appends.
 pub fn joined_bytes(user: &str, name: &str) -> usize {
     4 + 1 + user.len() + 1 + name.len()
-}
-
-/// A record from a client, checked: lengths fit, every number is finite.
-#[derive(Debug, PartialEq)]
-#[allow(missing_docs, reason = "the names are those of the records")]
-pub enum Record<'a> {
-    Move(&'a Move),
-    PutObject(&'a Object),
-    RemoveObject { object_id: u32 },
-    Event { scope: Scope, code: u16, payload: &'a [u8] },
-    Ping(&'a Ping),
-    HostMoves(&'a [Position]),
-    Who(&'a [U32]),
-}
-
-/// Who gets an Event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Everyone but the sender.
-    Others,
-    /// Everyone.
-    All,
-    /// One player.
-    Only(u32),
-}
-
-/// What is wrong with a record, as the Error record tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say it")]
-pub enum Malformed {
-    #[error("an empty message is no record; the first byte names the kind")]
-    Empty,
-    #[error("unknown record kind 0x{0:02x}; a client sends 0x01, 0x04, 0x05, 0x06, 0x07, 0x08 or 0x0c")]
-    UnknownKind(u8),
-    #[error("{name} is {expected} bytes long, not {actual}")]
-    Length {
-        /// Name of the record.
-        name: &'static str,
-        /// Length that it should have.
-        expected: usize,
-        actual: usize,
-    },
-    #[error("an Event is 8 to {max} bytes long, not {0}", max = 8 + EVENT_PAYLOAD_BYTES_MAX)]
-    EventLength(usize),
-    #[error(
-        "a Who is 4 bytes and 4 for each of at most {WHO_PLAYERS_MAX} player ids, as many as it says, not {0}"
-    )]
-    WhoLength(usize),
-    #[error("{0} has a coordinate that is not a finite number")]
-    NotFinite(&'static str),
-    #[error("an Event's scope is 0, 1 or 2, not {0}")]
-    Scope(u8),
-}
-
-/// Casts the payload of a binary message to the record it is.
-pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
-    match *bytes.first().ok_or(Malformed::Empty)? {
-        kind::MOVE => {
-            let record: &Move = fixed("Move", bytes)?;
-            finite("Move", record.x, record.y)?;
-            Ok(Record::Move(record))
-        }
-        kind::PUT_OBJECT => {
-            let object = &fixed::<PutObject>("PutObject", bytes)?.object;
-            finite("PutObject", object.x, object.y)?;
-            Ok(Record::PutObject(object))
-        }
-        kind::REMOVE_OBJECT => {
-            let record: &RemoveObject = fixed("RemoveObject", bytes)?;
-            Ok(Record::RemoveObject { object_id: record.object_id.get() })
-        }
-        kind::EVENT => decode_event(bytes),
-        kind::PING => Ok(Record::Ping(fixed("Ping", bytes)?)),
-        kind::HOST_MOVES => decode_host_moves(bytes),
-        kind::WHO => decode_who(bytes),
-        unknown => Err(Malformed::UnknownKind(unknown)),
-    }
-}
-
-fn decode_event(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
-    let Ok((header, payload)) = EventHeader::ref_from_prefix(bytes) else {
-        return Err(Malformed::EventLength(bytes.len()));
-    };
-    if payload.len() > EVENT_PAYLOAD_BYTES_MAX {
-        return Err(Malformed::EventLength(bytes.len()));
-    }
-    let scope = match header.scope {
-        0 => Scope::Others,
-        1 => Scope::All,
-        2 => Scope::Only(header.target.get()),
-        unknown => return Err(Malformed::Scope(unknown)),
-    };
-    Ok(Record::Event { scope, code: header.code.get(), payload })
-}
-
-fn decode_host_moves(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
-    let wrong_length = |expected| Malformed::Length { name: "HostMoves", expected, actual: bytes.len() };
-    let Ok((header, rest)) = HostMovesHeader::ref_from_prefix(bytes) else {
-        return Err(wrong_length(size_of::<HostMovesHeader>()));
-    };
-    let announced = header.count.get() as usize;
-    let positions = <[Position]>::ref_from_bytes(rest).ok().filter(|positions| positions.len() == announced);
-    let Some(positions) = positions else {
-        return Err(wrong_length(
-            size_of::<HostMovesHeader>() + announced.saturating_mul(size_of::<Position>()),
-        ));
-    };
-    positions.iter().try_for_each(|position| finite("HostMoves", position.x, position.y))?;
-    Ok(Record::HostMoves(positions))
-}
-
-fn decode_who(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
-    let wrong_length = || Malformed::WhoLength(bytes.len());
-    let (header, rest) = WhoHeader::ref_from_prefix(bytes).map_err(|_| wrong_length())?;
-    let announced = usize::from(header.count.get());
-    let players = <[U32]>::ref_from_bytes(rest).ok().filter(|players| players.len() == announced);
-    players.filter(|players| players.len() <= WHO_PLAYERS_MAX).map(Record::Who).ok_or_else(wrong_length)
-}
-
-fn fixed<'a, R: FromBytes + KnownLayout + Immutable + Unaligned>(
-    name: &'static str,
-    bytes: &'a [u8],
-) -> Result<&'a R, Malformed> {
-    R::ref_from_bytes(bytes).map_err(|_| Malformed::Length {
-        name,
-        expected: size_of::<R>(),
-        actual: bytes.len(),
-    })
-}
-
-fn finite(name: &'static str, x: F32, y: F32) -> Result<(), Malformed> {
-    if x.get().is_finite() && y.get().is_finite() { Ok(()) } else { Err(Malformed::NotFinite(name)) }
-}
-
-#[cfg(test)]
-#[allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-mod tests {
-    use super::*;
-
-    fn move_record(x: f32, y: f32) -> Vec<u8> {
-        let record = Move { kind: kind::MOVE, flags: 0, input_seq: 7.into(), x: x.into(), y: y.into() };
-        record.as_bytes().to_vec()
-    }
-
-    #[test]
-    fn a_move_is_laid_out_as_the_protocol_draws_it() {
-        let bytes = move_record(1.5, -2.0);
-        assert_eq!(bytes, [1, 0, 0, 7, 0x3F, 0xC0, 0, 0, 0xC0, 0, 0, 0]);
-        let Ok(Record::Move(record)) = decode(&bytes) else { panic!("not a move") };
-        assert_eq!((record.input_seq.get(), record.x.get(), record.y.get()), (7, 1.5, -2.0));
-    }
-
-    #[test]
-    fn numbers_must_be_finite() {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(decode(&move_record(bad, 0.0)), Err(Malformed::NotFinite("Move")));
-            assert_eq!(decode(&move_record(0.0, bad)), Err(Malformed::NotFinite("Move")));
-        }
-    }
-
-    #[test]
-    fn a_length_that_does_not_fit_is_named() {
-        assert_eq!(decode(&[]), Err(Malformed::Empty));
-        assert_eq!(decode(&[9]), Err(Malformed::UnknownKind(9)));
-        assert_eq!(decode(&[1; 11]), Err(Malformed::Length { name: "Move", expected: 12, actual: 11 }));
-        assert_eq!(decode(&[6, 0, 0, 0]), Err(Malformed::EventLength(4)));
-        let mut long_event = vec![6, 0, 0, 1, 0, 0, 0, 0];
-        long_event.resize(8 + EVENT_PAYLOAD_BYTES_MAX, 1);
-        assert!(decode(&long_event).is_ok());
-        long_event.push(1);
-        assert_eq!(decode(&long_event), Err(Malformed::EventLength(8 + EVENT_PAYLOAD_BYTES_MAX + 1)));
-        let lying = [8, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
-        assert!(matches!(decode(&lying), Err(Malformed::Length { name: "HostMoves", .. })));
-    }
-
-    #[test]
-    fn a_who_names_as_many_players_as_it_says() {
-        let who = |announced: u16, ids: usize| {
-            let mut bytes = vec![0x0C, 0];
-            bytes.extend(announced.to_be_bytes());
-            bytes.extend([0, 1, 0, 2].repeat(ids));
-            bytes
-        };
-        let bytes = who(2, 2);
-        let Ok(Record::Who([first, _])) = decode(&bytes) else { panic!("not a Who") };
-        assert_eq!(first.get(), 0x1_0002);
-        assert!(decode(&who(0, 0)).is_ok());
-        assert!(decode(&who(256, 256)).is_ok());
-        assert_eq!(decode(&who(257, 257)), Err(Malformed::WhoLength(4 + 4 * 257)));
-        assert_eq!(decode(&who(3, 2)), Err(Malformed::WhoLength(12)));
-        assert_eq!(decode(&[0x0C, 0, 0]), Err(Malformed::WhoLength(3)));
-        assert_eq!(decode(&[0x0C, 0, 0, 1, 0, 0]), Err(Malformed::WhoLength(6)));
-    }
-
-    #[test]
-    fn an_event_names_its_receivers() {
-        let decode_scope = |scope| {
-            decode(&[6, scope, 0, 1, 0, 0, 0, 9, 42]).map(|record| match record {
-                Record::Event { scope, code: 1, payload: [42] } => scope,
-                other => panic!("{other:?}"),
-            })
-        };
-        assert_eq!(decode_scope(0), Ok(Scope::Others));
-        assert_eq!(decode_scope(1), Ok(Scope::All));
-        assert_eq!(decode_scope(2), Ok(Scope::Only(9)));
-        assert_eq!(decode_scope(3), Err(Malformed::Scope(3)));
-    }
 }

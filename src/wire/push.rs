@@ -4,6 +4,7 @@ mod document;
 mod game;
 mod room;
 
+use super::layout::Layout;
 use super::meta::Meta;
 use super::phoenix::answers::reason;
 use super::phoenix::fields::named;
@@ -88,8 +89,9 @@ pub enum PushClass {
 }
 
 impl PushEvent {
-    /// Reads an event that was pushed to `topic`. Returns also which budgets it takes from, even if it is refused.
-    pub fn parse(topic: &Topic, message: &Message<'_>) -> (PushClass, Self) {
+    /// Reads an event that was pushed to `topic`, of that layout if it is a game. Returns also which budgets it takes from, even if it
+    /// is refused.
+    pub fn parse(topic: &Topic, layout: &Layout, message: &Message<'_>) -> (PushClass, Self) {
         let json = match message.payload {
             Payload::Json(text) => text,
             Payload::Binary(_) => "null",
@@ -108,7 +110,7 @@ impl PushEvent {
                 (class, Self::or_refused(RoomPush::parse(event, json), Self::Room))
             }
             (event, Topic::Game(_)) => {
-                let (class, push) = GamePush::parse(event, &message.payload);
+                let (class, push) = GamePush::parse(event, &message.payload, layout);
                 (class, Self::or_refused(push, Self::Game))
             }
             (event, Topic::Document(_)) => {
@@ -182,7 +184,7 @@ mod tests {
     fn text(topic: &str, event: &str, payload: &str) -> (PushClass, PushEvent) {
         let text = format!(r#"["1","2","{topic}","{event}",{payload}]"#);
         let message = Serializer::V2.decode_text(&text).unwrap();
-        PushEvent::parse(&Topic::parse(topic).unwrap(), &message)
+        PushEvent::parse(&Topic::parse(topic).unwrap(), &Layout::PLAIN, &message)
     }
 
     fn refusal((class, event): (PushClass, PushEvent)) -> (PushClass, String) {
@@ -205,7 +207,8 @@ mod tests {
             (class, PushEvent::Game(push)) => (class, push),
             other => panic!("{other:?}"),
         };
-        let step = GamePush::Move { x: 1.0, y: -2.5, input_seq: 9 };
+        let state = Layout::PLAIN.state_at([1.0, -2.5, 0.0]).into();
+        let step = GamePush::Step { input_seq: 9, state };
         assert_eq!(game("move", r#"{"x":1,"y":-2.5,"input_seq":9}"#), (PushClass::Move, step));
         for (to, scope) in [
             ("", Scope::Others),
@@ -244,10 +247,17 @@ mod tests {
             ("room:a", "history", r#"{"limit":101}"#, PushClass::Page, "1 to 100"),
             ("room:a", "history", r#"{"limit":0.0}"#, PushClass::Page, "1 to 100"),
             ("room:a", "move", "{}", PushClass::Event, "unmute, ban, unban, presence_update"),
-            ("game:a", "typing", "{}", PushClass::Event, "game_state, move, game_event, presence_update"),
+            (
+                "game:a",
+                "typing",
+                "{}",
+                PushClass::Event,
+                "game_state, move, set_state, game_event, presence_update",
+            ),
             ("game:a", "move", r#"{"x":1}"#, PushClass::Move, "y: number"),
             ("game:a", "move", "[1,2]", PushClass::Move, "y: number"),
             ("game:a", "move", r#"{"x":1,"y":1e39}"#, PushClass::Move, "y: number"),
+            ("game:a", "set_state", r#"{"key":1}"#, PushClass::State { moves: false, objects: 1 }, "no keys"),
             ("game:a", "game_state", "{}", PushClass::Move, "binary"),
             ("game:a", "game_event", r#"{"code":65536}"#, PushClass::Event, "0 to 65535"),
             ("game:a", "presence_update", "[]", PushClass::Presence, "JSON object"),
@@ -266,14 +276,14 @@ mod tests {
             let head = b"\0\0\0\x06\x0agame:agame_state";
             let counts = [positions.to_be_bytes(), objects.to_be_bytes()].concat();
             let message = [&head[..], &counts, &vec![0; bytes]].concat();
-            PushEvent::parse(&topic, &Serializer::V2.decode_binary(&message).unwrap())
+            PushEvent::parse(&topic, &Layout::PLAIN, &Serializer::V2.decode_binary(&message).unwrap())
         };
         for (positions, objects) in [(0, 0), (1, 0), (0, 2), (3, 4)] {
             let bytes = positions * size_of::<Position>() + objects * size_of::<Object>();
             let (class, event) = state(positions as u32, objects as u32, bytes);
             assert_eq!(class, PushClass::State { moves: positions > 0, objects: objects as u32 });
             let PushEvent::Game(GamePush::State { positions: read, objects: put }) = event else { panic!() };
-            assert_eq!((read.len(), put.len()), (positions, objects));
+            assert_eq!((read.count(), put.len()), (positions, objects));
         }
         assert_eq!(refusal(state(1, 0, 11)).0, PushClass::Move);
     }

@@ -42,6 +42,10 @@ pub enum Route {
         resume: Option<ResumeToken>,
         /// `seq=`: last event seen.
         seq: Option<u64>,
+        /// `layout=1`: it understands layouts other than the plain one.
+        layout: bool,
+        /// `ack=1`: it wants to be told which of its inputs were used.
+        ack: bool,
     },
     /// `/socket/websocket`: Phoenix Channels.
     Socket {
@@ -219,7 +223,18 @@ fn play(game: &str, query: &Query<'_>) -> Result<Route, Refusal> {
         let seq = if digits_only { text.parse().ok() } else { None };
         seq.ok_or_else(|| bad_request("`seq` must be a decimal number below 2^64"))
     });
-    Ok(Route::Play { game, who: who(query)?, resume: resume.transpose()?, seq: seq.transpose()? })
+    let (layout, ack) = (is_one(query, "layout")?, is_one(query, "ack")?);
+    let (resume, seq) = (resume.transpose()?, seq.transpose()?);
+    Ok(Route::Play { game, who: who(query)?, resume, seq, layout, ack })
+}
+
+/// A parameter that is 1, or absent.
+fn is_one(query: &Query<'_>, key: &str) -> Result<bool, Refusal> {
+    match first(query, key)?.as_deref() {
+        None => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(bad_request(format!("`{key}` must be 1, or be left out"))),
+    }
 }
 
 fn who(query: &Query<'_>) -> Result<Who, Refusal> {
@@ -311,7 +326,9 @@ mod tests {
     fn a_play_request_is_read() {
         let resume = "00112233445566778899aabbccddeeff";
         let upgrade = get(
-            &format!("/play/arena-1.b_C?token=T&name=J%C3%B6+&resume={resume}&seq=42&name=x&user=u%2F1"),
+            &format!(
+                "/play/arena-1.b_C?token=T&name=J%C3%B6+&resume={resume}&seq=42&name=x&user=u%2F1&layout=1"
+            ),
             "",
         )
         .unwrap();
@@ -320,6 +337,8 @@ mod tests {
             who: Who { user: Some("u/1".into()), name: Some("Jö ".into()) },
             resume: ResumeToken::from_hex(resume),
             seq: Some(42),
+            layout: true,
+            ack: false,
         };
         assert_eq!(upgrade.route, route);
         assert_eq!(upgrade.token.as_deref(), Some("T"));
@@ -372,7 +391,10 @@ mod tests {
     fn empty_parameters_are_absent() {
         let upgrade = get("/play/arena?token=&name=&user=&resume=&seq=", "").unwrap();
         let game = TopicName::parse("arena").unwrap();
-        assert_eq!(upgrade.route, Route::Play { game, who: Who::default(), resume: None, seq: None });
+        assert_eq!(
+            upgrade.route,
+            Route::Play { game, who: Who::default(), resume: None, seq: None, layout: false, ack: false }
+        );
         assert_eq!(upgrade.token, None);
     }
 

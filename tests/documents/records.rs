@@ -1,6 +1,7 @@
 //! The examples of records in PROTOCOL.md: their bytes say what stands beside them, and are laid out as the records are.
 
-use corelay::wire::native::{self, kind};
+use corelay::wire::layout::{Layout, Number, Place};
+use corelay::wire::native::{self, answers, kind};
 use zerocopy::IntoBytes;
 
 use super::{read, root};
@@ -74,6 +75,94 @@ fn object() -> native::Object {
     native::Object { object_id: 9.into(), kind: 2.into(), x: 4.0.into(), y: 0.5.into(), ..Default::default() }
 }
 
+/// The layout of the examples that are not in the plain one.
+const RICH: Layout = Layout { number: Number::U16, axes: 3, pose_bytes: 2, keys: 8, key_bytes_max: 32 };
+
+fn state(layout: &Layout, place: Place, pose: &[u8]) -> Vec<u8> {
+    let mut state = layout.state_at(place);
+    state[layout.place_bytes()..].copy_from_slice(pose);
+    state
+}
+
+fn layouts() -> Vec<Laid> {
+    let value = native::StateHeader { player_id: 3.into(), key: 1, length: 3 };
+    vec![
+        (
+            "Step",
+            [
+                native::StepHeader { kind: kind::STEP, input_seq: 7.into(), ..Default::default() }.as_bytes(),
+                &state(&RICH, [1.5, -2.0, 8.0], &[0x40, 0x02]),
+            ]
+            .concat(),
+        ),
+        (
+            "SetState",
+            [native::SetStateHeader { kind: kind::SET_STATE, key: 1, length: 3.into() }.as_bytes(), b"red"]
+                .concat(),
+        ),
+        (
+            "HostSteps",
+            [
+                native::HostStepsHeader { kind: kind::HOST_STEPS, count: 1.into(), ..Default::default() }
+                    .as_bytes(),
+                native::HostStepHeader { player_id: 3.into(), input_seq: 7.into(), ..Default::default() }
+                    .as_bytes(),
+                &state(&RICH, [1.5, -2.0, 8.0], &[0x40, 0x02]),
+            ]
+            .concat(),
+        ),
+        (
+            "Layout",
+            native::LayoutRecord {
+                kind: kind::LAYOUT,
+                number: 1,
+                axes: 3,
+                pose_bytes: 2,
+                keys: 8,
+                key_bytes_max: 32,
+                tick0_us: (NOW - 20_000_000).into(),
+                min_z: 0.0.into(),
+                max_z: 64.0.into(),
+                players: 2.into(),
+                ..Default::default()
+            }
+            .as_bytes()
+            .into(),
+        ),
+        ("Ack", answers::ack((7, 123), 401).payload().into()),
+        (
+            "States",
+            [
+                native::StatesHeader {
+                    kind: kind::STATES,
+                    count: 1.into(),
+                    tick: 401.into(),
+                    ..Default::default()
+                }
+                .as_bytes(),
+                value.as_bytes(),
+                b"red",
+            ]
+            .concat(),
+        ),
+        (
+            "Delta (u16)",
+            [
+                native::DeltaHeader {
+                    kind: kind::DELTA,
+                    tick: 401.into(),
+                    position_count: 1.into(),
+                    gone_players: 1.into(),
+                    ..Default::default()
+                }
+                .as_bytes(),
+                &[0, 2, 0x80, 0x5F, 0x7F, 0x80, 0x20, 0, 0x40, 0x02, 0, 4],
+            ]
+            .concat(),
+        ),
+    ]
+}
+
 fn joined() -> Vec<u8> {
     let mut joined = Vec::new();
     native::write_joined(&mut joined, 3, "guest-1", "Ann");
@@ -96,9 +185,11 @@ fn moves_and_objects() -> Vec<Laid> {
         ),
         (
             "PutObject",
-            native::PutObject { kind: kind::PUT_OBJECT, object: object(), ..Default::default() }
-                .as_bytes()
-                .into(),
+            [
+                native::PutObjectHeader { kind: kind::PUT_OBJECT, ..Default::default() }.as_bytes(),
+                object().as_bytes(),
+            ]
+            .concat(),
         ),
         (
             "RemoveObject",
@@ -270,15 +361,12 @@ fn rosters_and_refusals() -> Vec<Laid> {
         ),
         (
             "Correction",
-            native::Correction {
-                kind: kind::CORRECTION,
-                reason: 2,
-                input_seq: 7.into(),
-                x: 1.5.into(),
-                y: (-2.0).into(),
-            }
-            .as_bytes()
-            .into(),
+            [
+                native::CorrectionHeader { kind: kind::CORRECTION, reason: 2, input_seq: 7.into() }
+                    .as_bytes(),
+                &state(&Layout::PLAIN, [1.5, -2.0, 0.0], &[]),
+            ]
+            .concat(),
         ),
         (
             "Notice",
@@ -315,6 +403,7 @@ fn the_examples_are_laid_out_as_the_records_are() {
         ticks_events_and_answers(),
         rosters_and_refusals(),
         notices(),
+        layouts(),
     ]
     .concat();
     let shown: Vec<(String, Vec<u8>)> =
@@ -323,6 +412,8 @@ fn the_examples_are_laid_out_as_the_records_are() {
     for ((name, bytes), (record, laid_out)) in shown.iter().zip(&records) {
         assert_eq!((name.as_str(), bytes), (*record, laid_out));
         let from_client = bytes[0] < kind::WELCOME;
-        assert_eq!(native::decode(bytes).is_ok(), from_client, "{name}: {:?}", native::decode(bytes));
+        let layout = if name.contains("Step") || name == "SetState" { RICH } else { Layout::PLAIN };
+        let decoded = native::decode(bytes, &layout);
+        assert_eq!(decoded.is_ok(), from_client, "{name}: {decoded:?}");
     }
 }

@@ -51,7 +51,7 @@ impl Player {
 
     /// The path to ask for. `catches_up`: it says what it has seen.
     pub fn target(&mut self, catches_up: bool) -> String {
-        let path = self.game.replace("game:", "/play/");
+        let path = self.game.replace("game:", "/play/") + "?layout=1";
         self.is_welcome = false;
         self.asked_from = None;
         self.pings = 0;
@@ -59,10 +59,10 @@ impl Player {
             return path;
         }
         if !catches_up {
-            return format!("{path}?resume={}", self.token);
+            return format!("{path}&resume={}", self.token);
         }
         self.asked_from = Some(self.stream.last);
-        format!("{path}?resume={}&seq={}", self.token, self.stream.last)
+        format!("{path}&resume={}&seq={}", self.token, self.stream.last)
     }
 
     /// The connection is gone. `was_answered`: the relay had answered it.
@@ -108,7 +108,12 @@ impl Player {
             Record::Correction { .. } => hearing.counts.branch(Branch::Corrected),
             Record::Error { code, text } => assert!(*code > 1, "error {code}: {text}"),
             Record::Pong { .. } => self.pings = self.pings.checked_sub(1).expect("somebody has asked"),
-            Record::Keyframe { .. } | Record::Delta { .. } | Record::Notice { .. } => {}
+            Record::Keyframe { .. }
+            | Record::Delta { .. }
+            | Record::Notice { .. }
+            | Record::Layout
+            | Record::Ack { .. }
+            | Record::States { .. } => {}
         }
         assert!(self.is_welcome, "before the Welcome: {record:?}");
         self.view.apply(record);

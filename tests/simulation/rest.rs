@@ -288,21 +288,25 @@ fn check_game(game: &str, everybody: &[&Client], newcomers: &[Client]) {
     // Whoever came when the game was full has seen nothing.
     let newest = newcomers[0].joined(game).and_then(Topic::game).map(|game| &game.view);
     let newest_native = newcomers.iter().find_map(|client| client.plays(game)).map(|player| &player.view);
+    let truth = newest.or(newest_native);
+    for (id, _) in truth.into_iter().flat_map(|view| view.values.keys()) {
+        assert!(players.contains(id), "values of {id}, which is not in {game}");
+    }
     for player in &natives {
         match player.view.crowd {
             Some(count) => assert_eq!(count as usize, players.len(), "{player:?}"),
             None => assert_eq!(player.view.roster, players, "the roster of {player:?}"),
         }
         if let Some(truth) = newest_native {
-            let view = (&player.view.positions, &player.view.objects);
-            assert_eq!(view, (&truth.positions, &truth.objects), "the view of {player:?}");
+            let view = (&player.view.positions, &player.view.objects, &player.view.values);
+            assert_eq!(view, (&truth.positions, &truth.objects, &truth.values), "the view of {player:?}");
         }
     }
     for topic in channels {
         let Some(own) = topic.game() else { continue };
         for truth in [newest, newest_native].into_iter().flatten() {
-            let view = (&own.view.positions, &own.view.objects);
-            assert_eq!(view, (&truth.positions, &truth.objects), "the view of {topic:?}");
+            let view = (&own.view.positions, &own.view.objects, &own.view.values);
+            assert_eq!(view, (&truth.positions, &truth.objects, &truth.values), "the view of {topic:?}");
         }
         match topic.presence.online {
             Some(online) => assert_eq!(online, players.len() as u64, "{topic:?}"),

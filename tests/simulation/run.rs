@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use corelay::limits::ROOM_WAITING_USER_MAX;
 use corelay::room::chat::RoomRules;
-use corelay::room::game::{Bounds, GameRules};
+use corelay::room::game::GameRules;
 use corelay::session::liveness::Liveness;
 use corelay::shard::peer::Order;
 use corelay::shard::placement::Placement;
 use corelay::shard::settings::{ClientRules, Settings};
 use corelay::time::Instant;
+use corelay::wire::layout::{Bounds, Layout};
 use serde_json::json;
 
 use super::client::{Around, Client};
@@ -17,7 +18,7 @@ use super::faults::{Counts, Fault, Plan};
 use super::ledger::{Ledger, Scope};
 use super::player::Player;
 use super::random::Random;
-use super::records::{Object, game_state, masked_frame, move_to, put_object, remove_object};
+use super::records::{Object, game_state, masked_frame, move_to, put_object, remove_object, set_state};
 use super::relay::{Relay, Shape};
 use super::socket::{Reading, SocketId};
 use super::topics::{State, Topic, Topics};
@@ -41,6 +42,8 @@ pub struct Run {
     plan: Plan,
     /// In some runs everything is long.
     long: bool,
+    /// Players set values.
+    has_keys: bool,
     clients_max: usize,
     /// How often a client says all that it may at once, in permille.
     bursts: u32,
@@ -64,8 +67,10 @@ impl Run {
         let plan = Plan::draw(&mut random);
         let shape = Shape::draw(&plan, &mut random);
         let settings = draw_settings(&mut random);
+        let has_keys = settings.games.iter().any(|rules| rules.layout.keys > 0);
         let relay = Relay::new(settings, plan.clone(), shape, Random::new(!seed));
         Self {
+            has_keys,
             long: random.chance(250),
             clients_max: 4 + random.below(8),
             bursts: random.one_of(&[5, 5, 25, 150]),
@@ -262,6 +267,10 @@ impl Run {
         let object = id.wrapping_mul(10) + number;
         let bytes = match random.below(100) {
             0..40 => masked_frame(0x82, &move_to(random.below(100) as u16, x, y)),
+            40..46 if self.has_keys => {
+                let value = random.one_of(&["", "red", "blue", "a longer one"]);
+                masked_frame(0x82, &set_state(1 + number as u8, value.as_bytes()))
+            }
             40..58 => masked_frame(0x82, &put_object(object, 1, 0, x, y)),
             58..70 => masked_frame(0x82, &remove_object(object)),
             70..74 => match &mut self.clients[index].player {
@@ -387,6 +396,10 @@ impl Run {
             return self.relay.write(socket, &bytes);
         };
         let bytes = match random.below(100) {
+            0..6 if self.has_keys => {
+                let value = random.one_of(&["", "cmVk", "Ymx1ZQ=="]);
+                topics.ask_other(topic, "set_state", &json!({"key": 1 + random.below(3), "value": value}))
+            }
             0..45 => topics.push(topic, "move", &json!({"x": x, "y": y})),
             45..65 if topics.serializer == Serializer::V2 => {
                 let id = player.wrapping_mul(10) + random.below(3) as u32;
@@ -551,10 +564,11 @@ fn draw_settings(random: &mut Random) -> Settings {
     let edge = random.one_of(&[f32::MAX, f32::MAX, 1_000.0]);
     let rules = GameRules {
         seat_hold: Duration::from_secs(random.one_of(&[0, 1, 3, 3])),
-        bounds: Bounds { min_x: -edge, min_y: -edge, max_x: edge, max_y: edge },
+        bounds: Bounds { min: [-edge, -edge, f32::MIN], max: [edge, edge, f32::MAX] },
         max_speed: random.one_of(&[f32::INFINITY, f32::INFINITY, 2_000.0]),
         players_max: random.one_of(&[4, 1_000, 1_000, 1_000]),
         tick_hz: random.one_of(&[5, 20, 60]),
+        layout: Layout { keys: random.one_of(&[0, 4]), ..Layout::PLAIN },
         ..GameRules::default()
     };
     let seconds = Duration::from_secs;

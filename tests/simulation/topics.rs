@@ -356,7 +356,7 @@ impl Topics {
     pub fn join(&mut self, index: usize, sure_until: Instant, random: &mut Random) -> Vec<u8> {
         let reference = self.next_ref();
         let topic = &mut self.all[index];
-        let mut payload = json!({});
+        let mut payload = json!({"layout": 1});
         let knows_its_place = topic.catches_up.take().is_none() && !topic.epoch.is_empty();
         if !topic.epoch.is_empty() && random.chance(800) {
             payload["resume"] = json!({"epoch": topic.epoch, "seq": topic.seq});

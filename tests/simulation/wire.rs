@@ -77,7 +77,16 @@ fn read_v1(text: &str) -> Message {
 fn update_in_text(topic: String, payload: &Value) -> GameUpdate {
     let number = |value: &Value| value.as_u64().expect("a number") as u32;
     let float = |value: &Value| value.as_f64().expect("a number") as f32;
-    let rows = |name: &str| payload[name].as_array().expect("an array").clone();
+    // In layouts other than the plain one the fields have names.
+    let row = |row: &Value| match row.as_object() {
+        Some(fields) => {
+            let names = ["id", "kind", "flags", "x", "y"];
+            names.iter().filter_map(|name| fields.get(*name).cloned()).collect()
+        }
+        None => row.clone(),
+    };
+    let rows =
+        |name: &str| payload[name].as_array().expect("an array").iter().map(row).collect::<Vec<Value>>();
     let positions =
         rows("players").iter().map(|row| (number(&row[0]), float(&row[1]), float(&row[2]))).collect();
     let object = |row: &Value| Object {

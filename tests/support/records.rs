@@ -65,6 +65,17 @@ pub enum Record {
         x: f32,
         y: f32,
     },
+    Layout,
+    Ack {
+        input_seq: u16,
+        tick: u32,
+        slack: u16,
+    },
+    States {
+        whole: bool,
+        /// Player, key, value; an empty one is removed.
+        values: Vec<(u32, u8, Vec<u8>)>,
+    },
     Notice {
         reason: u8,
         timeout_ms: u32,
@@ -108,6 +119,7 @@ pub struct View {
     pub crowd: Option<u32>,
     pub positions: BTreeMap<u32, (f32, f32)>,
     pub objects: BTreeMap<u32, (u16, f32, f32)>,
+    pub values: BTreeMap<(u32, u8), Vec<u8>>,
 }
 
 impl View {
@@ -148,7 +160,17 @@ impl View {
                     assert!(self.roster.remove(player), "player {player} left without having joined");
                 }
             }
+            Record::States { whole, values } => {
+                if *whole {
+                    self.values.clear();
+                }
+                self.values
+                    .extend(values.iter().map(|(player, key, value)| ((*player, *key), value.clone())));
+                self.values.retain(|_, value| !value.is_empty());
+            }
             Record::Welcome(_)
+            | Record::Layout
+            | Record::Ack { .. }
             | Record::Event { .. }
             | Record::Pong { .. }
             | Record::RateLimited { .. }
@@ -173,18 +195,7 @@ pub fn take_response(inbox: &mut Vec<u8>) -> (u16, String) {
 
 /// Takes the next frame off the inbox, if a whole one is there.
 pub fn take_frame(inbox: &mut Vec<u8>) -> Option<Frame> {
-    let [first, second, ..] = inbox[..] else { return None };
-    assert_eq!(second & 0x80, 0, "a server does not mask");
-    let (header, length) = match second {
-        126 => (4, usize::from(u16::from_be_bytes(inbox.get(2..4)?.try_into().ok()?))),
-        127 => (10, u64::from_be_bytes(inbox.get(2..10)?.try_into().ok()?) as usize),
-        short => (2, usize::from(short)),
-    };
-    if inbox.len() < header + length {
-        return None;
-    }
-    let payload = inbox[header..header + length].to_vec();
-    inbox.drain(..header + length);
+    let (first, payload) = take_payload(inbox)?;
     Some(match first {
         0x81 => Frame::Text(String::from_utf8(payload).expect("UTF-8")),
         0x82 if payload.first().is_some_and(|kind| *kind < 0x80) => Frame::Binary(payload),
@@ -198,6 +209,23 @@ pub fn take_frame(inbox: &mut Vec<u8>) -> Option<Frame> {
         0x8A => Frame::Pong(payload),
         other => panic!("frame starts with {other:#x}"),
     })
+}
+
+/// Takes the next frame off the inbox, as its first byte and its payload.
+pub fn take_payload(inbox: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let [first, second, ..] = inbox[..] else { return None };
+    assert_eq!(second & 0x80, 0, "a server does not mask");
+    let (header, length) = match second {
+        126 => (4, usize::from(u16::from_be_bytes(inbox.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(inbox.get(2..10)?.try_into().ok()?) as usize),
+        short => (2, usize::from(short)),
+    };
+    if inbox.len() < header + length {
+        return None;
+    }
+    let payload = inbox[header..header + length].to_vec();
+    inbox.drain(..header + length);
+    Some((first, payload))
 }
 
 /// Reads big-endian numbers off the front.
@@ -295,6 +323,12 @@ impl Record {
             0x88 => read.correction(),
             0x89 => read.notice(),
             0x8A => read.error(),
+            0x8B => {
+                read.take::<47>();
+                Self::Layout
+            }
+            0x8C => read.ack(),
+            0x8E => read.states(),
             kind => panic!("record kind {kind:#x}"),
         };
         read.end();
@@ -375,6 +409,25 @@ impl Reader<'_> {
         Record::Correction { reason: self.u8(), input_seq: self.u16(), x: self.f32(), y: self.f32() }
     }
 
+    fn ack(&mut self) -> Record {
+        self.u8();
+        let (input_seq, tick, slack) = (self.u16(), self.u32(), self.u16());
+        self.u16();
+        Record::Ack { input_seq, tick, slack }
+    }
+
+    fn states(&mut self) -> Record {
+        let (flags, count) = (self.u8(), self.u16());
+        self.u32();
+        let value = |_| {
+            let (player, key, length) = (self.u32(), self.u8(), usize::from(self.u8()));
+            let (value, rest) = self.0.split_at(length);
+            self.0 = rest;
+            (player, key, value.to_vec())
+        };
+        Record::States { whole: flags == 1, values: (0..count).map(value).collect() }
+    }
+
     fn notice(&mut self) -> Record {
         let reason = self.u8();
         self.u16();
@@ -433,6 +486,10 @@ pub fn put_object(id: u32, kind: u16, flags: u16, x: f32, y: f32) -> Vec<u8> {
 
 pub fn remove_object(id: u32) -> Vec<u8> {
     [&[5, 0, 0, 0][..], &id.to_be_bytes()].concat()
+}
+
+pub fn set_state(key: u8, value: &[u8]) -> Vec<u8> {
+    [&[10, key][..], &(value.len() as u16).to_be_bytes(), value].concat()
 }
 
 pub fn event(scope: u8, code: u16, target: u32, payload: &[u8]) -> Vec<u8> {

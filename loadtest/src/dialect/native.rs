@@ -118,6 +118,8 @@ fn handle_record(
 mod tests {
     use super::*;
     use crate::tokens::Tokens;
+    use corelay::wire::layout::Layout;
+    use corelay::wire::native::Record;
 
     #[test]
     fn the_token_is_in_the_query() {
@@ -133,9 +135,9 @@ mod tests {
         native.write_move(0, 49, 1_000_001, &mut frame);
         assert_eq!(frame[..2], [0x82, 0x8C]);
         let record = crate::frames::unmasked(&frame);
-        let record = corelay::wire::native::decode(&record).unwrap();
-        let corelay::wire::native::Record::Move(record) = record else { panic!("{record:?}") };
-        assert_eq!((record.x.get(), record.y.get()), (49.0, 1_000_001.0));
-        assert_eq!(record.input_seq.get(), 1_000_001_u32 as u16);
+        let decoded = corelay::wire::native::decode(&record, &Layout::PLAIN).unwrap();
+        let Record::Step { input_seq, state } = decoded else { panic!("{decoded:?}") };
+        assert_eq!(Layout::PLAIN.place(state), [49.0, 1_000_001.0, 0.0]);
+        assert_eq!(input_seq, 1_000_001_u32 as u16);
     }
 }

@@ -9,6 +9,7 @@ use crate::config::value::{KEY_ID_EXPECTED, PATTERN_EXPECTED};
 use crate::room::chat::RoomRules;
 use crate::room::document::DocumentRules;
 use crate::room::game::GameRules;
+use crate::wire::layout::Number;
 
 pub(super) fn assign_key(
     draft: &mut Draft,
@@ -48,16 +49,25 @@ pub(super) fn assign_game(
     if game.pattern.is_empty() {
         return Err(no_pattern("game.pattern", table));
     }
-    let bounds = game.bounds;
-    for (axis, min, max) in [("x", bounds.min_x, bounds.max_x), ("y", bounds.min_y, bounds.max_y)] {
+    let (bounds, layout, pattern) = (game.bounds, game.layout, &game.pattern);
+    for (axis, (min, max)) in ["x", "y", "z"].iter().zip(bounds.min.into_iter().zip(bounds.max)) {
         if min >= max {
-            let pattern = &game.pattern;
             return Err(ConfigError::Conflict {
                 what: format!(
                     "game \"{pattern}\" ({table}): min_{axis} = {min} must be less than max_{axis} = {max}"
                 ),
             });
         }
+    }
+    if layout.number == Number::U16 && !bounds.are_set(layout.axes) {
+        return Err(ConfigError::Conflict {
+            what: format!(
+                "game \"{pattern}\" ({table}): number = \"u16\" is a step between the bounds, so both sides of all {} axes must be \
+                 set, such as bounds = {}",
+                layout.axes,
+                if layout.axes > 2 { "[-512, -512, 0, 512, 512, 64]" } else { "[-512, -512, 512, 512]" }
+            ),
+        });
     }
     draft.games.push(game);
     Ok(())

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
-use super::{Correction, ErrorHeader, Ping, Pong, RateLimited, kind};
+use super::{Ack, CorrectionHeader, ErrorHeader, Ping, Pong, RateLimited, kind};
 use crate::reasons::{CorrectionReason, ErrorCode, RateClass};
-use crate::time::Now;
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
 
@@ -16,21 +15,30 @@ pub fn error(code: ErrorCode, text: &str) -> Encoded {
     Encoded::message(Opcode::Binary, &[header.as_bytes(), text.as_bytes()].concat())
 }
 
-/// A Correction record: the player stays at `x`, `y`.
-pub fn correction(reason: CorrectionReason, input_seq: u16, x: f32, y: f32) -> Encoded {
+/// A Correction record: the player stays at these coordinates, one for each axis of the game.
+pub fn correction(reason: CorrectionReason, input_seq: u16, coordinates: &[f32]) -> Encoded {
     let (reason, input_seq) = (reason.index() as u8 + 1, input_seq.into());
-    let correction = Correction { kind: kind::CORRECTION, reason, input_seq, x: x.into(), y: y.into() };
-    Encoded::message(Opcode::Binary, correction.as_bytes())
+    let header = CorrectionHeader { kind: kind::CORRECTION, reason, input_seq };
+    let mut record = header.as_bytes().to_vec();
+    record.extend(coordinates.iter().flat_map(|coordinate| coordinate.to_be_bytes()));
+    Encoded::message(Opcode::Binary, &record)
 }
 
-/// A Pong record.
-pub fn pong(ping: &Ping, tick: u32, now: Now) -> Encoded {
+/// An Ack record: an input, and how long before the tick it had come, in 0.1 ms.
+pub fn ack((input_seq, slack): (u16, u16), tick: u32) -> Encoded {
+    let (input_seq, tick, slack) = (input_seq.into(), tick.into(), slack.into());
+    let ack = Ack { kind: kind::ACK, reserved: 0, input_seq, tick, slack, reserved_2: 0.into() };
+    Encoded::message(Opcode::Binary, ack.as_bytes())
+}
+
+/// A Pong record. `server_time_us`: the relay's clock.
+pub fn pong(ping: &Ping, tick: u32, server_time_us: u64) -> Encoded {
     let pong = Pong {
         kind: kind::PONG,
         reserved: [0; 3],
         nonce: ping.nonce,
         client_time_us: ping.client_time_us,
-        server_time_us: now.unix_us.into(),
+        server_time_us: server_time_us.into(),
         tick: tick.into(),
     };
     Encoded::message(Opcode::Binary, pong.as_bytes())

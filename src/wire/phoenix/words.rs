@@ -37,6 +37,10 @@ pub enum Event {
     GameEvent,
     /// The state of a game, or what changed of it.
     GameUpdate,
+    /// Values that players of a game have set.
+    PlayerStates,
+    /// Which input of the member was used.
+    Ack,
     /// Players whose position is gone.
     PlayersRemoved,
     /// Objects that are gone.
@@ -72,6 +76,8 @@ impl Event {
             Self::CatchUp => "catch_up",
             Self::GameEvent => "game_event",
             Self::GameUpdate => "game_update",
+            Self::PlayerStates => "player_states",
+            Self::Ack => "ack",
             Self::PlayersRemoved => "players_removed",
             Self::ObjectsRemoved => "objects_removed",
             Self::Correction => "correction",

@@ -1,12 +1,15 @@
 //! What clients push to a game (PROTOCOL 4, Games), and what native members do that play behind another party.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use zerocopy::big_endian::U32;
 
 use super::{PushClass, unknown_event};
 use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
-use crate::wire::game_state;
-use crate::wire::native::{Object, Ping, Position, Record, Scope};
+use crate::wire::game_state::{self, GameState};
+use crate::wire::layout::{AXES_MAX, Layout};
+use crate::wire::native::{HostSteps, Malformed, Ping, Record, Scope, Solid};
 use crate::wire::phoenix::Payload;
 use crate::wire::phoenix::answers::reason;
 use crate::wire::phoenix::fields::{float, named, string, whole};
@@ -17,16 +20,22 @@ use crate::wire::phoenix::fields::{float, named, string, whole};
 pub enum GamePush {
     /// `game_state`.
     State {
-        positions: Vec<Position>,
+        positions: HostSteps<'static>,
         /// Objects to put.
-        objects: Vec<Object>,
+        objects: Vec<Solid>,
     },
     /// `move`.
-    Move {
-        x: f32,
-        y: f32,
+    Step {
         /// The client's number for it.
         input_seq: u16,
+        /// See `Layout`.
+        state: Box<[u8]>,
+    },
+    /// `set_state`.
+    SetState {
+        key: u8,
+        /// Empty: it is removed.
+        value: Box<[u8]>,
     },
     /// `game_event`.
     Event {
@@ -40,7 +49,7 @@ pub enum GamePush {
     RemoveObject {
         object_id: u32,
     },
-    HostMoves(Vec<Position>),
+    HostSteps(HostSteps<'static>),
     Who(Vec<U32>),
     Ping(Ping),
 }
@@ -57,15 +66,16 @@ pub enum EventPayload {
 impl From<&Record<'_>> for GamePush {
     fn from(record: &Record<'_>) -> Self {
         match *record {
-            Record::Move(step) => {
-                Self::Move { x: step.x.get(), y: step.y.get(), input_seq: step.input_seq.get() }
+            Record::Step { input_seq, state } => Self::Step { input_seq, state: state.into() },
+            Record::SetState { key, value } => Self::SetState { key, value: value.into() },
+            Record::PutObject(object) => {
+                Self::State { positions: HostSteps::default(), objects: vec![object] }
             }
-            Record::PutObject(object) => Self::State { positions: Vec::new(), objects: vec![*object] },
             Record::RemoveObject { object_id } => Self::RemoveObject { object_id },
             Record::Event { scope, code, payload } => {
                 Self::Event { code, scope, payload: EventPayload::Bytes(payload.into()) }
             }
-            Record::HostMoves(positions) => Self::HostMoves(positions.to_vec()),
+            Record::HostSteps(ref steps) => Self::HostSteps(steps.clone().into_owned()),
             Record::Who(players) => Self::Who(players.to_vec()),
             Record::Ping(ping) => Self::Ping(*ping),
         }
@@ -74,44 +84,88 @@ impl From<&Record<'_>> for GamePush {
 
 impl GamePush {
     /// Reads a push, and which budgets it takes from. `Err`: the answer that refuses it, a JSON object.
-    pub(super) fn parse(event: &str, payload: &Payload<'_>) -> (PushClass, Result<Self, String>) {
+    pub(super) fn parse(
+        event: &str,
+        payload: &Payload<'_>,
+        layout: &Layout,
+    ) -> (PushClass, Result<Self, String>) {
         let json = match payload {
             Payload::Json(text) => text,
             Payload::Binary(_) => "null",
         };
         match (event, payload) {
-            ("game_state", Payload::Binary(bytes)) => state(bytes),
+            ("game_state", Payload::Binary(bytes)) => state(bytes, layout),
             ("game_state", Payload::Json(_)) => {
                 let text = "game_state is a binary push; move {x, y} is its JSON form";
                 (PushClass::Move, Err(reason(text)))
             }
-            ("move", _) => (PushClass::Move, step(json)),
+            ("move", _) => (PushClass::Move, step(json, layout)),
+            ("set_state", _) => (PushClass::State { moves: false, objects: 1 }, set_state(json, layout)),
             ("game_event", _) => (PushClass::Event, game_event(json)),
-            (event, _) => (PushClass::Event, Err(unknown_event(event, "game_state, move, game_event"))),
+            (event, _) => {
+                (PushClass::Event, Err(unknown_event(event, "game_state, move, set_state, game_event")))
+            }
         }
     }
 }
 
-fn state(bytes: &[u8]) -> (PushClass, Result<GamePush, String>) {
-    match game_state::decode(bytes) {
-        Ok(state) => {
-            let class =
-                PushClass::State { moves: !state.positions.is_empty(), objects: state.objects.len() as u32 };
-            let (positions, objects) = (state.positions.to_vec(), state.objects.to_vec());
-            (class, Ok(GamePush::State { positions, objects }))
+fn state(bytes: &[u8], layout: &Layout) -> (PushClass, Result<GamePush, String>) {
+    match game_state::decode(bytes, layout) {
+        Ok(GameState { positions, objects }) => {
+            let class = PushClass::State { moves: positions.count() > 0, objects: objects.len() as u32 };
+            (class, Ok(GamePush::State { positions: positions.into_owned(), objects }))
         }
         // A state that cannot be read is charged like a move.
         Err(error) => (PushClass::Move, Err(reason(&error.to_string()))),
     }
 }
 
-fn step(json: &str) -> Result<GamePush, String> {
-    let [x, y, input_seq] = named(json, ["x", "y", "input_seq"]);
+fn step(json: &str, layout: &Layout) -> Result<GamePush, String> {
+    let [x, y, z, pose, input_seq] = named(json, ["x", "y", "z", "pose", "input_seq"]);
     let step = || {
         let input_seq = input_seq.map_or(Some(0), whole)?;
-        Some(GamePush::Move { x: float(x?)?, y: float(y?)?, input_seq })
+        let mut place = [0.0; AXES_MAX];
+        for (coordinate, json) in place.iter_mut().zip([x, y, z]).take(layout.axes.into()) {
+            *coordinate = float(json?)?;
+        }
+        let mut state = layout.state_at(place);
+        if let Some(pose) = pose {
+            let pose = STANDARD.decode(&*string(pose)?).ok()?;
+            let place = &mut state[layout.place_bytes()..];
+            (place.len() == pose.len()).then(|| place.copy_from_slice(&pose))?;
+        }
+        Some(GamePush::Step { input_seq, state: state.into() })
     };
-    step().ok_or_else(|| reason("move takes {x: number, y: number, input_seq?: 0 to 65535}"))
+    step().ok_or_else(|| {
+        let z = if layout.axes > 2 { ", z: number" } else { "" };
+        let pose = match layout.pose_bytes {
+            0 => String::new(),
+            bytes => format!(", pose?: {bytes} bytes in base64"),
+        };
+        reason(&format!("move takes {{x: number, y: number{z}{pose}, input_seq?: 0 to 65535}}"))
+    })
+}
+
+fn set_state(json: &str, layout: &Layout) -> Result<GamePush, String> {
+    let [key, value] = named(json, ["key", "value"]);
+    let set = || {
+        let key = whole(key?).filter(|key| (1..=layout.keys).contains(key))?;
+        let value = match value {
+            None => Vec::new(),
+            Some(value) => STANDARD.decode(&*string(value)?).ok()?,
+        };
+        let fits = value.len() <= layout.key_bytes_max.into();
+        fits.then(|| GamePush::SetState { key, value: value.into() })
+    };
+    let (keys, bytes_max) = (layout.keys, layout.key_bytes_max);
+    if keys == 0 {
+        return Err(reason(&Malformed::NoKeys.to_string()));
+    }
+    set().ok_or_else(|| {
+        reason(&format!(
+            "set_state takes {{key: 1 to {keys}, value: at most {bytes_max} bytes in base64, or null to remove it}}"
+        ))
+    })
 }
 
 fn game_event(json: &str) -> Result<GamePush, String> {

@@ -162,6 +162,7 @@ impl Topic {
                 self.messages.clear();
                 self.hear_forms(&payload["messages"], hearing);
             }
+            "player_states" => self.hear_values(payload),
             "players_removed" | "objects_removed" => self.hear_removed(event, payload),
             "user_typing" | "user_joined" | "user_disconnected" => {
                 assert!(self.presence.online.is_none(), "a crowd is told {event} of one: {payload}");
@@ -308,6 +309,23 @@ impl Topic {
     fn check_not_overtaken(&self, payload: &Value) {
         let waits = self.catches_up.is_some_and(|catch_up| catch_up.of_join);
         assert!(!waits || self.state != State::Joined, "it overtakes catch_up: {payload}");
+    }
+
+    /// Values that players have set.
+    fn hear_values(&mut self, payload: &Value) {
+        use base64::Engine;
+        let Kind::Game(game) = &mut self.kind else { panic!("{payload}") };
+        if payload["whole"] == true {
+            game.view.values.clear();
+        }
+        for state in payload["states"].as_array().expect("an array") {
+            let number = |name: &str| state[name].as_u64().expect("a number");
+            let key = (number("player_id") as u32, number("key") as u8);
+            let text = state["value"].as_str().expect("a text");
+            let value = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
+            game.view.values.insert(key, value);
+        }
+        game.view.values.retain(|_, value| !value.is_empty());
     }
 
     fn hear_removed(&mut self, event: &str, payload: &Value) {

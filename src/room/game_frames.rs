@@ -1,0 +1,117 @@
+//! What the tick of a game tells: everything, or what has changed since the last one.
+
+use zerocopy::IntoBytes;
+
+use super::frames::{self, Contents, First, Form};
+use super::game::Game;
+use super::player_keys::{SentFrames, Told};
+use crate::limits;
+use crate::time::Instant;
+use crate::wire::encoded::{Encoded, FramePool};
+use crate::wire::frame::Opcode;
+use crate::wire::layout::Number;
+use crate::wire::native::{LayoutRecord, kind};
+
+impl Game {
+    /// Whether members' state frames are out of date.
+    pub fn state_changed(&self) -> bool {
+        let objects = self.objects.changed().len() + self.objects.gone().len();
+        let keys = self.keys.as_ref().map_or(0, |keys| keys.changed_count());
+        self.positions.moved_count() + self.gone_players.len() + objects + keys > 0
+    }
+
+    /// How records of this game lie.
+    pub fn form(&self) -> Form<'_> {
+        Form { layout: &self.rules.layout, bounds: &self.rules.bounds }
+    }
+
+    /// Everything, as a member needs it that was not sent the last frame; of values that players have set, those that it may have
+    /// missed.
+    pub fn encode_keyframe(&self, tick: u32, missed: Told, pool: &mut FramePool) -> Encoded {
+        let contents = Contents {
+            tick,
+            position_count: self.positions.count(),
+            positions: self.positions.all(),
+            objects: self.objects.all(),
+            gone_players: [].into_iter(),
+            gone_objects: [].into_iter(),
+        };
+        pool.messages(|buffer| {
+            let messages = frames::write(First::Keyframe, contents, self.form(), buffer);
+            messages + self.write_states(missed, tick, buffer)
+        })
+    }
+
+    /// What changed since the last tick.
+    pub fn encode_delta(&self, tick: u32, pool: &mut FramePool) -> Encoded {
+        // The two lists of gone ids have different types; a `Contents` has one.
+        let gone_objects: Vec<u32> = self.objects.gone().collect();
+        let contents = Contents {
+            tick,
+            position_count: self.positions.moved_count(),
+            positions: self.positions.moved(),
+            objects: self.objects.changed(),
+            gone_players: self.gone_players.iter().copied(),
+            gone_objects: gone_objects.iter().copied(),
+        };
+        pool.messages(|buffer| {
+            let messages = frames::write(First::Delta, contents, self.form(), buffer);
+            messages + self.write_states(Told::Changed, tick, buffer)
+        })
+    }
+
+    fn write_states(&self, told: Told, tick: u32, buffer: &mut Vec<u8>) -> u32 {
+        self.keys.as_ref().map_or(0, |keys| keys.write(told, tick, buffer))
+    }
+
+    /// Which frames the clients have been sent, while they are sent others; `None`: nobody needs to know. Put it back.
+    pub fn take_sent_frames(&mut self) -> Option<SentFrames> {
+        self.keys.as_mut().map(|keys| std::mem::take(&mut keys.sent))
+    }
+
+    /// Puts back what was taken.
+    pub fn put_back_sent_frames(&mut self, sent: Option<SentFrames>) {
+        if let (Some(keys), Some(sent)) = (&mut self.keys, sent) {
+            keys.sent = sent;
+        }
+    }
+
+    /// The tick is over: everybody has been told, or will get a Keyframe.
+    pub fn settle(&mut self, now: Instant) {
+        self.positions.settle();
+        self.objects.settle();
+        self.gone_players.clear();
+        self.roster.settle();
+        self.seats.settle();
+        self.shared_keyframe = None;
+        if let Some(keys) = &mut self.keys {
+            keys.settle(self.clock.number_at(now));
+        }
+    }
+
+    /// The Layout record.
+    pub fn encode_layout(&self) -> Encoded {
+        let (layout, bounds) = (&self.rules.layout, &self.rules.bounds);
+        let axis = |corner: [f32; 3]| if layout.axes > 2 { corner[2] } else { 0.0 };
+        let record = LayoutRecord {
+            kind: kind::LAYOUT,
+            number: match layout.number {
+                Number::F32 => 0,
+                Number::U16 => 1,
+            },
+            axes: layout.axes,
+            pose_bytes: layout.pose_bytes,
+            keys: layout.keys,
+            key_bytes_max: if layout.keys > 0 { layout.key_bytes_max } else { 0 },
+            flags: if self.roster.is_crowd() { LayoutRecord::COUNTS_ONLY } else { 0 },
+            tick0_us: self.clock.tick0_us().into(),
+            min_z: axis(bounds.min).into(),
+            max_z: axis(bounds.max).into(),
+            players: (self.seats.len() as u32).into(),
+            ..LayoutRecord::default()
+        };
+        Encoded::message(Opcode::Binary, record.as_bytes())
+    }
+}
+
+const _: () = assert!(limits::POSE_BYTES_MAX < u8::MAX, "the record has a byte for it");

@@ -1,0 +1,338 @@
+//! Values that players set under keys: the latest counts, and all that is told is told by the frames of ticks (PROTOCOL 3, States).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zerocopy::IntoBytes;
+
+use super::seats::SeatIndex;
+use crate::ids::PlayerId;
+use crate::limits::{KEYS_REMEMBERED_TICKS, KEYS_REMOVED_MAX, OUTBOUND_MESSAGE_BYTES_MAX};
+use crate::memory::Allocated;
+use crate::planted;
+use crate::wire::frame::{self, Opcode};
+use crate::wire::native::{StateHeader, StatesHeader, kind};
+
+/// A player and one of its keys.
+type Key = (PlayerId, u8);
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub struct PlayerKeys {
+    values: BTreeMap<Key, Value>,
+    /// Since the last tick.
+    changed: BTreeSet<Key>,
+    /// How many values are empty: what was removed is remembered for a while.
+    removed: usize,
+    /// Which frames the clients have been sent.
+    pub(super) sent: SentFrames,
+}
+
+/// Which frames the clients of a game have been sent.
+#[derive(Debug, Default)]
+pub struct SentFrames {
+    by_seat: Vec<Sent>,
+    /// Whoever was sent no frame since then must be told everything.
+    complete_since: u32,
+}
+
+#[derive(Debug)]
+struct Value {
+    /// The tick that told it.
+    told_at: u32,
+    /// Empty: it was removed.
+    bytes: Box<[u8]>,
+}
+
+/// The frames of one client.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
+    /// The tick of the last frame that the kernel has taken.
+    taken: u32,
+    /// The tick of the last frame that was put into its outbox.
+    put: u32,
+}
+
+/// A value as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ToldValue<'a> {
+    pub player: PlayerId,
+    pub key: u8,
+    /// Empty: it was removed.
+    pub bytes: &'a [u8],
+}
+
+/// What of the values goes with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// What has changed since the last tick.
+    Changed,
+    /// What has changed within the last `KEYS_REMEMBERED_TICKS`.
+    Recent,
+    /// All of them.
+    Whole,
+}
+
+impl PlayerKeys {
+    /// Sets a value; an empty one is removed. `false`: it is what it was.
+    pub fn set(&mut self, player: PlayerId, key: u8, bytes: &[u8]) -> bool {
+        let key = (player, key);
+        let before = self.values.get(&key).map_or(&[][..], |value| &value.bytes);
+        if before == bytes {
+            return false;
+        }
+        let was_removed = self.values.get(&key).is_some_and(|value| value.bytes.is_empty());
+        self.removed -= usize::from(was_removed);
+        self.removed += usize::from(bytes.is_empty());
+        // The tick that tells it sets when.
+        self.values.insert(key, Value { told_at: 0, bytes: bytes.into() });
+        self.changed.insert(key);
+        true
+    }
+
+    /// A player has gone.
+    pub fn remove_all_of(&mut self, player: PlayerId) {
+        let keys = self.values.range((player, 0)..=(player, u8::MAX)).map(|(key, _)| *key);
+        for (player, key) in keys.collect::<Vec<_>>() {
+            self.set(player, key, &[]);
+        }
+    }
+
+    /// How many have changed since the last tick.
+    pub fn changed_count(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Appends States records as binary messages, and returns how many: none if nothing is to be told.
+    pub fn write(&self, told: Told, tick: u32, buffer: &mut Vec<u8>) -> u32 {
+        let value = |key: &Key| self.values.get_key_value(key);
+        let is_recent = |value: &Value| tick.wrapping_sub(value.told_at) <= KEYS_REMEMBERED_TICKS;
+        match told {
+            Told::Changed => write_states(0, tick, self.changed.iter().filter_map(value), buffer),
+            Told::Recent => {
+                let recent =
+                    self.values.iter().filter(|(key, value)| is_recent(value) || self.changed.contains(key));
+                write_states(0, tick, recent, buffer)
+            }
+            Told::Whole => {
+                let all = self.values.iter().filter(|(_, value)| !value.bytes.is_empty());
+                write_states(StatesHeader::WHOLE, tick, all, buffer)
+            }
+        }
+    }
+
+    /// The values that `told` stands for.
+    pub fn values(&self, told: Told) -> Vec<ToldValue<'_>> {
+        let all = self.values.iter();
+        let told = all.filter(|(key, value)| match told {
+            Told::Changed => self.changed.contains(key),
+            Told::Recent | Told::Whole => !value.bytes.is_empty(),
+        });
+        told.map(|((player, key), value)| ToldValue { player: *player, key: *key, bytes: &value.bytes })
+            .collect()
+    }
+
+    /// The tick is over. What was removed long ago is forgotten.
+    pub fn settle(&mut self, tick: u32) {
+        for key in std::mem::take(&mut self.changed) {
+            if let Some(value) = self.values.get_mut(&key) {
+                value.told_at = tick;
+            }
+        }
+        if self.removed == 0 {
+            return;
+        }
+        let are_too_many = self.removed > KEYS_REMOVED_MAX;
+        if are_too_many {
+            self.sent.complete_since = tick;
+        }
+        self.values.retain(|_, value| {
+            let is_old = are_too_many || tick.wrapping_sub(value.told_at) > KEYS_REMEMBERED_TICKS;
+            let is_forgotten = value.bytes.is_empty() && is_old;
+            self.removed -= usize::from(is_forgotten);
+            !is_forgotten
+        });
+    }
+
+    /// Bytes that it has allocated; see `memory`.
+    pub fn heap_bytes(&self) -> usize {
+        self.values.allocated_bytes()
+            + self.values.values().map(|value| value.bytes.len()).sum::<usize>()
+            + self.changed.allocated_bytes()
+            + self.sent.by_seat.allocated_bytes()
+    }
+}
+
+impl SentFrames {
+    /// A client of `seat` was told everything at `tick`.
+    pub fn greeted(&mut self, seat: SeatIndex, tick: u32) {
+        if self.by_seat.len() <= seat.slot() {
+            self.by_seat.resize(seat.slot() + 1, Sent::default());
+        }
+        self.by_seat[seat.slot()] = Sent { taken: tick, put: tick };
+    }
+
+    /// What goes with a Keyframe for the client of `seat` at `tick`. `waits`: the last frame that was put is not taken.
+    pub fn missed(&mut self, seat: SeatIndex, tick: u32, waits: bool) -> Told {
+        let Some(sent) = self.by_seat.get_mut(seat.slot()) else { return Told::Whole };
+        sent.look(waits);
+        let is_recent = tick.wrapping_sub(sent.taken) <= KEYS_REMEMBERED_TICKS || planted!(TrustsOldKeys);
+        let is_complete = sent.taken.wrapping_sub(self.complete_since) < u32::MAX / 2;
+        if is_recent && is_complete { Told::Recent } else { Told::Whole }
+    }
+
+    /// The frame of `tick` was put into the outbox of `seat`. `waits`: in the place of one that was not taken.
+    pub fn put(&mut self, seat: SeatIndex, tick: u32, waits: bool) {
+        let Some(sent) = self.by_seat.get_mut(seat.slot()) else { return };
+        sent.look(waits);
+        sent.put = tick;
+    }
+}
+
+impl Sent {
+    fn look(&mut self, waits: bool) {
+        if !waits {
+            self.taken = self.put;
+        }
+    }
+}
+
+fn write_states<'a>(
+    mut flags: u8,
+    tick: u32,
+    values: impl Iterator<Item = (&'a Key, &'a Value)>,
+    buffer: &mut Vec<u8>,
+) -> u32 {
+    let mut messages = 0;
+    let mut body = Vec::new();
+    let mut count = 0_u16;
+    let mut flush = |flags: u8, count: u16, body: &mut Vec<u8>| {
+        let header = StatesHeader { kind: kind::STATES, flags, count: count.into(), tick: tick.into() };
+        frame::write_header(buffer, Opcode::Binary, size_of::<StatesHeader>() + body.len());
+        buffer.extend_from_slice(header.as_bytes());
+        buffer.append(body);
+        messages += 1;
+    };
+    for ((player, key), value) in values {
+        let header = StateHeader { player_id: player.0.into(), key: *key, length: value.bytes.len() as u8 };
+        let bytes = size_of::<StateHeader>() + value.bytes.len();
+        if size_of::<StatesHeader>() + body.len() + bytes > OUTBOUND_MESSAGE_BYTES_MAX {
+            flush(std::mem::take(&mut flags), std::mem::take(&mut count), &mut body);
+        }
+        body.extend_from_slice(header.as_bytes());
+        body.extend_from_slice(&value.bytes);
+        count += 1;
+    }
+    if count > 0 || flags != 0 {
+        flush(flags, count, &mut body);
+    }
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEAT: SeatIndex = SeatIndex(0);
+    const ANN: PlayerId = PlayerId(1);
+
+    fn written(keys: &PlayerKeys, told: Told, tick: u32) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        let messages = keys.write(told, tick, &mut buffer);
+        assert_eq!(messages == 0, buffer.is_empty());
+        buffer
+    }
+
+    #[test]
+    fn a_value_is_told_once_and_to_whoever_comes() {
+        let mut keys = PlayerKeys::default();
+        assert!(written(&keys, Told::Changed, 5).is_empty());
+        assert_eq!(written(&keys, Told::Whole, 5), [0x82, 8, 0x8E, 1, 0, 0, 0, 0, 0, 5]);
+        assert!(keys.set(ANN, 2, b"hi") && !keys.set(ANN, 2, b"hi") && keys.set(ANN, 1, b"x"));
+        assert!(!keys.set(ANN, 3, b""), "nothing was there");
+        let changed =
+            [0x82, 23, 0x8E, 0, 0, 2, 0, 0, 0, 6, 0, 0, 0, 1, 1, 1, b'x', 0, 0, 0, 1, 2, 2, b'h', b'i'];
+        assert_eq!(written(&keys, Told::Changed, 6), changed);
+        keys.settle(6);
+        assert!(written(&keys, Told::Changed, 7).is_empty());
+        assert_eq!(written(&keys, Told::Whole, 7)[3..6], [1, 0, 2]);
+        assert!(keys.set(ANN, 1, b""));
+        assert_eq!(
+            written(&keys, Told::Changed, 7)[4..16],
+            [0, 1, 0, 0, 0, 7, 0, 0, 0, 1, 1, 0],
+            "it is removed"
+        );
+        assert_eq!(written(&keys, Told::Whole, 7)[3..6], [1, 0, 1]);
+    }
+
+    #[test]
+    fn whoever_missed_little_is_told_what_changed_meanwhile() {
+        let mut keys = PlayerKeys::default();
+        keys.sent.greeted(SEAT, 10);
+        keys.set(ANN, 1, b"old");
+        keys.settle(10);
+        keys.set(ANN, 2, b"new");
+        keys.set(PlayerId(2), 1, b"gone");
+        keys.settle(60);
+        keys.remove_all_of(PlayerId(2));
+        assert_eq!(keys.sent.missed(SEAT, 74, false), Told::Recent);
+        let recent = written(&keys, Told::Recent, 74);
+        assert_eq!(recent[3..6], [0, 0, 3], "what is as old as the client, what is new, and what has gone");
+        keys.settle(74);
+        assert_eq!(written(&keys, Told::Recent, 75)[3..6], [0, 0, 2]);
+        assert_eq!(keys.sent.missed(SEAT, 75, false), Told::Whole);
+        keys.settle(200);
+        assert_eq!((keys.values.len(), keys.removed), (2, 0), "what was removed is forgotten");
+    }
+
+    #[test]
+    fn a_frame_that_was_never_taken_does_not_count() {
+        let mut keys = PlayerKeys::default();
+        keys.sent.greeted(SEAT, 10);
+        keys.sent.put(SEAT, 20, false);
+        assert_eq!(keys.sent.missed(SEAT, 20 + KEYS_REMEMBERED_TICKS, false), Told::Recent);
+        keys.sent.put(SEAT, 84, false);
+        // From here on the outbox keeps it: each tick one frame takes the place of another.
+        for tick in 85..120 {
+            keys.sent.put(SEAT, tick, true);
+        }
+        assert_eq!(keys.sent.missed(SEAT, 120, true), Told::Whole);
+        assert_eq!(keys.sent.missed(SEAT, 120, false), Told::Recent);
+    }
+
+    #[test]
+    fn too_many_that_have_gone_are_forgotten_and_then_all_are_told_everything() {
+        let mut keys = PlayerKeys::default();
+        keys.sent.greeted(SEAT, 10);
+        for player in 0..=KEYS_REMOVED_MAX as u32 {
+            keys.set(PlayerId(player), 1, b"x");
+            keys.remove_all_of(PlayerId(player));
+        }
+        assert_eq!(keys.sent.missed(SEAT, 11, false), Told::Recent);
+        keys.settle(11);
+        assert_eq!((keys.values.len(), keys.removed), (0, 0));
+        assert_eq!(keys.sent.missed(SEAT, 12, false), Told::Whole);
+        keys.sent.greeted(SEAT, 12);
+        assert_eq!(keys.sent.missed(SEAT, 13, false), Told::Recent);
+    }
+
+    #[test]
+    fn many_values_are_several_records_of_which_the_first_is_whole() {
+        let mut keys = PlayerKeys::default();
+        for player in 0..1_000 {
+            keys.set(PlayerId(player), 1, &[7; 200]);
+        }
+        let bytes = written(&keys, Told::Whole, 5);
+        let (mut rest, mut flags, mut count) = (&bytes[..], Vec::new(), 0);
+        while let [0x82, 126, high, low, after @ ..] = rest {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            assert!(length <= OUTBOUND_MESSAGE_BYTES_MAX);
+            flags.push(after[1]);
+            count += u16::from_be_bytes([after[2], after[3]]);
+            rest = &after[length..];
+        }
+        assert!(rest.is_empty());
+        assert_eq!((count, flags.len() > 2), (1_000, true));
+        assert!(flags.iter().eq(std::iter::once(&1).chain(&vec![0; flags.len() - 1])));
+    }
+}
