@@ -202,6 +202,34 @@ pub const EVENTS_KEPT_MAX: usize = 300;
 /// longer. Older ones cannot be caught up with.
 pub const EVENTS_KEPT_FOR: Duration = Duration::from_secs(60);
 
+// ── Interest ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/// Cells of a game's grid, occupied or not. More: the configuration is refused with the smallest `cell` that would do.
+pub const GRID_CELLS_MAX: u32 = 1 << 20;
+/// Cells along one side of a grid: row and column travel in 16 bits each. More: refused like `GRID_CELLS_MAX`.
+pub const GRID_SIDE_CELLS_MAX: u32 = 65_535;
+/// Radius of a view, in cells: 17 × 17 of them. Larger: the configuration is refused.
+pub const VIEW_RADIUS_MAX: u8 = 8;
+/// Default of `view.radius` and `view.radius_max`, in cells.
+pub const VIEW_RADIUS_DEFAULT: u8 = 2;
+/// Default of `view.budget`: positions that a frame is expected to hold. More: far ones are told less often, down to once in
+/// `VIEW_PERIOD_TICKS_MAX`.
+pub const VIEW_BUDGET_DEFAULT: u16 = 128;
+/// Rings of a view that are told at different rates; those farther out are told like the last.
+pub const VIEW_RINGS: u8 = 3;
+/// Ticks between two positions of one entity that moves all the time, at most, however crowded a view is.
+pub const VIEW_PERIOD_TICKS_MAX: u32 = 16;
+/// From one change of a member's view to the next. Earlier: it waits, unless the player is more than one cell away.
+pub const VIEW_HOLD: Duration = Duration::from_millis(250);
+/// Changes of a member's view that do not wait, in `VIEW_JUMPS_TIME`. More: they wait for `VIEW_HOLD`, too.
+pub const VIEW_JUMPS_MAX: u8 = 4;
+/// The time over which `VIEW_JUMPS_MAX` counts.
+pub const VIEW_JUMPS_TIME: Duration = Duration::from_secs(1);
+/// Places that overviews tell per second. More players: a round takes longer.
+pub const OVERVIEW_PLACES_PER_S: u32 = 1_000;
+/// Time for which one tick catches up with the overview. Longer: the round takes longer.
+pub const OVERVIEW_TURN_MAX: Duration = Duration::from_millis(250);
+
 // ── Topics ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Topics of one connection. One more: `too many channels joined`.
@@ -535,6 +563,8 @@ const _: () = assert!(
     GOOD_TOKEN_RATE.1 as usize >= CHANNELS_PER_CONNECTION_MAX,
     "whoever comes back joins everything anew"
 );
+const _: () = assert!(VIEW_PERIOD_TICKS_MAX.is_power_of_two());
+const _: () = assert!(VIEW_RADIUS_DEFAULT <= VIEW_RADIUS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(RECEIVE_BUFFERS_MIN.is_power_of_two());
 const _: () =

@@ -324,7 +324,7 @@ fn malformed_records_are_named_and_the_tenth_ends_it() {
         (&[1; 11], "12 bytes"),
         (&[1; 13], "12 bytes"),
         (&[4; 19], "20 bytes"),
-        (&[6, 3, 0, 0, 0, 0, 0, 0], "scope"),
+        (&[6, 4, 0, 0, 0, 0, 0, 0], "scope"),
         (&[8, 0, 0, 0, 0, 0, 0, 2, 0], "HostMoves"),
         (&[7; 15], "16 bytes"),
     ];

@@ -23,6 +23,8 @@ pub struct Form<'a> {
 pub struct Contents<P, O, G> {
     /// Number of the tick.
     pub tick: u32,
+    /// How crowded the view is.
+    pub level: u8,
     pub position_count: usize,
     /// Held records.
     pub positions: P,
@@ -121,7 +123,8 @@ impl Part {
             First::Keyframe => buffer.extend_from_slice(
                 KeyframeHeader {
                     kind: kind::KEYFRAME,
-                    reserved: [0; 3],
+                    level: contents.level,
+                    reserved: 0.into(),
                     tick,
                     position_count,
                     objects_count,
@@ -131,7 +134,7 @@ impl Part {
             First::Delta => buffer.extend_from_slice(
                 DeltaHeader {
                     kind: kind::DELTA,
-                    reserved: 0,
+                    level: contents.level,
                     gone_players: (self.gone_players as u16).into(),
                     tick,
                     position_count,
@@ -348,6 +351,7 @@ mod tests {
         let many: Vec<_> = (1..=12_000).map(held).collect();
         let contents = Contents {
             tick: 5,
+            level: 0,
             position_count: many.len(),
             positions: many.iter().map(|held| &**held),
             objects: [].iter(),

@@ -10,7 +10,9 @@ use super::frames::Positions;
 use super::game_acks::PendingAcks;
 use super::game_channels::GameChannels;
 use super::game_events::PastEvent;
+use super::game_views::GameViews;
 use super::history::History;
+use super::interest::ViewRules;
 use super::objects::Objects;
 use super::player_keys::PlayerKeys;
 use super::roster::{self, Roster, RosterNews};
@@ -38,6 +40,8 @@ pub struct GameRules {
     pub layout: Layout,
     /// Where positions may be.
     pub bounds: Bounds,
+    /// Who is told of whom; `None`: all of all.
+    pub view: Option<ViewRules>,
     /// Distance per second; infinite: not checked.
     pub max_speed: f32,
     /// Seats, held ones included.
@@ -53,6 +57,7 @@ impl Default for GameRules {
             tick_hz: limits::TICK_HZ_DEFAULT,
             layout: Layout::PLAIN,
             bounds: Bounds::default(),
+            view: None,
             max_speed: f32::INFINITY,
             players_max: limits::PLAYERS_MAX_DEFAULT,
             seat_hold: limits::SEAT_HOLD_DEFAULT,
@@ -88,6 +93,8 @@ pub struct Game {
     /// Only where players have keys.
     pub(super) keys: Option<Box<PlayerKeys>>,
     pub(super) acks: PendingAcks,
+    /// Only where members are told of what is near them.
+    pub(super) views: Option<Box<GameViews>>,
     pub(super) objects: Objects,
     pub(super) gone_players: Vec<u32>,
     pub(super) roster: Roster,
@@ -130,6 +137,7 @@ impl Game {
             positions: Positions::new(&rules.layout),
             keys: (rules.layout.keys > 0).then(Box::default),
             acks: PendingAcks::default(),
+            views: rules.view.as_ref().map(|view| Box::new(GameViews::new(view, &rules.bounds))),
             rules,
             epoch,
             events: History::new(limits::EVENTS_KEPT_MAX),
@@ -180,6 +188,9 @@ impl Game {
             + self.keys.allocated_bytes()
             + self.keys.as_ref().map_or(0, |keys| keys.heap_bytes())
             + self.acks.heap_bytes()
+            + self.rules.view.as_ref().map_or(0, |view| view.everywhere.allocated_bytes())
+            + self.views.allocated_bytes()
+            + self.views.as_ref().map_or(0, |views| views.heap_bytes())
             + self.objects.heap_bytes()
             + self.gone_players.allocated_bytes()
             + self.roster.heap_bytes()

@@ -1,13 +1,14 @@
 //! The frames of a tick for members in channels: what changed, and everything for parties that need it.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::audience::Copies;
+use super::frames::First;
 use super::game::Game;
-use super::game_update::Update;
-use super::player_keys::{Told, ToldValue};
+use super::game_update::{Gone, Update};
+use super::player_keys::Told;
 use super::request::Effect;
-use crate::ids::{FrameNumber, Party};
+use crate::ids::{Address, FrameNumber, Party};
 use crate::time::Instant;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::format::Format;
@@ -27,6 +28,15 @@ pub struct NativeFrames {
     pub whole: Option<Encoded>,
 }
 
+/// The frames of a tick for members in channels.
+#[derive(Debug, Default)]
+pub struct ChannelFrames {
+    /// By party.
+    pub frames: Vec<(Party, ChannelFrame)>,
+    /// How many were encoded for them.
+    pub encoded: u64,
+}
+
 /// The frame of a tick for channels.
 #[derive(Debug)]
 pub struct ChannelFrame {
@@ -34,12 +44,14 @@ pub struct ChannelFrame {
     pub number: FrameNumber,
     /// What changed, if something did, and since which frame.
     pub delta: Option<(FrameNumber, Copies)>,
-    /// Everything, for parties with a member that was not sent the frame before.
-    pub whole: Option<(Copies, BTreeSet<Party>)>,
+    /// Everything, for members that were not sent the frame before.
+    pub whole: Option<Copies>,
+    /// Who is told; `None`: all members there.
+    pub to: Option<Arc<[Address]>>,
 }
 
 impl Game {
-    /// A party has a member that was not sent the last frame.
+    /// A party has members that were not sent the last frame.
     pub fn want_whole(&mut self, party: Party, now: Instant) {
         if let Some(channels) = &mut self.channels {
             channels.stale_parties.insert(party);
@@ -47,21 +59,35 @@ impl Game {
         }
     }
 
-    /// What channels are told at this tick; `None`: nothing. What is gone goes into the effects; native members read it in their
+    /// A member was not sent the last frame.
+    pub fn want_whole_for(&mut self, member: Address, now: Instant) {
+        match &mut self.channels {
+            Some(channels) if self.views.is_some() => {
+                // It may have gone meanwhile.
+                if channels.members.contains_key(&member) {
+                    channels.stale_members.insert(member);
+                    self.changed(now);
+                }
+            }
+            _ => self.want_whole(member.party(), now),
+        }
+    }
+
+    /// What channels are told at this tick, by party. What is gone goes into the effects; native members read it in their
     /// frame. `natives`: what the players on the game's shard are sent.
-    pub fn channel_frame(
+    pub fn channel_frames(
         &mut self,
         natives: &NativeFrames,
         pool: &mut FramePool,
         effects: &mut Vec<Effect>,
-    ) -> Option<ChannelFrame> {
+    ) -> ChannelFrames {
         self.tell_channels_gone(effects);
-        let channels = self.channels.as_mut()?;
+        let Some(channels) = &mut self.channels else { return ChannelFrames::default() };
         let stale = std::mem::take(&mut channels.stale_parties);
-        let channels = self.channels.as_ref()?;
+        let Some(channels) = &self.channels else { return ChannelFrames::default() };
         let has_state = self.positions.moved_count() + self.objects.changed().len() > 0;
-        let values = self.values(Told::Changed);
-        let has_news = has_state || !values.is_empty();
+        let states = self.states(natives.tick, Told::Changed);
+        let has_news = has_state || !states.is_empty();
         let changed = has_news || self.state_changed() && channels.audience.has(Format::Native);
         let before = channels.frame;
         let delta = changed.then(|| {
@@ -70,8 +96,9 @@ impl Game {
                 positions: self.positions.moved().collect(),
                 objects: self.objects.changed().collect(),
                 has_state,
-                values,
-                values_whole: false,
+                first: First::Delta,
+                gone: Gone::default(),
+                states,
             });
             let copies = channels.audience.encode(|format| match format {
                 Format::Native => natives.delta.is_none().then(|| self.encode_delta(natives.tick, pool)),
@@ -91,14 +118,20 @@ impl Game {
                     everything.broadcasts(format, &channels.text, pool)
                 }
             });
-            (copies.and(channels.audience.share(natives.whole.as_ref())), stale)
+            copies.and(channels.audience.share(natives.whole.as_ref()))
         });
-        if delta.is_none() && whole.is_none() {
-            return None;
-        }
         let number = if changed { before.next() } else { before };
-        self.channels.as_mut()?.frame = number;
-        Some(ChannelFrame { number, delta, whole })
+        let frame_for = |party: Party| {
+            let whole = whole.clone().filter(|_| stale.contains(&party));
+            let is_told = delta.is_some() || whole.is_some();
+            is_told.then(|| (party, ChannelFrame { number, delta: delta.clone(), whole, to: None }))
+        };
+        let frames = channels.audience.receivers().parties.into_iter().filter_map(frame_for).collect();
+        let encoded = delta.iter().map(|(_, copies)| copies).chain(&whole).map(Copies::encoded).sum();
+        if let Some(channels) = &mut self.channels {
+            channels.frame = number;
+        }
+        ChannelFrames { frames, encoded }
     }
 
     /// Positions and objects that are gone since the last tick: reliable, since a frame may be skipped.
@@ -131,13 +164,10 @@ impl Game {
             positions: self.positions.all().collect(),
             objects: self.objects.all().collect(),
             has_state: true,
-            values: self.values(Told::Whole),
-            values_whole: self.keys.is_some(),
+            first: First::Delta,
+            gone: Gone::default(),
+            states: self.states(0, Told::Whole),
         }
-    }
-
-    fn values(&self, told: Told) -> Vec<ToldValue<'_>> {
-        self.keys.as_ref().map_or_else(Vec::new, |keys| keys.values(told))
     }
 
     /// The last frame that channels were told.

@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rand_core::Rng;
 use zerocopy::FromBytes;
 
 use super::audience::{Audience, JoinNumber};
 use super::game::Game;
-use super::game_events::{PastEvent, PayloadFormat, receives};
+use super::game_events::{PastEvent, receives, write_payload};
 use super::hosted::Context;
+use super::interest::ViewId;
 use super::presence::{MemberNumber, Presence};
 use super::recovery::{self, CatchUp};
 use super::request::{Effect, Join, Rights, StateForm, ToMember, WholeState};
@@ -42,6 +41,8 @@ pub struct GameChannels {
     pub(super) presence: Presence,
     /// Parties with a member that was not sent the last frame.
     pub(super) stale_parties: BTreeSet<Party>,
+    /// Members that were not sent the last frame of their view.
+    pub(super) stale_members: BTreeSet<Address>,
     /// The last frame that was told.
     pub(super) frame: FrameNumber,
 }
@@ -53,6 +54,8 @@ pub(super) struct Member {
     pub(super) join_number: JoinNumber,
     pub(super) format: Format,
     pub(super) rights: Rights,
+    /// The view of the last frame that it was told; `None`: of none.
+    pub(super) view: Option<ViewId>,
 }
 
 impl Game {
@@ -81,9 +84,17 @@ impl Game {
         };
         let join_number = channels.audience.add(from.party(), join.format);
         let (format, rights) = (join.format, join.rights);
-        channels.members.insert(from, Member { seat, join_number, format, rights });
+        channels.members.insert(from, Member { seat, join_number, format, rights, view: None });
         let number = seat.and_then(|seat| self.track_member(&mut channels.presence, seat, join, context.now));
         self.channels = Some(channels);
+        if let Some(views) = &mut self.views {
+            if let Some(seat) = seat {
+                views.look(seat);
+            }
+            // No frame of any view is the one that it is greeted with, so the next tick brings it all that it sees.
+            self.next_channel_frame();
+            self.changed(context.now.instant);
+        }
         match format {
             Format::Native => self.greet_native(from, seat, join, resumed, context),
             Format::V2 | Format::V2Text | Format::V1 => {
@@ -165,7 +176,7 @@ impl Game {
             Some(Seen::Position(position)) if position.epoch == self.epoch => Some(position.seq),
             Some(Seen::Position(_) | Seen::UnixMs(_)) | None => None,
         };
-        let greeting = self.greeting(seat, resumed, seen, context.development, context.now);
+        let greeting = self.greeting(seat, resumed, seen, (context.development, join.layout), context.now);
         let records = greeting.into_records(join.layout).collect();
         let (frame, effects) = (self.last_frame(), &mut context.effects);
         effects.push(Effect::Member { to: from, what: ToMember::Greeted { records, frame } });
@@ -193,6 +204,7 @@ impl Game {
     pub fn close_channel(&mut self, address: Address) {
         let Some(channels) = &mut self.channels else { return };
         let Some(member) = channels.members.remove(&address) else { return };
+        channels.stale_members.remove(&address);
         channels.audience.remove(address.party(), member.format);
         if channels.members.is_empty() {
             self.channels = None;
@@ -268,6 +280,8 @@ impl Game {
         };
         let seq = self.events.seq();
         match event.scope {
+            // It has no place in the stream.
+            Scope::Near => {}
             Scope::Others | Scope::All => {
                 let except = sender.filter(|_| event.scope == Scope::Others);
                 let mut payload = None;
@@ -321,6 +335,7 @@ impl Game {
             members: BTreeMap::new(),
             presence,
             stale_parties: BTreeSet::new(),
+            stale_members: BTreeSet::new(),
             frame: FrameNumber::FIRST,
         })
     }
@@ -363,6 +378,12 @@ impl Game {
             if with_layout {
                 response.object("layout", |fields| self.write_layout(fields));
             }
+            if let Some(view) = &self.rules.view {
+                response.object("view", |fields| {
+                    fields.float("cell", view.cell).number("radius", view.radius);
+                    fields.number("radius_max", view.radius_max).number("overview_ms", view.overview_ms());
+                });
+            }
         })
     }
 
@@ -395,6 +416,7 @@ impl GameChannels {
             + self.audience.heap_bytes()
             + self.members.allocated_bytes()
             + self.stale_parties.allocated_bytes()
+            + self.stale_members.allocated_bytes()
     }
 
     /// When `tell_channels_presence` has something to tell.
@@ -418,10 +440,7 @@ fn event_payload(event: &PastEvent, seq: u64) -> String {
     let Ok((header, payload)) = EventOutHeader::ref_from_prefix(record) else { return "{}".into() };
     object_of(EVENT_FRAME_BYTES + 2 * payload.len(), |news| {
         news.number("code", header.code.get()).number("sender", event.sender.0).number("seq", seq);
-        match event.format {
-            PayloadFormat::Json => news.raw("payload", &String::from_utf8_lossy(payload)),
-            PayloadFormat::Bytes => news.text("payload_b64", &STANDARD.encode(payload)),
-        };
+        write_payload(news, event.format, payload);
     })
 }
 
@@ -431,6 +450,6 @@ fn side(bound: f32) -> f32 {
 }
 
 /// What most answers to a join of a game are shorter than.
-const JOIN_RESPONSE_BYTES: usize = 640;
+const JOIN_RESPONSE_BYTES: usize = 768;
 /// What an event has besides its payload.
 const EVENT_FRAME_BYTES: usize = 80;

@@ -1,20 +1,26 @@
 //! What players say to each other: numbered, told at once, and kept for those who come back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zerocopy::IntoBytes;
 
 use super::game::Game;
 use super::history::Kept;
-use super::request::Effect;
-use super::seats::SeatIndex;
+use super::request::{Effect, ToMember};
+use super::seats::{Occupancy, SeatIndex};
 use crate::ids::{ConnId, PlayerId};
 use crate::limits;
 use crate::planted;
 use crate::time::Instant;
 use crate::wire::encoded::Encoded;
+use crate::wire::format::Format;
 use crate::wire::frame::Opcode;
-use crate::wire::native::{EventOutHeader, Scope, kind};
+use crate::wire::json::{Object, object_of};
+use crate::wire::native::{EventOutHeader, Scope, answers, kind};
+use crate::wire::phoenix::Event;
 
 /// Events expire about so much later than they may, and together.
 const EVENTS_EXPIRE_TOGETHER: Duration = Duration::from_secs(5);
@@ -70,7 +76,12 @@ impl Game {
     ) -> Option<u64> {
         let NewEvent { scope, code, format, payload } = event;
         let sender = self.player(index)?;
+        if scope == Scope::Near {
+            self.tell_near(index, event, effects);
+            return Some(self.events.seq());
+        }
         let scope_byte = match scope {
+            Scope::Near => return None,
             Scope::Others => 0,
             Scope::All => 1,
             Scope::Only(target) => {
@@ -100,6 +111,50 @@ impl Game {
         effects.push(Effect::Event { sender: index, scope, record: event.encoded.clone() });
         self.tell_channels_event(index, effects);
         Some(self.events.seq())
+    }
+
+    /// An event for those who see its sender now: it has no number, and is not kept.
+    fn tell_near(&self, sender: SeatIndex, event: NewEvent<'_>, effects: &mut Vec<Effect>) {
+        let NewEvent { scope: _, code, format, payload } = event;
+        let Some(player) = self.player(sender) else { return };
+        let record = answers::near(code, player.0, payload);
+        let mut to = Vec::new();
+        let json = || {
+            object_of(80 + 2 * payload.len(), |news| {
+                news.number("code", code).number("sender", player.0);
+                write_payload(news, format, payload);
+            })
+        };
+        let mut text: Option<Arc<str>> = None;
+        for seat in self.viewers_of(sender).into_iter().filter(|seat| *seat != sender) {
+            let Some(seat) = self.seats.seat(seat) else { continue };
+            match seat.occupancy {
+                Occupancy::Connected(conn) => to.push(conn),
+                Occupancy::Channel(address) => {
+                    let is_native =
+                        self.member(address).is_some_and(|member| member.format == Format::Native);
+                    let what = match is_native {
+                        true => ToMember::Record(record.clone()),
+                        false => {
+                            let payload = text.get_or_insert_with(|| json().into()).clone();
+                            ToMember::Push { event: Event::NearEvent, payload, greeting: false }
+                        }
+                    };
+                    effects.push(Effect::Member { to: address, what });
+                }
+                Occupancy::HeldUntil(_) => {}
+            }
+        }
+        effects.push(Effect::Near { to, record });
+    }
+
+    /// Seats of those who see the player of a seat, as of the last tick; without views all do.
+    fn viewers_of(&self, sender: SeatIndex) -> Vec<SeatIndex> {
+        let player = self.player(sender);
+        match (&self.views, player) {
+            (Some(views), Some(player)) => views.interest.viewers_of(player.0).map(SeatIndex).collect(),
+            _ => self.seats.taken().map(|(seat, _)| seat).collect(),
+        }
     }
 
     /// Forgets events that nobody can need any more: whoever could come back for them has lost its seat.
@@ -138,7 +193,7 @@ impl Game {
 pub fn no_receiver(scope: Scope) -> String {
     match scope {
         Scope::Only(target) => format!("player {target} is not in this game"),
-        Scope::Others | Scope::All => "the sender is not in this game".into(),
+        Scope::Others | Scope::All | Scope::Near => "the sender is not in this game".into(),
     }
 }
 
@@ -148,5 +203,15 @@ pub(super) fn receives(scope: Scope, sender: PlayerId, receiver: Option<PlayerId
         Scope::Others => receiver != Some(sender),
         Scope::All => true,
         Scope::Only(target) => receiver == Some(PlayerId(target)),
+        // It is told by place, and not kept.
+        Scope::Near => false,
     }
+}
+
+/// JSON in `payload`, bytes of native players as base64 in `payload_b64`.
+pub(super) fn write_payload(news: &mut Object<'_>, format: PayloadFormat, payload: &[u8]) {
+    match format {
+        PayloadFormat::Json => news.raw("payload", &String::from_utf8_lossy(payload)),
+        PayloadFormat::Bytes => news.text("payload_b64", &STANDARD.encode(payload)),
+    };
 }

@@ -4,8 +4,9 @@ use zerocopy::IntoBytes;
 
 use super::frames::{self, Contents, First, Form};
 use super::game::Game;
-use super::player_keys::{SentFrames, Told};
-use crate::limits;
+use super::player_keys::{SentFrames, States, Told};
+use crate::ids::PlayerId;
+use crate::limits::{self, VIEW_RINGS};
 use crate::time::Instant;
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::Opcode;
@@ -30,6 +31,7 @@ impl Game {
     pub fn encode_keyframe(&self, tick: u32, missed: Told, pool: &mut FramePool) -> Encoded {
         let contents = Contents {
             tick,
+            level: 0,
             position_count: self.positions.count(),
             positions: self.positions.all(),
             objects: self.objects.all(),
@@ -38,7 +40,7 @@ impl Game {
         };
         pool.messages(|buffer| {
             let messages = frames::write(First::Keyframe, contents, self.form(), buffer);
-            messages + self.write_states(missed, tick, buffer)
+            messages + self.states(tick, missed).write(tick, buffer)
         })
     }
 
@@ -48,6 +50,7 @@ impl Game {
         let gone_objects: Vec<u32> = self.objects.gone().collect();
         let contents = Contents {
             tick,
+            level: 0,
             position_count: self.positions.moved_count(),
             positions: self.positions.moved(),
             objects: self.objects.changed(),
@@ -56,12 +59,23 @@ impl Game {
         };
         pool.messages(|buffer| {
             let messages = frames::write(First::Delta, contents, self.form(), buffer);
-            messages + self.write_states(Told::Changed, tick, buffer)
+            messages + self.states(tick, Told::Changed).write(tick, buffer)
         })
     }
 
-    fn write_states(&self, told: Told, tick: u32, buffer: &mut Vec<u8>) -> u32 {
-        self.keys.as_ref().map_or(0, |keys| keys.write(told, tick, buffer))
+    /// Values of players; none in a game without keys.
+    pub(super) fn states(&self, tick: u32, told: Told) -> States<'_> {
+        self.keys.as_ref().map_or_else(States::default, |keys| keys.states(tick, told))
+    }
+
+    /// What a view is told of values.
+    pub(super) fn changed_states(&self, sees: impl Fn(PlayerId) -> bool, entering: &[u32]) -> States<'_> {
+        self.keys.as_ref().map_or_else(States::default, |keys| keys.states_of_view(sees, entering))
+    }
+
+    /// All values of those who are in a view.
+    pub(super) fn whole_states(&self, players: &[u32]) -> States<'_> {
+        self.keys.as_ref().map_or_else(States::default, |keys| keys.whole_states_of(players))
     }
 
     /// Which frames the clients have been sent, while they are sent others; `None`: nobody needs to know. Put it back.
@@ -87,11 +101,16 @@ impl Game {
         if let Some(keys) = &mut self.keys {
             keys.settle(self.clock.number_at(now));
         }
+        // What is due at the rates of views is told by later ticks.
+        if self.views.as_mut().is_some_and(|views| !views.settle()) {
+            self.changed(now);
+        }
     }
 
     /// The Layout record.
     pub fn encode_layout(&self) -> Encoded {
         let (layout, bounds) = (&self.rules.layout, &self.rules.bounds);
+        let views = self.rules.view.as_ref();
         let axis = |corner: [f32; 3]| if layout.axes > 2 { corner[2] } else { 0.0 };
         let record = LayoutRecord {
             kind: kind::LAYOUT,
@@ -103,11 +122,17 @@ impl Game {
             pose_bytes: layout.pose_bytes,
             keys: layout.keys,
             key_bytes_max: if layout.keys > 0 { layout.key_bytes_max } else { 0 },
-            flags: if self.roster.is_crowd() { LayoutRecord::COUNTS_ONLY } else { 0 },
+            flags: if self.roster.is_crowd() { LayoutRecord::COUNTS_ONLY } else { 0 }
+                | if views.is_some() { LayoutRecord::VIEWS } else { 0 },
             tick0_us: self.clock.tick0_us().into(),
             min_z: axis(bounds.min).into(),
             max_z: axis(bounds.max).into(),
             players: (self.seats.len() as u32).into(),
+            radius: views.map_or(0, |views| views.radius),
+            radius_max: views.map_or(0, |views| views.radius_max),
+            rings: views.map_or(0, |_| VIEW_RINGS),
+            cell: views.map_or(0.0, |views| views.cell).into(),
+            overview_ms: views.map_or(0, |views| views.overview_ms()).into(),
             ..LayoutRecord::default()
         };
         Encoded::message(Opcode::Binary, record.as_bytes())

@@ -1,5 +1,7 @@
 //! What players push in the channel of a game: moves, states, events (PROTOCOL 4, `game:`).
 
+use zerocopy::big_endian::U32;
+
 use super::game::{Game, Moved};
 use super::game_channels::Member;
 use super::game_events::{NewEvent, PayloadFormat, no_receiver};
@@ -58,9 +60,12 @@ impl Game {
     ) {
         let seat = member.seat.filter(|_| member.rights != Rights::Watch);
         let done = match (push, seat) {
-            (GamePush::Who(players), _) => {
+            (GamePush::Who(players), _) if member.format == Format::Native => {
                 tell_record(from, self.encode_who(&players), context);
                 Ok(())
+            }
+            (GamePush::Who(players), _) => {
+                return reply(from, reference, Ok(self.who_in_text(&players)), &mut context.effects);
             }
             (GamePush::Ping(ping), _) => {
                 let tick = self.clock.number_at(context.now.instant);
@@ -100,6 +105,11 @@ impl Game {
                 self.step_in_channel(from, playing, (input_seq, &state), context);
                 Ok(())
             }
+            GamePush::SetView { radius } => {
+                self.set_view(playing.seat, radius).map_err(|text| (ErrorCode::LimitReached, text))?;
+                reply(from, reference.clone(), done(), &mut context.effects);
+                Ok(())
+            }
             GamePush::SetState { key, value } => {
                 self.set_state(playing.seat, key, &value);
                 context.metrics.objects.increment();
@@ -109,8 +119,11 @@ impl Game {
             GamePush::Event { code, scope, payload } => {
                 let mut told = Vec::new();
                 let seq = self.event_from_channel(playing.seat, (code, scope, &payload), now, &mut told)?;
+                // What is told by place has no number.
                 let response = object(|response| {
-                    response.number("seq", seq);
+                    if scope != Scope::Near {
+                        response.number("seq", seq);
+                    }
                 });
                 context.metrics.events_in.increment();
                 reply(from, reference.clone(), Ok(response), &mut context.effects);
@@ -131,6 +144,20 @@ impl Game {
         // What is refused is dropped alone: the rest has changed the game.
         self.changed(now);
         done
+    }
+
+    /// `{players: [{id, user_id, name}]}`: those of `players` that are here.
+    fn who_in_text(&self, players: &[U32]) -> String {
+        object(|answer| {
+            answer.array("players", |list| {
+                for seat in players.iter().filter_map(|player| self.seats.named_by(player.get())) {
+                    list.object(|fields| {
+                        fields.number("id", seat.player.0).text("user_id", seat.user());
+                        fields.text("name", seat.name());
+                    });
+                }
+            });
+        })
     }
 
     fn update_presence_of(&mut self, member: Member, meta: &Meta, now: Instant) -> Answer {

@@ -133,15 +133,20 @@ impl Game {
     }
 
     /// What a native member is sent first. `index`: its seat, if it has one; `resumed`: whether that was held; `seen`: the last
-    /// event it has seen, if it comes back.
+    /// event it has seen, if it comes back; `with_layout`: it asks for the Layout record.
     pub fn greeting(
         &mut self,
         index: Option<SeatIndex>,
         resumed: bool,
         seen: Option<u64>,
-        development: bool,
+        (development, with_layout): (bool, bool),
         now: Now,
     ) -> Greeting {
+        if let (Some(index), Some(views)) = (index, &mut self.views) {
+            views.greeted(index, with_layout);
+            // The next tick brings what is near it.
+            self.changed(now.instant);
+        }
         let keyframe = self.keyframe_of_greeting(now.instant);
         let tick = self.clock.number_at(now.instant);
         if let (Some(index), Some(keys)) = (index, &mut self.keys) {
@@ -195,6 +200,9 @@ impl Game {
             return shared.clone();
         }
         let tick = self.clock.number_at(now);
+        if let Some(views) = &self.views {
+            return self.keyframe_of_nowhere(views, tick, &mut pool_of_greetings());
+        }
         let keyframe = self.encode_keyframe(tick, Told::Whole, &mut pool_of_greetings());
         // Without a tick to come nothing would free it.
         if self.roster.is_crowd() && self.tick_at.is_some() {
@@ -216,6 +224,9 @@ impl Game {
         };
         let before = std::mem::replace(&mut seat.occupancy, Occupancy::HeldUntil(until));
         self.want_acks(index, false);
+        if let Some(views) = &mut self.views {
+            views.look_away(index);
+        }
         self.holds.insert((until, index));
         self.tell_channels_held(index, before, now);
         SeatFate::Held
@@ -242,6 +253,9 @@ impl Game {
         }
         self.forget_speed(index);
         self.want_acks(index, false);
+        if let Some(views) = &mut self.views {
+            views.look_away(index);
+        }
         if let Some(keys) = self.keys.as_mut().filter(|_| !planted!(KeepsKeysOfGone)) {
             keys.remove_all_of(seat.player);
         }
@@ -281,7 +295,7 @@ mod tests {
             let (new_token, now_at) = (ResumeToken([9; 16]), now.instant);
             let who = occupant(10 + u32::from(seat.0));
             game.resume(token, None, who, new_token, now_at, &mut effects).unwrap();
-            game.greeting(Some(seat), true, None, true, now).keyframe
+            game.greeting(Some(seat), true, None, (true, false), now).keyframe
         });
         let places = keyframes.each_ref().map(|keyframe| keyframe.bytes().as_ptr());
         assert_eq!(places, [places[0]; 3]);

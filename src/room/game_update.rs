@@ -5,17 +5,17 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::frames::Form;
-use super::player_keys::ToldValue;
+use super::frames::{First, Form};
+use super::player_keys::{States, ToldValue};
 use crate::limits::{MESSAGE_HEAD_BYTES_MAX, OUTBOUND_MESSAGE_BYTES_MAX, PLAYER_KEY_BYTES_MAX};
 use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::format::Format;
 use crate::wire::frame::{self, Opcode};
 use crate::wire::game_state::HEADER_BYTES;
-use crate::wire::json::{Array, Object, object};
+use crate::wire::json::{Array, Object, object, object_of};
 use crate::wire::layout::{Layout, Place, split_held};
 use crate::wire::native::Solid;
-use crate::wire::phoenix::{self, Event, Serializer};
+use crate::wire::phoenix::{self, Event};
 
 /// Bytes of positions and objects in one message.
 const BODY_BYTES_MAX: usize = OUTBOUND_MESSAGE_BYTES_MAX - MESSAGE_HEAD_BYTES_MAX - HEADER_BYTES;
@@ -39,12 +39,40 @@ pub struct Update<'a> {
     pub positions: Vec<&'a [u8]>,
     /// Objects.
     pub objects: Vec<&'a Solid>,
-    /// Whether `game_update` is told at all.
+    /// Whether positions and objects are told at all.
     pub has_state: bool,
+    /// A Keyframe is a `game_snapshot`: what is not in it is to be forgotten.
+    pub first: First,
+    /// What is told to be gone before.
+    pub gone: Gone<'a>,
     /// Values that players have set.
-    pub values: Vec<ToldValue<'a>>,
-    /// These are all values that there are.
-    pub values_whole: bool,
+    pub states: States<'a>,
+}
+
+/// Ids of what is gone.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Gone<'a> {
+    pub players: &'a [u32],
+    pub objects: &'a [u32],
+}
+
+impl Gone<'_> {
+    /// The payloads of `players_removed` and `objects_removed`: `{"ids":[…]}`.
+    pub fn payloads(&self) -> Vec<(Event, Arc<str>)> {
+        let lists = [(Event::PlayersRemoved, self.players), (Event::ObjectsRemoved, self.objects)];
+        // 11 letters an id.
+        let parts = lists.into_iter().flat_map(|(event, ids)| ids.chunks(5_000).map(move |ids| (event, ids)));
+        let payload = |(event, ids): (Event, &[u32])| {
+            let payload = object_of(16 + 11 * ids.len(), |gone| {
+                gone.array("ids", |list| {
+                    list.numbers(ids.iter().copied());
+                });
+            });
+            (event, payload.into())
+        };
+        parts.map(payload).collect()
+    }
 }
 
 impl<'a> Update<'a> {
@@ -66,8 +94,8 @@ impl<'a> Update<'a> {
 
     /// The payloads of `player_states`: `{"states":[{"player_id","key","value"},…],"whole":true?}`, values in base64.
     pub fn player_states(&self) -> Vec<Arc<str>> {
-        let mut parts: Vec<_> = self.values.chunks(VALUES_MAX).collect();
-        if parts.is_empty() && self.values_whole {
+        let mut parts: Vec<_> = self.states.values.chunks(VALUES_MAX).collect();
+        if parts.is_empty() && self.states.is_whole {
             parts.push(&[]);
         }
         let payload = |(number, values): (usize, &&[ToldValue<'_>])| {
@@ -80,7 +108,7 @@ impl<'a> Update<'a> {
                         });
                     }
                 });
-                if self.values_whole && number == 0 {
+                if self.states.is_whole && number == 0 {
                     payload.boolean("whole", true);
                 }
             })
@@ -90,26 +118,50 @@ impl<'a> Update<'a> {
 
     /// As broadcasts in the topic, ready to send; `None`: native members get records.
     pub fn broadcasts(&self, format: Format, topic: &str, pool: &mut FramePool) -> Option<Encoded> {
-        let serializer = match format {
-            Format::Native => return None,
-            Format::V2 | Format::V2Text => Serializer::V2,
-            Format::V1 => Serializer::V1,
+        format.serializer()?;
+        Some(pool.messages(|buffer| self.write(format, topic, buffer)))
+    }
+
+    /// Appends broadcasts in the topic, and returns how many; none for native members.
+    pub fn write(&self, format: Format, topic: &str, buffer: &mut Vec<u8>) -> u32 {
+        let Some(serializer) = format.serializer() else { return 0 };
+        let write_text = |event: Event, payload: &str, buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(serializer.broadcast(topic, event, payload).bytes());
+            1
         };
-        Some(pool.messages(|buffer| {
-            let state = match (self.has_state, format) {
-                (false, _) => 0,
-                (true, Format::V2) => self.write_binary_broadcasts(topic, buffer),
-                (true, _) => write_texts(serializer, topic, Event::GameUpdate, &self.json(), buffer),
+        let mut messages = 0;
+        for (event, payload) in self.gone.payloads() {
+            messages += write_text(event, &payload, buffer);
+        }
+        if self.has_state {
+            messages += match format {
+                Format::V2 => self.write_binary_broadcasts(topic, buffer),
+                Format::V2Text | Format::V1 | Format::Native => {
+                    let payloads = self.json();
+                    let texts = payloads.iter().enumerate();
+                    texts.map(|(part, payload)| write_text(self.event(part), payload, buffer)).sum()
+                }
             };
-            state + write_texts(serializer, topic, Event::PlayerStates, &self.player_states(), buffer)
-        }))
+        }
+        for payload in self.player_states() {
+            messages += write_text(Event::PlayerStates, &payload, buffer);
+        }
+        messages
+    }
+
+    /// Of a part of the state: what follows a snapshot belongs to it.
+    fn event(&self, part: usize) -> Event {
+        match self.first {
+            First::Keyframe if part == 0 => Event::GameSnapshot,
+            First::Keyframe | First::Delta => Event::GameUpdate,
+        }
     }
 
     fn write_binary_broadcasts(&self, topic: &str, buffer: &mut Vec<u8>) -> u32 {
-        let mut head = Vec::new();
-        phoenix::write_broadcast_header(&mut head, topic, Event::GameUpdate.as_str());
         let mut messages = 0;
         for part in self.parts(self.items_max()) {
+            let mut head = Vec::new();
+            phoenix::write_broadcast_header(&mut head, topic, self.event(messages as usize).as_str());
             frame::write_header(buffer, Opcode::Binary, head.len() + self.binary_bytes(&part));
             buffer.extend_from_slice(&head);
             self.write_binary(&part, buffer);
@@ -204,19 +256,6 @@ struct Part<'a> {
     objects: &'a [&'a Solid],
 }
 
-fn write_texts(
-    serializer: Serializer,
-    topic: &str,
-    event: Event,
-    payloads: &[Arc<str>],
-    buffer: &mut Vec<u8>,
-) -> u32 {
-    for payload in payloads {
-        buffer.extend_from_slice(serializer.broadcast(topic, event, payload).bytes());
-    }
-    payloads.len() as u32
-}
-
 fn write_plain_player(list: &mut Array<'_>, held: &[u8]) {
     let (player, state) = split_held(held);
     let [x, y, _] = Layout::PLAIN.place(state);
@@ -249,8 +288,9 @@ mod tests {
     fn update<'a>(layout: &'a Layout, held: &'a [Vec<u8>]) -> Update<'a> {
         let positions = held.iter().map(|held| &**held).collect();
         let form = Form { layout, bounds: &BOUNDS };
-        let (objects, values) = (Vec::new(), Vec::new());
-        Update { form, positions, objects, has_state: true, values, values_whole: false }
+        let (objects, first) = (Vec::new(), First::Delta);
+        let (gone, states) = (Gone::default(), States::default());
+        Update { form, positions, objects, has_state: true, first, gone, states }
     }
 
     #[test]
@@ -298,19 +338,19 @@ mod tests {
         let player = PlayerId(7);
         let value = |key: u8, bytes: &'static [u8]| ToldValue { player, key, bytes };
         let values = vec![value(1, b"hi"), value(2, b"")];
-        let update = Update { values, has_state: false, ..update(&RICH, &[]) };
+        let states = States { is_whole: false, values };
+        let update = Update { states, has_state: false, ..update(&RICH, &[]) };
         let told =
             r#"{"states":[{"player_id":7,"key":1,"value":"aGk="},{"player_id":7,"key":2,"value":""}]}"#;
         assert_eq!(update.player_states(), [Arc::from(told)]);
         let encoded = update.broadcasts(Format::V1, "game:a", &mut FramePool::default()).unwrap();
         assert_eq!(encoded.frames(), 1, "nobody has moved");
-        let whole = Update { values: Vec::new(), has_state: true, values_whole: true, ..update };
+        let states = States { is_whole: true, values: Vec::new() };
+        let whole = Update { states, has_state: true, ..update };
         assert_eq!(whole.player_states(), [Arc::from(r#"{"states":[],"whole":true}"#)]);
         let long = [7; PLAYER_KEY_BYTES_MAX];
-        let many = Update {
-            values: vec![ToldValue { player: PlayerId(u32::MAX), key: 255, bytes: &long }; 1_000],
-            ..whole
-        };
+        let values = vec![ToldValue { player: PlayerId(u32::MAX), key: 255, bytes: &long }; 1_000];
+        let many = Update { states: States { is_whole: true, values }, ..whole };
         assert!(many.player_states().iter().all(|part| part.len() < OUTBOUND_MESSAGE_BYTES_MAX));
         let encoded = many.broadcasts(Format::V2, "game:a", &mut FramePool::default()).unwrap();
         assert_eq!(encoded.frames() as usize, 1 + many.player_states().len());

@@ -60,6 +60,11 @@ impl Objects {
         }
     }
 
+    /// An object, if there is one with this id.
+    pub fn get(&self, id: u32) -> Option<&Solid> {
+        self.by_id.get(&id).map(|owned| &owned.object)
+    }
+
     /// Every object, by id.
     pub fn all(&self) -> impl ExactSizeIterator<Item = &Solid> {
         self.by_id.values().map(|owned| &owned.object)

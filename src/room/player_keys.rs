@@ -62,6 +62,15 @@ pub struct ToldValue<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Values that go with a frame.
+#[derive(Clone, Debug, Default)]
+pub struct States<'a> {
+    /// All others are to be forgotten.
+    pub is_whole: bool,
+    /// In order.
+    pub values: Vec<ToldValue<'a>>,
+}
+
 /// What of the values goes with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -103,33 +112,42 @@ impl PlayerKeys {
         self.changed.len()
     }
 
-    /// Appends States records as binary messages, and returns how many: none if nothing is to be told.
-    pub fn write(&self, told: Told, tick: u32, buffer: &mut Vec<u8>) -> u32 {
-        let value = |key: &Key| self.values.get_key_value(key);
+    /// The values that `told` stands for.
+    pub fn states(&self, tick: u32, told: Told) -> States<'_> {
         let is_recent = |value: &Value| tick.wrapping_sub(value.told_at) <= KEYS_REMEMBERED_TICKS;
-        match told {
-            Told::Changed => write_states(0, tick, self.changed.iter().filter_map(value), buffer),
-            Told::Recent => {
-                let recent =
-                    self.values.iter().filter(|(key, value)| is_recent(value) || self.changed.contains(key));
-                write_states(0, tick, recent, buffer)
+        let values = match told {
+            Told::Changed => {
+                self.changed.iter().filter_map(|key| self.values.get_key_value(key)).map(told_value).collect()
             }
-            Told::Whole => {
-                let all = self.values.iter().filter(|(_, value)| !value.bytes.is_empty());
-                write_states(StatesHeader::WHOLE, tick, all, buffer)
-            }
-        }
+            Told::Recent => self.told(|key, value| is_recent(value) || self.changed.contains(key)),
+            Told::Whole => self.told(|_, value| !value.bytes.is_empty()),
+        };
+        States { is_whole: told == Told::Whole, values }
     }
 
-    /// The values that `told` stands for.
-    pub fn values(&self, told: Told) -> Vec<ToldValue<'_>> {
-        let all = self.values.iter();
-        let told = all.filter(|(key, value)| match told {
-            Told::Changed => self.changed.contains(key),
-            Told::Recent | Told::Whole => !value.bytes.is_empty(),
-        });
-        told.map(|((player, key), value)| ToldValue { player: *player, key: *key, bytes: &value.bytes })
-            .collect()
+    /// What a view is told: what has changed of players whom it sees, and all values of those who enter it.
+    pub fn states_of_view(&self, sees: impl Fn(PlayerId) -> bool, entering: &[u32]) -> States<'_> {
+        let changed =
+            self.changed.iter().filter(|(player, _)| sees(*player) && !entering.contains(&player.0));
+        let changed = changed.filter_map(|key| self.values.get_key_value(key)).map(told_value);
+        let values =
+            changed.chain(entering.iter().flat_map(|player| self.all_of(PlayerId(*player)))).collect();
+        States { is_whole: false, values }
+    }
+
+    /// All values of some players, for whoever is to forget the others.
+    pub fn whole_states_of(&self, players: &[u32]) -> States<'_> {
+        let values = players.iter().flat_map(|player| self.all_of(PlayerId(*player))).collect();
+        States { is_whole: true, values }
+    }
+
+    fn all_of(&self, player: PlayerId) -> impl Iterator<Item = ToldValue<'_>> {
+        let own = self.values.range((player, 0)..=(player, u8::MAX));
+        own.filter(|(_, value)| !value.bytes.is_empty()).map(told_value)
+    }
+
+    fn told(&self, is_told: impl Fn(&Key, &Value) -> bool) -> Vec<ToldValue<'_>> {
+        self.values.iter().filter(|(key, value)| is_told(key, value)).map(told_value).collect()
     }
 
     /// The tick is over. What was removed long ago is forgotten.
@@ -197,36 +215,44 @@ impl Sent {
     }
 }
 
-fn write_states<'a>(
-    mut flags: u8,
-    tick: u32,
-    values: impl Iterator<Item = (&'a Key, &'a Value)>,
-    buffer: &mut Vec<u8>,
-) -> u32 {
-    let mut messages = 0;
-    let mut body = Vec::new();
-    let mut count = 0_u16;
-    let mut flush = |flags: u8, count: u16, body: &mut Vec<u8>| {
-        let header = StatesHeader { kind: kind::STATES, flags, count: count.into(), tick: tick.into() };
-        frame::write_header(buffer, Opcode::Binary, size_of::<StatesHeader>() + body.len());
-        buffer.extend_from_slice(header.as_bytes());
-        buffer.append(body);
-        messages += 1;
-    };
-    for ((player, key), value) in values {
-        let header = StateHeader { player_id: player.0.into(), key: *key, length: value.bytes.len() as u8 };
-        let bytes = size_of::<StateHeader>() + value.bytes.len();
-        if size_of::<StatesHeader>() + body.len() + bytes > OUTBOUND_MESSAGE_BYTES_MAX {
-            flush(std::mem::take(&mut flags), std::mem::take(&mut count), &mut body);
+fn told_value<'a>(((player, key), value): (&Key, &'a Value)) -> ToldValue<'a> {
+    ToldValue { player: *player, key: *key, bytes: &value.bytes }
+}
+
+impl States<'_> {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && !self.is_whole
+    }
+
+    /// Appends States records as binary messages, and returns how many: none if nothing is to be told.
+    pub fn write(&self, tick: u32, buffer: &mut Vec<u8>) -> u32 {
+        let mut flags = if self.is_whole { StatesHeader::WHOLE } else { 0 };
+        let mut messages = 0;
+        let mut body = Vec::new();
+        let mut count = 0_u16;
+        let mut flush = |flags: u8, count: u16, body: &mut Vec<u8>| {
+            let header = StatesHeader { kind: kind::STATES, flags, count: count.into(), tick: tick.into() };
+            frame::write_header(buffer, Opcode::Binary, size_of::<StatesHeader>() + body.len());
+            buffer.extend_from_slice(header.as_bytes());
+            buffer.append(body);
+            messages += 1;
+        };
+        for ToldValue { player, key, bytes } in &self.values {
+            let header = StateHeader { player_id: player.0.into(), key: *key, length: bytes.len() as u8 };
+            let length = size_of::<StateHeader>() + bytes.len();
+            if size_of::<StatesHeader>() + body.len() + length > OUTBOUND_MESSAGE_BYTES_MAX {
+                flush(std::mem::take(&mut flags), std::mem::take(&mut count), &mut body);
+            }
+            body.extend_from_slice(header.as_bytes());
+            body.extend_from_slice(bytes);
+            count += 1;
         }
-        body.extend_from_slice(header.as_bytes());
-        body.extend_from_slice(&value.bytes);
-        count += 1;
+        if count > 0 || flags != 0 {
+            flush(flags, count, &mut body);
+        }
+        messages
     }
-    if count > 0 || flags != 0 {
-        flush(flags, count, &mut body);
-    }
-    messages
 }
 
 #[cfg(test)]
@@ -238,7 +264,7 @@ mod tests {
 
     fn written(keys: &PlayerKeys, told: Told, tick: u32) -> Vec<u8> {
         let mut buffer = Vec::new();
-        let messages = keys.write(told, tick, &mut buffer);
+        let messages = keys.states(tick, told).write(tick, &mut buffer);
         assert_eq!(messages == 0, buffer.is_empty());
         buffer
     }

@@ -99,6 +99,8 @@ pub enum Effect {
         scope: Scope,
         record: Encoded,
     },
+    /// Some of the native players on the topic's own shard are told something.
+    Near { to: Vec<ConnId>, record: Encoded },
     /// Another connection has taken the seat of a native player on the topic's own shard.
     Unseated {
         /// The connection that had it.

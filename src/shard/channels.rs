@@ -232,24 +232,26 @@ impl Shard {
                 self.charge_of_its_own(conn, number, PushRateClass::Presence, reference, now)
             }
             PushClass::Page => self
-                .charge_event(conn, number, reference, now)
+                .charge_events(conn, number, 1, reference, now)
                 .or_else(|| self.charge_of_its_own(conn, number, PushRateClass::Page, reference, now)),
             PushClass::Operation => {
                 self.charge_of_its_own(conn, number, PushRateClass::Operation, reference, now)
             }
             PushClass::Cursor => self.charge_of_its_own(conn, number, PushRateClass::Cursor, reference, now),
-            PushClass::Event => self.charge_event(conn, number, reference, now),
+            PushClass::Event => self.charge_events(conn, number, 1, reference, now),
+            PushClass::Who { tokens } => self.charge_events(conn, number, tokens, reference, now),
         }
     }
 
-    fn charge_event(
+    fn charge_events(
         &mut self,
         conn: ConnId,
         number: ChannelNumber,
+        count: u32,
         reference: Option<&str>,
         now: Now,
     ) -> Option<Next> {
-        let dropped = self.charge(conn, number, RateClass::Event, 1, now)?;
+        let dropped = self.charge(conn, number, RateClass::Event, count, now)?;
         // Moves are never answered.
         if let (Dropped::Until(wait), Some(reference)) = (&dropped, reference) {
             self.reply_on(conn, number, reference, Status::Error, &over_rate(*wait));

@@ -30,8 +30,8 @@ impl Shard {
             Delivered::All { joins: _, copies, except, after_state } => {
                 self.deliver_to_all(&topic, &copies, except, after_state);
             }
-            Delivered::Frame { number, delta, whole } => {
-                self.deliver_frame(&topic, number, delta.as_ref(), whole.as_ref(), now);
+            Delivered::Frame { number, delta, whole, to } => {
+                self.deliver_frame(&topic, (number, to.as_deref()), delta.as_ref(), whole.as_ref(), now);
             }
             Delivered::GivenUp(lost) => self.end_given_up(&topic, lost, now),
         }
@@ -279,19 +279,22 @@ impl Shard {
     }
 
     /// A frame goes to everybody whose socket is free: the changes to those that were sent the frame before, everything to
-    /// the others, for whom the game is asked as soon as they can take it.
+    /// the others, for whom the game is asked as soon as they can take it. `to`: the members that it is for, in order; `None`: all.
     fn deliver_frame(
         &mut self,
         topic: &Arc<Topic>,
-        number: FrameNumber,
+        (number, to): (FrameNumber, Option<&[Address]>),
         delta: Option<&(FrameNumber, Copies)>,
         whole: Option<&Copies>,
         now: Now,
     ) {
         let mut subscribers = self.subscribers.take(topic);
         let mut waiting = None;
+        let own = self.id;
         for subscriber in &mut subscribers {
-            if subscriber.frame == Some(number) {
+            let address = Address { shard: own, conn: subscriber.conn, channel: subscriber.channel };
+            let is_other = to.is_some_and(|to| to.binary_search(&address).is_err());
+            if is_other || subscriber.frame == Some(number) {
                 continue;
             }
             let delta = delta

@@ -51,7 +51,7 @@ impl Shard {
             (Action::Leave(Departure::Asked), None) => self.tell_member(&topic, from, ToMember::Left, now),
             (Action::WantWhole, Some(index)) => {
                 if let Some(game) = self.topics.game(index) {
-                    game.want_whole(from.party(), now.instant);
+                    game.want_whole_for(from, now.instant);
                 }
                 self.topics.reschedule(index);
             }
@@ -176,6 +176,10 @@ impl Shard {
                 }
             }
             Effect::Event { sender, scope, record } => self.send_event(index, sender, scope, &record),
+            Effect::Near { to, record } => {
+                self.metrics.events_out.add(to.len() as u64);
+                to.into_iter().for_each(|conn| self.push(conn, record.clone()));
+            }
             Effect::Unseated { conn, seat } => self.unseat(conn, index, seat, now),
             Effect::HoldEnded { .. } if planted!(KeepsHeldRates) => {}
             Effect::HoldEnded { seat } => {

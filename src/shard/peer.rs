@@ -178,6 +178,8 @@ pub enum Delivered {
         delta: Option<(FrameNumber, Copies)>,
         /// Everything, for members that were not sent the frame before.
         whole: Option<Copies>,
+        /// Who is told; `None`: all members there.
+        to: Option<Arc<[Address]>>,
     },
     /// Members could not be told something, and are members no more: they may join again. It comes where the lost message would
     /// have, so those whose join is not answered yet have not missed it: they are spared.

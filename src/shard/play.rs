@@ -172,9 +172,10 @@ impl Shard {
         };
         let (class, tokens) = match record {
             Record::Step { .. } | Record::HostSteps(_) => (RateClass::Move, 1),
-            Record::PutObject(_) | Record::RemoveObject { .. } | Record::SetState { .. } => {
-                (RateClass::Object, 1)
-            }
+            Record::PutObject(_)
+            | Record::RemoveObject { .. }
+            | Record::SetState { .. }
+            | Record::SetView { .. } => (RateClass::Object, 1),
             Record::Event { .. } => (RateClass::Event, 1),
             Record::Who(players) => {
                 (RateClass::Event, players.len().div_ceil(limits::WHO_PLAYERS_PER_TOKEN).max(1) as u32)
@@ -257,6 +258,9 @@ impl Shard {
                     return;
                 }
                 Ok(())
+            }
+            Record::SetView { radius } => {
+                game.set_view(seat.seat, *radius).map_err(|text| (ErrorCode::LimitReached, text))
             }
             Record::PutObject(object) => game.put_object(seat.seat, object),
             Record::RemoveObject { object_id } => game.remove_object(seat.seat, *object_id),

@@ -370,7 +370,15 @@ impl Shard {
             return Vec::new();
         };
         game.want_acks(seat.seat, extras.ack);
-        let greeting = game.greeting(Some(seat.seat), resumed.is_some(), resumed.flatten(), development, now);
+        let greeting = game.greeting(
+            Some(seat.seat),
+            resumed.is_some(),
+            resumed.flatten(),
+            (development, extras.layout),
+            now,
+        );
+        // With views the next tick has more for it.
+        self.topics.reschedule(seat.game);
         self.metrics.keyframes.increment();
         self.metrics.events_out.add(greeting.events.len() as u64);
         greeting.into_records(extras.layout).collect()

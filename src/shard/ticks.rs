@@ -1,10 +1,15 @@
-//! The tick of a game: at most one Delta and one Keyframe are encoded, whatever the number of members.
+//! The tick of a game: at most one Delta and one Keyframe are encoded, whatever the number of members; with views, of each view.
+
+use std::sync::Arc;
 
 use super::Shard;
 use super::peer::Delivered;
 use super::topics::TopicIndex;
+use crate::ids::Topic;
 use crate::impossible;
-use crate::room::game_channel_frames::NativeFrames;
+use crate::room::game::Game;
+use crate::room::game_channel_frames::{ChannelFrame, ChannelFrames, NativeFrames};
+use crate::room::game_views::GameViews;
 use crate::room::player_keys::Told;
 use crate::room::roster::RosterNews;
 use crate::room::seats::Occupancy;
@@ -19,8 +24,13 @@ impl Shard {
         self.metrics.tick_lateness.record(now.instant.since(due));
         let roster = self.tell_roster(game, now);
         self.tell_acks(game, due, now);
-        let frames = self.tell_state(game, now);
-        self.tell_channels(game, roster.as_ref(), &frames, now);
+        match self.topics.game(game).and_then(Game::take_views) {
+            None => {
+                let frames = self.tell_state(game, now);
+                self.tell_channels(game, roster.as_ref(), &frames, now);
+            }
+            Some(views) => self.tell_views(game, views, roster.as_ref(), now),
+        }
         let Some(game) = self.topics.game(game) else {
             return impossible!("a game is there while it ticks");
         };
@@ -159,23 +169,88 @@ impl Shard {
         if let Some(roster) = roster {
             game.tell_channels_roster(roster, &mut effects);
         }
-        let frame = game.channel_frame(natives, pool, &mut effects);
+        let frames = game.channel_frames(natives, pool, &mut effects);
         let topic = game.topic().clone();
-        let receivers = self.receivers_of(index);
         for effect in effects {
             self.perform(index, &topic, effect, now);
         }
-        let Some(frame) = frame else { return };
-        let encoded = frame.delta.as_ref().map_or(0, |(_, copies)| copies.encoded())
-            + frame.whole.as_ref().map_or(0, |(copies, _)| copies.encoded());
+        self.deliver_frames(&topic, frames, now);
+    }
+
+    fn deliver_frames(&mut self, topic: &Arc<Topic>, frames: ChannelFrames, now: Now) {
+        let ChannelFrames { frames, encoded } = frames;
         self.metrics.frames_encoded.add(encoded);
-        for party in receivers.parties {
-            let whole = frame.whole.as_ref().filter(|(_, stale)| stale.contains(&party));
-            let whole = whole.map(|(copies, _)| copies.clone());
-            if frame.delta.is_some() || whole.is_some() {
-                let (number, delta) = (frame.number, frame.delta.clone());
-                self.deliver(party, &topic, Delivered::Frame { number, delta, whole }, now);
+        for (party, ChannelFrame { number, delta, whole, to }) in frames {
+            self.deliver(party, topic, Delivered::Frame { number, delta, whole, to }, now);
+        }
+    }
+
+    /// The state of a game with views: each member is told what is near it, by a Delta if it was sent the last frame of the same
+    /// view.
+    fn tell_views(
+        &mut self,
+        index: TopicIndex,
+        mut views: Box<GameViews>,
+        roster: Option<&Encoded>,
+        now: Now,
+    ) {
+        let Some(game) = self.topics.game(index) else {
+            return impossible!("a game is there while it ticks");
+        };
+        let tick = game.clock().number_at(now.instant);
+        views.advance(game, now.instant);
+        let metrics = &self.metrics;
+        let mut anybody_stale = false;
+        for (seat, conn) in game.seats().connected() {
+            let Some(connection) = self.connections.find(conn) else {
+                impossible!("a connected seat has a connection");
+                continue;
+            };
+            self.work.spend(1);
+            let outbox = &mut connection.session.outbox;
+            let view = views.of(seat);
+            let goes_on = views.goes_on(seat, view);
+            let delta = views.delta(game, (seat, view), tick, &mut self.pool);
+            if goes_on && delta.is_none() && !outbox.is_stale() {
+                continue;
+            }
+            let frame = match (outbox.wanted(), delta) {
+                (Wanted::Delta, Some(delta)) if goes_on => {
+                    metrics.deltas.increment();
+                    delta
+                }
+                (Wanted::Delta | Wanted::Keyframe, _) => {
+                    metrics.keyframes.increment();
+                    views.keyframe(game, (seat, view), tick, &mut self.pool)
+                }
+                (Wanted::Nothing, _) => {
+                    metrics.frames_skipped.increment();
+                    anybody_stale = true;
+                    continue;
+                }
+            };
+            if outbox.put_state(frame) {
+                metrics.frames_skipped.increment();
+            }
+            views.put(seat, view);
+            if outbox.enlist() {
+                self.ready.push_back(conn);
             }
         }
+        metrics.frames_encoded.add(views.encoded());
+        if anybody_stale {
+            game.changed(now.instant);
+        }
+        let mut effects = Vec::new();
+        if let Some(roster) = roster {
+            game.tell_channels_roster(roster, &mut effects);
+        }
+        let frames = game.view_channel_frames(&mut views, tick, &mut self.pool);
+        game.put_back_views(views);
+        let topic = game.topic().clone();
+        for effect in effects {
+            self.perform(index, &topic, effect, now);
+        }
+        self.deliver_frames(&topic, frames, now);
     }
 }

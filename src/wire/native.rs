@@ -22,6 +22,7 @@ pub mod kind {
     pub const HOST_MOVES: u8 = 0x08;
     pub const STEP: u8 = 0x09;
     pub const SET_STATE: u8 = 0x0A;
+    pub const SET_VIEW: u8 = 0x0B;
     pub const WHO: u8 = 0x0C;
     pub const HOST_STEPS: u8 = 0x0D;
 
@@ -37,7 +38,9 @@ pub mod kind {
     pub const ERROR: u8 = 0x8A;
     pub const LAYOUT: u8 = 0x8B;
     pub const ACK: u8 = 0x8C;
+    pub const OVERVIEW: u8 = 0x8D;
     pub const STATES: u8 = 0x8E;
+    pub const NEAR: u8 = 0x8F;
 }
 
 /// Declares fixed-size records: plain old data that can be cast from and to bytes at any address. `kind` is that of the record in
@@ -101,6 +104,13 @@ records! {
         /// Bytes of the value; 0: it is removed.
         length: U16,
     }
+    /// Client: how far to look.
+    SetView [4] {
+        kind: u8,
+        /// In cells; `SetView::DEFAULT`: as far as the game says.
+        radius: u8,
+        reserved: U16,
+    }
     /// Client: start of a PutObject; the Object follows.
     PutObjectHeader [4] {
         kind: u8,
@@ -115,7 +125,7 @@ records! {
     /// Client: start of an Event; the payload follows.
     EventHeader [8] {
         kind: u8,
-        /// 0 everyone else, 1 everyone and the sender, 2 only `target`.
+        /// 0 everyone else, 1 everyone and the sender, 2 only `target`, 3 everyone else who sees the sender.
         scope: u8,
         /// Meaning is the game's.
         code: U16,
@@ -183,7 +193,9 @@ records! {
     /// Relay: start of a Keyframe; Positions, then Objects follow.
     KeyframeHeader [16] {
         kind: u8,
-        reserved: [u8; 3],
+        /// How crowded the view is; 0 in a game without views.
+        level: u8,
+        reserved: U16,
         tick: U32,
         position_count: U32,
         objects_count: U32,
@@ -191,7 +203,8 @@ records! {
     /// Relay: start of a Delta; Positions, Objects, ids of gone players, ids of gone objects follow.
     DeltaHeader [20] {
         kind: u8,
-        reserved: u8,
+        /// As in a Keyframe.
+        level: u8,
         /// Number of players gone.
         gone_players: U16,
         tick: U32,
@@ -262,7 +275,7 @@ records! {
         pose_bytes: u8,
         keys: u8,
         key_bytes_max: u8,
-        /// `LayoutRecord::COUNTS_ONLY`.
+        /// `LayoutRecord::COUNTS_ONLY` and its sibling.
         flags: u8,
         /// In cells; 0, like all up to `overview_ms`: the game has no views.
         radius: u8,
@@ -288,6 +301,28 @@ records! {
         /// How long before its tick the input had come, in 0.1 ms.
         slack: U16,
         reserved_2: U16,
+    }
+    /// Relay: start of an Overview; `count` times an OverviewSeat follow.
+    OverviewHeader [8] {
+        kind: u8,
+        /// `OverviewHeader::BEGINS`.
+        flags: u8,
+        count: U16,
+        tick: U32,
+    }
+    /// Relay: where a player is, roughly, in 255ths of the bounds from their minimum.
+    OverviewSeat [4] {
+        seat: U16,
+        x: u8,
+        y: u8,
+    }
+    /// Relay: start of a Near, an Event of scope 3; the payload follows.
+    NearHeader [8] {
+        kind: u8,
+        reserved: u8,
+        /// As in the sender's Event.
+        code: U16,
+        sender: U32,
     }
     /// Relay: start of States; `count` times a StateHeader and a value follow.
     StatesHeader [8] {
@@ -338,6 +373,18 @@ impl Welcome {
 impl LayoutRecord {
     /// The roster tells only how many players there are.
     pub const COUNTS_ONLY: u8 = 1;
+    /// Members are told only of what is near them.
+    pub const VIEWS: u8 = 2;
+}
+
+impl SetView {
+    /// As far as the game says.
+    pub const DEFAULT: u8 = 255;
+}
+
+impl OverviewHeader {
+    /// A round over all players begins with this record.
+    pub const BEGINS: u8 = 1;
 }
 
 impl Ack {

@@ -76,6 +76,11 @@ pub enum PushClass {
         moves: bool,
         objects: u32,
     },
+    /// A `who`, which takes so many events.
+    Who {
+        /// One for each 16 ids, or a part of them.
+        tokens: u32,
+    },
     /// A `presence_update`.
     Presence,
     /// An event whose answer is as long as a message may be.
@@ -252,7 +257,7 @@ mod tests {
                 "typing",
                 "{}",
                 PushClass::Event,
-                "game_state, move, set_state, game_event, presence_update",
+                "game_state, move, set_state, set_view, who, game_event, presence_update",
             ),
             ("game:a", "move", r#"{"x":1}"#, PushClass::Move, "y: number"),
             ("game:a", "move", "[1,2]", PushClass::Move, "y: number"),

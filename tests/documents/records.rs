@@ -101,6 +101,10 @@ fn layouts() -> Vec<Laid> {
                 .concat(),
         ),
         (
+            "SetView",
+            native::SetView { kind: kind::SET_VIEW, radius: 3, ..Default::default() }.as_bytes().into(),
+        ),
+        (
             "HostSteps",
             [
                 native::HostStepsHeader { kind: kind::HOST_STEPS, count: 1.into(), ..Default::default() }
@@ -131,6 +135,16 @@ fn layouts() -> Vec<Laid> {
         ),
         ("Ack", answers::ack((7, 123), 401).payload().into()),
         (
+            "Overview",
+            [
+                native::OverviewHeader { kind: kind::OVERVIEW, flags: 1, count: 2.into(), tick: 401.into() }
+                    .as_bytes(),
+                native::OverviewSeat::default().as_bytes(),
+                native::OverviewSeat { seat: 2.into(), x: 255, y: 255 }.as_bytes(),
+            ]
+            .concat(),
+        ),
+        (
             "States",
             [
                 native::StatesHeader {
@@ -145,6 +159,7 @@ fn layouts() -> Vec<Laid> {
             ]
             .concat(),
         ),
+        ("Near", answers::near(7, 3, b"hi").payload().into()),
         (
             "Delta (u16)",
             [

@@ -146,7 +146,7 @@ fn bad_records_are_named_and_the_tenth_closes() {
         vec![0x7F; 12],
         vec![0x81; 72],
         move_to(1, 0.0, 0.0)[..11].to_vec(),
-        event(3, 0, 0, b"no such scope"),
+        event(4, 0, 0, b"no such scope"),
         event(0, 0, 0, &[0; 1025]),
     ];
     for record in malformed {

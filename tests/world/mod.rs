@@ -158,9 +158,13 @@ impl World {
 
     /// A Phoenix client of serializer V2 on shard `shard`, upgraded; `query` goes into its request (`&name=Ann`).
     pub fn socket_on(&mut self, shard: usize, query: &str) -> ClientId {
+        self.request_on(shard, &format!("/socket/websocket?vsn=2.0.0{query}"))
+    }
+
+    /// A client whose request this shard has accepted, and upgraded.
+    pub fn request_on(&mut self, shard: usize, target: &str) -> ClientId {
         let client = self.dial_shard(shard, Admission::Admitted);
-        let request = client::request(&format!("/socket/websocket?vsn=2.0.0{query}"));
-        self.send_raw(client, request.as_bytes());
+        self.send_raw(client, client::request(target).as_bytes());
         let (status, head) = self.client(client).response();
         assert_eq!(status, 101, "{head}");
         client

@@ -69,6 +69,12 @@ pub(super) fn assign_game(
             ),
         });
     }
+    if let Some(view) = &game.view {
+        let sides = [bounds.min[0], bounds.min[1], bounds.max[0], bounds.max[1]];
+        let what =
+            |why: String| ConfigError::Conflict { what: format!("game \"{pattern}\" ({table}): {why}") };
+        view.check(sides).map_err(what)?;
+    }
     draft.games.push(game);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
-use super::{Ack, CorrectionHeader, ErrorHeader, Ping, Pong, RateLimited, kind};
+use super::{Ack, CorrectionHeader, ErrorHeader, NearHeader, Ping, Pong, RateLimited, kind};
 use crate::reasons::{CorrectionReason, ErrorCode, RateClass};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
@@ -22,6 +22,12 @@ pub fn correction(reason: CorrectionReason, input_seq: u16, coordinates: &[f32])
     let mut record = header.as_bytes().to_vec();
     record.extend(coordinates.iter().flat_map(|coordinate| coordinate.to_be_bytes()));
     Encoded::message(Opcode::Binary, &record)
+}
+
+/// A Near record.
+pub fn near(code: u16, sender: u32, payload: &[u8]) -> Encoded {
+    let header = NearHeader { kind: kind::NEAR, reserved: 0, code: code.into(), sender: sender.into() };
+    Encoded::message(Opcode::Binary, &[header.as_bytes(), payload].concat())
 }
 
 /// An Ack record: an input, and how long before the tick it had come, in 0.1 ms.

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::{
     EventHeader, HostMovesHeader, HostStepHeader, HostStepsHeader, Move, Ping, PutObjectHeader, RemoveObject,
-    SetStateHeader, Solid, StepHeader, WhoHeader, kind,
+    SetStateHeader, SetView, Solid, StepHeader, WhoHeader, kind,
 };
 use crate::ids::PlayerId;
 use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, WHO_PLAYERS_MAX};
@@ -25,6 +25,10 @@ pub enum Record<'a> {
     SetState {
         key: u8,
         value: &'a [u8],
+    },
+    SetView {
+        /// `None`: as far as the game says.
+        radius: Option<u8>,
     },
     PutObject(Solid),
     RemoveObject {
@@ -89,7 +93,7 @@ impl<'a> HostSteps<'a> {
             let (head, state) = bytes.split_at(self.head);
             let player = PlayerId(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
             let with_seq = head.len() == size_of::<HostStepHeader>();
-            let input_seq = with_seq.then(|| u16::from_be_bytes([head[4], head[5]]));
+            let input_seq = with_seq.then(|| u16::from_be_bytes([head[4], head[5]])).filter(|seq| *seq != 0);
             HostStep { player, input_seq, state }
         })
     }
@@ -126,6 +130,8 @@ pub enum Scope {
     All,
     /// One player.
     Only(u32),
+    /// Everyone but the sender who sees it now: it has no number, and is not kept.
+    Near,
 }
 
 /// What is wrong with a record, as the Error record tells it.
@@ -134,7 +140,7 @@ pub enum Scope {
 pub enum Malformed {
     #[error("an empty message is no record; the first byte names the kind")]
     Empty,
-    #[error("unknown record kind 0x{0:02x}; a client sends 0x01, 0x04 to 0x0a, 0x0c or 0x0d")]
+    #[error("unknown record kind 0x{0:02x}; a client sends 0x01, or 0x04 to 0x0d")]
     UnknownKind(u8),
     #[error("{name} is {expected} bytes long, not {actual}")]
     Length {
@@ -163,7 +169,7 @@ pub enum Malformed {
     WhoLength(usize),
     #[error("{0} has a coordinate that is not a finite number")]
     NotFinite(&'static str),
-    #[error("an Event's scope is 0, 1 or 2, not {0}")]
+    #[error("an Event's scope is 0 to 3, not {0}")]
     Scope(u8),
     #[error(
         "players of this game have no keys; its operator sets how many they have: state = {{ keys = 8 }}"
@@ -189,6 +195,10 @@ pub fn decode<'a>(bytes: &'a [u8], layout: &Layout) -> Result<Record<'a>, Malfor
         kind::MOVE => decode_move(bytes, layout),
         kind::STEP => decode_step(bytes, layout),
         kind::SET_STATE => decode_set_state(bytes, layout),
+        kind::SET_VIEW => {
+            let record: &SetView = fixed("SetView", bytes)?;
+            Ok(Record::SetView { radius: (record.radius != SetView::DEFAULT).then_some(record.radius) })
+        }
         kind::PUT_OBJECT => decode_put_object(bytes, layout),
         kind::REMOVE_OBJECT => {
             let record: &RemoveObject = fixed("RemoveObject", bytes)?;
@@ -263,6 +273,7 @@ fn decode_event(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         0 => Scope::Others,
         1 => Scope::All,
         2 => Scope::Only(header.target.get()),
+        3 => Scope::Near,
         unknown => return Err(Malformed::Scope(unknown)),
     };
     Ok(Record::Event { scope, code: header.code.get(), payload })
@@ -475,6 +486,7 @@ mod tests {
         assert_eq!(decode_scope(0), Ok(Scope::Others));
         assert_eq!(decode_scope(1), Ok(Scope::All));
         assert_eq!(decode_scope(2), Ok(Scope::Only(9)));
-        assert_eq!(decode_scope(3), Err(Malformed::Scope(3)));
+        assert_eq!(decode_scope(3), Ok(Scope::Near));
+        assert_eq!(decode_scope(4), Err(Malformed::Scope(4)));
     }
 }

@@ -41,6 +41,12 @@ pub enum Event {
     PlayerStates,
     /// Which input of the member was used.
     Ack,
+    /// All that a member of a game sees: what is not in it is to be forgotten.
+    GameSnapshot,
+    /// Where the players of a game are, roughly.
+    Overview,
+    /// An event of a game for those who see its sender.
+    NearEvent,
     /// Players whose position is gone.
     PlayersRemoved,
     /// Objects that are gone.
@@ -78,6 +84,9 @@ impl Event {
             Self::GameUpdate => "game_update",
             Self::PlayerStates => "player_states",
             Self::Ack => "ack",
+            Self::GameSnapshot => "game_snapshot",
+            Self::Overview => "overview",
+            Self::NearEvent => "near_event",
             Self::PlayersRemoved => "players_removed",
             Self::ObjectsRemoved => "objects_removed",
             Self::Correction => "correction",

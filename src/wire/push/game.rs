@@ -6,7 +6,7 @@ use serde_json::Value;
 use zerocopy::big_endian::U32;
 
 use super::{PushClass, unknown_event};
-use crate::limits::EVENT_PAYLOAD_BYTES_MAX;
+use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, WHO_PLAYERS_MAX, WHO_PLAYERS_PER_TOKEN};
 use crate::wire::game_state::{self, GameState};
 use crate::wire::layout::{AXES_MAX, Layout};
 use crate::wire::native::{HostSteps, Malformed, Ping, Record, Scope, Solid};
@@ -36,6 +36,11 @@ pub enum GamePush {
         key: u8,
         /// Empty: it is removed.
         value: Box<[u8]>,
+    },
+    /// `set_view`.
+    SetView {
+        /// `None`: as far as the game says.
+        radius: Option<u8>,
     },
     /// `game_event`.
     Event {
@@ -67,6 +72,7 @@ impl From<&Record<'_>> for GamePush {
     fn from(record: &Record<'_>) -> Self {
         match *record {
             Record::Step { input_seq, state } => Self::Step { input_seq, state: state.into() },
+            Record::SetView { radius } => Self::SetView { radius },
             Record::SetState { key, value } => Self::SetState { key, value: value.into() },
             Record::PutObject(object) => {
                 Self::State { positions: HostSteps::default(), objects: vec![object] }
@@ -101,10 +107,13 @@ impl GamePush {
             }
             ("move", _) => (PushClass::Move, step(json, layout)),
             ("set_state", _) => (PushClass::State { moves: false, objects: 1 }, set_state(json, layout)),
+            ("who", _) => who(json),
+            ("set_view", _) => (PushClass::State { moves: false, objects: 1 }, set_view(json)),
             ("game_event", _) => (PushClass::Event, game_event(json)),
-            (event, _) => {
-                (PushClass::Event, Err(unknown_event(event, "game_state, move, set_state, game_event")))
-            }
+            (event, _) => (
+                PushClass::Event,
+                Err(unknown_event(event, "game_state, move, set_state, set_view, who, game_event")),
+            ),
         }
     }
 }
@@ -168,6 +177,29 @@ fn set_state(json: &str, layout: &Layout) -> Result<GamePush, String> {
     })
 }
 
+fn set_view(json: &str) -> Result<GamePush, String> {
+    let [radius] = named(json, ["radius"]);
+    let set =
+        || Some(GamePush::SetView { radius: radius.map(|radius| whole(radius).ok_or(())).transpose().ok()? });
+    set().ok_or_else(|| reason("set_view takes {radius?: 0 to 255, in cells}"))
+}
+
+fn who(json: &str) -> (PushClass, Result<GamePush, String>) {
+    let [ids] = named(json, ["ids"]);
+    let ids = ids.and_then(|ids| serde_json::from_str::<Vec<u32>>(ids).ok());
+    match ids.filter(|ids| ids.len() <= WHO_PLAYERS_MAX) {
+        Some(ids) => {
+            let tokens = ids.len().div_ceil(WHO_PLAYERS_PER_TOKEN).max(1) as u32;
+            let ids = ids.into_iter().map(U32::new).collect();
+            (PushClass::Who { tokens }, Ok(GamePush::Who(ids)))
+        }
+        None => {
+            let text = format!("who takes {{ids: at most {WHO_PLAYERS_MAX} player ids}}");
+            (PushClass::Event, Err(reason(&text)))
+        }
+    }
+}
+
 fn game_event(json: &str) -> Result<GamePush, String> {
     let [code, to, payload] = named(json, ["code", "to", "payload"]);
     let payload = payload.unwrap_or("null");
@@ -176,6 +208,7 @@ fn game_event(json: &str) -> Result<GamePush, String> {
         let scope = match to.and_then(string).as_deref() {
             Some("others") => Scope::Others,
             Some("all") => Scope::All,
+            Some("near") => Scope::Near,
             Some(_) => return None,
             None => to.map_or(Some(Scope::Others), |player| whole(player).map(Scope::Only))?,
         };
@@ -188,6 +221,6 @@ fn game_event(json: &str) -> Result<GamePush, String> {
         return Err(reason(&format!("the payload has {bytes} bytes of JSON, at most {most} are allowed")));
     }
     event().ok_or_else(|| {
-        reason("game_event takes {code: 0 to 65535, to?: \"others\", \"all\" or a player id, payload?}")
+        reason("game_event takes {code: 0 to 65535, to?: \"others\", \"all\", \"near\" or a player id, payload?}")
     })
 }
