@@ -2,26 +2,27 @@
 //
 //   const game = new NativeGame({ relay: "ws://127.0.0.1:4000", game: "arena", name: "Ann" }, {
 //     joined: ({ playerId, tickHz }) => …,            // also after each reconnect; `resumed` says whether the seat is the old one
-//     frame: ({ whole, positions, objects }) => …,    // `whole`: forget what you have
+//     layout: (layout) => …,                          // what the state of a player is: axes, pose, keys; right behind `joined`
+//     frame: ({ whole, tick, positions, objects, gonePlayers, goneObjects }) => …, // `whole`: forget what is not named; gone ones first
+//     states: ({ whole, states }) => …,               // keys of players: { id, key, value }; empty: removed; `whole`: forget all others
+//     ack: ({ inputSeq, tick, slackMs }) => …,        // the last input that a tick has consumed, and how long before it that was there
 //     roster: (players, { crowd }) => …,              // Map of player id → { user, name }; `crowd`: too many to list, so many are there
 //     names: (players) => …,                          // the same Map of those that `who` asked for
-//     event: ({ code, sender, payload }) => …,        // payload is a Uint8Array
+//     event: ({ code, sender, payload }) => …,        // payload is a Uint8Array; `near`: it was for those near the sender, without number
+//     malformed: ({ kind, name, text }) => …,         // a record that is none: nothing of it was used, and the game goes on
 //     closed: ({ code, reason, retryInMs }) => …,     // retryInMs null: it does not come back
 //   });
-//   game.move(1.5, -2);
+//   game.step({ x: 1.5, y: -2 });                     // and z, and pose, as the layout says
+//   game.world.positions;                             // everything that is known, see world.mjs
 //   game.close();
 //
-// The records are those of docs/PROTOCOL.md, section 3: big-endian, one per binary message.
+// Drawing it smoothly: timeline.mjs, clock.mjs, prediction.mjs, pacing.mjs, each for itself.
 
-/** Why a player is gone, by the number in the Roster record. */
-const LEAVE_REASONS = ["left", "timed out", "kicked", "replaced"];
-const RATE_CLASSES = ["?", "move", "object", "event", "ping", "bytes"];
-const CORRECTION_REASONS = ["?", "out of bounds", "too fast"];
-const NOTICE_REASONS = ["?", "idle", "drain"];
-const ERROR_CODES = ["?", "malformed", "unauthorized", "not yours", "limit reached", "no such player"];
-/** Scopes of an event, by the word that Phoenix clients use. */
-const SCOPES = { others: 0, all: 1 };
-const PLAYER_SCOPE = 2;
+import { PLAIN_LAYOUT, decode, nameOf } from "./records.mjs";
+import * as requests from "./requests.mjs";
+import { World } from "./world.mjs";
+
+export { bareId, gameState, seatOf } from "./records.mjs";
 
 /** Reasons after which coming back is wrong or useless: see the close codes in docs/PROTOCOL.md. */
 const FINAL_CODES = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
@@ -36,6 +37,11 @@ const ANSWER_MS = 5000;
 /** The same for one that has not brought a Welcome. */
 const WELCOME_MS = 10_000;
 const WATCH_INTERVAL_MS = 1000;
+
+/** Where positions name seats and no Roster says whose they are, that is asked: so many at a time, which is a fifth of class event. */
+const WHO_IDS = 64;
+const WHO_INTERVAL_MS = 1000;
+const VIEW_DEFAULT = 255;
 
 /** Milliseconds until a client should come back after a close; null: it should not. `attempt` counts from 0, `hint` is what a drain notice said. */
 export function retryDelay({ code, reason }, attempt, hint) {
@@ -60,10 +66,18 @@ export class NativeGame {
   #seq = 0n;
   #inputSeq = 0;
   #players = new Map();
+  #layout = PLAIN_LAYOUT;
+  #isLayoutTold = false;
+  #tick = 0;
+
+  /** What the relay has told so far. */
+  world = new World();
 
   /**
-   * Connects. `options`: relay (ws://host:port), game, name, token; user, an id that counts in development mode; WebSocket, a class to use instead of the global one.
-   * Every handler is optional: connecting, joined, frame, roster, names, event, correction, limited, notice, refused, latency, closed.
+   * Connects. `options`: relay (ws://host:port), game, name, token; user, an id that counts in development mode; WebSocket, a class to use instead of the global one;
+   * layout: false, ack: false, not to be told of those (a game of another layout than the plain one then refuses).
+   * Every handler is optional: connecting, joined, layout, frame, states, overview, ack, roster, names, event, correction, limited, notice, refused, latency,
+   * pong, malformed, closed.
    */
   constructor(options, handlers) {
     this.#options = options;
@@ -71,50 +85,66 @@ export class NativeGame {
     this.#connect();
   }
 
+  /** The layout of the game; the plain one until the relay has told another. */
+  get layout() {
+    return this.#layout;
+  }
+
   /** Reports where the own player is. */
   move(x, y) {
-    this.#inputSeq = (this.#inputSeq + 1) & 0xffff;
-    const record = recordOf(0x01, 12);
-    record.setUint16(2, this.#inputSeq);
-    record.setFloat32(4, x);
-    record.setFloat32(8, y);
-    this.#send(record);
+    return this.step({ x, y });
   }
 
-  /** Sends an event to "others", "all" or one player (its id). The payload is at most 1,024 bytes. */
+  /**
+   * Reports where the own player is; without `z` 0, without `pose` zeros. Returns the number that an Ack or a Correction repeats; null: there is no connection.
+   * @param {import("./records.mjs").Place} place
+   */
+  step(place) {
+    const inputSeq = (this.#inputSeq + 1) & 0xffff;
+    // A relay that tells no layout knows no Step.
+    const record = this.#isLayoutTold ? requests.step(inputSeq, place, this.#layout) : requests.move(inputSeq, place);
+    if (!this.#send(record)) return null;
+    this.#inputSeq = inputSeq;
+    return inputSeq;
+  }
+
+  /** Sets where others are: [{ id, inputSeq?, x, y, z?, pose? }]. Needs a token with `host`; `inputSeq`: the input of that player that this answers. */
+  hostSteps(steps) {
+    this.#send(requests.hostSteps(steps, this.#layout));
+  }
+
+  /** Tells everybody who sees the player a value of at most `layout.keyBytesMax` bytes, which is kept while the seat lives; empty: removes it. Keys are 1 to `layout.keys`. */
+  setState(key, value) {
+    this.#send(requests.setState(key, value, this.#layout));
+  }
+
+  /** Chooses how far the player sees, in cells, at most `layout.radiusMax`. */
+  setView(radius = VIEW_DEFAULT) {
+    this.#send(requests.setView(radius));
+  }
+
+  /** Sends an event to "others", "all", "near" (who sees the player) or one player (its id). The payload is at most 1,024 bytes. */
   event(code, payload, to = "others") {
-    const record = recordOf(0x06, 8 + payload.length);
-    record.setUint8(1, SCOPES[to] ?? PLAYER_SCOPE);
-    record.setUint16(2, code);
-    record.setUint32(4, typeof to === "number" ? to : 0);
-    new Uint8Array(record.buffer).set(payload, 8);
-    this.#send(record);
+    this.#send(requests.event(code, payload, to));
   }
 
-  /** Puts an object there, or moves it. */
-  putObject({ id, type = 0, flags = 0, x, y }) {
-    const record = recordOf(0x04, 20);
-    record.setUint32(4, id);
-    record.setUint16(8, type);
-    record.setUint16(10, flags);
-    record.setFloat32(12, x);
-    record.setFloat32(16, y);
-    this.#send(record);
+  /** Puts an object there, or moves it: { id, type?, flags?, x, y, z? }. */
+  putObject(object) {
+    this.#send(requests.putObject(object, this.#layout));
   }
 
-  /** Asks what players are called, at most 256 ids; the answer comes to `names`. In a crowd the roster does not say. */
+  removeObject(id) {
+    this.#send(requests.removeObject(id));
+  }
+
+  /** Asks what players are called, at most 256 ids; the answer comes to `names`. In a crowd the roster does not say. `bareId(seat)` asks for whoever has a seat. */
   who(ids) {
-    const record = recordOf(0x0c, 4 + 4 * ids.length);
-    record.setUint16(2, ids.length);
-    ids.forEach((id, index) => record.setUint32(4 + 4 * index, id));
-    this.#send(record);
+    this.#send(requests.who(ids));
   }
 
-  /** Measures the way to the relay and back; the answer comes to `latency`. */
+  /** Measures the way to the relay and back; the answer comes to `latency` and `pong`. */
   ping() {
-    const record = recordOf(0x07, 16);
-    record.setBigUint64(8, BigInt(Math.round(performance.now() * 1000)));
-    this.#send(record);
+    this.#send(requests.ping(Math.round(performance.now() * 1000)));
   }
 
   /** Leaves for good. */
@@ -131,6 +161,7 @@ export class NativeGame {
     const url = new URL(`/play/${encodeURIComponent(game)}`, relay);
     if (name) url.searchParams.set("name", name);
     if (user) url.searchParams.set("user", user);
+    for (const wish of ["layout", "ack"]) if (this.#options[wish] !== false) url.searchParams.set(wish, "1");
     if (this.#resumeToken) {
       url.searchParams.set("resume", this.#resumeToken);
       url.searchParams.set("seq", String(this.#seq));
@@ -151,6 +182,7 @@ export class NativeGame {
       seqAtJoin: 0n,
       roster: null, // the parts of a Roster of which the last has not come
       drain: null,
+      whoAtMs: -Infinity, // when it was asked whose seats are
       watch: setInterval(() => this.#watch(connection), WATCH_INTERVAL_MS),
     };
     this.#connection = connection;
@@ -202,173 +234,139 @@ export class NativeGame {
     this.#on.closed?.({ ...close, opened, asked: this.#finished, everJoined: this.#everJoined, retryInMs });
   }
 
+  /** Returns whether there is a connection that takes it. */
   #send(record) {
     const { socket } = this.#connection;
-    if (socket.readyState === 1) socket.send(record.buffer);
+    if (socket.readyState !== 1) return false;
+    socket.send(record.buffer);
+    return true;
   }
 
   #read(record) {
-    switch (record.getUint8(0)) {
-      case 0x81: return this.#welcome(record);
-      case 0x82: return this.#on.frame?.(keyframe(record));
-      case 0x83: return this.#on.frame?.(delta(record));
-      case 0x84: return this.#event(record);
-      case 0x85: return this.#on.latency?.(performance.now() - Number(record.getBigUint64(8)) / 1000);
-      case 0x86: return this.#roster(record);
-      case 0x87: return this.#on.limited?.({ what: RATE_CLASSES[record.getUint8(1)] ?? "?", retryAfterMs: record.getUint32(4) });
-      case 0x88: return this.#on.correction?.({
-        reason: CORRECTION_REASONS[record.getUint8(1)] ?? "?",
-        x: record.getFloat32(4),
-        y: record.getFloat32(8),
-      });
-      case 0x89: return this.#notice(record);
-      case 0x8a: return this.#on.refused?.({ code: ERROR_CODES[record.getUint8(1)] ?? "?", text: textOf(record, 4, record.byteLength - 4) });
+    let read;
+    try {
+      read = decode(record, this.#layout);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      const kind = record.byteLength > 0 ? record.getUint8(0) : null;
+      return this.#on.malformed?.({ kind, name: nameOf(kind), text: error.message });
+    }
+    if (read === null) return;
+    const { name, ...fields } = read;
+    switch (name) {
+      case "Welcome": return this.#welcome(fields);
+      case "Layout": return this.#laidOut(fields.layout);
+      case "Keyframe":
+      case "Delta": return this.#frame(fields);
+      case "States": return this.#states(fields);
+      case "Overview": return this.#on.overview?.(this.world.overviewed(fields));
+      case "Ack": return this.#on.ack?.(fields);
+      case "Event": return this.#event(fields);
+      case "Near": return this.#on.event?.({ ...fields, near: true, seq: null, missed: false });
+      case "Pong": return this.#pong(fields);
+      case "Roster": return this.#roster(fields);
+      case "RateLimited": return this.#on.limited?.(fields);
+      case "Correction": return this.#on.correction?.(fields);
+      case "Notice": return this.#notice(fields);
+      case "Error": return this.#on.refused?.(fields);
     }
   }
 
-  #welcome(record) {
-    const flags = record.getUint8(1);
-    const resumed = (flags & 1) !== 0;
-    const missedFollow = (flags & 2) !== 0;
-    const [minX, minY, maxX, maxY, maxSpeed] = [52, 56, 60, 64, 68].map((at) => record.getFloat32(at));
+  #welcome({ seq, resumeToken, ...welcome }) {
+    const { minX, minY, maxX, maxY } = welcome.bounds;
     this.#connection.welcomed = true;
     this.#closeAbandoned();
-    this.#connection.seqAtJoin = record.getBigUint64(16);
-    if (!missedFollow) this.#seq = this.#connection.seqAtJoin;
-    this.#resumeToken = hexOf(record, 36, 16);
+    this.#connection.seqAtJoin = seq;
+    if (!welcome.missedFollow) this.#seq = seq;
+    this.#resumeToken = resumeToken;
     this.#attempt = 0;
     this.#everJoined = true;
-    this.#on.joined?.({
-      playerId: record.getUint32(4),
-      tickHz: record.getUint16(2),
-      epoch: String(record.getBigUint64(8)),
-      bounds: { minX, minY, maxX, maxY },
-      maxSpeed,
-      resumed,
-      missedFollow,
-      development: (flags & 4) !== 0,
+    this.#tick = welcome.tick;
+    this.#layout = { ...PLAIN_LAYOUT, min: [minX, minY], max: [maxX, maxY] };
+    this.#isLayoutTold = false;
+    this.world.welcome(welcome);
+    this.#on.joined?.(welcome);
+  }
+
+  #laidOut(layout) {
+    this.#layout = layout;
+    this.#isLayoutTold = true;
+    this.#on.layout?.(layout);
+  }
+
+  #frame(frame) {
+    this.#tick = frame.tick;
+    this.#on.frame?.(this.world.frame(frame, this.#layout));
+    this.#askWhose();
+  }
+
+  #states(fields) {
+    const renamed = this.world.states(fields);
+    this.#tellRenamed(renamed);
+    this.#on.states?.(fields);
+  }
+
+  /** Positions that were told under what stood for an id are told again under the id. */
+  #tellRenamed(renamed) {
+    if (renamed.length === 0) return;
+    this.#on.frame?.({
+      whole: false,
+      tick: this.#tick,
+      crowdLevel: 0,
+      positions: renamed.map(({ to }) => this.world.positions.get(to)),
+      objects: [],
+      gonePlayers: renamed.map(({ from }) => from),
+      goneObjects: [],
+      renamed,
     });
   }
 
-  #event(record) {
-    const seq = record.getBigUint64(8);
+  #askWhose() {
+    const now = performance.now();
+    if (now - this.#connection.whoAtMs < WHO_INTERVAL_MS) return;
+    const ids = this.world.unsettled(WHO_IDS);
+    if (ids.length === 0) return;
+    this.#connection.whoAtMs = now;
+    this.who(ids);
+  }
+
+  #event({ seq, ...event }) {
     if (seq > this.#seq) this.#seq = seq;
-    this.#on.event?.({
-      code: record.getUint16(2),
-      sender: record.getUint32(4),
-      seq: String(seq),
-      missed: seq <= this.#connection.seqAtJoin,
-      payload: new Uint8Array(record.buffer, 16),
-    });
+    this.#on.event?.({ ...event, near: false, seq: String(seq), missed: seq <= this.#connection.seqAtJoin });
   }
 
-  #roster(record) {
-    const flags = record.getUint8(1);
-    const whole = (flags & 1) !== 0;
-    if ((flags & 4) !== 0) {
-      const answer = new Map();
-      readJoined(record, answer);
-      return this.#on.names?.(answer);
+  #pong({ sentAtMs, serverTimeUs, tick }) {
+    const receivedAtMs = performance.now();
+    this.#on.latency?.(receivedAtMs - sentAtMs);
+    this.#on.pong?.({ sentAtMs, receivedAtMs, serverTimeUs, tick });
+  }
+
+  #roster(part) {
+    if (part.isAnswer) {
+      this.#tellRenamed(this.world.learn(part.joined.keys()));
+      return this.#on.names?.(part.joined);
     }
     // A large roster comes in several records, of which only the first is marked as whole.
+    this.#tellRenamed(this.world.roster(part));
+    const { whole } = part;
     this.#connection.roster ??= { whole, players: new Map(whole ? [] : this.#players), joined: [], left: [] };
     const { players, joined, left } = this.#connection.roster;
-    const read = readJoined(record, players);
-    joined.push(...read.ids);
-    let { at } = read;
-    for (let count = record.getUint16(4); count > 0; count--, at += 5) {
-      const id = record.getUint32(at);
-      left.push({ id, name: players.get(id)?.name, reason: LEAVE_REASONS[record.getUint8(at + 4)] ?? "?" });
+    for (const [id, player] of part.joined) {
+      players.set(id, player);
+      joined.push(id);
+    }
+    for (const { id, reason } of part.left) {
+      left.push({ id, name: players.get(id)?.name, reason });
       players.delete(id);
     }
-    const continues = (flags & 2) !== 0;
-    if (continues) return;
+    if (part.continues) return;
     this.#players = players;
-    const crowd = (flags & 8) !== 0 ? record.getUint32(at) : null;
-    this.#on.roster?.(new Map(players), { whole: this.#connection.roster.whole, joined, left, crowd });
+    this.#on.roster?.(new Map(players), { whole: this.#connection.roster.whole, joined, left, crowd: part.crowd });
     this.#connection.roster = null;
   }
 
-  #notice(record) {
-    const notice = {
-      reason: NOTICE_REASONS[record.getUint8(1)] ?? "?",
-      timeoutMs: record.getUint32(4),
-      retryAfterMs: record.getUint32(8),
-      jitterMs: record.getUint32(12),
-    };
+  #notice(notice) {
     if (notice.reason === "drain") this.#connection.drain = notice;
     this.#on.notice?.(notice);
   }
-}
-
-function recordOf(kind, bytes) {
-  const record = new DataView(new ArrayBuffer(bytes));
-  record.setUint8(0, kind);
-  return record;
-}
-
-/** Adds to `players` who joined: their ids, and where the next list of the Roster starts. */
-function readJoined(record, players) {
-  const ids = [];
-  let at = 6;
-  for (let count = record.getUint16(2); count > 0; count--) {
-    const id = record.getUint32(at);
-    const userBytes = record.getUint8(at + 4);
-    const nameAt = at + 5 + userBytes;
-    const nameBytes = record.getUint8(nameAt);
-    players.set(id, { user: textOf(record, at + 5, userBytes), name: textOf(record, nameAt + 1, nameBytes) });
-    ids.push(id);
-    at = nameAt + 1 + nameBytes;
-  }
-  return { ids, at };
-}
-
-function keyframe(record) {
-  return { whole: true, tick: record.getUint32(4), gonePlayers: [], goneObjects: [], ...gameState(record, 8) };
-}
-
-function delta(record) {
-  const [positions, objects] = [record.getUint32(8), record.getUint32(12)];
-  const goneAt = 20 + 12 * positions + 16 * objects;
-  const gonePlayers = idsOf(record, goneAt, record.getUint16(2));
-  return {
-    whole: false,
-    tick: record.getUint32(4),
-    ...entriesOf(record, 20, positions, objects),
-    gonePlayers,
-    goneObjects: idsOf(record, goneAt + 4 * gonePlayers.length, record.getUint32(16)),
-  };
-}
-
-/** `n u32 | m u32 | n × (id u32, x f32, y f32) | m × (id u32, type u16, flags u16, x f32, y f32)`, which Phoenix clients get as `game_update`. */
-export function gameState(view, at) {
-  return entriesOf(view, at + 8, view.getUint32(at), view.getUint32(at + 4));
-}
-
-function entriesOf(view, at, positionCount, objectCount) {
-  const positions = [];
-  for (; positions.length < positionCount; at += 12)
-    positions.push({ id: view.getUint32(at), x: view.getFloat32(at + 4), y: view.getFloat32(at + 8) });
-  const objects = [];
-  for (; objects.length < objectCount; at += 16)
-    objects.push({
-      id: view.getUint32(at),
-      type: view.getUint16(at + 4),
-      flags: view.getUint16(at + 6),
-      x: view.getFloat32(at + 8),
-      y: view.getFloat32(at + 12),
-    });
-  return { positions, objects };
-}
-
-function idsOf(view, at, count) {
-  return Array.from({ length: count }, (_, index) => view.getUint32(at + 4 * index));
-}
-
-function textOf(view, at, bytes) {
-  return new TextDecoder().decode(new Uint8Array(view.buffer, at, bytes));
-}
-
-function hexOf(view, at, bytes) {
-  return Array.from(new Uint8Array(view.buffer, at, bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,77 +1,16 @@
 // NativeGame of clients/javascript/corelay.mjs against a WebSocket that the test plays, in a time that the test moves.
 import assert from "node:assert/strict";
-import { beforeEach, mock, test } from "node:test";
+import { beforeEach, test } from "node:test";
 import { NativeGame } from "../../clients/javascript/corelay.mjs";
+import { FakeSocket, openedSockets } from "./fake_socket.mjs";
+import { pass, startTime } from "./virtual_time.mjs";
 
-let now;
-let timers;
 let sockets;
 
-class FakeSocket {
-  readyState = 0;
-  sent = [];
-  closed = false;
-
-  constructor(url) {
-    this.url = new URL(url);
-    sockets.push(this);
-  }
-
-  send(buffer) {
-    this.sent.push(new DataView(buffer));
-  }
-
-  close() {
-    this.closed = true;
-  }
-
-  // What the relay and the network do.
-
-  open() {
-    this.readyState = 1;
-    this.onopen?.();
-  }
-
-  tell(record) {
-    this.onmessage?.({ data: record });
-  }
-
-  lose(code = 1006, reason = "") {
-    this.readyState = 3;
-    this.onclose?.({ code, reason });
-  }
-}
-
 beforeEach(() => {
-  mock.reset();
-  now = 0;
-  timers = new Set();
-  sockets = [];
-  mock.method(performance, "now", () => now);
-  const start = (run, ms, again) => {
-    const timer = { run, ms, again, at: now + ms };
-    timers.add(timer);
-    return timer;
-  };
-  // Node's own mock of timers (in 20) goes on with an interval that is cleared while it runs.
-  mock.method(globalThis, "setTimeout", (run, ms) => start(run, ms, false));
-  mock.method(globalThis, "setInterval", (run, ms) => start(run, ms, true));
-  for (const clear of ["clearTimeout", "clearInterval"]) mock.method(globalThis, clear, (timer) => timers.delete(timer));
+  startTime();
+  sockets = openedSockets();
 });
-
-/** Lets `ms` pass, with everything that is due in it. */
-function pass(ms) {
-  const end = now + ms;
-  for (;;) {
-    const [next] = [...timers].filter(({ at }) => at <= end).sort((one, other) => one.at - other.at);
-    if (!next) break;
-    now = next.at;
-    if (next.again) next.at += next.ms;
-    else timers.delete(next);
-    next.run();
-  }
-  now = end;
-}
 
 /** A game whose first connection has its Welcome, and what its handlers are told. */
 function joined() {

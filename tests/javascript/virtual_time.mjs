@@ -10,12 +10,15 @@ export function startTime() {
   now = 0;
   timers = new Set();
   mock.method(performance, "now", () => now);
-  mock.method(globalThis, "setTimeout", (run, ms = 0) => {
-    const timer = { run, at: now + ms };
+  const start = (run, ms, again) => {
+    const timer = { run, ms, again, at: now + ms };
     timers.add(timer);
     return timer;
-  });
-  mock.method(globalThis, "clearTimeout", (timer) => timers.delete(timer));
+  };
+  // Node's own mock of timers (in 20) goes on with an interval that is cleared while it runs.
+  mock.method(globalThis, "setTimeout", (run, ms = 0) => start(run, ms, false));
+  mock.method(globalThis, "setInterval", (run, ms) => start(run, ms, true));
+  for (const clear of ["clearTimeout", "clearInterval"]) mock.method(globalThis, clear, (timer) => timers.delete(timer));
 }
 
 /** Lets `ms` pass, with everything that is due in it; what is due at one time happens in the order in which it was begun. */
@@ -26,7 +29,8 @@ export function pass(ms) {
     for (const timer of timers) if (timer.at <= end && (next === null || timer.at < next.at)) next = timer;
     if (next === null) break;
     now = Math.max(now, next.at);
-    timers.delete(next);
+    if (next.again) next.at += next.ms;
+    else timers.delete(next);
     next.run();
   }
   now = end;
