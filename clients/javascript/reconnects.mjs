@@ -1,4 +1,4 @@
-import { NativeGame } from "./corelay.mjs"; // one file, no packages: copy it into your game
+import { NativeGame } from "./corelay.mjs"; // no packages: copy it and the three files that it imports into your game
 
 const [relay = "ws://127.0.0.1:4000", token] = globalThis.process?.argv.slice(2) ?? [];
 const game = new NativeGame({ relay, token, game: "first-game", name: "Ann" }, {

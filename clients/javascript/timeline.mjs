@@ -90,7 +90,7 @@ export class Timeline {
     const { tick, whole, renamed = [] } = frame;
     // Ticks go back only where another game has begun.
     if (tick < this.#latestTick) this.#forget();
-    if (tick > this.#latestTick) this.#lateness.add(nowMs - tick * this.#tickMs, nowMs);
+    if (tick > this.#latestTick) this.#lateness.add(nowMs - tick * this.#tickMs, nowMs, this.#tickMs);
     for (const { from, to } of this.#of === "positions" ? renamed : []) this.#rename(from, to);
     for (const id of this.#of === "positions" ? frame.gonePlayers : frame.goneObjects) this.#tracks.delete(id);
     if (whole) this.#keepOnly(frame[this.#of]);
@@ -284,8 +284,13 @@ class Lateness {
   jitterMs = 0;
   #samples = [];
   #lateSinceMs = null;
+  #addedAtMs = -Infinity;
 
-  add(lateMs, nowMs) {
+  add(lateMs, nowMs, tickMs) {
+    // Frames that a network held back together were late once.
+    const isTogether = nowMs - this.#addedAtMs < tickMs / 4;
+    this.#addedAtMs = nowMs;
+    if (isTogether && lateMs >= this.leastMs) return;
     const isBurst = this.leastMs !== null && lateMs - this.leastMs > BURST_MS;
     this.#lateSinceMs = isBurst ? (this.#lateSinceMs ?? nowMs) : null;
     if (isBurst && nowMs - this.#lateSinceMs < FAR_AWAY_MS) return;

@@ -87,7 +87,7 @@ export class World {
       this.keys.delete(id);
       if (this.#ids.get(seatOf(id)) === id) this.#ids.delete(seatOf(id));
     }
-    return this.learn([this.#ownId, ...joined.keys()]);
+    return this.learn(joined.keys());
   }
 
   /** Takes an Overview; returns it with ids. */

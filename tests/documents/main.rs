@@ -19,6 +19,7 @@ fn programs_are_shown_as_they_are() {
         ("clients/README.md", "javascript", "javascript/phoenix-room.mjs"),
         ("clients/README.md", "javascript", "javascript/shared-text.mjs"),
         ("clients/README.md", "javascript", "javascript/reconnects.mjs"),
+        ("clients/README.md", "javascript", "javascript/smooth-game.mjs"),
         ("clients/README.md", "python", "python/first_game.py"),
         ("docs/OPERATIONS.md", "javascript", "tokens/sign.mjs"),
         ("docs/OPERATIONS.md", "python", "tokens/sign.py"),

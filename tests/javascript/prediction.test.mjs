@@ -92,6 +92,7 @@ test("a stop is sent at once, once", () => {
   assert.equal(own.stop({ pose: Uint8Array.of(0) }), 1);
   assert.deepEqual(sent, [{ inputSeq: 1, x: 1, y: 0, z: 0, pose: Uint8Array.of(0) }]);
   assert.equal(own.stop(), null);
+  assert.equal(own.stop({ pose: Uint8Array.of(0) }), null);
 });
 
 test("numbers of inputs wrap", () => {

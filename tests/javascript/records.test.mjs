@@ -1,6 +1,7 @@
 // What NativeGame makes of the relay's records, by any layout, against records that relay_records.mjs writes and a world that the test
 // keeps; and what it sends. SEED=n runs one seed of the random worlds.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { beforeEach, test } from "node:test";
 import { NativeGame, bareId, seatOf } from "../../clients/javascript/corelay.mjs";
 import { FakeSocket, openedSockets } from "./fake_socket.mjs";
@@ -417,6 +418,27 @@ test("in a u16 crowd whose seats are is asked, and told as a change of the id", 
   assert(game.world.positions.has(3 * 65_536 + 3));
 });
 
+test("the own seat is never asked for", () => {
+  const layout = { number: "u16", axes: 2, poseBytes: 0 };
+  const { game, socket } = joined(layout, { welcome: { playerId: 65_536 + 1 } });
+  const own = { id: 65_536 + 1, at: [0, 0], pose: [] };
+  socket.tell(relay.roster(WHOLE | CROWD, named([65_536 + 1]), [], 300));
+  socket.tell(relay.keyframe(layout, { tick: 1, positions: [own] }));
+  socket.tell(relay.delta(layout, { tick: 2, gonePlayers: [own.id] }));
+  socket.tell(relay.delta(layout, { tick: 3, positions: [own] }));
+  assert.deepEqual([...game.world.positions.keys()], [own.id]);
+  assert.equal(socket.sent.length, 0);
+});
+
+test("keys of who had a seat before are forgotten, and are not told of again", () => {
+  const { game, socket } = joined({ ...PLAIN, keys: 2, keyBytesMax: 4 });
+  socket.tell(relay.roster(WHOLE | CROWD, named([1]), [], 300));
+  socket.tell(relay.states(1, [[3, 1, [7]]]));
+  socket.tell(relay.states(2, [[65_536 + 3, 1, [8]]]));
+  socket.tell(relay.states(3, [[3, 2, [9]]]));
+  assert.deepEqual([...game.world.keys.keys()], [65_536 + 3]);
+});
+
 test("seats that nobody answers for are asked for in turn, so many a second", () => {
   const layout = { number: "u16", axes: 2, poseBytes: 0 };
   const { socket } = joined(layout);
@@ -483,4 +505,26 @@ test("a Roster in parts is not taken for a crowd", () => {
   socket.tell(relay.roster(WHOLE | MORE, named([1, 2])));
   socket.tell(relay.roster(0, named([3])));
   assert.deepEqual(of("roster").map((players) => [...players.keys()]), [[1, 2, 3]]);
+});
+
+test("the relay's own examples are read, and written, byte for byte", () => {
+  const vectors = JSON.parse(readFileSync(new URL("../../clients/vectors/records.json", import.meta.url), "utf8"));
+  const bytesOf = (name) => vectors.find(({ record }) => record === name).hex;
+  const { game, socket, of } = joined(null);
+  for (const { hex: bytes } of vectors) if (parseInt(bytes.slice(0, 2), 16) >= 0x81) socket.tell(Uint8Array.from(Buffer.from(bytes, "hex")).buffer);
+  assert.deepEqual(of("malformed"), []);
+  const at = { x: 1.5, y: -2 };
+  assert.deepEqual(of("frame").map(({ positions }) => positions), [[{ id: 3, ...at }], [{ id: 3, x: 2, y: -2 }]]);
+  assert.deepEqual([of("frame")[1].gonePlayers, of("frame")[1].goneObjects], [[65_541], [9]]);
+  assert.deepEqual([of("correction"), of("refused")], [[{ reason: "too fast", inputSeq: 7, ...at }], [{ code: "no such player", text: "no such player" }]]);
+  for (let count = 0; count < 7; count++) game.step(at);
+  assert.equal(lastSent(socket), bytesOf("Move"));
+  game.putObject({ id: 9, type: 2, x: 4, y: 0.5 });
+  assert.equal(lastSent(socket), bytesOf("PutObject"));
+  game.removeObject(9);
+  assert.equal(lastSent(socket), bytesOf("RemoveObject"));
+  game.event(7, Uint8Array.of(0x68, 0x69), 65_541);
+  assert.equal(lastSent(socket), bytesOf("Event"));
+  game.who([3, 65_541]);
+  assert.equal(lastSent(socket), bytesOf("Who"));
 });

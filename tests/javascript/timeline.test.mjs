@@ -94,12 +94,12 @@ test("an id has the delay of its own interval", () => {
 
 test("who stood still was not creeping here since", () => {
   // Stands for 2 s of each 3, while somebody else keeps frames coming.
-  const x = (tick) => Math.floor(tick / 60) * 20 + Math.min(20, tick % 60);
-  const positions = (tick) => [...(tick % 60 <= 20 ? [{ id: 2, x: x(tick), y: 0 }] : []), ...walker(tick)];
+  const x = (tick) => Math.floor(tick / 60) * 100 + Math.min(100, (tick % 60) * 5);
+  const positions = (tick) => [...(tick === 0 || (tick % 60 > 0 && tick % 60 <= 20) ? [{ id: 2, x: x(tick), y: 0 }] : []), ...walker(tick)];
   const { draws } = play({ positions, seconds: 20 });
   for (const { at, drawn } of draws.filter(({ at }) => at > 1000)) {
-    const meant = x(0) + walkedAt((at - 30 - 2 * TICK_MS) / TICK_MS, x);
-    assert(Math.abs(drawn.get(2).x - meant) < 0.3, `${at} ms: ${drawn.get(2).x} in place of ${meant}`);
+    const meant = walkedAt((at - 30 - 2 * TICK_MS) / TICK_MS, x);
+    assert(Math.abs(drawn.get(2).x - meant) < 1e-6, `${at} ms: ${drawn.get(2).x} in place of ${meant}`);
   }
 });
 
@@ -170,6 +170,28 @@ test("clocks that drift apart are followed without a step", () => {
     const seen = speeds(draws, 1);
     assert(seen.every((speed) => speed > 0.95 && speed < 1.05), `${Math.min(...seen)} to ${Math.max(...seen)}`);
   }
+});
+
+test("a way that gets shorter, and jitter that begins, are followed without a step", () => {
+  const random = new Random(2);
+  for (const lateMs of [(tick) => (tick < 200 ? 230 : 130), (tick) => 30 + (tick < 200 ? 0 : 90 * random.next())]) {
+    const seen = speeds(play({ positions: walker, seconds: 20, lateMs }).draws, 1);
+    assert(seen.every((speed) => speed > 0.7 && speed < 1.15), `${Math.min(...seen)} to ${Math.max(...seen)}`);
+  }
+});
+
+test("where frames are rare, one that is much too late changes no delay", () => {
+  const { timeline } = play({ positions: (tick) => (tick % 20 === 0 ? walker(tick) : null), seconds: 8, lateMs: (tick) => (tick === 100 ? 1600 : 30) });
+  assert.equal(timeline.delayMsOf(1), 100);
+});
+
+test("a clock that is set back is followed at once", () => {
+  const timeline = new Timeline();
+  timeline.start(20);
+  const at = (tick) => tick * 50 - (tick < 100 ? 0 : 3000);
+  for (let tick = 0; tick < 110; tick++) timeline.apply(frameOf(tick, walker(tick)), at(tick)), timeline.draw(at(tick));
+  assert.equal(timeline.delayMsOf(1), 100);
+  assert.equal(timeline.draw(at(109))[0].x, 107);
 });
 
 test("a way that gets longer for good is followed", () => {
@@ -250,8 +272,12 @@ test("several frames of one tick are one", () => {
 test("ticks that go back are another game", () => {
   const timeline = new Timeline();
   for (let tick = 5000; tick < 5010; tick++) timeline.apply(frameOf(tick, walker(tick)), (tick - 5000) * 50);
-  timeline.apply(frameOf(3, [{ id: 2, x: 1, y: 1 }], { whole: true }), 600);
-  assert.deepEqual(timeline.draw(610), [{ id: 2, x: 1, y: 1 }]);
+  timeline.draw(500);
+  for (let tick = 3; tick < 20; tick++) {
+    timeline.apply(frameOf(tick, [{ id: 2, x: tick, y: 0 }], { whole: tick === 3 }), 600 + tick * 50);
+    timeline.draw(600 + tick * 50);
+  }
+  assert.deepEqual(timeline.draw(600 + 19 * 50), [{ id: 2, x: 17, y: 0 }]);
 });
 
 test("before the first frame there is nothing", () => {

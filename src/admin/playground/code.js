@@ -4,7 +4,7 @@
 export function codeFor({ dialect, relay, game, name, token }) {
   const [relayText, gameText, nameText] = [relay, game, name || "me"].map((text) => JSON.stringify(text));
   if (dialect === "native")
-    return `// Copy clients/javascript/corelay.mjs beside this file; run it in a browser, or with Node 22 or newer.
+    return `// Copy corelay.mjs, records.mjs, requests.mjs and world.mjs of clients/javascript beside this file; run it in a browser, or with Node 22 or newer.
 import { NativeGame } from "./corelay.mjs";
 
 const game = new NativeGame({ relay: ${relayText}, game: ${gameText}, name: ${nameText}${token ? ', token: "…"' : ""} }, {

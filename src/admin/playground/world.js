@@ -21,10 +21,11 @@ export class World {
 
   apply({ whole, positions, objects, gonePlayers, goneObjects }, now) {
     if (whole) this.#keepOnly(positions, objects);
-    for (const position of positions) this.#sample(position, now);
-    for (const { id, ...object } of objects) this.objects.set(id, object);
+    // What stands for the id of a seat may be gone and come in one frame.
     for (const id of gonePlayers) this.players.delete(id);
     for (const id of goneObjects) this.objects.delete(id);
+    for (const position of positions) this.#sample(position, now);
+    for (const { id, ...object } of objects) this.objects.set(id, object);
   }
 
   /** Where a player is drawn at `now`; undefined: nowhere. */
