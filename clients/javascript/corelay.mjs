@@ -1,8 +1,7 @@
 // The native dialect for browsers (and for Node 22 or newer): one class, no dependencies, reconnects and resumes by itself.
 //
 //   const game = new NativeGame({ relay: "ws://127.0.0.1:4000", game: "arena", name: "Ann" }, {
-//     joined: ({ playerId, tickHz }) => …,            // also after each reconnect; `resumed` says whether the seat is the old one
-//     layout: (layout) => …,                          // what the state of a player is: axes, pose, keys; right behind `joined`
+//     joined: ({ playerId, tickHz, layout }) => …,    // also after each reconnect; `resumed` says whether the seat is the old one
 //     frame: ({ whole, tick, positions, objects, gonePlayers, goneObjects }) => …, // `whole`: forget what is not named; gone ones first
 //     states: ({ whole, states }) => …,               // keys of players: { id, key, value }; empty: removed; `whole`: forget all others
 //     ack: ({ inputSeq, tick, slackMs }) => …,        // the last input that a tick has consumed, and how long before it that was there
@@ -76,7 +75,7 @@ export class NativeGame {
   /**
    * Connects. `options`: relay (ws://host:port), game, name, token; user, an id that counts in development mode; WebSocket, a class to use instead of the global one;
    * layout: false, ack: false, not to be told of those (a game of another layout than the plain one then refuses).
-   * Every handler is optional: connecting, joined, layout, frame, states, overview, ack, roster, names, event, correction, limited, notice, refused, latency,
+   * Every handler is optional: connecting, joined, frame, states, overview, ack, roster, names, event, correction, limited, notice, refused, latency,
    * pong, malformed, closed.
    */
   constructor(options, handlers) {
@@ -96,7 +95,7 @@ export class NativeGame {
   }
 
   /**
-   * Reports where the own player is; without `z` 0, without `pose` zeros. Returns the number that an Ack or a Correction repeats; null: there is no connection.
+   * Reports where the own player is; without `z` 0, or what is nearest to it within the bounds; without `pose` zeros. Returns the number that an Ack or a Correction repeats; null: there is no connection.
    * @param {import("./records.mjs").Place} place
    */
   step(place) {
@@ -177,6 +176,7 @@ export class NativeGame {
       socket,
       opened: false,
       welcomed: false,
+      welcome: null, // what `joined` will be told: it waits for the record behind the Welcome, which may be the Layout
       heardAt: performance.now(),
       askedAt: null, // when it was asked for a sign of life, until something comes
       seqAtJoin: 0n,
@@ -253,9 +253,10 @@ export class NativeGame {
     }
     if (read === null) return;
     const { name, ...fields } = read;
+    if (name === "Layout") this.#laidOut(fields.layout);
+    this.#tellJoined();
     switch (name) {
       case "Welcome": return this.#welcome(fields);
-      case "Layout": return this.#laidOut(fields.layout);
       case "Keyframe":
       case "Delta": return this.#frame(fields);
       case "States": return this.#states(fields);
@@ -285,13 +286,19 @@ export class NativeGame {
     this.#layout = { ...PLAIN_LAYOUT, min: [minX, minY], max: [maxX, maxY] };
     this.#isLayoutTold = false;
     this.world.welcome(welcome);
-    this.#on.joined?.(welcome);
+    this.#connection.welcome = welcome;
   }
 
   #laidOut(layout) {
     this.#layout = layout;
     this.#isLayoutTold = true;
-    this.#on.layout?.(layout);
+  }
+
+  #tellJoined() {
+    const { welcome } = this.#connection;
+    if (welcome === null) return;
+    this.#connection.welcome = null;
+    this.#on.joined?.({ ...welcome, layout: this.#layout });
   }
 
   #frame(frame) {

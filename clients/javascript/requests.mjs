@@ -37,12 +37,12 @@ export function hostSteps(steps, layout) {
   return record;
 }
 
-export function putObject({ id, type = 0, flags = 0, ...place }, { axes }) {
-  const record = recordOf(0x04, 12 + 4 * axes);
+export function putObject({ id, type = 0, flags = 0, ...place }, layout) {
+  const record = recordOf(0x04, 12 + 4 * layout.axes);
   record.setUint32(4, id);
   record.setUint16(8, type);
   record.setUint16(10, flags);
-  writeAxes(record, 12, place, axes);
+  writeAxes(record, 12, place, layout);
   return record;
 }
 
@@ -105,16 +105,17 @@ function placeBytes({ axes, poseBytes }) {
   return 4 * axes + poseBytes;
 }
 
-function writePlace(record, at, place, { axes, poseBytes }) {
-  writeAxes(record, at, place, axes);
+function writePlace(record, at, place, layout) {
+  const { axes, poseBytes } = layout;
+  writeAxes(record, at, place, layout);
   const { pose } = place;
   if (pose === undefined) return;
   if (pose.length !== poseBytes) throw new RangeError(`the pose has ${pose.length} bytes; the game's layout says ${poseBytes}`);
   new Uint8Array(record.buffer).set(pose, at + 4 * axes);
 }
 
-function writeAxes(record, at, { x, y, z = 0 }, axes) {
+function writeAxes(record, at, { x, y, z }, { axes, min, max }) {
   record.setFloat32(at, x);
   record.setFloat32(at + 4, y);
-  if (axes === 3) record.setFloat32(at + 8, z);
+  if (axes === 3) record.setFloat32(at + 8, z ?? Math.min(max[2], Math.max(min[2], 0)));
 }

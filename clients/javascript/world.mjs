@@ -81,7 +81,8 @@ export class World {
 
   /** Takes a Roster that is no answer. */
   roster({ whole, crowd, joined, left }) {
-    if (whole) this.#ids.clear();
+    // A crowd is not listed: what is known goes on until a Who says otherwise.
+    if (whole && crowd === null) this.#ids.clear();
     this.#isCrowd = crowd !== null;
     for (const { id } of left) {
       this.keys.delete(id);

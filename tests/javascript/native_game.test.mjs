@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { NativeGame } from "../../clients/javascript/corelay.mjs";
 import { FakeSocket, openedSockets } from "./fake_socket.mjs";
+import { keyframe } from "./relay_records.mjs";
 import { pass, startTime } from "./virtual_time.mjs";
 
 let sockets;
@@ -23,6 +24,7 @@ function joined() {
   });
   sockets[0].open();
   sockets[0].tell(welcome());
+  sockets[0].tell(keyframe({ axes: 2, poseBytes: 0 }, { tick: 1 }));
   return { game, told };
 }
 
@@ -32,6 +34,7 @@ function rejoined() {
   const socket = sockets.at(-1);
   socket.open();
   socket.tell(welcome({ flags: 1 }));
+  socket.tell(keyframe({ axes: 2, poseBytes: 0 }, { tick: 1 }));
   return socket;
 }
 

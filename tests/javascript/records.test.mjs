@@ -25,7 +25,7 @@ beforeEach(() => {
 /** A game in this layout (null: the relay tells none), and all that its handlers are told: [handler, detail]. */
 function joined(layout, { welcome = {}, options = {} } = {}) {
   const told = [];
-  const kinds = ["joined", "layout", "frame", "states", "overview", "ack", "roster", "names", "event", "correction", "malformed", "refused", "limited", "notice", "pong"];
+  const kinds = ["joined", "frame", "states", "overview", "ack", "roster", "names", "event", "correction", "malformed", "refused", "limited", "notice", "pong"];
   const handlers = Object.fromEntries(kinds.map((kind) => [kind, (detail) => told.push([kind, detail])]));
   const game = new NativeGame({ relay: "ws://relay", game: "arena", WebSocket: FakeSocket, ...options }, handlers);
   const socket = sockets.at(-1);
@@ -297,7 +297,8 @@ test("an error of a handler is not taken for a malformed record", () => {
     malformed: () => told.push("malformed"),
   });
   sockets[0].open();
-  assert.throws(() => sockets[0].tell(relay.welcome()), /of the handler/);
+  sockets[0].tell(relay.welcome());
+  assert.throws(() => sockets[0].tell(relay.layout(PLAIN)), /of the handler/);
   assert.deepEqual(told, []);
   game.close();
 });
@@ -341,6 +342,22 @@ test("what a client sends, byte for byte", () => {
   assert.equal(socket.sent.length, count);
 });
 
+test("what is sent while `joined` is told is by the layout, and one relay tells none", () => {
+  for (const [layout, record] of [[{ axes: 3, poseBytes: 1, minZ: 2, maxZ: 4 }, "090000013f800000400000004000000000"], [null, "010000013f80000040000000"]]) {
+    let game = null;
+    const joined = ({ layout: told }) => assert.equal(game.layout, told) || game.step({ x: 1, y: 2 });
+    game = new NativeGame({ relay: "ws://relay", game: "arena", WebSocket: FakeSocket }, { joined });
+    const socket = sockets.at(-1);
+    socket.open();
+    socket.tell(relay.welcome());
+    assert.equal(socket.sent.length, 0);
+    if (layout) socket.tell(relay.layout(layout));
+    socket.tell(relay.roster(WHOLE, named([1])));
+    assert.deepEqual(socket.sent.map(hex), [record]);
+    game.close();
+  }
+});
+
 test("a relay that tells no layout is sent Moves, and a lost connection counts no inputs", () => {
   const { game, socket } = joined(null);
   assert.equal(game.step({ x: 1.5, y: -2 }), 1);
@@ -354,7 +371,7 @@ test("a relay that tells no layout is sent Moves, and a lost connection counts n
 
 test("Ack, Near, Correction by the layout, and times", () => {
   const { socket, of } = joined({ axes: 3, keys: 2, keyBytesMax: 4, tick0Us: 1_798_761_600_000_000, flags: 3, cell: 32, radius: 2, radiusMax: 4, rings: 3, overviewMs: 500, players: 9 });
-  const [layout] = of("layout");
+  const [{ layout }] = of("joined");
   assert.deepEqual(
     [layout.tick0Us, layout.rosterCountsOnly, layout.views, layout.cell, layout.radius, layout.radiusMax, layout.rings, layout.overviewMs, layout.players],
     [1_798_761_600_000_000, true, true, 32, 2, 4, 3, 500, 9],
@@ -416,6 +433,26 @@ test("in a u16 crowd whose seats are is asked, and told as a change of the id", 
   assert.equal(asked().length, 3);
   socket.tell(relay.states(11, [[3 * 65_536 + 3, 1, [5]]]));
   assert(game.world.positions.has(3 * 65_536 + 3));
+});
+
+test("who comes back to a crowd knows the seats that it knew", () => {
+  const layout = { number: "u16", axes: 2, poseBytes: 0 };
+  const { game, socket } = joined(layout);
+  const first = { id: 65_536 + 3, at: [0, 0], pose: [] };
+  const told = (socket, tick) => {
+    socket.tell(relay.roster(WHOLE | CROWD, named([1]), [], 300));
+    socket.tell(relay.keyframe(layout, { tick, positions: [first] }));
+  };
+  told(socket, 1);
+  socket.tell(relay.roster(ANSWER, named([first.id])));
+  socket.lose();
+  pass(1_000);
+  sockets.at(-1).open();
+  sockets.at(-1).tell(relay.welcome({ bounds: BOUNDS }));
+  sockets.at(-1).tell(relay.layout(layout));
+  told(sockets.at(-1), 9);
+  assert.deepEqual([...game.world.positions.keys()], [first.id]);
+  assert.equal(sockets.at(-1).sent.length, 1, "and asks whether it is still so");
 });
 
 test("the own seat is never asked for", () => {
