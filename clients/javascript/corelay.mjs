@@ -99,7 +99,8 @@ export class NativeGame {
    * @param {import("./records.mjs").Place} place
    */
   step(place) {
-    const inputSeq = (this.#inputSeq + 1) & 0xffff;
+    // 0 is no input.
+    const inputSeq = (this.#inputSeq % 0xffff) + 1;
     // A relay that tells no layout knows no Step.
     const record = this.#isLayoutTold ? requests.step(inputSeq, place, this.#layout) : requests.move(inputSeq, place);
     if (!this.#send(record)) return null;

@@ -68,11 +68,12 @@ export class Pacing {
     if (this.#sent.size > SENT_MAX) this.#sent.delete(this.#sent.keys().next().value);
   }
 
-  /** @param {{ inputSeq: number, slackMs: number }} ack */
+  /** @param {{ inputSeq: number, slackMs: number | null }} ack */
   ack({ inputSeq, slackMs }) {
     const atMs = this.#sent.get(inputSeq);
     if (atMs === undefined) return;
     this.#sent.delete(inputSeq);
+    if (slackMs === null) return;
     this.#deadlines.push({ atMs, deadlineMs: atMs + slackMs });
     if (this.#deadlines.length > WINDOW) this.#deadlines.shift();
   }

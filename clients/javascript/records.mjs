@@ -274,7 +274,9 @@ function readError(record) {
 }
 
 function readAck(record) {
-  return { inputSeq: record.getUint16(2), tick: record.getUint32(4), slackMs: record.getUint16(8) / 10 };
+  const slack = record.getUint16(8);
+  // No slack: a host has set the state.
+  return { inputSeq: record.getUint16(2), tick: record.getUint32(4), slackMs: slack === 0xffff ? null : slack / 10 };
 }
 
 function readOverview(record, { min, max }) {

@@ -551,9 +551,21 @@ test("the relay's own examples are read, and written, byte for byte", () => {
   for (const { hex: bytes } of vectors) if (parseInt(bytes.slice(0, 2), 16) >= 0x81) socket.tell(Uint8Array.from(Buffer.from(bytes, "hex")).buffer);
   assert.deepEqual(of("malformed"), []);
   const at = { x: 1.5, y: -2 };
-  assert.deepEqual(of("frame").map(({ positions }) => positions), [[{ id: 3, ...at }], [{ id: 3, x: 2, y: -2 }]]);
-  assert.deepEqual([of("frame")[1].gonePlayers, of("frame")[1].goneObjects], [[65_541], [9]]);
+  // The Layout comes behind the plain frames, and the last frame is by it.
+  const [keyframe, delta, ofLayout] = of("frame");
+  assert.deepEqual([keyframe.positions, delta.positions], [[{ id: 3, ...at }], [{ id: 3, x: 2, y: -2 }]]);
+  assert.deepEqual([delta.gonePlayers, delta.goneObjects], [[65_541], [9]]);
+  const [{ id, z, pose }] = ofLayout.positions;
+  assert.deepEqual([id, Math.round(z * 1000), [...pose]], [3, 8000, [0x40, 0x02]]);
+  assert.deepEqual(of("ack"), [{ inputSeq: 7, tick: 401, slackMs: 12.3 }]);
   assert.deepEqual([of("correction"), of("refused")], [[{ reason: "too fast", inputSeq: 7, ...at }], [{ code: "no such player", text: "no such player" }]]);
+});
+
+test("what a client sends is the relay's own examples, byte for byte", () => {
+  const vectors = JSON.parse(readFileSync(new URL("../../clients/vectors/records.json", import.meta.url), "utf8"));
+  const bytesOf = (name) => vectors.find(({ record }) => record === name).hex;
+  const { game, socket } = joined(null);
+  const at = { x: 1.5, y: -2 };
   for (let count = 0; count < 7; count++) game.step(at);
   assert.equal(lastSent(socket), bytesOf("Move"));
   game.putObject({ id: 9, type: 2, x: 4, y: 0.5 });
@@ -564,4 +576,22 @@ test("the relay's own examples are read, and written, byte for byte", () => {
   assert.equal(lastSent(socket), bytesOf("Event"));
   game.who([3, 65_541]);
   assert.equal(lastSent(socket), bytesOf("Who"));
+  const rich = joined({ number: "u16", axes: 3, poseBytes: 2, keys: 8, keyBytesMax: 32, views: true, flags: 2, radius: 2, radiusMax: 3 });
+  const inSpace = { ...at, z: 8, pose: Uint8Array.of(0x40, 0x02) };
+  for (let count = 0; count < 7; count++) rich.game.step(inSpace);
+  assert.equal(lastSent(rich.socket), bytesOf("Step"));
+  rich.game.setState(1, new TextEncoder().encode("red"));
+  assert.equal(lastSent(rich.socket), bytesOf("SetState"));
+  rich.game.setView(3);
+  assert.equal(lastSent(rich.socket), bytesOf("SetView"));
+  rich.game.hostSteps([{ id: 3, inputSeq: 7, ...inSpace }]);
+  assert.equal(lastSent(rich.socket), bytesOf("HostSteps"));
+});
+
+test("an Ack of what a host has set says no slack, and no input is number 0", () => {
+  const { game, socket, of } = joined(null);
+  socket.tell(relay.ack(7, 400, 0xffff));
+  assert.deepEqual(of("ack"), [{ inputSeq: 7, tick: 400, slackMs: null }]);
+  const seqs = new Set(Array.from({ length: 65_536 }, () => game.step({ x: 0, y: 0 })));
+  assert.deepEqual([seqs.size, seqs.has(0), seqs.has(65_535)], [65_535, false, true]);
 });
