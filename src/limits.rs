@@ -215,6 +215,10 @@ pub const VIEW_RADIUS_DEFAULT: u8 = 2;
 /// Default of `view.budget`: positions that a frame is expected to hold. More: far ones are told less often, down to once in
 /// `VIEW_PERIOD_TICKS_MAX`.
 pub const VIEW_BUDGET_DEFAULT: u16 = 128;
+/// Ids in a frame of a view that count as one unit of work.
+pub const VIEW_IDS_PER_WORK: usize = 16;
+/// Ticks after which a game gives back the memory of views that nobody looks from.
+pub const VIEW_GIVE_BACK_TICKS: u32 = 64;
 /// Rings of a view that are told at different rates; those farther out are told like the last.
 pub const VIEW_RINGS: u8 = 3;
 /// Ticks between two positions of one entity that moves all the time, at most, however crowded a view is.

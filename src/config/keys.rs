@@ -410,6 +410,43 @@ mod tests {
                 "`bounds` is [0, 0, 1] (corelay.toml line 3); it must be four numbers, [min_x, min_y, max_x, max_y], or six with three axes: [min_x, min_y, min_z, max_x, max_y, max_z]",
             ),
             (
+                "[[game]]\npattern = 'a'\nstate = { number = 'u16' }",
+                "game \"a\" (corelay.toml line 1): number = \"u16\" is a step between the bounds, so both sides of all 2 axes must be set, \
+                 such as bounds = [-512, -512, 512, 512]",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nstate = { axes = 4 }",
+                "`state` is a table (corelay.toml line 3); it must be a table in which `axes` is a whole number from 2 to 3, not 4",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nstate = { keys = 9, key_bytes_max = 32 }",
+                "`state` is a table (corelay.toml line 3); it must be a table in which `keys` times `key_bytes_max` is at most 256, not 288",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nstate = { pose = 4 }",
+                "`state` is a table (corelay.toml line 3); it must be a table: { number, axes, pose_bytes, keys, key_bytes_max }; \
+                 there is no `pose` in it",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nview = { cell = 32 }",
+                "game \"a\" (corelay.toml line 1): a view needs bounds on all sides, because it divides what is within them into cells: \
+                 give for example bounds = [0, 0, 1000, 1000], which are min_x, min_y, max_x, max_y",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nbounds = [0, 0, 1000, 1000]\nview = { radius = 1 }",
+                "game \"a\" (corelay.toml line 1): view.cell is 0; it must be a size above 0, in the units of positions",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nbounds = [0, 0, 1000, 1000]\nview = { cell = 0.001 }",
+                "game \"a\" (corelay.toml line 1): view.cell is 0.001, which makes more than 1048576 cells (or 65535 along a side) of these \
+                 bounds; the smallest that would do is 0.977",
+            ),
+            (
+                "[[game]]\npattern = 'a'\nbounds = [0, 0, 1000, 1000]\nview = { cell = 9, everywhere = [70000] }",
+                "`view` is a table (corelay.toml line 4); it must be a table in which `everywhere` is a list of types of objects, 0 to 65535 \
+                 each, not [70000]",
+            ),
+            (
                 "[[game]]\npattern = 'a'\nmin_x = 2\nmax_x = 2",
                 "game \"a\" (corelay.toml line 1): min_x = 2 must be less than max_x = 2",
             ),

@@ -11,6 +11,7 @@ use super::interest::{
 };
 use super::seats::SeatIndex;
 use crate::ids::{FrameNumber, PlayerId};
+use crate::limits::{VIEW_GIVE_BACK_TICKS, VIEW_IDS_PER_WORK};
 use crate::memory::Allocated;
 use crate::time::Instant;
 use crate::wire::encoded::{Encoded, FramePool};
@@ -32,6 +33,10 @@ pub struct GameViews {
     selection: Selection,
     /// The frames of this tick for native members, by view and whether the overview is in them.
     frames: BTreeMap<(Option<ViewKey>, bool), TickFrames>,
+    /// Ids that this tick's frames were put together from.
+    selected: usize,
+    /// Until memory is given back that a crowd has left.
+    ticks_to_give_back: u32,
     /// The last frame of each view that channels were told.
     pub(super) channel_frames: BTreeMap<ViewId, FrameNumber>,
 }
@@ -69,6 +74,8 @@ impl GameViews {
             has_overview: rules.overview_hz > 0.0,
             overview: (false, Vec::new()),
             selection: Selection::default(),
+            selected: 0,
+            ticks_to_give_back: VIEW_GIVE_BACK_TICKS,
             frames: BTreeMap::new(),
             channel_frames: BTreeMap::new(),
         }
@@ -160,6 +167,7 @@ impl GameViews {
             return delta.clone();
         }
         self.interest.select_delta(view.key, &mut self.selection);
+        self.selected += self.selection.len();
         let states = game.changed_states(|player| self.sees(view, player), &self.selection.entering);
         let overview = self.overview().filter(|_| with_overview);
         let has_news = !self.selection.is_empty() || !states.is_empty();
@@ -192,6 +200,7 @@ impl GameViews {
             return keyframe.clone();
         }
         self.interest.select_keyframe(view.key, &mut self.selection);
+        self.selected += self.selection.len();
         let overview = self.overview().filter(|_| with_overview);
         let states = game.whole_states(&self.selection.players);
         let encoded = pool.messages(|buffer| {
@@ -208,6 +217,11 @@ impl GameViews {
         view.key.is_some_and(|key| self.interest.sees(key, player.0))
     }
 
+    /// The work that this tick's frames have been, as a turn counts it.
+    pub fn work(&self) -> usize {
+        self.selected / VIEW_IDS_PER_WORK
+    }
+
     /// How many frames this tick has encoded.
     pub fn encoded(&self) -> u64 {
         let frames = self.frames.values();
@@ -221,6 +235,13 @@ impl GameViews {
     /// The tick is over. `true`: nothing more is to be told until something changes.
     pub fn settle(&mut self) -> bool {
         self.frames.clear();
+        self.selected = 0;
+        self.ticks_to_give_back = self.ticks_to_give_back.saturating_sub(1);
+        if self.ticks_to_give_back == 0 {
+            self.ticks_to_give_back = VIEW_GIVE_BACK_TICKS;
+            self.interest.give_back();
+            self.selection.give_back(0);
+        }
         self.interest.is_settled()
     }
 

@@ -315,10 +315,15 @@ impl Selection {
         *level = 0;
     }
 
+    /// How many ids it has.
+    pub fn len(&self) -> usize {
+        let Self { players, entering: _, objects, gone_players, gone_objects, level: _ } = self;
+        players.len() + objects.len() + gone_players.len() + gone_objects.len()
+    }
+
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        let Self { players, entering: _, objects, gone_players, gone_objects, level: _ } = self;
-        [players, objects, gone_players, gone_objects].iter().all(|ids| ids.is_empty())
+        self.len() == 0
     }
 
     /// Shrinks what was large for a crowd that is gone; see `surplus`.

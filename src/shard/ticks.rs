@@ -238,6 +238,7 @@ impl Shard {
             }
         }
         metrics.frames_encoded.add(views.encoded());
+        self.work.spend(views.work());
         if anybody_stale {
             game.changed(now.instant);
         }
