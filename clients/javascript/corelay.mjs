@@ -261,7 +261,7 @@ export class NativeGame {
       case "Keyframe":
       case "Delta": return this.#frame(fields);
       case "States": return this.#states(fields);
-      case "Overview": return this.#on.overview?.(this.world.overviewed(fields));
+      case "Overview": return this.#overview(fields);
       case "Ack": return this.#on.ack?.(fields);
       case "Event": return this.#event(fields);
       case "Near": return this.#on.event?.({ ...fields, near: true, seq: null, missed: false });
@@ -336,6 +336,11 @@ export class NativeGame {
     if (ids.length === 0) return;
     this.#connection.whoAtMs = now;
     this.who(ids);
+  }
+
+  #overview(fields) {
+    const overview = this.world.overviewed(fields);
+    this.#on.overview?.(overview);
   }
 
   #event({ seq, ...event }) {

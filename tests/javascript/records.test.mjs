@@ -521,6 +521,14 @@ test("the Overview is within the bounds, and who is missing in two rounds is for
   }
 });
 
+test("the world has the Overview without a handler for it", () => {
+  const game = new NativeGame({ relay: "ws://relay", game: "arena", WebSocket: FakeSocket }, {});
+  const socket = sockets.at(-1);
+  socket.open();
+  for (const record of [relay.welcome({ bounds: BOUNDS }), relay.layout({ overviewMs: 1000 }), relay.overview(1, [[3, 0, 255]], { begins: true })]) socket.tell(record);
+  assert.deepEqual([...game.world.overview.keys()], [3]);
+});
+
 test("another game under the same name begins with nothing; the same one goes on", () => {
   const { game, socket } = joined(PLAIN);
   const at = { id: 2, at: [0, 0], pose: [] };
