@@ -1,7 +1,32 @@
-// The shortest program that joins the game that is on the page.
+// The shortest program that joins the game that is on the page, and the dialog that shows it.
+
+const element = (id) => document.getElementById(id);
+
+/** Shows it for a game, see `codeFor`. */
+export function showCode(game) {
+  element("code-text").value = codeFor(game);
+  element("code-dialog").showModal();
+}
+
+export function listenToCode() {
+  element("copy-code").addEventListener("click", copy);
+  element("close-code").addEventListener("click", () => element("code-dialog").close());
+}
+
+async function copy() {
+  try {
+    // Only pages of this machine, and those over HTTPS, may.
+    await navigator.clipboard.writeText(element("code-text").value);
+    element("copy-code").textContent = "Copied";
+  } catch {
+    element("code-text").select();
+    element("copy-code").textContent = "Press Ctrl+C";
+  }
+  setTimeout(() => (element("copy-code").textContent = "Copy"), 2000);
+}
 
 /** `token`: whether the relay wants one. */
-export function codeFor({ dialect, relay, game, name, token }) {
+function codeFor({ dialect, relay, game, name, token }) {
   const [relayText, gameText, nameText] = [relay, game, name || "me"].map((text) => JSON.stringify(text));
   if (dialect === "native")
     return `// Copy corelay.mjs, records.mjs, requests.mjs and world.mjs of clients/javascript beside this file; run it in a browser, or with Node 22 or newer.

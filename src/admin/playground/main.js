@@ -3,18 +3,19 @@
 import { ChatPanel } from "./chat-view.js";
 import { uniqueId } from "./chat-outbox.js";
 import { NativeGame } from "./corelay.mjs";
-import { codeFor } from "./code.js";
+import { listenToCode, showCode } from "./code.js";
+import { Figures } from "./figures.js";
 import { Games } from "./games.js";
-import { Network, Rate, Sparkline, meteredWebSocket } from "./meter.js";
+import { Measurements } from "./measurements.js";
+import { Network, meteredWebSocket } from "./meter.js";
 import { Log, Roster } from "./panels.js";
 import { PhoenixGame } from "./phoenix-game.js";
-import { Pilot } from "./pilot.js";
+import { Play } from "./play.js";
 import { aboutRelay, isSameRelay, refusals, relayUrl, whoAnswers, whyRefused } from "./relay.js";
 import { keepSideShown } from "./sides.js";
-import { Stage, hueOf } from "./stage.js";
+import { hueOf } from "./stage.js";
 import { TextPanel } from "./text-view.js";
 import { closeText, troubleOf } from "./words.js";
-import { World } from "./world.js";
 
 const WAVE_CODE = 1;
 const OBJECTS_PER_PLAYER = 8;
@@ -22,6 +23,8 @@ const OBJECTS_PER_PLAYER = 8;
 const OBJECT_DISTANCE = 0.07;
 const METERS_INTERVAL_MS = 1000;
 const ROSTER_INTERVAL_MS = 200;
+/** So many names per second, of what the relay takes as events. */
+const NAMES_ASKED = 64;
 const TYPING_MS = 3000;
 const CUT_MS = 3000;
 const NAMES = ["Ada", "Björn", "Chidi", "Dana", "Emre", "Fen", "Goro", "Hana", "Ines", "Jun", "Kofi", "Lena", "Mila", "Noor"];
@@ -30,15 +33,16 @@ const element = (id) => document.getElementById(id);
 const form = element("join");
 const dialectOf = () => document.querySelector("input[name=dialect]:checked").value;
 
-const world = new World();
-const stage = new Stage(element("stage"));
+const play = new Play(element("stage"), () => wave("👋"));
 const roster = new Roster();
 const log = new Log();
-const pilot = new Pilot(element("stage"), (x, y) => stage.toWorld(x, y), () => wave("👋"));
 const traffic = { in: 0, out: 0 };
 const network = new Network();
-const rates = { in: new Rate(), out: new Rate(), frames: new Rate() };
-const sparklines = Object.fromEntries(["latency", "bytes-in", "bytes-out", "frames"].map((id) => [id, new Sparkline(element(`${id}-spark`))]));
+const measurements = new Measurements(traffic, play.known);
+const figures = new Figures((cells) => {
+  play.lookFarther(cells);
+  showFigures();
+});
 
 // They are this page's own relay's.
 const games = new Games(() => !form.hidden && isOwnRelay(form.relay.value.trim()), joinListed);
@@ -58,10 +62,10 @@ const text = new TextPanel(beside);
 
 let about = null; // what /playground.json says
 let game = null; // NativeGame or PhoenixGame while joined or joining
-let me = null; // {playerId, tickHz, bounds, maxSpeed} while joined
+let me = null; // {playerId, tickHz, bounds, maxSpeed, layout} while joined
 let players = new Map();
-let latency = null;
-let framesSeen = 0;
+let crowd = null; // how many there are, where the relay does not list them
+let crowdNames = new Map(); // what those of a crowd are called that were asked for
 let objectsPut = 0;
 let bannerUntil = null;
 let lost = null; // how the connection was lost that is being waited for: {opened}
@@ -105,14 +109,14 @@ function handlersFor(options, dialect, refusedBefore) {
   return {
     connecting: () => showState("joining", me ? "Reconnecting…" : "Joining…"),
     joined: (welcome) => joined(welcome, options, dialect),
-    frame(frame) {
-      if (!frame.silent) framesSeen += 1;
-      world.apply(frame, performance.now());
-    },
+    frame: (frame) => play.frame(frame),
+    ack: (ack) => play.ack(ack),
     roster: showRoster,
+    names: (named) => (crowdNames = new Map([...crowdNames, ...named])),
     event: showEvent,
-    correction({ reason, x, y }) {
-      pilot.correct(x, y);
+    correction(correction) {
+      const { reason, x, y } = correction;
+      play.correction(correction);
       log.add("correction", `${reason}: the relay holds you at ${x.toFixed(1)}, ${y.toFixed(1)}`);
     },
     limited: ({ what, retryAfterMs }) => log.add("notice", `rate limit for ${what} reached; again in ${Math.ceil(retryAfterMs)} ms`),
@@ -120,23 +124,19 @@ function handlersFor(options, dialect, refusedBefore) {
       log.add("notice", reason === "drain" ? `the relay drains: closed within ${timeoutMs / 1000} s` : `${reason}: closed after ${timeoutMs / 1000} s`),
     refused: ({ code, text }) => log.add("error", text ? `${code}: ${text}` : code),
     lost: (reason) => log.add("notice", `events were missed and are gone (${reason})`),
-    latency: (ms) => (latency = ms),
+    latency: (ms) => (measurements.latency = ms),
     closed: (close) => closed(close, refusedBefore),
   };
 }
 
 function joined(welcome, options, dialect) {
   me = welcome;
-  // The first frame brings back what a resumed seat has; positions of another life would be wrong.
-  world.clear();
-  world.start(welcome.tickHz);
-  stage.start(welcome.bounds);
-  pilot.stop();
-  waitForPlace = { until: performance.now() + (welcome.resumed ? 1000 : 0) };
+  play.start(game, welcome);
   bannerUntil = null;
   element("banner").hidden = true;
   form.hidden = true;
   element("hint").hidden = false;
+  element("hint-height").hidden = welcome.layout.axes === 2;
   element("leave").hidden = false;
   element("code").hidden = false;
   element("second").hidden = false;
@@ -144,6 +144,7 @@ function joined(welcome, options, dialect) {
   enableSending(true);
   document.title = `${options.game} · corelay playground`;
   element("tick-rate").value = String(welcome.tickHz);
+  showFigures();
   showState("joined", `${options.game}, ${dialect === "native" ? "native" : "Phoenix"}`);
   const how = welcome.resumed ? "seat resumed" : "joined";
   log.add("relay", `${how} as player ${welcome.playerId}, ${welcome.tickHz} Hz${welcome.development ? ", development mode" : ""}`);
@@ -152,9 +153,9 @@ function joined(welcome, options, dialect) {
 }
 
 async function closed(close, refusedBefore) {
-  pilot.stop();
+  play.pause();
   enableSending(false);
-  latency = null;
+  measurements.latency = null;
   if (close.asked) return;
   if (close.everJoined || close.code !== 1006) log.add(close.denied ? "error" : "close", close.denied ?? closeText(close));
   if (close.retryInMs !== null) {
@@ -185,13 +186,15 @@ async function causeOf(refusedBefore) {
 function end() {
   me = null;
   players = new Map();
-  world.clear();
+  crowd = null;
+  crowdNames = new Map();
+  play.end();
   roster.show(players);
   recolorBeside();
   form.hidden = false;
   for (const id of ["hint", "leave", "code", "second", "banner"]) element(id).hidden = true;
-  for (const id of ["latency", "bytes-in", "bytes-out", "frames", "tick-rate", "players"]) element(id).value = "–";
-  for (const sparkline of Object.values(sparklines)) sparkline.clear();
+  measurements.clear();
+  figures.hide();
   document.title = "corelay playground";
   bannerUntil = null;
   showState("idle", "Not connected");
@@ -213,7 +216,6 @@ function leave() {
   const given = game;
   game = null;
   given?.close();
-  pilot.stop();
   enableSending(false);
   end();
 }
@@ -269,9 +271,10 @@ function enableCutting() {
 
 // --------------------------------------------------------------------------------------------------------------- others
 
-function showRoster(now, { whole, joined: came, left }) {
+function showRoster(now, { whole, joined: came, left, crowd: count = null }) {
   const before = players;
   players = now;
+  crowd = count;
   roster.show(now, me?.playerId);
   recolorBeside();
   showScopes();
@@ -279,14 +282,27 @@ function showRoster(now, { whole, joined: came, left }) {
   for (const { id, name, reason } of left) log.add("leave", `${name ?? `player ${id}`}: ${reason}`);
 }
 
-function showEvent({ code, sender, seq, payload, missed }) {
+function showEvent({ code, sender, seq, payload, missed, near }) {
   const text = textOf(payload);
-  stage.flash(sender, text);
-  log.add("event", `${nameOf(sender)}: ${text || "(empty)"} (code ${code}, seq ${seq}${missed ? ", missed while away" : ""})`);
+  play.flash(sender, text);
+  const which = near ? "near" : `seq ${seq}`;
+  log.add("event", `${nameOf(sender)}: ${text || "(empty)"} (code ${code}, ${which}${missed ? ", missed while away" : ""})`);
 }
 
 function nameOf(id) {
-  return players.get(id)?.name || `player ${id}`;
+  return (players.get(id) ?? crowdNames.get(id))?.name || `player ${id}`;
+}
+
+/** What the map shows of a player beside its place. */
+function shownAs(id) {
+  return { name: nameOf(id), away: players.get(id)?.status === "away" };
+}
+
+/** Of a crowd nobody says what those are called who come near. */
+function askNames() {
+  if (crowd === null) return;
+  const nameless = play.players(shownAs).map(({ id }) => id).filter((id) => !players.has(id) && !crowdNames.has(id));
+  if (nameless.length > 0) game?.who(nameless.slice(0, NAMES_ASKED));
 }
 
 /** Payloads are bytes of whoever sent them: JSON {text}, other JSON, text, or nothing readable. */
@@ -337,101 +353,42 @@ function typed(isTyping) {
 }
 
 function putObject() {
-  if (!pilot.position) return;
+  const own = play.ownPlace;
+  if (!own) return;
   const slot = objectsPut++ % OBJECTS_PER_PLAYER;
   // Around the player, where it can be seen.
   const angle = (2 * Math.PI * slot) / OBJECTS_PER_PLAYER;
   const within = (value, least, most) => Math.min(most, Math.max(least, value));
   const { minX, minY, maxX, maxY } = me.bounds;
-  const x = within(pilot.position.x + stage.span * OBJECT_DISTANCE * Math.cos(angle), minX, maxX);
-  const y = within(pilot.position.y + stage.span * OBJECT_DISTANCE * Math.sin(angle), minY, maxY);
+  const x = within(own.x + play.span * OBJECT_DISTANCE * Math.cos(angle), minX, maxX);
+  const y = within(own.y + play.span * OBJECT_DISTANCE * Math.sin(angle), minY, maxY);
   // Ids are the game's, not the player's: the own id in front keeps tabs apart.
   const id = me.playerId * 256 + slot;
   game?.putObject({ id, type: slot, x, y });
   log.add("object", `${id} put at ${x.toFixed(1)}, ${y.toFixed(1)}; it goes with you`);
 }
 
-// ----------------------------------------------------------------------------------------------------------------- code
-
-function showCode() {
-  element("code-text").value = codeFor({ ...wanted, token: wanted.token !== "" });
-  element("code-dialog").showModal();
-}
-
-async function copyCode() {
-  try {
-    // Only pages of this machine, and those over HTTPS, may.
-    await navigator.clipboard.writeText(element("code-text").value);
-    element("copy-code").textContent = "Copied";
-  } catch {
-    element("code-text").select();
-    element("copy-code").textContent = "Press Ctrl+C";
-  }
-  setTimeout(() => (element("copy-code").textContent = "Copy"), 2000);
-}
-
 // ------------------------------------------------------------------------------------------------------------- the loop
 
-let waitForPlace = null; // a resumed player stands where the relay says
-let turnedAt = performance.now();
-
-function turn(now) {
-  const seconds = (now - turnedAt) / 1000;
-  turnedAt = now;
-  if (me && waitForPlace) takePlace(now);
-  pilot.step(now, seconds, (x, y) => game?.move(x, y));
-  stage.draw(now, drawn(now), world.objects);
+function turn() {
+  play.turn(shownAs);
   if (bannerUntil !== null) showBanner();
   requestAnimationFrame(turn);
 }
 
-function takePlace(now) {
-  const held = world.latestOf(me.playerId);
-  if (!held && now < waitForPlace.until) return;
-  waitForPlace = null;
-  const spread = () => (Math.random() - 0.5) * stage.span * 0.5;
-  const { x, y } = stage.middle;
-  const speed = Math.min(stage.span * 0.4, 0.9 * (me.maxSpeed || Infinity));
-  pilot.start(held ?? { x: x + spread(), y: y + spread() }, { tickHz: me.tickHz, bounds: me.bounds, speed });
-}
-
-/** Everybody as the map shows them. */
-function drawn(now) {
-  const shown = [];
-  for (const id of world.players.keys()) {
-    if (id === me?.playerId && pilot.position) continue;
-    shown.push({ id, name: nameOf(id), away: players.get(id)?.status === "away", me: false, ...pick(world.positionOf(id, now)) });
-  }
-  if (me && pilot.position)
-    shown.push({ id: me.playerId, name: nameOf(me.playerId), me: true, relay: world.latestOf(me.playerId), ...pilot.position });
-  return shown;
-}
-
-function pick({ x, y }) {
-  return { x, y };
-}
-
 function measure() {
-  const [bytesIn, bytesOut, frames] = [rates.in.take(traffic.in), rates.out.take(traffic.out), rates.frames.take(framesSeen)];
-  if (!me) return;
-  showBytes("bytes-in", bytesIn);
-  showBytes("bytes-out", bytesOut);
-  element("frames").value = frames.toFixed(frames < 9.95 ? 1 : 0);
-  element("players").value = String(players.size);
-  sparklines["bytes-in"].push(bytesIn);
-  sparklines["bytes-out"].push(bytesOut);
-  sparklines.frames.push(frames);
-  if (latency !== null) {
-    element("latency").value = latency.toFixed(latency < 9.95 ? 1 : 0);
-    sparklines.latency.push(latency);
-  }
+  const isNew = measurements.take(me !== null, crowd ?? players.size);
+  if (!isNew) return;
+  showFigures();
+  askNames();
   game?.ping();
 }
 
-function showBytes(id, bytesPerSecond) {
-  const inKilobytes = bytesPerSecond >= 1000;
-  element(id).value = inKilobytes ? (bytesPerSecond / 1000).toFixed(1) : bytesPerSecond.toFixed(0);
-  element(`${id}-unit`).textContent = inKilobytes ? "kB/s" : "B/s";
+function showFigures() {
+  if (!me) return;
+  const { bytesPerSecond, positionsPerFrame: positions } = measurements;
+  const { layout, tickHz } = me;
+  figures.show({ known: play.known.size, players: crowd ?? players.size, bytesPerSecond, positions, layout, tickHz, sight: play.sight });
 }
 
 // ---------------------------------------------------------------------------------------------------------------- start
@@ -468,9 +425,8 @@ function listen() {
     network.cut(CUT_MS);
   });
   element("added-latency").addEventListener("change", ({ target }) => (network.addedLatencyMs = Number(target.value)));
-  element("code").addEventListener("click", showCode);
-  element("copy-code").addEventListener("click", copyCode);
-  element("close-code").addEventListener("click", () => element("code-dialog").close());
+  element("code").addEventListener("click", () => showCode({ ...wanted, token: wanted.token !== "" }));
+  listenToCode();
   element("stage").addEventListener("pointerdown", () => (element("hint").hidden = true));
 }
 
@@ -489,7 +445,7 @@ async function start() {
   showScopes();
   listen();
   setInterval(measure, METERS_INTERVAL_MS);
-  setInterval(() => roster.showPositions((id) => (id === me?.playerId && pilot.position) || world.latestOf(id)), ROSTER_INTERVAL_MS);
+  setInterval(() => roster.showPositions((id) => (id === me?.playerId && play.ownPlace) || play.known.latestOf(id)), ROSTER_INTERVAL_MS);
   requestAnimationFrame(turn);
   about = await aboutRelay();
   if (about) element("version").textContent = `corelay ${about.version}`;
@@ -502,12 +458,14 @@ async function start() {
 window.playground = Object.freeze({
   state: () => element("status").dataset.state,
   me: () => me && { playerId: me.playerId, resumed: me.resumed, epoch: me.epoch },
-  players: () => drawn(performance.now()).map(({ id, name, x, y, me: own }) => ({ id, name, x, y, me: own })),
-  objects: () => [...world.objects].map(([id, { x, y }]) => ({ id, x, y })),
+  players: () => play.players(shownAs).map(({ id, name, x, y, z, pose, me: own, age }) => ({ id, name, x, y, z, pose: pose && [...pose], me: own, age })),
+  sight: () => ({ radius: play.sight.radius, cell: play.sight.cell, level: play.sight.level }),
+  overview: () => play.overview.map(({ id, x, y }) => ({ id, x, y })),
+  objects: () => [...play.known.objects].map(([id, { x, y }]) => ({ id, x, y })),
   roster: () => [...players].map(([id, { name, status = "online" }]) => ({ id, name, status })),
   chat: () => chat.state,
   text: () => text.state,
-  toWorld: (clientX, clientY) => stage.toWorld(clientX, clientY),
+  toWorld: (clientX, clientY) => play.toWorld(clientX, clientY),
 });
 
 start();

@@ -1,9 +1,15 @@
 // The Phoenix dialect, spoken by the unchanged npm client `phoenix`: the same methods and handlers as NativeGame of corelay.mjs.
 
 import { Presence, Socket } from "./phoenix.mjs";
-import { gameState, retryDelay } from "./corelay.mjs";
+import { bareId, gameState, retryDelay, seatOf } from "./corelay.mjs";
+import { Beat, layoutOf, moveTo, objectAt } from "./phoenix-layout.js";
+import { PLAIN_LAYOUT } from "./records.mjs";
+import { World } from "./world.mjs";
 
 export class PhoenixGame {
+  /** As NativeGame's: what the relay has told, with players named by their ids also where it names seats. */
+  world = new World();
+  layout = PLAIN_LAYOUT;
   #options;
   #on;
   #socket;
@@ -19,6 +25,8 @@ export class PhoenixGame {
   #leaveReasons = new Map(); // user → why it went last
   #opened = false;
   #playerId = 0;
+  #inputSeq = 0;
+  #beat = new Beat();
   #retryInMs = 0;
 
   /** `options` and `handlers` as NativeGame's; a roster entry has a `status` as well. */
@@ -46,28 +54,33 @@ export class PhoenixGame {
       .receive("timeout", () => this.#denied("no answer within 10 s"));
   }
 
-  move(x, y) {
-    const state = new DataView(new ArrayBuffer(20));
-    state.setUint32(0, 1);
-    state.setUint32(8, this.#playerId);
-    state.setFloat32(12, x);
-    state.setFloat32(16, y);
-    this.#push("game_state", state.buffer);
+  /** Returns the number that an ack or a correction repeats; null: there is no connection. */
+  step(place) {
+    const inputSeq = (this.#inputSeq % 0xffff) + 1;
+    if (!this.#push("move", moveTo(place, inputSeq, this.layout))) return null;
+    this.#inputSeq = inputSeq;
+    return inputSeq;
+  }
+
+  setView(radius) {
+    this.#push("set_view", { radius });
+  }
+
+  /** Asks what players are called; the answer comes to `names`. */
+  who(ids) {
+    this.#push("who", { ids })?.receive("ok", ({ players }) => {
+      const named = new Map(players.map(({ id, user_id: user, name }) => [id, { user, name: name || user, status: "online" }]));
+      this.#tellRenamed(this.world.learn(named.keys()));
+      this.#on.names?.(named);
+    });
   }
 
   event(code, payload, to = "others") {
     this.#push("game_event", { code, to, payload: decoded(payload) });
   }
 
-  putObject({ id, type = 0, flags = 0, x, y }) {
-    const state = new DataView(new ArrayBuffer(24));
-    state.setUint32(4, 1);
-    state.setUint32(8, id);
-    state.setUint16(12, type);
-    state.setUint16(14, flags);
-    state.setFloat32(16, x);
-    state.setFloat32(20, y);
-    this.#push("game_state", state.buffer);
+  putObject(object) {
+    this.#push("game_state", objectAt(object, this.layout));
   }
 
   /** Tells the others what one is doing: "online", "away", "typing". */
@@ -96,6 +109,8 @@ export class PhoenixGame {
   #joinPayload() {
     const { name } = this.#options;
     return {
+      layout: 1,
+      ack: true,
       ...(name && { name }),
       ...(this.#resumeToken && { resume_token: this.#resumeToken }),
       ...(this.#position && { resume: this.#position }),
@@ -112,13 +127,18 @@ export class PhoenixGame {
     }
     this.#attempt = 0;
     this.#everJoined = true;
-    const { min_x: minX, min_y: minY, max_x: maxX, max_y: maxY } = reply.bounds;
+    this.layout = layoutOf(reply);
+    this.#beat.start(reply.tick_hz);
+    this.world.welcome({ epoch: String(reply.epoch), playerId: reply.player_id });
+    // What follows is the whole.
+    this.world.frame({ ...NOTHING, whole: true }, this.layout);
+    const { min, max } = this.layout;
     this.#on.joined?.({
       playerId: reply.player_id,
       tickHz: reply.tick_hz,
       epoch: String(reply.epoch),
-      // null: there is no bound.
-      bounds: { minX: minX ?? -Infinity, minY: minY ?? -Infinity, maxX: maxX ?? Infinity, maxY: maxY ?? Infinity },
+      bounds: { minX: min[0], minY: min[1], maxX: max[0], maxY: max[1] },
+      layout: this.layout,
       maxSpeed: reply.max_speed ?? Infinity,
       resumed,
       missedFollow: resumed,
@@ -141,15 +161,20 @@ export class PhoenixGame {
     this.#channel.onClose(() => this.#denied("the relay closed the topic"));
     const on = (event, handle) => this.#channel.on(event, handle);
     // Every update holds changed entries only; the first one after a join is changed against nothing.
-    on("game_update", (data) => this.#on.frame?.({ whole: false, gonePlayers: [], goneObjects: [], ...gameState(new DataView(data), 0) }));
+    on("game_update", (data) => this.#state(data, false));
+    on("game_snapshot", (data) => this.#state(data, true));
     // Above a number of players presence lists nobody; who is gone is told all the same.
-    on("players_removed", ({ ids }) =>
-      this.#on.frame?.({ whole: false, positions: [], objects: [], gonePlayers: ids, goneObjects: [], silent: true }));
-    on("objects_removed", ({ ids }) =>
-      this.#on.frame?.({ whole: false, positions: [], objects: [], gonePlayers: [], goneObjects: ids, silent: true }));
+    on("players_removed", ({ ids }) => this.#gone({ gonePlayers: ids }));
+    on("objects_removed", ({ ids }) => this.#gone({ goneObjects: ids }));
+    on("overview", ({ begins, places }) => this.#overviewed(begins, places));
+    on("ack", ({ input_seq: inputSeq, tick, slack_ms: slackMs }) => this.#on.ack?.({ inputSeq, tick, slackMs: slackMs ?? null }));
     on("game_event", (event) => this.#event(event, false));
+    on("near_event", ({ code, sender, payload, payload_b64: base64 }) =>
+      this.#on.event?.({ code, sender, near: true, seq: null, payload: bytesOf(payload, base64), missed: false }));
+    on("presence_count", ({ online }) => this.#on.roster?.(new Map(this.#players), { whole: false, joined: [], left: [], crowd: online }));
     on("catch_up", (answer) => this.#caughtUp(answer));
-    on("correction", ({ reason, x, y }) => this.#on.correction?.({ reason: String(reason).replaceAll("_", " "), x, y }));
+    on("correction", ({ reason, x, y, z, input_seq: inputSeq }) =>
+      this.#on.correction?.({ reason: String(reason).replaceAll("_", " "), x, y, ...(z !== undefined && { z }), inputSeq }));
     on("rate_limited", ({ class: what, retry_after: retryAfterMs }) => this.#on.limited?.({ what, retryAfterMs }));
     on("disconnect_warning", ({ timeout }) => this.#on.notice?.({ reason: "idle", timeoutMs: timeout }));
     on("server_draining", ({ timeout, retry_after: retryAfterMs, jitter: jitterMs }) => {
@@ -160,10 +185,40 @@ export class PhoenixGame {
     this.#presence.onSync(() => this.#synced());
   }
 
+  #state(data, whole) {
+    const tick = this.#beat.next(performance.now());
+    this.#frame({ ...NOTHING, ...gameState(new DataView(data), 0, this.layout), whole, tick });
+  }
+
+  /** Who is gone is named by id, also where positions name seats. */
+  #gone({ gonePlayers = [], goneObjects = [] }) {
+    const isSeats = this.layout.number === "u16";
+    const isShown = (id) => this.world.positions.has(id) || this.world.positions.has(bareId(seatOf(id)));
+    const players = isSeats ? gonePlayers.filter(isShown).map(seatOf) : gonePlayers;
+    this.#frame({ ...NOTHING, gonePlayers: players, goneObjects, tick: this.#beat.tick, silent: true });
+  }
+
+  #frame(frame) {
+    this.#on.frame?.(this.world.frame(frame, this.layout));
+  }
+
+  #overviewed(begins, places) {
+    const { min, max } = this.layout;
+    const coordinate = (axis, value) => min[axis] + (value * (max[axis] - min[axis])) / 255;
+    const players = places.map(([seat, x, y]) => ({ seat, x: coordinate(0, x), y: coordinate(1, y) }));
+    this.world.overviewed({ begins, tick: this.#beat.tick, players });
+  }
+
+  /** Positions that were told under what stood for an id are told again under the id. */
+  #tellRenamed(renamed) {
+    if (renamed.length === 0) return;
+    const positions = renamed.map(({ to }) => this.world.positions.get(to));
+    this.#on.frame?.({ ...NOTHING, tick: this.#beat.tick, positions, gonePlayers: renamed.map(({ from }) => from), renamed, silent: true });
+  }
+
   #event({ code, sender, seq, payload, payload_b64: base64 }, missed) {
     if (this.#position && seq > this.#position.seq) this.#position = { ...this.#position, seq };
-    const bytes = base64 === undefined ? encoded(payload) : Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
-    this.#on.event?.({ code, sender, seq: String(seq), payload: bytes, missed });
+    this.#on.event?.({ code, sender, near: false, seq: String(seq), payload: bytesOf(payload, base64), missed });
   }
 
   #caughtUp({ events, recovered, reason, epoch, seq }) {
@@ -186,10 +241,9 @@ export class PhoenixGame {
     for (const { user } of now.values()) this.#leaveReasons.delete(user);
     const whole = this.#players.size === 0;
     this.#players = now;
-    this.#on.roster?.(new Map(now), { whole, joined, left });
-    const gonePlayers = left.map(({ id }) => id);
-    if (gonePlayers.length > 0)
-      this.#on.frame?.({ whole: false, positions: [], objects: [], gonePlayers, goneObjects: [], silent: true });
+    this.#tellRenamed(this.world.roster({ whole: true, crowd: null, joined: now, left }));
+    this.#on.roster?.(new Map(now), { whole, joined, left, crowd: null });
+    if (left.length > 0) this.#gone({ gonePlayers: left.map(({ id }) => id) });
   }
 
   #closed({ code, reason }) {
@@ -208,6 +262,9 @@ export class PhoenixGame {
   }
 }
 
+/** A frame that says nothing. */
+const NOTHING = Object.freeze({ whole: false, positions: [], objects: [], gonePlayers: [], goneObjects: [] });
+
 /** JSON travels as JSON; what is no JSON, as text. */
 function decoded(bytes) {
   const text = new TextDecoder().decode(bytes);
@@ -218,6 +275,8 @@ function decoded(bytes) {
   }
 }
 
-function encoded(value) {
-  return new TextEncoder().encode(typeof value === "string" ? value : JSON.stringify(value ?? null));
+/** Of an event: base64 when a native player sent it. */
+function bytesOf(payload, base64) {
+  if (base64 !== undefined) return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  return new TextEncoder().encode(typeof payload === "string" ? payload : JSON.stringify(payload ?? null));
 }

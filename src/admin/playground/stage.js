@@ -1,12 +1,19 @@
-// Draws the game: a grid in world units, objects, players with names and trails, and a ring where the last event came from.
+// Draws the game: the ground, objects, players with names and trails, and a ring where the last event came from.
 
-/** Side of the visible square of a game without bounds, before anybody walks out of it. */
-const OPEN_SIDE = 100;
-/** Bounds beyond this are no playing field but the range of a float. */
-const FIELD_SIDE_MAX = 1e6;
+import { Camera } from "./camera.js";
+import { drawField, drawGrid, drawMinimap, drawSight, line } from "./ground.js";
+import { yawOf } from "./yaw.js";
+
 const FLASH_MS = 1600;
 const TRAIL_POINTS = 22;
 const OBJECT_SIDES = [4, 3, 5, 6];
+const RADIUS = 8;
+/** How far above its shadow a player is drawn that is as high up as it can be, in pixels. */
+const LIFT_MAX = 40;
+/** Names of more players would hide the players; then only the own is drawn. */
+const NAMES_MAX = 60;
+/** Each doubling of the age of what is known of a player takes so much of its colour; at 15 ticks a third is left. */
+const FADE = 0.17;
 
 /** Colour of a player: hues a golden angle apart, so that neighbours differ. */
 export function hueOf(id) {
@@ -17,8 +24,8 @@ export class Stage {
   #canvas;
   #context;
   #colors = {};
-  #view = { x: 0, y: 0, width: OPEN_SIDE, height: OPEN_SIDE };
-  #field = null;
+  #camera = new Camera();
+  #layout = null;
   #flashes = [];
   #trails = new Map();
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
@@ -31,27 +38,22 @@ export class Stage {
     new ResizeObserver(() => this.#resize()).observe(canvas);
   }
 
-  /** A game begins, with `bounds` or without. */
-  start({ minX, minY, maxX, maxY }) {
-    const [width, height] = [maxX - minX, maxY - minY];
-    const isField = Math.max(width, height) <= FIELD_SIDE_MAX;
-    this.#field = isField ? { minX, minY, maxX, maxY } : null;
-    this.#view = isField
-      ? { x: (minX + maxX) / 2, y: (minY + maxY) / 2, width: width * 1.08, height: height * 1.08 }
-      : { x: 0, y: 0, width: OPEN_SIDE, height: OPEN_SIDE };
+  /** A game begins, with `bounds` or without; `sight`: what of it is told. */
+  start(bounds, layout, sight) {
+    this.#camera.start(bounds, sight.side);
+    this.#layout = layout;
     this.#trails.clear();
     this.#flashes = [];
   }
 
   /** Height of what a player sees, in world units: speeds are chosen by it. */
   get span() {
-    return this.#field ? Math.max(this.#field.maxX - this.#field.minX, this.#field.maxY - this.#field.minY) : OPEN_SIDE;
+    return this.#camera.span;
   }
 
-  /** Where a new player may stand: the middle of the view. */
+  /** Where a new player may stand: the middle of what is shown. */
   get middle() {
-    const { x, y } = this.#view;
-    return { x, y };
+    return this.#camera.middle;
   }
 
   /** An event of this player, with what it says. */
@@ -62,41 +64,33 @@ export class Stage {
 
   toWorld(clientX, clientY) {
     const box = this.#canvas.getBoundingClientRect();
-    const scale = this.#scale(box.width, box.height);
-    return {
-      x: this.#view.x + (clientX - box.left - box.width / 2) / scale,
-      y: this.#view.y + (clientY - box.top - box.height / 2) / scale,
-    };
+    return this.#camera.placeAt(clientX - box.left, clientY - box.top);
   }
 
-  /** `players`: [{id, name, x, y, me, away, relay?: {x, y}}], `objects`: Map of id → {type, x, y}. */
-  draw(now, players, objects) {
+  /**
+   * `players`: [{id, name, x, y, z?, pose?, me, away, age, relay?: {x, y}}], `objects`: Map of id → {type, x, y}, `overview`: [{id, x, y}] of
+   * everybody, if that is told.
+   */
+  draw(now, { players, objects, sight, overview }) {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     if (width === 0 || height === 0) return;
-    if (!this.#field) this.#follow(players);
+    const canvas = { width, height };
+    const own = players.find(({ me }) => me) ?? null;
+    this.#camera.turn(canvas, players, own, sight.side);
     const density = this.#canvas.width / width;
-    const scale = this.#scale(width, height);
     const context = this.#context;
     context.setTransform(density, 0, 0, density, 0, 0);
     context.clearRect(0, 0, width, height);
-    const place = ({ x, y }) => [width / 2 + (x - this.#view.x) * scale, height / 2 + (y - this.#view.y) * scale];
-    this.#drawGrid(width, height, scale, place);
+    const place = (at) => this.#camera.place(at);
+    drawGrid(context, this.#camera, canvas, this.#colors);
+    drawSight(context, this.#camera, sight, this.#colors);
+    drawField(context, this.#camera, canvas, this.#colors);
     for (const [id, object] of objects) this.#drawObject(id, object.type, place(object));
     for (const player of players) this.#drawTrail(player, place);
     for (const id of this.#trails.keys()) if (!players.some((player) => player.id === id)) this.#trails.delete(id);
-    for (const player of players) this.#drawPlayer(now, player, place);
+    for (const player of players) this.#drawPlayer(now, player, place, player.me || players.length <= NAMES_MAX);
+    drawMinimap(context, this.#camera, canvas, overview, own, this.#colors);
     this.#flashes = this.#flashes.filter(({ at }) => now - at < 2 * FLASH_MS);
-  }
-
-  #scale(width, height) {
-    return Math.min(width / this.#view.width, height / this.#view.height);
-  }
-
-  #follow(players) {
-    let most = OPEN_SIDE / 2;
-    for (const { x, y } of players) most = Math.max(most, Math.abs(x) * 1.15, Math.abs(y) * 1.15);
-    const side = this.#view.width + (2 * most - this.#view.width) * 0.08;
-    this.#view = { x: 0, y: 0, width: side, height: side };
   }
 
   #resize() {
@@ -109,59 +103,13 @@ export class Stage {
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(`--${name}`).trim();
     this.#colors = {
-      grid: color("grid"), axis: color("axis"), muted: color("muted"), ink: color("ink"), stage: color("stage"),
+      ...Object.fromEntries(["grid", "axis", "muted", "ink", "stage", "surface", "accent", "beyond", "shade"].map((name) => [name, color(name)])),
       lightness: color("player-lightness"), chroma: color("player-chroma"),
     };
   }
 
   #colorOf(id, alpha = 1) {
     return `oklch(${this.#colors.lightness} ${this.#colors.chroma} ${hueOf(id)} / ${alpha})`;
-  }
-
-  #drawGrid(width, height, scale, place) {
-    const context = this.#context;
-    // The step of 1, 2 or 5 × 10ⁿ that is at least 44 pixels.
-    const least = 44 / scale;
-    const power = 10 ** Math.floor(Math.log10(least));
-    const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= least);
-    const [halfX, halfY] = [width / 2 / scale, height / 2 / scale];
-    const lines = (from, to) => {
-      const values = [];
-      for (let index = Math.ceil(from / step); index * step <= to; index++) values.push(index * step);
-      return values;
-    };
-    context.lineWidth = 1;
-    context.font = "10px ui-monospace, Menlo, Consolas, monospace";
-    context.textBaseline = "top";
-    context.textAlign = "left";
-    const label = (value) => String(Number(value.toPrecision(6)));
-    for (const x of lines(this.#view.x - halfX, this.#view.x + halfX)) {
-      const at = Math.round(place({ x, y: 0 })[0]) + 0.5;
-      this.#line(x === 0 ? this.#colors.axis : this.#colors.grid, at, 0, at, height);
-      context.fillStyle = this.#colors.muted;
-      if (at > 44) context.fillText(label(x), at + 4, 5);
-    }
-    for (const y of lines(this.#view.y - halfY, this.#view.y + halfY)) {
-      const at = Math.round(place({ x: 0, y })[1]) + 0.5;
-      this.#line(y === 0 ? this.#colors.axis : this.#colors.grid, 0, at, width, at);
-      context.fillStyle = this.#colors.muted;
-      if (at > 24) context.fillText(label(y), 6, at + 4);
-    }
-    if (this.#field) {
-      const [left, top] = place({ x: this.#field.minX, y: this.#field.minY });
-      const [right, bottom] = place({ x: this.#field.maxX, y: this.#field.maxY });
-      context.strokeStyle = this.#colors.muted;
-      context.strokeRect(Math.round(left) + 0.5, Math.round(top) + 0.5, Math.round(right - left), Math.round(bottom - top));
-    }
-  }
-
-  #line(color, fromX, fromY, toX, toY) {
-    const context = this.#context;
-    context.strokeStyle = color;
-    context.beginPath();
-    context.moveTo(fromX, fromY);
-    context.lineTo(toX, toY);
-    context.stroke();
   }
 
   #drawObject(id, type, [x, y]) {
@@ -189,45 +137,83 @@ export class Stage {
     const context = this.#context;
     context.lineCap = "round";
     for (let index = 1; index < trail.length; index++) {
+      const [from, to] = [trail[index - 1], trail[index]];
+      if (from.x === to.x && from.y === to.y) continue;
       const part = index / trail.length;
       context.lineWidth = 1 + 5 * part;
-      this.#line(this.#colorOf(id, 0.28 * part * part), ...place(trail[index - 1]), ...place(trail[index]));
+      line(context, this.#colorOf(id, 0.28 * part * part), ...place(from), ...place(to));
     }
   }
 
-  #drawPlayer(now, player, place) {
+  #drawPlayer(now, player, place, isNamed) {
     const context = this.#context;
-    const [x, y] = place(player);
-    if (player.relay) {
-      const [relayX, relayY] = place(player.relay);
-      if (Math.hypot(relayX - x, relayY - y) > 3) {
-        context.strokeStyle = this.#colorOf(player.id, 0.6);
-        context.lineWidth = 1;
-        context.beginPath();
-        context.arc(relayX, relayY, 7, 0, 2 * Math.PI);
-        context.stroke();
-      }
-    }
+    const [x, ground] = place(player);
+    if (player.relay) this.#drawRelays(player, x, ground, place);
+    context.globalAlpha = (player.away ? 0.4 : 1) * Math.max(0.25, 1 - FADE * Math.log2(1 + (player.age ?? 0)));
+    const lift = this.#liftOf(player);
+    if (lift > 0.5) this.#drawShadow(x, ground, lift);
+    const y = ground - lift;
     const flash = this.#flashes.find(({ id }) => id === player.id);
     if (flash) this.#drawRing(now - flash.at, player.id, x, y);
-    context.globalAlpha = player.away ? 0.4 : 1;
     context.fillStyle = this.#colorOf(player.id);
     context.beginPath();
-    context.arc(x, y, 8, 0, 2 * Math.PI);
+    context.arc(x, y, RADIUS, 0, 2 * Math.PI);
     context.fill();
     context.lineWidth = 2;
     context.strokeStyle = this.#colors.stage;
     context.stroke();
+    const yaw = yawOf(player.pose);
+    if (yaw !== null) this.#drawTick(x, y, yaw, this.#colorOf(player.id));
     if (player.me) {
       context.strokeStyle = this.#colors.ink;
       context.lineWidth = 1.5;
       context.beginPath();
-      context.arc(x, y, 11, 0, 2 * Math.PI);
+      context.arc(x, y, RADIUS + 3, 0, 2 * Math.PI);
       context.stroke();
     }
-    this.#drawText(player.name, x, y + 16, player.me ? 600 : 400, this.#colors.ink);
+    if (isNamed) this.#drawText(player.name, x, lift > 0.5 ? ground + 8 : y + 16, player.me ? 600 : 400, this.#colors.ink);
     if (flash?.text) this.#drawText(flash.text, x, y - 30, 600, this.#colorOf(player.id));
     context.globalAlpha = 1;
+  }
+
+  /** Where the relay has the own player, if that is elsewhere. */
+  #drawRelays({ id, relay }, x, y, place) {
+    const [relayX, relayY] = place(relay);
+    if (Math.hypot(relayX - x, relayY - y) <= 3) return;
+    const context = this.#context;
+    context.strokeStyle = this.#colorOf(id, 0.6);
+    context.lineWidth = 1;
+    context.beginPath();
+    context.arc(relayX, relayY, 7, 0, 2 * Math.PI);
+    context.stroke();
+  }
+
+  /** How many pixels above the ground a player is, by its third coordinate. */
+  #liftOf({ z = 0 }) {
+    if (this.#layout?.axes !== 3) return 0;
+    const [min, max] = [this.#layout.min[2], this.#layout.max[2]];
+    const isFinite = Math.abs(min) < 1e9 && Math.abs(max) < 1e9 && max > min;
+    const part = isFinite ? (z - min) / (max - min) : z / this.#camera.span;
+    return LIFT_MAX * Math.min(1, Math.max(0, part));
+  }
+
+  #drawShadow(x, y, lift) {
+    const context = this.#context;
+    context.fillStyle = this.#colors.shade;
+    context.strokeStyle = this.#colors.shade;
+    context.lineWidth = 1;
+    context.beginPath();
+    context.ellipse(x, y, RADIUS * 0.9, RADIUS * 0.45, 0, 0, 2 * Math.PI);
+    context.fill();
+    line(context, this.#colors.shade, x, y, x, y - lift);
+  }
+
+  #drawTick(x, y, yaw, color) {
+    const context = this.#context;
+    const [dx, dy] = [Math.cos(yaw), Math.sin(yaw)];
+    context.lineCap = "round";
+    context.lineWidth = 3;
+    line(context, color, x + dx * RADIUS, y + dy * RADIUS, x + dx * (RADIUS + 6), y + dy * (RADIUS + 6));
   }
 
   #drawRing(age, id, x, y) {
