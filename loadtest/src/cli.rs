@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::arguments::{EXIT_CODES, help};
 use crate::figures::specs;
-use crate::{chat, compare, documents, idle, million, reconnect, rooms, scaling, storm};
+use crate::{chat, compare, documents, idle, million, reconnect, rooms, scaling, storm, walk};
 
 /// Load test for corelay: many players on io_uring, each sending at its own pace whatever the relay does.
 #[derive(Debug, Parser)]
@@ -38,6 +38,9 @@ pub enum Command {
     /// Everybody loses its connection at once, or the relay is restarted: who is back when, and what was lost
     #[command(after_long_help = help(reconnect::HELP, &specs(reconnect::FIGURES), reconnect::EXAMPLE))]
     Reconnect(reconnect::Arguments),
+    /// A world in which players walk: whether everybody sees whom it should and nobody else, how late, and what it costs
+    #[command(after_long_help = help(walk::HELP, &specs(walk::FIGURES), walk::EXAMPLE))]
+    Walk(walk::Arguments),
     /// One run for each number of connections up to a million: what grows, as a page of charts
     #[command(after_long_help = help(scaling::HELP, &specs(scaling::FIGURES), scaling::EXAMPLE))]
     Scaling(scaling::Arguments),
@@ -62,7 +65,8 @@ mod tests {
         let (rooms, idle, storm) = (specs(rooms::FIGURES), specs(idle::FIGURES), specs(storm::FIGURES));
         let (million, scaling, documents) =
             (specs(million::FIGURES), specs(scaling::FIGURES), specs(documents::FIGURES));
-        for specs in [rooms, idle, storm, million, scaling, chat, documents, reconnect] {
+        let walk = specs(walk::FIGURES);
+        for specs in [rooms, idle, storm, million, scaling, chat, documents, reconnect, walk] {
             let paths: std::collections::BTreeSet<_> = specs.iter().map(|spec| spec.json_path()).collect();
             assert_eq!(paths.len(), specs.len());
         }

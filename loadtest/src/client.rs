@@ -174,7 +174,7 @@ mod tests {
                         joined += 1;
                         assert!(seen.is_empty(), "the Welcome comes first");
                     }
-                    Event::Presence(_) | Event::Stream(_) => panic!("{event:?}"),
+                    Event::Record(_) | Event::Presence(_) | Event::Stream(_) => panic!("{event:?}"),
                 };
                 let dialect = dialect.as_mut();
                 let effects = client.handle_received(0, piece, &handshake, dialect, &mut counters, &mut emit);

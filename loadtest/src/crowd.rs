@@ -26,7 +26,7 @@ const JOIN_TIMEOUT_NS: u64 = 10_000_000_000;
 const HEARTBEAT_INTERVAL_NS: u64 = 30_000_000_000;
 /// Control frames that wait for a busy socket, in bytes. Answers to further pings are left out (RFC 6455 section 5.5.3).
 const CONTROLS_BYTES_MAX: usize = 1024;
-/// Socket buffer of a connection that will stop reading: small, so that it fills within seconds.
+/// Receive buffer of a connection that will stop reading: small, so that it fills within seconds.
 const STALLED_RECEIVE_BUFFER_BYTES: usize = 4096;
 
 /// See the module documentation. Call `turn` again and again; between two turns, send.
@@ -157,7 +157,8 @@ impl Crowd {
             self.started += 1;
             self.joining += 1;
             let source = self.plan.sources.map(|sources| sources.of(slot));
-            let receive_buffer_bytes = stalls.then_some(STALLED_RECEIVE_BUFFER_BYTES);
+            let narrow = self.plan.narrow_every.is_some_and(|every| slot.is_multiple_of(every));
+            let receive_buffer_bytes = (stalls || narrow).then_some(STALLED_RECEIVE_BUFFER_BYTES);
             self.ring.connect(slot, Opening { source, receive_buffer_bytes })?;
         }
         Ok(())
@@ -305,6 +306,16 @@ impl Crowd {
         Ok(())
     }
 
+    pub fn is_joined(&self, slot: u32) -> bool {
+        self.connections[slot as usize].stage == Stage::Joined
+    }
+
+    /// Lets a connection stop reading, until `read_on`.
+    pub fn pause(&mut self, slot: u32) -> io::Result<()> {
+        self.connections[slot as usize].stopped = true;
+        self.ring.stop_receive(slot)
+    }
+
     /// Lets those that stopped reading read on: what was kept for them, and how they were closed.
     pub fn resume_stalled(&mut self) -> io::Result<()> {
         for slot in self.plan.stalled_from..self.plan.connections {
@@ -409,8 +420,7 @@ impl Crowd {
             self.joined += 1;
             self.open += 1;
             if slot >= self.plan.stalled_from {
-                self.connections[slot as usize].stopped = true;
-                self.ring.stop_receive(slot)?;
+                self.pause(slot)?;
             }
         }
         effects.errors.iter().for_each(|text| self.endings.errors.count(text));
@@ -543,7 +553,7 @@ impl Crowd {
     }
 
     /// Arms a receive that was stopped.
-    fn read_on(&mut self, slot: u32) -> io::Result<()> {
+    pub fn read_on(&mut self, slot: u32) -> io::Result<()> {
         let connection = &mut self.connections[slot as usize];
         connection.stopped = false;
         if connection.receiving {

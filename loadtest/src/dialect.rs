@@ -5,6 +5,7 @@ mod members;
 mod native;
 mod phoenix;
 mod raw;
+mod records;
 
 use clap::ValueEnum;
 
@@ -13,6 +14,7 @@ pub use members::Members;
 use native::Native;
 use phoenix::Phoenix;
 use raw::Raw;
+pub use records::Records;
 
 /// `--dialect`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -57,6 +57,7 @@ mod million;
 mod chat;
 mod documents;
 mod reconnect;
+mod walk;
 
 // Floor 7: scenarios again and again: with more connections, or against one server after the other.
 mod scaling;
@@ -116,6 +117,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Chat(arguments) => chat::run(arguments, &interrupted),
         Command::Documents(arguments) => documents::run(arguments, &interrupted),
         Command::Reconnect(arguments) => reconnect::run(arguments, &interrupted),
+        Command::Walk(arguments) => walk::run(arguments, &interrupted),
         Command::Scaling(arguments) => scaling::run(arguments, &interrupted),
         Command::Compare(arguments) => compare::run(arguments, &interrupted),
     }

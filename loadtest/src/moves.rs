@@ -46,7 +46,7 @@ impl Listener for Views {
     fn handle_event(&mut self, slot: u32, event: Event<'_>, now_ns: u64) {
         match event {
             Event::Positions(positions) => self.handle_positions(slot, positions, now_ns),
-            Event::Joined | Event::Presence(_) | Event::Stream(_) => {}
+            Event::Joined | Event::Record(_) | Event::Presence(_) | Event::Stream(_) => {}
         }
     }
 }

@@ -239,7 +239,7 @@ impl Listener for Talk {
         match event {
             Event::Joined => self.slots[client as usize] = slot,
             Event::Stream(stream) => self.handle_stream(client, stream, now_ns),
-            Event::Positions(_) | Event::Presence(_) => {}
+            Event::Positions(_) | Event::Record(_) | Event::Presence(_) => {}
         }
     }
 }

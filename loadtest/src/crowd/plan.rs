@@ -24,6 +24,9 @@ pub struct Plan {
     pub connections: u32,
     /// Connections from this number on stop reading once they have joined.
     pub stalled_from: u32,
+    /// Of the others, connections whose number is a multiple of this have a small receive buffer, which fills up soon when they
+    /// pause.
+    pub narrow_every: Option<u32>,
     /// So many connections, the first ones, are busy: a receive is armed on them. The others wait for bytes on a poll, which
     /// takes less memory.
     pub busy: u32,
@@ -40,6 +43,7 @@ impl Plan {
             dialect,
             connections,
             stalled_from: connections,
+            narrow_every: None,
             busy: connections,
             sources: None,
         }

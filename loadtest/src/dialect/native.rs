@@ -87,7 +87,7 @@ fn tick_frame(record: &[u8]) -> Option<&[Position]> {
 }
 
 #[cold]
-fn handle_record(
+pub(super) fn handle_record(
     record: &[u8],
     counters: &mut Counters,
     effects: &mut Effects,

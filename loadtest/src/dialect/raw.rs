@@ -88,7 +88,9 @@ mod tests {
                         .iter()
                         .map(|position| (position.player_id.get(), position.x.get(), position.y.get())),
                 ),
-                Event::Joined | Event::Presence(_) | Event::Stream(_) => panic!("{event:?}"),
+                Event::Joined | Event::Record(_) | Event::Presence(_) | Event::Stream(_) => {
+                    panic!("{event:?}")
+                }
             }
         });
         (seen, counters)

@@ -78,7 +78,7 @@ impl Listener for Accounts {
                 self.last_join_ns = now_ns;
                 self.join_us.saturating_record(since_intended_us);
             }
-            Event::Joined | Event::Positions(_) | Event::Stream(_) => {}
+            Event::Joined | Event::Positions(_) | Event::Record(_) | Event::Stream(_) => {}
             Event::Presence(presence) => {
                 client.presence.count(now_ns);
                 match presence {

@@ -39,7 +39,7 @@ fn handled_all(bytes: &[u8]) -> (Effects, Counters, Vec<String>) {
             told.push(format!("{:?}", positions.iter().map(numbers).collect::<Vec<_>>()));
         }
         Event::Stream(stream) => told.push(format!("{stream:?}")),
-        Event::Joined | Event::Presence(_) => told.push(format!("{event:?}")),
+        Event::Joined | Event::Record(_) | Event::Presence(_) => told.push(format!("{event:?}")),
     };
     let handled =
         |message: Message<'_>| phoenix.handle_message(0, &message, &mut counters, &mut effects, &mut emit);
@@ -187,7 +187,7 @@ fn told_by(phoenix: &mut Phoenix, slot: u32, messages: &[&str]) -> (Vec<String>,
     let (mut told, mut counters, mut effects) = (Vec::new(), Counters::default(), Effects::default());
     let mut emit = |event: Event<'_>| match event {
         Event::Stream(stream) => told.push(format!("{stream:?}")),
-        Event::Positions(_) | Event::Joined | Event::Presence(_) => {}
+        Event::Positions(_) | Event::Joined | Event::Record(_) | Event::Presence(_) => {}
     };
     for message in messages {
         let message = Message::Text(message.as_bytes());
