@@ -3,8 +3,6 @@
 use corelay::wire::layout::{AXES_MAX, Bounds, Layout, Number};
 use corelay::wire::native::{LayoutRecord, Welcome};
 
-/// Flag of a Layout record: the game has views.
-const VIEWS: u8 = 2;
 /// A game without bounds of its own is walked in a square of this side at most.
 const SIDE_MAX: f32 = 1e6;
 
@@ -51,7 +49,7 @@ impl World {
         let number = if number == 0 { Number::F32 } else { Number::U16 };
         self.layout = Layout { number, axes: axes.clamp(2, AXES_MAX as u8), pose_bytes, keys, key_bytes_max };
         (self.bounds.min[2], self.bounds.max[2]) = (record.min_z.get(), record.max_z.get());
-        self.view = (record.flags & VIEWS != 0).then(|| View { cell: record.cell.get(), radius });
+        self.view = (record.flags & LayoutRecord::VIEWS != 0).then(|| View { cell: record.cell.get(), radius });
     }
 
     /// Where players may walk: a square around the origin where the game has no bounds.
