@@ -173,7 +173,8 @@ impl<'a> Game<'a> {
             let _ = self.crowd.take_freed();
             self.crowd.take_gone().into_iter().for_each(|player| self.trails.handle_gone(player));
             self.trails.forget_old(now_ns);
-            self.pauses.turn(&mut self.crowd, self.rules.memory_ns(), now_ns)?;
+            let is_current = |client| self.sights.is_current(client);
+            self.pauses.turn(&mut self.crowd, is_current, self.rules.memory_ns(), now_ns)?;
             if now_ns >= window_ns.start {
                 before.get_or_insert(self.crowd.counters);
                 self.look(now_ns - window_ns.start, now_ns);
@@ -219,7 +220,7 @@ impl<'a> Game<'a> {
         while self.looks < due {
             let (client, sight) = self.sights.nth((self.looks % u64::from(self.sights.count())) as u32);
             self.looks += 1;
-            if self.trails.is_here(client) && !self.pauses.excuse(client, now_ns) {
+            if self.trails.is_here(client) && !self.pauses.excuse(client) {
                 self.findings.look(client, sight, &self.trails, &self.rules, now_ns);
             }
         }

@@ -20,8 +20,8 @@ pub const RINGS: usize = 3;
 const SETTLED_TICKS: u64 = 20;
 /// How long a view may lag behind the cell of its player.
 const HOLD_NS: u64 = 250_000_000;
-/// Faults that are told one by one.
-const TOLD_MAX: usize = 6;
+/// Clients of which a fault of each kind is told.
+const TOLD_MAX: usize = 3;
 
 /// What is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,8 @@ pub struct Findings {
     pub stale: [u64; RINGS],
     /// How long ago the next place was sent, in µs, by ring; 0: there is none.
     pub age_us: [Histogram<u64>; RINGS],
+    /// Time since the last frame, at each look, in µs.
+    pub silence_us: Histogram<u64>,
     /// The first faults.
     pub told: Vec<String>,
 }
@@ -70,6 +72,7 @@ impl Default for Findings {
             ghosts: 0,
             stale: [0; RINGS],
             age_us: std::array::from_fn(|_| microseconds()),
+            silence_us: microseconds(),
             told: Vec::new(),
         }
     }
@@ -102,7 +105,8 @@ impl Findings {
     /// Compares what `client` sees with the walks.
     pub fn look(&mut self, client: u32, sight: &Sight, trails: &Trails, rules: &Rules, now_ns: u64) {
         self.looks += 1;
-        let level = sight.level(now_ns);
+        let (level, silence_ns) = (sight.level(now_ns), now_ns.saturating_sub(sight.frame_ns));
+        self.silence_us.saturating_record(silence_ns / 1000);
         for player in (0..trails.players()).filter(|&player| trails.is_here(player)) {
             let distance = trails.distance(client, player);
             let radius = rules.radius.map_or(u32::MAX, u32::from);
@@ -149,7 +153,10 @@ impl Findings {
                     client,
                     player,
                     trails,
-                    format_args!("{old:?} ms, level {level}, {distance:?}"),
+                    format_args!(
+                        "outdated for {old:?} ms, level {level}, {} ms after a frame, {distance:?}",
+                        silence_ns / 1_000_000
+                    ),
                 );
             }
         }
@@ -160,13 +167,12 @@ impl Findings {
     }
 
     fn tell(&mut self, what: &str, client: u32, player: u32, trails: &Trails, how: fmt::Arguments<'_>) {
+        let begin = format!("{what} of client {client} ");
         let told = self.told.iter().filter(|told| told.starts_with(what)).count();
-        if told < TOLD_MAX / 2 && self.told.len() < TOLD_MAX {
+        if told < TOLD_MAX && !self.told.iter().any(|told| told.starts_with(&begin)) {
             let [from, at] = [client, player].map(|player| trails.place(player));
-            self.told.push(format!(
-                "{what}: look {}, client {client} at {from:?}, player {player} at {at:?}, {how}",
-                self.looks
-            ));
+            self.told
+                .push(format!("{begin}at {from:?}: player {player} at {at:?}, {how} (look {})", self.looks));
         }
     }
 }

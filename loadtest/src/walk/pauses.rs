@@ -17,60 +17,74 @@ pub struct Pauses {
     pub count: u64,
 }
 
-#[derive(Clone, Copy)]
 struct Pauser {
     client: u32,
-    /// `None`: it reads.
-    read_on_ns: Option<u64>,
-    /// What it is shown is right again.
-    settled_ns: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reads,
+    PausesUntil(u64),
+    /// It reads what was on its way to it all the time.
+    CatchesUp,
+    /// What is checked looks back to the time before.
+    SettlesUntil(u64),
 }
 
 impl Pauses {
     /// `at_once` of `clients` pause at a time, from `begin_ns` on.
     pub fn new(clients: impl Iterator<Item = u32>, at_once: f64, begin_ns: u64) -> Self {
-        let pauser = |client| Pauser { client, read_on_ns: None, settled_ns: 0 };
         Self {
             interval_ns: (at_once > 0.0).then(|| (PAUSE_NS as f64 / at_once) as u64),
             next_ns: begin_ns,
             turn: 0,
-            pausers: clients.map(pauser).collect(),
+            pausers: clients.map(|client| Pauser { client, stage: Stage::Reads }).collect(),
             count: 0,
         }
     }
 
-    /// Lets those pause and read on whose time it is. `settle_ns` after it reads on, a client must be right again.
-    pub fn turn(&mut self, crowd: &mut Crowd, settle_ns: u64, now_ns: u64) -> io::Result<()> {
+    /// Lets those pause and read on whose time it is. A client must be right again `settle_ns` after it `is_current`.
+    pub fn turn(
+        &mut self,
+        crowd: &mut Crowd,
+        is_current: impl Fn(u32) -> bool,
+        settle_ns: u64,
+        now_ns: u64,
+    ) -> io::Result<()> {
         let Some(interval_ns) = self.interval_ns else { return Ok(()) };
-        for pauser in &mut self.pausers {
-            if pauser.read_on_ns.take_if(|read_on_ns| *read_on_ns <= now_ns).is_some() {
-                pauser.settled_ns = now_ns + settle_ns;
-                crowd.read_on(pauser.client)?;
+        for Pauser { client, stage } in &mut self.pausers {
+            match *stage {
+                Stage::PausesUntil(end_ns) if end_ns <= now_ns => {
+                    *stage = Stage::CatchesUp;
+                    crowd.read_on(*client)?;
+                }
+                Stage::CatchesUp if is_current(*client) => *stage = Stage::SettlesUntil(now_ns + settle_ns),
+                Stage::SettlesUntil(end_ns) if end_ns <= now_ns => *stage = Stage::Reads,
+                _ => {}
             }
         }
         while self.next_ns <= now_ns {
             self.next_ns += interval_ns;
             self.turn = (self.turn + 1) % self.pausers.len();
-            let pauser = &mut self.pausers[self.turn];
-            if pauser.read_on_ns.is_none() && pauser.settled_ns <= now_ns && crowd.is_joined(pauser.client) {
-                pauser.read_on_ns = Some(now_ns + PAUSE_NS);
+            let Pauser { client, stage } = &mut self.pausers[self.turn];
+            if *stage == Stage::Reads && crowd.is_joined(*client) {
+                *stage = Stage::PausesUntil(now_ns + PAUSE_NS);
                 self.count += 1;
-                crowd.pause(pauser.client)?;
+                crowd.pause(*client)?;
             }
         }
         Ok(())
     }
 
     /// Whether what a client is shown may be out of date by its own doing.
-    pub fn excuse(&self, client: u32, now_ns: u64) -> bool {
-        let pauser = self.pausers.iter().find(|pauser| pauser.client == client);
-        pauser.is_some_and(|pauser| pauser.read_on_ns.is_some() || now_ns < pauser.settled_ns)
+    pub fn excuse(&self, client: u32) -> bool {
+        self.pausers.iter().any(|pauser| pauser.client == client && pauser.stage != Stage::Reads)
     }
 
     /// All read on.
     pub fn end(&mut self, crowd: &mut Crowd) -> io::Result<()> {
-        let paused =
-            self.pausers.iter_mut().filter_map(|pauser| pauser.read_on_ns.take().map(|_| pauser.client));
-        paused.collect::<Vec<_>>().into_iter().try_for_each(|client| crowd.read_on(client))
+        let paused = self.pausers.iter_mut().filter(|pauser| matches!(pauser.stage, Stage::PausesUntil(_)));
+        paused.map(|pauser| crowd.read_on(pauser.client)).collect()
     }
 }

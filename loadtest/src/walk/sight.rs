@@ -21,12 +21,17 @@ pub struct Sight {
     level: u8,
     level_before: u8,
     level_before_until_ns: u64,
+    tick: u32,
+    /// When the last frame came.
+    pub frame_ns: u64,
 }
 
 /// See the module documentation. It is told what arrives. Of all clients, those whose number is a multiple of `every` are followed.
 pub struct Sights {
     pub world: World,
     every: u32,
+    /// The latest of which anybody who is followed has a frame.
+    tick: u32,
     sights: Vec<Sight>,
     player_of_seat: Vec<u32>,
     /// Frames that are not as long as they say.
@@ -35,7 +40,14 @@ pub struct Sights {
 
 impl Sight {
     fn new(players: u32) -> Self {
-        Self { shown: vec![None; players as usize], level: 0, level_before: 0, level_before_until_ns: 0 }
+        Self {
+            shown: vec![None; players as usize],
+            level: 0,
+            level_before: 0,
+            level_before_until_ns: 0,
+            tick: 0,
+            frame_ns: 0,
+        }
     }
 
     /// Where the client sees `player`, if it does.
@@ -92,6 +104,7 @@ impl Sights {
         Self {
             world: World::default(),
             every,
+            tick: 0,
             sights: vec![Sight::new(players); players.div_ceil(every) as usize],
             player_of_seat: vec![STRANGER; usize::from(u16::MAX) + 1],
             malformed: 0,
@@ -108,6 +121,11 @@ impl Sights {
         (nth * self.every, &self.sights[nth as usize])
     }
 
+    /// Whether the last frame of a client is of this tick, or of one of the two before.
+    pub fn is_current(&self, client: u32) -> bool {
+        self.sights[(client / self.every) as usize].tick + 2 >= self.tick
+    }
+
     fn handle_record(&mut self, client: u32, record: &[u8], now_ns: u64) -> Option<()> {
         match *record.first()? {
             kind::WELCOME => {
@@ -117,9 +135,12 @@ impl Sights {
             }
             kind::LAYOUT => self.world.handle_layout(LayoutRecord::ref_from_bytes(record).ok()?),
             _ if client.is_multiple_of(self.every) => {
+                let (header, _) = KeyframeHeader::ref_from_prefix(record).ok()?;
                 let sight = &mut self.sights[(client / self.every) as usize];
                 let tick_ns = 1_000_000_000 / u64::from(self.world.tick_hz);
                 sight.handle_level(record[1], tick_ns, now_ns);
+                (sight.tick, sight.frame_ns) = (header.tick.get(), now_ns);
+                self.tick = self.tick.max(sight.tick);
                 sight.handle_frame(record, &self.world, &self.player_of_seat)?;
             }
             _ => {}

@@ -22,6 +22,8 @@ pub struct Measured {
     pub complete: bool,
 }
 
+/// If one of a hundred moves leaves so late, the machine is too busy for what is measured.
+const LATE_US: u64 = 50_000;
 const PLAIN: &str = "plain.";
 const VIEWS: &str = "views.";
 
@@ -91,6 +93,9 @@ figures! {
     "client_cores", Number, "processor time of this load test / window", |game| Ok(game.lap.own_cores());
     "reach", Number, "(look, player) seen and not stale / had to be seen",
         |game| share(game.findings.fresh, game.findings.inside);
+    "silence_p99", Time, "since the last frame of a player, when what it sees is checked",
+        |game| latency(&game.findings.silence_us, 99.0);
+    "silence_max", Time, "the longest of all", |game| latency(&game.findings.silence_us, 100.0);
     "looks", Count, "times that what a player sees was checked", |game| count(game.findings.looks);
     "checks", Count, "(look, player) of which could be said whether they are right", Played::checks;
     "missing", Count, "see above", |game| game.faults(game.findings.missing);
@@ -157,7 +162,10 @@ impl Measured {
     fn warnings(&self) -> Vec<String> {
         let own_share = self.games().map(|game| game.lap.own_cores()).fold(0.0, f64::max);
         let interrupted = "interrupted: the figures are those of what was walked until then".to_owned();
-        let warnings = [did_not_keep_up(own_share, None), (!self.complete).then_some(interrupted)];
+        let late_us = self.lateness_us().value_at_percentile(99.0);
+        let late =
+            (late_us > LATE_US).then(|| format!("1 % of the moves sent {} ms late or later", late_us / 1000));
+        let warnings = [did_not_keep_up(own_share, late.as_deref()), (!self.complete).then_some(interrupted)];
         let told = self.games().flat_map(|game| game.findings.told.iter().cloned());
         warnings.into_iter().flatten().chain(told).collect()
     }

@@ -49,7 +49,8 @@ impl World {
         let number = if number == 0 { Number::F32 } else { Number::U16 };
         self.layout = Layout { number, axes: axes.clamp(2, AXES_MAX as u8), pose_bytes, keys, key_bytes_max };
         (self.bounds.min[2], self.bounds.max[2]) = (record.min_z.get(), record.max_z.get());
-        self.view = (record.flags & LayoutRecord::VIEWS != 0).then(|| View { cell: record.cell.get(), radius });
+        self.view =
+            (record.flags & LayoutRecord::VIEWS != 0).then(|| View { cell: record.cell.get(), radius });
     }
 
     /// Where players may walk: a square around the origin where the game has no bounds.
