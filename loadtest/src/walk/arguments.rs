@@ -29,6 +29,8 @@ What is measured
   stale     seen at a place that was outdated (the player had sent the next one) for longer than the
             period of its ring, 2^min(ring, 2) ticks, and --network. At crowd level L, which frames
             tell, a period is 2^L times as long, 16 ticks at most. Without views it is one tick.
+  late      the same, but all was right as of the tick of the player's last frame: frames are late.
+            On a machine that is too busy there are some of these, and they say nothing of views
   age       for how long what is seen was outdated, by ring (age2: all that are farther than 1)
 
   --skip-permille P: so much of all players' time is spent in pauses of 4 s, in which a player that is

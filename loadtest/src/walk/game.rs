@@ -221,7 +221,13 @@ impl<'a> Game<'a> {
             let (client, sight) = self.sights.nth((self.looks % u64::from(self.sights.count())) as u32);
             self.looks += 1;
             if self.trails.is_here(client) && !self.pauses.excuse(client) {
-                self.findings.look(client, sight, &self.trails, &self.rules, now_ns);
+                self.findings.look(
+                    client,
+                    (sight, self.sights.as_of_ns(sight)),
+                    &self.trails,
+                    &self.rules,
+                    now_ns,
+                );
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Nobody but the relay knows in which cell somebody counted at which tick. So a player *must* be seen if it was in the view
 //! wherever it may have counted for as long as `memory_ns`, and must *not* be seen if it was outside all that time; what is shown of
-//! it must have been the newest within the period of the farthest ring in which it may have been. `memory_ns` is 20 ticks, the time for
+//! it must have been the newest within the period of the farthest ring in which it may have been: else it is stale, or late if it
+//! was all right as of the tick of the last frame, so that a machine that is too busy is told from a wrong view. `memory_ns` is 20 ticks, the time for
 //! which a view may lag behind its player, and the time on the way.
 
 use std::fmt;
@@ -51,6 +52,8 @@ pub struct Findings {
     pub ghosts: u64,
     /// By ring.
     pub stale: [u64; RINGS],
+    /// Seen where they were too long ago, but not as of the tick of the last frame: that is late, or the next one is.
+    pub late: u64,
     /// How long ago the next place was sent, in µs, by ring; 0: there is none.
     pub age_us: [Histogram<u64>; RINGS],
     /// Time since the last frame, at each look, in µs.
@@ -71,6 +74,7 @@ impl Default for Findings {
             missing: 0,
             ghosts: 0,
             stale: [0; RINGS],
+            late: 0,
             age_us: std::array::from_fn(|_| microseconds()),
             silence_us: microseconds(),
             told: Vec::new(),
@@ -102,8 +106,15 @@ impl Rules {
 }
 
 impl Findings {
-    /// Compares what `client` sees with the walks.
-    pub fn look(&mut self, client: u32, sight: &Sight, trails: &Trails, rules: &Rules, now_ns: u64) {
+    /// Compares what `client` sees, as of some time before, with the walks.
+    pub fn look(
+        &mut self,
+        client: u32,
+        (sight, as_of_ns): (&Sight, u64),
+        trails: &Trails,
+        rules: &Rules,
+        now_ns: u64,
+    ) {
         self.looks += 1;
         let (level, silence_ns) = (sight.level(now_ns), now_ns.saturating_sub(sight.frame_ns));
         self.silence_us.saturating_record(silence_ns / 1000);
@@ -143,27 +154,24 @@ impl Findings {
             if let Some(outdated_ns) = outdated_ns {
                 self.age_us[ring].saturating_record(outdated_ns / 1000);
             }
-            if outdated_ns.is_some_and(|ns| ns <= rules.outdated_ns_max(distance.farthest, level)) {
+            let most_ns = rules.outdated_ns_max(distance.farthest, level);
+            let late_ns = now_ns.saturating_sub(as_of_ns);
+            if outdated_ns.is_some_and(|ns| ns <= most_ns) {
                 self.fresh += u64::from(is_inside);
+            } else if outdated_ns.is_some_and(|ns| ns <= most_ns + late_ns) {
+                self.late += 1;
             } else {
                 self.stale[ring] += 1;
-                let old = outdated_ns.map(|ns| ns / 1_000_000);
-                self.tell(
-                    "stale",
-                    client,
-                    player,
-                    trails,
-                    format_args!(
-                        "outdated for {old:?} ms, level {level}, {} ms after a frame, {distance:?}",
-                        silence_ns / 1_000_000
-                    ),
-                );
+                let [old, late] = [outdated_ns.unwrap_or(u64::MAX), late_ns].map(|ns| ns / 1_000_000);
+                let how =
+                    format_args!("outdated for {old} ms, level {level}, frame {late} ms ago, {distance:?}");
+                self.tell("stale", client, player, trails, how);
             }
         }
     }
 
     pub fn faults(&self) -> u64 {
-        self.missing + self.ghosts + self.stale.iter().sum::<u64>()
+        self.missing + self.ghosts + self.late + self.stale.iter().sum::<u64>()
     }
 
     fn tell(&mut self, what: &str, client: u32, player: u32, trails: &Trails, how: fmt::Arguments<'_>) {

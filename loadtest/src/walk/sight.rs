@@ -21,8 +21,8 @@ pub struct Sight {
     level: u8,
     level_before: u8,
     level_before_until_ns: u64,
+    /// Of the last frame, and when that came.
     tick: u32,
-    /// When the last frame came.
     pub frame_ns: u64,
 }
 
@@ -32,6 +32,8 @@ pub struct Sights {
     every: u32,
     /// The latest of which anybody who is followed has a frame.
     tick: u32,
+    /// When frames of tick 0 came, as far as frames tell that came soonest after their tick.
+    tick0_ns: u64,
     sights: Vec<Sight>,
     player_of_seat: Vec<u32>,
     /// Frames that are not as long as they say.
@@ -105,6 +107,7 @@ impl Sights {
             world: World::default(),
             every,
             tick: 0,
+            tick0_ns: u64::MAX,
             sights: vec![Sight::new(players); players.div_ceil(every) as usize],
             player_of_seat: vec![STRANGER; usize::from(u16::MAX) + 1],
             malformed: 0,
@@ -119,6 +122,11 @@ impl Sights {
     /// The client that is followed as number `nth`, and what it sees.
     pub fn nth(&self, nth: u32) -> (u32, &Sight) {
         (nth * self.every, &self.sights[nth as usize])
+    }
+
+    /// As of when a client sees what it sees: its last frame would have come then if it had come as soon as the soonest.
+    pub fn as_of_ns(&self, sight: &Sight) -> u64 {
+        self.tick0_ns.saturating_add(u64::from(sight.tick) * 1_000_000_000 / u64::from(self.world.tick_hz))
     }
 
     /// Whether the last frame of a client is of this tick, or of one of the two before.
@@ -141,6 +149,7 @@ impl Sights {
                 sight.handle_level(record[1], tick_ns, now_ns);
                 (sight.tick, sight.frame_ns) = (header.tick.get(), now_ns);
                 self.tick = self.tick.max(sight.tick);
+                self.tick0_ns = self.tick0_ns.min(now_ns.saturating_sub(u64::from(sight.tick) * tick_ns));
                 sight.handle_frame(record, &self.world, &self.player_of_seat)?;
             }
             _ => {}

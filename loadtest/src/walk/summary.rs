@@ -49,6 +49,8 @@ figures! {
         .of(|run| run.sum(|game| game.faults(game.findings.ghosts))),
     headline("stale", Count, "(look, player): seen where it had been too long ago")
         .of(|run| run.sum(|game| game.faults(game.findings.stale.iter().sum()))),
+    headline("late", Count, "(look, player): the same, but as of the tick of the last frame all was right")
+        .of(|run| run.sum(|game| game.faults(game.findings.late))),
     headline("seen_exactly", Number, "(look, player) without any of these / those that could be checked")
         .of(|run| Ok(1.0 - run.sum(|game| count(game.findings.faults()))? / run.sum(Played::checks)?)),
     headline("bytes_ratio", Number, "views.bytes_per_player_s / plain.bytes_per_player_s").of(|run| {
@@ -103,6 +105,7 @@ figures! {
     "stale0", Count, "stale, of the own cell", |game| game.faults(game.findings.stale[0]);
     "stale1", Count, "of the ring around it", |game| game.faults(game.findings.stale[1]);
     "stale2", Count, "of all farther ones", |game| game.faults(game.findings.stale[2]);
+    "late", Count, "see above", |game| game.faults(game.findings.late);
     "age0_p50", Time, "how outdated what is seen is: of the own cell", |game| latency(&game.findings.age_us[0], 50.0);
     "age0_p99", Time, "99 % of it are at most", |game| latency(&game.findings.age_us[0], 99.0);
     "age1_p50", Time, "of the ring around it", |game| latency(&game.findings.age_us[1], 50.0);

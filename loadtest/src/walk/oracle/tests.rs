@@ -106,7 +106,7 @@ impl Relay {
                 _ => {}
             }
         }
-        Some(self.encode(in_sync, &positions, &gone))
+        Some(self.encode(tick, in_sync, &positions, &gone))
     }
 
     fn is_due(&self, slot: u64, ring: u32, changed_at: u64, tick: u64) -> bool {
@@ -116,16 +116,22 @@ impl Relay {
         (slot + tick) % period == 0 && changed_at + since > tick
     }
 
-    fn encode(&self, in_sync: bool, positions: &[usize], gone: &[usize]) -> Vec<u8> {
+    fn encode(&self, tick: u64, in_sync: bool, positions: &[usize], gone: &[usize]) -> Vec<u8> {
         let level = u8::from(self.fault == Fault::Crowd);
-        let position_count = (positions.len() as u32).into();
+        let (tick, position_count) = ((tick as u32).into(), (positions.len() as u32).into());
         let mut frame = if in_sync {
             let gone_players = (gone.len() as u16).into();
-            let header =
-                DeltaHeader { kind: kind::DELTA, gone_players, position_count, ..DeltaHeader::default() };
+            let header = DeltaHeader {
+                kind: kind::DELTA,
+                tick,
+                gone_players,
+                position_count,
+                ..DeltaHeader::default()
+            };
             header.as_bytes().to_vec()
         } else {
-            let header = KeyframeHeader { kind: kind::KEYFRAME, position_count, ..KeyframeHeader::default() };
+            let header =
+                KeyframeHeader { kind: kind::KEYFRAME, tick, position_count, ..KeyframeHeader::default() };
             header.as_bytes().to_vec()
         };
         frame[1] = level;
@@ -204,7 +210,8 @@ fn findings(fault: Fault, number: Number) -> Findings {
         for client in clients.clone() {
             let (nth, now_ns) = (client / EVERY, tick_ns + 10 * MS);
             if tick > 40 && (tick + u64::from(nth)) % 3 == 0 {
-                findings.look(client, sights.nth(nth).1, &trails, &rules, now_ns - 1);
+                let sight = sights.nth(nth).1;
+                findings.look(client, (sight, sights.as_of_ns(sight)), &trails, &rules, now_ns - 1);
             }
             if let Some(frame) = relay.frame(client, tick) {
                 sights.handle_event(client, Event::Record(&frame), now_ns);
