@@ -61,7 +61,7 @@ impl Pauses {
                 }
                 Stage::CatchesUp if is_current(*client) => *stage = Stage::SettlesUntil(now_ns + settle_ns),
                 Stage::SettlesUntil(end_ns) if end_ns <= now_ns => *stage = Stage::Reads,
-                _ => {}
+                Stage::Reads | Stage::PausesUntil(_) | Stage::CatchesUp | Stage::SettlesUntil(_) => {}
             }
         }
         while self.next_ns <= now_ns {
@@ -85,6 +85,9 @@ impl Pauses {
     /// All read on.
     pub fn end(&mut self, crowd: &mut Crowd) -> io::Result<()> {
         let paused = self.pausers.iter_mut().filter(|pauser| matches!(pauser.stage, Stage::PausesUntil(_)));
-        paused.map(|pauser| crowd.read_on(pauser.client)).collect()
+        for pauser in paused {
+            crowd.read_on(pauser.client)?;
+        }
+        Ok(())
     }
 }

@@ -49,7 +49,7 @@ impl Paths {
     pub fn walker(&self, number: u32) -> Walker {
         let Self { bounds, cell, crowd, may_leap, seed } = *self;
         let is_crowded = unit(random(seed.rotate_left(7), number)) < crowd;
-        let is_train = !is_crowded && random(seed, number / TRAIN) % 10 == 0;
+        let is_train = !is_crowded && random(seed, number / TRAIN).is_multiple_of(10);
         let stream = random(!seed, if is_train { u32::MAX - number / TRAIN } else { number });
         let margin = if is_train { TRAIN as f32 * 0.01 * cell } else { 0.0 };
         let mut walker = Walker {

@@ -80,7 +80,14 @@ impl Relay {
         let radius = match self.fault {
             Fault::SmallerViews => RADIUS - 1,
             Fault::LargerViews => RADIUS + 1,
-            _ => RADIUS,
+            Fault::Nothing
+            | Fault::ForgetsWhoLeaves
+            | Fault::NoKeyframe
+            | Fault::LateViews
+            | Fault::OnlyLatestChanges
+            | Fault::SlowRings
+            | Fault::Crowd
+            | Fault::WrongPlaces => RADIUS,
         };
         let ring = Span::of(view).distance(&Span::of(cell)).farthest;
         (ring <= u32::from(radius)).then_some(ring)
@@ -89,7 +96,7 @@ impl Relay {
     /// The frame of a client; one of a hundred is skipped, but not one after the other.
     fn frame(&mut self, client: u32, tick: u64) -> Option<Vec<u8>> {
         let (view, _, in_sync) = self.views[&client];
-        if in_sync && random(tick, client) % 100 == 0 {
+        if in_sync && random(tick, client).is_multiple_of(100) {
             self.views.get_mut(&client)?.2 = false;
             return None;
         }
@@ -113,7 +120,7 @@ impl Relay {
         let level = u32::from(matches!(self.fault, Fault::SlowRings | Fault::Crowd));
         let period = 1 << (ring.min(2) + level);
         let since = if self.fault == Fault::OnlyLatestChanges { 1 } else { period };
-        (slot + tick) % period == 0 && changed_at + since > tick
+        (slot + tick).is_multiple_of(period) && changed_at + since > tick
     }
 
     fn encode(&self, tick: u64, in_sync: bool, positions: &[usize], gone: &[usize]) -> Vec<u8> {
