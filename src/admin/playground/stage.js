@@ -10,8 +10,8 @@ const OBJECT_SIDES = [4, 3, 5, 6];
 const RADIUS = 8;
 /** How far above its shadow a player is drawn that is as high up as it can be, in pixels. */
 const LIFT_MAX = 40;
-/** Names of more players would hide the players; then only the own is drawn. */
-const NAMES_MAX = 60;
+/** Names and trails of more players would hide the players, and take too long; then only the own are drawn. */
+const DETAILED_MAX = 100;
 /** Each doubling of the age of what is known of a player takes so much of its colour; at 15 ticks a third is left. */
 const FADE = 0.17;
 
@@ -86,9 +86,11 @@ export class Stage {
     drawSight(context, this.#camera, sight, this.#colors);
     drawField(context, this.#camera, canvas, this.#colors);
     for (const [id, object] of objects) this.#drawObject(id, object.type, place(object));
-    for (const player of players) this.#drawTrail(player, place);
-    for (const id of this.#trails.keys()) if (!players.some((player) => player.id === id)) this.#trails.delete(id);
-    for (const player of players) this.#drawPlayer(now, player, place, player.me || players.length <= NAMES_MAX);
+    const detailed = players.length <= DETAILED_MAX ? players : players.filter(({ me }) => me);
+    for (const player of detailed) this.#drawTrail(player, place);
+    const ids = new Set(detailed.map(({ id }) => id));
+    for (const id of this.#trails.keys()) if (!ids.has(id)) this.#trails.delete(id);
+    for (const player of players) this.#drawPlayer(now, player, place, ids.has(player.id));
     drawMinimap(context, this.#camera, canvas, overview, own, this.#colors);
     this.#flashes = this.#flashes.filter(({ at }) => now - at < 2 * FLASH_MS);
   }
