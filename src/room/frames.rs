@@ -7,7 +7,7 @@ use crate::ids::PlayerId;
 use crate::limits::OUTBOUND_MESSAGE_BYTES_MAX;
 use crate::memory::Allocated;
 use crate::wire::frame::{self, Opcode};
-use crate::wire::layout::{Bounds, Layout, Number, split_held};
+use crate::wire::layout::{Bounds, Layout, split_held};
 use crate::wire::native::{DeltaHeader, KeyframeHeader, Solid, kind};
 
 /// How a game's records lie, and on which grid.
@@ -46,14 +46,15 @@ pub enum First {
 }
 
 /// Appends `contents` as one message, or as several where it is longer than `OUTBOUND_MESSAGE_BYTES_MAX`, and returns how many.
-pub fn write<'a, P, O, G>(
+pub fn write<'a, H, P, O, G>(
     first: First,
     mut contents: Contents<P, O, G>,
     form: Form<'_>,
     buffer: &mut Vec<u8>,
 ) -> u32
 where
-    P: Iterator<Item = &'a [u8]>,
+    H: Held + ?Sized + 'a,
+    P: Iterator<Item = &'a H>,
     O: ExactSizeIterator<Item = &'a Solid>,
     G: ExactSizeIterator<Item = u32>,
 {
@@ -103,14 +104,15 @@ impl Part {
         Self { positions, objects, gone_players, gone_objects, bytes: OUTBOUND_MESSAGE_BYTES_MAX - room }
     }
 
-    fn write<'a, P, O, G>(
+    fn write<'a, H, P, O, G>(
         self,
         first: First,
         contents: &mut Contents<P, O, G>,
         form: Form<'_>,
         buffer: &mut Vec<u8>,
     ) where
-        P: Iterator<Item = &'a [u8]>,
+        H: Held + ?Sized + 'a,
+        P: Iterator<Item = &'a H>,
         O: ExactSizeIterator<Item = &'a Solid>,
         G: ExactSizeIterator<Item = u32>,
     {
@@ -144,7 +146,7 @@ impl Part {
                 .as_bytes(),
             ),
         }
-        append_positions(buffer, self.positions, contents.positions.by_ref(), form);
+        H::append(buffer, self.positions, contents.positions.by_ref(), form);
         for object in contents.objects.by_ref().take(self.objects) {
             form.layout.write_object(object, form.bounds, buffer);
         }
@@ -164,39 +166,34 @@ impl Part {
     }
 }
 
-fn append_positions<'a>(
-    buffer: &mut Vec<u8>,
-    count: usize,
-    positions: impl Iterator<Item = &'a [u8]>,
-    form: Form<'_>,
-) {
-    match (form.layout.number, form.layout.held_bytes()) {
-        (Number::F32, 12) => append::<12>(buffer, count, positions),
-        (Number::F32, 16) => append::<16>(buffer, count, positions),
-        (Number::F32, 20) => append::<20>(buffer, count, positions),
-        (Number::F32 | Number::U16, _) => {
-            positions.take(count).for_each(|held| form.layout.write_position(held, form.bounds, buffer));
-        }
+/// A held record.
+pub trait Held {
+    /// Appends the Positions of `count` held records, as frames hold them.
+    fn append<'a>(buffer: &mut Vec<u8>, count: usize, held: impl Iterator<Item = &'a Self>, form: Form<'_>)
+    where
+        Self: 'a;
+}
+
+/// Of any length.
+impl Held for [u8] {
+    fn append<'a>(buffer: &mut Vec<u8>, count: usize, held: impl Iterator<Item = &'a Self>, form: Form<'_>) {
+        held.take(count).for_each(|held| form.layout.write_position(held, form.bounds, buffer));
     }
 }
 
-/// Appends `count` records of `N` bytes. Their place is made block by block, and the length of a copy is known.
-fn append<'a, const N: usize>(
-    buffer: &mut Vec<u8>,
-    count: usize,
-    mut records: impl Iterator<Item = &'a [u8]>,
-) {
-    let mut left = count;
-    while left > 0 {
-        let block = left.min(64);
-        let start = buffer.len();
-        buffer.resize(start + block * N, 0);
-        for (place, record) in buffer[start..].as_chunks_mut::<N>().0.iter_mut().zip(records.by_ref()) {
-            if let Some(record) = record.first_chunk() {
+/// Of a length that is known when it is compiled, in a layout of `f32`: the bytes are copied. Their place is made block by block.
+impl<const N: usize> Held for [u8; N] {
+    fn append<'a>(buffer: &mut Vec<u8>, count: usize, mut held: impl Iterator<Item = &'a Self>, _: Form<'_>) {
+        let mut left = count;
+        while left > 0 {
+            let block = left.min(64);
+            let start = buffer.len();
+            buffer.resize(start + block * N, 0);
+            for (place, record) in buffer[start..].as_chunks_mut::<N>().0.iter_mut().zip(held.by_ref()) {
                 *place = *record;
             }
+            left -= block;
         }
-        left -= block;
     }
 }
 
@@ -285,15 +282,31 @@ impl Positions {
         self.by_seat.chunks_exact(self.held_bytes).filter(|held| is_taken(held))
     }
 
+    /// The same, of records of `N` bytes.
+    pub fn all_of<const N: usize>(&self) -> impl Iterator<Item = &[u8; N]> {
+        debug_assert_eq!(N, self.held_bytes);
+        self.by_seat.as_chunks::<N>().0.iter().filter(|held| is_taken(&held[..]))
+    }
+
     /// Held records set since `settle`, by seat.
     pub fn moved(&self) -> impl Iterator<Item = &[u8]> {
+        self.moved_seats().map(|seat| &self.by_seat[seat * self.held_bytes..(seat + 1) * self.held_bytes])
+    }
+
+    /// The same, of records of `N` bytes.
+    pub fn moved_of<const N: usize>(&self) -> impl Iterator<Item = &[u8; N]> {
+        debug_assert_eq!(N, self.held_bytes);
+        let by_seat = self.by_seat.as_chunks::<N>().0;
+        self.moved_seats().map(move |seat| &by_seat[seat])
+    }
+
+    fn moved_seats(&self) -> impl Iterator<Item = usize> {
         self.moved.iter().enumerate().flat_map(move |(word, bits)| {
             let mut rest = *bits;
             std::iter::from_fn(move || {
                 let bit = rest.trailing_zeros() as usize;
                 rest &= rest.checked_sub(1)?;
-                let at = (word * 64 + bit) * self.held_bytes;
-                Some(&self.by_seat[at..at + self.held_bytes])
+                Some(word * 64 + bit)
             })
         })
     }

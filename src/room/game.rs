@@ -204,10 +204,10 @@ impl Game {
     /// A player moves to `state` (see `Layout`), or stays. Allocates nothing, unless the game has a maximum speed and this seat is
     /// the first beyond those that have moved before.
     pub fn step(&mut self, index: SeatIndex, input_seq: u16, state: &[u8], now: Instant) -> Moved {
-        let layout = &self.rules.layout;
+        let layout = self.rules.layout;
         let place = layout.place(state);
-        let held = self.positions.at(index.slot());
         // A player with a state has a seat, which need not be looked up.
+        let held = self.positions.at(index.slot());
         let player = match held {
             Some((player, _)) => player,
             None => match self.player(index) {
@@ -218,11 +218,14 @@ impl Game {
                 }
             },
         };
-        let held = held.map(|(_, state)| layout.place(state));
-        if !self.acks.is_empty() {
-            self.acks.used(index, input_seq, Some(now));
+        let is_within = self.rules.bounds.contain(place, layout.axes);
+        if is_within && !self.rules.max_speed.is_finite() && self.acks.is_empty() {
+            self.positions.set(index.slot(), player, state);
+            return Moved::Applied;
         }
-        let reason = if !self.rules.bounds.contain(place, self.rules.layout.axes) {
+        let held = held.map(|(_, state)| layout.place(state));
+        self.acks.used(index, input_seq, Some(now));
+        let reason = if !is_within {
             Some(CorrectionReason::OutOfBounds)
         } else if let Some(held) = held.filter(|_| self.rules.max_speed.is_finite()) {
             let [x, y, z] = std::array::from_fn(|axis| place[axis] - held[axis]);

@@ -2,7 +2,7 @@
 
 use zerocopy::IntoBytes;
 
-use super::frames::{self, Contents, First, Form};
+use super::frames::{self, Contents, First, Form, Held};
 use super::game::Game;
 use super::player_keys::{SentFrames, States, Told};
 use crate::ids::PlayerId;
@@ -12,6 +12,9 @@ use crate::wire::encoded::{Encoded, FramePool};
 use crate::wire::frame::Opcode;
 use crate::wire::layout::Number;
 use crate::wire::native::{LayoutRecord, kind};
+
+/// Of a held record in the plain layout.
+const PLAIN_BYTES: usize = 12;
 
 impl Game {
     /// Whether members' state frames are out of date.
@@ -29,38 +32,78 @@ impl Game {
     /// Everything, as a member needs it that was not sent the last frame; of values that players have set, those that it may have
     /// missed.
     pub fn encode_keyframe(&self, tick: u32, missed: Told, pool: &mut FramePool) -> Encoded {
-        let contents = Contents {
-            tick,
-            level: 0,
-            position_count: self.positions.count(),
-            positions: self.positions.all(),
-            objects: self.objects.all(),
-            gone_players: [].into_iter(),
-            gone_objects: [].into_iter(),
-        };
         pool.messages(|buffer| {
-            let messages = frames::write(First::Keyframe, contents, self.form(), buffer);
-            messages + self.states(tick, missed).write(tick, buffer)
+            // Of the most common length the copies are faster.
+            let messages = match self.copied_length() {
+                Some(PLAIN_BYTES) => {
+                    self.write_keyframe(tick, self.positions.all_of::<PLAIN_BYTES>(), buffer)
+                }
+                _ => self.write_keyframe(tick, self.positions.all(), buffer),
+            };
+            messages + self.write_states(missed, tick, buffer)
         })
     }
 
     /// What changed since the last tick.
     pub fn encode_delta(&self, tick: u32, pool: &mut FramePool) -> Encoded {
+        pool.messages(|buffer| {
+            let messages = match self.copied_length() {
+                Some(PLAIN_BYTES) => self.write_delta(tick, self.positions.moved_of::<PLAIN_BYTES>(), buffer),
+                _ => self.write_delta(tick, self.positions.moved(), buffer),
+            };
+            messages + self.write_states(Told::Changed, tick, buffer)
+        })
+    }
+
+    /// Bytes of a held record, if it goes into frames as it is.
+    fn copied_length(&self) -> Option<usize> {
+        let layout = &self.rules.layout;
+        (layout.number == Number::F32).then(|| layout.held_bytes())
+    }
+
+    fn write_keyframe<'a, H: Held + ?Sized + 'a>(
+        &'a self,
+        tick: u32,
+        positions: impl Iterator<Item = &'a H>,
+        buffer: &mut Vec<u8>,
+    ) -> u32 {
+        let contents = Contents {
+            tick,
+            level: 0,
+            position_count: self.positions.count(),
+            positions,
+            objects: self.objects.all(),
+            gone_players: [].into_iter(),
+            gone_objects: [].into_iter(),
+        };
+        frames::write(First::Keyframe, contents, self.form(), buffer)
+    }
+
+    fn write_delta<'a, H: Held + ?Sized + 'a>(
+        &'a self,
+        tick: u32,
+        positions: impl Iterator<Item = &'a H>,
+        buffer: &mut Vec<u8>,
+    ) -> u32 {
         // The two lists of gone ids have different types; a `Contents` has one.
         let gone_objects: Vec<u32> = self.objects.gone().collect();
         let contents = Contents {
             tick,
             level: 0,
             position_count: self.positions.moved_count(),
-            positions: self.positions.moved(),
+            positions,
             objects: self.objects.changed(),
             gone_players: self.gone_players.iter().copied(),
             gone_objects: gone_objects.iter().copied(),
         };
-        pool.messages(|buffer| {
-            let messages = frames::write(First::Delta, contents, self.form(), buffer);
-            messages + self.states(tick, Told::Changed).write(tick, buffer)
-        })
+        frames::write(First::Delta, contents, self.form(), buffer)
+    }
+
+    fn write_states(&self, told: Told, tick: u32, buffer: &mut Vec<u8>) -> u32 {
+        match &self.keys {
+            Some(keys) => keys.states(tick, told).write(tick, buffer),
+            None => 0,
+        }
     }
 
     /// Values of players; none in a game without keys.

@@ -20,7 +20,7 @@ use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
 use crate::wire::format::Format;
 use crate::wire::frame::{ControlPayload, Decoder, Incoming, MessageLimits, Opcode};
-use crate::wire::layout::Layout;
+use crate::wire::layout::Place;
 use crate::wire::native::{self, Record, Scope, answers};
 use crate::wire::phoenix::Event;
 use crate::wire::phoenix::answers::rate_limited;
@@ -162,52 +162,60 @@ impl Shard {
 
     /// One record: decoded where it lies, admitted by its class, and given to the game.
     fn handle_record(&mut self, conn: ConnId, payload: &[u8], now: Now) -> Next {
-        let Some(layout) = self.layout_of_player(conn) else {
-            impossible!("who sends records has a seat or a channel");
-            return Next::Stop;
-        };
-        let record = match native::decode(payload, &layout) {
-            Ok(record) => record,
-            Err(malformed) => return self.handle_malformed(conn, &malformed.to_string(), now),
-        };
-        let (class, tokens) = match record {
-            Record::Step { .. } | Record::HostSteps(_) => (RateClass::Move, 1),
-            Record::PutObject(_)
-            | Record::RemoveObject { .. }
-            | Record::SetState { .. }
-            | Record::SetView { .. } => (RateClass::Object, 1),
-            Record::Event { .. } => (RateClass::Event, 1),
-            Record::Who(players) => {
-                (RateClass::Event, players.len().div_ceil(limits::WHO_PLAYERS_PER_TOKEN).max(1) as u32)
-            }
-            Record::Ping(_) => (RateClass::Ping, 1),
-        };
         let Some(connection) = self.connections.find(conn) else {
             impossible!("whoever is worked on is here");
             return Next::Stop;
         };
-        let Some(seat) = connection.seat else {
-            return self.push_record(conn, &record, (class, tokens), now);
+        let Some(seat) = connection.seat else { return self.push_record(conn, payload, now) };
+        let Some(game) = self.topics.game(seat.game) else {
+            impossible!("a seat is in a game");
+            return Next::Stop;
         };
+        let record = match native::decode(payload, &game.rules().layout) {
+            Ok(record) => record,
+            Err(malformed) => return self.handle_malformed(conn, &malformed.to_string(), now),
+        };
+        let (class, tokens) = cost_of(&record);
         match connection.session.rates.admit_many(class, tokens, &self.settings.rates, now.instant) {
-            Verdict::Admitted => self.handle_admitted(conn, seat, &record, now),
+            Verdict::Admitted => {}
             verdict @ (Verdict::Dropped { .. } | Verdict::Abuse) => {
                 return self.drop_record(conn, class, verdict, now);
             }
         }
+        // Nearly every record is a step that is taken.
+        match record {
+            Record::Step { input_seq, state } => match game.step(seat.seat, input_seq, state, now.instant) {
+                Moved::Applied => {
+                    self.metrics.moves.increment();
+                    if game.changed(now.instant) {
+                        self.topics.reschedule(seat.game);
+                    }
+                }
+                Moved::Refused { reason, place } => {
+                    self.refuse_step(conn, seat, (reason, input_seq, place), now)
+                }
+            },
+            record => self.handle_admitted(conn, seat, &record, now),
+        }
         Next::GoOn
     }
 
-    /// The layout of the game that a native client plays in.
-    fn layout_of_player(&mut self, conn: ConnId) -> Option<Layout> {
-        let connection = self.connections.find(conn)?;
-        match connection.seat {
-            Some(seat) => self.topics.game(seat.game).map(|game| game.rules().layout),
-            None => {
-                let channels = connection.session.channels.as_ref()?.all();
-                channels.iter().find(|channel| channel.format == Format::Native).map(|channel| channel.layout)
-            }
+    /// A step was refused: its player is corrected, and told by an Ack that it was used, if it wants to be.
+    fn refuse_step(
+        &mut self,
+        conn: ConnId,
+        seat: SeatRef,
+        (reason, input_seq, place): (CorrectionReason, u16, Place),
+        now: Now,
+    ) {
+        let Some(game) = self.topics.game(seat.game) else {
+            return impossible!("a seat is in a game");
+        };
+        let axes = usize::from(game.rules().layout.axes);
+        if game.has_ack(seat.seat) && game.changed(now.instant) {
+            self.topics.reschedule(seat.game);
         }
+        self.correct(conn, reason, input_seq, &place[..axes]);
     }
 
     /// A record that its budget does not admit.
@@ -230,19 +238,7 @@ impl Shard {
             return impossible!("a seat is in a game");
         };
         let done = match record {
-            Record::Step { input_seq, state } => match game.step(seat.seat, *input_seq, state, now.instant) {
-                Moved::Applied => {
-                    self.metrics.moves.increment();
-                    Ok(())
-                }
-                Moved::Refused { reason, place } => {
-                    let axes = usize::from(game.rules().layout.axes);
-                    if game.has_ack(seat.seat) && game.changed(now.instant) {
-                        self.topics.reschedule(seat.game);
-                    }
-                    return self.correct(conn, reason, *input_seq, &place[..axes]);
-                }
-            },
+            Record::Step { .. } => return impossible!("a step is taken before"),
             Record::HostSteps(_) if seat.rights != Rights::Host => {
                 let text = "HostMoves and HostSteps need a token with \"host\": true";
                 Err((ErrorCode::Unauthorized, text.to_owned()))
@@ -293,13 +289,18 @@ impl Shard {
 
     /// A record of a native member without a seat on this shard: its game, wherever that is, decides.
     #[cold]
-    fn push_record(
-        &mut self,
-        conn: ConnId,
-        record: &Record<'_>,
-        (class, tokens): (RateClass, u32),
-        now: Now,
-    ) -> Next {
+    fn push_record(&mut self, conn: ConnId, payload: &[u8], now: Now) -> Next {
+        let channels = self.channels(conn).map_or(&[][..], |channels| channels.all());
+        let Some(channel) = channels.iter().find(|channel| channel.format == Format::Native) else {
+            impossible!("who sends records has a seat or a channel");
+            return Next::Stop;
+        };
+        let (topic, number) = (channel.topic.clone(), channel.number);
+        let record = match native::decode(payload, &channel.layout.clone()) {
+            Ok(record) => record,
+            Err(malformed) => return self.handle_malformed(conn, &malformed.to_string(), now),
+        };
+        let (class, tokens) = cost_of(&record);
         let Some(connection) = self.connections.find(conn) else {
             impossible!("whoever is worked on is here");
             return Next::Stop;
@@ -309,13 +310,7 @@ impl Shard {
         if verdict != Verdict::Admitted {
             return self.drop_record(conn, class, verdict, now);
         }
-        let channels = session.channels.as_ref().map_or(&[][..], |channels| channels.all());
-        let Some(channel) = channels.iter().find(|channel| channel.format == Format::Native) else {
-            impossible!("who sends records has a seat or a channel");
-            return Next::Stop;
-        };
-        let (topic, number) = (channel.topic.clone(), channel.number);
-        let push = Push { reference: None, event: PushEvent::Game(record.into()) };
+        let push = Push { reference: None, event: PushEvent::Game((&record).into()) };
         let action = Action::Push(push);
         self.request(TopicRequest { topic, from: self.address(conn, number), action }, now);
         Next::GoOn
@@ -415,5 +410,21 @@ impl Shard {
         };
         connection.session.set_deadline(Deadline::Budget(until));
         self.schedule_check(conn, now);
+    }
+}
+
+/// What a record takes from its budgets.
+fn cost_of(record: &Record<'_>) -> (RateClass, u32) {
+    match record {
+        Record::Step { .. } | Record::HostSteps(_) => (RateClass::Move, 1),
+        Record::PutObject(_)
+        | Record::RemoveObject { .. }
+        | Record::SetState { .. }
+        | Record::SetView { .. } => (RateClass::Object, 1),
+        Record::Event { .. } => (RateClass::Event, 1),
+        Record::Who(players) => {
+            (RateClass::Event, players.len().div_ceil(limits::WHO_PLAYERS_PER_TOKEN).max(1) as u32)
+        }
+        Record::Ping(_) => (RateClass::Ping, 1),
     }
 }

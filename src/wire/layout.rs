@@ -106,11 +106,11 @@ impl Layout {
 
     /// The coordinates at the start of a state.
     pub fn place(&self, state: &[u8]) -> Place {
-        let mut place = Place::default();
-        for (coordinate, bytes) in place.iter_mut().zip(state[..self.place_bytes()].chunks_exact(4)) {
-            *coordinate = f32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        }
-        place
+        let coordinate = |at: usize| {
+            let bytes = state.get(at..).and_then(|rest| rest.first_chunk());
+            bytes.map_or(0.0, |bytes| f32::from_be_bytes(*bytes))
+        };
+        [coordinate(0), coordinate(4), if self.axes > 2 { coordinate(8) } else { 0.0 }]
     }
 
     /// Whether all coordinates of a state are finite.
@@ -202,7 +202,8 @@ impl Default for Bounds {
 impl Bounds {
     /// Whether a place is inside; on an axis that the game does not have it is 0.
     pub fn contain(&self, place: Place, axes: u8) -> bool {
-        (0..usize::from(axes)).all(|axis| (self.min[axis]..=self.max[axis]).contains(&place[axis]))
+        let is_within = |axis: usize| (self.min[axis]..=self.max[axis]).contains(&place[axis]);
+        is_within(0) && is_within(1) && (axes < 3 || is_within(2))
     }
 
     /// Whether an operator has set both sides of the first `axes` axes.
