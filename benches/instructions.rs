@@ -21,7 +21,7 @@ fn at_most(instructions: u64) -> LibraryBenchmarkConfig {
 }
 
 #[library_benchmark]
-#[bench::of_a_joined_player(args = (Box::new(OnePlayer::joined())), config = at_most(800))]
+#[bench::of_a_joined_player(args = (Box::new(OnePlayer::joined())), config = at_most(830))]
 fn decode_and_apply_a_move(mut player: Box<OnePlayer>) -> Box<OnePlayer> {
     player.moves(black_box(&mut MOVE.clone()));
     player
@@ -40,8 +40,8 @@ fn ticking(players: u32) -> Box<(Game, FramePool)> {
 
 #[library_benchmark]
 #[bench::of_10_players(args = (10), setup = ticking, config = at_most(560))]
-#[bench::of_100_players(args = (100), setup = ticking, config = at_most(2_300))]
-#[bench::of_1000_players(args = (1_000), setup = ticking, config = at_most(20_000))]
+#[bench::of_100_players(args = (100), setup = ticking, config = at_most(2_200))]
+#[bench::of_1000_players(args = (1_000), setup = ticking, config = at_most(18_500))]
 fn encode_a_keyframe(mut ticking: Box<(Game, FramePool)>) -> (Encoded, Box<(Game, FramePool)>) {
     let (game, pool) = &mut *ticking;
     (game.encode_keyframe(black_box(7), Told::Whole, pool), ticking)
@@ -49,8 +49,8 @@ fn encode_a_keyframe(mut ticking: Box<(Game, FramePool)>) -> (Encoded, Box<(Game
 
 #[library_benchmark]
 #[bench::of_10_players(args = (10), setup = ticking, config = at_most(760))]
-#[bench::of_100_players(args = (100), setup = ticking, config = at_most(3_450))]
-#[bench::of_1000_players(args = (1_000), setup = ticking, config = at_most(30_500))]
+#[bench::of_100_players(args = (100), setup = ticking, config = at_most(3_000))]
+#[bench::of_1000_players(args = (1_000), setup = ticking, config = at_most(25_200))]
 fn encode_a_delta(mut ticking: Box<(Game, FramePool)>) -> (Encoded, Box<(Game, FramePool)>) {
     let (game, pool) = &mut *ticking;
     (game.encode_delta(black_box(7), pool), ticking)

@@ -243,18 +243,36 @@ impl Positions {
         held.filter(|held| is_taken(held))
     }
 
+    /// Sets the state of `seat`, which has one already; `false`: it has not.
+    pub fn replace(&mut self, seat: usize, state: &[u8]) -> bool {
+        let start = seat * self.held_bytes;
+        let Some(held) = self.by_seat.get_mut(start..start + self.held_bytes) else { return false };
+        if !is_taken(held) {
+            return false;
+        }
+        match (held.split_last_chunk_mut::<8>(), <&[u8; 8]>::try_from(state)) {
+            // Nearly every state is as short.
+            (Some((_, place)), Ok(state)) => *place = *state,
+            _ => held[size_of::<u32>()..].copy_from_slice(state),
+        }
+        self.has_moved(seat);
+        true
+    }
+
     /// Sets the state of `seat`.
     pub fn set(&mut self, seat: usize, player: PlayerId, state: &[u8]) {
         let held = &mut self.by_seat[seat * self.held_bytes..(seat + 1) * self.held_bytes];
         self.count += usize::from(!is_taken(held));
         let (id, place) = held.split_at_mut(size_of::<u32>());
         id.copy_from_slice(&player.0.to_be_bytes());
-        match (<&mut [u8; 8]>::try_from(&mut *place), <&[u8; 8]>::try_from(state)) {
-            (Ok(place), Ok(state)) => *place = *state,
-            _ => place.copy_from_slice(state),
-        }
-        self.moved_count += usize::from(self.moved[seat / 64] & 1 << (seat % 64) == 0);
-        self.moved[seat / 64] |= 1 << (seat % 64);
+        place.copy_from_slice(state);
+        self.has_moved(seat);
+    }
+
+    fn has_moved(&mut self, seat: usize) {
+        let (word, bit) = (&mut self.moved[seat / 64], 1 << (seat % 64));
+        self.moved_count += usize::from(*word & bit == 0);
+        *word |= bit;
     }
 
     /// Removes the state of `seat`; `None`: there was none.

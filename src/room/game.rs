@@ -204,8 +204,13 @@ impl Game {
     /// A player moves to `state` (see `Layout`), or stays. Allocates nothing, unless the game has a maximum speed and this seat is
     /// the first beyond those that have moved before.
     pub fn step(&mut self, index: SeatIndex, input_seq: u16, state: &[u8], now: Instant) -> Moved {
-        let layout = self.rules.layout;
+        let layout = &self.rules.layout;
         let place = layout.place(state);
+        let is_within = self.rules.bounds.contain(place, layout.axes);
+        let is_free = self.rules.max_speed == f32::INFINITY && self.acks.is_empty();
+        if is_within && is_free && self.positions.replace(index.slot(), state) {
+            return Moved::Applied;
+        }
         // A player with a state has a seat, which need not be looked up.
         let held = self.positions.at(index.slot());
         let player = match held {
@@ -218,11 +223,6 @@ impl Game {
                 }
             },
         };
-        let is_within = self.rules.bounds.contain(place, layout.axes);
-        if is_within && !self.rules.max_speed.is_finite() && self.acks.is_empty() {
-            self.positions.set(index.slot(), player, state);
-            return Moved::Applied;
-        }
         let held = held.map(|(_, state)| layout.place(state));
         self.acks.used(index, input_seq, Some(now));
         let reason = if !is_within {

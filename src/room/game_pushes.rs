@@ -99,7 +99,7 @@ impl Game {
         let now = context.now.instant;
         let done = match push {
             GamePush::State { positions, objects } => {
-                self.apply_state(from, playing, (&positions, &objects), context)
+                self.apply_state(from, playing, (positions.steps(), &objects), context)
             }
             GamePush::Step { input_seq, state } => {
                 self.step_in_channel(from, playing, (input_seq, &state), context);
@@ -135,7 +135,7 @@ impl Game {
                 context.metrics.objects.increment();
                 Ok(())
             }
-            GamePush::HostSteps(steps) => self.host_steps_in_channel(playing.member, &steps, context),
+            GamePush::HostSteps(steps) => self.host_steps_in_channel(playing.member, &steps.steps(), context),
             GamePush::Who(_) | GamePush::Ping(_) => {
                 impossible!("these are answered to whoever watches as well");
                 Ok(())
@@ -193,7 +193,7 @@ impl Game {
         &mut self,
         from: Address,
         playing: Playing,
-        (positions, objects): (&HostSteps<'_>, &[Solid]),
+        (positions, objects): (HostSteps<'_>, &[Solid]),
         context: &mut Context<'_>,
     ) -> Result<(), (ErrorCode, String)> {
         let Playing { member, seat } = playing;
@@ -210,7 +210,7 @@ impl Game {
             context.metrics.objects.increment();
         }
         match positions.without(player) {
-            Some(others) => self.host_steps_in_channel(member, &others, context),
+            Some(others) => self.host_steps_in_channel(member, &others.steps(), context),
             None => Ok(()),
         }
     }

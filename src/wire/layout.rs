@@ -106,11 +106,12 @@ impl Layout {
 
     /// The coordinates at the start of a state.
     pub fn place(&self, state: &[u8]) -> Place {
-        let coordinate = |at: usize| {
-            let bytes = state.get(at..).and_then(|rest| rest.first_chunk());
-            bytes.map_or(0.0, |bytes| f32::from_be_bytes(*bytes))
+        let Some([x0, x1, x2, x3, y0, y1, y2, y3]) = state.first_chunk() else { return Place::default() };
+        let z = match state.get(8..).and_then(|rest| rest.first_chunk()).filter(|_| self.axes > 2) {
+            Some(z) => f32::from_be_bytes(*z),
+            None => 0.0,
         };
-        [coordinate(0), coordinate(4), if self.axes > 2 { coordinate(8) } else { 0.0 }]
+        [f32::from_be_bytes([*x0, *x1, *x2, *x3]), f32::from_be_bytes([*y0, *y1, *y2, *y3]), z]
     }
 
     /// Whether all coordinates of a state are finite.

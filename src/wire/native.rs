@@ -8,7 +8,7 @@ mod decode;
 use zerocopy::big_endian::{F32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-pub use self::decode::{HostStep, HostSteps, Malformed, Record, Scope, decode};
+pub use self::decode::{HostStep, HostSteps, Malformed, Record, Scope, StoredSteps, decode};
 use super::layout::Place;
 
 /// First byte of a record from a client.

@@ -288,7 +288,7 @@ mod tests {
             let (class, event) = state(positions as u32, objects as u32, bytes);
             assert_eq!(class, PushClass::State { moves: positions > 0, objects: objects as u32 });
             let PushEvent::Game(GamePush::State { positions: read, objects: put }) = event else { panic!() };
-            assert_eq!((read.count(), put.len()), (positions, objects));
+            assert_eq!((read.steps().count(), put.len()), (positions, objects));
         }
         assert_eq!(refusal(state(1, 0, 11)).0, PushClass::Move);
     }

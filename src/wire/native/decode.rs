@@ -1,7 +1,5 @@
 //! Records of clients: bytes to references into them, checked.
 
-use std::borrow::Cow;
-
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -45,19 +43,27 @@ pub enum Record<'a> {
     Who(&'a [U32]),
 }
 
-/// States of players.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// States of players, where they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostSteps<'a> {
-    bytes: Cow<'a, [u8]>,
+    bytes: &'a [u8],
     /// Bytes before each state.
-    head: usize,
-    state_bytes: usize,
+    head: u8,
+    state_bytes: u8,
 }
 
-impl Default for HostSteps<'_> {
-    /// None.
-    fn default() -> Self {
-        Self { bytes: Cow::Borrowed(&[]), head: size_of::<U32>(), state_bytes: Layout::PLAIN.state_bytes() }
+/// States of players, apart from the bytes that they were read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredSteps {
+    bytes: Box<[u8]>,
+    head: u8,
+    state_bytes: u8,
+}
+
+impl StoredSteps {
+    /// The same, as they lie here.
+    pub fn steps(&self) -> HostSteps<'_> {
+        HostSteps { bytes: &self.bytes, head: self.head, state_bytes: self.state_bytes }
     }
 }
 
@@ -80,17 +86,15 @@ impl<'a> HostSteps<'a> {
 
     fn new(bytes: &'a [u8], head: usize, layout: &Layout) -> Option<Self> {
         let state_bytes = layout.state_bytes();
-        bytes.len().is_multiple_of(head + state_bytes).then_some(Self {
-            bytes: bytes.into(),
-            head,
-            state_bytes,
-        })
+        let fits = bytes.len().is_multiple_of(head + state_bytes);
+        fits.then_some(Self { bytes, head: head as u8, state_bytes: state_bytes as u8 })
     }
 
     /// The states, in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = HostStep<'_>> + ExactSizeIterator {
-        self.bytes.chunks_exact(self.head + self.state_bytes).map(|bytes| {
-            let (head, state) = bytes.split_at(self.head);
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = HostStep<'a>> + ExactSizeIterator + use<'a> {
+        let before = usize::from(self.head);
+        self.bytes.chunks_exact(self.each()).map(move |bytes| {
+            let (head, state) = bytes.split_at(before);
             let player = PlayerId(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
             let with_seq = head.len() == size_of::<HostStepHeader>();
             let input_seq = with_seq.then(|| u16::from_be_bytes([head[4], head[5]])).filter(|seq| *seq != 0);
@@ -100,24 +104,25 @@ impl<'a> HostSteps<'a> {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.bytes.len() / (self.head + self.state_bytes)
+        self.bytes.len() / self.each()
+    }
+
+    /// Bytes of one. None at all are of any length.
+    fn each(&self) -> usize {
+        usize::from(self.head + self.state_bytes).max(1)
     }
 
     /// Those of other players; `None`: there are none.
-    pub fn without(&self, player: PlayerId) -> Option<HostSteps<'static>> {
-        let each = self.bytes.chunks_exact(self.head + self.state_bytes);
+    pub fn without(&self, player: PlayerId) -> Option<StoredSteps> {
+        let each = self.bytes.chunks_exact(self.each());
         let others = each.zip(self.iter()).filter(|(_, step)| step.player != player);
         let bytes: Vec<u8> = others.flat_map(|(bytes, _)| bytes).copied().collect();
-        (!bytes.is_empty()).then_some(HostSteps {
-            bytes: Cow::Owned(bytes),
-            head: self.head,
-            state_bytes: self.state_bytes,
-        })
+        (!bytes.is_empty()).then(|| StoredSteps { bytes: bytes.into(), ..self.to_stored() })
     }
 
-    /// The same, apart from the bytes that they were read from.
-    pub fn into_owned(self) -> HostSteps<'static> {
-        HostSteps { bytes: Cow::Owned(self.bytes.into_owned()), ..self }
+    /// The same, apart from these bytes.
+    pub fn to_stored(&self) -> StoredSteps {
+        StoredSteps { bytes: self.bytes.into(), head: self.head, state_bytes: self.state_bytes }
     }
 }
 
@@ -151,16 +156,13 @@ pub enum Malformed {
         actual: usize,
     },
     #[error(
-        "{name} is for states of two axes without pose; this game's state is {state_bytes} bytes long: send {instead}"
+        "a Move is for states of two axes without pose; this game's state is {0} bytes long: send a Step (0x09)"
     )]
-    OtherLayout {
-        /// Name of the record.
-        name: &'static str,
-        /// Of the game's layout.
-        state_bytes: usize,
-        /// The record for every layout.
-        instead: &'static str,
-    },
+    Move(usize),
+    #[error(
+        "HostMoves are for states of two axes without pose; this game's state is {0} bytes long: send HostSteps (0x0d)"
+    )]
+    HostMoves(usize),
     #[error("an Event is 8 to {max} bytes long, not {0}", max = 8 + EVENT_PAYLOAD_BYTES_MAX)]
     EventLength(usize),
     #[error(
@@ -215,7 +217,7 @@ pub fn decode<'a>(bytes: &'a [u8], layout: &Layout) -> Result<Record<'a>, Malfor
 
 fn decode_move<'a>(bytes: &'a [u8], layout: &Layout) -> Result<Record<'a>, Malformed> {
     let record: &Move = fixed("Move", bytes)?;
-    check_two_axes("Move", "a Step (0x09)", layout)?;
+    check_two_axes(layout).map_err(Malformed::Move)?;
     if !(record.x.get().is_finite() && record.y.get().is_finite()) {
         return Err(Malformed::NotFinite("Move"));
     }
@@ -280,7 +282,7 @@ fn decode_event(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
 }
 
 fn decode_host_moves<'a>(bytes: &'a [u8], layout: &Layout) -> Result<Record<'a>, Malformed> {
-    check_two_axes("HostMoves", "HostSteps (0x0d)", layout)?;
+    check_two_axes(layout).map_err(Malformed::HostMoves)?;
     decode_host_steps("HostMoves", bytes, size_of::<U32>(), layout)
 }
 
@@ -325,12 +327,9 @@ fn fixed<'a, R: FromBytes + KnownLayout + Immutable + Unaligned>(
     })
 }
 
-fn check_two_axes(name: &'static str, instead: &'static str, layout: &Layout) -> Result<(), Malformed> {
-    let state_bytes = layout.state_bytes();
-    if state_bytes == 2 * size_of::<f32>() && layout.axes == 2 {
-        return Ok(());
-    }
-    Err(Malformed::OtherLayout { name, state_bytes, instead })
+/// `Err`: the bytes of a state that has more than two axes, or a pose.
+fn check_two_axes(layout: &Layout) -> Result<(), usize> {
+    if layout.axes == 2 && layout.pose_bytes == 0 { Ok(()) } else { Err(layout.state_bytes()) }
 }
 
 fn check_finite(name: &'static str, state: &[u8], layout: &Layout) -> Result<(), Malformed> {

@@ -9,7 +9,7 @@ use super::{PushClass, unknown_event};
 use crate::limits::{EVENT_PAYLOAD_BYTES_MAX, WHO_PLAYERS_MAX, WHO_PLAYERS_PER_TOKEN};
 use crate::wire::game_state::{self, GameState};
 use crate::wire::layout::{AXES_MAX, Layout};
-use crate::wire::native::{HostSteps, Malformed, Ping, Record, Scope, Solid};
+use crate::wire::native::{Malformed, Ping, Record, Scope, Solid, StoredSteps};
 use crate::wire::phoenix::Payload;
 use crate::wire::phoenix::answers::reason;
 use crate::wire::phoenix::fields::{float, named, string, whole};
@@ -20,7 +20,7 @@ use crate::wire::phoenix::fields::{float, named, string, whole};
 pub enum GamePush {
     /// `game_state`.
     State {
-        positions: HostSteps<'static>,
+        positions: StoredSteps,
         /// Objects to put.
         objects: Vec<Solid>,
     },
@@ -54,7 +54,7 @@ pub enum GamePush {
     RemoveObject {
         object_id: u32,
     },
-    HostSteps(HostSteps<'static>),
+    HostSteps(StoredSteps),
     Who(Vec<U32>),
     Ping(Ping),
 }
@@ -75,13 +75,13 @@ impl From<&Record<'_>> for GamePush {
             Record::SetView { radius } => Self::SetView { radius },
             Record::SetState { key, value } => Self::SetState { key, value: value.into() },
             Record::PutObject(object) => {
-                Self::State { positions: HostSteps::default(), objects: vec![object] }
+                Self::State { positions: StoredSteps::default(), objects: vec![object] }
             }
             Record::RemoveObject { object_id } => Self::RemoveObject { object_id },
             Record::Event { scope, code, payload } => {
                 Self::Event { code, scope, payload: EventPayload::Bytes(payload.into()) }
             }
-            Record::HostSteps(ref steps) => Self::HostSteps(steps.clone().into_owned()),
+            Record::HostSteps(steps) => Self::HostSteps(steps.to_stored()),
             Record::Who(players) => Self::Who(players.to_vec()),
             Record::Ping(ping) => Self::Ping(*ping),
         }
@@ -122,7 +122,7 @@ fn state(bytes: &[u8], layout: &Layout) -> (PushClass, Result<GamePush, String>)
     match game_state::decode(bytes, layout) {
         Ok(GameState { positions, objects }) => {
             let class = PushClass::State { moves: positions.count() > 0, objects: objects.len() as u32 };
-            (class, Ok(GamePush::State { positions: positions.into_owned(), objects }))
+            (class, Ok(GamePush::State { positions: positions.to_stored(), objects }))
         }
         // A state that cannot be read is charged like a move.
         Err(error) => (PushClass::Move, Err(reason(&error.to_string()))),
