@@ -125,6 +125,7 @@ impl Played {
         let Known::Phoenix(view) = &self.members[index].known else { panic!("it is not native") };
         let reply = view.told.iter().find(|(event, _)| event == "phx_reply").expect("an answer");
         assert_eq!(reply.1["status"], "ok", "{reply:?}");
+        assert!(view.players.is_empty() && view.values.is_empty(), "a join shows nobody: {:?}", view.players);
         let id = reply.1["response"]["player_id"].as_u64().expect("a number") as u32;
         self.members[index].id = id;
         index

@@ -201,9 +201,9 @@ impl Game {
 
     // ── Playing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// A player moves to `state` (see `Layout`), or stays. Allocates nothing, unless the game has a maximum speed and this seat is
+    /// A player moves to `state` (see `Layout`), or stays. `input_seq`: its client's number for it, if it has one. Allocates nothing, unless the game has a maximum speed and this seat is
     /// the first beyond those that have moved before.
-    pub fn step(&mut self, index: SeatIndex, input_seq: u16, state: &[u8], now: Instant) -> Moved {
+    pub fn step(&mut self, index: SeatIndex, input_seq: Option<u16>, state: &[u8], now: Instant) -> Moved {
         let layout = &self.rules.layout;
         let place = layout.place(state);
         let is_within = self.rules.bounds.contain(place, layout.axes);
@@ -224,7 +224,9 @@ impl Game {
             },
         };
         let held = held.map(|(_, state)| layout.place(state));
-        self.acks.used(index, input_seq, Some(now));
+        if let Some(input_seq) = input_seq {
+            self.acks.used(index, input_seq, Some(now));
+        }
         let reason = if !is_within {
             Some(CorrectionReason::OutOfBounds)
         } else if let Some(held) = held.filter(|_| self.rules.max_speed.is_finite()) {

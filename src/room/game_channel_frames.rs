@@ -6,7 +6,8 @@ use super::audience::Copies;
 use super::frames::First;
 use super::game::Game;
 use super::game_update::{Gone, Update};
-use super::player_keys::Told;
+use super::interest::Selection;
+use super::player_keys::{States, Told};
 use super::request::Effect;
 use crate::ids::{Address, FrameNumber, Party};
 use crate::time::Instant;
@@ -37,8 +38,8 @@ pub struct ChannelFrames {
     pub encoded: u64,
 }
 
-/// The frame of a tick for channels.
-#[derive(Debug)]
+/// A frame of a tick for channels.
+#[derive(Clone, Debug)]
 pub struct ChannelFrame {
     /// Its number.
     pub number: FrameNumber,
@@ -46,7 +47,7 @@ pub struct ChannelFrame {
     pub delta: Option<(FrameNumber, Copies)>,
     /// Everything, for members that were not sent the frame before.
     pub whole: Option<Copies>,
-    /// Who is told; `None`: all members there.
+    /// Who is told, in order; `None`: all members there.
     pub to: Option<Arc<[Address]>>,
 }
 
@@ -158,15 +159,32 @@ impl Game {
         }
     }
 
+    /// Everything that a member may see that joins: with views only what all see, since the next tick brings its view.
     pub(super) fn everything(&self) -> Update<'_> {
-        Update {
-            form: self.form(),
-            positions: self.positions.all().collect(),
-            objects: self.objects.all().collect(),
+        let (first, gone, form) = (First::Delta, Gone::default(), self.form());
+        let update = Update {
+            form,
+            positions: Vec::new(),
+            objects: Vec::new(),
             has_state: true,
-            first: First::Delta,
-            gone: Gone::default(),
-            states: self.states(0, Told::Whole),
+            first,
+            gone,
+            states: States::default(),
+        };
+        match &self.views {
+            None => Update {
+                positions: self.positions.all().collect(),
+                objects: self.objects.all().collect(),
+                states: self.states(0, Told::Whole),
+                ..update
+            },
+            Some(views) => {
+                let mut selection = Selection::default();
+                views.interest.select_keyframe(None, &mut selection);
+                let objects =
+                    selection.objects.iter().filter_map(|object| self.objects.get(*object)).collect();
+                Update { objects, states: self.whole_states(&[]), ..update }
+            }
         }
     }
 

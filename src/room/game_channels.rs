@@ -208,6 +208,10 @@ impl Game {
         channels.audience.remove(address.party(), member.format);
         if channels.members.is_empty() {
             self.channels = None;
+            // The frames of the next members are counted anew.
+            if let Some(views) = &mut self.views {
+                views.channel_frames.clear();
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What players say to each other: numbered, told at once, and kept for those who come back.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
@@ -9,18 +9,17 @@ use zerocopy::IntoBytes;
 
 use super::game::Game;
 use super::history::Kept;
-use super::request::{Effect, ToMember};
+use super::request::Effect;
 use super::seats::{Occupancy, SeatIndex};
-use crate::ids::{ConnId, PlayerId};
+use crate::ids::{Address, ConnId, Party, PlayerId};
 use crate::limits;
 use crate::planted;
 use crate::time::Instant;
 use crate::wire::encoded::Encoded;
-use crate::wire::format::Format;
 use crate::wire::frame::Opcode;
 use crate::wire::json::{Object, object_of};
 use crate::wire::native::{EventOutHeader, Scope, answers, kind};
-use crate::wire::phoenix::Event;
+use crate::wire::phoenix::{Event, Serializer};
 
 /// Events expire about so much later than they may, and together.
 const EVENTS_EXPIRE_TOGETHER: Duration = Duration::from_secs(5);
@@ -113,39 +112,32 @@ impl Game {
         Some(self.events.seq())
     }
 
-    /// An event for those who see its sender now: it has no number, and is not kept.
+    /// An event for those who see its sender now: it has no number, and is not kept. It is encoded once for all.
     fn tell_near(&self, sender: SeatIndex, event: NewEvent<'_>, effects: &mut Vec<Effect>) {
         let NewEvent { scope: _, code, format, payload } = event;
         let Some(player) = self.player(sender) else { return };
         let record = answers::near(code, player.0, payload);
-        let mut to = Vec::new();
-        let json = || {
-            object_of(80 + 2 * payload.len(), |news| {
-                news.number("code", code).number("sender", player.0);
-                write_payload(news, format, payload);
-            })
-        };
-        let mut text: Option<Arc<str>> = None;
+        let (mut natives, mut members) = (Vec::new(), BTreeMap::<Party, Vec<Address>>::new());
         for seat in self.viewers_of(sender).into_iter().filter(|seat| *seat != sender) {
-            let Some(seat) = self.seats.seat(seat) else { continue };
-            match seat.occupancy {
-                Occupancy::Connected(conn) => to.push(conn),
-                Occupancy::Channel(address) => {
-                    let is_native =
-                        self.member(address).is_some_and(|member| member.format == Format::Native);
-                    let what = match is_native {
-                        true => ToMember::Record(record.clone()),
-                        false => {
-                            let payload = text.get_or_insert_with(|| json().into()).clone();
-                            ToMember::Push { event: Event::NearEvent, payload, greeting: false }
-                        }
-                    };
-                    effects.push(Effect::Member { to: address, what });
+            match self.seats.seat(seat).map(|seat| seat.occupancy) {
+                Some(Occupancy::Connected(conn)) => natives.push(conn),
+                Some(Occupancy::Channel(address)) => {
+                    members.entry(address.party()).or_default().push(address);
                 }
-                Occupancy::HeldUntil(_) => {}
+                Some(Occupancy::HeldUntil(_)) | None => {}
             }
         }
-        effects.push(Effect::Near { to, record });
+        if let Some(channels) = self.channels.as_ref().filter(|_| !members.is_empty()) {
+            let news = object_of(80 + 2 * payload.len(), |news| {
+                news.number("code", code).number("sender", player.0);
+                write_payload(news, format, payload);
+            });
+            let text = |serializer: Serializer| serializer.broadcast(&channels.text, Event::NearEvent, &news);
+            let copies = channels.audience.encode_text(text).and(channels.audience.share(Some(&record)));
+            members.values_mut().for_each(|members| members.sort_unstable());
+            effects.push(Effect::Some { copies, to: members });
+        }
+        effects.push(Effect::Near { to: natives, record });
     }
 
     /// Seats of those who see the player of a seat, as of the last tick; without views all do.

@@ -102,7 +102,7 @@ impl Game {
                 self.apply_state(from, playing, (positions.steps(), &objects), context)
             }
             GamePush::Step { input_seq, state } => {
-                self.step_in_channel(from, playing, (input_seq, &state), context);
+                self.step_in_channel(from, playing, (Some(input_seq), &state), context);
                 Ok(())
             }
             GamePush::SetView { radius } => {
@@ -185,7 +185,7 @@ impl Game {
         context.effects.push(Effect::Member { to: from, what });
         if lost {
             context.effects.push(Effect::Member { to: from, what: ToMember::Stale });
-            self.want_whole(from.party(), context.now.instant);
+            self.want_whole_for(from, context.now.instant);
         }
     }
 
@@ -203,7 +203,7 @@ impl Game {
         };
         // Each one would be corrected, if it has to be.
         if let Some(own) = positions.iter().rfind(|step| step.player == player) {
-            self.step_in_channel(from, playing, (0, own.state), context);
+            self.step_in_channel(from, playing, (None, own.state), context);
         }
         for object in objects {
             self.put_object(seat, object)?;
@@ -234,13 +234,14 @@ impl Game {
         &mut self,
         from: Address,
         playing: Playing,
-        (input_seq, state): (u16, &[u8]),
+        (input_seq, state): (Option<u16>, &[u8]),
         context: &mut Context<'_>,
     ) {
         let (why, place) = match self.step(playing.seat, input_seq, state, context.now.instant) {
             Moved::Applied => return context.metrics.moves.increment(),
             Moved::Refused { reason, place } => (reason, place),
         };
+        let input_seq = input_seq.unwrap_or(0);
         context.metrics.corrections[why.index()].increment();
         let coordinates = &place[..usize::from(self.rules.layout.axes)];
         if playing.member.format == Format::Native {

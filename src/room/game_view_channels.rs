@@ -91,6 +91,7 @@ impl Game {
         let Some(view) = group.view else { return };
         let mut selection = Selection::default();
         views.interest.select_delta(view.key, &mut selection);
+        let mut selected = selection.len();
         let states = self.changed_states(|player| views.sees(view, player), &selection.entering);
         let overview = views.overview();
         let has_news = !selection.is_empty() || !states.is_empty() || overview.is_some();
@@ -105,6 +106,7 @@ impl Game {
         let whole = needs_whole.then(|| {
             let mut selection = Selection::default();
             views.interest.select_keyframe(view.key, &mut selection);
+            selected += selection.len();
             let states = self.whole_states(&selection.players);
             self.copies(group, pool, |game, format, pool| {
                 game.encode_for_channel(
@@ -116,6 +118,7 @@ impl Game {
                 )
             })
         });
+        views.selected += selected;
         if delta.is_none() && whole.is_none() {
             return;
         }

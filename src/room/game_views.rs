@@ -34,7 +34,7 @@ pub struct GameViews {
     /// The frames of this tick for native members, by view and whether the overview is in them.
     frames: BTreeMap<(Option<ViewKey>, bool), TickFrames>,
     /// Ids that this tick's frames were put together from.
-    selected: usize,
+    pub(super) selected: usize,
     /// Until memory is given back that a crowd has left.
     ticks_to_give_back: u32,
     /// The last frame of each view that channels were told.

@@ -127,8 +127,10 @@ impl PlayerKeys {
 
     /// What a view is told: what has changed of players whom it sees, and all values of those who enter it.
     pub fn states_of_view(&self, sees: impl Fn(PlayerId) -> bool, entering: &[u32]) -> States<'_> {
-        let changed =
-            self.changed.iter().filter(|(player, _)| sees(*player) && !entering.contains(&player.0));
+        let mut all_of_them = entering.to_vec();
+        all_of_them.sort_unstable();
+        let is_told_here = |player: PlayerId| sees(player) && all_of_them.binary_search(&player.0).is_err();
+        let changed = self.changed.iter().filter(|(player, _)| is_told_here(*player));
         let changed = changed.filter_map(|key| self.values.get_key_value(key)).map(told_value);
         let values =
             changed.chain(entering.iter().flat_map(|player| self.all_of(PlayerId(*player)))).collect();

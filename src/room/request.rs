@@ -1,11 +1,12 @@
 //! What a channel asks of a topic, and what the topic answers: the same vocabulary for every kind of topic.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::audience::{Copies, Receivers};
 use super::seats::SeatIndex;
 use super::stored::StoreRequest;
-use crate::ids::{Address, ConnId, FrameNumber, ResumeToken, Ticket};
+use crate::ids::{Address, ConnId, FrameNumber, Party, ResumeToken, Ticket};
 use crate::note::Note;
 use crate::reasons::{JoinRefusal, LeaveReason};
 use crate::wire::encoded::Encoded;
@@ -99,6 +100,8 @@ pub enum Effect {
         scope: Scope,
         record: Encoded,
     },
+    /// Some members are told something that may be lost, those of each party in order.
+    Some { copies: Copies, to: BTreeMap<Party, Vec<Address>> },
     /// Some of the native players on the topic's own shard are told something.
     Near { to: Vec<ConnId>, record: Encoded },
     /// Another connection has taken the seat of a native player on the topic's own shard.

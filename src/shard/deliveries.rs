@@ -10,6 +10,7 @@ use crate::impossible;
 use crate::planted;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::audience::Copies;
+use crate::room::game_channel_frames::ChannelFrame;
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, StateForm, ToMember, WholeState};
 use crate::session::Session;
@@ -30,8 +31,9 @@ impl Shard {
             Delivered::All { joins: _, copies, except, after_state } => {
                 self.deliver_to_all(&topic, &copies, except, after_state);
             }
-            Delivered::Frame { number, delta, whole, to } => {
-                self.deliver_frame(&topic, (number, to.as_deref()), delta.as_ref(), whole.as_ref(), now);
+            Delivered::Some { to, copies } => self.deliver_to_some(&topic, &to, &copies),
+            Delivered::Frames(frames) => {
+                frames.iter().for_each(|frame| self.deliver_frame(&topic, frame, now));
             }
             Delivered::GivenUp(lost) => self.end_given_up(&topic, lost, now),
         }
@@ -244,6 +246,18 @@ impl Shard {
         }
     }
 
+    /// Members that are still here are told something.
+    fn deliver_to_some(&mut self, topic: &Topic, to: &[Address], copies: &Copies) {
+        let mut told = 0;
+        for to in to {
+            let Some(subscriber) = self.subscribers.find(topic, to.conn, to.channel) else { continue };
+            let Some(frame) = copies.of(subscriber.format) else { continue };
+            self.push(to.conn, frame.clone());
+            told += 1;
+        }
+        self.metrics.broadcasts_out.add(told);
+    }
+
     fn deliver_to_all(&mut self, topic: &Topic, copies: &Copies, except: Option<Address>, after_state: bool) {
         let mut subscribers = self.subscribers.take(topic);
         let own = self.id;
@@ -279,22 +293,24 @@ impl Shard {
     }
 
     /// A frame goes to everybody whose socket is free: the changes to those that were sent the frame before, everything to
-    /// the others, for whom the game is asked as soon as they can take it. `to`: the members that it is for, in order; `None`: all.
-    fn deliver_frame(
-        &mut self,
-        topic: &Arc<Topic>,
-        (number, to): (FrameNumber, Option<&[Address]>),
-        delta: Option<&(FrameNumber, Copies)>,
-        whole: Option<&Copies>,
-        now: Now,
-    ) {
+    /// the others, for whom the game is asked as soon as they can take it.
+    fn deliver_frame(&mut self, topic: &Arc<Topic>, frame: &ChannelFrame, now: Now) {
+        let ChannelFrame { number, delta, whole, to } = frame;
+        let (number, delta, whole) = (*number, delta.as_ref(), whole.as_ref());
         let mut subscribers = self.subscribers.take(topic);
         let mut waiting = None;
-        let own = self.id;
-        for subscriber in &mut subscribers {
-            let address = Address { shard: own, conn: subscriber.conn, channel: subscriber.channel };
-            let is_other = to.is_some_and(|to| to.binary_search(&address).is_err());
-            if is_other || subscriber.frame == Some(number) {
+        let places: Vec<usize> = match to {
+            None => (0..subscribers.len()).collect(),
+            Some(to) => {
+                let place = |to: &Address| {
+                    subscribers.binary_search_by_key(&(to.conn, to.channel), Subscriber::key).ok()
+                };
+                to.iter().filter_map(place).collect()
+            }
+        };
+        for place in places {
+            let subscriber = &mut subscribers[place];
+            if subscriber.frame == Some(number) {
                 continue;
             }
             let delta = delta

@@ -176,6 +176,13 @@ impl Shard {
                 }
             }
             Effect::Event { sender, scope, record } => self.send_event(index, sender, scope, &record),
+            Effect::Some { copies, to } => {
+                self.metrics.broadcasts_encoded.add(copies.encoded());
+                for (party, to) in to {
+                    let copies = copies.clone();
+                    self.deliver(party, topic, Delivered::Some { to: to.into(), copies }, now);
+                }
+            }
             Effect::Near { to, record } => {
                 self.metrics.events_out.add(to.len() as u64);
                 to.into_iter().for_each(|conn| self.push(conn, record.clone()));
@@ -261,7 +268,9 @@ impl Shard {
             Delivered::One { to, .. } => Lost::One(to),
             Delivered::All { joins, .. } => Lost::AllAt { party: target, joins },
             // A frame that is lost is followed by a whole one.
-            Delivered::Frame { .. } => {
+            // It is no part of a stream, and nobody comes back for it.
+            Delivered::Some { .. } => return None,
+            Delivered::Frames(_) => {
                 let index = found?;
                 self.topics.game(index)?.want_whole(target, now.instant);
                 self.topics.reschedule(index);

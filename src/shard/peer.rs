@@ -6,8 +6,9 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::ids::{Address, FrameNumber, RequestNumber, Topic, TopicName};
+use crate::ids::{Address, RequestNumber, Topic, TopicName};
 use crate::room::audience::{Copies, JoinNumber};
+use crate::room::game_channel_frames::ChannelFrame;
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, Join, ToMember};
 use crate::room::stored::{StoreAnswer, StoreRequest};
@@ -117,7 +118,7 @@ impl PeerMessage {
                 match &delivery.what {
                     Delivered::GivenUp(_) => true,
                     Delivered::One { what, .. } => is_end(what),
-                    Delivered::All { .. } | Delivered::Frame { .. } => false,
+                    Delivered::All { .. } | Delivered::Some { .. } | Delivered::Frames(_) => false,
                 }
             }
             Self::Ask { .. } | Self::Answer { .. } => false,
@@ -171,16 +172,14 @@ pub enum Delivered {
         /// It takes back something in a state frame that may still wait: such a frame is dropped.
         after_state: bool,
     },
-    /// The frame of a tick, to every member whose socket is free.
-    Frame {
-        number: FrameNumber,
-        /// What changed, and since which frame; `None`: nothing.
-        delta: Option<(FrameNumber, Copies)>,
-        /// Everything, for members that were not sent the frame before.
-        whole: Option<Copies>,
-        /// Who is told; `None`: all members there.
-        to: Option<Arc<[Address]>>,
+    /// Some members, if they are still here. What may be lost is told so.
+    Some {
+        /// In order.
+        to: Arc<[Address]>,
+        copies: Copies,
     },
+    /// The frames of a tick, to every member whose socket is free.
+    Frames(Box<[ChannelFrame]>),
     /// Members could not be told something, and are members no more: they may join again. It comes where the lost message would
     /// have, so those whose join is not answered yet have not missed it: they are spared.
     GivenUp(Lost),

@@ -182,20 +182,20 @@ impl Shard {
                 return self.drop_record(conn, class, verdict, now);
             }
         }
-        // Nearly every record is a step that is taken.
-        match record {
-            Record::Step { input_seq, state } => match game.step(seat.seat, input_seq, state, now.instant) {
-                Moved::Applied => {
-                    self.metrics.moves.increment();
-                    if game.changed(now.instant) {
-                        self.topics.reschedule(seat.game);
-                    }
+        let Record::Step { input_seq, state } = record else {
+            self.handle_admitted(conn, seat, &record, now);
+            return Next::GoOn;
+        };
+        match game.step(seat.seat, Some(input_seq), state, now.instant) {
+            Moved::Applied => {
+                self.metrics.moves.increment();
+                if game.changed(now.instant) {
+                    self.topics.reschedule(seat.game);
                 }
-                Moved::Refused { reason, place } => {
-                    self.refuse_step(conn, seat, (reason, input_seq, place), now)
-                }
-            },
-            record => self.handle_admitted(conn, seat, &record, now),
+            }
+            Moved::Refused { reason, place } => {
+                self.refuse_step(conn, seat, (reason, input_seq, place), now);
+            }
         }
         Next::GoOn
     }

@@ -23,7 +23,8 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    fn key(&self) -> (ConnId, ChannelNumber) {
+    /// What they are ordered by.
+    pub fn key(&self) -> (ConnId, ChannelNumber) {
         (self.conn, self.channel)
     }
 }

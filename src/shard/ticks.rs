@@ -1,11 +1,12 @@
 //! The tick of a game: at most one Delta and one Keyframe are encoded, whatever the number of members; with views, of each view.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Shard;
 use super::peer::Delivered;
 use super::topics::TopicIndex;
-use crate::ids::Topic;
+use crate::ids::{Party, Topic};
 use crate::impossible;
 use crate::room::game::Game;
 use crate::room::game_channel_frames::{ChannelFrame, ChannelFrames, NativeFrames};
@@ -180,8 +181,13 @@ impl Shard {
     fn deliver_frames(&mut self, topic: &Arc<Topic>, frames: ChannelFrames, now: Now) {
         let ChannelFrames { frames, encoded } = frames;
         self.metrics.frames_encoded.add(encoded);
-        for (party, ChannelFrame { number, delta, whole, to }) in frames {
-            self.deliver(party, topic, Delivered::Frame { number, delta, whole, to }, now);
+        // One letter for each party, however many views its members look from.
+        let mut by_party: BTreeMap<Party, Vec<ChannelFrame>> = BTreeMap::new();
+        for (party, frame) in frames {
+            by_party.entry(party).or_default().push(frame);
+        }
+        for (party, frames) in by_party {
+            self.deliver(party, topic, Delivered::Frames(frames.into()), now);
         }
     }
 
@@ -238,7 +244,6 @@ impl Shard {
             }
         }
         metrics.frames_encoded.add(views.encoded());
-        self.work.spend(views.work());
         if anybody_stale {
             game.changed(now.instant);
         }
@@ -247,6 +252,7 @@ impl Shard {
             game.tell_channels_roster(roster, &mut effects);
         }
         let frames = game.view_channel_frames(&mut views, tick, &mut self.pool);
+        self.work.spend(views.work());
         game.put_back_views(views);
         let topic = game.topic().clone();
         for effect in effects {
