@@ -28,7 +28,13 @@ fuzz_target!(|input: (bool, u8, u8, u8, &[u8])| {
         Ok(Record::SetState { key, value }) => {
             assert!((1..=keys).contains(&key) && value.len() <= key_bytes_max.into());
         }
-        Ok(Record::RemoveObject { .. } | Record::Event { .. } | Record::Who(_) | Record::Ping(_))
+        Ok(
+            Record::RemoveObject { .. }
+            | Record::SetView { .. }
+            | Record::Event { .. }
+            | Record::Who(_)
+            | Record::Ping(_),
+        )
         | Err(_) => {}
     }
 });
