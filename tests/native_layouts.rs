@@ -289,6 +289,20 @@ fn an_ack_says_which_input_the_frame_has_in_it_and_how_early_it_came() {
     game.ticks(ann, &mut own);
     assert_eq!(own.acks.last().map(|ack| ack.input_seq), Some(39));
     assert!(own.acks.len() <= 3, "{:?}", own.acks);
+    // It says which tick that was, however late it is told.
+    own.acks.clear();
+    game.world.set_reading(ann, false);
+    let tick0_us = own.layout.expect("it asked").tick0_us;
+    let tick = ((game.world.now.unix_us - tick0_us) * 20 / 1_000_000) as u32 + 2;
+    for _ in 0..2 {
+        game.world.send(ann, &step(41, &[5.0, 0.0, 0.0], &[0; 4]));
+        game.world.advance_ms(50);
+    }
+    game.world.advance_ms(500);
+    game.world.set_reading(ann, true);
+    game.ticks(ann, &mut own);
+    let last = own.acks.last().expect("it waited");
+    assert!(last.input_seq == 41 && last.tick <= tick && last.slack <= 500, "{last:?}, now {tick}");
 }
 
 #[test]

@@ -202,3 +202,27 @@ fn whoever_asks_is_told_which_moves_were_used() {
         assert!(quiet.told.is_empty());
     });
 }
+
+#[test]
+fn of_a_busy_channel_the_latest_ack_waits_and_costs_no_lane() {
+    near_and_far(settings, |mut world, name| {
+        let (ann, mut view) = join(&mut world, name, &json!({"layout": 1, "ack": true}));
+        world.advance_ms(120);
+        hear(&mut world, ann, &mut view);
+        world.set_reading(ann, false);
+        for seq in 1..=30 {
+            let step = json!({"x": f64::from(seq), "y": 1.0, "z": 1.0, "input_seq": seq});
+            // Unanswered: a push without a reference.
+            world.say(ann, &json!([null, null, format!("game:{name}"), "move", step]).to_string());
+            world.advance_ms(50);
+        }
+        view.told.clear();
+        world.set_reading(ann, true);
+        world.advance_ms(120);
+        hear(&mut world, ann, &mut view);
+        let acks = view.told.iter().filter(|(event, _)| event == "ack");
+        let seqs: Vec<u64> = acks.filter_map(|(_, ack)| ack["input_seq"].as_u64()).collect();
+        assert_eq!(seqs.last(), Some(&30));
+        assert!(seqs.len() <= 3, "{seqs:?}");
+    });
+}

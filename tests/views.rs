@@ -503,3 +503,39 @@ fn a_client_that_knows_no_layout_is_told_what_is_near_it() {
     }
     assert_eq!((view.players.len(), view.kinds.iter().any(|kind| *kind > 0x8A)), (1, false));
 }
+
+#[test]
+fn joining_a_game_of_ten_thousand_costs_no_more_than_what_is_near() {
+    let bounds = Bounds { min: [0.0; 3], max: [1_152.0, 1_152.0, 0.0] };
+    let view = ViewRules::new(CELL);
+    let rules = GameRules { players_max: 10_000, bounds, view: Some(view), ..GameRules::default() };
+    let mut world = World::new(Settings { games: vec![rules], ..Settings::default() });
+    let join = |world: &mut World, number: u32| {
+        let client = world.request(&format!("/play/big?layout=1&name=player-{number}"));
+        // Eight in each cell.
+        let place = [number / 8 % 36, number / 8 / 36].map(|cell| (cell as f32 + 0.5) * CELL);
+        world.send(client, &move_to(1, place[0], place[1]));
+        client
+    };
+    for number in 0..9_999 {
+        let client = join(&mut world, number);
+        if number % 100 == 99 {
+            world.advance_ms(50);
+        }
+        world.client(client).inbox.clear();
+    }
+    world.advance_ms(3_000);
+    let newcomer = join(&mut world, 5_000);
+    world.advance_ms(50);
+    let client = world.client(newcomer);
+    let bytes = client.inbox.len();
+    let (status, head) = client.response();
+    assert_eq!(status, 101, "{head}");
+    let shape = Shape { u16: false, axes: 2, pose: 0, min: bounds.min, max: bounds.max };
+    let mut view = RichView::default();
+    while let Some((_, payload)) = take_payload(&mut client.inbox) {
+        view.apply(&shape, &payload);
+    }
+    assert_eq!(view.players.len(), 8 * 25 + 1, "everybody near, and itself");
+    assert!(bytes <= 16 * 1024, "{bytes} bytes");
+}

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::game::Game;
-use super::request::ToMember;
 use super::seats::{Occupancy, SeatIndex};
-use crate::ids::Address;
 use crate::memory::Allocated;
 use crate::time::Instant;
-use crate::wire::format::Format;
+use crate::wire::encoded::Encoded;
 use crate::wire::json::object;
-use crate::wire::native::{Ack, answers};
-use crate::wire::phoenix::Event;
+use crate::wire::native::{self, answers};
 
 /// The seats whose clients want to be told, and what they are to be told next.
 #[derive(Debug, Default)]
@@ -19,10 +16,42 @@ pub struct PendingAcks(BTreeMap<SeatIndex, Option<Used>>);
 
 /// An input that was used.
 #[derive(Clone, Copy, Debug)]
-struct Used {
-    input_seq: u16,
-    /// When it came; `None`: the host has used it.
-    came: Option<Instant>,
+enum Used {
+    /// Since the last tick.
+    Now {
+        input_seq: u16,
+        /// When it came; `None`: the host has used it.
+        came: Option<Instant>,
+    },
+    /// By a tick whose frame the client could not take.
+    Untold(Ack),
+}
+
+/// What a client is told of the last of its inputs that a tick has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Ack {
+    pub input_seq: u16,
+    pub tick: u32,
+    /// How long before the tick the input had come, in units of 0.1 ms, or `native::Ack::BY_HOST`.
+    pub slack: u16,
+}
+
+impl Ack {
+    /// The record.
+    pub fn record(&self) -> Encoded {
+        answers::ack((self.input_seq, self.slack), self.tick)
+    }
+
+    /// The payload of `ack`.
+    pub fn payload(&self) -> String {
+        object(|payload| {
+            payload.number("input_seq", self.input_seq).number("tick", self.tick);
+            if self.slack != native::Ack::BY_HOST {
+                payload.float("slack_ms", f32::from(self.slack) / 10.0);
+            }
+        })
+    }
 }
 
 impl PendingAcks {
@@ -34,7 +63,7 @@ impl PendingAcks {
     /// An input of `seat` was used, which came at that time, or by the host.
     pub fn used(&mut self, seat: SeatIndex, input_seq: u16, came: Option<Instant>) {
         if let Some(pending) = self.0.get_mut(&seat) {
-            *pending = Some(Used { input_seq, came });
+            *pending = Some(Used::Now { input_seq, came });
         }
     }
 
@@ -59,37 +88,37 @@ impl Game {
         self.acks.0.get(&seat).is_some_and(Option::is_some)
     }
 
-    /// Whom to tell.
-    pub fn wanted_acks(&self) -> Vec<(SeatIndex, Occupancy)> {
-        let pending = self.acks.0.iter().filter(|(_, used)| used.is_some());
-        pending.filter_map(|(seat, _)| Some((*seat, self.seats.seat(*seat)?.occupancy))).collect()
+    /// Whom the tick `tick`, which was due at `due`, has to tell what.
+    pub fn due_acks(&mut self, tick: u32, due: Instant) -> Vec<(SeatIndex, Occupancy, Ack)> {
+        let mut acks = Vec::new();
+        for (seat, pending) in &mut self.acks.0 {
+            let Some(used) = pending else { continue };
+            let ack = used.by_tick(tick, due);
+            *used = Used::Untold(ack);
+            acks.extend(self.seats.seat(*seat).map(|taken| (*seat, taken.occupancy, ack)));
+        }
+        acks
     }
 
-    /// How a member is told in its channel.
-    pub fn ack_of_channel(&self, to: Address, ack: (u16, u16), tick: u32) -> Option<ToMember> {
-        let (input_seq, slack) = ack;
-        match self.member(to)?.format {
-            Format::Native => Some(ToMember::Record(answers::ack(ack, tick))),
-            Format::V2 | Format::V2Text | Format::V1 => {
-                let payload = object(|payload| {
-                    payload.number("input_seq", input_seq).number("tick", tick);
-                    if slack != Ack::BY_HOST {
-                        payload.float("slack_ms", f32::from(slack) / 10.0);
-                    }
-                });
-                Some(ToMember::Push { event: Event::Ack, payload: payload.into(), greeting: false })
-            }
+    /// The client of a seat is being told.
+    pub fn ack_told(&mut self, seat: SeatIndex) {
+        if let Some(pending) = self.acks.0.get_mut(&seat) {
+            *pending = None;
         }
     }
+}
 
-    /// What the client of a seat is told by the tick that was due at `due`: the input, and how long before the tick it came, in
-    /// units of 0.1 ms.
-    pub fn take_ack(&mut self, seat: SeatIndex, due: Instant) -> Option<(u16, u16)> {
-        let Used { input_seq, came } = self.acks.0.get_mut(&seat)?.take()?;
-        let slack = came.map_or(Ack::BY_HOST, |came| {
-            let slack = due.since(came).as_micros() / 100;
-            u16::try_from(slack).unwrap_or(u16::MAX).min(Ack::BY_HOST - 1)
-        });
-        Some((input_seq, slack))
+impl Used {
+    fn by_tick(self, tick: u32, due: Instant) -> Ack {
+        match self {
+            Self::Untold(ack) => ack,
+            Self::Now { input_seq, came } => {
+                let slack = came.map_or(native::Ack::BY_HOST, |came| {
+                    let slack = due.since(came).as_micros() / 100;
+                    u16::try_from(slack).unwrap_or(u16::MAX).min(native::Ack::BY_HOST - 1)
+                });
+                Ack { input_seq, tick, slack }
+            }
+        }
     }
 }

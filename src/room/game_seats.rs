@@ -65,7 +65,9 @@ impl Game {
         effects: &mut Vec<Effect>,
     ) -> Result<SeatIndex, String> {
         let players_max = self.rules.players_max;
-        if self.seats.len() >= players_max as usize {
+        // Seats that were freed within a tick are taken again behind it, so that many more leave and come than there may be
+        // players would make the table grow.
+        if self.seats.len().max(self.seats.freed()) >= players_max as usize {
             return Err(format!("game {} has all its {players_max} seats taken", self.name()));
         }
         let Some(seat) = self.seats.take(newcomer) else {

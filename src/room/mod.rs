@@ -19,7 +19,7 @@ pub mod document_record;
 mod document_text;
 pub mod frames;
 pub mod game;
-mod game_acks;
+pub mod game_acks;
 pub mod game_channel_frames;
 pub mod game_channels;
 pub mod game_events;

@@ -1,6 +1,6 @@
 //! Values that players set under keys: the latest counts, and all that is told is told by the frames of ticks (PROTOCOL 3, States).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use zerocopy::IntoBytes;
 
@@ -21,8 +21,8 @@ pub struct PlayerKeys {
     values: BTreeMap<Key, Value>,
     /// Since the last tick.
     changed: BTreeSet<Key>,
-    /// How many values are empty: what was removed is remembered for a while.
-    removed: usize,
+    /// What was removed is remembered for a while: the tick that told it, in order. It may have been set again since.
+    removed: VecDeque<(u32, Key)>,
     /// Which frames the clients have been sent.
     pub(super) sent: SentFrames,
 }
@@ -90,9 +90,6 @@ impl PlayerKeys {
         if before == bytes {
             return false;
         }
-        let was_removed = self.values.get(&key).is_some_and(|value| value.bytes.is_empty());
-        self.removed -= usize::from(was_removed);
-        self.removed += usize::from(bytes.is_empty());
         // The tick that tells it sets when.
         self.values.insert(key, Value { told_at: 0, bytes: bytes.into() });
         self.changed.insert(key);
@@ -157,21 +154,25 @@ impl PlayerKeys {
         for key in std::mem::take(&mut self.changed) {
             if let Some(value) = self.values.get_mut(&key) {
                 value.told_at = tick;
+                if value.bytes.is_empty() {
+                    self.removed.push_back((tick, key));
+                }
             }
         }
-        if self.removed == 0 {
-            return;
+        while let Some((told_at, key)) = self.removed.front().copied() {
+            let are_too_many = self.removed.len() > KEYS_REMOVED_MAX;
+            if tick.wrapping_sub(told_at) <= KEYS_REMEMBERED_TICKS && !are_too_many {
+                break;
+            }
+            if are_too_many {
+                self.sent.complete_since = told_at;
+            }
+            self.removed.pop_front();
+            let is_still_so = |value: &Value| value.bytes.is_empty() && value.told_at == told_at;
+            if self.values.get(&key).is_some_and(is_still_so) {
+                self.values.remove(&key);
+            }
         }
-        let are_too_many = self.removed > KEYS_REMOVED_MAX;
-        if are_too_many {
-            self.sent.complete_since = tick;
-        }
-        self.values.retain(|_, value| {
-            let is_old = are_too_many || tick.wrapping_sub(value.told_at) > KEYS_REMEMBERED_TICKS;
-            let is_forgotten = value.bytes.is_empty() && is_old;
-            self.removed -= usize::from(is_forgotten);
-            !is_forgotten
-        });
     }
 
     /// Bytes that it has allocated; see `memory`.
@@ -179,6 +180,7 @@ impl PlayerKeys {
         self.values.allocated_bytes()
             + self.values.values().map(|value| value.bytes.len()).sum::<usize>()
             + self.changed.allocated_bytes()
+            + self.removed.allocated_bytes()
             + self.sent.by_seat.allocated_bytes()
     }
 }
@@ -310,7 +312,7 @@ mod tests {
         assert_eq!(written(&keys, Told::Recent, 75)[3..6], [0, 0, 2]);
         assert_eq!(keys.sent.missed(SEAT, 75, false), Told::Whole);
         keys.settle(200);
-        assert_eq!((keys.values.len(), keys.removed), (2, 0), "what was removed is forgotten");
+        assert_eq!((keys.values.len(), keys.removed.len()), (2, 0), "what was removed is forgotten");
     }
 
     #[test]
@@ -338,7 +340,7 @@ mod tests {
         }
         assert_eq!(keys.sent.missed(SEAT, 11, false), Told::Recent);
         keys.settle(11);
-        assert_eq!((keys.values.len(), keys.removed), (0, 0));
+        assert_eq!((keys.values.len(), keys.removed.len()), (0, 0));
         assert_eq!(keys.sent.missed(SEAT, 12, false), Told::Whole);
         keys.sent.greeted(SEAT, 12);
         assert_eq!(keys.sent.missed(SEAT, 13, false), Told::Recent);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::audience::{Copies, Receivers};
+use super::game_acks::Ack;
 use super::seats::SeatIndex;
 use super::stored::StoreRequest;
 use crate::ids::{Address, ConnId, FrameNumber, Party, ResumeToken, Ticket};
@@ -151,6 +152,8 @@ pub enum ToMember {
     },
     /// A record, for a native member.
     Record(Encoded),
+    /// Which of its inputs a tick has used: with the frame of the tick, or, if its socket is busy, with a later one. May be lost.
+    Ack(Ack),
     /// The whole state of its game, with which the answer to its join ends.
     Whole {
         /// As its format wants it.

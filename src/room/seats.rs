@@ -165,6 +165,11 @@ impl Seats {
         self.slots.len() - self.free.len() - self.freed.len() - usize::from(self.retired)
     }
 
+    /// Number of seats that were freed since the last tick, and are not given anew before the next.
+    pub fn freed(&self) -> usize {
+        self.freed.len()
+    }
+
     /// Whether nobody is here, and nobody may come back.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -118,6 +118,11 @@ impl Outbox {
         self.state.is_some()
     }
 
+    /// Whether a state frame of the own game is in flight, or waits behind what is.
+    pub fn is_behind_state(&self) -> bool {
+        self.sends_state() || self.is_sending() && self.has_state()
+    }
+
     /// Whether the kernel still has a state frame.
     pub fn sends_state(&self) -> bool {
         self.in_flight == InFlight::State

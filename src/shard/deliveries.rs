@@ -10,6 +10,7 @@ use crate::impossible;
 use crate::planted;
 use crate::reasons::{CloseReason, JoinRefusal, LeaveReason};
 use crate::room::audience::Copies;
+use crate::room::game_acks::Ack;
 use crate::room::game_channel_frames::ChannelFrame;
 use crate::room::hosted::Lost;
 use crate::room::request::{Departure, StateForm, ToMember, WholeState};
@@ -65,6 +66,7 @@ impl Shard {
                     self.push(to.conn, record);
                 }
             }
+            ToMember::Ack(ack) => self.put_ack(to, &ack),
             ToMember::Whole { state, frame } => {
                 self.push_whole(topic, to, &state);
                 self.know_frame(topic, to, Some(frame));
@@ -282,6 +284,9 @@ impl Shard {
     pub(super) fn unsubscribe(&mut self, topic: &Topic, conn: ConnId, channel: ChannelNumber) {
         self.subscribers.remove(topic, conn, channel);
         self.drop_state(conn, channel);
+        if let Some(channels) = self.channels(conn) {
+            channels.states.remove_ack(channel);
+        }
     }
 
     /// Drops the state frame that waits for a channel, if one does. The whole state is asked for once the connection is free.
@@ -370,6 +375,25 @@ impl Shard {
             self.ready.push_back(subscriber.conn);
         }
         StatePut::Done
+    }
+
+    /// Puts an Ack, for the next send that can take a frame of its game.
+    fn put_ack(&mut self, to: Address, ack: &Ack) {
+        let Some(channel) = self.channels(to.conn).and_then(|channels| channels.find(to.channel)) else {
+            return;
+        };
+        let frame = match channel.format {
+            Format::Native => Some(ack.record()),
+            Format::V2 | Format::V2Text | Format::V1 => {
+                self.encode_push(to.conn, to.channel, Event::Ack, &ack.payload())
+            }
+        };
+        let (Some(frame), Some(connection)) = (frame, self.connections.find(to.conn)) else { return };
+        let Session { outbox, channels: Some(channels), .. } = &mut connection.session else { return };
+        channels.states.put_ack(to.channel, frame);
+        if outbox.enlist() {
+            self.ready.push_back(to.conn);
+        }
     }
 
     /// The kernel has taken what a connection was sent: games whose frames were skipped meanwhile are asked for everything.

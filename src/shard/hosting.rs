@@ -265,6 +265,8 @@ impl Shard {
         let Delivery { topic, what } = delivery;
         let found = self.topics.find(&topic);
         let lost = match what {
+            // The client is told of a later input.
+            Delivered::One { what: ToMember::Ack(_), .. } => return None,
             Delivered::One { to, .. } => Lost::One(to),
             Delivered::All { joins, .. } => Lost::AllAt { party: target, joins },
             // A frame that is lost is followed by a whole one.

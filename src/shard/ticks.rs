@@ -12,12 +12,12 @@ use crate::room::game::Game;
 use crate::room::game_channel_frames::{ChannelFrame, ChannelFrames, NativeFrames};
 use crate::room::game_views::GameViews;
 use crate::room::player_keys::Told;
+use crate::room::request::ToMember;
 use crate::room::roster::RosterNews;
 use crate::room::seats::Occupancy;
 use crate::session::outbox::Wanted;
 use crate::time::{Instant, Now};
 use crate::wire::encoded::Encoded;
-use crate::wire::native::answers;
 
 impl Shard {
     /// The tick of a game, which was due at `due`.
@@ -52,31 +52,30 @@ impl Shard {
     }
 
     /// Tells those that asked for it which of their inputs this tick has used: in front of its frame, in the same send. Of a client
-    /// whose socket is busy the latest waits.
+    /// that cannot take the frame the latest waits.
     fn tell_acks(&mut self, index: TopicIndex, due: Instant, now: Now) {
         let Some(game) = self.topics.game(index) else {
             return impossible!("a game is there while it ticks");
         };
         let tick = game.clock().number_at(now.instant);
+        let acks = game.due_acks(tick, due);
         let topic = game.topic().clone();
         let mut anybody_waits = false;
-        for (seat, occupancy) in game.wanted_acks() {
-            if let Occupancy::Connected(conn) = occupancy
-                && self.connections.get(conn).is_none_or(|connection| connection.session.outbox.is_sending())
-            {
-                anybody_waits = true;
-                continue;
-            }
-            let Some(ack) = self.topics.game(index).and_then(|game| game.take_ack(seat, due)) else {
-                continue;
-            };
+        for (seat, occupancy, ack) in acks {
             match occupancy {
-                Occupancy::Connected(conn) => self.push_exempt(conn, answers::ack(ack, tick)),
-                Occupancy::Channel(to) => {
-                    let what = self.topics.game(index).and_then(|game| game.ack_of_channel(to, ack, tick));
-                    what.into_iter().for_each(|what| self.tell_member(&topic, to, what, now));
+                Occupancy::Connected(conn) => {
+                    let session = self.connections.get(conn).map(|connection| &connection.session);
+                    if session.is_none_or(|session| session.outbox.is_behind_state()) {
+                        anybody_waits = true;
+                        continue;
+                    }
+                    self.push(conn, ack.record());
                 }
+                Occupancy::Channel(to) => self.tell_member(&topic, to, ToMember::Ack(ack), now),
                 Occupancy::HeldUntil(_) => {}
+            }
+            if let Some(game) = self.topics.game(index) {
+                game.ack_told(seat);
             }
         }
         if anybody_waits && let Some(game) = self.topics.game(index) {
