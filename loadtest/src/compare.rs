@@ -200,6 +200,7 @@ fn rooms_arguments(arguments: &Arguments, contender: &Contender, common: Common)
         common,
         load: arguments.load.clone(),
         dialect: contender.dialect,
+        aligned: false,
         threads: arguments.client_threads,
         stalled: 0,
     }

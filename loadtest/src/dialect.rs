@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 pub use conversation::{Dialect, Effects, Event, Presence, Stream};
 pub use members::Members;
-use native::Native;
+pub use native::Native;
 use phoenix::Phoenix;
 use raw::Raw;
 pub use records::Records;

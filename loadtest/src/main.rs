@@ -36,6 +36,7 @@ mod relay;
 
 // Floor 4: the connections of one thread, their moves, what they say, and what they edit.
 mod crowd;
+mod alignment;
 mod moves;
 mod talk;
 mod edits;

@@ -154,5 +154,6 @@ fn part(load: &Load, layout: Layout, ring: u32, target: &Target, per_address: u3
         pace: Pace { per_s: ramp, first, batch: players, in_motion_max: IN_MOTION_MAX },
         schedule: Schedule::new(first..first + active, hz, seed),
         grace: GRACE,
+        align: false,
     }
 }

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
+use corelay::wire::native::Ack;
 use hdrhistogram::Histogram;
+use zerocopy::FromBytes;
 
+use crate::alignment::Alignment;
 use crate::clock;
 use crate::crowd::{Crowd, Listener, Pushed};
 use crate::dialect::Event;
@@ -46,7 +49,12 @@ impl Listener for Views {
     fn handle_event(&mut self, slot: u32, event: Event<'_>, now_ns: u64) {
         match event {
             Event::Positions(positions) => self.handle_positions(slot, positions, now_ns),
-            Event::Joined | Event::Record(_) | Event::Presence(_) | Event::Stream(_) => {}
+            Event::Record(record) => {
+                if let Ok(ack) = Ack::ref_from_bytes(record) {
+                    self.handle_ack(slot, ack.input_seq.get(), ack.slack.get());
+                }
+            }
+            Event::Joined | Event::Presence(_) | Event::Stream(_) => {}
         }
     }
 }
@@ -57,6 +65,8 @@ pub struct Moves {
     pub views: Views,
     pub sends: Sends,
     schedule: Schedule,
+    /// When players are to move their phase before their ticks; `None`: they have, or never do.
+    align_at_ns: Option<u64>,
     players_per_room: u32,
     /// Last sequence that is due, for players whose socket was busy.
     waiting: Vec<u32>,
@@ -71,6 +81,7 @@ impl Moves {
             sends: Sends::default(),
             waiting: vec![0; schedule.phases_ns().len()],
             schedule,
+            align_at_ns: None,
             players_per_room,
             frames: Vec::new(),
         }
@@ -82,11 +93,23 @@ impl Moves {
         self.views.timing = Timing { start_ns, interval_ns, window_ns, grace_ns };
     }
 
+    /// At `at_ns` the phases of players move before their ticks, as far as Acks have told where these are.
+    pub fn align_at(&mut self, at_ns: u64) {
+        self.views.alignment = Some(Alignment::new(self.schedule.phases_ns().len()));
+        self.align_at_ns = Some(at_ns);
+    }
+
     pub fn next_ns(&self) -> Option<u64> {
         Some(self.views.timing.start_ns + self.schedule.next_ns()?)
     }
 
     pub fn send_due(&mut self, crowd: &mut Crowd, now_ns: u64) -> anyhow::Result<()> {
+        if self.align_at_ns.take_if(|at_ns| *at_ns <= now_ns).is_some()
+            && let Some(alignment) = self.views.alignment.take()
+        {
+            alignment.align(&mut self.schedule, now_ns - self.views.timing.start_ns);
+            self.views.set_phases(self.schedule.phases_ns());
+        }
         while let Some(due) = self.schedule.take_due(now_ns.saturating_sub(self.views.timing.start_ns)) {
             self.send_moves(crowd, due.player, due.sequence, now_ns)?;
         }
@@ -120,6 +143,9 @@ impl Moves {
         now_ns: u64,
     ) -> anyhow::Result<()> {
         let first = self.views.sent(player) + 1;
+        if sequence < first {
+            return Ok(());
+        }
         let mut last = first - 1;
         let number_in_room = player % self.players_per_room;
         self.frames.clear();

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 
 use crate::arguments::Site;
 use crate::crowd::Plan;
-use crate::dialect::Members;
+use crate::dialect::{Dialect, DialectName, Members, Native};
 use crate::figures::specs;
 use crate::limits::make_room;
 use crate::players::{self, Director, Pace, Part, Shared, Waited};
@@ -31,6 +31,9 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
 /// Runs the scenario, and writes nothing.
 pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Report> {
     let load = &arguments.load;
+    if arguments.aligned && arguments.dialect != DialectName::Native {
+        bail!("--aligned is for --dialect native: in the others no Ack is asked for")
+    }
     let site = arguments.common.site()?;
     let Some(connections) =
         load.rooms.checked_mul(load.players).and_then(|players| players.checked_add(arguments.stalled))
@@ -79,12 +82,16 @@ fn part(arguments: &Arguments, thread: u32, threads: u32, site: &Site) -> Part {
     };
     let topic_of = |slot: u32| arguments.dialect.room_topic("load", seed, room_of(slot));
     let members = Members::new(own_players + stalled, site.tokens.clone(), topic_of, number_of);
-    let dialect = arguments.dialect.dialect(members);
+    let dialect: Box<dyn Dialect> = match arguments.aligned {
+        true => Box::new(Native::with_acks(members)),
+        false => arguments.dialect.dialect(members),
+    };
     Part {
         plan: Plan { stalled_from: own_players, ..Plan::new(&site.target, dialect, own_players + stalled) },
         players_per_room: players,
         pace: Pace { per_s: ramp, first: first_room * players, batch: 1, in_motion_max: IN_MOTION_MAX },
         schedule: Schedule::new(first_room * players..end_room * players, hz, seed),
         grace,
+        align: arguments.aligned,
     }
 }

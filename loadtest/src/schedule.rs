@@ -61,6 +61,15 @@ impl Schedule {
         Some(due)
     }
 
+    /// From now on players send at other phases. Moves may come due that have been before: who sends them knows.
+    pub fn set_phases(&mut self, phases_ns: Vec<u64>, now_ns: u64) {
+        debug_assert_eq!(phases_ns.len(), self.phases_ns.len());
+        self.phases_ns = phases_ns;
+        self.order.sort_by_key(|&player| (self.phases_ns[player as usize], player));
+        self.cursor = 0;
+        self.round = u32::try_from(now_ns / self.interval_ns).unwrap_or(u32::MAX).saturating_sub(2);
+    }
+
     /// How many moves of `player` are meant for `window`.
     pub fn moves_within(&self, player: u32, window: Range<u64>) -> u64 {
         let before =

@@ -10,6 +10,8 @@ use std::ops::Range;
 use corelay::wire::native::Position;
 use hdrhistogram::Histogram;
 
+use crate::alignment::Alignment;
+
 /// Longest duration that is recorded; longer ones count as this.
 const DURATION_US_MAX: u64 = 600_000_000;
 
@@ -36,6 +38,8 @@ pub struct Views {
     /// Last sequence seen, by receiver, then by sender within the room.
     seen: Vec<u32>,
     pub tally: Tally,
+    /// Where the ticks of players are; `None`: nobody wants to know.
+    pub alignment: Option<Alignment>,
 }
 
 /// What came of the views.
@@ -80,6 +84,26 @@ impl Views {
             sent: vec![0; phases_ns.len()],
             seen: vec![0; phases_ns.len() * players_per_room],
             tally: Tally::default(),
+            alignment: None,
+        }
+    }
+
+    /// From now on moves are meant for other moments.
+    pub fn set_phases(&mut self, phases_ns: &[u64]) {
+        self.phases_ns.copy_from_slice(phases_ns);
+    }
+
+    /// The relay has used an input of `player`, `slack` before its tick, in units of 0.1 ms.
+    pub fn handle_ack(&mut self, player: u32, input_seq: u16, slack: u16) {
+        let Some(&sent) = self.sent.get(player as usize) else { return };
+        // Inputs are numbered by the low half of their sequence.
+        let sequence = sent.wrapping_sub(u32::from((sent as u16).wrapping_sub(input_seq)));
+        if sequence == 0 || self.alignment.is_none() {
+            return;
+        }
+        let intended_ns = self.intended_ns(player, sequence);
+        if let Some(alignment) = &mut self.alignment {
+            alignment.handle_ack(player, intended_ns, u64::from(slack) * 100_000, &self.timing);
         }
     }
 

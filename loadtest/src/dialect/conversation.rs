@@ -55,7 +55,7 @@ pub fn handle_positions(positions: &[Position], counters: &mut Counters, emit: &
 pub enum Event<'a> {
     /// The positions of a tick frame.
     Positions(&'a [Position]),
-    /// A record that says what a game is like, or a tick frame of any layout, as it came.
+    /// A record that says what a game is like, a tick frame of any layout, or an Ack, as it came.
     Record(&'a [u8]),
     Joined,
     Presence(Presence),

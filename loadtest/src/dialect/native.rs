@@ -12,11 +12,17 @@ use crate::schedule::random;
 
 pub struct Native {
     members: Members,
+    acks: bool,
 }
 
 impl Native {
     pub fn new(members: Members) -> Self {
-        Self { members }
+        Self { members, acks: false }
+    }
+
+    /// It asks to be told when its moves were used.
+    pub fn with_acks(members: Members) -> Self {
+        Self { members, acks: true }
     }
 }
 
@@ -24,7 +30,7 @@ impl Dialect for Native {
     fn path(&self, slot: u32) -> String {
         let topic = self.members.topic(slot);
         let game = topic.strip_prefix("game:").unwrap_or(topic);
-        self.members.with_token(slot, &format!("/play/{game}?"))
+        self.members.with_token(slot, &format!("/play/{game}?{}", if self.acks { "ack=1&" } else { "" }))
     }
 
     fn subprotocol(&self) -> Option<&'static str> {
@@ -101,6 +107,7 @@ pub(super) fn handle_record(
         kind::WELCOME if record.len() == size_of::<Welcome>() => {
             emit(Event::Joined);
         }
+        kind::ACK => emit(Event::Record(record)),
         kind::ROSTER | kind::EVENT_OUT | kind::PONG => {}
         kind::RATE_LIMITED => counters.rate_limited += 1,
         kind::CORRECTION => counters.corrections += 1,
@@ -123,9 +130,11 @@ mod tests {
 
     #[test]
     fn the_token_is_in_the_query() {
-        let path = |tokens| Native::new(Members::new(1, tokens, |_| "game:a-1".into(), |_| 0)).path(0);
-        assert_eq!(path(Tokens::None), "/play/a-1");
-        assert_eq!(path(Tokens::Same("e.y.J".into())), "/play/a-1?token=e.y.J");
+        let members = |tokens| Members::new(1, tokens, |_| "game:a-1".into(), |_| 0);
+        assert_eq!(Native::new(members(Tokens::None)).path(0), "/play/a-1");
+        let token = || Tokens::Same("e.y.J".into());
+        assert_eq!(Native::new(members(token())).path(0), "/play/a-1?token=e.y.J");
+        assert_eq!(Native::with_acks(members(token())).path(0), "/play/a-1?ack=1&token=e.y.J");
     }
 
     #[test]

@@ -85,5 +85,6 @@ fn part(arguments: &Arguments, site: &Site) -> Part {
         pace: Pace { per_s: ramp, first: 0, batch: 1, in_motion_max: IN_MOTION_MAX },
         schedule: Schedule::new(0..players, HZ, seed),
         grace: GRACE,
+        align: false,
     }
 }

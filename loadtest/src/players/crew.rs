@@ -99,6 +99,8 @@ pub struct Part {
     pub schedule: Schedule,
     /// How long after its intended time a move may arrive and still be fresh.
     pub grace: Duration,
+    /// Players send just before their ticks from the middle of the warm-up on.
+    pub align: bool,
 }
 
 /// How fast connections join and leave.
@@ -169,6 +171,7 @@ struct Member<'a> {
     batches: u32,
     pace: Pace,
     grace_ns: u64,
+    align: bool,
     /// Batches that have been started, or have said goodbye.
     next_batch: u32,
     settled: bool,
@@ -195,7 +198,7 @@ struct Published {
 
 impl<'a> Member<'a> {
     fn new(part: Part, shared: &'a Shared) -> anyhow::Result<Self> {
-        let Part { plan, players_per_room, pace, schedule, grace } = part;
+        let Part { plan, players_per_room, pace, schedule, grace, align } = part;
         let batches = plan.connections.div_ceil(pace.batch);
         let crowd = Crowd::new(plan).map_err(explain_ring_error)?;
         shared.ready.fetch_add(1, Relaxed);
@@ -206,6 +209,7 @@ impl<'a> Member<'a> {
             batches,
             pace,
             grace_ns: grace.as_nanos() as u64,
+            align,
             next_batch: 0,
             settled: false,
             moving: false,
@@ -276,7 +280,11 @@ impl<'a> Member<'a> {
         let window_ns = time(&self.shared.window_start_ns)..time(&self.shared.window_end_ns);
         if !self.moving {
             self.moving = true;
-            self.moves.begin(time(&self.shared.start_ns), window_ns.clone(), self.grace_ns);
+            let start_ns = time(&self.shared.start_ns);
+            self.moves.begin(start_ns, window_ns.clone(), self.grace_ns);
+            if self.align {
+                self.moves.align_at(start_ns.midpoint(window_ns.start));
+            }
         }
         self.moves.views.end_window_at(window_ns.end);
         if now_ns >= window_ns.start {

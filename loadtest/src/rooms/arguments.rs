@@ -22,6 +22,9 @@ What is measured
            closed). Fresh: that move, or a newer one of the same player, arrived at most --grace
            after its intended time.
 
+  --aligned: in the middle of --warmup each player moves its phase so that its moves arrive 3 ms,
+  and twice their jitter, before its tick, as a client library does by what Acks tell.
+
   Timeline: join (--ramp), --warmup, the measured window of --duration, --grace; then every
   player says goodbye. Ctrl-C ends the window at once and reports what was measured; a second
   one ends everything.
@@ -33,6 +36,7 @@ pub const EXAMPLE: &str = "
 Examples
   corelay-loadtest rooms --rooms 40 --players 50 --hz 20 --duration 30s --seed 1 \\
       --assert 'reach>=0.999,p99<=75ms,closed==0' --json result.json
+  corelay-loadtest rooms --rooms 40 --players 50 --aligned
   corelay-loadtest rooms --dialect phoenix --rooms 40 --players 50 --assert 'reach>=0.999'
   corelay-loadtest rooms --token-key-file corelay.key      (a relay with tokens)
 ";
@@ -46,6 +50,10 @@ pub struct Arguments {
     /// What the players speak
     #[arg(long, value_enum, default_value_t = DialectName::Native)]
     pub dialect: DialectName,
+    /// Send just before the ticks of the game, where Acks say that they are (native dialect); else each player at a phase of
+    /// its own
+    #[arg(long)]
+    pub aligned: bool,
     /// Threads, each with a ring of its own; a room stays on one
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: u32,

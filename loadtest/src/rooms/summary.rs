@@ -148,18 +148,19 @@ pub fn report(arguments: &Arguments, cpu_source: &'static str, measured: Measure
     Report {
         command: "rooms",
         title: format!(
-            "{}: {} rooms of {} players at {} Hz, {dialect} dialect, {:.1} s measured",
+            "{}: {} rooms of {} players at {} Hz{}, {dialect} dialect, {:.1} s measured",
             common.url,
             load.rooms,
             load.players,
             load.hz,
+            if arguments.aligned { ", aligned" } else { "" },
             measured.window.length_s()
         ),
         settings: json!({
             "url": common.url, "rooms": load.rooms, "players": load.players, "hz": load.hz,
             "duration_s": load.duration.as_secs_f64(), "warmup_s": load.warmup.as_secs_f64(),
             "grace_s": load.grace.as_secs_f64(), "seed": load.seed, "threads": measured.threads,
-            "stalled": arguments.stalled, "ramp": load.ramp, "dialect": dialect,
+            "stalled": arguments.stalled, "aligned": arguments.aligned, "ramp": load.ramp, "dialect": dialect,
             "tokens": common.tokens_label(),
         }),
         complete,
