@@ -28,6 +28,8 @@ pub(super) fn examples(listen: SocketAddr, token: &str, topics: &[TopicPattern])
         );
     }
     let first = topics.first().map_or("*", TopicPattern::as_str);
+    // `doc:x:read` is the right to read `doc:x`.
+    let first = if first.starts_with("doc:") { first.trim_end_matches(":read") } else { first };
     let topic = game.map_or_else(|| first.replace('*', "1"), |game| format!("game:{game}"));
     let _ = write!(
         text,
@@ -68,6 +70,7 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(of("[::1]:5000", &["*"]).contains("ws://[::1]:5000/play/arena?token="));
+        assert!(of("127.0.0.1:4000", &["doc:*:read"]).contains("channel(\"doc:1\")"));
         let room = of("127.0.0.1:4000", &["room:*"]);
         assert!(!room.contains("curl") && room.contains("channel(\"room:1\")"), "{room}");
     }
