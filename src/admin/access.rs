@@ -1,4 +1,4 @@
-//! Who may use the admin pages: whoever shows the token; if there is none, programs on this machine, but no web page of
+//! Who may use the admin pages: whoever shows the token, or has signed in with it (`sign_in`); if there is none, programs on this machine, but no web page of
 //! strangers.
 //!
 //! A browser on this machine runs pages of strangers. Such a page could reach a loopback listener under a name of its own that
@@ -10,45 +10,56 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::sign_in::{self, Sessions};
 
 /// What a request must show.
 #[derive(Clone)]
 pub enum Access {
-    /// It must show this token.
-    Token(Arc<[u8]>),
+    /// It must show this token, or be of a browser that has signed in.
+    Token {
+        /// The token.
+        token: Arc<[u8]>,
+        /// Browsers that have shown it.
+        sessions: Arc<Sessions>,
+    },
     /// It need show nothing, because only this machine can connect.
     Loopback,
 }
 
-/// Pages for load balancers and process supervisors, which say no more than one word. They are open to everybody.
-const OPEN: [&str; 2] = ["/livez", "/readyz"];
+/// Pages for load balancers and process supervisors, which say no more than one word, and where a browser signs in. They are open
+/// to everybody.
+const OPEN: [&str; 5] = ["/livez", "/readyz", sign_in::PATH, sign_in::SIGN_OUT, sign_in::STYLE];
 
 impl Access {
     /// With a token it is demanded; without one the listener must be on a loopback address.
     pub fn new(token: Option<&[u8]>) -> Self {
-        token.map_or(Self::Loopback, |token| Self::Token(token.into()))
+        token.map_or(Self::Loopback, |token| Self::Token { token: token.into(), sessions: Arc::default() })
     }
 
     /// Why a request is refused; `None`: it is not.
     fn refusal(&self, request: &Request) -> Option<Refusal> {
-        if OPEN.contains(&request.uri().path()) {
-            return None;
-        }
-        let headers = request.headers();
+        let (headers, is_open) = (request.headers(), OPEN.contains(&request.uri().path()));
+        let changes = ![Method::GET, Method::HEAD].contains(request.method());
         match self {
-            Self::Token(token) => match bearer(headers) {
+            // Also to sign in: nobody is to be signed in by a page of strangers.
+            Self::Token { .. } if is_open => (changes && !is_own_page(request)).then_some(Refusal::Origin),
+            Self::Loopback if is_open => None,
+            Self::Token { token, sessions } => match bearer(headers) {
                 Some(shown) if same(shown, token) => None,
                 Some(_) => Some(Refusal::WrongToken),
+                // A browser sends the cookie whatever page asks; only its own may.
+                None if sessions.has(headers) => (!is_own_page(request)).then_some(Refusal::Origin),
+                None if !changes && sign_in::is_browser(request) => Some(Refusal::SignIn),
                 None => Some(Refusal::NoToken),
             },
             Self::Loopback => {
                 let Some(host) = host(request).filter(|host| is_loopback(host)) else {
                     return Some(Refusal::Host);
                 };
-                let changes = ![Method::GET, Method::HEAD].contains(request.method());
                 (changes && !is_own_origin(headers, host)).then_some(Refusal::Origin)
             }
         }
@@ -67,6 +78,7 @@ pub(super) async fn check(State(access): State<Access>, request: Request, next: 
 enum Refusal {
     NoToken,
     WrongToken,
+    SignIn,
     Host,
     Origin,
 }
@@ -86,14 +98,14 @@ impl IntoResponse for Refusal {
                 "Bearer realm=\"corelay admin\", error=\"invalid_token\"",
                 "this is not the admin token\n",
             ),
+            Self::SignIn => Redirect::to(sign_in::PATH).into_response(),
             Self::Host => (
                 StatusCode::FORBIDDEN,
                 "without an admin token these pages answer under localhost, 127.0.0.1 and [::1] only\n",
             )
                 .into_response(),
             Self::Origin => {
-                (StatusCode::FORBIDDEN, "web pages of other origins may not change anything here\n")
-                    .into_response()
+                (StatusCode::FORBIDDEN, "web pages of other origins may do nothing here\n").into_response()
             }
         }
     }
@@ -107,7 +119,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Compares in constant time, so that nobody can guess a token byte by byte. Its length is no secret.
-fn same(shown: &[u8], token: &[u8]) -> bool {
+pub(super) fn same(shown: &[u8], token: &[u8]) -> bool {
     if shown.len() != token.len() {
         return false;
     }
@@ -135,6 +147,25 @@ fn is_loopback(host: &str) -> bool {
     let address = inner.unwrap_or(name).parse::<IpAddr>();
     name.eq_ignore_ascii_case("localhost")
         || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// Whether a request that a browser makes comes from these pages, or from whoever typed their address. What changes something
+/// must say so; how the browser got here, with TLS or without, a listener behind a proxy does not know.
+fn is_own_page(request: &Request) -> bool {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let site = text("sec-fetch-site");
+    if site.is_some_and(|site| !["same-origin", "none"].contains(&site)) {
+        return false;
+    }
+    let mut origins = request.headers().get_all(header::ORIGIN).iter().peekable();
+    let has_origin = origins.peek().is_some();
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.to_str().unwrap_or_default();
+        let origin = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        origin.zip(host(request)).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host))
+    };
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    origins.all(is_own) && (reads || has_origin || site == Some("same-origin"))
 }
 
 /// Programs send no `Origin`; browsers do, and it must be that of this listener's own pages.

@@ -12,6 +12,7 @@ mod kick;
 pub mod metrics;
 mod playground;
 mod process;
+pub mod sign_in;
 mod visitors;
 
 use std::convert::Infallible;
@@ -139,6 +140,7 @@ fn router(admin: Admin) -> Router {
         .route("/docs/{id}", get(documents::show).put(documents::make))
         .route("/users/{id}/disconnect", post(kick::disconnect))
         .merge(playground::router())
+        .merge(sign_in::router())
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         // After all routes and the fallback, so that it is checked before each of them.
@@ -151,6 +153,7 @@ const HELP: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\n\n\
      GET  /                       a playground: join a game in the browser\n\
+     GET  /sign-in                a form for the admin token, where there is one: a browser gets a cookie; POST /sign-out ends it\n\
      GET  /livez                  200 while every shard's loop turns, else 503 and which one does not\n\
      GET  /readyz                 200 while players may come, 503 while starting or draining, or while the store hangs\n\
      GET  /version                version, kernel, number of shards (JSON)\n\

@@ -453,3 +453,5 @@ fn a_document_is_made_by_the_store_and_the_shards_are_told() {
     let (status, _, body) = put();
     assert!(status == 202 && body.contains("may be made yet"), "{body}");
 }
+
+mod sign_in;
