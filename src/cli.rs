@@ -1,6 +1,8 @@
 //! The command line: what the flags are, and what each command does.
 
 mod example;
+mod health;
+mod manuals;
 mod store;
 mod topics;
 
@@ -51,6 +53,15 @@ enum Command {
     /// Say whether and how well the relay can run on this machine
     #[command(after_help = "Exit code 1 when the relay could not run here.")]
     Doctor(ServeArguments),
+    /// Ask a relay that runs here whether it is well
+    #[command(after_help = health::AFTER_HELP)]
+    Healthcheck(health::HealthArguments),
+    /// Print completions for a shell
+    #[command(after_help = "Example: corelay completions bash > /etc/bash_completion.d/corelay")]
+    Completions(manuals::CompletionsArguments),
+    /// Print the manual page, or write one for each command
+    #[command(after_help = "Example: corelay man | man -l -")]
+    Man(manuals::ManArguments),
 }
 
 const AFTER_HELP: &str = "\
@@ -60,6 +71,7 @@ Examples:
   corelay token --sub ann --topics 'game:*' --jwt-key-file corelay.key
   corelay doctor                                 what this machine allows
   corelay store check                            whether what is kept of rooms is whole
+  corelay healthcheck                            whether the relay here is well, for containers
 
 Configuration, later wins: built-in defaults, corelay.toml (or --config), environment, flags.
   Every key of corelay.toml is also a variable: rates.move_per_s is CORELAY_RATES_MOVE_PER_S,
@@ -172,7 +184,8 @@ pub fn parse() -> Cli {
 /// Adds to the error which flag of the relay an unknown one was probably meant to be.
 fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     // The flags of these commands set no keys, or hardly any.
-    let serves = !arguments.iter().any(|argument| argument == "token" || argument == "store");
+    let others = ["token", "store", "healthcheck", "completions", "man"];
+    let serves = !arguments.iter().any(|argument| others.iter().any(|other| argument == other));
     if let (ErrorKind::UnknownArgument, true) = (error.kind(), serves)
         && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && let Some(hint) = config::keys::hint_for_flag(flag, &flag_names())
@@ -197,6 +210,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Token(arguments)) => mint_token(arguments),
         Some(Command::Store(arguments)) => store::run(arguments),
         Some(Command::Doctor(arguments)) => examine(arguments),
+        Some(Command::Healthcheck(arguments)) => health::run(arguments),
+        Some(Command::Completions(arguments)) => manuals::completions(&arguments, Cli::command()),
+        Some(Command::Man(arguments)) => manuals::man(&arguments, Cli::command()),
     };
     done.unwrap_or_else(|failure| {
         failure.print();

@@ -14,6 +14,7 @@ mod keys;
 mod member;
 mod misuse;
 mod operations;
+mod packages;
 mod play;
 mod player;
 #[path = "../support/records.rs"]
