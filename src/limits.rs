@@ -435,6 +435,8 @@ pub const COMPLETION_QUEUE_ENTRIES_MIN: u32 = 4 * 1024;
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 4096;
 /// Submission queue entries with many shards per CPU: the sends of a few games' ticks.
 pub const SUBMISSION_QUEUE_ENTRIES_MIN: u32 = 256;
+/// Events that a shard takes from epoll at a time. More are taken in the next turn, which follows at once.
+pub const EVENTS_PER_WAIT: usize = 1024;
 /// Clients that have connected and wait to be accepted, per shard (`net.core.somaxconn` caps it). More: their SYN is dropped.
 pub const LISTEN_BACKLOG: u32 = 4096;
 /// Accepts in flight when they go one by one: near the end of the descriptor table, or when addresses are counted.

@@ -4,6 +4,7 @@
 //! meets a full table is accepted and dropped, so near the end clients are asked for one by one, and at last not at all:
 //! they wait in the backlog until connections end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -35,7 +36,7 @@ enum Flight {
 /// Keeps as many accepts in flight as there are free descriptors for.
 pub(super) struct Acceptor {
     /// Closed after the last accept has ended.
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
     flights: [Flight; ACCEPTS_IN_FLIGHT + 1],
     /// Addresses are counted, and an accept of many does not tell them: clients are accepted one by one.
     wants_addresses: bool,
@@ -53,7 +54,7 @@ pub(super) struct Acceptor {
 impl Acceptor {
     pub(super) fn new(listener: Listener, descriptors: u32, wants_addresses: bool) -> Self {
         Self {
-            listener: Some(listener),
+            listener: Some(Arc::new(listener)),
             flights: [Flight::Idle; ACCEPTS_IN_FLIGHT + 1],
             wants_addresses,
             descriptors,
@@ -189,7 +190,7 @@ impl Acceptor {
         let Some(listener) = &self.listener else { return };
         if self.flights[place] == Flight::Idle {
             self.flights[place] = Flight::Armed;
-            driver.accept(listener.fd(), accept(place));
+            driver.accept(listener, accept(place));
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) use suite;
 /// A driver, a listener, and what has completed and was not asked for yet.
 struct Rig<D> {
     driver: D,
-    listener: Listener,
+    listener: Arc<Listener>,
     completed: Vec<Completion>,
 }
 
@@ -81,20 +81,20 @@ impl<D: Tested> Rig<D> {
     }
 
     fn alone(mut driver: D) -> Self {
-        let peers = vec![driver.fd()];
+        let peers = vec![driver.peer()];
         driver.enable(peers).unwrap();
         Self::enabled(driver)
     }
 
     fn enabled(driver: D) -> Self {
         let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
-        Self { driver, listener, completed: Vec::new() }
+        Self { driver, listener: Arc::new(listener), completed: Vec::new() }
     }
 
     /// Two that know each other: shards 0 and 1.
     fn two() -> [Self; 2] {
         let mut drivers = [(); 2].map(|()| D::with_buffers(8));
-        let peers: Vec<_> = drivers.iter().map(Driver::fd).collect();
+        let peers: Vec<_> = drivers.iter().map(Driver::peer).collect();
         drivers.iter_mut().for_each(|driver| driver.enable(peers.clone()).unwrap());
         drivers.map(Self::enabled)
     }
@@ -132,7 +132,7 @@ impl<D: Tested> Rig<D> {
     /// A client that has connected, and the socket accepted for it.
     fn pair(&mut self) -> (TcpStream, Descriptor) {
         let client = self.connect();
-        self.driver.accept(self.listener.fd(), Accept::One(0));
+        self.driver.accept(&self.listener, Accept::One(0));
         (client, self.next_client().1)
     }
 
@@ -206,8 +206,8 @@ fn bytes_of(count: usize) -> Vec<u8> {
 
 pub(super) fn clients_are_taken_in_one_by_one_with_their_addresses<D: Tested>() {
     let mut rig = Rig::<D>::new();
-    rig.driver.accept(rig.listener.fd(), Accept::One(0));
-    rig.driver.accept(rig.listener.fd(), Accept::One(1));
+    rig.driver.accept(&rig.listener, Accept::One(0));
+    rig.driver.accept(&rig.listener, Accept::One(1));
     assert!(rig.is_silent());
     let clients = [rig.connect(), rig.connect()];
     let mut accepts = [rig.next_client().0, rig.next_client().0];
@@ -223,7 +223,7 @@ pub(super) fn clients_are_taken_in_one_by_one_with_their_addresses<D: Tested>() 
 
 pub(super) fn clients_are_taken_in_one_after_the_other<D: Tested>() {
     let mut rig = Rig::<D>::new();
-    rig.driver.accept(rig.listener.fd(), Accept::Many);
+    rig.driver.accept(&rig.listener, Accept::Many);
     for _ in 0..3 {
         let _client = rig.connect();
         let accepted = rig.next(|completion| matches!(completion, Completion::Accepted { .. }));
@@ -235,7 +235,7 @@ pub(super) fn clients_are_taken_in_one_after_the_other<D: Tested>() {
 
 pub(super) fn a_cancelled_accept_ends_and_leaves_or_brings_its_client<D: Tested>() {
     let mut rig = Rig::<D>::new();
-    rig.driver.accept(rig.listener.fd(), Accept::Many);
+    rig.driver.accept(&rig.listener, Accept::Many);
     assert!(rig.is_silent());
     let _client = rig.connect();
     rig.driver.cancel(Cancel::Accept(Accept::Many));
@@ -253,7 +253,7 @@ pub(super) fn a_cancelled_accept_ends_and_leaves_or_brings_its_client<D: Tested>
         }
     }
     if !brought {
-        rig.driver.accept(rig.listener.fd(), Accept::One(0));
+        rig.driver.accept(&rig.listener, Accept::One(0));
         rig.next_client();
     }
 }
@@ -316,7 +316,7 @@ pub(super) fn a_cancelled_receive_ends_and_no_byte_is_lost<D: Tested>() {
     assert!(rig.is_silent());
     // The bytes are there before the cancel is.
     client.write_all(b"in between").unwrap();
-    rig.driver.cancel(Cancel::Receive(CONN));
+    rig.driver.cancel(Cancel::Receive(CONN, descriptor));
     let mut received = Vec::new();
     loop {
         match rig.next_received() {
@@ -579,7 +579,7 @@ pub(super) fn a_dropped_driver_ends_its_connections<D: Tested>() {
     let mut rig = Rig::<D>::new();
     let (mut client, descriptor) = rig.pair();
     rig.driver.receive(CONN, descriptor, Receive::Many);
-    rig.driver.accept(rig.listener.fd(), Accept::One(0));
+    rig.driver.accept(&rig.listener, Accept::One(0));
     rig.stick(descriptor);
     drop(rig.driver);
     assert!(hears_the_end(&mut client));

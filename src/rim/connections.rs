@@ -131,7 +131,7 @@ impl<D: Driver> Loop<D> {
         socket.flags.lower(Flag::Busy);
         if socket.flags.has(Flag::Receiving) {
             // What arrives before the receive has ended is still given to the core.
-            self.driver.cancel(Cancel::Receive(conn));
+            self.driver.cancel(Cancel::Receive(conn, socket.descriptor));
         }
     }
 
@@ -169,7 +169,7 @@ impl<D: Driver> Loop<D> {
     pub(super) fn park(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.flags.lower(Flag::Busy) && socket.flags.has(Flag::Receiving) {
-            self.driver.cancel(Cancel::Receive(conn));
+            self.driver.cancel(Cancel::Receive(conn, socket.descriptor));
         }
     }
 

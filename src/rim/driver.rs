@@ -5,12 +5,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::listener::Listener;
 use crate::ids::{ConnId, ShardId};
 use crate::limits::{ACCEPTS_IN_FLIGHT, RECEIVE_BUFFER_BYTES};
 use crate::mailbox::Ticket;
@@ -61,9 +62,9 @@ pub enum Cancel {
     /// An accept. It may still bring a client.
     Accept(Accept),
     /// The receive of a connection. It may still bring bytes.
-    Receive(ConnId),
+    Receive(ConnId, Descriptor),
     /// The poll of a connection.
-    Poll(ConnId),
+    Poll(ConnId, Descriptor),
     /// A send. Part of it may have gone out.
     Send(SendId),
 }
@@ -106,7 +107,7 @@ pub enum Completion {
     Closed { conn: ConnId },
     /// The socket of a client that never became a connection is closed.
     Discarded,
-    /// The other shard has a copy of the socket, or could not take it. The one here is still open.
+    /// The other shard has the socket, or could not take it. The place here is still to be closed.
     HandedOver { conn: ConnId, outcome: Result<(), Errno> },
     /// A socket has come from another shard.
     Arrived {
@@ -155,15 +156,18 @@ pub struct Counts {
 pub trait Driver {
     /// Why the driver cannot go on.
     type Error: fmt::Debug + fmt::Display;
+    /// How a driver is reached by those of other shards.
+    type Peer: Clone + Send + 'static;
 
-    /// The descriptor of the process by which the drivers of other shards reach this one.
-    fn fd(&self) -> RawFd;
+    /// By what the drivers of other shards reach this one.
+    fn peer(&self) -> Self::Peer;
 
-    /// Begins to work for the calling thread. `peers`: the descriptors of every shard's driver, by number.
-    fn enable(&mut self, peers: Vec<RawFd>) -> Result<(), Self::Error>;
+    /// Begins to work for the calling thread. `peers`: those of every shard's driver, by number.
+    fn enable(&mut self, peers: Vec<Self::Peer>) -> Result<(), Self::Error>;
 
-    /// Accepts clients. Each `Accept` may be in flight once at a time; the listener must stay open until its last completion.
-    fn accept(&mut self, listener: BorrowedFd<'_>, accept: Accept);
+    /// Accepts clients. Each `Accept` may be in flight once at a time, all of them on one listener, which must stay open until the
+    /// last completion.
+    fn accept(&mut self, listener: &Arc<Listener>, accept: Accept);
 
     /// The address of the client that `Accept::One(number)` has brought, until that accept is asked for again.
     fn accepted_address(&self, number: u8) -> Option<IpAddr>;
@@ -189,7 +193,7 @@ pub trait Driver {
     /// Asks an operation to end.
     fn cancel(&mut self, what: Cancel);
 
-    /// Gives a copy of a connection's socket to another shard, which is told by `Completion::Arrived`.
+    /// Gives a connection's socket to another shard, which is told by `Completion::Arrived`. Nothing may be in flight on it.
     fn hand_over(&mut self, conn: ConnId, descriptor: Descriptor, target: ShardId, ticket: Ticket);
 
     /// Wakes another shard's loop, which then looks into its mailbox.

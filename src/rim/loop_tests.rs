@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::RawFd;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
+use super::driver::Driver;
+use super::epoll::{EpollDriver, EpollSettings};
 use super::troubled::{POISON, Trouble, Troubled};
 use super::uring::{RingDriver, RingSettings};
 use super::{Clock, ListenOptions, Loop, LoopSettings, bind};
@@ -22,6 +23,55 @@ use crate::shard::settings::{ClientRules, Settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A driver that the loops run with.
+trait Tried: Driver<Error: Send> + Send + Sized + 'static {
+    fn make() -> Self;
+}
+
+impl Tried for RingDriver {
+    fn make() -> Self {
+        let settings = RingSettings {
+            descriptors: DESCRIPTORS,
+            submissions: 256,
+            completions: 4096,
+            receive_buffers: RECEIVE_BUFFERS,
+            gather_time: GATHER_TIME,
+        };
+        Self::new(settings).unwrap()
+    }
+}
+
+impl Tried for EpollDriver {
+    fn make() -> Self {
+        let (descriptors, receive_buffers, gather_time) = (DESCRIPTORS, RECEIVE_BUFFERS, GATHER_TIME);
+        Self::new(EpollSettings { descriptors, receive_buffers, gather_time }).unwrap()
+    }
+}
+
+/// Runs every test of this file with each driver.
+macro_rules! for_each_driver {
+    ($($name:ident),* $(,)?) => {
+        mod io_uring {
+            $(#[test] fn $name() { super::$name::<super::RingDriver>(); })*
+        }
+        mod epoll {
+            $(#[test] fn $name() { super::$name::<super::EpollDriver>(); })*
+        }
+    };
+}
+
+for_each_driver! {
+    a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard,
+    a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full,
+    more_hand_overs_at_once_than_a_mailbox_holds_wait_and_arrive,
+    what_came_while_the_process_stood_still_is_read_before_anybody_is_judged,
+    who_is_on_a_shard_that_panics_is_told,
+}
+
+const DESCRIPTORS: u32 = 4096;
+const RECEIVE_BUFFERS: u16 = 64;
+const GATHER_TIME: Duration = Duration::from_millis(20);
+
 /// Two shards whose mailboxes have room for `letters`.
 struct Relay {
     address: SocketAddr,
@@ -34,11 +84,11 @@ struct Relay {
 }
 
 impl Relay {
-    fn start(letters: usize) -> Self {
-        Self::start_with(letters, Settings::default())
+    fn start<D: Tried>(letters: usize) -> Self {
+        Self::start_with::<D>(letters, Settings::default())
     }
 
-    fn start_with(letters: usize, settings: Settings) -> Self {
+    fn start_with<D: Tried>(letters: usize, settings: Settings) -> Self {
         let (endpoints, [service, store]) = mesh(2, letters).unwrap();
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
         let address = listeners[0].local_addr();
@@ -47,29 +97,22 @@ impl Relay {
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
         let clock = Clock::start();
         let loop_settings = LoopSettings {
-            descriptors: 4096,
+            descriptors: DESCRIPTORS,
             listen_options: ListenOptions::default(),
             addresses: Arc::default(),
-        };
-        let ring_settings = RingSettings {
-            descriptors: 4096,
-            submissions: 256,
-            completions: 4096,
-            receive_buffers: 64,
-            gather_time: Duration::from_millis(20),
         };
         let ends = (0..).zip(endpoints).zip(listeners).zip(metrics.clone());
         let make_loop = |(((id, endpoint), listener), metrics): (_, Arc<ShardMetrics>)| {
             let shard = Shard::new(ShardId(id), settings.clone(), metrics.clone(), [id as u8; 32]);
-            let driver = Troubled::new(RingDriver::new(ring_settings).unwrap(), trouble.clone());
+            let driver = Troubled::new(D::make(), trouble.clone());
             Loop::new(loop_settings.clone(), driver, listener, endpoint, shard, metrics, clock)
         };
-        let loops: Vec<Loop<Troubled<RingDriver>>> = ends.map(make_loop).collect();
-        let driver_fds: Vec<RawFd> = loops.iter().map(Loop::driver_fd).collect();
+        let loops: Vec<Loop<Troubled<D>>> = ends.map(make_loop).collect();
+        let peers: Vec<_> = loops.iter().map(Loop::peer).collect();
         let enabled = Arc::new(Barrier::new(loops.len()));
-        let run = |shard_loop: Loop<Troubled<RingDriver>>| {
-            let (driver_fds, enabled) = (driver_fds.clone(), enabled.clone());
-            thread::spawn(move || shard_loop.run(driver_fds, &enabled).unwrap())
+        let run = |shard_loop: Loop<Troubled<D>>| {
+            let (peers, enabled) = (peers.clone(), enabled.clone());
+            thread::spawn(move || shard_loop.run(peers, &enabled).unwrap())
         };
         let threads = loops.into_iter().map(run).collect();
         Self { address, metrics, service, _store: store, trouble, threads }
@@ -124,9 +167,8 @@ fn await_pong(mut client: &TcpStream) {
     }
 }
 
-#[test]
-fn a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard() {
-    let relay = Relay::start(16);
+fn a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard<D: Tried>() {
+    let relay = Relay::start::<D>(16);
     let mut client = TcpStream::connect(relay.address).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(request("arena").as_bytes()).unwrap();
@@ -164,10 +206,9 @@ fn a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard() {
     relay.stop();
 }
 
-#[test]
-fn a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full() {
+fn a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full<D: Tried>() {
     let rate = Rate { per_s: 64 * 1024, burst: 64 * 1024 };
-    let relay = Relay::start_with(
+    let relay = Relay::start_with::<D>(
         16,
         Settings { rates: Rates { bytes: rate, ..Rates::default() }, ..Settings::default() },
     );
@@ -197,9 +238,8 @@ fn a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full()
     relay.stop();
 }
 
-#[test]
-fn more_hand_overs_at_once_than_a_mailbox_holds_wait_and_arrive() {
-    let relay = Relay::start(2);
+fn more_hand_overs_at_once_than_a_mailbox_holds_wait_and_arrive<D: Tried>() {
+    let relay = Relay::start::<D>(2);
     let games = game_names();
     let clients: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(relay.address).unwrap()).collect();
     for (number, mut client) in clients.iter().enumerate() {
@@ -236,8 +276,7 @@ fn rest_of(mut client: TcpStream) -> Vec<u8> {
     received
 }
 
-#[test]
-fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged() {
+fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged<D: Tried>() {
     let standstill = Duration::from_millis(2_000);
     let liveness = Liveness {
         ping_after: Duration::from_millis(400),
@@ -246,7 +285,7 @@ fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged() {
     };
     let clients = ClientRules { upgrade_timeout: Duration::from_millis(1_000), ..ClientRules::default() };
     let settings = Settings { liveness, clients, ..Settings::default() };
-    let relay = Relay::start_with(16, settings);
+    let relay = Relay::start_with::<D>(16, settings);
     let games = game_names();
     let mut idle = games.clone().map(|game| join(&relay, &game));
     let late: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(relay.address).unwrap()).collect();
@@ -277,9 +316,8 @@ fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged() {
     relay.stop();
 }
 
-#[test]
-fn who_is_on_a_shard_that_panics_is_told() {
-    let relay = Relay::start(16);
+fn who_is_on_a_shard_that_panics_is_told<D: Tried>() {
+    let relay = Relay::start::<D>(16);
     let games = game_names();
     let [ann, mut bob] = [0; 2].map(|_| join(&relay, &games[1]));
     let eve = join(&relay, &games[0]);

@@ -11,6 +11,7 @@ mod clock;
 mod conformance;
 mod connections;
 pub mod driver;
+pub mod epoll;
 mod goodbye;
 mod handover;
 mod listener;
@@ -26,7 +27,6 @@ pub mod uring;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -164,18 +164,18 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    /// The descriptor by which other shards' drivers reach this one's.
-    pub fn driver_fd(&self) -> RawFd {
-        self.driver.fd()
+    /// By what other shards' drivers reach this one's.
+    pub fn peer(&self) -> D::Peer {
+        self.driver.peer()
     }
 
-    /// Runs on the calling thread until the core has drained. `peers`: the `driver_fd` of every shard, this one's included, by
+    /// Runs on the calling thread until the core has drained. `peers`: the `peer` of every shard, this one's included, by
     /// number. `enabled`: the barrier at which the loops wait until every driver can be reached. If one loop fails before it gets
     /// there the others wait for ever: the caller ends the process.
     ///
     /// # Panics
     /// When the core or the loop panics, which is a bug. Its clients have been told by then.
-    pub fn run(mut self, peers: Vec<RawFd>, enabled: &Barrier) -> Result<(), D::Error> {
+    pub fn run(mut self, peers: Vec<D::Peer>, enabled: &Barrier) -> Result<(), D::Error> {
         self.driver.enable(peers)?;
         enabled.wait();
         self.driver.watch(self.mailbox.eventfd());

@@ -90,8 +90,10 @@ impl<D: Driver> Loop<D> {
                 if socket.flags.raise(Flag::SeenClosing) {
                     tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
                     // One by one: a cancel by descriptor would look at everything that is in flight on the ring.
-                    let send = socket.send.map(Cancel::Send);
-                    let stuck = [Cancel::Receive(conn), Cancel::Poll(conn)].into_iter().chain(send);
+                    let (descriptor, send) = (socket.descriptor, socket.send.map(Cancel::Send));
+                    let stuck = [Cancel::Receive(conn, descriptor), Cancel::Poll(conn, descriptor)]
+                        .into_iter()
+                        .chain(send);
                     stuck.for_each(|what| self.driver.cancel(what));
                 }
             }

@@ -1,7 +1,7 @@
 //! A driver for tests: it does what another driver does, and makes trouble when a test orders it.
 
 use std::net::IpAddr;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::driver::{
     Accept, Cancel, Completion, Counts, Descriptor, Driver, Lent, Receive, SendId, ShutdownSides,
 };
+use super::listener::Listener;
 use crate::ids::{ConnId, ShardId};
 use crate::mailbox::Ticket;
 use crate::shard::Frames;
@@ -49,6 +50,7 @@ impl<D> Troubled<D> {
 
 impl<D: Driver> Driver for Troubled<D> {
     type Error = D::Error;
+    type Peer = D::Peer;
 
     fn wait(&mut self, timeout: Duration) -> Result<(), D::Error> {
         let waited = self.driver.wait(timeout);
@@ -66,15 +68,15 @@ impl<D: Driver> Driver for Troubled<D> {
         bytes
     }
 
-    fn fd(&self) -> RawFd {
-        self.driver.fd()
+    fn peer(&self) -> D::Peer {
+        self.driver.peer()
     }
 
-    fn enable(&mut self, peers: Vec<RawFd>) -> Result<(), D::Error> {
+    fn enable(&mut self, peers: Vec<D::Peer>) -> Result<(), D::Error> {
         self.driver.enable(peers)
     }
 
-    fn accept(&mut self, listener: BorrowedFd<'_>, accept: Accept) {
+    fn accept(&mut self, listener: &Arc<Listener>, accept: Accept) {
         self.driver.accept(listener, accept);
     }
 

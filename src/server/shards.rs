@@ -1,6 +1,5 @@
 //! The shards' threads: what each loop is made of, and how all of them start.
 
-use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Barrier};
@@ -78,14 +77,15 @@ impl<'a> ShardMaker<'a> {
 
     /// Starts a thread for each loop.
     pub(super) fn start(&self, loops: Vec<ShardLoop>, events: &Sender<Event>) -> anyhow::Result<()> {
-        let driver_fds: Vec<RawFd> = loops.iter().map(Loop::driver_fd).collect();
+        let peers: Vec<<RingDriver as crate::rim::driver::Driver>::Peer> =
+            loops.iter().map(Loop::peer).collect();
         let enabled = Arc::new(Barrier::new(loops.len()));
         for (shard, shard_loop) in (0..).zip(loops) {
             let start = ShardStart {
                 id: ShardId(shard),
                 cpu: self.cpu_of(shard),
                 shard_loop,
-                driver_fds: driver_fds.clone(),
+                peers: peers.clone(),
                 enabled: enabled.clone(),
             };
             spawn_shard(start, events.clone())?;
@@ -101,7 +101,7 @@ struct ShardStart {
     id: ShardId,
     cpu: usize,
     shard_loop: ShardLoop,
-    driver_fds: Vec<RawFd>,
+    peers: Vec<<RingDriver as crate::rim::driver::Driver>::Peer>,
     enabled: Arc<Barrier>,
 }
 
@@ -119,9 +119,9 @@ fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
 }
 
 fn run_shard(start: ShardStart) -> anyhow::Result<()> {
-    let ShardStart { id, cpu, shard_loop, driver_fds, enabled } = start;
+    let ShardStart { id, cpu, shard_loop, peers, enabled } = start;
     if let Err(error) = machine::pin_thread(cpu) {
         tracing::warn!(shard = id.0, cpu, %error, "cannot pin the thread; it stays where the kernel puts it");
     }
-    Ok(shard_loop.run(driver_fds, &enabled)?)
+    Ok(shard_loop.run(peers, &enabled)?)
 }

@@ -1,7 +1,7 @@
 //! A ring together with all memory that its operations use, so that neither can outlive the other in the wrong order.
 
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::mailbox::Ticket;
 use crate::rim::driver::{
     Accept, Cancel, Completion, Counts, Descriptor, Driver, Lent, Receive, Received, SendId, ShutdownSides,
 };
+use crate::rim::listener::Listener;
 use crate::shard::Frames;
 
 /// How long the end of the loop waits for the last completions.
@@ -163,8 +164,9 @@ impl RingDriver {
 
 impl Driver for RingDriver {
     type Error = RingError;
+    type Peer = RawFd;
 
-    fn fd(&self) -> RawFd {
+    fn peer(&self) -> RawFd {
         self.ring.fd()
     }
 
@@ -173,8 +175,8 @@ impl Driver for RingDriver {
         self.ring.enable()
     }
 
-    fn accept(&mut self, listener: BorrowedFd<'_>, accept: Accept) {
-        let fd = types::Fd(listener.as_raw_fd());
+    fn accept(&mut self, listener: &Arc<Listener>, accept: Accept) {
+        let fd = types::Fd(listener.fd().as_raw_fd());
         let token = accept_token(accept);
         match accept {
             Accept::Many => {
@@ -226,8 +228,8 @@ impl Driver for RingDriver {
     fn cancel(&mut self, what: Cancel) {
         self.ring.cancel(match what {
             Cancel::Accept(accept) => accept_token(accept),
-            Cancel::Receive(conn) => Token::of(Operation::Receive, conn),
-            Cancel::Poll(conn) => Token::of(Operation::Poll, conn),
+            Cancel::Receive(conn, _) => Token::of(Operation::Receive, conn),
+            Cancel::Poll(conn, _) => Token::of(Operation::Poll, conn),
             Cancel::Send(id) => {
                 self.sends.cancel(id);
                 Token::send(id)

@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::{opcode, types};
@@ -437,7 +438,7 @@ fn a_late_write_to_a_released_buffer_is_an_error_and_the_bytes_stay_in_the_socke
 #[test]
 fn a_dropped_driver_leaves_nothing_in_flight() {
     let listener = bind("127.0.0.1:0".parse().unwrap(), 1, ListenOptions::default()).unwrap().remove(0);
-    let address = listener.local_addr();
+    let (address, listener) = (listener.local_addr(), Arc::new(listener));
     let settings = RingSettings {
         descriptors: 8,
         submissions: 64,
@@ -449,13 +450,13 @@ fn a_dropped_driver_leaves_nothing_in_flight() {
     driver.enable(Vec::new()).unwrap();
     let (endpoints, _others) = mesh(1, 16).unwrap();
     driver.watch(endpoints[0].eventfd());
-    driver.accept(listener.fd(), Accept::One(0));
+    driver.accept(&listener, Accept::One(0));
     let mut client = TcpStream::connect(address).unwrap();
     driver.wait(PATIENCE).unwrap();
     let Some(Completion::Accepted { client: Ok(descriptor), .. }) = driver.next_completion() else {
         panic!("nobody was accepted");
     };
-    driver.accept(listener.fd(), Accept::One(0));
+    driver.accept(&listener, Accept::One(0));
     driver.receive(FIRST, descriptor, Receive::Many);
     driver.wait(Duration::ZERO).unwrap();
     assert_eq!(driver.ring.in_flight(), 3);

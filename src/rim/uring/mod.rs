@@ -18,5 +18,6 @@ mod probe;
 mod ring;
 mod sends;
 
+pub(super) use allocator::give_back as give_back_freed_memory;
 pub use driver::{RingDriver, RingSettings};
 pub use probe::{Feature, Probe, RingError, io_uring_disabled, kernel_release, probe, table_entries_max};

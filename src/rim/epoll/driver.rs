@@ -1,0 +1,475 @@
+//! Operations on sockets that epoll says are ready, told as completions.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, Shutdown};
+
+use super::accepts::Accepts;
+use super::buffers::Buffers;
+use super::door::Door;
+use super::places::{Place, Places};
+use super::poller::{EpollError, Poller, Subject};
+use super::sends::{Progress, Sending};
+use crate::ids::{ConnId, ShardId};
+use crate::limits::RECEIVE_BUFFER_BYTES;
+use crate::mailbox::Ticket;
+use crate::memory::Allocated;
+use crate::rim::Clock;
+use crate::rim::driver::{
+    Accept, Cancel, Completion, Counts, Descriptor, Driver, Lent, Receive, Received, SendId, ShutdownSides,
+};
+use crate::rim::listener::Listener;
+use crate::rim::uring;
+use crate::shard::Frames;
+use crate::surplus::Surplus;
+
+/// How large a driver is.
+#[derive(Clone, Copy, Debug)]
+pub struct EpollSettings {
+    /// Clients that it accepts at a time. Those that others hand over come on top.
+    pub descriptors: u32,
+    /// Receive buffers.
+    pub receive_buffers: u16,
+    /// How long a busy driver lets things gather before a wait ends.
+    pub gather_time: Duration,
+}
+
+/// What may have something to take in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Socket(Descriptor),
+}
+
+/// The driver of one shard.
+pub struct EpollDriver {
+    poller: Poller,
+    door: Arc<Door>,
+    /// The doors of all shards.
+    peers: Vec<Arc<Door>>,
+    places: Places,
+    places_max: usize,
+    accepts: Accepts,
+    buffers: Buffers,
+    /// What the loop has not been told yet.
+    completions: VecDeque<Completion>,
+    /// What has something to take in, in turn.
+    ready: VecDeque<Source>,
+    /// What wakes the driver from outside.
+    eventfd: Option<Arc<OwnedFd>>,
+    /// The loop has been told something since the last wait.
+    busy: bool,
+    counts: Counts,
+}
+
+impl EpollDriver {
+    /// Makes an epoll instance and what others reach it by.
+    pub fn new(settings: EpollSettings) -> Result<Self, EpollError> {
+        Ok(Self {
+            poller: Poller::new(settings.gather_time)?,
+            door: Arc::new(Door::new()?),
+            peers: Vec::new(),
+            places: Places::default(),
+            places_max: settings.descriptors as usize,
+            accepts: Accepts::default(),
+            buffers: Buffers::new(settings.receive_buffers),
+            completions: VecDeque::new(),
+            ready: VecDeque::new(),
+            eventfd: None,
+            busy: false,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Takes in what the last wait has found. Returns whether somebody has rung.
+    fn take_events(&mut self) -> bool {
+        let mut has_rung = false;
+        let mut events = 0..;
+        while let Some((subject, flags)) = events.next().and_then(|index| self.poller.event(index)) {
+            match subject {
+                Subject::Socket { place, generation } => {
+                    if let Some(meant) = self.places.meant(place, generation) {
+                        meant.becomes(flags);
+                        self.go_on(Descriptor(place));
+                    }
+                }
+                Subject::Listener => {
+                    self.accepts.is_ready = true;
+                    self.queue_listener();
+                }
+                Subject::Doorbell => {
+                    self.take_arrivals();
+                    has_rung = true;
+                }
+                Subject::Watched => has_rung = true,
+            }
+        }
+        has_rung
+    }
+
+    /// Goes on with what is in flight on a socket, as far as it is ready.
+    fn go_on(&mut self, descriptor: Descriptor) {
+        let place = self.places.of(descriptor);
+        if place.ready.to_read {
+            if std::mem::take(&mut place.is_polled) {
+                self.completions.push_back(Completion::Polled { conn: place.conn });
+            }
+            if place.receive.is_some() {
+                self.queue(descriptor);
+            }
+        }
+        let place = self.places.of(descriptor);
+        if let Some(send) = place.send.take_if(|_| place.ready.to_write) {
+            self.send_rest(descriptor, *send);
+        }
+    }
+
+    /// Sends what there is room for. What is left waits in its place until there is more.
+    fn send_rest(&mut self, descriptor: Descriptor, mut send: Sending) {
+        let place = self.places.of(descriptor);
+        let failed = match if place.ready.to_write { send.go_on(place.fd()) } else { Progress::Full } {
+            Progress::Full => {
+                place.ready.to_write = false;
+                place.send = Some(Box::new(send));
+                return;
+            }
+            Progress::Done => None,
+            Progress::Failed(errno) => Some(errno),
+        };
+        self.completions.push_back(Completion::Sent { conn: place.conn, bytes: send.sent(), failed });
+    }
+
+    fn queue(&mut self, descriptor: Descriptor) {
+        let place = self.places.of(descriptor);
+        if !std::mem::replace(&mut place.is_queued, true) {
+            self.ready.push_back(Source::Socket(descriptor));
+        }
+    }
+
+    fn queue_listener(&mut self) {
+        if self.accepts.is_ready
+            && self.accepts.next().is_some()
+            && !std::mem::replace(&mut self.accepts.is_queued, true)
+        {
+            self.ready.push_back(Source::Listener);
+        }
+    }
+
+    /// Accepts one client, if one waits.
+    fn take_client(&mut self) {
+        self.accepts.is_queued = false;
+        let Some(accept) = self.accepts.next() else { return };
+        let client = if self.places.in_use() < self.places_max {
+            self.accepts.take(accept).and_then(|socket| self.register(socket))
+        } else {
+            Err(Errno::NFILE)
+        };
+        match client {
+            Err(Errno::AGAIN) => self.accepts.is_ready = false,
+            Err(Errno::INTR) => {}
+            client => self.accepted(accept, client),
+        }
+        self.queue_listener();
+    }
+
+    fn accepted(&mut self, accept: Accept, client: Result<Descriptor, Errno>) {
+        let more = accept == Accept::Many && client.is_ok();
+        if !more {
+            self.accepts.end(accept);
+        }
+        self.completions.push_back(Completion::Accepted { accept, more, client });
+    }
+
+    fn register(&mut self, socket: OwnedFd) -> Result<Descriptor, Errno> {
+        let (descriptor, subject) = self.places.open(socket);
+        let added = self.poller.add(self.places.of(descriptor).fd(), subject);
+        added.map(|()| descriptor).inspect_err(|_| drop(self.places.remove(descriptor)))
+    }
+
+    /// Receives one buffer, if there is something.
+    fn take_bytes(&mut self, descriptor: Descriptor) {
+        let Some(place) = self.places.find(descriptor) else { return };
+        place.is_queued = false;
+        let (Some(receive), Some(socket)) = (place.receive, &place.socket) else { return };
+        if !place.ready.to_read && receive != Receive::Now {
+            return;
+        }
+        let received = self
+            .buffers
+            .fill(|buffer| net::recv(socket, buffer, RecvFlags::DONTWAIT).map(|(bytes, _)| bytes));
+        let what = match received {
+            None => Received::Starved,
+            Some(Ok(Some(lent))) => {
+                let full = u32::from(lent.bytes) == RECEIVE_BUFFER_BYTES;
+                place.ready.to_read = full || place.ready.at_end;
+                Received::Bytes(lent)
+            }
+            Some(Err(Errno::INTR)) => return self.queue(descriptor),
+            Some(Err(Errno::AGAIN)) => {
+                place.ready.to_read = false;
+                if receive != Receive::Now {
+                    return;
+                }
+                Received::Nothing
+            }
+            Some(Ok(None) | Err(_)) => Received::End,
+        };
+        let bytes_came = matches!(what, Received::Bytes(_));
+        let (left_some, more) = (bytes_came && place.ready.to_read, bytes_came && receive == Receive::Many);
+        if !more {
+            place.receive = None;
+        }
+        self.completions.push_back(Completion::Received { conn: place.conn, what, left_some, more });
+        if more && left_some {
+            self.queue(descriptor);
+        }
+    }
+
+    /// Takes in the sockets that other shards have left.
+    fn take_arrivals(&mut self) {
+        for (ticket, socket) in self.door.take() {
+            let (descriptor, subject) = self.places.open(socket);
+            let place = self.places.of(descriptor);
+            if let Err(errno) = self.poller.add(place.fd(), subject) {
+                // Whoever reads it finds its end.
+                tracing::warn!(%errno, "a connection that was handed over cannot be watched, and ends");
+                shut_down(place, ShutdownSides::Both);
+            }
+            self.completions.push_back(Completion::Arrived { ticket, descriptor: Ok(descriptor) });
+        }
+    }
+
+    /// Frees a place, and closes its socket, if that has not been handed over.
+    fn close_place(&mut self, descriptor: Descriptor) {
+        if let Some(socket) = self.places.remove(descriptor) {
+            // One that could not be registered is closed nevertheless.
+            let _ = self.poller.remove(&socket);
+        }
+    }
+
+    /// Leaves a socket at the door of another shard, or keeps it.
+    fn leave_at(&mut self, target: ShardId, ticket: Ticket, descriptor: Descriptor) -> Result<(), Errno> {
+        // While it is registered here, its events come to this thread.
+        self.poller.remove(self.places.of(descriptor).fd())?;
+        let Some(socket) = self.places.of(descriptor).socket.take() else { return Err(Errno::BADF) };
+        let Err((errno, socket)) = self.peers[usize::from(target.0)].leave(ticket, socket) else {
+            return Ok(());
+        };
+        let subject = self.places.put_back(descriptor, socket);
+        self.poller.add(self.places.of(descriptor).fd(), subject)?;
+        Err(errno)
+    }
+
+    fn cancel_accept(&mut self, accept: Accept) {
+        if self.accepts.end(accept) {
+            let client = Err(Errno::CANCELED);
+            self.completions.push_back(Completion::Accepted { accept, more: false, client });
+        }
+    }
+
+    fn cancel_send(&mut self, id: SendId) {
+        let place = self.places.of(Descriptor(id.0.get() - 1));
+        if let Some(send) = place.send.take() {
+            let failed = Some(Errno::CANCELED);
+            self.completions.push_back(Completion::Sent { conn: place.conn, bytes: send.sent(), failed });
+        }
+    }
+}
+
+impl Driver for EpollDriver {
+    type Error = EpollError;
+    type Peer = Arc<Door>;
+
+    fn peer(&self) -> Arc<Door> {
+        self.door.clone()
+    }
+
+    fn enable(&mut self, peers: Vec<Arc<Door>>) -> Result<(), EpollError> {
+        self.peers = peers;
+        let added = self.poller.add(self.door.bell(), Subject::Doorbell);
+        added.map_err(|errno| EpollError::Setup { step: "watching its doorbell", source: errno.into() })
+    }
+
+    fn accept(&mut self, listener: &Arc<Listener>, accept: Accept) {
+        if self.accepts.begin(listener, accept) {
+            // An accept that waited would stop the shard.
+            let added = rustix::io::ioctl_fionbio(listener.fd(), true)
+                .and_then(|()| self.poller.add(listener.fd(), Subject::Listener));
+            match added {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return self.accepted(accept, Err(errno)),
+            }
+        }
+        self.queue_listener();
+    }
+
+    fn accepted_address(&self, number: u8) -> Option<IpAddr> {
+        self.accepts.address(number)
+    }
+
+    fn receive(&mut self, conn: ConnId, descriptor: Descriptor, receive: Receive) {
+        let place = self.places.of(descriptor);
+        (place.conn, place.receive) = (conn, Some(receive));
+        if place.ready.to_read || receive == Receive::Now {
+            self.queue(descriptor);
+        }
+    }
+
+    fn poll(&mut self, conn: ConnId, descriptor: Descriptor) {
+        let place = self.places.of(descriptor);
+        (place.conn, place.is_polled) = (conn, true);
+        self.go_on(descriptor);
+    }
+
+    fn send(&mut self, conn: ConnId, descriptor: Descriptor, frames: Frames) -> SendId {
+        let place = self.places.of(descriptor);
+        assert!(place.send.is_none(), "a second send would land inside the first");
+        place.conn = conn;
+        self.send_rest(descriptor, Sending::new(frames));
+        SendId(NonZeroU32::MIN.saturating_add(descriptor.0))
+    }
+
+    fn shutdown(&mut self, conn: ConnId, descriptor: Descriptor, sides: ShutdownSides) {
+        shut_down(self.places.of(descriptor), sides);
+        self.completions.push_back(Completion::ShutDown { conn });
+        self.go_on(descriptor);
+    }
+
+    fn close(&mut self, conn: ConnId, descriptor: Descriptor) {
+        self.close_place(descriptor);
+        self.completions.push_back(Completion::Closed { conn });
+    }
+
+    fn discard(&mut self, descriptor: Descriptor) {
+        self.close_place(descriptor);
+        self.completions.push_back(Completion::Discarded);
+    }
+
+    fn cancel(&mut self, what: Cancel) {
+        match what {
+            Cancel::Accept(accept) => self.cancel_accept(accept),
+            Cancel::Receive(conn, descriptor) => {
+                if self.places.of(descriptor).receive.take().is_some() {
+                    let (what, left_some, more) = (Received::Nothing, false, false);
+                    self.completions.push_back(Completion::Received { conn, what, left_some, more });
+                }
+            }
+            Cancel::Poll(conn, descriptor) => {
+                if std::mem::take(&mut self.places.of(descriptor).is_polled) {
+                    self.completions.push_back(Completion::Polled { conn });
+                }
+            }
+            Cancel::Send(id) => self.cancel_send(id),
+        }
+    }
+
+    fn hand_over(&mut self, conn: ConnId, descriptor: Descriptor, target: ShardId, ticket: Ticket) {
+        let outcome = self.leave_at(target, ticket, descriptor);
+        self.completions.push_back(Completion::HandedOver { conn, outcome });
+    }
+
+    fn ring(&mut self, target: ShardId) {
+        self.peers[usize::from(target.0)].ring();
+    }
+
+    fn watch(&mut self, eventfd: Arc<OwnedFd>) {
+        if let Err(errno) = self.poller.add(&*eventfd, Subject::Watched) {
+            tracing::error!(%errno, "nobody but other shards can wake this one");
+        }
+        self.eventfd = Some(eventfd);
+    }
+
+    fn submit(&mut self) -> Result<(), EpollError> {
+        Ok(())
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), EpollError> {
+        self.counts.enters += 1;
+        let began = Clock::start();
+        let (mut left, mut busy) = (timeout, std::mem::take(&mut self.busy));
+        loop {
+            let waiting = self.completions.len() + self.ready.len();
+            self.poller.wait(left, waiting, busy)?;
+            let has_rung = self.take_events();
+            left = timeout.saturating_sub(Duration::from_micros(began.instant().as_micros()));
+            let is_silent = self.completions.is_empty() && self.ready.is_empty() && !has_rung;
+            if !is_silent || self.poller.event(0).is_none() || left.is_zero() {
+                return Ok(());
+            }
+            // Only sockets that nobody waits for have become ready.
+            busy = false;
+        }
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        while self.completions.is_empty() {
+            match self.ready.pop_front()? {
+                Source::Listener => self.take_client(),
+                Source::Socket(descriptor) => self.take_bytes(descriptor),
+            }
+        }
+        self.busy = true;
+        self.counts.completions += 1;
+        self.completions.pop_front()
+    }
+
+    fn bytes(&mut self, lent: &Lent) -> &mut [u8] {
+        self.buffers.bytes(lent)
+    }
+
+    fn release(&mut self, lent: Lent) {
+        self.buffers.release(lent);
+    }
+
+    fn free_buffers(&self) -> usize {
+        self.buffers.free()
+    }
+
+    fn give_back(&mut self, connections: usize) {
+        self.places.give_back(connections);
+        self.completions.give_back(connections);
+        self.ready.give_back(connections);
+        if connections == 0 {
+            self.buffers.give_back();
+        }
+        uring::give_back_freed_memory();
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.places.heap_bytes()
+            + self.buffers.heap_bytes()
+            + self.poller.heap_bytes()
+            + self.completions.allocated_bytes()
+            + self.ready.allocated_bytes()
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+impl Drop for EpollDriver {
+    /// Sockets that are on their way here end with those that are here.
+    fn drop(&mut self) {
+        self.door.shut();
+    }
+}
+
+fn shut_down(place: &mut Place, sides: ShutdownSides) {
+    let sides_shut = match sides {
+        ShutdownSides::Write => Shutdown::Write,
+        ShutdownSides::Both => Shutdown::Both,
+    };
+    // It fails if the connection is broken already.
+    let _ = net::shutdown(place.fd(), sides_shut);
+    if sides == ShutdownSides::Both {
+        place.becomes(EventFlags::HUP);
+    }
+}

@@ -1,0 +1,85 @@
+//! A send: its frames, and how much of them has gone out.
+
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+use crate::limits::FRAMES_PER_SEND_MAX;
+use crate::shard::Frames;
+use crate::wire::encoded::Encoded;
+
+/// How far a send has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The kernel has taken everything.
+    Done,
+    /// It has taken what there was room for, and will say when there is more.
+    Full,
+    /// Nothing more goes out.
+    Failed(Errno),
+}
+
+/// Invariant: `sent <= bytes of frames`.
+#[derive(Debug)]
+pub(super) struct Sending {
+    frames: Frames,
+    sent: usize,
+}
+
+impl Sending {
+    pub(super) fn new(frames: Frames) -> Self {
+        Self { frames, sent: 0 }
+    }
+
+    /// Bytes that have gone out.
+    pub(super) fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// Gives the kernel what is not sent yet.
+    pub(super) fn go_on(&mut self, socket: BorrowedFd<'_>) -> Progress {
+        let outcome = loop {
+            match send_from(socket, self.frames.as_slice(), self.sent) {
+                Err(Errno::INTR) => {}
+                outcome => break outcome,
+            }
+        };
+        match outcome {
+            Ok(bytes) => {
+                self.sent += bytes;
+                // A send that does not wait ends short because the socket's buffer is full.
+                if self.sent == self.frames.bytes() { Progress::Done } else { Progress::Full }
+            }
+            Err(Errno::AGAIN) => Progress::Full,
+            Err(errno) => Progress::Failed(errno),
+        }
+    }
+
+    /// Bytes that it has allocated; see `memory`.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.frames.heap_bytes()
+    }
+}
+
+/// Sends the frames but for the first `skip` bytes, as much as there is room for.
+fn send_from(socket: BorrowedFd<'_>, frames: &[Encoded], mut skip: usize) -> Result<usize, Errno> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let begun = frames.iter().position(|frame| {
+        let whole = frame.bytes().len() <= skip;
+        skip -= if whole { frame.bytes().len() } else { 0 };
+        !whole
+    });
+    let unsent = &frames[begun.unwrap_or(frames.len())..];
+    if let [] | [_] = unsent {
+        let bytes = unsent.first().map_or(&[][..], |frame| &frame.bytes()[skip..]);
+        return send(socket, bytes, flags);
+    }
+    let mut slices = [IoSlice::new(&[]); FRAMES_PER_SEND_MAX];
+    for (slice, frame) in slices.iter_mut().zip(unsent) {
+        *slice = IoSlice::new(&frame.bytes()[std::mem::take(&mut skip)..]);
+    }
+    let count = unsent.len().min(slices.len());
+    sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), flags)
+}
