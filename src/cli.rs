@@ -19,6 +19,7 @@ use crate::config;
 use crate::config::error::ConfigError;
 use crate::config::source::{Assignment, FILE_VARIABLE, Origin};
 use crate::config::value::Value;
+use crate::driver_choice::{self, Choice, DriverKind};
 use crate::machine::Machine;
 use crate::rim::Clock;
 use crate::server::{self, Ended};
@@ -127,6 +128,9 @@ struct ServeArguments {
     /// Serve /echo, for WebSocket conformance suites
     #[arg(long)]
     enable_echo: bool,
+    /// auto (io_uring, or epoll where that is refused), io_uring, epoll [default: auto]
+    #[arg(long, value_name = "NAME")]
+    driver: Option<String>,
     /// auto (pretty on a terminal, JSON otherwise), pretty, json [default: auto]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -225,20 +229,25 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let loaded = config::load(file.as_deref(), environment(), flags.clone())?;
     let machine = Machine::prepare();
     let log_format = loaded.draft.log_format;
-    let config = loaded.resolve(machine.resources())?;
+    let chosen = driver_choice::choose(loaded.draft.driver);
+    let kind = chosen.as_ref().map_or(DriverKind::IoUring, Choice::kind);
+    let config = loaded.resolve(machine.resources(), kind)?;
 
     let _written_when_dropped = logs::start(log_format);
     if let Some(file) = &config.file {
         tracing::info!(file = %file.display(), "configuration read");
     }
-    for warning in &config.warnings {
+    let of_driver = chosen.as_ref().ok().and_then(Choice::warning);
+    for warning in of_driver.iter().chain(&config.warnings) {
         tracing::warn!("{warning}");
     }
     if config.settings.upgrade.development {
         tracing::warn!("development mode: no key is configured, everybody is a guest and may join any game");
     }
     // From here on failures go to the log, in its format.
-    Ok(match server::run(config, &machine, Box::new(move || read_keys(file.as_deref(), &flags))) {
+    let read_keys = Box::new(move || read_keys(file.as_deref(), &flags));
+    let run = |choice| server::run(config, &machine, &choice, read_keys);
+    Ok(match chosen.map_err(anyhow::Error::from).and_then(run) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted(signal)) => ExitCode::from(signal.exit_code()),
         Err(error) => {
@@ -315,6 +324,7 @@ impl ServeArguments {
             ("ephemeral", switch(self.ephemeral)),
             ("insecure", switch(self.insecure)),
             ("enable_echo", switch(self.enable_echo)),
+            ("driver", self.driver),
             ("log_format", self.log_format),
         ];
         own.into_iter().filter_map(flag).chain(self.shared.assignments()).collect()

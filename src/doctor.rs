@@ -10,11 +10,12 @@ use crate::config::Loaded;
 use crate::config::capacity::{self, Queues};
 use crate::config::draft::Draft;
 use crate::config::error::ConfigError;
+use crate::driver_choice::{self, Choice, ChoiceError, DriverKind};
 use crate::limits::{
     CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES,
 };
 use crate::machine::{self, Machine};
-use crate::rim::uring::{self, Probe};
+use crate::rim::uring::Probe;
 use crate::rim::{self, ListenOptions};
 use crate::server;
 
@@ -65,50 +66,65 @@ impl Report {
 /// Looks at everything that a relay with this configuration needs here.
 pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
     let Draft { wanted, listen, admin, .. } = loaded.draft;
+    let chosen = driver_choice::choose(loaded.draft.driver);
+    let driver = chosen.as_ref().map_or(DriverKind::IoUring, Choice::kind);
     // If no capacity can be planned, the finding on memory or descriptors says why; the others are for as many shards as there
     // would be.
-    let planned = capacity::plan(wanted, machine.resources());
+    let planned = capacity::plan(wanted, machine.resources(), driver);
     let shards = match &planned {
         Ok(capacity) => capacity.shards,
         Err(_) => wanted.shards.unwrap_or_else(|| capacity::shards_of_cpus(machine.cpus.len())),
     };
     let mut report = Report { findings: Vec::new(), connections: None, shards };
     let cpus = machine.cpus.len();
-    report.add(Verdict::Fine, "kernel", &machine.kernel, "6.1 or newer is needed, 6.12 or newer saves CPU");
+    report.add(
+        Verdict::Fine,
+        "kernel",
+        &machine.kernel,
+        "with io_uring 6.1 or newer is needed, 6.12 or newer saves CPU",
+    );
     report.add(
         Verdict::Fine,
         "CPUs",
         cpus,
         format!("the default number of shards; with this configuration {shards}"),
     );
-    add_uring(&mut report);
+    add_driver(&mut report, chosen);
     let (memory_refused, descriptors_refused) = match planned {
         Err(error @ ConfigError::TooLittleMemory { .. }) => (Some(error), None),
         planned => (None, planned.err()),
     };
-    let by_descriptors = add_descriptors(&mut report, machine, descriptors_refused);
+    let by_descriptors = add_descriptors(&mut report, machine, driver, descriptors_refused);
     let by_memory = add_memory(&mut report, cpus, memory_refused);
     add_network(&mut report);
-    add_configuration(&mut report, loaded, machine);
+    add_configuration(&mut report, loaded, machine, driver);
     add_addresses(&mut report, listen, admin);
     if report.can_run() {
-        let limits = [(by_descriptors, "descriptor tables"), (by_memory, "memory")];
+        let limits = [(by_descriptors, descriptors_name(driver)), (by_memory, "memory")];
         report.connections = limits.into_iter().min_by_key(|(connections, _)| *connections);
     }
     report
 }
 
-fn add_uring(report: &mut Report) {
+/// Adds what the shards run on, and why.
+fn add_driver(report: &mut Report, chosen: Result<Choice, ChoiceError>) {
+    let switched_off = if chosen.is_ok() { Verdict::Note } else { Verdict::Wrong };
     report.add_sysctl("kernel.io_uring_disabled", |value| match value {
         "0" => (Verdict::Fine, "io_uring is switched on for everybody".into()),
         "1" => (
             Verdict::Note,
             "io_uring is for privileged users and the group kernel.io_uring_group only".into(),
         ),
-        _ => (Verdict::Wrong, "io_uring is switched off: `sysctl -w kernel.io_uring_disabled=0`".into()),
+        _ => (switched_off, "io_uring is switched off: `sysctl -w kernel.io_uring_disabled=0`".into()),
     });
-    match uring::probe() {
-        Ok(Probe { features, .. }) => {
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(error) => return report.add(Verdict::Wrong, "driver", "none", error.to_string()),
+    };
+    let name = chosen.kind().name();
+    match chosen {
+        Choice::IoUring(Probe { features, .. }) => {
+            report.add(Verdict::Fine, "driver", name, "rings like those of the shards can be made");
             for feature in features {
                 let (verdict, value) = match (feature.available, feature.required) {
                     (true, _) => (Verdict::Fine, "yes"),
@@ -118,29 +134,54 @@ fn add_uring(report: &mut Report) {
                 report.add(verdict, &format!("io_uring {}", feature.name), value, feature.meaning);
             }
         }
-        Err(error) => report.add(Verdict::Wrong, "io_uring", "not usable", error.to_string()),
+        Choice::Epoll => {
+            report.add(
+                Verdict::Fine,
+                "driver",
+                name,
+                "as configured; io_uring takes less CPU where it is allowed",
+            );
+        }
+        Choice::EpollInstead(error) => {
+            let meaning = format!("takes more CPU than io_uring, which is not usable: {error}");
+            report.add(Verdict::Note, "driver", name, meaning);
+        }
+    }
+}
+
+fn descriptors_name(driver: DriverKind) -> &'static str {
+    match driver {
+        DriverKind::IoUring => "descriptor tables",
+        DriverKind::Epoll => "RLIMIT_NOFILE",
     }
 }
 
 /// Returns the number of connections that fit.
-fn add_descriptors(report: &mut Report, machine: &Machine, refused: Option<ConfigError>) -> u64 {
-    let shards = report.shards;
-    let per_shard =
-        capacity::table_entries_available(machine.descriptors).saturating_sub(CONNECTIONS_RESERVE.into());
-    let fitting = per_shard * u64::from(shards);
+fn add_descriptors(
+    report: &mut Report,
+    machine: &Machine,
+    driver: DriverKind,
+    refused: Option<ConfigError>,
+) -> u64 {
+    let (shards, reserve) = (report.shards, u64::from(CONNECTIONS_RESERVE));
+    let per_shard = capacity::table_entries_available(machine.descriptors).saturating_sub(reserve);
+    let together = capacity::sockets_max(driver, machine.descriptors, shards).saturating_sub(reserve);
+    let fitting = together.min(per_shard * u64::from(shards));
     let value = grouped(machine.descriptors);
-    match refused {
-        None => report.add(
-            Verdict::Fine,
-            "RLIMIT_NOFILE",
-            value,
-            format!(
-                "slots of one shard's descriptor table, {CONNECTIONS_RESERVE} of them reserved: {shards} shard(s) hold {} \
-                 connections; each further shard adds {}",
-                grouped(fitting),
-                grouped(per_shard)
-            ),
+    let meaning = match driver {
+        DriverKind::IoUring => format!(
+            "slots of one shard's descriptor table, {reserve} of them reserved: {shards} shard(s) hold {} connections; each \
+             further shard adds {}",
+            grouped(fitting),
+            grouped(per_shard)
         ),
+        DriverKind::Epoll => format!(
+            "descriptors of the process: beside its own, and {reserve} for refusals, {} connections on all shards together",
+            grouped(fitting)
+        ),
+    };
+    match refused {
+        None => report.add(Verdict::Fine, "RLIMIT_NOFILE", value, meaning),
         Some(error) => report.add(Verdict::Wrong, "RLIMIT_NOFILE", value, with_remedy(&error)),
     }
     report.add_sysctl("fs.nr_open", |_| {
@@ -250,9 +291,9 @@ fn add_network(report: &mut Report) {
 }
 
 /// Adds what keeps the relay from starting with this configuration, and what it would warn about.
-fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine) {
+fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine, driver: DriverKind) {
     let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
-    match loaded.resolve(machine.resources()) {
+    match loaded.resolve(machine.resources(), driver) {
         Ok(config) => {
             let tokens = match &config.settings.verifier {
                 Some(verifier) => format!("{} key(s) of tokens can be used", verifier.keys().len()),
@@ -266,6 +307,7 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine) {
         // These were reported above, with the limits of the machine.
         Err(
             ConfigError::TooManyConnections { .. }
+            | ConfigError::TooManySockets { .. }
             | ConfigError::TooLittleMemory { .. }
             | ConfigError::TooFewDescriptors { .. },
         ) => {}
@@ -345,6 +387,7 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
     use crate::config::capacity::Wanted;
+    use crate::driver_choice::DriverWish;
 
     #[test]
     fn numbers_are_grouped() {
@@ -399,6 +442,19 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("FAIL  RLIMIT_NOFILE") && text.contains("--shards 131"), "{text}");
         assert!(text.ends_with("The relay cannot run here: see FAIL above.\n"));
+    }
+
+    #[test]
+    fn with_epoll_the_limit_of_the_process_is_for_all_shards() {
+        let machine = Machine { cpus: vec![0, 1], kernel: "6.18".into(), descriptors: 1_064 };
+        let epoll = |draft: &mut Draft| draft.driver = DriverWish::Epoll;
+        let text = examine(&machine, loaded(epoll)).to_string();
+        assert!(text.contains("driver ") && !text.contains("io_uring pbuf_ring"), "{text}");
+        assert!(text.ends_with("up to 896 connections on 2 shard(s), bounded by RLIMIT_NOFILE.\n"), "{text}");
+        let wanted = Wanted { connections_max: Some(900), shards: None };
+        let text =
+            examine(&machine, loaded(|draft| (draft.driver, draft.wanted) = (DriverWish::Epoll, wanted)));
+        assert!(!text.can_run() && text.to_string().contains("ulimit -n 1068"), "{text}");
     }
 
     #[test]

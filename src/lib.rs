@@ -45,6 +45,8 @@ pub mod store;
 #[cfg(feature = "server")]
 pub mod machine;
 #[cfg(feature = "server")]
+pub mod driver_choice;
+#[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
 pub mod logs;

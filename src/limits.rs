@@ -401,6 +401,10 @@ pub const DRAIN_JITTER: Duration = Duration::from_secs(5);
 pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 24;
 /// Descriptor slots of a shard that no player gets: they carry refusals. With fewer free, accepting stops.
 pub const CONNECTIONS_RESERVE: u32 = 64;
+/// Descriptors of a shard that are no sockets of players: listener, epoll or ring, two eventfds.
+pub const DESCRIPTORS_OF_SHARD: u32 = 4;
+/// Descriptors kept for the rest of the process: admin pages, store, log, runtime. Sockets of players take none of them.
+pub const DESCRIPTORS_OF_PROCESS: u32 = ADMIN_VISITORS_MAX as u32 + 32;
 /// Shards of one process.
 pub const SHARDS_MAX: u16 = 256;
 /// What the kernel takes for a connection that is idle: socket, inode, file, dentry, and the poll that waits for it (measured on
@@ -410,8 +414,7 @@ pub const CONNECTION_KERNEL_BYTES: u64 = 4200;
 pub const MAILBOX_LETTERS_MAX: usize = 1024;
 /// Letters waiting between two shards, at least, with very many shards.
 pub const MAILBOX_LETTERS_MIN: usize = 16;
-/// Letters that the queues between all shards have room for together, within the bounds of each: 2 MiB, once each place has been
-/// used.
+/// Letters that the queues between all shards have room for together, within the bounds of each: 2 MiB, once all were used.
 pub const MAILBOX_LETTERS_ALL: usize = 32 * 1024;
 /// Letters that wait behind a full mailbox. More: a handover is refused with 503, a request is answered `overload`; members that
 /// cannot be told something get `phx_error` and may join again. What must arrive waits beyond this bound: for each channel its

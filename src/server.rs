@@ -16,6 +16,7 @@ use anyhow::{Context, anyhow, bail};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
 
 use self::shards::ShardMaker;
 use crate::admin::access::Access;
@@ -23,15 +24,15 @@ use crate::admin::export::Exports;
 use crate::admin::{self, About, Admin, Phase, PhaseCell};
 use crate::config::Config;
 use crate::config::secrets::AdminToken;
+use crate::driver_choice::{Choice, DriverKind};
 use crate::ids::ShardId;
 use crate::impossible::{self, Place};
 use crate::limits::DRAIN_DEADLINE;
 use crate::machine::Machine;
 use crate::mailbox;
 use crate::metrics::{ShardMetrics, StoreMetrics};
-use crate::rim::uring::{self, Probe};
 use crate::rim::{self, Clock};
-use crate::service::{ReadClock, Service, ServiceHandle};
+use crate::service::{ReadClock, Runtime, Service, ServiceHandle};
 use crate::shard::peer::Order;
 use crate::store::Draining;
 use crate::store::file::StoreFile;
@@ -93,23 +94,29 @@ enum Event {
 }
 
 /// Runs until told to end. An error means that the relay could not start or could not go on.
-pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow::Result<Ended> {
+pub fn run(
+    mut config: Config,
+    machine: &Machine,
+    driver: &Choice,
+    read_keys: ReadKeys,
+) -> anyhow::Result<Ended> {
     // In huge pages a table that is touched entry by entry takes 2 MiB at a time, and what a burst of joins needed is never
     // given back: at 2,000 players one shard's process held 31 MiB with them and 22 MiB without.
     if let Err(errno) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%errno, "huge pages stay on: memory is counted in steps of 2 MiB");
     }
     let clock = Clock::start();
-    let probe = uring::probe()?;
-    let shards = config.settings.placement.shards;
-    check_messages_between_rings(&probe, shards)?;
+    let (shards, driver_name) = (config.settings.placement.shards, driver.kind().name());
+    driver.check_shards(shards)?;
     let (file, before, taken) = open_store(&config)?;
     config.settings.guests_before = before;
     let listeners = rim::bind(config.listen, shards, config.listen_options)?;
     let listen = listeners.first().context("no listener")?.local_addr();
     let admin_listener = bind_admin(config.admin)?;
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
-    tracing::debug!(kernel = machine.kernel, "{probe}");
+    if let Choice::IoUring(probe) = driver {
+        tracing::debug!(kernel = machine.kernel, "{probe}");
+    }
 
     let connections_max = config.capacity.connections_max;
     let (endpoints, [mailbox, of_store]) = mailbox::mesh(shards, config.capacity.queues.letters)?;
@@ -131,6 +138,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
         about: About {
             version: env!("CARGO_PKG_VERSION"),
             kernel: machine.kernel.clone(),
+            driver: driver_name,
             started_at_unix_s: clock.now().unix_us as f64 / 1e6,
         },
         relay: listen,
@@ -141,11 +149,13 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
         documents,
     };
     let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), service: handle.clone() };
-    spawn_service(admin_listener, pages, keys, service, events.clone())?;
+    let runtime = match driver.kind() {
+        DriverKind::IoUring => Runtime::IoUring,
+        DriverKind::Epoll => Runtime::Epoll,
+    };
+    spawn_service(runtime, ServiceParts { listener: admin_listener, pages, keys, service }, events.clone())?;
 
-    let shards_of = ShardMaker::new(config, machine, clock, &metrics)?;
-    let loops = shards_of.make(endpoints, listeners)?;
-    shards_of.start(loops, &events)?;
+    ShardMaker::new(config, machine, clock, &metrics)?.start(driver.kind(), endpoints, listeners, &events)?;
     let mut supervisor = Supervisor { clock, inbox, phase, service: handle, metrics, running: shards + 1 };
     if let Some(ended) = supervisor.await_loops()? {
         return Ok(ended);
@@ -156,6 +166,7 @@ pub fn run(mut config: Config, machine: &Machine, read_keys: ReadKeys) -> anyhow
         %admin,
         shards,
         connections_max,
+        driver = driver_name,
         games = format!("ws://{players}/play/{{game}}"),
         phoenix = format!("ws://{players}/socket"),
         playground = format!("http://{pages}/"),
@@ -180,19 +191,6 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom(&mut bytes, GetRandomFlags::empty()).context("cannot get random bytes for secrets")?;
     Ok(bytes)
-}
-
-/// Refuses several shards where rings cannot send messages to each other, as a handover of a connection needs.
-fn check_messages_between_rings(probe: &Probe, shards: u16) -> anyhow::Result<()> {
-    let works = probe.features.iter().any(|feature| feature.name == "msg_ring_deferred" && feature.available);
-    if works || shards == 1 {
-        return Ok(());
-    }
-    bail!(
-        "{shards} shards need messages between rings, which this kernel ({}) does not deliver: use --shards 1, or Linux 6.3 \
-         or newer",
-        probe.release
-    )
 }
 
 /// Where to connect to for a listener at `address`: nobody can connect to "any address".
@@ -237,16 +235,21 @@ fn spawn_store(store: Store, events: Sender<Event>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The service thread: its mail, the admin pages and the signals.
-fn spawn_service(
+/// What the service thread looks after.
+struct ServiceParts {
     listener: TcpListener,
     pages: Admin,
     keys: Keys,
     service: Service,
-    events: Sender<Event>,
-) -> anyhow::Result<()> {
+}
+
+/// The service thread: its mail, the admin pages and the signals.
+fn spawn_service(runtime: Runtime, parts: ServiceParts, events: Sender<Event>) -> anyhow::Result<()> {
     let body = move || {
-        let serve = || tokio_uring::start(run_service(listener, pages, keys, service, events.clone()));
+        let serve = || {
+            let served = runtime.run(run_service(runtime, parts, events.clone()));
+            served.context("cannot make its runtime").flatten()
+        };
         let outcome = panic::catch_unwind(AssertUnwindSafe(serve));
         let error = match outcome {
             Ok(Ok(())) => anyhow!("it stopped"),
@@ -259,17 +262,12 @@ fn spawn_service(
     Ok(())
 }
 
-async fn run_service(
-    listener: TcpListener,
-    pages: Admin,
-    keys: Keys,
-    service: Service,
-    events: Sender<Event>,
-) -> anyhow::Result<()> {
+async fn run_service(runtime: Runtime, parts: ServiceParts, events: Sender<Event>) -> anyhow::Result<()> {
+    let ServiceParts { listener, pages, keys, service } = parts;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio_uring::spawn(async move {
+    spawn_local(async move {
         loop {
             let received = tokio::select! {
                 _ = interrupt.recv() => Signal::Interrupt,
@@ -280,17 +278,17 @@ async fn run_service(
             }
         }
     });
-    tokio_uring::spawn(async move {
+    spawn_local(async move {
         while hangup.recv().await.is_some() {
             keys.renew();
         }
     });
-    tokio_uring::spawn(log_impossible());
-    tokio_uring::spawn(log_store_hangs(pages.store.clone(), pages.clock.clone()));
+    spawn_local(log_impossible());
+    spawn_local(log_store_hangs(pages.store.clone(), pages.clock.clone()));
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
     tokio::select! {
         never = admin::serve(listener, pages) => match never {},
-        failed = service.run() => match failed.context("cannot wait for mail of the shards")? {},
+        failed = service.run(runtime) => match failed.context("cannot wait for mail of the shards")? {},
     }
 }
 
@@ -580,14 +578,5 @@ mod tests {
         assert_eq!(renewed(true, || bail!("no such file")), None);
         assert_eq!(renewed(true, || Ok(None)), None, "doors are not opened by a missing line");
         assert_eq!(renewed(false, good), None, "guests are not locked out");
-    }
-
-    #[test]
-    fn one_shard_needs_no_messages_between_rings() {
-        let mut probe = uring::probe().unwrap();
-        probe.features.retain(|feature| feature.name != "msg_ring_deferred");
-        assert!(check_messages_between_rings(&probe, 1).is_ok());
-        let error = check_messages_between_rings(&probe, 2).unwrap_err().to_string();
-        assert!(error.contains("use --shards 1, or Linux 6.3"), "{error}");
     }
 }

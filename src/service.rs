@@ -3,11 +3,15 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::unix::pipe::Receiver;
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
 use tokio_uring::fs::File;
 
 use crate::ids::{Party, RequestNumber};
@@ -21,7 +25,29 @@ use crate::time::Instant;
 /// Reads the monotonic clock.
 pub type ReadClock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
-/// The task that owns the service thread's mail. It runs within a runtime of `tokio-uring`.
+/// What the tasks of the service thread run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// `tokio-uring`.
+    IoUring,
+    /// Plain `tokio`, where a ring may be refused.
+    Epoll,
+}
+
+impl Runtime {
+    /// Runs a task and what it spawns locally on the calling thread, until the task ends.
+    pub fn run<T>(self, task: impl Future<Output = T>) -> io::Result<T> {
+        match self {
+            Self::IoUring => Ok(tokio_uring::start(task)),
+            Self::Epoll => {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                Ok(LocalSet::new().block_on(&runtime, task))
+            }
+        }
+    }
+}
+
+/// The task that owns the service thread's mail.
 pub struct Service {
     mailbox: Endpoint,
     errands: mpsc::Receiver<Errand>,
@@ -89,11 +115,11 @@ impl Service {
         )
     }
 
-    /// Reads mail and runs errands, for ever.
-    pub async fn run(mut self) -> io::Result<Infallible> {
-        let eventfd = File::from_std(self.mailbox.eventfd().try_clone()?.into());
+    /// Reads mail and runs errands, for ever. `runtime`: what it runs on.
+    pub async fn run(mut self, runtime: Runtime) -> io::Result<Infallible> {
+        let wakes = Wakes::new(runtime, self.mailbox.eventfd().try_clone()?)?;
         // A read is never dropped before it has an outcome: it could have taken a wake with it.
-        let mut woken = pin!(read_wakes(&eventfd));
+        let mut woken = pin!(wakes.next());
         loop {
             self.turn();
             let deadline = self.questions.deadline().map(|deadline| deadline.since((self.clock)()));
@@ -101,7 +127,7 @@ impl Service {
                 Some(errand) = self.errands.recv() => self.run_errand(errand),
                 outcome = &mut woken => {
                     outcome?;
-                    woken.set(read_wakes(&eventfd));
+                    woken.set(wakes.next());
                 }
                 () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {}
                 () = tokio::task::yield_now(), if self.mailbox.has_mail() => {}
@@ -215,10 +241,37 @@ impl Service {
     }
 }
 
-/// Waits until somebody has written to the eventfd.
-async fn read_wakes(eventfd: &File) -> io::Result<usize> {
-    let (outcome, _count) = eventfd.read_at(Vec::with_capacity(8), 0).await;
-    outcome
+/// The eventfd by which others wake the task, read by what the runtime has for it.
+enum Wakes {
+    IoUring(File),
+    /// A receiver of a pipe reads any descriptor that it is given.
+    Epoll(Receiver),
+}
+
+impl Wakes {
+    fn new(runtime: Runtime, eventfd: OwnedFd) -> io::Result<Self> {
+        Ok(match runtime {
+            Runtime::IoUring => Self::IoUring(File::from_std(eventfd.into())),
+            Runtime::Epoll => {
+                rustix::io::ioctl_fionbio(&eventfd, true)?;
+                Self::Epoll(Receiver::from_owned_fd_unchecked(eventfd)?)
+            }
+        })
+    }
+
+    /// Waits until somebody has written to the eventfd.
+    async fn next(&self) -> io::Result<()> {
+        match self {
+            Self::IoUring(eventfd) => eventfd.read_at(Vec::with_capacity(8), 0).await.0.map(drop),
+            Self::Epoll(eventfd) => loop {
+                eventfd.readable().await?;
+                match eventfd.try_read(&mut [0; 8]) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    outcome => return outcome.map(drop),
+                }
+            },
+        }
+    }
 }
 
 /// Gives the asker its answers. If it has gone, nobody wants them.
@@ -379,6 +432,11 @@ mod tests {
 
     #[test]
     fn a_shard_wakes_the_task_again_and_again() {
+        wakes_again_and_again(Runtime::IoUring);
+        wakes_again_and_again(Runtime::Epoll);
+    }
+
+    fn wakes_again_and_again(runtime: Runtime) {
         let Rig { service, handle, mut shards, _store, .. } = Rig::new();
         let shard = std::thread::spawn(move || {
             for round in 0..3 {
@@ -396,14 +454,15 @@ mod tests {
                 }
             }
         });
-        tokio_uring::start(async move {
-            tokio_uring::spawn(async move { service.run().await.map(|never| match never {}) });
+        let asks = runtime.run(async move {
+            tokio::task::spawn_local(async move { service.run(runtime).await.map(|never| match never {}) });
             for round in 0..3 {
                 let question = Question::Kick { user: "ann".into() };
                 let answers = handle.ask(question, WAIT).await.unwrap();
                 assert_eq!((answers.answers, answers.unanswered), (vec![kicked(round); 2], 0));
             }
         });
+        asks.unwrap();
         shard.join().unwrap();
     }
 }

@@ -103,8 +103,8 @@ const ROWS: &[Row<ShardMetrics>] = &[
     row("corelay_hand_overs_out", "Connections handed to another shard", C(|m| &m.hand_overs_out)),
     row("corelay_hand_overs_in", "Connections taken from another shard", C(|m| &m.hand_overs_in)),
     row("corelay_hand_overs_refused", "Handovers that the target could not take", C(|m| &m.hand_overs_refused)),
-    row("corelay_enters", "Calls of io_uring_enter", C(|m| &m.enters)),
-    row("corelay_completions", "Completions reaped", C(|m| &m.completions)),
+    row("corelay_enters", "Waits of the loops: calls of io_uring_enter, or waits for epoll", C(|m| &m.enters)),
+    row("corelay_completions", "Completions of operations, or of calls where they are made at once", C(|m| &m.completions)),
     row("corelay_completions_stale", "Completions of a connection that was already gone", C(|m| &m.completions_stale)),
     row("corelay_completion_overflows", "Overflows of the completion queue: a bug, or a queue sized wrong", C(|m| &m.completion_overflows)),
     row("corelay_receive_buffers_exhausted", "Receives that ended because no buffer was free", C(|m| &m.receive_buffers_exhausted)),
@@ -206,6 +206,9 @@ impl RelayCollector {
                 MetricType::Counter,
             )?
             .encode_counter::<NoLabelSet, _, u64>(&impossible::times(), None)?;
+        encoder
+            .encode_descriptor("corelay_driver", "What the shards run on", None, MetricType::Info)?
+            .encode_info(&[("driver", self.about.driver)].as_slice())?;
         let labels = [("version", self.about.version), ("kernel", self.about.kernel.as_str())];
         encoder
             .encode_descriptor("corelay_build", "What runs here", None, MetricType::Info)?
@@ -305,7 +308,8 @@ mod tests {
     use crate::memory::MemoryByPart;
 
     fn exposition(shards: Vec<Arc<ShardMetrics>>) -> String {
-        let about = About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 12.5 };
+        let about =
+            About { version: "1.2.3", kernel: "6.18".into(), driver: "epoll", started_at_unix_s: 12.5 };
         let clock = Arc::new(|| Instant::from_micros(3_000_000));
         let mut registry = Registry::default();
         registry.register_collector(Box::new(RelayCollector { shards, store: Arc::default(), about, clock }));
@@ -339,6 +343,7 @@ mod tests {
             "corelay_loop_silence_seconds{shard=\"1\"} 2.0",
             "process_start_time_seconds 12.5",
             "corelay_impossible_total 0",
+            "corelay_driver_info{driver=\"epoll\"} 1",
             "corelay_build_info{version=\"1.2.3\",kernel=\"6.18\"} 1",
             "# EOF",
         ] {

@@ -84,6 +84,8 @@ pub struct About {
     pub version: &'static str,
     /// Release of the running kernel.
     pub kernel: String,
+    /// What the shards run on: `io_uring` or `epoll`.
+    pub driver: &'static str,
     /// When the process started, in seconds since 1970.
     pub started_at_unix_s: f64,
 }
@@ -156,7 +158,7 @@ const HELP: &str = concat!(
      GET  /sign-in                a form for the admin token, where there is one: a browser gets a cookie; POST /sign-out ends it\n\
      GET  /livez                  200 while every shard's loop turns, else 503 and which one does not\n\
      GET  /readyz                 200 while players may come, 503 while starting or draining, or while the store hangs\n\
-     GET  /version                version, kernel, number of shards (JSON)\n\
+     GET  /version                version, kernel, driver, number of shards (JSON)\n\
      GET  /metrics                for Prometheus (OpenMetrics text)\n\
      GET  /games.json             the games that run, those with most players first (JSON)\n\
      GET  /export                 what is said in rooms, for `corelay store import` (NDJSON); ?topic=room:lobby for one room\n\
@@ -236,8 +238,9 @@ async fn readyz(State(pages): Shared) -> Response {
 
 async fn version(State(pages): Shared) -> Response {
     let Admin { about, shards, .. } = &pages.admin;
+    let About { version, kernel, driver, .. } = about;
     let body =
-        serde_json::json!({ "version": about.version, "kernel": about.kernel, "shards": shards.len() });
+        serde_json::json!({ "version": version, "kernel": kernel, "driver": driver, "shards": shards.len() });
     json_body(StatusCode::OK, &body)
 }
 

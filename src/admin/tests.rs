@@ -9,7 +9,7 @@ use crate::ids::{Party, RequestNumber, Topic, TopicName};
 use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_UPLOAD_BYTES_MAX, QUESTION_WAIT, QUESTIONS_MAX};
 use crate::mailbox::{self, Endpoint, Letter, Posted};
 use crate::room::stored::{Cursor, StoreAction, StoreAnswer, StoreRequest, Unavailable};
-use crate::service::Service;
+use crate::service::{Runtime, Service};
 use crate::shard::peer::{Answer, GameList, PeerMessage, Question, RunningGame};
 
 struct Fixture {
@@ -38,7 +38,7 @@ fn serve_pages(access: Access) -> Fixture {
         shards: shards.clone(),
         store: store_metrics.clone(),
         phase: phase.clone(),
-        about: About { version: "1.2.3", kernel: "6.18".into(), started_at_unix_s: 1.5e9 },
+        about: About { version: "1.2.3", kernel: "6.18".into(), driver: "epoll", started_at_unix_s: 1.5e9 },
         relay: ([127, 0, 0, 1], 4000).into(),
         clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
         access,
@@ -53,10 +53,12 @@ fn serve_pages(access: Access) -> Fixture {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        tokio_uring::start(async move {
-            tokio_uring::spawn(async move { service.run().await.map(|never| match never {}) });
+        let runtime = Runtime::IoUring;
+        let served = runtime.run(async move {
+            tokio::task::spawn_local(async move { service.run(runtime).await.map(|never| match never {}) });
             match serve(TcpListener::from_std(listener).unwrap(), admin).await {}
-        })
+        });
+        served.unwrap()
     });
     Fixture { address, shards, store_metrics, phase, now_us, endpoints, store }
 }
@@ -188,7 +190,7 @@ fn the_pages_say_what_runs() {
     let version: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(
         (status, version),
-        (200, serde_json::json!({"version": "1.2.3", "kernel": "6.18", "shards": 2}))
+        (200, serde_json::json!({"version": "1.2.3", "kernel": "6.18", "driver": "epoll", "shards": 2}))
     );
     let (status, body) = fixture.fetch("/help");
     assert!(status == 200 && body.contains("/users/{id}/disconnect"), "{body}");

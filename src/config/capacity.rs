@@ -1,18 +1,19 @@
 //! How many shards, and how large their tables and queues are: computed from what is asked for and what the machine gives.
 //!
 //! Each shard's ring has a descriptor table of its own, capped at `RLIMIT_NOFILE`; so more shards hold more connections, also
-//! more shards than CPUs. A hash places games on shards, so no shard gets exactly its share: each has room for a quarter more,
+//! more shards than CPUs. With epoll, sockets are descriptors of the process: `RLIMIT_NOFILE` bounds those of all shards together. A hash places games on shards, so no shard gets exactly its share: each has room for a quarter more,
 //! and for one large game in any case. `connections_max` bounds the connections of all shards together.
 
 use std::time::Duration;
 
 use super::error::ConfigError;
+use crate::driver_choice::DriverKind;
 use crate::limits::{
     COMPLETION_QUEUE_ENTRIES, COMPLETION_QUEUE_ENTRIES_MIN, CONNECTION_KERNEL_BYTES,
-    CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_ALL,
-    MAILBOX_LETTERS_MAX, MAILBOX_LETTERS_MIN, PLAYERS_MAX_DEFAULT, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN,
-    SHARDS_MAX, SUBMISSION_QUEUE_ENTRIES, SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME,
-    TURN_GATHER_TIME_MAX,
+    CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, DESCRIPTORS_OF_PROCESS, DESCRIPTORS_OF_SHARD,
+    IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_ALL, MAILBOX_LETTERS_MAX, MAILBOX_LETTERS_MIN,
+    PLAYERS_MAX_DEFAULT, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN, SHARDS_MAX, SUBMISSION_QUEUE_ENTRIES,
+    SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
 };
 use crate::machine::Resources;
 
@@ -31,7 +32,7 @@ pub struct Wanted {
     pub shards: Option<u16>,
 }
 
-/// What is planned; all shards are alike. Invariant: `connections_per_shard` + `CONNECTIONS_RESERVE` = `table_entries`.
+/// What is planned; all shards are alike, and `table_entries` of all of them may be more than `sockets_max`. Invariant: `connections_per_shard` + `CONNECTIONS_RESERVE` = `table_entries`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// Number of shards.
@@ -40,8 +41,10 @@ pub struct Capacity {
     pub connections_max: u64,
     /// Connections of one shard that may be players.
     pub connections_per_shard: u32,
-    /// Descriptor table entries of a shard's ring.
+    /// Sockets that a shard has room for: entries of its ring's descriptor table, or as many with epoll.
     pub table_entries: u32,
+    /// Sockets that all shards together may have open.
+    pub sockets_max: u64,
     /// Sizes of a shard's queues.
     pub queues: Queues,
 }
@@ -83,13 +86,24 @@ pub fn table_entries_available(descriptors: u64) -> u64 {
     descriptors.min(TABLE_ENTRIES_MAX)
 }
 
+/// Sockets that all shards together may have open, whatever each has room for.
+pub fn sockets_max(driver: DriverKind, descriptors: u64, shards: u16) -> u64 {
+    match driver {
+        // What is in a ring's table is no descriptor of the process.
+        DriverKind::IoUring => u64::from(shards) * table_entries_available(descriptors),
+        DriverKind::Epoll => descriptors.saturating_sub(
+            u64::from(DESCRIPTORS_OF_PROCESS) + u64::from(DESCRIPTORS_OF_SHARD) * u64::from(shards),
+        ),
+    }
+}
+
 /// The default number of shards: one per CPU.
 pub fn shards_of_cpus(cpus: usize) -> u16 {
     u16::try_from(cpus).unwrap_or(u16::MAX).clamp(1, SHARDS_MAX)
 }
 
 /// Chooses the number of shards, if none is asked for, and divides `connections_max` (or as many connections as fit) over them.
-pub fn plan(wanted: Wanted, found: Resources) -> Result<Capacity, ConfigError> {
+pub fn plan(wanted: Wanted, found: Resources, driver: DriverKind) -> Result<Capacity, ConfigError> {
     let reserve = u64::from(CONNECTIONS_RESERVE);
     let available = table_entries_available(found.descriptors);
     if available <= reserve {
@@ -101,15 +115,24 @@ pub fn plan(wanted: Wanted, found: Resources) -> Result<Capacity, ConfigError> {
         connections_max,
         connections_per_shard: per_shard as u32,
         table_entries: (per_shard + reserve) as u32,
+        sockets_max: sockets_max(driver, found.descriptors, shards),
         queues: Queues::new(shards, found.cpus),
     };
     let Some(connections_max) = wanted.connections_max else {
         let shards = wanted.shards.unwrap_or_else(|| shards_of_cpus(found.cpus));
-        return Ok(capacity(shards, per_shard_max, per_shard_max * u64::from(shards)));
+        let together = connections_of_process(driver, found.descriptors, shards)?;
+        let fitting = together.min(per_shard_max * u64::from(shards));
+        let per_shard = with_headroom(fitting.div_ceil(shards.into()), shards);
+        return Ok(capacity(shards, with_room_for_a_game(per_shard, fitting).min(per_shard_max), fitting));
     };
     let shards_needed = shards_needed(connections_max, per_shard_max);
     let by_itself = shards_needed.map(|needed| needed.max(shards_of_cpus(found.cpus)));
     let shards = wanted.shards.or(by_itself).unwrap_or(SHARDS_MAX);
+    let together = connections_of_process(driver, found.descriptors, shards)?;
+    if u64::from(connections_max) > together {
+        let needed = found.descriptors + u64::from(connections_max) - together;
+        return Err(ConfigError::TooManySockets { connections_max, needed, available: found.descriptors });
+    }
     let share = u64::from(connections_max).div_ceil(shards.into());
     let per_shard = with_headroom(share, shards);
     // If the operator sets the number of shards, less headroom is accepted, with a warning.
@@ -126,8 +149,7 @@ pub fn plan(wanted: Wanted, found: Resources) -> Result<Capacity, ConfigError> {
         });
     }
     check_memory(connections_max, found.memory)?;
-    let one_large_game = u64::from(connections_max).min(ROOM_FOR_A_GAME);
-    let per_shard = per_shard.max(one_large_game).min(per_shard_max);
+    let per_shard = with_room_for_a_game(per_shard, connections_max.into()).min(per_shard_max);
     Ok(capacity(shards, per_shard, connections_max.into()))
 }
 
@@ -168,6 +190,22 @@ fn with_headroom(share: u64, shards: u16) -> u64 {
     if shards == 1 { share } else { (share * 5).div_ceil(4) }
 }
 
+fn with_room_for_a_game(per_shard: u64, connections_max: u64) -> u64 {
+    per_shard.max(connections_max.min(ROOM_FOR_A_GAME))
+}
+
+/// Connections that all shards together can have, so that some sockets are left for refusals.
+fn connections_of_process(driver: DriverKind, descriptors: u64, shards: u16) -> Result<u64, ConfigError> {
+    if driver == DriverKind::IoUring {
+        return Ok(u64::MAX);
+    }
+    let fitting = sockets_max(driver, descriptors, shards).saturating_sub(CONNECTIONS_RESERVE.into());
+    if fitting == 0 {
+        return Err(ConfigError::TooFewDescriptors { available: descriptors, reserve: CONNECTIONS_RESERVE });
+    }
+    Ok(fitting)
+}
+
 fn memory_of(connections_max: u32) -> u64 {
     u64::from(connections_max) * (IDLE_PLAYER_BYTES_MAX as u64 + CONNECTION_KERNEL_BYTES)
 }
@@ -196,7 +234,7 @@ mod tests {
         shards: Option<u16>,
         descriptors: u64,
     ) -> Result<Capacity, ConfigError> {
-        plan(Wanted { connections_max, shards }, found(descriptors, 1 << 60))
+        plan(Wanted { connections_max, shards }, found(descriptors, 1 << 60), DriverKind::IoUring)
     }
 
     #[test]
@@ -269,6 +307,34 @@ mod tests {
     }
 
     #[test]
+    fn with_epoll_the_limit_bounds_the_sum_of_all_shards() {
+        let planned = |connections_max, shards, descriptors| {
+            plan(Wanted { connections_max, shards }, found(descriptors, 1 << 60), DriverKind::Epoll)
+        };
+        let own = u64::from(DESCRIPTORS_OF_PROCESS) + 4 * u64::from(DESCRIPTORS_OF_SHARD);
+        let capacity = planned(None, Some(4), 20_000).unwrap();
+        assert_eq!((capacity.sockets_max, capacity.connections_max), (20_000 - own, 20_000 - own - 64));
+        assert_eq!(
+            u64::from(capacity.connections_per_shard),
+            (capacity.connections_max.div_ceil(4) * 5).div_ceil(4)
+        );
+        let few = planned(None, Some(4), 1_024).unwrap();
+        assert_eq!(u64::from(few.connections_per_shard), few.connections_max, "all of them in one game");
+        assert_eq!(planned(Some(19_000), Some(4), 20_000).unwrap().connections_max, 19_000);
+        let error = planned(Some(20_000), None, 20_000).unwrap_err();
+        let (text, remedy) = (error.to_string(), error.remedy().unwrap());
+        assert!(text.contains("more than RLIMIT_NOFILE of this process, which is 20000, leaves"), "{text}");
+        let (_, needed) = remedy.split_once("ulimit -n ").unwrap();
+        let needed: u64 = needed.split('`').next().unwrap().parse().unwrap();
+        assert!(
+            planned(Some(20_000), None, needed).is_ok() && planned(Some(20_000), None, needed - 1).is_err()
+        );
+        assert!(remedy.contains("io_uring"), "{remedy}");
+        assert!(matches!(planned(None, Some(4), own + 64), Err(ConfigError::TooFewDescriptors { .. })));
+        assert!(planned(None, Some(1), u64::MAX).is_ok(), "no limit");
+    }
+
+    #[test]
     fn a_limit_below_the_reserve_is_refused() {
         assert!(matches!(
             planned(None, Some(1), 64),
@@ -292,7 +358,9 @@ mod tests {
     #[test]
     fn connections_that_memory_cannot_hold_are_refused_with_the_arithmetic() {
         let found = found(20_000, 2 << 30);
-        let error = plan(Wanted { connections_max: Some(1_000_000), shards: None }, found).unwrap_err();
+        let error =
+            plan(Wanted { connections_max: Some(1_000_000), shards: None }, found, DriverKind::IoUring)
+                .unwrap_err();
         assert_eq!(
             error.to_string(),
             "connections_max = 1000000 takes 1000000 × (320 + 4200) bytes of the relay's and the kernel's memory = 4310 MiB, \
@@ -300,6 +368,9 @@ mod tests {
         );
         assert!(error.remedy().unwrap().contains("--connections-max 475107"), "{:?}", error.remedy());
         let unknown = Resources { memory: None, ..found };
-        assert!(plan(Wanted { connections_max: Some(1_000_000), shards: None }, unknown).is_ok());
+        assert!(
+            plan(Wanted { connections_max: Some(1_000_000), shards: None }, unknown, DriverKind::IoUring)
+                .is_ok()
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::capacity::Wanted;
 use super::secrets::{KeyTable, Secret};
+use crate::driver_choice::DriverWish;
 use crate::rim::ListenOptions;
 use crate::room::chat::RoomRules;
 use crate::room::document::DocumentRules;
@@ -37,6 +38,8 @@ pub struct Draft {
     pub admin: SocketAddr,
     /// Shards, and connections of the whole relay.
     pub wanted: Wanted,
+    /// What the shards run on.
+    pub driver: DriverWish,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Where the store is, and its memory.
@@ -79,6 +82,7 @@ impl Default for Draft {
             listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
             admin: SocketAddr::from(([127, 0, 0, 1], 4001)),
             wanted: Wanted::default(),
+            driver: DriverWish::Auto,
             log_format: LogFormat::Auto,
             store: StoreSettings::default(),
             insecure: false,

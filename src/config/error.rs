@@ -112,6 +112,18 @@ pub enum ConfigError {
         /// Number of shards with which it would work.
         shards_needed: Option<u16>,
     },
+    /// More connections than the process may have descriptors. Only with epoll.
+    #[error(
+        "connections_max = {connections_max} is more than RLIMIT_NOFILE of this process, which is {available}, leaves for sockets: \
+         with epoll it bounds all shards together"
+    )]
+    TooManySockets {
+        connections_max: u32,
+        /// The limit with which it would work.
+        needed: u64,
+        /// The limit.
+        available: u64,
+    },
     /// So many connections would take more memory than the machine has.
     #[error(
         "connections_max = {connections_max} takes {connections_max} × ({user} + {kernel}) bytes of the relay's and the kernel's \
@@ -129,7 +141,9 @@ pub enum ConfigError {
         available: u64,
     },
     /// The descriptor limit is below the reserve for refusals.
-    #[error("RLIMIT_NOFILE is {available}: a ring needs more than {reserve} descriptor slots")]
+    #[error(
+        "RLIMIT_NOFILE is {available}: that leaves no descriptor for players, with {reserve} kept for refusals"
+    )]
     TooFewDescriptors {
         /// Slots that one ring can have.
         available: u64,
@@ -168,17 +182,16 @@ impl ConfigError {
             }
             Self::TooManyConnections { needed, shards_needed, .. } => {
                 // No limit helps beyond what the kernel allows a table.
-                let limit = (*needed <= TABLE_ENTRIES_MAX).then(|| {
-                    format!(
-                        "raise the limit (`ulimit -n {needed}`, `LimitNOFILE={needed}` in a systemd unit, \
-                         `--ulimit nofile={needed}` for a container)"
-                    )
-                });
+                let limit = (*needed <= TABLE_ENTRIES_MAX).then(|| raise_limit(*needed));
                 let shards = shards_needed
                     .map(|shards| format!("use `--shards {shards}`: every shard has a table of its own"));
                 let ways: Vec<String> = limit.into_iter().chain(shards).collect();
                 Some(if ways.is_empty() { "ask for fewer".into() } else { ways.join(", or ") })
             }
+            Self::TooManySockets { needed, .. } => Some(format!(
+                "{}; or run where io_uring is allowed: there every shard has a table of its own",
+                raise_limit(*needed)
+            )),
             Self::TooLittleMemory { user, kernel, available, .. } => Some(match available / (user + kernel) {
                 0 => "give the machine (or its control group) more memory".into(),
                 fitting => format!(
@@ -196,4 +209,10 @@ impl ConfigError {
             | Self::KeyUnusable { .. } => None,
         }
     }
+}
+
+fn raise_limit(needed: u64) -> String {
+    format!(
+        "raise the limit (`ulimit -n {needed}`, `LimitNOFILE={needed}` in a systemd unit, `--ulimit nofile={needed}` for a container)"
+    )
 }

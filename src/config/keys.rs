@@ -15,12 +15,13 @@ use super::value::{
     Expected, Value, address, boolean, key_id, milliseconds, number, origins, path, pattern, secret,
     variable, word,
 };
+use crate::driver_choice::DriverWish;
 use crate::limits;
 use crate::room::chat::RoomRules;
 use crate::room::document::DocumentRules;
 use crate::wire::token::Algorithm;
 
-use document::{REQUIRED, Shown, UNSET};
+use document::{REQUIRED, Shown, UNSET, word_of};
 use game::GAME_KEYS;
 
 pub use document::document;
@@ -72,7 +73,9 @@ const KEYS: &[Key<Draft>] = &[
         "threads that carry connections. Unset: one per CPU, or as many as `connections_max` needs. Flag `--shards`"),
     key("connections_max", |draft, value| put(&mut draft.wanted.connections_max, number(value, 1..=100_000_000).map(Some)), |draft| draft.wanted.connections_max.shown(),
         "of the whole relay: shards, tables and queues are made for so many, or the relay says why it cannot; who comes beyond it gets 503. Games fall on shards by hash, so each of several shards has room for a quarter more than its share, and for 4,000. Unset: as many as fit. Flag `--connections-max`"),
-    key("log_format", |draft, value| put(&mut draft.log_format, word(value, LOG_FORMATS)), |draft| draft.log_format.shown(),
+    key("driver", |draft, value| put(&mut draft.driver, word(value, DRIVERS)), |draft| word_of(draft.driver, DRIVERS),
+        "what the shards run on. auto: io_uring, or epoll where the kernel or a seccomp profile refuses io_uring. io_uring: no relay there. Flag `--driver`"),
+    key("log_format", |draft, value| put(&mut draft.log_format, word(value, LOG_FORMATS)), |draft| word_of(draft.log_format, LOG_FORMATS),
         "how log lines look. auto: pretty on a terminal, JSON otherwise. Flag `--log-format`"),
     key("data_dir", |draft, value| put(&mut draft.store.data_dir, path(value)), |draft| draft.store.data_dir.shown(),
         "the directory of the store, which keeps what is said in rooms; made if it is not there. It belongs to one relay at a time. Flag `--data-dir`"),
@@ -201,6 +204,8 @@ const _: () = assert!(OUTBOX_BYTES_MIN > 2 * limits::OUTBOUND_MESSAGE_BYTES_MAX)
 const MESSAGE_BYTES_MIN: usize = 2_048;
 const _: () = assert!(MESSAGE_BYTES_MIN >= limits::EVENT_PAYLOAD_BYTES_MAX + 8);
 
+const DRIVERS: &[(&str, DriverWish)] =
+    &[("auto", DriverWish::Auto), ("io_uring", DriverWish::IoUring), ("epoll", DriverWish::Epoll)];
 const LOG_FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
 /// Names of all keys, with their table.

@@ -15,6 +15,7 @@ pub mod value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::driver_choice::DriverKind;
 use crate::machine::Resources;
 use crate::rim::ListenOptions;
 use crate::shard::settings::Settings;
@@ -111,7 +112,7 @@ impl Loaded {
     }
 
     /// Checks what concerns several keys, reads the key files, and plans shards, tables and queues.
-    pub fn resolve(self, found: Resources) -> Result<Config, ConfigError> {
-        resolve::resolve(self, found)
+    pub fn resolve(self, found: Resources, driver: DriverKind) -> Result<Config, ConfigError> {
+        resolve::resolve(self, found, driver)
     }
 }

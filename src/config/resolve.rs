@@ -6,6 +6,7 @@ use super::capacity;
 use super::draft::Draft;
 use super::error::ConfigError;
 use super::{Config, Loaded, secrets};
+use crate::driver_choice::DriverKind;
 use crate::glob::glob_matches;
 use crate::limits;
 use crate::machine::Resources;
@@ -16,7 +17,7 @@ use crate::shard::settings::Settings;
 use crate::wire::upgrade::UpgradeRules;
 
 /// See `Loaded::resolve`.
-pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, ConfigError> {
+pub(super) fn resolve(loaded: Loaded, found: Resources, driver: DriverKind) -> Result<Config, ConfigError> {
     let Loaded { draft, file, mut warnings } = loaded;
     check_who_may_connect(&draft)?;
     check_liveness(&draft)?;
@@ -29,7 +30,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources) -> Result<Config, Config
     }
     let verifier = secrets::verifier(&draft, &mut warnings)?;
     let development = verifier.is_none();
-    let capacity = capacity::plan(draft.wanted, found)?;
+    let capacity = capacity::plan(draft.wanted, found, driver)?;
     warnings.extend(capacity::warnings(&capacity, draft.wanted, found));
     let settings = Settings {
         placement: Placement::known(capacity.shards),
@@ -152,7 +153,8 @@ mod tests {
     fn resolve_text(text: &str) -> Result<Config, ConfigError> {
         let mut loaded = Loaded::default();
         assign_file(&mut loaded.draft, Path::new("corelay.toml"), text).unwrap();
-        loaded.resolve(Resources { cpus: 2, descriptors: 20_000, memory: None, memory_available: None })
+        let found = Resources { cpus: 2, descriptors: 20_000, memory: None, memory_available: None };
+        loaded.resolve(found, DriverKind::IoUring)
     }
 
     fn key_file(name: &str, content: &[u8]) -> std::path::PathBuf {

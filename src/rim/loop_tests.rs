@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::driver::Driver;
-use super::epoll::{EpollDriver, EpollSettings};
+use super::epoll::{EpollDriver, EpollSettings, SocketBudget};
 use super::troubled::{POISON, Trouble, Troubled};
 use super::uring::{RingDriver, RingSettings};
 use super::{Clock, ListenOptions, Loop, LoopSettings, bind};
@@ -43,8 +43,13 @@ impl Tried for RingDriver {
 
 impl Tried for EpollDriver {
     fn make() -> Self {
-        let (descriptors, receive_buffers, gather_time) = (DESCRIPTORS, RECEIVE_BUFFERS, GATHER_TIME);
-        Self::new(EpollSettings { descriptors, receive_buffers, gather_time }).unwrap()
+        let settings = EpollSettings {
+            descriptors: DESCRIPTORS,
+            sockets: Arc::new(SocketBudget::new(DESCRIPTORS.into())),
+            receive_buffers: RECEIVE_BUFFERS,
+            gather_time: GATHER_TIME,
+        };
+        Self::new(settings).unwrap()
     }
 }
 

@@ -9,10 +9,14 @@ use anyhow::{Context, anyhow};
 
 use super::{Event, panic_text, random};
 use crate::config::Config;
+use crate::config::capacity::Capacity;
+use crate::driver_choice::DriverKind;
 use crate::ids::ShardId;
 use crate::machine::{self, Machine};
 use crate::mailbox::Endpoint;
 use crate::metrics::ShardMetrics;
+use crate::rim::driver::Driver;
+use crate::rim::epoll::{EpollDriver, EpollSettings, SocketBudget};
 use crate::rim::uring::{RingDriver, RingSettings};
 use crate::rim::{self, Clock, Listener, Loop, LoopSettings};
 use crate::shard::Shard;
@@ -24,7 +28,7 @@ pub(super) struct ShardMaker<'a> {
     clock: Clock,
     metrics: &'a [Arc<ShardMetrics>],
     loops: LoopSettings,
-    rings: RingSettings,
+    capacity: Capacity,
     shards: Arc<Settings>,
 }
 
@@ -35,39 +39,76 @@ impl<'a> ShardMaker<'a> {
         clock: Clock,
         metrics: &'a [Arc<ShardMetrics>],
     ) -> anyhow::Result<Self> {
-        let (queues, descriptors) = (config.capacity.queues, config.capacity.table_entries);
-        let loops =
-            LoopSettings { descriptors, listen_options: config.listen_options, addresses: Arc::default() };
-        let rings = RingSettings {
-            descriptors,
-            submissions: queues.submissions,
-            completions: queues.completions,
-            receive_buffers: queues.receive_buffers,
-            gather_time: queues.gather_time,
+        let capacity = config.capacity;
+        let loops = LoopSettings {
+            descriptors: capacity.table_entries,
+            listen_options: config.listen_options,
+            addresses: Arc::default(),
         };
         let mut shards = config.settings;
         shards.placement.seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
         shards.notes = rim::are_notes_wanted(shards.upgrade.development);
-        Ok(Self { machine, clock, metrics, loops, rings, shards: Arc::new(shards) })
+        Ok(Self { machine, clock, metrics, loops, capacity, shards: Arc::new(shards) })
+    }
+
+    /// Makes all loops, with drivers of this kind, and starts a thread for each.
+    pub(super) fn start(
+        &self,
+        driver: DriverKind,
+        endpoints: Vec<Endpoint>,
+        listeners: Vec<Listener>,
+        events: &Sender<Event>,
+    ) -> anyhow::Result<()> {
+        let Capacity { table_entries, queues, sockets_max, .. } = self.capacity;
+        match driver {
+            DriverKind::IoUring => {
+                let settings = RingSettings {
+                    descriptors: table_entries,
+                    submissions: queues.submissions,
+                    completions: queues.completions,
+                    receive_buffers: queues.receive_buffers,
+                    gather_time: queues.gather_time,
+                };
+                let loops = self.make(endpoints, listeners, || RingDriver::new(settings))?;
+                self.start_threads(loops, events)
+            }
+            DriverKind::Epoll => {
+                let settings = EpollSettings {
+                    descriptors: table_entries,
+                    sockets: Arc::new(SocketBudget::new(sockets_max)),
+                    receive_buffers: queues.receive_buffers,
+                    gather_time: queues.gather_time,
+                };
+                let loops = self.make(endpoints, listeners, || EpollDriver::new(settings.clone()))?;
+                self.start_threads(loops, events)
+            }
+        }
     }
 
     /// Makes each loop on the CPU that it will run on.
-    pub(super) fn make(
+    fn make<D: Startable>(
         &self,
         endpoints: Vec<Endpoint>,
         listeners: Vec<Listener>,
-    ) -> anyhow::Result<Vec<ShardLoop>> {
+        make_driver: impl Fn() -> Result<D, D::Error>,
+    ) -> anyhow::Result<Vec<Loop<D>>> {
         let made = (0..).zip(endpoints).zip(listeners).map(|((shard, endpoint), listener)| {
-            machine::on_cpu(self.cpu_of(shard), || self.make_one(ShardId(shard), listener, endpoint))
-                .with_context(|| format!("shard {shard}"))
+            let make = || self.make_one(ShardId(shard), listener, endpoint, &make_driver);
+            machine::on_cpu(self.cpu_of(shard), make).with_context(|| format!("shard {shard}"))
         });
         made.collect()
     }
 
-    fn make_one(&self, id: ShardId, listener: Listener, endpoint: Endpoint) -> anyhow::Result<ShardLoop> {
+    fn make_one<D: Startable>(
+        &self,
+        id: ShardId,
+        listener: Listener,
+        endpoint: Endpoint,
+        make_driver: impl Fn() -> Result<D, D::Error>,
+    ) -> anyhow::Result<Loop<D>> {
         let metrics = &self.metrics[usize::from(id.0)];
         let shard = Shard::new(id, self.shards.clone(), metrics.clone(), random()?);
-        let driver = RingDriver::new(self.rings)?;
+        let driver = make_driver()?;
         Ok(Loop::new(self.loops.clone(), driver, listener, endpoint, shard, metrics.clone(), self.clock))
     }
 
@@ -75,10 +116,8 @@ impl<'a> ShardMaker<'a> {
         self.machine.cpus[usize::from(shard) % self.machine.cpus.len()]
     }
 
-    /// Starts a thread for each loop.
-    pub(super) fn start(&self, loops: Vec<ShardLoop>, events: &Sender<Event>) -> anyhow::Result<()> {
-        let peers: Vec<<RingDriver as crate::rim::driver::Driver>::Peer> =
-            loops.iter().map(Loop::peer).collect();
+    fn start_threads<D: Startable>(&self, loops: Vec<Loop<D>>, events: &Sender<Event>) -> anyhow::Result<()> {
+        let peers: Vec<D::Peer> = loops.iter().map(Loop::peer).collect();
         let enabled = Arc::new(Barrier::new(loops.len()));
         for (shard, shard_loop) in (0..).zip(loops) {
             let start = ShardStart {
@@ -94,18 +133,21 @@ impl<'a> ShardMaker<'a> {
     }
 }
 
-type ShardLoop = Loop<RingDriver>;
+/// A driver that may go to the thread of its shard, and says what is wrong with it.
+trait Startable: Driver<Error: std::error::Error + Send + Sync> + Send + 'static {}
+
+impl<D: Driver<Error: std::error::Error + Send + Sync> + Send + 'static> Startable for D {}
 
 /// Everything that a shard's thread takes with it.
-struct ShardStart {
+struct ShardStart<D: Driver> {
     id: ShardId,
     cpu: usize,
-    shard_loop: ShardLoop,
-    peers: Vec<<RingDriver as crate::rim::driver::Driver>::Peer>,
+    shard_loop: Loop<D>,
+    peers: Vec<D::Peer>,
     enabled: Arc<Barrier>,
 }
 
-fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
+fn spawn_shard<D: Startable>(start: ShardStart<D>, events: Sender<Event>) -> anyhow::Result<()> {
     let id = start.id;
     let body = move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_shard(start)));
@@ -118,7 +160,7 @@ fn spawn_shard(start: ShardStart, events: Sender<Event>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_shard(start: ShardStart) -> anyhow::Result<()> {
+fn run_shard<D: Startable>(start: ShardStart<D>) -> anyhow::Result<()> {
     let ShardStart { id, cpu, shard_loop, peers, enabled } = start;
     if let Err(error) = machine::pin_thread(cpu) {
         tracing::warn!(shard = id.0, cpu, %error, "cannot pin the thread; it stays where the kernel puts it");

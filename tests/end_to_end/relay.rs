@@ -95,11 +95,15 @@ impl Default for Setup {
     }
 }
 
-/// The corelay binary, without the environment of the test.
+/// The variable that says which driver the relays of all tests run on, for them as for any relay.
+const DRIVER_VARIABLE: &str = "CORELAY_DRIVER";
+
+/// The corelay binary, without the environment of the test but `DRIVER_VARIABLE`.
 pub fn corelay(place: &Place, shell_prefix: &str) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = format!("{shell_prefix} exec \"$0\" \"$@\"");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_corelay")]).env_clear().current_dir(place.path());
+    command.envs(std::env::var_os(DRIVER_VARIABLE).map(|driver| (DRIVER_VARIABLE, driver)));
     command
 }
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{DOCUMENT_KEYS, GAME_KEYS, KEY_KEYS, KEYS, Key, LOG_FORMATS, ROOM_KEYS, shown};
-use crate::config::draft::{Draft, LogFormat};
+use super::{DOCUMENT_KEYS, GAME_KEYS, KEY_KEYS, KEYS, Key, ROOM_KEYS, shown};
+use crate::config::draft::Draft;
 use crate::config::secrets::KeyTable;
 use crate::config::value::Value;
 use crate::room::chat::RoomRules;
@@ -107,6 +107,12 @@ impl Shown for f32 {
     }
 }
 
+/// The word for a value that is one of several.
+pub(super) fn word_of<T: Copy + PartialEq>(value: T, words: &[(&str, T)]) -> String {
+    let word = words.iter().find(|(_, meaning)| *meaning == value).map_or("", |(word, _)| *word);
+    format!("\"{word}\"")
+}
+
 impl Shown for SocketAddr {
     fn shown(&self) -> String {
         format!("\"{self}\"")
@@ -116,13 +122,6 @@ impl Shown for SocketAddr {
 impl Shown for PathBuf {
     fn shown(&self) -> String {
         format!("\"{}\"", self.display())
-    }
-}
-
-impl Shown for LogFormat {
-    fn shown(&self) -> String {
-        let word = LOG_FORMATS.iter().find(|(_, format)| format == self).map_or("", |(word, _)| *word);
-        format!("\"{word}\"")
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, Shutdown};
 
 use super::accepts::Accepts;
+use super::budget::SocketBudget;
 use super::buffers::Buffers;
 use super::door::Door;
 use super::places::{Place, Places};
@@ -31,10 +32,12 @@ use crate::shard::Frames;
 use crate::surplus::Surplus;
 
 /// How large a driver is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EpollSettings {
     /// Clients that it accepts at a time. Those that others hand over come on top.
     pub descriptors: u32,
+    /// Shared by the drivers of all shards, because descriptors belong to the process.
+    pub sockets: Arc<SocketBudget>,
     /// Receive buffers.
     pub receive_buffers: u16,
     /// How long a busy driver lets things gather before a wait ends.
@@ -56,6 +59,7 @@ pub struct EpollDriver {
     peers: Vec<Arc<Door>>,
     places: Places,
     places_max: usize,
+    sockets: Arc<SocketBudget>,
     accepts: Accepts,
     buffers: Buffers,
     /// What the loop has not been told yet.
@@ -78,6 +82,7 @@ impl EpollDriver {
             peers: Vec::new(),
             places: Places::default(),
             places_max: settings.descriptors as usize,
+            sockets: settings.sockets,
             accepts: Accepts::default(),
             buffers: Buffers::new(settings.receive_buffers),
             completions: VecDeque::new(),
@@ -166,10 +171,13 @@ impl EpollDriver {
     fn take_client(&mut self) {
         self.accepts.is_queued = false;
         let Some(accept) = self.accepts.next() else { return };
-        let client = if self.places.in_use() < self.places_max {
-            self.accepts.take(accept).and_then(|socket| self.register(socket))
-        } else {
+        let client = if self.places.in_use() >= self.places_max {
             Err(Errno::NFILE)
+        } else if !self.sockets.take() {
+            Err(Errno::MFILE)
+        } else {
+            let taken = self.accepts.take(accept).and_then(|socket| self.register(socket));
+            taken.inspect_err(|_| self.sockets.give_back())
         };
         match client {
             Err(Errno::AGAIN) => self.accepts.is_ready = false,
@@ -251,6 +259,7 @@ impl EpollDriver {
         if let Some(socket) = self.places.remove(descriptor) {
             // One that could not be registered is closed nevertheless.
             let _ = self.poller.remove(&socket);
+            self.sockets.give_back();
         }
     }
 

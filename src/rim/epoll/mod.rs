@@ -7,6 +7,7 @@
 //! * Every socket is registered once, edge-triggered. The driver remembers what is ready until a call says that it is not.
 
 mod accepts;
+mod budget;
 mod buffers;
 #[cfg(test)]
 mod conformance_tests;
@@ -18,5 +19,6 @@ mod places;
 mod poller;
 mod sends;
 
+pub use budget::SocketBudget;
 pub use driver::{EpollDriver, EpollSettings};
 pub use poller::EpollError;

@@ -80,6 +80,23 @@ impl RingError {
         }
     }
 
+    /// Whether this process can have no ring at all, however much memory and however many descriptors there are.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Disabled(_)
+            | Self::Forbidden(_)
+            | Self::Missing(_)
+            | Self::TooOld(_)
+            | Self::Lacking { .. } => true,
+            // A profile may allow some of the three calls only.
+            Self::Setup { source, .. } | Self::Enter(source) => {
+                let refusals = [Errno::PERM, Errno::ACCESS, Errno::NOSYS];
+                Errno::from_io_error(source).is_some_and(|errno| refusals.contains(&errno))
+            }
+            Self::NoDescriptor { .. } | Self::NoMemory(_) | Self::TableTooLarge { .. } => false,
+        }
+    }
+
     /// The error of a failed registration of the descriptor table.
     pub(super) fn of_table(wanted: u32, source: io::Error) -> Self {
         match Errno::from_io_error(&source) {
@@ -286,6 +303,20 @@ mod tests {
         let error = Ring::new(sizes).err().unwrap();
         assert!(matches!(error, RingError::TableTooLarge { .. }), "{error}");
         assert!(error.to_string().contains("RLIMIT_NOFILE, which is"));
+    }
+
+    #[test]
+    fn io_uring_is_unavailable_where_it_is_refused_and_not_where_something_has_run_out() {
+        for refusal in [Errno::NOSYS, Errno::INVAL, Errno::PERM, Errno::ACCESS] {
+            assert!(RingError::of_setup(refusal.into()).is_unavailable(), "{refusal:?}");
+        }
+        for want in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
+            assert!(!RingError::of_setup(want.into()).is_unavailable(), "{want:?}");
+        }
+        let setup = |errno: Errno| RingError::Setup { step: "enabling it", source: errno.into() };
+        assert!(setup(Errno::PERM).is_unavailable() && !setup(Errno::INVAL).is_unavailable());
+        assert!(RingError::Enter(Errno::NOSYS.into()).is_unavailable());
+        assert!(!RingError::of_table(9, Errno::MFILE.into()).is_unavailable());
     }
 
     #[test]
