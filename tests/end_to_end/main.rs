@@ -19,6 +19,7 @@ mod play;
 mod player;
 #[path = "../support/records.rs"]
 mod records;
+mod refused;
 mod relay;
 mod rooms;
 mod rough;

@@ -20,6 +20,7 @@ fn the_admin_pages_answer() {
     let version: serde_json::Value = serde_json::from_str(&relay.fetch("/version").1).unwrap();
     assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(version["shards"], 3);
+    assert_eq!(version["driver"], relay.driver.as_str());
     assert_eq!(relay.fetch("/nowhere").0, 404);
 
     let player = Player::join(&relay, "/play/arena");
@@ -29,7 +30,9 @@ fn the_admin_pages_answer() {
     assert_eq!(relay.metric("corelay_accepts_total", &[]), 1);
     assert!(relay.metric("corelay_loop_turn_seconds_count", &[]) > 0);
     assert!(relay.metric("process_resident_memory_bytes", &[]) > 1 << 20);
-    assert!(relay.metric("corelay_memory_bytes", &["part=\"rings\""]) > 1 << 20, "receive buffers");
+    // A ring has all its receive buffers from the beginning.
+    let rings_bytes = if relay.driver == "io_uring" { 1 << 20 } else { 1 << 12 };
+    assert!(relay.metric("corelay_memory_bytes", &["part=\"rings\""]) > rings_bytes, "receive buffers");
     player.leave();
     relay.await_metric("corelay_connections", &[], |connections| connections == 0);
     assert_eq!((relay.metric("corelay_games", &[]), relay.metric("corelay_seats", &[])), (0, 0));
@@ -154,7 +157,8 @@ fn a_nearly_full_descriptor_table_stops_accepting_before_anybody_is_lost() {
     relay.await_metric("corelay_accept_paused", &[], |paused| paused == 1);
     relay.await_log("descriptor table nearly full: accepting stops");
     let accepted = relay.metric("corelay_connections", &[]) as usize;
-    assert!((DESCRIPTORS / 2..DESCRIPTORS).contains(&accepted), "{accepted} accepted");
+    // With epoll the relay keeps a hundred for itself.
+    assert!((DESCRIPTORS * 2 / 5..DESCRIPTORS).contains(&accepted), "{accepted} accepted");
     assert_eq!(relay.metric("corelay_accept_failures_total", &[]), 0);
 
     // Whoever was connected plays on. Whoever was not waits, and is not turned away.

@@ -299,7 +299,9 @@ fn a_relay_that_was_held_up_catches_up_and_loses_nothing() {
             assert_eq!(player.next_event().1, number.to_be_bytes().repeat(128));
         }
     }
-    assert!(relay.metric("corelay_receive_buffers_exhausted_total", &[]) > 0);
+    // With epoll bytes stay in their socket until it is their turn.
+    let exhausted = relay.metric("corelay_receive_buffers_exhausted_total", &[]) > 0;
+    assert_eq!(exhausted, relay.driver == "io_uring");
     assert_eq!(relay.metric("corelay_closes_total", &[]), 0);
     players.iter_mut().for_each(Player::catch_up);
 }

@@ -1,7 +1,7 @@
 //! The relay under test: a process, its log, its admin pages.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -68,6 +68,8 @@ impl Drop for Place {
 }
 
 pub struct Setup {
+    /// Starts the process.
+    pub spawn: fn(&mut Command) -> io::Result<Child>,
     /// In front of the relay's own command line: `ulimit -n 200;`.
     pub shell_prefix: &'static str,
     pub arguments: Vec<String>,
@@ -84,6 +86,7 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            spawn: Command::spawn,
             shell_prefix: "",
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             arguments: vec!["--shards".into(), "1".into()],
@@ -115,6 +118,8 @@ pub struct Relay {
     log: Arc<Log>,
     pub listen: SocketAddr,
     pub admin: SocketAddr,
+    /// What its shards run on.
+    pub driver: String,
     pub place: Place,
     expected_error: Option<&'static str>,
 }
@@ -148,7 +153,7 @@ impl Relay {
         command.args(["--config", &config, "--listen", &setup.listen.to_string()]);
         command.args(["--admin", &setup.admin.to_string()]);
         command.args(["--log-format", "json"]).args(setup.arguments);
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = (setup.spawn)(command.stdin(Stdio::null()).stderr(Stdio::piped())).unwrap();
 
         let log = Arc::new(Log::default());
         let (lines, writer) = (BufReader::new(child.stderr.take().unwrap()).lines(), log.clone());
@@ -162,12 +167,13 @@ impl Relay {
         let child = Arc::new(Mutex::new(child));
         let test = watch(child.clone());
         let expected_error = setup.expected_error;
-        let mut relay =
-            Self { child, _test: test, log, listen: nowhere, admin: nowhere, place, expected_error };
+        let (listen, admin, driver) = (nowhere, nowhere, String::new());
+        let mut relay = Self { child, _test: test, log, listen, admin, driver, place, expected_error };
         let ready = relay.await_log("\"message\":\"ready\"");
         let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
         let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
         (relay.listen, relay.admin) = (address("listen"), address("admin"));
+        relay.driver = ready["driver"].as_str().unwrap().to_owned();
         assert_eq!(relay.fetch("/readyz"), (200, "ok\n".into()));
         relay
     }
