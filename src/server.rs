@@ -4,6 +4,7 @@
 mod documents;
 mod exports;
 mod shards;
+mod systemd;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::panic::{self, AssertUnwindSafe};
@@ -172,6 +173,7 @@ pub fn run(
         playground = format!("http://{pages}/"),
         "ready"
     );
+    systemd::ready();
     supervisor.watch()
 }
 
@@ -283,6 +285,8 @@ async fn run_service(runtime: Runtime, parts: ServiceParts, events: Sender<Event
             keys.renew();
         }
     });
+    let (phase, clock) = (pages.phase.clone(), pages.clock.clone());
+    spawn_local(systemd::feed_watchdog(pages.shards.clone(), phase, clock));
     spawn_local(log_impossible());
     spawn_local(log_store_hangs(pages.store.clone(), pages.clock.clone()));
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot use the admin listener")?;
@@ -449,6 +453,7 @@ impl Supervisor {
     fn drain(&mut self, signal: Signal) {
         // Whoever reads the line and then asks `/readyz` is told the same.
         self.phase.enter(Phase::Draining);
+        systemd::stopping();
         tracing::info!(
             ?signal,
             connections = self.connections(),

@@ -194,11 +194,11 @@ async fn livez(State(pages): Shared) -> Response {
         Phase::Draining => return "draining\n".into_response(),
         Phase::Ready => {}
     }
-    let mut silent = silent_loops(&pages.admin);
+    let mut silent = silent_loops(&pages.admin.shards, (pages.admin.clock)());
     if !silent.is_empty() {
         // The whole process may have stood still. Then the loops begin to turn again now, as this thread does.
         tokio::time::sleep(SECOND_LOOK_AFTER).await;
-        silent = silent_loops(&pages.admin);
+        silent = silent_loops(&pages.admin.shards, (pages.admin.clock)());
     }
     if silent.is_empty() {
         return "ok\n".into_response();
@@ -207,10 +207,9 @@ async fn livez(State(pages): Shared) -> Response {
 }
 
 /// A line for each loop that has not turned for too long.
-fn silent_loops(admin: &Admin) -> String {
-    let now = (admin.clock)();
+pub fn silent_loops(shards: &[Arc<ShardMetrics>], now: Instant) -> String {
     let mut silent = String::new();
-    for (index, shard) in admin.shards.iter().enumerate() {
+    for (index, shard) in shards.iter().enumerate() {
         let silence = now.since(Instant::from_micros(shard.loop_turned_at_us.value()));
         if silence > LOOP_SILENCE_MAX {
             // Writing to a String cannot fail.

@@ -2,12 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::player::Player;
-use crate::relay::Relay;
+use crate::relay::{PATIENCE, Place, Relay, Setup};
+use crate::socket::comes_true;
 
 /// The binary where no configuration file is.
 fn command() -> Command {
@@ -95,4 +98,31 @@ fn completions_and_manual_pages_know_every_command() {
     assert!(code == Some(1) && text.contains("cannot write the pages into /proc/nowhere"), "{text}");
     let (code, text) = outcome(&command().arg("man").output().unwrap());
     assert!(code == Some(0) && text.contains("SIGHUP"), "{text}");
+}
+
+#[test]
+fn systemd_is_told_of_the_start_of_turning_loops_and_of_the_end() {
+    let place = Place::new();
+    let socket = UnixDatagram::bind(place.path().join("notify")).unwrap();
+    let told = |patience| {
+        let mut buffer = [0; 256];
+        socket.set_read_timeout(Some(patience)).unwrap();
+        socket.recv(&mut buffer).ok().map(|bytes| String::from_utf8_lossy(&buffer[..bytes]).trim().to_owned())
+    };
+    let environment = format!("NOTIFY_SOCKET={}/notify WATCHDOG_USEC=200000", place.path().display());
+    let relay =
+        Relay::set_up(Setup { shell_prefix: format!("export {environment};").leak(), ..Setup::default() });
+    let mut heard: Vec<String> = (0..6).map(|_| told(PATIENCE).unwrap()).collect();
+    assert_eq!(heard.iter().filter(|text| *text == "READY=1").count(), 1, "{heard:?}");
+    heard.retain(|text| text != "READY=1");
+    assert!(heard.iter().all(|text| text == "WATCHDOG=1"), "{heard:?}");
+    // Stopped as a whole, it tells nothing, so systemd would end it.
+    relay.signal(Signal::STOP);
+    while told(Duration::from_millis(50)).is_some() {}
+    assert_eq!(told(Duration::from_millis(500)), None);
+    relay.signal(Signal::CONT);
+    assert_eq!(told(PATIENCE).as_deref(), Some("WATCHDOG=1"));
+    let _player = Player::join(&relay, "/play/arena");
+    relay.signal(Signal::TERM);
+    assert!(comes_true(|| told(PATIENCE).as_deref() == Some("STOPPING=1")));
 }
