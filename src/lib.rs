@@ -27,7 +27,9 @@ pub mod session;
 // Floor 4: one thread's world. Up to here nothing makes a system call.
 pub mod shard;
 
-// Floor 5: queues between threads, and the thread that is no shard.
+// Floor 5: between the core and the rim: TLS, queues between threads, and the thread that is no shard.
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "server")]
 pub mod mailbox;
 #[cfg(feature = "server")]

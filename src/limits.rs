@@ -1,11 +1,13 @@
 //! Every bound of the relay, in one place. A number that can be configured has its default here. Each comment says what the
 //! number counts, and then what happens to more.
 
+mod operators;
+mod tls;
+
 use std::time::Duration;
 
-mod operators;
-
 pub use operators::*;
+pub use tls::*;
 
 // ── Requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

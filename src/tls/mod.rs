@@ -1,0 +1,12 @@
+//! TLS between the bytes of a socket and the core: it takes bytes and gives bytes, and makes no system call.
+//!
+//! `ServerConfig` has the certificates; `Connection` is one client's. What is not to be found here: tickets and stored sessions,
+//! client certificates, early data.
+
+pub mod certificates;
+mod connection;
+pub mod self_signed;
+#[cfg(test)]
+mod tests;
+
+pub use connection::{Connection, Opened, ServerConfig, TlsError};
