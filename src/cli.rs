@@ -1,5 +1,6 @@
 //! The command line: what the flags are, and what each command does.
 
+mod certificate;
 mod example;
 mod health;
 mod manuals;
@@ -22,8 +23,8 @@ use crate::config::value::Value;
 use crate::driver_choice::{self, Choice, DriverKind};
 use crate::machine::Machine;
 use crate::rim::Clock;
-use crate::server::{self, Ended};
-use crate::wire::token::{self, Claims, TopicPattern, Verifier};
+use crate::server::{self, Ended, ReadAgain};
+use crate::wire::token::{self, Claims, TopicPattern};
 use crate::{doctor, limits, logs};
 
 /// Exit code of a run that failed.
@@ -51,6 +52,9 @@ enum Command {
     /// Check, export, import and compact the store of a relay that does not run, and erase a user from it
     #[command(after_help = store::AFTER_HELP)]
     Store(store::StoreArguments),
+    /// Make a certificate for trying TLS
+    #[command(after_help = certificate::AFTER_HELP)]
+    Cert(certificate::CertificateArguments),
     /// Say whether and how well the relay can run on this machine
     #[command(after_help = "Exit code 1 when the relay could not run here.")]
     Doctor(ServeArguments),
@@ -76,7 +80,7 @@ Examples:
 
 Configuration, later wins: built-in defaults, corelay.toml (or --config), environment, flags.
   Every key of corelay.toml is also a variable: rates.move_per_s is CORELAY_RATES_MOVE_PER_S,
-  except the [[game]], [[room]] and [[key]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
+  except the [[game]], [[room]], [[key]] and [[certificate]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
   RUST_LOG=debug logs more.
 
   # corelay.toml
@@ -89,7 +93,7 @@ Configuration, later wins: built-in defaults, corelay.toml (or --config), enviro
   max_speed = 12
 
 Signals: SIGTERM or SIGINT drains (players are told, then closed; at most 30 s); a second one leaves at once.
-  SIGHUP reads the keys of the tokens again.
+  SIGHUP reads the keys of the tokens and the certificates again.
 
 Exit codes: 0 ended as told, 1 could not start or go on, 2 wrong command line or configuration,
   130 and 143 left at once after a second SIGINT or SIGTERM.";
@@ -107,6 +111,9 @@ struct ServeArguments {
     /// Where players connect [default: 127.0.0.1:4000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Where players connect by TLS; needs a [[certificate]] in the file
+    #[arg(long, value_name = "ADDRESS")]
+    listen_tls: Option<String>,
     /// Where the admin pages are; beyond loopback they need a token (admin_token_file) [default: 127.0.0.1:4001]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
@@ -188,7 +195,7 @@ pub fn parse() -> Cli {
 /// Adds to the error which flag of the relay an unknown one was probably meant to be.
 fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
     // The flags of these commands set no keys, or hardly any.
-    let others = ["token", "store", "healthcheck", "completions", "man"];
+    let others = ["token", "store", "cert", "healthcheck", "completions", "man"];
     let serves = !arguments.iter().any(|argument| others.iter().any(|other| argument == other));
     if let (ErrorKind::UnknownArgument, true) = (error.kind(), serves)
         && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
@@ -213,6 +220,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Token(arguments)) => mint_token(arguments),
         Some(Command::Store(arguments)) => store::run(arguments),
+        Some(Command::Cert(arguments)) => certificate::run(&arguments),
         Some(Command::Doctor(arguments)) => examine(arguments),
         Some(Command::Healthcheck(arguments)) => health::run(arguments),
         Some(Command::Completions(arguments)) => manuals::completions(&arguments, Cli::command()),
@@ -245,8 +253,7 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
         tracing::warn!("development mode: no key is configured, everybody is a guest and may join any game");
     }
     // From here on failures go to the log, in its format.
-    let read_keys = Box::new(move || read_keys(file.as_deref(), &flags));
-    let run = |choice| server::run(config, &machine, &choice, read_keys);
+    let run = |choice| server::run(config, &machine, &choice, read_again(file, flags));
     Ok(match chosen.map_err(anyhow::Error::from).and_then(run) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted(signal)) => ExitCode::from(signal.exit_code()),
@@ -257,14 +264,24 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     })
 }
 
-/// The keys as they are configured now.
-fn read_keys(file: Option<&Path>, flags: &[Assignment]) -> anyhow::Result<Option<Verifier>> {
+/// What is in the file, in the variables and in what they name, whenever it is asked for.
+fn read_again(file: Option<PathBuf>, flags: Vec<Assignment>) -> ReadAgain {
+    let load = move || config::load(file.as_deref(), environment(), flags.clone());
+    let again = load.clone();
+    ReadAgain {
+        keys: Box::new(move || with_warnings(|warnings| load()?.verifier(warnings))),
+        certificates: Box::new(move || with_warnings(|warnings| again()?.certificates(warnings))),
+    }
+}
+
+/// What `read` returns, after its warnings are logged.
+fn with_warnings<T>(read: impl Fn(&mut Vec<String>) -> Result<T, ConfigError>) -> anyhow::Result<T> {
     let mut warnings = Vec::new();
-    let verifier = config::load(file, environment(), flags.to_vec())?.verifier(&mut warnings)?;
+    let found = read(&mut warnings)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    Ok(verifier)
+    Ok(found)
 }
 
 fn examine(arguments: ServeArguments) -> Result<ExitCode, Failure> {
@@ -317,6 +334,7 @@ impl ServeArguments {
         let switch = |on: bool| on.then(|| "true".to_owned());
         let own = [
             ("listen", self.listen),
+            ("listen_tls", self.listen_tls),
             ("admin", self.admin),
             ("shards", self.shards),
             ("connections_max", self.connections_max),

@@ -65,7 +65,7 @@ impl Report {
 
 /// Looks at everything that a relay with this configuration needs here.
 pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
-    let Draft { wanted, listen, admin, .. } = loaded.draft;
+    let Draft { wanted, listen, listen_tls, admin, .. } = loaded.draft;
     let chosen = driver_choice::choose(loaded.draft.driver);
     let driver = chosen.as_ref().map_or(DriverKind::IoUring, Choice::kind);
     // If no capacity can be planned, the finding on memory or descriptors says why; the others are for as many shards as there
@@ -98,7 +98,7 @@ pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
     let by_memory = add_memory(&mut report, cpus, memory_refused);
     add_network(&mut report);
     add_configuration(&mut report, loaded, machine, driver);
-    add_addresses(&mut report, listen, admin);
+    add_addresses(&mut report, listen, listen_tls, admin);
     if report.can_run() {
         let limits = [(by_descriptors, descriptors_name(driver)), (by_memory, "memory")];
         report.connections = limits.into_iter().min_by_key(|(connections, _)| *connections);
@@ -300,6 +300,13 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine, dri
                 None => "no key: development mode, everybody is a guest".to_owned(),
             };
             report.add(Verdict::Fine, "configuration", file, tokens);
+            for certificate in config.tls.iter().flat_map(|(_, tls)| tls.certificates()) {
+                let names = match certificate.names.as_slice() {
+                    [] => "has no host names: it is only good as the first".to_owned(),
+                    names => format!("for {}", names.join(", ")),
+                };
+                report.add(Verdict::Fine, "certificate", &certificate.file, names);
+            }
             for warning in config.warnings {
                 report.add(Verdict::Note, "configuration", "warning", warning);
             }
@@ -320,10 +327,15 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine, dri
     }
 }
 
-/// Tries both addresses: binds them, and closes them at once.
-fn add_addresses(report: &mut Report, listen: SocketAddr, admin: SocketAddr) {
-    let bound = rim::bind(listen, 1, ListenOptions::default()).map(drop).map_err(|error| error.to_string());
-    add_address(report, "listen", listen, bound, "players can connect here");
+/// Tries the addresses: binds them, and closes them at once.
+fn add_addresses(report: &mut Report, listen: SocketAddr, listen_tls: Option<SocketAddr>, admin: SocketAddr) {
+    let listens = [("listen", Some(listen)), ("listen_tls", listen_tls)];
+    for (name, address) in listens {
+        let Some(address) = address else { continue };
+        let bound = rim::bind(address, 1, ListenOptions::default());
+        let bound = bound.map(drop).map_err(|error| error.to_string());
+        add_address(report, name, address, bound, "players can connect here");
+    }
     let bound = server::bind_admin(admin).map(drop).map_err(|error| format!("{error:#}"));
     add_address(report, "admin", admin, bound, "the admin pages can be here");
 }

@@ -30,6 +30,9 @@ pub mod shard;
 // Floor 5: between the core and the rim: TLS, queues between threads, and the thread that is no shard.
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(all(feature = "server", not(feature = "tls")))]
+#[path = "tls/absent.rs"]
+pub mod tls;
 #[cfg(feature = "server")]
 pub mod mailbox;
 #[cfg(feature = "server")]

@@ -444,7 +444,7 @@ pub const SUBMISSION_QUEUE_ENTRIES_MIN: u32 = 256;
 pub const EVENTS_PER_WAIT: usize = 1024;
 /// Clients that have connected and wait to be accepted, per shard (`net.core.somaxconn` caps it). More: their SYN is dropped.
 pub const LISTEN_BACKLOG: u32 = 4096;
-/// Accepts in flight when they go one by one: near the end of the descriptor table, or when addresses are counted.
+/// Accepts in flight when they go one by one: near the end of the descriptor table, when addresses are counted, or for TLS.
 pub const ACCEPTS_IN_FLIGHT: usize = 16;
 /// `SO_SNDBUF` of a connection: what the kernel holds for a client until it acknowledges (it doubles the number for its own
 /// bookkeeping), so throughput is at most this per round trip. Below the 64 KiB segments of the loopback interface the

@@ -16,6 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::ids::{ConnId, Party, ShardId};
 use crate::limits::{MAILBOX_LETTERS_MAX, SHARDS_MAX};
 use crate::shard::peer::{HandOver, Order, PeerMessage};
+use crate::tls::{Connection, ServerConfig};
 
 /// Names one handover: a shard does not use a number again before 2^32 others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +44,11 @@ pub enum Letter {
         state: Box<HandOver>,
         /// The client's address, if connections per address are counted: at the end of the connection the target subtracts it.
         address: Option<IpAddr>,
+        /// Its TLS, if it has one.
+        tls: Option<Box<Connection>>,
     },
+    /// From now on TLS has these certificates. Lost, the shard goes on with the old ones, and the log says so.
+    Certificates(Arc<ServerConfig>),
     /// The descriptor of this ticket will not come.
     Withdrawn {
         /// The ticket of a `Connection` posted earlier.
@@ -312,7 +317,13 @@ mod tests {
     fn next(endpoint: &mut Endpoint) -> Option<(Party, u32)> {
         match endpoint.take()? {
             (source, Letter::Withdrawn { ticket }) => Some((source, ticket.number)),
-            (_, letter @ (Letter::Peer(_) | Letter::Order(_) | Letter::Connection { .. })) => {
+            (
+                _,
+                letter @ (Letter::Peer(_)
+                | Letter::Order(_)
+                | Letter::Certificates(_)
+                | Letter::Connection { .. }),
+            ) => {
                 panic!("{letter:?}")
             }
         }

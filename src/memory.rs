@@ -24,6 +24,8 @@ pub struct MemoryByPart {
     pub presence: usize,
     /// Buffers of frames that are kept for the next ticks.
     pub frames: usize,
+    /// TLS of connections, and records that are kept for the next ones. The core leaves it 0.
+    pub tls: usize,
     /// Sockets, receive buffers and sends of the ring. The core leaves it 0.
     pub rings: usize,
     /// Queues from other threads, and what waits behind full ones. The core leaves it 0.
@@ -33,8 +35,9 @@ pub struct MemoryByPart {
 impl MemoryByPart {
     /// The sum of all parts.
     pub fn total(&self) -> usize {
-        let Self { sessions, outboxes, games, rooms, documents, presence, frames, rings, mailboxes } = self;
-        sessions + outboxes + games + rooms + documents + presence + frames + rings + mailboxes
+        let Self { sessions, outboxes, games, rooms, documents, presence, frames, tls, rings, mailboxes } =
+            self;
+        sessions + outboxes + games + rooms + documents + presence + frames + tls + rings + mailboxes
     }
 }
 

@@ -272,6 +272,8 @@ pub struct ShardMetrics {
     pub memory_presence: Gauge,
     /// `MemoryByPart::frames`, in bytes.
     pub memory_frames: Gauge,
+    /// `MemoryByPart::tls`, in bytes.
+    pub memory_tls: Gauge,
     /// `MemoryByPart::rings`, in bytes.
     pub memory_rings: Gauge,
     /// `MemoryByPart::mailboxes`, in bytes.
@@ -289,6 +291,12 @@ pub struct ShardMetrics {
     pub hand_overs_out: Counter,
     /// Connections taken from another shard.
     pub hand_overs_in: Counter,
+    /// Handshakes of TLS that were completed.
+    pub tls_handshakes: Counter,
+    /// Connections on `listen_tls` that ended because of what their client sent.
+    pub tls_failures: Counter,
+    /// Connections that wait for the next step of their handshake.
+    pub tls_handshakes_waiting: Gauge,
     /// Handovers that the target could not take.
     pub hand_overs_refused: Counter,
     /// `io_uring_enter` calls.
@@ -316,6 +324,7 @@ impl ShardMetrics {
             (&self.memory_documents, memory.documents),
             (&self.memory_presence, memory.presence),
             (&self.memory_frames, memory.frames),
+            (&self.memory_tls, memory.tls),
             (&self.memory_rings, memory.rings),
             (&self.memory_mailboxes, memory.mailboxes),
         ] {

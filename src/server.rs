@@ -3,6 +3,7 @@
 
 mod documents;
 mod exports;
+mod renewal;
 mod shards;
 mod systemd;
 
@@ -19,8 +20,11 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 
+pub use self::renewal::ReadAgain;
+use self::renewal::{Renewal, log_expiries};
 use self::shards::ShardMaker;
 use crate::admin::access::Access;
+use crate::admin::certificates::Certificates;
 use crate::admin::export::Exports;
 use crate::admin::{self, About, Admin, Phase, PhaseCell};
 use crate::config::Config;
@@ -32,15 +36,13 @@ use crate::limits::DRAIN_DEADLINE;
 use crate::machine::Machine;
 use crate::mailbox;
 use crate::metrics::{ShardMetrics, StoreMetrics};
-use crate::rim::{self, Clock};
+use crate::rim::{self, Clock, Listeners};
 use crate::service::{ReadClock, Runtime, Service, ServiceHandle};
 use crate::shard::peer::Order;
 use crate::store::Draining;
 use crate::store::file::StoreFile;
 use crate::store::{GUESTS_AT_ONCE, Guests, Store};
 use crate::time::Instant;
-
-use crate::wire::token::{Verifier, VerifyingKey};
 
 /// How often the main thread looks whether the loops have begun to turn.
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -79,9 +81,6 @@ impl Signal {
     }
 }
 
-/// Reads the keys of the tokens again. `None`: no key is configured.
-pub type ReadKeys = Box<dyn Fn() -> anyhow::Result<Option<Verifier>> + Send>;
-
 /// What the other threads tell the main thread.
 enum Event {
     /// A shard's loop is over, by itself after a drain or by an error.
@@ -99,7 +98,7 @@ pub fn run(
     mut config: Config,
     machine: &Machine,
     driver: &Choice,
-    read_keys: ReadKeys,
+    read_again: ReadAgain,
 ) -> anyhow::Result<Ended> {
     // In huge pages a table that is touched entry by entry takes 2 MiB at a time, and what a burst of joins needed is never
     // given back: at 2,000 players one shard's process held 31 MiB with them and 22 MiB without.
@@ -111,8 +110,10 @@ pub fn run(
     driver.check_shards(shards)?;
     let (file, before, taken) = open_store(&config)?;
     config.settings.guests_before = before;
-    let listeners = rim::bind(config.listen, shards, config.listen_options)?;
-    let listen = listeners.first().context("no listener")?.local_addr();
+    let listeners = bind(&config, shards)?;
+    let first = listeners.first().context("no listener")?;
+    let (listen, listen_tls) =
+        (first.plain.local_addr(), first.secure.as_ref().map(|listener| listener.local_addr()));
     let admin_listener = bind_admin(config.admin)?;
     let admin = admin_listener.local_addr().context("cannot read the address of the admin listener")?;
     if let Choice::IoUring(probe) = driver {
@@ -130,6 +131,7 @@ pub fn run(
     let documents = documents::of(file.reader(), clock);
     let store = Store::new(of_store, file, store_metrics.clone(), read_clock, guests);
     let phase = Arc::new(PhaseCell::default());
+    let certificates = Certificates::new(config.tls.as_ref().map(|(_, tls)| tls.clone()));
     let (events, inbox) = mpsc::channel();
     spawn_store(store, events.clone())?;
     let pages = Admin {
@@ -143,18 +145,28 @@ pub fn run(
             started_at_unix_s: clock.now().unix_us as f64 / 1e6,
         },
         relay: listen,
+        certificates: certificates.clone(),
         clock: Arc::new(move || clock.instant()),
         access: Access::new(config.admin_token.as_ref().map(AdminToken::as_bytes)),
         service: handle.clone(),
         exports,
         documents,
     };
-    let keys = Keys { read: read_keys, needed: config.settings.verifier.is_some(), service: handle.clone() };
+    let renewal = Renewal {
+        read: read_again,
+        keys_needed: config.settings.verifier.is_some(),
+        certificates: certificates.clone(),
+        service: handle.clone(),
+    };
     let runtime = match driver.kind() {
         DriverKind::IoUring => Runtime::IoUring,
         DriverKind::Epoll => Runtime::Epoll,
     };
-    spawn_service(runtime, ServiceParts { listener: admin_listener, pages, keys, service }, events.clone())?;
+    spawn_service(
+        runtime,
+        ServiceParts { listener: admin_listener, pages, renewal, service },
+        events.clone(),
+    )?;
 
     ShardMaker::new(config, machine, clock, &metrics)?.start(driver.kind(), endpoints, listeners, &events)?;
     let mut supervisor = Supervisor { clock, inbox, phase, service: handle, metrics, running: shards + 1 };
@@ -171,10 +183,23 @@ pub fn run(
         games = format!("ws://{players}/play/{{game}}"),
         phoenix = format!("ws://{players}/socket"),
         playground = format!("http://{pages}/"),
+        tls = listen_tls.map(|at| format!("wss://{}/play/{{game}}", reachable(at))),
         "ready"
     );
     systemd::ready();
     supervisor.watch()
+}
+
+/// What each shard listens on.
+fn bind(config: &Config, shards: u16) -> anyhow::Result<Vec<Listeners>> {
+    let plain = rim::bind(config.listen, shards, config.listen_options)?;
+    let mut secure = Vec::new();
+    if let Some((listen_tls, _)) = &config.tls {
+        secure = rim::bind(*listen_tls, shards, config.listen_options)?;
+    }
+    let mut secure = secure.into_iter();
+    let both = |plain| Listeners { plain: Arc::new(plain), secure: secure.next().map(Arc::new) };
+    Ok(plain.into_iter().map(both).collect())
 }
 
 /// The store, the highest number of a guest that others have taken, and how many are taken for this process.
@@ -241,7 +266,7 @@ fn spawn_store(store: Store, events: Sender<Event>) -> anyhow::Result<()> {
 struct ServiceParts {
     listener: TcpListener,
     pages: Admin,
-    keys: Keys,
+    renewal: Renewal,
     service: Service,
 }
 
@@ -265,7 +290,7 @@ fn spawn_service(runtime: Runtime, parts: ServiceParts, events: Sender<Event>) -
 }
 
 async fn run_service(runtime: Runtime, parts: ServiceParts, events: Sender<Event>) -> anyhow::Result<()> {
-    let ServiceParts { listener, pages, keys, service } = parts;
+    let ServiceParts { listener, pages, renewal, service } = parts;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -280,9 +305,10 @@ async fn run_service(runtime: Runtime, parts: ServiceParts, events: Sender<Event
             }
         }
     });
+    spawn_local(log_expiries(renewal.certificates.clone()));
     spawn_local(async move {
         while hangup.recv().await.is_some() {
-            keys.renew();
+            renewal.renew();
         }
     });
     let (phase, clock) = (pages.phase.clone(), pages.clock.clone());
@@ -330,46 +356,6 @@ async fn log_store_hangs(store: Arc<StoreMetrics>, clock: ReadClock) {
             }
             Some(_) | None => {}
         }
-    }
-}
-
-/// The keys of the tokens, which SIGHUP reads again.
-struct Keys {
-    read: ReadKeys,
-    /// Tokens are needed. The start settles that for good: a relay whose players are guests does not lock them out, and one with
-    /// a key does not let everybody in because a line is missing in a file.
-    needed: bool,
-    service: ServiceHandle,
-}
-
-impl Keys {
-    /// Gives every shard the keys as they are configured now. If they cannot be used, the old ones stay.
-    fn renew(&self) {
-        if !self.needed {
-            tracing::warn!(
-                "SIGHUP: in development mode there are no keys to read again; to begin with tokens, restart"
-            );
-            return;
-        }
-        let verifier = match (self.read)() {
-            Ok(Some(verifier)) => Arc::new(verifier),
-            Ok(None) => {
-                tracing::error!(
-                    "SIGHUP: no key is configured any more; the old keys stay (for development mode, restart)"
-                );
-                return;
-            }
-            Err(error) => {
-                tracing::error!("SIGHUP: the new keys cannot be used, the old ones stay: {error:#}");
-                return;
-            }
-        };
-        let kids: Vec<&str> = verifier.keys().iter().filter_map(VerifyingKey::kid).collect();
-        if let Err(busy) = self.service.order(Order::Keys(verifier.clone())) {
-            tracing::error!("SIGHUP: the old keys stay: {busy}; send it again");
-            return;
-        }
-        tracing::info!(keys = verifier.keys().len(), kids = kids.join(", "), "keys read again");
     }
 }
 
@@ -504,8 +490,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mailbox::{Endpoint, Letter};
-    use crate::wire::token::Algorithm;
+    use crate::mailbox::Endpoint;
 
     /// A service thread, not run, and one shard's end.
     fn service() -> (Service, ServiceHandle, Vec<Endpoint>) {
@@ -555,33 +540,5 @@ mod tests {
         assert_eq!(while_draining, Err("shard 0 cannot go on: no memory".into()));
         let service = watch([Event::ServiceEnded(anyhow!("it stopped"))]);
         assert!(service.is_err_and(|error| error.ends_with("cannot go on: it stopped")));
-    }
-
-    /// What shard 0 is given when the keys are read again with this result.
-    fn renewed(needed: bool, read: fn() -> anyhow::Result<Option<Verifier>>) -> Option<usize> {
-        let (mut service, handle, mut endpoints) = service();
-        Keys { read: Box::new(read), needed, service: handle }.renew();
-        service.turn();
-        match endpoints[0].take()? {
-            (_, Letter::Order(Order::Keys(verifier))) => Some(verifier.keys().len()),
-            (
-                _,
-                letter @ (Letter::Peer(_)
-                | Letter::Order(_)
-                | Letter::Connection { .. }
-                | Letter::Withdrawn { .. }),
-            ) => {
-                panic!("{letter:?}")
-            }
-        }
-    }
-
-    #[test]
-    fn bad_keys_do_not_replace_good_ones() {
-        let good = || Ok(Some(Verifier::new(Algorithm::Hs256, &[b'k'; 32])?));
-        assert_eq!(renewed(true, good), Some(1));
-        assert_eq!(renewed(true, || bail!("no such file")), None);
-        assert_eq!(renewed(true, || Ok(None)), None, "doors are not opened by a missing line");
-        assert_eq!(renewed(false, good), None, "guests are not locked out");
     }
 }

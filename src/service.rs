@@ -21,6 +21,7 @@ use crate::mailbox::{Endpoint, Letter, Posted};
 use crate::shard::peer::{Answer, Order, PeerMessage, Question};
 use crate::shard::questions::{Closed, Questions};
 use crate::time::Instant;
+use crate::tls::ServerConfig;
 
 /// Reads the monotonic clock.
 pub type ReadClock = Arc<dyn Fn() -> Instant + Send + Sync>;
@@ -78,6 +79,8 @@ pub struct Busy;
 enum Errand {
     /// Give an order to every shard.
     Order(Order),
+    /// Give certificates to every shard.
+    Certificates(Arc<ServerConfig>),
     /// Ask every shard, or the store.
     Ask { question: Question, wait: Duration, asker: Asker },
 }
@@ -93,6 +96,11 @@ impl ServiceHandle {
     /// Gives an order to every shard, and to the store if it is about it. The log names those that could not be told.
     pub fn order(&self, order: Order) -> Result<(), Busy> {
         self.0.try_send(Errand::Order(order)).map_err(|_| Busy)
+    }
+
+    /// Gives every shard certificates. The log names those that could not be told.
+    pub fn certificates(&self, config: Arc<ServerConfig>) -> Result<(), Busy> {
+        self.0.try_send(Errand::Certificates(config)).map_err(|_| Busy)
     }
 
     /// Asks every shard, or the store if it is about what is kept there, and waits until each has answered or ended, or `wait` is
@@ -146,6 +154,7 @@ impl Service {
                 Letter::Peer(PeerMessage::Answer { request, answer }) => self.answered(from, request, answer),
                 Letter::Peer(PeerMessage::Ask { .. } | PeerMessage::Request(_) | PeerMessage::Deliver(_))
                 | Letter::Order(_)
+                | Letter::Certificates(_)
                 | Letter::Connection { .. }
                 | Letter::Withdrawn { .. } => impossible!("the service thread is told answers only"),
             }
@@ -160,6 +169,13 @@ impl Service {
                 for party in self.receivers_of(&order) {
                     if !self.post(party, Letter::Order(order.clone())) {
                         log_lost(&order, party);
+                    }
+                }
+            }
+            Errand::Certificates(config) => {
+                for shard in self.all_shards() {
+                    if !self.post(shard, Letter::Certificates(config.clone())) {
+                        tracing::error!(?shard, "a shard keeps the old certificates: its mailbox is full");
                     }
                 }
             }

@@ -7,6 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+use super::certificates::Certificates;
 use super::{About, Admin, process};
 use crate::impossible;
 use crate::metrics::{Counter, DurationHistogram, Gauge, ShardMetrics, StoreMetrics};
@@ -95,13 +96,16 @@ const ROWS: &[Row<ShardMetrics>] = &[
     row("corelay_outbox_bytes", "Bytes that wait in reliable lanes, with what each frame costs beyond its own", G(|m| &m.outbox_bytes)),
     row("corelay_memory_bytes", "User memory by what it is for, counted every 10 s", S("part", &[
         ("sessions", |m| &m.memory_sessions), ("outboxes", |m| &m.memory_outboxes), ("games", |m| &m.memory_games), ("rooms", |m| &m.memory_rooms), ("documents", |m| &m.memory_documents),
-        ("presence", |m| &m.memory_presence), ("frames", |m| &m.memory_frames), ("rings", |m| &m.memory_rings), ("mailboxes", |m| &m.memory_mailboxes)])),
+        ("presence", |m| &m.memory_presence), ("frames", |m| &m.memory_frames), ("tls", |m| &m.memory_tls), ("rings", |m| &m.memory_rings), ("mailboxes", |m| &m.memory_mailboxes)])),
     row("corelay_tick_lateness_seconds", "From the time a tick was due to the time it ran", H(|m| &m.tick_lateness)),
     row("corelay_standstills", "How often the process or its machine stood still for longer than 250 ms: that time counts for no deadline", C(|m| &m.standstills)),
     row("corelay_loop_turn_seconds", "Length of a turn of the loop, waiting excluded", H(|m| &m.loop_turn)),
 
     row("corelay_hand_overs_out", "Connections handed to another shard", C(|m| &m.hand_overs_out)),
     row("corelay_hand_overs_in", "Connections taken from another shard", C(|m| &m.hand_overs_in)),
+    row("corelay_tls_handshakes", "Handshakes that were completed", C(|m| &m.tls_handshakes)),
+    row("corelay_tls_failures", "Connections on listen_tls that ended because of what their client sent, or began with", C(|m| &m.tls_failures)),
+    row("corelay_tls_handshakes_waiting", "Connections that wait for the next step of their handshake", G(|m| &m.tls_handshakes_waiting)),
     row("corelay_hand_overs_refused", "Handovers that the target could not take", C(|m| &m.hand_overs_refused)),
     row("corelay_enters", "Waits of the loops: calls of io_uring_enter, or waits for epoll", C(|m| &m.enters)),
     row("corelay_completions", "Completions of operations, or of calls where they are made at once", C(|m| &m.completions)),
@@ -139,6 +143,7 @@ const STORE_ROWS: &[Row<StoreMetrics>] = &[
 pub(super) struct RelayCollector {
     shards: Vec<Arc<ShardMetrics>>,
     store: Arc<StoreMetrics>,
+    certificates: Certificates,
     about: About,
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
 }
@@ -146,7 +151,13 @@ pub(super) struct RelayCollector {
 impl RelayCollector {
     pub(super) fn new(admin: &Admin) -> Self {
         let store = admin.store.clone();
-        Self { shards: admin.shards.clone(), store, about: admin.about.clone(), clock: admin.clock.clone() }
+        Self {
+            shards: admin.shards.clone(),
+            store,
+            certificates: admin.certificates.clone(),
+            about: admin.about.clone(),
+            clock: admin.clock.clone(),
+        }
     }
 
     fn of_shards(&self) -> impl Iterator<Item = (Labels, &ShardMetrics)> {
@@ -161,6 +172,18 @@ impl RelayCollector {
             ("corelay_store_busy_seconds", "For how long the store has worked on what it does now");
         let busy = self.store.busy_for((self.clock)()).as_secs_f64();
         encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&busy)
+    }
+
+    fn encode_expiries(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(config) = self.certificates.now() else { return Ok(()) };
+        let (name, help) =
+            ("corelay_certificate_expires_at_seconds", "When a certificate expires, in seconds since 1970");
+        let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for certificate in config.certificates() {
+            let labels = [("file", certificate.file.clone())];
+            encoder.encode_family(&labels)?.encode_gauge(&certificate.expires_at_unix_s)?;
+        }
+        Ok(())
     }
 
     fn encode_loop_silence(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -259,6 +282,7 @@ impl Collector for RelayCollector {
             encode_row(row, [(Labels::new(), &*self.store)], &mut encoder)?;
         }
         self.encode_store_busy(&mut encoder)?;
+        self.encode_expiries(&mut encoder)?;
         self.encode_loop_silence(&mut encoder)?;
         self.encode_process(&mut encoder)
     }
@@ -312,7 +336,13 @@ mod tests {
             About { version: "1.2.3", kernel: "6.18".into(), driver: "epoll", started_at_unix_s: 12.5 };
         let clock = Arc::new(|| Instant::from_micros(3_000_000));
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(RelayCollector { shards, store: Arc::default(), about, clock }));
+        registry.register_collector(Box::new(RelayCollector {
+            shards,
+            store: Arc::default(),
+            certificates: Certificates::new(None),
+            about,
+            clock,
+        }));
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         text

@@ -5,6 +5,7 @@
 //! answers them in parts of a turn, so nothing that a visitor does here can slow a game down. `access` says who may visit.
 
 pub mod access;
+pub mod certificates;
 pub mod documents;
 pub mod export;
 mod games;
@@ -36,6 +37,7 @@ use crate::metrics::{ShardMetrics, StoreMetrics};
 use crate::service::{Busy, ReadClock, ServiceHandle};
 use crate::time::Instant;
 use access::Access;
+use certificates::Certificates;
 use documents::Documents;
 use export::Exports;
 use metrics::RelayCollector;
@@ -102,6 +104,8 @@ pub struct Admin {
     pub about: About,
     /// Where players connect.
     pub relay: SocketAddr,
+    /// The certificates of `listen_tls`.
+    pub certificates: Certificates,
     /// The clock by which the shards' loops say when they turned.
     pub clock: ReadClock,
     /// Who may see the pages.

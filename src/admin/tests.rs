@@ -40,6 +40,7 @@ fn serve_pages(access: Access) -> Fixture {
         phase: phase.clone(),
         about: About { version: "1.2.3", kernel: "6.18".into(), driver: "epoll", started_at_unix_s: 1.5e9 },
         relay: ([127, 0, 0, 1], 4000).into(),
+        certificates: Certificates::new(None),
         clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
         access,
         service: handle,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::capacity::Wanted;
+use super::certificates::CertificateTable;
 use super::secrets::{KeyTable, Secret};
 use crate::driver_choice::DriverWish;
 use crate::rim::ListenOptions;
@@ -34,6 +35,10 @@ pub enum LogFormat {
 pub struct Draft {
     /// Where players connect.
     pub listen: SocketAddr,
+    /// Where players connect by TLS.
+    pub listen_tls: Option<SocketAddr>,
+    /// Certificates for it, in order: the first is for names that no other has.
+    pub certificates: Vec<CertificateTable>,
     /// Address of the admin listener.
     pub admin: SocketAddr,
     /// Shards, and connections of the whole relay.
@@ -80,6 +85,8 @@ impl Default for Draft {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            listen_tls: None,
+            certificates: Vec::new(),
             admin: SocketAddr::from(([127, 0, 0, 1], 4001)),
             wanted: Wanted::default(),
             driver: DriverWish::Auto,

@@ -10,6 +10,7 @@ use super::capacity::TABLE_ENTRIES_MAX;
 use super::secrets::Place;
 use super::source::Origin;
 use crate::limits::ADMIN_TOKEN_BYTES_MIN;
+use crate::tls::certificates::CertificateError;
 use crate::wire::token::{KeyError, VerifierError};
 
 /// One line says what is wrong; `remedy` says what to do.
@@ -81,6 +82,10 @@ pub enum ConfigError {
         /// Names of all keys, in quotes.
         kids: Vec<String>,
     },
+    #[error("cannot read the certificate or key file {}", path.display())]
+    CertificateUnreadable { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("cannot read the admin token from {}", path.display())]
     AdminTokenUnreadable { path: PathBuf, source: io::Error },
     /// The admin token could be guessed, or cannot be sent in a header.
@@ -169,6 +174,12 @@ impl ConfigError {
                  and send it as `Authorization: Bearer …`; or use a loopback address: --admin 127.0.0.1:4001"
                     .into(),
             ),
+            Self::CertificateUnreadable { .. } => {
+                Some("check the path and that the relay's user may read it; `corelay cert --self-signed localhost` makes a pair for trying".into())
+            }
+            Self::Certificate(CertificateError::None) => {
+                Some("add a [[certificate]] table; `corelay cert --self-signed localhost` makes a pair for trying".into())
+            }
             Self::NoKey => Some(
                 "make a key, `(umask 077; openssl rand -hex 32 | tr -d '\\n' > corelay.key)`, start the relay with --jwt-key-file corelay.key, \
                  and give the same flag here"
@@ -204,6 +215,7 @@ impl ConfigError {
             | Self::Value { .. }
             | Self::Conflict { .. }
             | Self::KeyNotSet { .. }
+            | Self::Certificate(_)
             | Self::Keys(_)
             | Self::WhichKey { .. }
             | Self::KeyUnusable { .. } => None,

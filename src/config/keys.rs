@@ -1,5 +1,6 @@
 //! Every key: its name, what it may be, where it goes, its default and its meaning. One row each; nothing else knows the names.
 
+mod certificate;
 mod document;
 mod game;
 mod hints;
@@ -21,6 +22,7 @@ use crate::room::chat::RoomRules;
 use crate::room::document::DocumentRules;
 use crate::wire::token::Algorithm;
 
+use certificate::CERTIFICATE_KEYS;
 use document::{REQUIRED, Shown, UNSET, word_of};
 use game::GAME_KEYS;
 
@@ -39,6 +41,9 @@ pub const DOCUMENT_TABLE: &str = "doc";
 
 /// Name of the array of tables that names keys of tokens.
 pub const KEY_TABLE: &str = "key";
+
+/// Name of the array of tables that names certificates.
+pub const CERTIFICATE_TABLE: &str = "certificate";
 /// Keys whose values are never shown.
 const SECRET_KEYS: [&str; 2] = ["admin_token", "jwt_key"];
 
@@ -67,6 +72,8 @@ const SILENCE_MS: RangeInclusive<u32> = 100..=3_600_000;
 const KEYS: &[Key<Draft>] = &[
     key("listen", |draft, value| put(&mut draft.listen, address(value)), |draft| draft.listen.shown(),
         "where players connect. An address that is not loopback needs a key, or `insecure`. Flag `--listen`"),
+    key("listen_tls", |draft, value| put(&mut draft.listen_tls, address(value).map(Some)), |draft| draft.listen_tls.shown(),
+        "where players connect by TLS (`wss://`), beside `listen`; needs a `[[certificate]]`. Flag `--listen-tls`"),
     key("admin", |draft, value| put(&mut draft.admin, address(value)), |draft| draft.admin.shown(),
         "where the admin pages are. An address that is not loopback needs `admin_token` or its file. Flag `--admin`"),
     key("shards", |draft, value| put(&mut draft.wanted.shards, number(value, 1..=limits::SHARDS_MAX).map(Some)), |draft| draft.wanted.shards.shown(),
@@ -213,6 +220,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     let tables = GAME_KEYS.iter().map(|key| key.name).chain(ROOM_KEYS.iter().map(|key| key.name));
     let tables =
         tables.chain(DOCUMENT_KEYS.iter().map(|key| key.name)).chain(KEY_KEYS.iter().map(|key| key.name));
+    let tables = tables.chain(CERTIFICATE_KEYS.iter().map(|key| key.name));
     KEYS.iter().map(|key| key.name).chain(tables)
 }
 
@@ -228,7 +236,9 @@ pub fn key_of_variable(name: &str) -> Option<&'static str> {
 
 /// Puts a value into the field of its key.
 pub fn assign(draft: &mut Draft, assignment: &Assignment) -> Result<(), ConfigError> {
-    if [GAME_TABLE, ROOM_TABLE, DOCUMENT_TABLE, KEY_TABLE].contains(&assignment.key.as_str()) {
+    if [GAME_TABLE, ROOM_TABLE, DOCUMENT_TABLE, KEY_TABLE, CERTIFICATE_TABLE]
+        .contains(&assignment.key.as_str())
+    {
         return Err(wrong_value(assignment, format!("an array of tables: [[{}]]", assignment.key)));
     }
     if is_section(&assignment.key) {
@@ -247,6 +257,7 @@ pub fn table_array(name: &str) -> Option<AddTable> {
         ROOM_TABLE => Some(tables::assign_room),
         DOCUMENT_TABLE => Some(tables::assign_document),
         KEY_TABLE => Some(tables::assign_key),
+        CERTIFICATE_TABLE => Some(certificate::assign),
         _ => None,
     }
 }
@@ -277,7 +288,7 @@ fn wrong_value(assignment: &Assignment, expected: Expected) -> ConfigError {
 
 /// The key of a game, a room or a key is shown as it is written: without its table.
 fn shown(key: &str) -> &str {
-    let tables = ["game.", "room.", "doc.", "key."];
+    let tables = ["game.", "room.", "doc.", "key.", "certificate."];
     tables.into_iter().find_map(|table| key.strip_prefix(table)).unwrap_or(key)
 }
 

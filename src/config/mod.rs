@@ -4,6 +4,7 @@
 //! the end `resolve` checks what concerns several keys.
 
 pub mod capacity;
+pub mod certificates;
 pub mod draft;
 pub mod error;
 pub mod keys;
@@ -14,12 +15,14 @@ pub mod value;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::driver_choice::DriverKind;
 use crate::machine::Resources;
-use crate::rim::ListenOptions;
+use crate::rim::{Clock, ListenOptions};
 use crate::shard::settings::Settings;
 use crate::store::settings::StoreSettings;
+use crate::tls::ServerConfig;
 use crate::wire::token::Verifier;
 use capacity::Capacity;
 use draft::Draft;
@@ -37,6 +40,8 @@ pub const DEFAULT_FILE: &str = "corelay.toml";
 pub struct Config {
     /// Where players connect.
     pub listen: SocketAddr,
+    /// Where players connect by TLS, and with which certificates; `None`: nowhere.
+    pub tls: Option<(SocketAddr, Arc<ServerConfig>)>,
     /// Where the admin pages are.
     pub admin: SocketAddr,
     /// What operators must show; `None`: nothing, on a loopback address.
@@ -99,6 +104,11 @@ impl Loaded {
     /// not meant, a line each.
     pub fn verifier(&self, warnings: &mut Vec<String>) -> Result<Option<Verifier>, ConfigError> {
         secrets::verifier(&self.draft, warnings)
+    }
+
+    /// Reads the certificates, as SIGHUP does again. `None`: there is no `listen_tls`. `warnings`: as for `verifier`.
+    pub fn certificates(&self, warnings: &mut Vec<String>) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
+        certificates::load(&self.draft, Clock::start().now().unix_s(), warnings)
     }
 
     /// The key that signs: the one called `kid`, or the only one, or what is in `file`. `warnings`: as for `verifier`.

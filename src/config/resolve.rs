@@ -1,5 +1,6 @@
 //! Checks what concerns several keys, and turns the draft into what the shards need.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::capacity;
@@ -18,18 +19,22 @@ use crate::wire::upgrade::UpgradeRules;
 
 /// See `Loaded::resolve`.
 pub(super) fn resolve(loaded: Loaded, found: Resources, driver: DriverKind) -> Result<Config, ConfigError> {
-    let Loaded { draft, file, mut warnings } = loaded;
-    check_who_may_connect(&draft)?;
-    check_liveness(&draft)?;
-    warnings.extend(unreachable_games(&draft));
-    warnings.extend(too_few_moves(&draft));
+    let draft = &loaded.draft;
+    let mut warnings = loaded.warnings.clone();
+    check_who_may_connect(draft)?;
+    check_liveness(draft)?;
+    warnings.extend(unreachable_games(draft));
+    warnings.extend(too_few_moves(draft));
 
-    let admin_token = secrets::admin_token(&draft, &mut warnings)?;
+    let admin_token = secrets::admin_token(draft, &mut warnings)?;
     if admin_token.is_none() && !draft.admin.ip().is_loopback() {
         return Err(ConfigError::PublicAdmin { admin: draft.admin });
     }
-    let verifier = secrets::verifier(&draft, &mut warnings)?;
+    let verifier = secrets::verifier(draft, &mut warnings)?;
     let development = verifier.is_none();
+    let tls = loaded.certificates(&mut warnings)?;
+    let Loaded { draft, file, .. } = loaded;
+    let tls = draft.listen_tls.zip(tls);
     let capacity = capacity::plan(draft.wanted, found, driver)?;
     warnings.extend(capacity::warnings(&capacity, draft.wanted, found));
     let settings = Settings {
@@ -52,6 +57,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources, driver: DriverKind) -> R
     };
     Ok(Config {
         listen: draft.listen,
+        tls,
         admin: draft.admin,
         admin_token,
         capacity,
@@ -64,19 +70,32 @@ pub(super) fn resolve(loaded: Loaded, found: Resources, driver: DriverKind) -> R
 }
 
 fn check_who_may_connect(draft: &Draft) -> Result<(), ConfigError> {
-    let (listen, admin) = (draft.listen, draft.admin);
-    if !draft.insecure && !secrets::has_key(draft) && !listen.ip().is_loopback() {
-        return Err(ConfigError::PublicWithoutKey { listen });
+    let strangers = [Some(draft.listen), draft.listen_tls].into_iter().flatten();
+    for listen in strangers.filter(|listen| !listen.ip().is_loopback()) {
+        if !draft.insecure && !secrets::has_key(draft) {
+            return Err(ConfigError::PublicWithoutKey { listen });
+        }
     }
     if draft.clients.socket_token_required && !secrets::has_key(draft) {
         let what = "`socket_token_required` needs a key (`jwt_key_file`): without one tokens are ignored, and everybody is a guest";
         return Err(ConfigError::Conflict { what: what.into() });
     }
-    let same_host = listen.ip() == admin.ip() || listen.ip().is_unspecified() || admin.ip().is_unspecified();
-    if same_host && listen.port() == admin.port() && listen.port() != 0 {
-        return Err(ConfigError::Conflict {
-            what: format!("`listen` = {listen} and `admin` = {admin} have the same port; they need two"),
-        });
+    let (listen, admin) = (("listen", draft.listen), ("admin", draft.admin));
+    check_ports(listen, admin)?;
+    if let Some(address) = draft.listen_tls {
+        check_ports(listen, ("listen_tls", address))?;
+        check_ports(("listen_tls", address), admin)?;
+    }
+    Ok(())
+}
+
+/// Refuses two addresses that cannot both be listened on.
+fn check_ports(one: (&str, SocketAddr), other: (&str, SocketAddr)) -> Result<(), ConfigError> {
+    let ((one, at), (other, address)) = (one, other);
+    let same_host = at.ip() == address.ip() || at.ip().is_unspecified() || address.ip().is_unspecified();
+    if same_host && at.port() == address.port() && at.port() != 0 {
+        let what = format!("`{one}` = {at} and `{other}` = {address} have the same port; they need two");
+        return Err(ConfigError::Conflict { what });
     }
     Ok(())
 }

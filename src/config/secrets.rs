@@ -104,6 +104,12 @@ impl Mode {
     }
 }
 
+/// A warning, if others can read the secret in a file.
+pub(super) fn exposure(file: &Path) -> Option<String> {
+    let mode = file.metadata().ok()?.permissions().mode();
+    Mode::Bits(mode & 0o777).exposure(&Place::File(file.into()))
+}
+
 /// A warning, if there is more in `place` than the text that is the key.
 fn cut(bytes: &[u8], place: &Place) -> Option<String> {
     let text = key_text(bytes);

@@ -10,6 +10,8 @@ pub const HANDSHAKE_STEPS_PER_TURN: usize = 8;
 pub const HANDSHAKES_WAITING_MAX: usize = 256;
 /// The log warns of a certificate that expires within this.
 pub const CERTIFICATE_EXPIRY_WARNING_S: i64 = 14 * 24 * 60 * 60;
+/// Accepts that may be in flight one by one: those of `listen`, and those of `listen_tls`.
+pub const SINGLE_ACCEPTS_MAX: usize = 2 * super::ACCEPTS_IN_FLIGHT;
 /// `[[certificate]]` tables. More: the configuration is refused.
 pub const CERTIFICATES_MAX: usize = 64;
 /// File of a certificate with its chain, or of a key. Longer: refused without being read.

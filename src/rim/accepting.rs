@@ -4,6 +4,7 @@
 //! meets a full table is accepted and dropped, so near the end clients are asked for one by one, and at last not at all:
 //! they wait in the backlog until connections end.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 
 use super::driver::{Accept, Cancel, Descriptor, Driver};
 use super::listener::Listener;
-use crate::limits::{ACCEPTS_IN_FLIGHT, CONNECTIONS_RESERVE, LISTEN_BACKLOG};
+use crate::limits::{ACCEPTS_IN_FLIGHT, CONNECTIONS_RESERVE, LISTEN_BACKLOG, SINGLE_ACCEPTS_MAX};
 use crate::metrics::ShardMetrics;
 use crate::time::Instant;
 
@@ -21,8 +22,12 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// The log tells about a full table at most this often.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-/// Index of `Accept::Many` in `flights`; a single accept's index is its number.
-const MANY: usize = ACCEPTS_IN_FLIGHT;
+/// Indices in `flights` of the single accepts on `listen`: their numbers.
+const PLAIN: Range<usize> = 0..ACCEPTS_IN_FLIGHT;
+/// Those of the accepts on `listen_tls`, which are always single: a handshake takes longer than an accept.
+const SECURE: Range<usize> = ACCEPTS_IN_FLIGHT..SINGLE_ACCEPTS_MAX;
+/// Index of `Accept::Many`, which is on `listen`.
+const MANY: usize = SINGLE_ACCEPTS_MAX;
 
 /// Whether an accept is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +38,19 @@ enum Flight {
     Cancelling,
 }
 
+/// Where a shard listens.
+pub struct Listeners {
+    /// `listen`.
+    pub plain: Arc<Listener>,
+    /// `listen_tls`.
+    pub secure: Option<Arc<Listener>>,
+}
+
 /// Keeps as many accepts in flight as there are free descriptors for.
 pub(super) struct Acceptor {
     /// Closed after the last accept has ended.
-    listener: Option<Arc<Listener>>,
-    flights: [Flight; ACCEPTS_IN_FLIGHT + 1],
+    listeners: Option<Listeners>,
+    flights: [Flight; MANY + 1],
     /// Addresses are counted, and an accept of many does not tell them: clients are accepted one by one.
     wants_addresses: bool,
     /// Entries of the descriptor table.
@@ -52,10 +65,10 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: Listener, descriptors: u32, wants_addresses: bool) -> Self {
+    pub(super) fn new(listeners: Listeners, descriptors: u32, wants_addresses: bool) -> Self {
         Self {
-            listener: Some(Arc::new(listener)),
-            flights: [Flight::Idle; ACCEPTS_IN_FLIGHT + 1],
+            listeners: Some(listeners),
+            flights: [Flight::Idle; MANY + 1],
             wants_addresses,
             descriptors,
             in_use: 0,
@@ -90,14 +103,21 @@ impl Acceptor {
     }
 
     /// The one place that asks for clients: once a turn, after everything that changes the number of free descriptors.
-    pub(super) fn turn(&mut self, driver: &mut impl Driver, metrics: &ShardMetrics, now: Instant) {
-        if self.listener.is_none() {
+    /// `takes_secure`: there is room for more handshakes.
+    pub(super) fn turn(
+        &mut self,
+        driver: &mut impl Driver,
+        metrics: &ShardMetrics,
+        now: Instant,
+        takes_secure: bool,
+    ) {
+        if self.listeners.is_none() {
             return;
         }
         if self.stopping {
             self.cancel_all(driver);
             if self.flights.iter().all(|&flight| flight == Flight::Idle) {
-                self.listener = None;
+                self.listeners = None;
                 tracing::info!("stopped listening");
             }
             return;
@@ -109,11 +129,18 @@ impl Acceptor {
         self.pause_or_resume(metrics, now);
         if self.paused {
             self.cancel_all(driver);
-        } else if !self.wants_addresses && self.free() > LISTEN_BACKLOG + CONNECTIONS_RESERVE {
+            return;
+        }
+        if !self.wants_addresses && self.free() > LISTEN_BACKLOG + CONNECTIONS_RESERVE {
             self.arm(driver, MANY);
         } else {
             self.cancel(driver, MANY);
-            self.arm_singles(driver);
+            self.arm_singles(driver, PLAIN);
+        }
+        if takes_secure {
+            self.arm_singles(driver, SECURE);
+        } else {
+            SECURE.for_each(|place| self.cancel(driver, place));
         }
     }
 
@@ -174,11 +201,11 @@ impl Acceptor {
         }
     }
 
-    fn arm_singles(&mut self, driver: &mut impl Driver) {
+    fn arm_singles(&mut self, driver: &mut impl Driver, places: Range<usize>) {
         let spare = (self.free() - self.pause_at()) as usize;
         let in_flight = self.flights[..MANY].iter().filter(|&&flight| flight != Flight::Idle).count();
         let mut missing = spare.saturating_sub(in_flight);
-        for place in 0..MANY {
+        for place in places {
             if missing > 0 && self.flights[place] == Flight::Idle {
                 self.arm(driver, place);
                 missing -= 1;
@@ -187,7 +214,10 @@ impl Acceptor {
     }
 
     fn arm(&mut self, driver: &mut impl Driver, place: usize) {
-        let Some(listener) = &self.listener else { return };
+        let Some(listeners) = &self.listeners else { return };
+        let listener =
+            if SECURE.contains(&place) { listeners.secure.as_ref() } else { Some(&listeners.plain) };
+        let Some(listener) = listener else { return };
         if self.flights[place] == Flight::Idle {
             self.flights[place] = Flight::Armed;
             driver.accept(listener, accept(place));

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::driver::{Accept, Cancel, Descriptor, Driver, Receive, Received, ShutdownSides};
+use super::Loop;
+use super::driver::{Accept, Cancel, Descriptor, Driver, Receive, Received, ShutdownSides, Side};
 use super::sockets::{Arming, Flag, State};
-use super::{Loop, transport};
 use crate::ids::ConnId;
 use crate::reasons::CloseReason;
 use crate::shard::{Admission, Frames};
@@ -31,8 +31,18 @@ impl<D: Driver> Loop<D> {
             },
             (None, _) | (_, None) => (Admission::Admitted, None),
         };
-        let conn = self.shard.handle_accepted(admission, self.now);
+        let tls = if accept.side() == Side::Secure { self.transports.begin() } else { Ok(None) };
+        let conn = match &tls {
+            Ok(_) => self.shard.handle_accepted(admission, self.now),
+            Err(error) => {
+                tracing::error!(%error, "no TLS for a client (a bug)");
+                None
+            }
+        };
         self.open_or_discard(conn, descriptor, counted);
+        if let (Some(conn), Ok(Some(tls))) = (conn, tls) {
+            self.transports.insert(conn, tls, false);
+        }
     }
 
     pub(super) fn open_or_discard(
@@ -89,7 +99,7 @@ impl<D: Driver> Loop<D> {
         match what {
             Received::Bytes(lent) => {
                 if open {
-                    let bytes = transport::take_in(&mut self.driver, &lent, &mut self.shard, conn, self.now);
+                    let bytes = self.take_in(conn, &lent);
                     self.metrics.bytes_in.add(bytes as u64);
                 }
                 // The buffer goes back even if the connection is gone.
@@ -117,7 +127,7 @@ impl<D: Driver> Loop<D> {
     }
 
     /// Tells the core, once, that nothing more will come.
-    fn end_of_stream(&mut self, conn: ConnId) {
+    pub(super) fn end_of_stream(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
         if !socket.flags.raise(Flag::Ended) {
             self.shard.handle_eof(conn, self.now);
@@ -218,9 +228,14 @@ impl<D: Driver> Loop<D> {
         if socket.state != State::Open || socket.flags.has(Flag::Broken) {
             return;
         }
+        if let Some(secure) = self.transports.find(conn).filter(|secure| secure.sends_reply) {
+            secure.held = Some(frames);
+            return;
+        }
         assert!(socket.send.is_none(), "a second send in flight would land inside the first");
+        let Some(frames) = self.transports.give_out(conn, frames) else { return self.cannot_seal(conn) };
         socket.in_flight += 1;
-        socket.send = Some(transport::give_out(&mut self.driver, conn, socket.descriptor, frames));
+        socket.send = Some(self.driver.send(conn, socket.descriptor, frames));
     }
 
     pub(super) fn sent(&mut self, conn: ConnId, bytes: usize, failed: Option<Errno>) {
@@ -232,18 +247,14 @@ impl<D: Driver> Loop<D> {
         socket.send = None;
         match (socket.state, failed) {
             (State::Open, None) => {
-                let shutdown = socket.flags.lower(Flag::ShutdownAfterSend);
-                self.shard.handle_sent(conn, self.now);
-                if shutdown {
-                    self.submit_shutdown(conn, ShutdownSides::Write);
-                }
+                self.sent_whole(conn);
+                self.shut_down_behind_send(conn);
             }
             (State::Open, Some(errno)) => self.break_off(conn, errno),
+            (State::HandingOver, None) => self.send_reply(conn),
             // Only the end of the connection waits for this send.
-            (
-                State::Closing | State::HandingOver | State::GivenUp | State::ClosingDescriptor | State::Free,
-                _,
-            ) => {}
+            (State::HandingOver, Some(_))
+            | (State::Closing | State::GivenUp | State::ClosingDescriptor | State::Free, _) => {}
         }
         self.settle(conn);
     }
@@ -271,9 +282,14 @@ impl<D: Driver> Loop<D> {
         if socket.state != State::Open {
             return;
         }
-        if socket.send.is_some() {
-            socket.flags.raise(Flag::ShutdownAfterSend);
-        } else {
+        socket.flags.raise(Flag::ShutdownAfterSend);
+        self.send_close(conn);
+        self.shut_down_behind_send(conn);
+    }
+
+    fn shut_down_behind_send(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.send.is_none() && socket.flags.lower(Flag::ShutdownAfterSend) {
             self.submit_shutdown(conn, ShutdownSides::Write);
         }
     }
@@ -297,6 +313,8 @@ impl<D: Driver> Loop<D> {
         );
         match socket.state {
             State::Open => {
+                self.send_close(conn);
+                let Some(socket) = self.sockets.find(conn) else { return };
                 socket.state = State::Closing;
                 if socket.listens() || socket.send.is_some() {
                     self.submit_shutdown(conn, ShutdownSides::Both);
@@ -318,6 +336,7 @@ impl<D: Driver> Loop<D> {
         match socket.state {
             State::Open if socket.missing().is_some() => self.queue_receive(conn),
             State::Closing => self.close_descriptor_when_settled(conn),
+            State::HandingOver | State::GivenUp if socket.in_flight == 0 => self.go_on_handing_over(conn),
             State::Open | State::HandingOver | State::GivenUp | State::Free | State::ClosingDescriptor => {}
         }
     }
@@ -334,6 +353,7 @@ impl<D: Driver> Loop<D> {
     pub(super) fn descriptor_closed(&mut self, conn: ConnId) {
         self.settle(conn);
         self.sockets.release(conn);
+        self.transports.remove(conn);
         if let Some(address) = self.take_address(conn) {
             self.settings.addresses.leave(address);
         }

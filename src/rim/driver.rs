@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::listener::Listener;
 use crate::ids::{ConnId, ShardId};
-use crate::limits::{ACCEPTS_IN_FLIGHT, RECEIVE_BUFFER_BYTES};
+use crate::limits::{ACCEPTS_IN_FLIGHT, RECEIVE_BUFFER_BYTES, SINGLE_ACCEPTS_MAX};
 use crate::mailbox::Ticket;
 use crate::shard::Frames;
 
@@ -30,11 +30,30 @@ pub struct SendId(pub std::num::NonZeroU32);
 pub enum Accept {
     /// Takes client after client until something ends it. It does not tell their addresses.
     Many,
-    /// Takes one client. The number is below `ACCEPTS_IN_FLIGHT`.
+    /// Takes one client. The number is below `SINGLE_ACCEPTS_MAX`.
     One(u8),
 }
 
-const _: () = assert!(ACCEPTS_IN_FLIGHT < u8::MAX as usize, "the number of an accept is one byte");
+/// Which of a shard's two listeners an accept is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `listen`.
+    Plain,
+    /// `listen_tls`.
+    Secure,
+}
+
+impl Accept {
+    /// Where its clients come from: the second half of the numbers is for `listen_tls`.
+    pub fn side(self) -> Side {
+        match self {
+            Self::One(number) if usize::from(number) >= ACCEPTS_IN_FLIGHT => Side::Secure,
+            Self::Many | Self::One(_) => Side::Plain,
+        }
+    }
+}
+
+const _: () = assert!(SINGLE_ACCEPTS_MAX < u8::MAX as usize, "the number of an accept is one byte");
 
 /// How much one receive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

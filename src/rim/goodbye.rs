@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Loop;
 use super::driver::{Completion, Driver, Received};
 use super::sockets::{Flag, State};
-use super::transport;
 use crate::ids::ConnId;
 use crate::limits::GOODBYE_TIME_MAX;
 use crate::reasons::CloseReason;
@@ -67,8 +66,8 @@ impl<D: Driver> Loop<D> {
         }
         // Nothing may follow this frame.
         socket.state = State::Closing;
-        let frames = Frames::One(close.clone());
-        socket.send = Some(transport::give_out(&mut self.driver, conn, socket.descriptor, frames));
+        let Some(frames) = self.transports.give_out(conn, Frames::One(close.clone())) else { return false };
+        socket.send = Some(self.driver.send(conn, socket.descriptor, frames));
         true
     }
 }

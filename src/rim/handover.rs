@@ -10,11 +10,12 @@ use rustix::io::Errno;
 
 use super::Loop;
 use super::driver::{Descriptor, Driver};
-use super::sockets::State;
+use super::sockets::{Flag, State};
 use crate::ids::{ConnId, Party, ShardId};
 use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
 use crate::surplus::Surplus;
+use crate::tls::Connection;
 
 /// After so many sweeps without its letter a descriptor is closed: the letter will not come.
 const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
@@ -26,13 +27,15 @@ pub(super) struct Leaving {
     pub(super) ticket: Ticket,
     /// The client's address, to be counted here again if the handover fails.
     pub(super) address: Option<IpAddr>,
+    /// Its TLS has gone with the letter: nothing can be said to it here any more.
+    pub(super) is_secure: bool,
 }
 
 /// What a letter said about a connection.
-#[derive(Debug)]
 pub(super) struct Announced {
     pub(super) state: Box<HandOver>,
     pub(super) address: Option<IpAddr>,
+    pub(super) tls: Option<Box<Connection>>,
 }
 
 /// A descriptor that has come before its letter was read.
@@ -130,6 +133,12 @@ impl<D: Driver> Loop<D> {
         if socket.state != State::Open {
             return;
         }
+        if let Some(secure) = self.transports.find(conn).filter(|secure| secure.sends_reply) {
+            // It would complete here; and the other shard's first send could overtake it.
+            socket.state = State::HandingOver;
+            secure.hand_over = Some((target, state));
+            return;
+        }
         if socket.in_flight > 0 {
             // What is in flight would complete here, with bytes that belong to the other shard.
             tracing::error!(
@@ -148,8 +157,9 @@ impl<D: Driver> Loop<D> {
         }
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.state = State::HandingOver;
-        self.handovers.depart(conn, Leaving { target, ticket, address });
-        self.post_or_wait(Party::Shard(target), Letter::Connection { ticket, conn, state, address });
+        let tls = self.transports.remove(conn);
+        self.handovers.depart(conn, Leaving { target, ticket, address, is_secure: tls.is_some() });
+        self.post_or_wait(Party::Shard(target), Letter::Connection { ticket, conn, state, address, tls });
     }
 
     /// The letter is in the other shard's mailbox: the descriptor follows.
@@ -160,8 +170,9 @@ impl<D: Driver> Loop<D> {
         self.driver.hand_over(conn, socket.descriptor, target, ticket);
     }
 
-    /// The other shard ended before it could read the letter.
-    pub(super) fn give_up_hand_over(&mut self, conn: ConnId) {
+    /// The other shard ended before it could read the letter, which had `tls`.
+    pub(super) fn give_up_hand_over(&mut self, conn: ConnId, tls: Option<Box<Connection>>) {
+        tls.into_iter().for_each(|tls| self.transports.insert(conn, tls, true));
         let Some(Leaving { address, .. }) = self.handovers.departed(conn) else { return };
         self.keep_address(conn, address);
         let Some(socket) = self.sockets.find(conn) else { return };
@@ -191,7 +202,13 @@ impl<D: Driver> Loop<D> {
         tracing::debug!(target = leaving.target.0, %errno, "the other shard could not take a connection");
         self.keep_address(conn, leaving.address);
         self.withdraw(Party::Shard(leaving.target), leaving.ticket);
-        if !given_up {
+        if leaving.is_secure && !given_up {
+            self.metrics.hand_overs_refused.increment();
+            if let Some(socket) = self.sockets.find(conn) {
+                socket.flags.raise(Flag::Broken);
+            }
+            self.end_of_stream(conn);
+        } else if !given_up {
             self.refuse_hand_over(conn);
         }
         self.settle(conn);
@@ -220,7 +237,7 @@ impl<D: Driver> Loop<D> {
             Ok(descriptor) => {
                 self.acceptor.taken();
                 let both = self.handovers.arrive(ticket, descriptor);
-                self.take_in(both);
+                self.take_over(both);
             }
             Err(errno) => tracing::error!(%errno, "a descriptor was announced without having come (a bug)"),
         }
@@ -228,14 +245,17 @@ impl<D: Driver> Loop<D> {
 
     pub(super) fn announced(&mut self, ticket: Ticket, announced: Announced) {
         let both = self.handovers.announce(ticket, announced);
-        self.take_in(both);
+        self.take_over(both);
     }
 
-    fn take_in(&mut self, both: Option<(Descriptor, Announced)>) {
-        let Some((descriptor, Announced { state, address })) = both else { return };
+    fn take_over(&mut self, both: Option<(Descriptor, Announced)>) {
+        let Some((descriptor, Announced { state, address, tls })) = both else { return };
         self.metrics.hand_overs_in.increment();
         let conn = self.shard.handle_handed_over(*state, self.now);
         self.open_or_discard(conn, descriptor, address);
+        if let (Some(conn), Some(tls)) = (conn, tls) {
+            self.transports.insert(conn, tls, true);
+        }
     }
 
     /// Closes descriptors whose letters never came.
@@ -256,7 +276,7 @@ mod tests {
         let upgrade =
             Upgrade { route: Route::Echo, token: None, accept_key: "key".into(), subprotocol: None };
         let state = Box::new(HandOver { upgrade, token: None, unread: vec![number] });
-        Announced { state, address: None }
+        Announced { state, address: None, tls: None }
     }
 
     #[test]
@@ -286,7 +306,8 @@ mod tests {
     fn a_connection_departs_once() {
         let mut handovers = Handovers::new(ShardId(0));
         let conn = ConnId { slot: 4, generation: 2 };
-        let leaving = Leaving { target: ShardId(1), ticket: handovers.ticket(), address: None };
+        let ticket = handovers.ticket();
+        let leaving = Leaving { target: ShardId(1), ticket, address: None, is_secure: false };
         handovers.depart(conn, leaving);
         assert_eq!(handovers.departed(ConnId { slot: 4, generation: 3 }), None);
         assert_eq!(handovers.departed(conn), Some(leaving));

@@ -10,7 +10,7 @@ use super::driver::Driver;
 use super::epoll::{EpollDriver, EpollSettings, SocketBudget};
 use super::troubled::{POISON, Trouble, Troubled};
 use super::uring::{RingDriver, RingSettings};
-use super::{Clock, ListenOptions, Loop, LoopSettings, bind};
+use super::{Clock, ListenOptions, Listeners, Loop, LoopSettings, bind};
 use crate::ids::{Party, ShardId, TopicName};
 use crate::mailbox::{Endpoint, Letter, mesh};
 use crate::metrics::ShardMetrics;
@@ -105,12 +105,14 @@ impl Relay {
             descriptors: DESCRIPTORS,
             listen_options: ListenOptions::default(),
             addresses: Arc::default(),
+            tls: None,
         };
         let ends = (0..).zip(endpoints).zip(listeners).zip(metrics.clone());
         let make_loop = |(((id, endpoint), listener), metrics): (_, Arc<ShardMetrics>)| {
             let shard = Shard::new(ShardId(id), settings.clone(), metrics.clone(), [id as u8; 32]);
             let driver = Troubled::new(D::make(), trouble.clone());
-            Loop::new(loop_settings.clone(), driver, listener, endpoint, shard, metrics, clock)
+            let listeners = Listeners { plain: Arc::new(listener), secure: None };
+            Loop::new(loop_settings.clone(), driver, listeners, endpoint, shard, metrics, clock)
         };
         let loops: Vec<Loop<Troubled<D>>> = ends.map(make_loop).collect();
         let peers: Vec<_> = loops.iter().map(Loop::peer).collect();

@@ -16,6 +16,7 @@ mod goodbye;
 mod handover;
 mod listener;
 mod notes;
+mod secure;
 #[cfg(test)]
 mod loop_tests;
 mod sockets;
@@ -46,10 +47,13 @@ use crate::shard::memory::MemoryCount;
 use crate::shard::peer::PeerMessage;
 use crate::shard::{Output, Shard};
 use crate::time::{Instant, Now};
+use crate::tls::ServerConfig;
 use accepting::Acceptor;
+pub use accepting::Listeners;
 use driver::{Completion, Driver};
 use handover::{Announced, Handovers};
 use sockets::Sockets;
+use transport::Transports;
 
 /// How soon a full mailbox is tried again.
 const OVERFLOW_RETRY: Duration = Duration::from_millis(1);
@@ -63,6 +67,8 @@ pub struct LoopSettings {
     pub listen_options: ListenOptions,
     /// The one table in which all loops count connections by address.
     pub addresses: Arc<Addresses>,
+    /// For connections on `listen_tls`; `None`: nobody listens there.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// One shard, its driver, and what stands between them.
@@ -79,6 +85,7 @@ pub struct Loop<D> {
     /// Both clocks at the start of the turn.
     now: Now,
     sockets: Sockets,
+    transports: Transports,
     handovers: Handovers,
     /// Counted addresses by slot; empty when they are not counted.
     address_by_slot: Vec<Option<IpAddr>>,
@@ -129,7 +136,7 @@ impl<D: Driver> Loop<D> {
     pub fn new(
         settings: LoopSettings,
         driver: D,
-        listener: Listener,
+        listeners: Listeners,
         mailbox: Endpoint,
         shard: Shard,
         metrics: Arc<ShardMetrics>,
@@ -139,7 +146,8 @@ impl<D: Driver> Loop<D> {
         let wants_addresses = settings.listen_options.connections_per_address.is_some();
         Self {
             driver,
-            acceptor: Acceptor::new(listener, settings.descriptors, wants_addresses),
+            transports: Transports::new(settings.tls.clone()),
+            acceptor: Acceptor::new(listeners, settings.descriptors, wants_addresses),
             settings,
             handovers: Handovers::new(shard.id()),
             shard,
@@ -238,7 +246,7 @@ impl<D: Driver> Loop<D> {
 
     fn turn(&mut self) -> Turn {
         let completions = self.metrics.completions.value();
-        let read = [self.handle_completions(), self.read_mailbox()];
+        let read = [self.handle_completions(), self.read_mailbox(), self.step_handshakes()];
         self.post_overflow();
         // Timers that became due while this turn was reading run in it, too.
         self.look_at_clock(Duration::ZERO);
@@ -254,9 +262,10 @@ impl<D: Driver> Loop<D> {
         self.arm_receives();
         self.sweep();
         self.count_memory();
-        self.acceptor.turn(&mut self.driver, &self.metrics, self.now.instant);
+        let takes_secure = self.transports.takes_more();
+        self.acceptor.turn(&mut self.driver, &self.metrics, self.now.instant, takes_secure);
         self.ring_doorbells();
-        if read == [Done::All; 2] && !is_catching_up { next } else { Turn::AtOnce }
+        if read == [Done::All; 3] && !is_catching_up { next } else { Turn::AtOnce }
     }
 
     /// The core gives its sends last. So when their number ends the loop, no handover, pause or close is left over that a new
@@ -325,9 +334,10 @@ impl<D: Driver> Loop<D> {
             match letter {
                 Letter::Peer(message) => self.shard.handle_peer(source, message, self.now),
                 Letter::Order(order) => self.shard.handle_order(order, self.now),
-                Letter::Connection { ticket, conn: _, state, address } => {
-                    self.announced(ticket, Announced { state, address });
+                Letter::Connection { ticket, conn: _, state, address, tls } => {
+                    self.announced(ticket, Announced { state, address, tls });
                 }
+                Letter::Certificates(config) => self.transports.renew(config),
                 Letter::Withdrawn { ticket } => self.handovers.withdraw(ticket),
             }
             if self.must_stop_reading(number, limits::LETTERS_READ_MAX) {
@@ -391,7 +401,7 @@ impl<D: Driver> Loop<D> {
     fn post(&mut self, target: Party, letter: Letter) -> Option<Letter> {
         let departing = match &letter {
             Letter::Connection { conn, .. } => Some(*conn),
-            Letter::Peer(_) | Letter::Order(_) | Letter::Withdrawn { .. } => None,
+            Letter::Peer(_) | Letter::Order(_) | Letter::Certificates(_) | Letter::Withdrawn { .. } => None,
         };
         match self.mailbox.post(target, letter) {
             Posted::Queued => {
@@ -414,8 +424,8 @@ impl<D: Driver> Loop<D> {
                 // The target has ended, and its topics with it. Connections that were to be handed over to it are refused.
                 for letter in std::mem::take(&mut self.overflow[index]) {
                     self.letters_waiting -= 1;
-                    if let Letter::Connection { conn, .. } = letter {
-                        self.give_up_hand_over(conn);
+                    if let Letter::Connection { conn, tls, .. } = letter {
+                        self.give_up_hand_over(conn, tls);
                     }
                 }
             }

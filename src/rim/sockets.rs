@@ -82,6 +82,8 @@ pub(super) enum Flag {
     Metered = 1 << 11,
     /// It was heard since the last sweep.
     Heard = 1 << 12,
+    /// It waits for the next step of its handshake, and nothing more is received until then.
+    Handshaking = 1 << 13,
 }
 
 /// A set of `Flag`s, in two bytes of every connection.
@@ -141,7 +143,7 @@ impl Socket {
         let wanted =
             self.state == State::Open && !self.flags.has(Flag::Paused) && !self.flags.has(Flag::Ended);
         let has = |flag| self.flags.has(flag);
-        if !wanted || has(Flag::Receiving) || has(Flag::Polling) {
+        if !wanted || has(Flag::Receiving) || has(Flag::Polling) || has(Flag::Handshaking) {
             return None;
         }
         Some(match (has(Flag::Upgraded), has(Flag::Busy), has(Flag::Readable)) {

@@ -46,6 +46,7 @@ impl<D: Driver> Loop<D> {
         self.address_by_slot.give_back(0);
         self.receives.give_back(slots);
         self.starved.give_back(slots);
+        self.transports.give_back();
         self.handovers.give_back();
         self.overflow.iter_mut().for_each(|letters| letters.give_back(0));
         // Last, because it has the allocator return what the others have freed.
@@ -61,6 +62,7 @@ impl<D: Driver> Loop<D> {
             return;
         };
         self.count_memory_at = self.now.instant + MEMORY_INTERVAL;
+        memory.tls = self.transports.heap_bytes();
         memory.rings = self.sockets.heap_bytes()
             + self.driver.heap_bytes()
             + self.address_by_slot.allocated_bytes()

@@ -18,7 +18,7 @@ use crate::metrics::ShardMetrics;
 use crate::rim::driver::Driver;
 use crate::rim::epoll::{EpollDriver, EpollSettings, SocketBudget};
 use crate::rim::uring::{RingDriver, RingSettings};
-use crate::rim::{self, Clock, Listener, Loop, LoopSettings};
+use crate::rim::{self, Clock, Listeners, Loop, LoopSettings};
 use crate::shard::Shard;
 use crate::shard::settings::Settings;
 
@@ -44,6 +44,7 @@ impl<'a> ShardMaker<'a> {
             descriptors: capacity.table_entries,
             listen_options: config.listen_options,
             addresses: Arc::default(),
+            tls: config.tls.map(|(_, tls)| tls),
         };
         let mut shards = config.settings;
         shards.placement.seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
@@ -56,7 +57,7 @@ impl<'a> ShardMaker<'a> {
         &self,
         driver: DriverKind,
         endpoints: Vec<Endpoint>,
-        listeners: Vec<Listener>,
+        listeners: Vec<Listeners>,
         events: &Sender<Event>,
     ) -> anyhow::Result<()> {
         let Capacity { table_entries, queues, sockets_max, .. } = self.capacity;
@@ -89,11 +90,11 @@ impl<'a> ShardMaker<'a> {
     fn make<D: Startable>(
         &self,
         endpoints: Vec<Endpoint>,
-        listeners: Vec<Listener>,
+        listeners: Vec<Listeners>,
         make_driver: impl Fn() -> Result<D, D::Error>,
     ) -> anyhow::Result<Vec<Loop<D>>> {
-        let made = (0..).zip(endpoints).zip(listeners).map(|((shard, endpoint), listener)| {
-            let make = || self.make_one(ShardId(shard), listener, endpoint, &make_driver);
+        let made = (0..).zip(endpoints).zip(listeners).map(|((shard, endpoint), listeners)| {
+            let make = || self.make_one(ShardId(shard), listeners, endpoint, &make_driver);
             machine::on_cpu(self.cpu_of(shard), make).with_context(|| format!("shard {shard}"))
         });
         made.collect()
@@ -102,14 +103,14 @@ impl<'a> ShardMaker<'a> {
     fn make_one<D: Startable>(
         &self,
         id: ShardId,
-        listener: Listener,
+        listeners: Listeners,
         endpoint: Endpoint,
         make_driver: impl Fn() -> Result<D, D::Error>,
     ) -> anyhow::Result<Loop<D>> {
         let metrics = &self.metrics[usize::from(id.0)];
         let shard = Shard::new(id, self.shards.clone(), metrics.clone(), random()?);
         let driver = make_driver()?;
-        Ok(Loop::new(self.loops.clone(), driver, listener, endpoint, shard, metrics.clone(), self.clock))
+        Ok(Loop::new(self.loops.clone(), driver, listeners, endpoint, shard, metrics.clone(), self.clock))
     }
 
     fn cpu_of(&self, shard: u16) -> usize {

@@ -231,6 +231,7 @@ impl Store {
                 Letter::Peer(_)
                 | Letter::Order(Order::Keys(_))
                 | Letter::Connection { .. }
+                | Letter::Certificates(_)
                 | Letter::Withdrawn { .. } => {
                     impossible!("the store is asked for what it keeps, and told to drain");
                     continue;

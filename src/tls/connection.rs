@@ -1,6 +1,7 @@
 //! One client's TLS, by rustls: the only file that names it. The unbuffered interface is used, which keeps no buffers of its own for
 //! a connection that is idle.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
@@ -144,6 +145,12 @@ pub struct Connection {
     /// What has come of a record, or of a handshake message, that is not complete. rustls decrypts it where it is, and remembers
     /// places in it: so it must see these bytes again, whatever it is asked to do next.
     pending: Vec<u8>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("stage", &self.stage).finish_non_exhaustive()
+    }
 }
 
 impl Connection {

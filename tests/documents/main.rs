@@ -73,7 +73,7 @@ fn the_configuration_is_what_the_code_generates() {
         std::fs::write(&file, &generated).expect("the folder is writable");
     }
     for key in keys::names() {
-        let tables = ["game.", "room.", "doc.", "key."];
+        let tables = ["game.", "room.", "doc.", "key.", "certificate."];
         let written = tables.into_iter().find_map(|table| key.strip_prefix(table)).unwrap_or(key);
         assert!(generated.contains(&format!("\n| `{written}` | ")), "the document does not list `{written}`");
     }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{DOCUMENT_KEYS, GAME_KEYS, KEY_KEYS, KEYS, Key, ROOM_KEYS, shown};
+use super::{CERTIFICATE_KEYS, DOCUMENT_KEYS, GAME_KEYS, KEY_KEYS, KEYS, Key, ROOM_KEYS, shown};
+use crate::config::certificates::CertificateTable;
 use crate::config::draft::Draft;
 use crate::config::secrets::KeyTable;
 use crate::config::value::Value;
@@ -84,6 +85,15 @@ only.
 
 ";
 
+const CERTIFICATES: &str = "
+## Certificates
+
+`[[certificate]]` tables are for `listen_tls`. A client gets the first one that is for exactly the name it asks for, else
+the first with `*.` before all but the first label of that name, else the first of all. They are in the file only, and
+read again at SIGHUP: [TLS in the process](OPERATIONS.md#tls-in-the-process).
+
+";
+
 /// A default as the configuration file would have it.
 pub(super) trait Shown {
     fn shown(&self) -> String;
@@ -155,6 +165,8 @@ pub fn document() -> String {
     table(&mut text, DOCUMENT_KEYS, &DocumentRules::default());
     text += TOKEN_KEYS;
     table(&mut text, KEY_KEYS, &KeyTable::default());
+    text += CERTIFICATES;
+    table(&mut text, CERTIFICATE_KEYS, &CertificateTable::default());
     text
 }
 

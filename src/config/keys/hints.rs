@@ -1,6 +1,6 @@
 //! What was probably meant by an unknown name of a key, a variable or a flag.
 
-use super::{GAME_TABLE, KEY_TABLE, KEYS, names, shown};
+use super::{CERTIFICATE_TABLE, GAME_TABLE, KEY_TABLE, KEYS, names, shown};
 use crate::config::source::ENVIRONMENT_PREFIX;
 
 /// Words that other servers use, and the key that means the same here.
@@ -44,7 +44,9 @@ fn key_meant(word: &str) -> Option<&'static str> {
 
 /// Where to set a key of an array of tables. `None`: it is a key of no such table.
 fn only_in_file(key: &str) -> Option<String> {
-    let (table @ (GAME_TABLE | KEY_TABLE), leaf) = key.split_once('.')? else { return None };
+    let (table @ (GAME_TABLE | KEY_TABLE | CERTIFICATE_TABLE), leaf) = key.split_once('.')? else {
+        return None;
+    };
     Some(format!("`{leaf}` is set in the configuration file, in a [[{table}]] table"))
 }
 
@@ -98,7 +100,7 @@ pub fn hint(unknown: &str) -> String {
         let (table, key) = known.split_once('.').unwrap_or(("", known));
         let place = match table {
             "" => "at the top of the file, before the first [table]".to_owned(),
-            GAME_TABLE | KEY_TABLE => format!("in a [[{table}]] table"),
+            GAME_TABLE | KEY_TABLE | CERTIFICATE_TABLE => format!("in a [[{table}]] table"),
             section => format!("in [{section}]"),
         };
         let is_in_place = unknown.rsplit_once('.').map_or("", |(table, _)| table) == table;

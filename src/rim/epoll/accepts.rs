@@ -1,4 +1,4 @@
-//! The accepts in flight, and the listener that they take clients from.
+//! The accepts in flight on one listener, and the listener that they take clients from.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -7,25 +7,25 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 
-use crate::limits::ACCEPTS_IN_FLIGHT;
+use crate::limits::SINGLE_ACCEPTS_MAX;
 use crate::rim::driver::Accept;
 use crate::rim::listener::Listener;
 
-const _: () = assert!(ACCEPTS_IN_FLIGHT < u32::BITS as usize);
+const _: () = assert!(SINGLE_ACCEPTS_MAX < u64::BITS as usize);
 /// `Accept::Many` as a number; single accepts have the numbers below it.
-const MANY: u8 = ACCEPTS_IN_FLIGHT as u8;
+const MANY: u8 = SINGLE_ACCEPTS_MAX as u8;
 
 #[derive(Default)]
 pub(super) struct Accepts {
     /// A bit for each accept in flight.
-    in_flight: u32,
+    in_flight: u64,
     /// Kept while an accept is in flight.
     listener: Option<Arc<Listener>>,
     /// Clients may be waiting.
     pub(super) is_ready: bool,
     /// The listener is in the list of what is ready.
     pub(super) is_queued: bool,
-    addresses: [Option<IpAddr>; ACCEPTS_IN_FLIGHT],
+    addresses: [Option<IpAddr>; SINGLE_ACCEPTS_MAX],
 }
 
 impl Accepts {
@@ -79,7 +79,7 @@ impl Accepts {
     }
 }
 
-fn bit(accept: Accept) -> u32 {
+fn bit(accept: Accept) -> u64 {
     match accept {
         Accept::Many => 1 << MANY,
         Accept::One(number) => 1 << number,

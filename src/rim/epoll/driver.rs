@@ -25,6 +25,7 @@ use crate::memory::Allocated;
 use crate::rim::Clock;
 use crate::rim::driver::{
     Accept, Cancel, Completion, Counts, Descriptor, Driver, Lent, Receive, Received, SendId, ShutdownSides,
+    Side,
 };
 use crate::rim::listener::Listener;
 use crate::rim::uring;
@@ -47,7 +48,7 @@ pub struct EpollSettings {
 /// What may have something to take in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    Listener,
+    Listener(Side),
     Socket(Descriptor),
 }
 
@@ -60,7 +61,8 @@ pub struct EpollDriver {
     places: Places,
     places_max: usize,
     sockets: Arc<SocketBudget>,
-    accepts: Accepts,
+    /// By `Side`.
+    accepts: [Accepts; 2],
     buffers: Buffers,
     /// What the loop has not been told yet.
     completions: VecDeque<Completion>,
@@ -83,7 +85,7 @@ impl EpollDriver {
             places: Places::default(),
             places_max: settings.descriptors as usize,
             sockets: settings.sockets,
-            accepts: Accepts::default(),
+            accepts: Default::default(),
             buffers: Buffers::new(settings.receive_buffers),
             completions: VecDeque::new(),
             ready: VecDeque::new(),
@@ -105,9 +107,9 @@ impl EpollDriver {
                         self.go_on(Descriptor(place));
                     }
                 }
-                Subject::Listener => {
-                    self.accepts.is_ready = true;
-                    self.queue_listener();
+                Subject::Listener(side) => {
+                    self.accepts[side as usize].is_ready = true;
+                    self.queue_listener(side);
                 }
                 Subject::Doorbell => {
                     self.take_arrivals();
@@ -158,39 +160,38 @@ impl EpollDriver {
         }
     }
 
-    fn queue_listener(&mut self) {
-        if self.accepts.is_ready
-            && self.accepts.next().is_some()
-            && !std::mem::replace(&mut self.accepts.is_queued, true)
-        {
-            self.ready.push_back(Source::Listener);
+    fn queue_listener(&mut self, side: Side) {
+        let accepts = &mut self.accepts[side as usize];
+        if accepts.is_ready && accepts.next().is_some() && !std::mem::replace(&mut accepts.is_queued, true) {
+            self.ready.push_back(Source::Listener(side));
         }
     }
 
     /// Accepts one client, if one waits.
-    fn take_client(&mut self) {
-        self.accepts.is_queued = false;
-        let Some(accept) = self.accepts.next() else { return };
+    fn take_client(&mut self, side: Side) {
+        let accepts = &mut self.accepts[side as usize];
+        accepts.is_queued = false;
+        let Some(accept) = accepts.next() else { return };
         let client = if self.places.in_use() >= self.places_max {
             Err(Errno::NFILE)
         } else if !self.sockets.take() {
             Err(Errno::MFILE)
         } else {
-            let taken = self.accepts.take(accept).and_then(|socket| self.register(socket));
+            let taken = self.accepts[side as usize].take(accept).and_then(|socket| self.register(socket));
             taken.inspect_err(|_| self.sockets.give_back())
         };
         match client {
-            Err(Errno::AGAIN) => self.accepts.is_ready = false,
+            Err(Errno::AGAIN) => self.accepts[side as usize].is_ready = false,
             Err(Errno::INTR) => {}
             client => self.accepted(accept, client),
         }
-        self.queue_listener();
+        self.queue_listener(side);
     }
 
     fn accepted(&mut self, accept: Accept, client: Result<Descriptor, Errno>) {
         let more = accept == Accept::Many && client.is_ok();
         if !more {
-            self.accepts.end(accept);
+            self.accepts[accept.side() as usize].end(accept);
         }
         self.completions.push_back(Completion::Accepted { accept, more, client });
     }
@@ -277,7 +278,7 @@ impl EpollDriver {
     }
 
     fn cancel_accept(&mut self, accept: Accept) {
-        if self.accepts.end(accept) {
+        if self.accepts[accept.side() as usize].end(accept) {
             let client = Err(Errno::CANCELED);
             self.completions.push_back(Completion::Accepted { accept, more: false, client });
         }
@@ -307,20 +308,21 @@ impl Driver for EpollDriver {
     }
 
     fn accept(&mut self, listener: &Arc<Listener>, accept: Accept) {
-        if self.accepts.begin(listener, accept) {
+        let side = accept.side();
+        if self.accepts[side as usize].begin(listener, accept) {
             // An accept that waited would stop the shard.
             let added = rustix::io::ioctl_fionbio(listener.fd(), true)
-                .and_then(|()| self.poller.add(listener.fd(), Subject::Listener));
+                .and_then(|()| self.poller.add(listener.fd(), Subject::Listener(side)));
             match added {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return self.accepted(accept, Err(errno)),
             }
         }
-        self.queue_listener();
+        self.queue_listener(side);
     }
 
     fn accepted_address(&self, number: u8) -> Option<IpAddr> {
-        self.accepts.address(number)
+        self.accepts[Accept::One(number).side() as usize].address(number)
     }
 
     fn receive(&mut self, conn: ConnId, descriptor: Descriptor, receive: Receive) {
@@ -420,7 +422,7 @@ impl Driver for EpollDriver {
     fn next_completion(&mut self) -> Option<Completion> {
         while self.completions.is_empty() {
             match self.ready.pop_front()? {
-                Source::Listener => self.take_client(),
+                Source::Listener(side) => self.take_client(side),
                 Source::Socket(descriptor) => self.take_bytes(descriptor),
             }
         }

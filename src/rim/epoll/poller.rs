@@ -1,5 +1,6 @@
 //! One epoll instance: what is registered with it, and how it is waited for.
 
+use crate::rim::driver::Side;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -48,8 +49,8 @@ impl EpollError {
 pub(super) enum Subject {
     /// The socket in a place, if it is still the one of this generation.
     Socket { place: u32, generation: u32 },
-    /// The listener.
-    Listener,
+    /// A listener.
+    Listener(Side),
     /// The driver of another shard.
     Doorbell,
     /// An eventfd that is watched. Its only purpose is to end the wait.
@@ -58,6 +59,7 @@ pub(super) enum Subject {
 
 impl Subject {
     const LISTENER: u64 = u64::MAX;
+    const SECURE_LISTENER: u64 = u64::MAX - 3;
     const DOORBELL: u64 = u64::MAX - 1;
     const WATCHED: u64 = u64::MAX - 2;
 
@@ -65,7 +67,8 @@ impl Subject {
         match self {
             // A place is less than 24 bits, so no socket has one of the numbers above.
             Self::Socket { place, generation } => u64::from(generation) << u32::BITS | u64::from(place),
-            Self::Listener => Self::LISTENER,
+            Self::Listener(Side::Plain) => Self::LISTENER,
+            Self::Listener(Side::Secure) => Self::SECURE_LISTENER,
             Self::Doorbell => Self::DOORBELL,
             Self::Watched => Self::WATCHED,
         }
@@ -73,7 +76,8 @@ impl Subject {
 
     fn decode(data: u64) -> Self {
         match data {
-            Self::LISTENER => Self::Listener,
+            Self::LISTENER => Self::Listener(Side::Plain),
+            Self::SECURE_LISTENER => Self::Listener(Side::Secure),
             Self::DOORBELL => Self::Doorbell,
             Self::WATCHED => Self::Watched,
             _ => Self::Socket { place: data as u32, generation: (data >> u32::BITS) as u32 },
@@ -100,7 +104,7 @@ impl Poller {
         let readable = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
         let events = match subject {
             Subject::Socket { .. } => readable | EventFlags::OUT,
-            Subject::Listener | Subject::Doorbell | Subject::Watched => readable,
+            Subject::Listener(_) | Subject::Doorbell | Subject::Watched => readable,
         };
         epoll::add(&self.epoll, descriptor, EventData::new_u64(subject.encode()), events)
     }
@@ -169,7 +173,13 @@ mod tests {
     fn every_subject_survives_at_its_limits() {
         let place = CONNECTIONS_PER_SHARD_MAX - 1;
         let sockets = [0, u32::MAX].map(|generation| Subject::Socket { place, generation });
-        for subject in sockets.into_iter().chain([Subject::Listener, Subject::Doorbell, Subject::Watched]) {
+        let others = [
+            Subject::Listener(Side::Plain),
+            Subject::Listener(Side::Secure),
+            Subject::Doorbell,
+            Subject::Watched,
+        ];
+        for subject in sockets.into_iter().chain(others) {
             assert_eq!(Subject::decode(subject.encode()), subject);
         }
     }

@@ -27,7 +27,7 @@ use crate::shard::Frames;
 /// How long the end of the loop waits for the last completions.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// `Accept::Many` as a number; single accepts have the numbers below it.
-const ACCEPT_MANY: u32 = limits::ACCEPTS_IN_FLIGHT as u32;
+const ACCEPT_MANY: u32 = limits::SINGLE_ACCEPTS_MAX as u32;
 
 /// How large a ring and its memory are.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use socket2::{SockAddr, SockAddrStorage};
 
-use crate::limits::ACCEPTS_IN_FLIGHT;
+use crate::limits::SINGLE_ACCEPTS_MAX;
 
 /// A place for each accept, at an address that does not change.
 pub(super) struct Peers(Box<[Peer]>);
@@ -19,7 +19,7 @@ struct Peer {
 impl Peers {
     pub(super) fn new() -> Self {
         let peer = || Peer { storage: SockAddrStorage::zeroed(), bytes: 0, in_flight: false };
-        Self((0..ACCEPTS_IN_FLIGHT).map(|_| peer()).collect())
+        Self((0..SINGLE_ACCEPTS_MAX).map(|_| peer()).collect())
     }
 
     /// Lends a place to the kernel, until `returned`.

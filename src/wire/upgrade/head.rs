@@ -20,7 +20,8 @@ pub(super) struct Head<'a> {
 pub(super) fn parse(received: &[u8]) -> Result<Option<Head<'_>>, Refusal> {
     const TLS_HANDSHAKE: u8 = 0x16;
     if received.first() == Some(&TLS_HANDSHAKE) {
-        return Err(bad_request("this looks like TLS; corelay speaks plain ws://, put a TLS proxy in front"));
+        let text = "this looks like TLS; this port speaks plain ws://, and `listen_tls` opens one for wss://";
+        return Err(bad_request(text));
     }
     let received = &received[..received.len().min(REQUEST_HEAD_BYTES_MAX)];
     let mut headers = [httparse::EMPTY_HEADER; REQUEST_HEADERS_MAX];

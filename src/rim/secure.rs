@@ -1,0 +1,142 @@
+//! Connections on `listen_tls`: their handshakes, and what TLS itself sends. Of that the core knows nothing: its own frames wait for
+//! such a send, and so does a handover.
+
+use super::driver::{Driver, Lent};
+use super::sockets::{Flag, State};
+use super::{Done, Loop, notes};
+use crate::ids::ConnId;
+use crate::limits::HANDSHAKE_STEPS_PER_TURN;
+use crate::note::Note;
+use crate::reasons::RefusalReason;
+use crate::shard::Frames;
+use crate::tls::{Opened, TlsError};
+use crate::wire::encoded::Encoded;
+
+impl<D: Driver> Loop<D> {
+    /// Gives the core bytes that have come, or lets them wait for a step of the handshake. Returns how many they are.
+    pub(super) fn take_in(&mut self, conn: ConnId, lent: &Lent) -> usize {
+        let bytes = self.driver.bytes(lent);
+        let count = bytes.len();
+        match self.transports.find(conn).map(|secure| secure.established) {
+            None => self.shard.handle_received(conn, bytes, self.now),
+            Some(true) => {
+                let (shard, metrics) = (&mut self.shard, &self.metrics);
+                let outcome = self.transports.open(conn, bytes, shard, metrics, self.now);
+                self.opened(conn, outcome);
+            }
+            Some(false) => {
+                self.transports.wait(conn, bytes);
+                if let Some(socket) = self.sockets.find(conn) {
+                    socket.flags.raise(Flag::Handshaking);
+                }
+            }
+        }
+        count
+    }
+
+    /// Takes a few steps of handshakes, which are dear, in the order in which they became due.
+    pub(super) fn step_handshakes(&mut self) -> Done {
+        for _ in 0..HANDSHAKE_STEPS_PER_TURN {
+            let Some(conn) = self.transports.next_handshake() else { break };
+            let Some(socket) = self.sockets.find(conn) else { continue };
+            socket.flags.lower(Flag::Handshaking);
+            let Some(secure) = self.transports.find(conn) else { continue };
+            let mut arrived = std::mem::take(&mut secure.arrived);
+            if socket.state != State::Open || socket.flags.has(Flag::Ended) {
+                continue;
+            }
+            let (shard, metrics) = (&mut self.shard, &self.metrics);
+            let outcome = self.transports.open(conn, &mut arrived, shard, metrics, self.now);
+            self.opened(conn, outcome);
+            if self.sockets.find(conn).is_some_and(|socket| socket.missing().is_some()) {
+                self.queue_receive(conn);
+            }
+        }
+        let waiting = self.transports.handshakes_waiting();
+        self.metrics.tls_handshakes_waiting.set(waiting as u64);
+        if waiting == 0 { Done::All } else { Done::Part }
+    }
+
+    /// Sends what TLS has to say, and ends the connection if it is over.
+    fn opened(&mut self, conn: ConnId, outcome: Result<Opened, TlsError>) {
+        self.send_reply(conn);
+        match outcome {
+            Ok(Opened { peer_closed: false, .. }) => {}
+            Ok(Opened { peer_closed: true, .. }) => self.end_of_stream(conn),
+            Err(error) => {
+                self.metrics.tls_failures.increment();
+                tracing::debug!(slot = conn.slot, generation = conn.generation, %error, "TLS failed");
+                if matches!(error, TlsError::PlainHttp) {
+                    let text =
+                        "a client speaks HTTP without TLS on the port of `listen_tls`: wss://, not ws://";
+                    let note = Note::Refused { reason: RefusalReason::BadRequest, text: text.into() };
+                    notes::write(&note, self.shard.is_in_development(), self.now.instant);
+                }
+                if let Some(socket) = self.sockets.find(conn) {
+                    socket.flags.raise(Flag::Broken);
+                }
+                self.end_of_stream(conn);
+            }
+        }
+    }
+
+    /// Sends what TLS itself has to say, if nothing else is being sent; else it goes out with what is sent next.
+    pub(super) fn send_reply(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        let may_send = matches!(socket.state, State::Open | State::HandingOver)
+            && socket.send.is_none()
+            && !socket.flags.has(Flag::Broken);
+        let Some(secure) = self.transports.find(conn).filter(|secure| may_send && !secure.reply.is_empty())
+        else {
+            return;
+        };
+        let reply = Encoded::raw(std::mem::take(&mut secure.reply));
+        secure.sends_reply = true;
+        socket.in_flight += 1;
+        socket.send = Some(self.driver.send(conn, socket.descriptor, Frames::One(reply)));
+    }
+
+    /// Says that nothing more is sent, behind what is being sent.
+    pub(super) fn send_close(&mut self, conn: ConnId) {
+        if let Some(secure) = self.transports.find(conn) {
+            secure.tls.seal_close(&mut secure.reply);
+            self.send_reply(conn);
+        }
+    }
+
+    /// The send in flight has ended well: the core is told, unless it was TLS's own. Then what has waited is sent.
+    pub(super) fn sent_whole(&mut self, conn: ConnId) {
+        let secure = self.transports.find(conn);
+        let (was_reply, held) = secure
+            .map_or((false, None), |secure| (std::mem::take(&mut secure.sends_reply), secure.held.take()));
+        if !was_reply {
+            self.shard.handle_sent(conn, self.now);
+        }
+        match held {
+            Some(frames) => self.send(conn, frames),
+            None => self.send_reply(conn),
+        }
+    }
+
+    /// Nothing can be sealed (any more): the handshake is not done, or the keys are used up.
+    pub(super) fn cannot_seal(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.find(conn) {
+            socket.flags.raise(Flag::Broken);
+        }
+        self.end_of_stream(conn);
+        self.shard.handle_send_failed(conn, self.now);
+    }
+
+    /// What TLS had to say is sent, or lost: the handover that waited for it goes on.
+    pub(super) fn go_on_handing_over(&mut self, conn: ConnId) {
+        let waited = self.transports.find(conn).and_then(|secure| secure.hand_over.take());
+        let (Some((target, state)), Some(socket)) = (waited, self.sockets.find(conn)) else { return };
+        if socket.state == State::GivenUp {
+            socket.state = State::Closing;
+            self.close_descriptor_when_settled(conn);
+        } else {
+            socket.state = State::Open;
+            self.hand_over(conn, target, state);
+        }
+    }
+}
