@@ -76,7 +76,12 @@ impl Certificate {
         let expires_at_unix_s = not_after(own).ok_or_else(|| broken("it has no notAfter".into()))?;
         let key_der = PrivateKeyDer::from_pem_slice(&key.pem).map_err(|error| match error {
             pem::Error::NoItemsFound => CertificateError::NoKey { file: key.path.clone() },
-            error => not_pem(key)(error),
+            error @ (pem::Error::MissingSectionEnd { .. }
+            | pem::Error::IllegalSectionStart { .. }
+            | pem::Error::Base64Decode(_)
+            | pem::Error::Io(_)
+            | pem::Error::SectionTooLarge
+            | _) => not_pem(key)(error),
         })?;
         Ok(Self {
             file: file.path.clone(),

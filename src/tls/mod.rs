@@ -9,4 +9,4 @@ pub mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Opened, ServerConfig, TlsError};
+pub use connection::{CIPHER_BYTES, Connection, Opened, ServerConfig, TlsError};
