@@ -183,7 +183,7 @@ pub fn run(
         games = format!("ws://{players}/play/{{game}}"),
         phoenix = format!("ws://{players}/socket"),
         playground = format!("http://{pages}/"),
-        tls = listen_tls.map(|at| format!("wss://{}/play/{{game}}", reachable(at))),
+        listen_tls = listen_tls.map(|at| at.to_string()),
         "ready"
     );
     systemd::ready();

@@ -367,6 +367,54 @@ fn admin_pages_beyond_loopback_need_a_token() {
 }
 
 #[test]
+fn a_certificate_is_made_and_a_bad_one_is_named_with_its_file() {
+    let folder = Folder::new("certificates");
+    let made = folder.run(&["cert", "--self-signed", "localhost"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let configured = text(&made.stdout);
+    assert!(configured.contains("[[certificate]]\nfile = \"./localhost.crt\"\nkey = \"./localhost.key\""));
+    let (code, error) = folder.failure(&["cert", "--self-signed", "localhost"]);
+    assert!(code == 1 && error.contains("cannot write ./localhost.key"), "it was there: {error}");
+    let (code, error) = folder.failure(&["cert", "--self-signed", "no/host"]);
+    assert!(code == 2 && error.contains("is no host name or address"), "{error}");
+    assert!(folder.run(&["cert", "--self-signed", "other.example"]).status.success());
+
+    let configured = configured.replace("127.0.0.1:4443", "127.0.0.1:0");
+    folder.write("corelay.toml", &configured);
+    let any_port = ["doctor", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let report = folder.run(&any_port);
+    assert!(report.status.success() && text(&report.stdout).contains("for localhost"));
+    let cases = [
+        (
+            "./localhost.key",
+            "other.example.key",
+            "the key in other.example.key does not belong to the certificate",
+        ),
+        ("./localhost.key", "nowhere.key", "cannot read the certificate or key file nowhere.key"),
+        ("./localhost.crt", "./localhost.key", "./localhost.key has a key and no certificate"),
+        ("./localhost.key", "./localhost.crt", "./localhost.crt has no private key"),
+    ];
+    for (good, bad, expected) in cases {
+        let field = if good.ends_with("key") { "key = " } else { "file = " };
+        let line = |path: &str| format!("{field}\"{path}\"");
+        folder.write("corelay.toml", &configured.replace(&line(good), &line(bad)));
+        let (code, error) = folder.failure(&[]);
+        assert!(code == 2 && error.contains(expected), "{error}");
+        let report = text(&folder.run(&any_port).stdout);
+        assert!(report.contains("FAIL  configuration") && report.contains(expected), "{report}");
+    }
+    folder.write("corelay.toml", "listen_tls = '127.0.0.1:0'\n");
+    let (code, error) = folder.failure(&[]);
+    assert!(
+        code == 2 && error.contains("needs a [[certificate]]") && error.contains("corelay cert"),
+        "{error}"
+    );
+    folder.write("corelay.toml", "[[certificate]]\nfile = 'a'\n");
+    let (code, error) = folder.failure(&[]);
+    assert!(code == 2 && error.contains("`certificate.key` is missing (corelay.toml line 1)"), "{error}");
+}
+
+#[test]
 fn a_token_needs_a_key_and_a_sound_user() {
     let folder = Folder::new("token-refused");
     let (code, error) = folder.failure(&["token", "--sub", "ann"]);

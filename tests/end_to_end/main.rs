@@ -27,3 +27,5 @@ mod seats;
 mod socket;
 mod standstill;
 mod store_tools;
+mod stream;
+mod tls;

@@ -1,7 +1,6 @@
 //! A player as a game has it: a WebSocket of tungstenite, and the view that its frames add up to.
 
 use std::io::ErrorKind;
-use std::net::TcpStream;
 use std::time::Instant;
 
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -11,10 +10,11 @@ use tungstenite::{Error, Message, WebSocket};
 use crate::records::{Record, View, Welcome, ping};
 use crate::relay::{PATIENCE, Relay};
 use crate::socket;
+use crate::stream::Stream;
 
 /// See the module documentation.
 pub struct Player {
-    pub socket: WebSocket<TcpStream>,
+    pub socket: WebSocket<Stream>,
     pub welcome: Welcome,
     pub view: View,
     /// The last event seen.
@@ -40,11 +40,16 @@ impl Player {
     #[track_caller]
     pub fn join_with(relay: &Relay, target: &str, receive_buffer: Option<usize>) -> Self {
         let stream = socket::connect(relay.listen, receive_buffer);
-        let url = format!("ws://{}{target}", relay.listen);
+        Self::join_by(Stream::Plain(stream), &format!("ws://{}{target}", relay.listen))
+    }
+
+    /// A player on a connection that is there.
+    #[track_caller]
+    pub fn join_by(stream: Stream, url: &str) -> Self {
         // Small reads: what the test has not asked for stays with the kernel.
         let config = WebSocketConfig::default().read_buffer_size(4096);
         let (socket, _) = tungstenite::client::client_with_config(url, stream, Some(config))
-            .unwrap_or_else(|error| panic!("{target}: {error}"));
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
         let mut player = Self {
             socket,
             welcome: Welcome {
@@ -94,9 +99,9 @@ impl Player {
     /// What has come already; `None`: nothing more.
     #[track_caller]
     pub fn read_if_any(&mut self) -> Option<Read> {
-        self.socket.get_ref().set_nonblocking(true).unwrap();
+        self.socket.get_ref().tcp().set_nonblocking(true).unwrap();
         let read = self.read_one();
-        self.socket.get_ref().set_nonblocking(false).unwrap();
+        self.socket.get_ref().tcp().set_nonblocking(false).unwrap();
         read
     }
 
@@ -206,6 +211,6 @@ impl Player {
 
     /// Ends the connection as a killed process does.
     pub fn reset(self) {
-        socket::reset(self.socket.get_ref());
+        socket::reset(self.socket.get_ref().tcp());
     }
 }

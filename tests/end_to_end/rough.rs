@@ -92,8 +92,8 @@ impl<'a> Run<'a> {
             985..995 => {
                 let target = player.resume_target(GAMES[*game]);
                 // Whether the relay hears of the reset before the resume is left to chance.
-                crate::socket::reset(player.socket.get_ref());
-                player.socket.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
+                crate::socket::reset(player.socket.get_ref().tcp());
+                player.socket.get_ref().tcp().shutdown(std::net::Shutdown::Both).unwrap();
                 *player = resume(self.relay, player, &target);
             }
             _ => {

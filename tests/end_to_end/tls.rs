@@ -1,0 +1,220 @@
+//! Players by wss://: a relay with certificates, and the clients of others.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use corelay::tls::self_signed::{self, Pair};
+use rustix::process::Signal;
+use rustls::ClientConfig;
+use rustls::version::{TLS12, TLS13};
+
+use crate::player::Player;
+use crate::records::{event, move_to, request};
+use crate::relay::{PATIENCE, Relay, Setup};
+use crate::socket::{self, RawClient};
+use crate::stream::{Stream, client_config};
+
+const TOML: &str = "
+    listen_tls = '127.0.0.1:0'
+    upgrade_timeout_ms = 2000
+    [[certificate]]
+    file = 'relay.crt'
+    key = 'relay.key'
+";
+
+fn pair(host: &str) -> Pair {
+    let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    self_signed::make(host, now_unix_s).unwrap()
+}
+
+/// A relay of two shards, the port for TLS, and its certificate.
+fn start(toml: &str) -> (Relay, SocketAddr, String) {
+    let Pair { certificate, key } = pair("localhost");
+    let relay = Relay::set_up(Setup {
+        arguments: vec!["--shards".into(), "2".into()],
+        toml: format!("{toml}{TOML}"),
+        files: vec![("relay.crt", certificate.clone()), ("relay.key", key)],
+        expected_error: Some("the new certificates cannot be used"),
+        ..Setup::default()
+    });
+    let ready: serde_json::Value = serde_json::from_str(&relay.await_log("\"ready\"")).unwrap();
+    let address = ready["listen_tls"].as_str().unwrap().parse().unwrap();
+    (relay, address, certificate)
+}
+
+fn join(address: SocketAddr, config: &Arc<ClientConfig>, game: &str) -> Player {
+    Player::join_by(Stream::tls(address, config), &format!("wss://localhost/play/{game}"))
+}
+
+#[test]
+fn players_by_tls_and_without_play_together_on_every_shard() {
+    let (relay, address, certificate) = start("");
+    for (version, game) in [(&TLS12, "a"), (&TLS13, "b"), (&TLS12, "c"), (&TLS13, "d"), (&TLS13, "e")] {
+        let mut ann = join(address, &client_config(&certificate, version), game);
+        let mut bob = Player::join(&relay, &format!("/play/{game}"));
+        for step in 1..10_u16 {
+            let place = (f32::from(step), 1.0);
+            ann.send(move_to(step, place.0, place.1));
+            bob.until_at(ann.id(), place);
+            bob.send(move_to(step, place.0, 2.0));
+            ann.until_at(bob.id(), (place.0, 2.0));
+        }
+        bob.send(event(0, 7, 0, &[9; 1000]));
+        assert_eq!(ann.next_event().1, [9; 1000]);
+        // Without `close_notify` rustls would call the end of the stream an error.
+        ann.leave();
+        bob.leave();
+    }
+    relay.await_metric("corelay_tls_handshakes_total", &[], |handshakes| handshakes == 5);
+    relay.await_hand_overs();
+    relay.await_metric("corelay_connections", &[], |connections| connections == 0);
+    assert_eq!(relay.metric("corelay_tls_failures_total", &[]), 0);
+}
+
+#[test]
+fn a_drain_closes_players_by_tls_as_it_closes_others() {
+    let (relay, address, certificate) = start("");
+    let mut ann = join(address, &client_config(&certificate, &TLS13), "a");
+    relay.signal(Signal::TERM);
+    assert_eq!(ann.closed().1, "drain");
+    assert_eq!(ann.read(), crate::player::Read::Ended);
+    assert!(relay.exit_status().success());
+}
+
+/// What openssl's client shows while it sends `said` and then waits for a moment.
+fn openssl(address: SocketAddr, arguments: &[&str], said: &[&str]) -> String {
+    let mut child = Command::new("openssl")
+        .args(["s_client", "-connect", &address.to_string(), "-servername", "localhost"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for text in said {
+        // It may have ended.
+        let _ = stdin.write_all(text.as_bytes());
+        thread::sleep(Duration::from_millis(300));
+    }
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+}
+
+#[test]
+fn the_client_of_openssl_is_upgraded_and_may_not_renegotiate() {
+    let (relay, address, _) = start("");
+    let asked = request("/play/arena");
+    for (version, name) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        let shown = openssl(address, &[version, "-alpn", "http/1.1"], &[&asked]);
+        assert!(shown.contains("HTTP/1.1 101 Switching Protocols"), "{shown}");
+        assert!(shown.contains(name) && shown.contains("ALPN protocol: http/1.1"), "{shown}");
+    }
+    assert!(!openssl(address, &["-tls1_1"], &[]).contains("Cipher is ECDHE"));
+    let shown = openssl(address, &["-tls1_2"], &["R\n", &asked]);
+    assert!(shown.contains("RENEGOTIATING") && shown.contains("no renegotiation"), "{shown}");
+    assert!(!shown.contains("101 Switching"), "{shown}");
+    let shown = openssl(address, &["-tls1_3"], &["K\n", &asked]);
+    assert!(shown.contains("KEYUPDATE") && shown.contains("101 Switching"), "{shown}");
+    relay.await_metric("corelay_connections", &["state=\"upgrading\""], |upgrading| upgrading == 0);
+}
+
+#[test]
+fn who_speaks_the_wrong_thing_is_told_so() {
+    let (relay, address, _) = start("");
+    let mut stream = socket::connect(address, None);
+    stream.write_all(request("/play/arena").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("This port speaks TLS"), "{answer}");
+    let line = relay.await_log("speaks HTTP without TLS on the port of `listen_tls`");
+    assert!(line.contains("\"level\":\"WARN\""), "{line}");
+
+    let mut client = RawClient::connect(&relay);
+    client.send(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]);
+    let (status, text) = client.refused();
+    assert!(status == 400 && text.contains("looks like TLS"), "{status} {text}");
+    relay.await_metric("corelay_tls_failures_total", &[], |failures| failures == 1);
+}
+
+#[test]
+fn the_time_for_an_upgrade_includes_the_handshake() {
+    let (relay, address, _) = start("");
+    let mut silent = socket::connect(address, None);
+    let mut half = socket::connect(address, None);
+    half.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]).unwrap();
+    relay.await_metric("corelay_connections", &["state=\"upgrading\""], |upgrading| upgrading == 2);
+    for stream in [&mut silent, &mut half] {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+    relay.await_refusals("timeout", 2);
+    relay.await_metric("corelay_connections", &[], |connections| connections == 0);
+}
+
+#[test]
+fn a_crowd_that_comes_at_once_is_let_in_in_order() {
+    let (relay, address, certificate) = start("");
+    let config = client_config(&certificate, &TLS13);
+    let comers: Vec<_> = (0..16)
+        .map(|number| {
+            let config = config.clone();
+            thread::spawn(move || {
+                let game = format!("game-{number}");
+                let mut players: Vec<Player> = (0..20).map(|_| join(address, &config, &game)).collect();
+                players.iter_mut().for_each(Player::catch_up);
+                players
+            })
+        })
+        .collect();
+    let players: Vec<Player> = comers.into_iter().flat_map(|comer| comer.join().unwrap()).collect();
+    assert_eq!(relay.metric("corelay_tls_handshakes_total", &[]), 320);
+    assert_eq!(relay.metric("corelay_tls_handshakes_waiting", &[]), 0);
+    drop(players);
+    relay.await_metric("corelay_connections", &[], |connections| connections == 0);
+}
+
+#[test]
+fn certificates_are_renewed_without_a_restart_and_bad_ones_are_not_taken() {
+    let (relay, address, old) = start("");
+    let mut ann = join(address, &client_config(&old, &TLS13), "a");
+    let new = pair("localhost");
+    let trusts = |certificate: &str| {
+        let mut stream = Stream::tls(address, &client_config(certificate, &TLS13));
+        stream.write_all(request("/play/a").as_bytes()).is_ok()
+    };
+
+    relay.place.file("relay.crt", &new.certificate);
+    relay.signal(Signal::HUP);
+    let line = relay.await_log("the new certificates cannot be used, the old ones stay");
+    assert!(line.contains("the key in relay.key does not belong to the certificate in relay.crt"), "{line}");
+    assert!(trusts(&old) && !trusts(&new.certificate));
+
+    relay.place.file("relay.key", &new.key);
+    relay.signal(Signal::HUP);
+    relay.await_log("\"message\":\"certificates read again\"");
+    let started = std::time::Instant::now();
+    while !trusts(&new.certificate) {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    assert!(!trusts(&old));
+    ann.catch_up();
+    let metrics = relay.fetch("/metrics").1;
+    assert!(metrics.contains("corelay_certificate_expires_at_seconds{file=\"relay.crt\"}"), "{metrics}");
+}
+
+#[test]
+fn memory_of_tls_is_counted_and_given_back() {
+    let (relay, address, certificate) = start("");
+    let config = client_config(&certificate, &TLS13);
+    let players: Vec<Player> = (0..100).map(|_| join(address, &config, "a")).collect();
+    relay.await_metric("corelay_memory_bytes", &["part=\"tls\""], |bytes| bytes > 100 * 1_000);
+    drop(players);
+    relay.await_metric("corelay_memory_bytes", &["part=\"tls\""], |bytes| bytes < 20 * 1_000);
+}
