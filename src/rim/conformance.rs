@@ -25,9 +25,9 @@ use crate::wire::encoded::Encoded;
 /// For what must happen, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Long enough for what should not happen to have happened.
-const SILENCE: Duration = Duration::from_millis(30);
-const CONN: ConnId = ConnId { slot: 3, generation: 7 };
-const OTHER: ConnId = ConnId { slot: 3, generation: 8 };
+pub(super) const SILENCE: Duration = Duration::from_millis(30);
+pub(super) const CONN: ConnId = ConnId { slot: 3, generation: 7 };
+pub(super) const OTHER: ConnId = ConnId { slot: 3, generation: 8 };
 
 /// A driver that can be made for a test.
 pub(super) trait Tested: Driver + Sized {
@@ -46,6 +46,7 @@ macro_rules! suite {
             a_receive_of_one_waits_and_takes_a_buffer_at_most,
             a_receive_of_what_is_there_does_not_wait,
             a_receive_of_many_goes_on_until_the_end,
+            the_end_right_behind_bytes_is_told_of,
             a_cancelled_receive_ends_and_no_byte_is_lost,
             without_a_buffer_a_receive_starves_and_no_byte_is_lost,
             a_poll_tells_once_of_bytes_and_of_the_end,
@@ -69,18 +70,18 @@ macro_rules! suite {
 pub(super) use suite;
 
 /// A driver, a listener, and what has completed and was not asked for yet.
-struct Rig<D> {
-    driver: D,
-    listener: Arc<Listener>,
+pub(super) struct Rig<D> {
+    pub(super) driver: D,
+    pub(super) listener: Arc<Listener>,
     completed: Vec<Completion>,
 }
 
 impl<D: Tested> Rig<D> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::alone(D::with_buffers(8))
     }
 
-    fn alone(mut driver: D) -> Self {
+    pub(super) fn alone(mut driver: D) -> Self {
         let peers = vec![driver.peer()];
         driver.enable(peers).unwrap();
         Self::enabled(driver)
@@ -92,7 +93,7 @@ impl<D: Tested> Rig<D> {
     }
 
     /// Two that know each other: shards 0 and 1.
-    fn two() -> [Self; 2] {
+    pub(super) fn two() -> [Self; 2] {
         let mut drivers = [(); 2].map(|()| D::with_buffers(8));
         let peers: Vec<_> = drivers.iter().map(Driver::peer).collect();
         drivers.iter_mut().for_each(|driver| driver.enable(peers.clone()).unwrap());
@@ -114,23 +115,23 @@ impl<D: Tested> Rig<D> {
         }
     }
 
-    fn next(&mut self, wanted: impl Fn(&Completion) -> bool) -> Completion {
+    pub(super) fn next(&mut self, wanted: impl Fn(&Completion) -> bool) -> Completion {
         self.find(PATIENCE, wanted).expect("it completes")
     }
 
     /// Whether nothing completes for a while.
-    fn is_silent(&mut self) -> bool {
+    pub(super) fn is_silent(&mut self) -> bool {
         self.find(SILENCE, |_| true).is_none()
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(super) fn connect(&self) -> TcpStream {
         let client = TcpStream::connect(self.listener.local_addr()).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client
     }
 
     /// A client that has connected, and the socket accepted for it.
-    fn pair(&mut self) -> (TcpStream, Descriptor) {
+    pub(super) fn pair(&mut self) -> (TcpStream, Descriptor) {
         let client = self.connect();
         self.driver.accept(&self.listener, Accept::One(0));
         (client, self.next_client().1)
@@ -144,7 +145,7 @@ impl<D: Tested> Rig<D> {
     }
 
     /// What the next completion of a receive says: what came, whether it left something, whether it goes on.
-    fn next_received(&mut self) -> (Received, bool, bool) {
+    pub(super) fn next_received(&mut self) -> (Received, bool, bool) {
         match self.next(|completion| matches!(completion, Completion::Received { .. })) {
             Completion::Received { conn: CONN, what, left_some, more } => (what, left_some, more),
             other => panic!("{other:?}"),
@@ -152,7 +153,7 @@ impl<D: Tested> Rig<D> {
     }
 
     /// The bytes in a buffer, which goes back.
-    fn take(&mut self, lent: Lent) -> Vec<u8> {
+    pub(super) fn take(&mut self, lent: Lent) -> Vec<u8> {
         let bytes = self.driver.bytes(&lent).to_vec();
         self.driver.release(lent);
         bytes
@@ -306,6 +307,17 @@ pub(super) fn a_receive_of_many_goes_on_until_the_end<D: Tested>() {
         assert_eq!((rig.take(lent).as_slice(), more), (text, true));
     }
     client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rig.next_received(), (Received::End, false, false));
+}
+
+pub(super) fn the_end_right_behind_bytes_is_told_of<D: Tested>() {
+    let mut rig = Rig::<D>::new();
+    let (mut client, descriptor) = rig.pair();
+    client.write_all(b"last").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    std::thread::sleep(SILENCE);
+    assert_eq!(rig.receive_all(descriptor, 4), b"last");
+    rig.driver.receive(CONN, descriptor, Receive::One);
     assert_eq!(rig.next_received(), (Received::End, false, false));
 }
 

@@ -54,7 +54,7 @@ enum Source {
 
 /// The driver of one shard.
 pub struct EpollDriver {
-    poller: Poller,
+    pub(super) poller: Poller,
     door: Arc<Door>,
     /// The doors of all shards.
     peers: Vec<Arc<Door>>,

@@ -154,6 +154,12 @@ impl Poller {
         self.events.get(index).copied()
     }
 
+    /// Its number as a descriptor.
+    #[cfg(test)]
+    pub(super) fn number(&self) -> i32 {
+        std::os::fd::AsRawFd::as_raw_fd(&self.epoll)
+    }
+
     /// Bytes that it has allocated; see `memory`.
     pub(super) fn heap_bytes(&self) -> usize {
         self.events.allocated_bytes()
