@@ -14,10 +14,12 @@ use crate::process::Process;
 
 /// What all others are compared with; always measured.
 pub const CORELAY: &str = "corelay";
+/// corelay without io_uring.
+const ON_EPOLL: &str = "corelay-epoll";
 /// The peer that has one thread, whatever is asked for.
 const BARE: &str = "bare";
 /// Names of the peers, and of `--only`.
-const PEERS: [&str; 3] = ["fastwebsockets", "tokio-tungstenite", BARE];
+const PEERS: [&str; 4] = ["fastwebsockets", "tokio-tungstenite", BARE, ON_EPOLL];
 
 const START_TIME: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_secs(5);
@@ -52,12 +54,13 @@ pub struct Running {
 impl Contender {
     /// corelay, or a peer, whose program is in `directory`.
     fn program(directory: &Path, name: &str) -> anyhow::Result<Self> {
-        let file = if name == CORELAY { CORELAY.to_owned() } else { format!("peer-{name}") };
+        let is_corelay = [CORELAY, ON_EPOLL].contains(&name);
+        let file = if is_corelay { CORELAY.to_owned() } else { format!("peer-{name}") };
         let path = directory.join(file);
         if !path.is_file() {
             bail!("{} is not there; `cargo build --release --workspace` builds all of them", path.display());
         }
-        let dialect = if [CORELAY, BARE].contains(&name) { DialectName::Native } else { DialectName::Raw };
+        let dialect = if is_corelay || name == BARE { DialectName::Native } else { DialectName::Raw };
         Ok(Self { name: name.to_owned(), dialect, origin: Origin::Program(path) })
     }
 
@@ -95,7 +98,10 @@ impl Contender {
         command.arg("--listen").arg(listen.to_string());
         let threads = self.threads(threads).unwrap_or(1).to_string();
         match self.name.as_str() {
-            CORELAY => command.args(["--admin", &admin.to_string(), "--shards", &threads]),
+            CORELAY => command.args(["--admin", &admin.to_string(), "--shards", &threads, "--ephemeral"]),
+            ON_EPOLL => command
+                .args(["--admin", &admin.to_string(), "--shards", &threads, "--ephemeral"])
+                .args(["--driver", "epoll"]),
             BARE => &mut command,
             _ => command.args(["--threads", &threads]),
         };
