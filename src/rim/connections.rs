@@ -251,10 +251,9 @@ impl<D: Driver> Loop<D> {
                 self.shut_down_behind_send(conn);
             }
             (State::Open, Some(errno)) => self.break_off(conn, errno),
-            (State::HandingOver, None) => self.send_reply(conn),
+            (State::HandingOver | State::GivenUp, failed) => self.sent_before_leaving(conn, failed.is_some()),
             // Only the end of the connection waits for this send.
-            (State::HandingOver, Some(_))
-            | (State::Closing | State::GivenUp | State::ClosingDescriptor | State::Free, _) => {}
+            (State::Closing | State::ClosingDescriptor | State::Free, _) => {}
         }
         self.settle(conn);
     }

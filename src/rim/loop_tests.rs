@@ -20,6 +20,7 @@ use crate::shard::Shard;
 use crate::shard::peer::Order;
 use crate::shard::placement::Placement;
 use crate::shard::settings::{ClientRules, Settings};
+use crate::tls::ServerConfig;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -73,6 +74,9 @@ for_each_driver! {
     who_is_on_a_shard_that_panics_is_told,
 }
 
+#[cfg(feature = "tls")]
+mod secure;
+
 const DESCRIPTORS: u32 = 4096;
 const RECEIVE_BUFFERS: u16 = 64;
 const GATHER_TIME: Duration = Duration::from_millis(20);
@@ -94,9 +98,18 @@ impl Relay {
     }
 
     fn start_with<D: Tried>(letters: usize, settings: Settings) -> Self {
+        Self::start_all::<D>(letters, settings, None)
+    }
+
+    /// With `tls` the address is that of `listen_tls`.
+    fn start_all<D: Tried>(letters: usize, settings: Settings, tls: Option<Arc<ServerConfig>>) -> Self {
         let (endpoints, [service, store]) = mesh(2, letters).unwrap();
-        let listeners = bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
-        let address = listeners[0].local_addr();
+        let listen = || bind("127.0.0.1:0".parse().unwrap(), 2, ListenOptions::default()).unwrap();
+        let (plain, secure) = (listen(), listen());
+        let address = if tls.is_some() { &secure } else { &plain }[0].local_addr();
+        let has_tls = tls.is_some();
+        let secure = secure.into_iter().map(|listener| has_tls.then(|| Arc::new(listener)));
+        let listeners = plain.into_iter().map(Arc::new).zip(secure);
         let settings = Arc::new(Settings { placement: Placement::known(2), ..settings });
         let trouble: Arc<Trouble> = Arc::default();
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
@@ -105,13 +118,14 @@ impl Relay {
             descriptors: DESCRIPTORS,
             listen_options: ListenOptions::default(),
             addresses: Arc::default(),
-            tls: None,
+            tls,
         };
         let ends = (0..).zip(endpoints).zip(listeners).zip(metrics.clone());
         let make_loop = |(((id, endpoint), listener), metrics): (_, Arc<ShardMetrics>)| {
             let shard = Shard::new(ShardId(id), settings.clone(), metrics.clone(), [id as u8; 32]);
             let driver = Troubled::new(D::make(), trouble.clone());
-            let listeners = Listeners { plain: Arc::new(listener), secure: None };
+            let (plain, secure) = listener;
+            let listeners = Listeners { plain, secure };
             Loop::new(loop_settings.clone(), driver, listeners, endpoint, shard, metrics, clock)
         };
         let loops: Vec<Loop<Troubled<D>>> = ends.map(make_loop).collect();

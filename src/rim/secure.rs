@@ -118,6 +118,17 @@ impl<D: Driver> Loop<D> {
         }
     }
 
+    /// A send of TLS for which a handover waits has ended. If it is `lost`, nothing may follow it.
+    pub(super) fn sent_before_leaving(&mut self, conn: ConnId, lost: bool) {
+        if let Some(secure) = self.transports.find(conn) {
+            secure.sends_reply = false;
+        }
+        if let Some(socket) = self.sockets.find(conn).filter(|_| lost) {
+            socket.flags.raise(Flag::Broken);
+        }
+        self.send_reply(conn);
+    }
+
     /// Nothing can be sealed (any more): the handshake is not done, or the keys are used up.
     pub(super) fn cannot_seal(&mut self, conn: ConnId) {
         if let Some(socket) = self.sockets.find(conn) {
@@ -134,8 +145,13 @@ impl<D: Driver> Loop<D> {
         if socket.state == State::GivenUp {
             socket.state = State::Closing;
             self.close_descriptor_when_settled(conn);
+            return;
+        }
+        socket.state = State::Open;
+        if socket.flags.has(Flag::Broken) {
+            self.metrics.hand_overs_refused.increment();
+            self.end_of_stream(conn);
         } else {
-            socket.state = State::Open;
             self.hand_over(conn, target, state);
         }
     }

@@ -1,9 +1,10 @@
 //! A driver for tests: it does what another driver does, and makes trouble when a test orders it.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::shard::Frames;
 /// Whoever sends this brings the loop down, in the middle of a turn.
 pub(super) const POISON: &[u8] = b"a bug";
 
+/// How often a driver that holds ends of sends back looks whether it still should.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
 /// The trouble that is ordered, for all drivers of a test.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
@@ -25,6 +29,8 @@ pub(super) struct Trouble {
     stand_still_ms: AtomicU64,
     /// How often a standstill was ordered.
     orders: AtomicU64,
+    /// No driver tells that a send has ended, until this is over.
+    sends_are_late: AtomicBool,
 }
 
 impl Trouble {
@@ -33,6 +39,11 @@ impl Trouble {
         self.stand_still_ms.store(duration.as_millis() as u64, Ordering::Relaxed);
         self.orders.fetch_add(1, Ordering::Release);
     }
+
+    /// Orders that the ends of sends are told from now on, or no longer, only behind this order's end.
+    pub(super) fn hold_sends(&self, late: bool) {
+        self.sends_are_late.store(late, Ordering::Relaxed);
+    }
 }
 
 /// A driver that does what `driver` does, and stands still when ordered.
@@ -40,11 +51,13 @@ pub(super) struct Troubled<D> {
     driver: D,
     trouble: Arc<Trouble>,
     orders_seen: u64,
+    /// Ends of sends that are not told yet.
+    late: VecDeque<Completion>,
 }
 
 impl<D> Troubled<D> {
     pub(super) fn new(driver: D, trouble: Arc<Trouble>) -> Self {
-        Self { driver, trouble, orders_seen: 0 }
+        Self { driver, trouble, orders_seen: 0, late: VecDeque::new() }
     }
 }
 
@@ -53,7 +66,8 @@ impl<D: Driver> Driver for Troubled<D> {
     type Peer = D::Peer;
 
     fn wait(&mut self, timeout: Duration) -> Result<(), D::Error> {
-        let waited = self.driver.wait(timeout);
+        let patience = if self.late.is_empty() { timeout } else { timeout.min(LOOK_INTERVAL) };
+        let waited = self.driver.wait(patience);
         let orders = self.trouble.orders.load(Ordering::Acquire);
         if orders > self.orders_seen {
             self.orders_seen = orders;
@@ -129,7 +143,16 @@ impl<D: Driver> Driver for Troubled<D> {
     }
 
     fn next_completion(&mut self) -> Option<Completion> {
-        self.driver.next_completion()
+        let are_late = self.trouble.sends_are_late.load(Ordering::Relaxed);
+        if !are_late && let Some(sent) = self.late.pop_front() {
+            return Some(sent);
+        }
+        loop {
+            match self.driver.next_completion() {
+                Some(sent @ Completion::Sent { .. }) if are_late => self.late.push_back(sent),
+                other => return other,
+            }
+        }
     }
 
     fn release(&mut self, lent: Lent) {
