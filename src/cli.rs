@@ -237,7 +237,8 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let loaded = config::load(file.as_deref(), environment(), flags.clone())?;
     let machine = Machine::prepare();
     let log_format = loaded.draft.log_format;
-    let chosen = driver_choice::choose(loaded.draft.driver);
+    let chosen =
+        driver_choice::choose(loaded.draft.driver, loaded.draft.wanted.shards_at_least(machine.resources()));
     let kind = chosen.as_ref().map_or(DriverKind::IoUring, Choice::kind);
     let config = loaded.resolve(machine.resources(), kind)?;
 
@@ -253,7 +254,9 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
         tracing::warn!("development mode: no key is configured, everybody is a guest and may join any game");
     }
     // From here on failures go to the log, in its format.
-    let run = |choice| server::run(config, &machine, &choice, read_again(file, flags));
+    let shards = config.settings.placement.shards;
+    let run =
+        |choice: Choice| server::run(config, &machine, &choice.for_shards(shards)?, read_again(file, flags));
     Ok(match chosen.map_err(anyhow::Error::from).and_then(run) {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Interrupted(signal)) => ExitCode::from(signal.exit_code()),

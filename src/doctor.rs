@@ -66,7 +66,7 @@ impl Report {
 /// Looks at everything that a relay with this configuration needs here.
 pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
     let Draft { wanted, listen, listen_tls, admin, .. } = loaded.draft;
-    let chosen = driver_choice::choose(loaded.draft.driver);
+    let chosen = driver_choice::choose(loaded.draft.driver, wanted.shards_at_least(machine.resources()));
     let driver = chosen.as_ref().map_or(DriverKind::IoUring, Choice::kind);
     // If no capacity can be planned, the finding on memory or descriptors says why; the others are for as many shards as there
     // would be.
@@ -448,7 +448,9 @@ mod tests {
         let machine = Machine { cpus: vec![0], kernel: "6.18".into(), descriptors: 1_024 };
         let report = examine(
             &machine,
-            loaded(|draft| draft.wanted = Wanted { connections_max: Some(100_000), shards: Some(2) }),
+            loaded(|draft| {
+                draft.wanted = Wanted { connections_max: Some(100_000), shards: Some(2), has_tls: false }
+            }),
         );
         assert!(!report.can_run());
         let text = report.to_string();
@@ -462,11 +464,11 @@ mod tests {
         let epoll = |draft: &mut Draft| draft.driver = DriverWish::Epoll;
         let text = examine(&machine, loaded(epoll)).to_string();
         assert!(text.contains("driver ") && !text.contains("io_uring pbuf_ring"), "{text}");
-        assert!(text.ends_with("up to 896 connections on 2 shard(s), bounded by RLIMIT_NOFILE.\n"), "{text}");
-        let wanted = Wanted { connections_max: Some(900), shards: None };
+        assert!(text.ends_with("up to 894 connections on 2 shard(s), bounded by RLIMIT_NOFILE.\n"), "{text}");
+        let wanted = Wanted { connections_max: Some(900), shards: None, has_tls: false };
         let text =
             examine(&machine, loaded(|draft| (draft.driver, draft.wanted) = (DriverWish::Epoll, wanted)));
-        assert!(!text.can_run() && text.to_string().contains("ulimit -n 1068"), "{text}");
+        assert!(!text.can_run() && text.to_string().contains("ulimit -n 1070"), "{text}");
     }
 
     #[test]

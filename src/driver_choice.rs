@@ -1,7 +1,5 @@
 //! Which interface of the kernel the shards run on, decided once, at the start, by making rings like theirs.
 
-use anyhow::bail;
-
 use crate::rim::uring::{self, Probe, RingError};
 
 /// What the operator wants.
@@ -68,6 +66,14 @@ impl Choice {
         }
     }
 
+    /// The same, for as many shards as there are in the end: `connections_max` may need more than there are CPUs.
+    pub fn for_shards(self, shards: u16) -> Result<Self, RingError> {
+        match self {
+            Self::IoUring(probe) => serves(probe, shards).map(Self::IoUring),
+            other @ (Self::Epoll | Self::EpollInstead(_)) => Ok(other),
+        }
+    }
+
     /// What the log says about it, if the operator may not expect it.
     pub fn warning(&self) -> Option<String> {
         match self {
@@ -78,28 +84,24 @@ impl Choice {
             )),
         }
     }
-
-    /// Refuses several shards where rings cannot send messages to each other, as a handover of a connection needs.
-    pub fn check_shards(&self, shards: u16) -> anyhow::Result<()> {
-        let Self::IoUring(probe) = self else { return Ok(()) };
-        let is_there = |name| probe.features.iter().any(|feature| feature.name == name && feature.available);
-        if shards == 1 || is_there("msg_ring_deferred") {
-            return Ok(());
-        }
-        bail!(
-            "{shards} shards need messages between rings, which this kernel ({}) does not deliver: use --shards 1, or --driver \
-             epoll, or Linux 6.3 or newer",
-            probe.release
-        )
-    }
 }
 
-/// Decides. Falls back only where io_uring is unavailable: where memory or descriptors have run out, epoll would lack them, too.
-pub fn choose(wish: DriverWish) -> Result<Choice, ChoiceError> {
+/// Decides for so many shards. Falls back only where io_uring is unavailable: where memory or descriptors have run out, epoll would
+/// lack them, too.
+pub fn choose(wish: DriverWish, shards: u16) -> Result<Choice, ChoiceError> {
     if wish == DriverWish::Epoll {
         return Ok(Choice::Epoll);
     }
-    judge(wish, uring::probe())
+    judge(wish, uring::probe().and_then(|probe| serves(probe, shards)))
+}
+
+/// Whether rings can send messages to each other, as a handover of a connection needs.
+fn serves(probe: Probe, shards: u16) -> Result<Probe, RingError> {
+    let is_there = |name| probe.features.iter().any(|feature| feature.name == name && feature.available);
+    if shards == 1 || is_there("msg_ring_deferred") {
+        return Ok(probe);
+    }
+    Err(RingError::NoMessages { release: probe.release, shards })
 }
 
 fn judge(wish: DriverWish, probed: Result<Probe, RingError>) -> Result<Choice, ChoiceError> {
@@ -129,7 +131,7 @@ mod tests {
         assert_eq!(choice.kind(), DriverKind::Epoll);
         let warning = choice.warning().unwrap();
         assert!(warning.contains("seccomp") && warning.contains("driver = \"epoll\""), "{warning}");
-        assert!(choose(DriverWish::Epoll).unwrap().warning().is_none(), "it is meant");
+        assert!(choose(DriverWish::Epoll, 2).unwrap().warning().is_none(), "it is meant");
     }
 
     #[test]
@@ -153,12 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn one_shard_needs_no_messages_between_rings() {
-        let mut probe = uring::probe().unwrap();
-        probe.features.retain(|feature| feature.name != "msg_ring_deferred");
-        let choice = Choice::IoUring(probe);
-        assert!(choice.check_shards(1).is_ok() && Choice::Epoll.check_shards(2).is_ok());
-        let error = choice.check_shards(2).unwrap_err().to_string();
-        assert!(error.contains("use --shards 1, or --driver epoll, or Linux 6.3"), "{error}");
+    fn rings_that_hear_no_messages_serve_one_shard_and_epoll_serves_several() {
+        let deaf = || {
+            let mut probe = uring::probe().unwrap();
+            probe.features.retain(|feature| feature.name != "msg_ring_deferred");
+            probe
+        };
+        assert!(serves(deaf(), 1).is_ok());
+        let choice = judge(DriverWish::Auto, serves(deaf(), 2)).unwrap();
+        assert_eq!(choice.kind(), DriverKind::Epoll);
+        let error = judge(DriverWish::IoUring, serves(deaf(), 2)).unwrap_err().to_string();
+        assert!(error.contains("2 shards need: use one (`shards = 1`), or Linux 6.3"), "{error}");
     }
 }

@@ -403,8 +403,8 @@ pub const DRAIN_JITTER: Duration = Duration::from_secs(5);
 pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 24;
 /// Descriptor slots of a shard that no player gets: they carry refusals. With fewer free, accepting stops.
 pub const CONNECTIONS_RESERVE: u32 = 64;
-/// Descriptors of a shard that are no sockets of players: listener, epoll or ring, two eventfds.
-pub const DESCRIPTORS_OF_SHARD: u32 = 4;
+/// Descriptors of a shard that are no sockets of players: two listeners, epoll or ring, two eventfds.
+pub const DESCRIPTORS_OF_SHARD: u32 = 5;
 /// Descriptors kept for the rest of the process: admin pages, store, log, runtime. Sockets of players take none of them.
 pub const DESCRIPTORS_OF_PROCESS: u32 = ADMIN_VISITORS_MAX as u32 + 32;
 /// Shards of one process.

@@ -107,7 +107,6 @@ pub fn run(
     }
     let clock = Clock::start();
     let (shards, driver_name) = (config.settings.placement.shards, driver.kind().name());
-    driver.check_shards(shards)?;
     let (file, before, taken) = open_store(&config)?;
     config.settings.guests_before = before;
     let listeners = bind(&config, shards)?;

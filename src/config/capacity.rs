@@ -13,7 +13,7 @@ use crate::limits::{
     CONNECTIONS_PER_SHARD_MAX, CONNECTIONS_RESERVE, DESCRIPTORS_OF_PROCESS, DESCRIPTORS_OF_SHARD,
     IDLE_PLAYER_BYTES_MAX, MAILBOX_LETTERS_ALL, MAILBOX_LETTERS_MAX, MAILBOX_LETTERS_MIN,
     PLAYERS_MAX_DEFAULT, RECEIVE_BUFFERS, RECEIVE_BUFFERS_MIN, SHARDS_MAX, SUBMISSION_QUEUE_ENTRIES,
-    SUBMISSION_QUEUE_ENTRIES_MIN, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
+    SUBMISSION_QUEUE_ENTRIES_MIN, TLS_CONNECTION_BYTES, TURN_GATHER_TIME, TURN_GATHER_TIME_MAX,
 };
 use crate::machine::Resources;
 
@@ -30,6 +30,8 @@ pub struct Wanted {
     pub connections_max: Option<u32>,
     /// Number of shards.
     pub shards: Option<u16>,
+    /// Connections may have TLS.
+    pub has_tls: bool,
 }
 
 /// What is planned; all shards are alike, and `table_entries` of all of them may be more than `sockets_max`. Invariant: `connections_per_shard` + `CONNECTIONS_RESERVE` = `table_entries`.
@@ -78,6 +80,13 @@ impl Queues {
                 .clamp(MAILBOX_LETTERS_MIN, MAILBOX_LETTERS_MAX),
             gather_time: (TURN_GATHER_TIME * shards_per_cpu).min(TURN_GATHER_TIME_MAX),
         }
+    }
+}
+
+impl Wanted {
+    /// How many shards there will be, or more if one cannot carry its part of the connections.
+    pub fn shards_at_least(&self, found: Resources) -> u16 {
+        self.shards.unwrap_or_else(|| shards_of_cpus(found.cpus))
     }
 }
 
@@ -148,7 +157,7 @@ pub fn plan(wanted: Wanted, found: Resources, driver: DriverKind) -> Result<Capa
             shards_needed,
         });
     }
-    check_memory(connections_max, found.memory)?;
+    check_memory(connections_max, wanted.has_tls, found.memory)?;
     let per_shard = with_room_for_a_game(per_shard, connections_max.into()).min(per_shard_max);
     Ok(capacity(shards, per_shard, connections_max.into()))
 }
@@ -166,7 +175,7 @@ pub fn warnings(capacity: &Capacity, wanted: Wanted, found: Resources) -> Vec<St
             capacity.shards
         ));
     }
-    let needed = memory_of(connections_max);
+    let needed = memory_of(connections_max, wanted.has_tls);
     if let Some(available) = found.memory_available.filter(|&available| available < needed) {
         warnings.push(format!(
             "connections_max = {connections_max} takes {} MiB of the relay's and the kernel's memory, and {} MiB are free now",
@@ -206,13 +215,18 @@ fn connections_of_process(driver: DriverKind, descriptors: u64, shards: u16) -> 
     Ok(fitting)
 }
 
-fn memory_of(connections_max: u32) -> u64 {
-    u64::from(connections_max) * (IDLE_PLAYER_BYTES_MAX as u64 + CONNECTION_KERNEL_BYTES)
+/// Memory of the process that an idle player takes.
+fn user_bytes(has_tls: bool) -> u64 {
+    IDLE_PLAYER_BYTES_MAX as u64 + if has_tls { TLS_CONNECTION_BYTES } else { 0 }
 }
 
-fn check_memory(connections_max: u32, memory: Option<u64>) -> Result<(), ConfigError> {
-    let (user, kernel) = (IDLE_PLAYER_BYTES_MAX as u64, CONNECTION_KERNEL_BYTES);
-    let needed = memory_of(connections_max);
+fn memory_of(connections_max: u32, has_tls: bool) -> u64 {
+    u64::from(connections_max) * (user_bytes(has_tls) + CONNECTION_KERNEL_BYTES)
+}
+
+fn check_memory(connections_max: u32, has_tls: bool, memory: Option<u64>) -> Result<(), ConfigError> {
+    let (user, kernel) = (user_bytes(has_tls), CONNECTION_KERNEL_BYTES);
+    let needed = memory_of(connections_max, has_tls);
     match memory.filter(|&available| available < needed) {
         Some(available) => {
             Err(ConfigError::TooLittleMemory { connections_max, user, kernel, needed, available })
@@ -234,7 +248,11 @@ mod tests {
         shards: Option<u16>,
         descriptors: u64,
     ) -> Result<Capacity, ConfigError> {
-        plan(Wanted { connections_max, shards }, found(descriptors, 1 << 60), DriverKind::IoUring)
+        plan(
+            Wanted { connections_max, shards, has_tls: false },
+            found(descriptors, 1 << 60),
+            DriverKind::IoUring,
+        )
     }
 
     #[test]
@@ -296,7 +314,7 @@ mod tests {
         assert!(remedy.contains("ulimit -n 31314") && remedy.contains("--shards 4"), "{remedy}");
         let alone = planned(Some(50_000), None, 20_000).unwrap();
         assert_eq!(alone.shards, 4);
-        let wanted = |shards| Wanted { connections_max: Some(50_000), shards };
+        let wanted = |shards| Wanted { connections_max: Some(50_000), shards, has_tls: false };
         assert_eq!(warnings(&alone, wanted(None), found(20_000, 1 << 60)), [""; 0]);
         let tight = planned(Some(50_000), Some(3), 20_000).unwrap();
         assert_eq!(tight.table_entries, 20_000, "as much headroom as there is");
@@ -309,7 +327,11 @@ mod tests {
     #[test]
     fn with_epoll_the_limit_bounds_the_sum_of_all_shards() {
         let planned = |connections_max, shards, descriptors| {
-            plan(Wanted { connections_max, shards }, found(descriptors, 1 << 60), DriverKind::Epoll)
+            plan(
+                Wanted { connections_max, shards, has_tls: false },
+                found(descriptors, 1 << 60),
+                DriverKind::Epoll,
+            )
         };
         let own = u64::from(DESCRIPTORS_OF_PROCESS) + 4 * u64::from(DESCRIPTORS_OF_SHARD);
         let capacity = planned(None, Some(4), 20_000).unwrap();
@@ -358,9 +380,12 @@ mod tests {
     #[test]
     fn connections_that_memory_cannot_hold_are_refused_with_the_arithmetic() {
         let found = found(20_000, 2 << 30);
-        let error =
-            plan(Wanted { connections_max: Some(1_000_000), shards: None }, found, DriverKind::IoUring)
-                .unwrap_err();
+        let error = plan(
+            Wanted { connections_max: Some(1_000_000), shards: None, has_tls: false },
+            found,
+            DriverKind::IoUring,
+        )
+        .unwrap_err();
         assert_eq!(
             error.to_string(),
             "connections_max = 1000000 takes 1000000 × (320 + 4200) bytes of the relay's and the kernel's memory = 4310 MiB, \
@@ -369,8 +394,23 @@ mod tests {
         assert!(error.remedy().unwrap().contains("--connections-max 475107"), "{:?}", error.remedy());
         let unknown = Resources { memory: None, ..found };
         assert!(
-            plan(Wanted { connections_max: Some(1_000_000), shards: None }, unknown, DriverKind::IoUring)
-                .is_ok()
+            plan(
+                Wanted { connections_max: Some(1_000_000), shards: None, has_tls: false },
+                unknown,
+                DriverKind::IoUring
+            )
+            .is_ok()
         );
+    }
+
+    #[test]
+    fn connections_with_tls_need_more_memory() {
+        let found = found(1 << 20, 100_000 * (IDLE_PLAYER_BYTES_MAX as u64 + CONNECTION_KERNEL_BYTES));
+        let plan = |has_tls| {
+            let wanted = Wanted { connections_max: Some(100_000), shards: None, has_tls };
+            plan(wanted, found, DriverKind::IoUring)
+        };
+        assert!(plan(false).is_ok());
+        assert!(matches!(plan(true), Err(ConfigError::TooLittleMemory { user: 3_920, .. })));
     }
 }

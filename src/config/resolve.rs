@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::capacity;
+use super::capacity::{self, Wanted};
 use super::draft::Draft;
 use super::error::ConfigError;
 use super::{Config, Loaded, secrets};
@@ -35,8 +35,9 @@ pub(super) fn resolve(loaded: Loaded, found: Resources, driver: DriverKind) -> R
     let tls = loaded.certificates(&mut warnings)?;
     let Loaded { draft, file, .. } = loaded;
     let tls = draft.listen_tls.zip(tls);
-    let capacity = capacity::plan(draft.wanted, found, driver)?;
-    warnings.extend(capacity::warnings(&capacity, draft.wanted, found));
+    let wanted = Wanted { has_tls: tls.is_some(), ..draft.wanted };
+    let capacity = capacity::plan(wanted, found, driver)?;
+    warnings.extend(capacity::warnings(&capacity, wanted, found));
     let settings = Settings {
         placement: Placement::known(capacity.shards),
         connections_per_shard_max: capacity.connections_per_shard,

@@ -62,6 +62,8 @@ pub(super) struct Acceptor {
     retry_at: Option<Instant>,
     backoff: Duration,
     warned_at: Option<Instant>,
+    /// When the log has been told of an accept that failed.
+    failure_warned_at: Option<Instant>,
 }
 
 impl Acceptor {
@@ -77,6 +79,7 @@ impl Acceptor {
             retry_at: None,
             backoff: BACKOFF_MIN,
             warned_at: None,
+            failure_warned_at: None,
         }
     }
 
@@ -244,7 +247,10 @@ impl Acceptor {
         }
         metrics.accept_failures.increment();
         if self.retry_at.is_none() {
-            tracing::warn!(%errno, retry_ms = self.backoff.as_millis() as u64, "accept failed");
+            if self.failure_warned_at.is_none_or(|at| now.since(at) >= WARNING_INTERVAL) {
+                self.failure_warned_at = Some(now);
+                tracing::warn!(%errno, retry_ms = self.backoff.as_millis() as u64, "accept failed");
+            }
             self.retry_at = Some(now + self.backoff);
             self.backoff = (2 * self.backoff).min(BACKOFF_MAX);
         }

@@ -18,6 +18,7 @@ use super::driver::{
 };
 use super::listener::{ListenOptions, Listener, bind};
 use crate::ids::{ConnId, ShardId};
+use crate::limits::FRAMES_PER_SEND_MAX;
 use crate::mailbox::Ticket;
 use crate::shard::Frames;
 use crate::wire::encoded::Encoded;
@@ -394,8 +395,8 @@ pub(super) fn a_poll_tells_once_of_bytes_and_of_the_end<D: Tested>() {
 pub(super) fn frames_arrive_whole_and_in_order_and_are_told_of_once<D: Tested>() {
     let mut rig = Rig::<D>::new();
     let (mut client, descriptor) = rig.pair();
-    // The last is more than a socket takes at once.
-    for sizes in [vec![10], vec![3, 5, 2], vec![300_000, 1, 3_000_000]] {
+    // Of the last two, one is more frames than the relay sends at once, the other more than a socket takes.
+    for sizes in [vec![10], vec![3, 5, 2], vec![7; FRAMES_PER_SEND_MAX + 1], vec![300_000, 1, 3_000_000]] {
         let sent = bytes_of(sizes.iter().sum());
         let mut rest = sent.as_slice();
         let mut cut = |bytes: &usize| Encoded::raw(rest.split_off(..*bytes).unwrap().to_vec());

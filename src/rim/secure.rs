@@ -5,7 +5,7 @@ use super::driver::{Driver, Lent};
 use super::sockets::{Flag, State};
 use super::{Done, Loop, notes};
 use crate::ids::ConnId;
-use crate::limits::HANDSHAKE_STEPS_PER_TURN;
+use crate::limits::{HANDSHAKE_STEPS_PER_TURN, TLS_SILENT_RECORD_WORK};
 use crate::note::Note;
 use crate::reasons::RefusalReason;
 use crate::shard::Frames;
@@ -36,7 +36,11 @@ impl<D: Driver> Loop<D> {
 
     /// Takes a few steps of handshakes, which are dear, in the order in which they became due.
     pub(super) fn step_handshakes(&mut self) -> Done {
-        for _ in 0..HANDSHAKE_STEPS_PER_TURN {
+        for number in 0..HANDSHAKE_STEPS_PER_TURN {
+            // A signature with a long RSA key takes 5 ms.
+            if number > 0 && self.shard.next_due().is_some_and(|due| due <= self.clock.instant()) {
+                break;
+            }
             let Some(conn) = self.transports.next_handshake() else { break };
             let Some(socket) = self.sockets.find(conn) else { continue };
             socket.flags.lower(Flag::Handshaking);
@@ -61,8 +65,12 @@ impl<D: Driver> Loop<D> {
     fn opened(&mut self, conn: ConnId, outcome: Result<Opened, TlsError>) {
         self.send_reply(conn);
         match outcome {
-            Ok(Opened { peer_closed: false, .. }) => {}
-            Ok(Opened { peer_closed: true, .. }) => self.end_of_stream(conn),
+            Ok(Opened { peer_closed, silent_records, .. }) => {
+                self.shard.spend_work(silent_records as usize * TLS_SILENT_RECORD_WORK);
+                if peer_closed {
+                    self.end_of_stream(conn);
+                }
+            }
             Err(error) => {
                 self.metrics.tls_failures.increment();
                 tracing::debug!(slot = conn.slot, generation = conn.generation, %error, "TLS failed");

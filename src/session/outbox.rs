@@ -176,10 +176,10 @@ impl Outbox {
     fn take_many(&mut self, state: Option<Encoded>, states: Option<&mut States>) -> Frames {
         let mut taken = self.lane.take_first();
         let reliable = taken.len();
-        if self.lane.is_empty() {
+        if self.lane.is_empty() && reliable < FRAMES_PER_SEND_MAX {
             taken.extend(state);
             if let Some(states) = states {
-                states.take(FRAMES_PER_SEND_MAX.saturating_sub(taken.len()), &mut taken);
+                states.take(FRAMES_PER_SEND_MAX - taken.len(), &mut taken);
             }
         } else {
             self.state = state;
@@ -439,7 +439,8 @@ mod tests {
                         prop_assert_eq!(taken.is_some(), may);
                         if let Some(taken) = taken {
                             let first: Vec<_> = waiting.drain(..waiting.len().min(FRAMES_PER_SEND_MAX)).collect();
-                            let last = state.take_if(|_| waiting.is_empty());
+                            let is_full = first.len() == FRAMES_PER_SEND_MAX;
+                            let last = state.take_if(|_| waiting.is_empty() && !is_full);
                             prop_assert_eq!(taken, first.iter().map(|frame| frame.0).chain(last).collect::<Vec<_>>());
                             sending = Some(first);
                         }
@@ -476,5 +477,13 @@ mod tests {
         assert_eq!(outbox.take(None).map(|frames| frames.as_slice().len()), Some(2));
         outbox.sent();
         assert!(outbox.is_idle() && outbox.reliable_bytes() == 0);
+        for _ in 0..FRAMES_PER_SEND_MAX {
+            assert_eq!(outbox.push(frame(1), 10_000), Pushed::Queued);
+        }
+        outbox.put_state(frame(1));
+        for expected in [FRAMES_PER_SEND_MAX, 1] {
+            assert_eq!(outbox.take(None).map(|frames| frames.as_slice().len()), Some(expected));
+            outbox.sent();
+        }
     }
 }

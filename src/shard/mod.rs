@@ -266,6 +266,11 @@ impl Shard {
         self.work = Work::of_parts(units);
     }
 
+    /// The rim has done work in this part: so many units.
+    pub fn spend_work(&mut self, units: usize) {
+        self.work.spend(units);
+    }
+
     /// Whether the part that `allow_work` began may go on. If not, whatever comes is still taken, but received messages wait
     /// for the next `handle_timeout`, which is due at once.
     pub fn has_work_left(&self) -> bool {

@@ -17,7 +17,7 @@ use rustls::{Error, InconsistentKeys};
 
 use super::certificates::{Certificate, CertificateError, choose};
 use crate::impossible;
-use crate::limits::TLS_PENDING_BYTES_MAX;
+use crate::limits::{TLS_PENDING_BYTES_MAX, TLS_SILENT_RECORDS_MAX};
 use crate::memory::Allocated;
 use crate::wire::encoded::Encoded;
 
@@ -108,6 +108,8 @@ pub struct Opened {
     pub established: bool,
     /// The peer has said that it sends nothing more.
     pub peer_closed: bool,
+    /// Records that said nothing to the core: updates of keys, above all, which are dear.
+    pub silent_records: u32,
 }
 
 /// Why a connection is over. What the peer is to be told of it has been written.
@@ -118,6 +120,8 @@ pub enum TlsError {
     PlainHttp,
     #[error("more than {TLS_PENDING_BYTES_MAX} bytes are no complete record or message")]
     TooLong,
+    #[error("more than {TLS_SILENT_RECORDS_MAX} records, such as updates of keys, said nothing")]
+    TooSilent,
     #[error("it has failed before")]
     Over,
     #[error("{0}")]
@@ -145,6 +149,8 @@ enum Stage {
 pub struct Connection {
     tls: UnbufferedServerConnection,
     stage: Stage,
+    /// In its life, once it was established.
+    silent_records: u32,
     /// What has come of a record, or of a handshake message, that is not complete. rustls decrypts it where it is, and remembers
     /// places in it: so it must see these bytes again, whatever it is asked to do next.
     pending: Vec<u8>,
@@ -160,7 +166,7 @@ impl Connection {
     /// A connection whose client has not said anything yet.
     pub fn new(config: &Arc<ServerConfig>) -> Result<Self, TlsError> {
         let tls = UnbufferedServerConnection::new(config.tls.clone())?;
-        Ok(Self { tls, stage: Stage::Fresh, pending: Vec::new() })
+        Ok(Self { tls, stage: Stage::Fresh, silent_records: 0, pending: Vec::new() })
     }
 
     /// Takes what has come. Appends to `plain` what it says, and to `reply` what is to be answered before anything that is sealed
@@ -204,6 +210,7 @@ impl Connection {
             Ok(Opened { peer_closed: false, .. }) if self.pending.len() > TLS_PENDING_BYTES_MAX => {
                 Err(TlsError::TooLong)
             }
+            Ok(_) if self.silent_records > TLS_SILENT_RECORDS_MAX => Err(TlsError::TooSilent),
             outcome => outcome,
         };
         match &outcome {
@@ -225,6 +232,9 @@ impl Connection {
         reply: &mut Vec<u8>,
     ) -> (usize, Result<Opened, TlsError>) {
         let mut opened = Opened::default();
+        if self.stage == Stage::Established {
+            opened.silent_records = complete_records(bytes);
+        }
         let mut used = 0;
         loop {
             let status = self.tls.process_tls_records(&mut bytes[used..]);
@@ -237,6 +247,7 @@ impl Connection {
                             Ok(record) => {
                                 discard += record.discard;
                                 plain.extend_from_slice(record.payload);
+                                opened.silent_records = opened.silent_records.saturating_sub(1);
                             }
                             Err(error) => failed = Some(Err(error.into())),
                         }
@@ -272,6 +283,7 @@ impl Connection {
             if outcome.is_err() {
                 self.write_alert(&mut bytes[used..], reply);
             }
+            self.silent_records += opened.silent_records;
             let established = self.stage == Stage::Established;
             return (used, outcome.map(|opened| Opened { established, ..opened }));
         }
@@ -357,6 +369,18 @@ impl Connection {
         };
         tls + self.pending.allocated_bytes()
     }
+}
+
+/// How many records are there as a whole.
+fn complete_records(mut bytes: &[u8]) -> u32 {
+    let mut count = 0;
+    while let [_, _, _, high, low, rest @ ..] = bytes
+        && let Some(next) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..)
+    {
+        bytes = next;
+        count += 1;
+    }
+    count
 }
 
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {

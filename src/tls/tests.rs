@@ -17,7 +17,7 @@ use rustls::{RootCertStore, SupportedProtocolVersion};
 use super::certificates::{Certificate, CertificateError, PemFile};
 use super::connection::ESTABLISHED_BYTES;
 use super::{Connection, Opened, ServerConfig, TlsError, self_signed};
-use crate::limits::{SELF_SIGNED_DAYS, TLS_PENDING_BYTES_MAX};
+use crate::limits::{SELF_SIGNED_DAYS, TLS_PENDING_BYTES_MAX, TLS_SILENT_RECORDS_MAX};
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
 
@@ -440,4 +440,23 @@ fn a_chain_is_sent_as_it_is_in_the_file() {
         [&pair, &other].map(|pair| CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap());
     assert_eq!(read.chain, ders);
     assert_eq!(read.key, PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap());
+}
+
+#[test]
+fn updates_of_keys_are_counted_and_bounded_however_much_is_said_between_them() {
+    let mut pair = Pair::established(&TLS13);
+    for number in 0..TLS_SILENT_RECORDS_MAX {
+        pair.client.refresh_traffic_keys().unwrap();
+        pair.client.writer().write_all(b"!").unwrap();
+        pair.talk(|left| left).unwrap();
+        assert_eq!(pair.opened.silent_records, 1, "update {number}");
+    }
+    for _ in 0..3_000 {
+        pair.client.writer().write_all(b"!").unwrap();
+        pair.talk(|left| left.div_ceil(2)).unwrap();
+        assert_eq!(pair.opened.silent_records, 0);
+    }
+    pair.client.refresh_traffic_keys().unwrap();
+    assert!(matches!(pair.talk(|left| left), Err(TlsError::TooSilent)));
+    assert!(matches!(pair.server.seal(&[], &mut Vec::new()), Err(TlsError::Over)));
 }

@@ -117,7 +117,9 @@ impl Poller {
     /// Sleeps until something happens, at most for `timeout`, unless completions `wait` to be told already. A `busy` driver first
     /// lets things gather for a while, unless many wait.
     pub(super) fn wait(&mut self, timeout: Duration, wait: usize, busy: bool) -> Result<(), EpollError> {
-        let gather_time = if busy && wait < COMPLETIONS_PER_TURN { self.gather_time } else { Duration::ZERO };
+        // A wait that found as many as it can has left some, most likely.
+        let many_wait = wait >= COMPLETIONS_PER_TURN || self.events.len() == EVENTS_PER_WAIT;
+        let gather_time = if busy && !many_wait { self.gather_time } else { Duration::ZERO };
         let gather_time = gather_time.min(timeout);
         if gather_time > Duration::ZERO {
             thread::sleep(gather_time);

@@ -40,21 +40,21 @@ impl Sending {
 
     /// Gives the kernel what is not sent yet.
     pub(super) fn go_on(&mut self, socket: BorrowedFd<'_>) -> Progress {
-        let outcome = loop {
+        while self.sent < self.frames.bytes() {
             match send_from(socket, self.frames.as_slice(), self.sent) {
+                Ok((bytes, offered)) => {
+                    self.sent += bytes;
+                    // A send that does not wait ends short because the socket's buffer is full.
+                    if bytes < offered {
+                        return Progress::Full;
+                    }
+                }
                 Err(Errno::INTR) => {}
-                outcome => break outcome,
+                Err(Errno::AGAIN) => return Progress::Full,
+                Err(errno) => return Progress::Failed(errno),
             }
-        };
-        match outcome {
-            Ok(bytes) => {
-                self.sent += bytes;
-                // A send that does not wait ends short because the socket's buffer is full.
-                if self.sent == self.frames.bytes() { Progress::Done } else { Progress::Full }
-            }
-            Err(Errno::AGAIN) => Progress::Full,
-            Err(errno) => Progress::Failed(errno),
         }
+        Progress::Done
     }
 
     /// Bytes that it has allocated; see `memory`.
@@ -63,8 +63,8 @@ impl Sending {
     }
 }
 
-/// Sends the frames but for the first `skip` bytes, as much as there is room for.
-fn send_from(socket: BorrowedFd<'_>, frames: &[Encoded], mut skip: usize) -> Result<usize, Errno> {
+/// Sends some of the frames but for the first `skip` bytes: how much there was room for, and how much was offered.
+fn send_from(socket: BorrowedFd<'_>, frames: &[Encoded], mut skip: usize) -> Result<(usize, usize), Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let begun = frames.iter().position(|frame| {
         let whole = frame.bytes().len() <= skip;
@@ -74,12 +74,14 @@ fn send_from(socket: BorrowedFd<'_>, frames: &[Encoded], mut skip: usize) -> Res
     let unsent = &frames[begun.unwrap_or(frames.len())..];
     if let [] | [_] = unsent {
         let bytes = unsent.first().map_or(&[][..], |frame| &frame.bytes()[skip..]);
-        return send(socket, bytes, flags);
+        return Ok((send(socket, bytes, flags)?, bytes.len()));
     }
     let mut slices = [IoSlice::new(&[]); FRAMES_PER_SEND_MAX];
     for (slice, frame) in slices.iter_mut().zip(unsent) {
         *slice = IoSlice::new(&frame.bytes()[std::mem::take(&mut skip)..]);
     }
     let count = unsent.len().min(slices.len());
-    sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), flags)
+    let slices = &slices[..count];
+    let offered = slices.iter().map(|slice| slice.len()).sum();
+    Ok((sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?, offered))
 }

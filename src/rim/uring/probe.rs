@@ -44,6 +44,11 @@ pub enum RingError {
     )]
     Lacking { release: String, feature: &'static str },
     #[error(
+        "this kernel ({release}) delivers no messages between rings, which {shards} shards need: use one (`shards = 1`), or Linux 6.3 \
+         or newer"
+    )]
+    NoMessages { release: String, shards: u16 },
+    #[error(
         "the process has no descriptor left for a ring ({source}); a shard needs 4 of its own: raise RLIMIT_NOFILE (now {limit}; \
          `ulimit -n`, LimitNOFILE= in a systemd unit)"
     )]
@@ -87,7 +92,8 @@ impl RingError {
             | Self::Forbidden(_)
             | Self::Missing(_)
             | Self::TooOld(_)
-            | Self::Lacking { .. } => true,
+            | Self::Lacking { .. }
+            | Self::NoMessages { .. } => true,
             // A profile may allow some of the three calls only.
             Self::Setup { source, .. } | Self::Enter(source) => {
                 let refusals = [Errno::PERM, Errno::ACCESS, Errno::NOSYS];
@@ -178,13 +184,14 @@ const PROBE_SIZES: RingSizes = RingSizes { submissions: 8, completions: 64, desc
 pub fn probe() -> Result<Probe, RingError> {
     let mut ring = Ring::new(PROBE_SIZES)?;
     ring.enable()?;
-    let messages_arrive = messages_arrive(&mut ring);
+    let messages_arrive = messages_arrive(&mut ring)?;
+    let has_buffer_ring = buffer_ring_works(ring.io_uring())?;
     let mut operations = io_uring::Probe::new();
     ring.io_uring()
         .submitter()
         .register_probe(&mut operations)
         .map_err(|source| RingError::Setup { step: "asking for its operations", source })?;
-    let features = features(ring.io_uring(), &operations, messages_arrive);
+    let features = features(ring.io_uring(), &operations, messages_arrive, has_buffer_ring);
     let release = kernel_release();
     if let Some(lacking) = features.iter().find(|feature| feature.required && !feature.available) {
         return Err(RingError::Lacking { release, feature: lacking.name });
@@ -199,7 +206,12 @@ pub fn probe() -> Result<Probe, RingError> {
     })
 }
 
-fn features(ring: &io_uring::IoUring, operations: &io_uring::Probe, messages_arrive: bool) -> Vec<Feature> {
+fn features(
+    ring: &io_uring::IoUring,
+    operations: &io_uring::Probe,
+    messages_arrive: bool,
+    has_buffer_ring: bool,
+) -> Vec<Feature> {
     let operation = |name, meaning, code| Feature {
         name,
         meaning,
@@ -225,7 +237,7 @@ fn features(ring: &io_uring::IoUring, operations: &io_uring::Probe, messages_arr
         Feature {
             name: "pbuf_ring",
             meaning: "an idle connection owns no receive buffer",
-            available: buffer_ring_works(ring),
+            available: has_buffer_ring,
             required: true,
         },
         Feature {
@@ -255,33 +267,43 @@ fn features(ring: &io_uring::IoUring, operations: &io_uring::Probe, messages_arr
     ]
 }
 
-fn buffer_ring_works(ring: &IoUring) -> bool {
-    let Ok(mut buffers) = Buffers::new(1, 4096, Protection::Unguarded) else { return false };
-    // The group is taken away again before its memory goes.
-    buffers.register(ring).is_ok() && ring.submitter().unregister_buf_ring(super::buffers::GROUP).is_ok()
+/// An error: there is too little of something, so nothing is known of the kernel.
+fn buffer_ring_works(ring: &IoUring) -> Result<bool, RingError> {
+    let attempt = || {
+        let mut buffers = Buffers::new(1, 4096, Protection::Unguarded)?;
+        // The group is taken away again before its memory goes.
+        buffers.register(ring)?;
+        ring.submitter().unregister_buf_ring(super::buffers::GROUP)
+    };
+    match attempt() {
+        Ok(()) => Ok(true),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::NOMEM) => Err(RingError::NoMemory(error)),
+            Some(Errno::PERM | Errno::ACCESS) => Err(RingError::Forbidden(error)),
+            _ => Ok(false),
+        },
+    }
 }
 
 /// Whether a message from one ring with deferred task work reaches another, which another thread owns and waits on: on its
 /// own thread the kernel takes a shorter way.
-fn messages_arrive(target: &mut Ring) -> bool {
+fn messages_arrive(target: &mut Ring) -> Result<bool, RingError> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let target_fd = target.fd();
-    let waited = std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let Ok(mut source) = Ring::new(PROBE_SIZES) else { return };
-            if source.enable().is_err() {
-                return;
-            }
+    std::thread::scope(|scope| {
+        let send = move || {
+            let mut source = Ring::new(PROBE_SIZES)?;
+            source.enable()?;
             source.ring_doorbell(target_fd, Token::numbered(Operation::Ring, 0));
             // Its own completion does not matter: the target's does.
-            let _answer = source.wait(PATIENCE);
-        });
-        target.wait(PATIENCE)
-    });
-    if waited.is_err() {
-        return false;
-    }
-    std::iter::from_fn(|| target.reap()).any(|reaped| reaped.token.operation == Operation::Doorbell)
+            source.wait(PATIENCE)
+        };
+        let sending = scope.spawn(send);
+        let waited = target.wait(PATIENCE);
+        sending.join().unwrap_or(Ok(()))?;
+        waited
+    })?;
+    Ok(std::iter::from_fn(|| target.reap()).any(|reaped| reaped.token.operation == Operation::Doorbell))
 }
 
 #[cfg(test)]
