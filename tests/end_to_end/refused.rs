@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::player::Player;
-use crate::relay::{Place, Relay, Setup, corelay};
+use crate::relay::{Place, Relay, Setup, Spawn, corelay};
 
 /// From its start on a machine that is idle the relay is ready in some 20 ms.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ fn spawn_forbidden(command: &mut Command) -> io::Result<Child> {
 
 #[test]
 fn where_io_uring_is_refused_the_relay_is_soon_ready_on_epoll_and_says_why() {
-    let refusals: [(fn(&mut Command) -> io::Result<Child>, &str); 3] = [
+    let refusals: [(Spawn, &str); 4] = [
         (spawn_forbidden, "io_uring is forbidden here"),
         (
             |command| spawn_without(libc::SYS_io_uring_setup, Errno::NOSYS, command),
@@ -46,6 +46,7 @@ fn where_io_uring_is_refused_the_relay_is_soon_ready_on_epoll_and_says_why() {
             |command| spawn_without(libc::SYS_io_uring_register, Errno::PERM, command),
             "setting the ring up failed",
         ),
+        (|command| spawn_without(libc::SYS_io_uring_enter, Errno::PERM, command), "io_uring_enter failed"),
     ];
     for (spawn, reason) in refusals {
         let arguments = ["--shards", "2", "--driver", "auto"].map(String::from).to_vec();

@@ -67,9 +67,11 @@ impl Drop for Place {
     }
 }
 
+/// Starts a process.
+pub type Spawn = fn(&mut Command) -> io::Result<Child>;
+
 pub struct Setup {
-    /// Starts the process.
-    pub spawn: fn(&mut Command) -> io::Result<Child>,
+    pub spawn: Spawn,
     /// In front of the relay's own command line: `ulimit -n 200;`.
     pub shell_prefix: &'static str,
     pub arguments: Vec<String>,
