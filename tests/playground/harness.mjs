@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import net from "node:net";
+import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-const BINARY = process.env.CORELAY ?? "target/debug/corelay";
+export const BINARY = process.env.CORELAY ?? "target/debug/corelay";
 export const ARTIFACTS = process.env.ARTIFACTS ?? "target/playground";
 /** Where the page's files are taken from instead of from the binary, to try a change without a build: the project's directory. */
 const LIVE = process.env.LIVE;
@@ -44,12 +45,12 @@ export async function screenshots(page, name) {
 // ------------------------------------------------------------------------------------------------- relays and wires
 
 export class Relay {
-  /** `folder`: where its data directory is; without it nothing is kept. `port`, `adminPort`: those of one that ran before. */
-  static async start(environment = {}, { folder, port = 0, adminPort = 0 } = {}) {
+  /** `folder`: where its data directory is; without it nothing is kept. `port`, `adminPort`: those of one that ran before. `cwd`: where it runs. */
+  static async start(environment = {}, { folder, port = 0, adminPort = 0, cwd = "." } = {}) {
     const relay = new Relay();
     const store = folder ? ["--data-dir", folder] : ["--ephemeral"];
     const flags = ["--listen", `127.0.0.1:${port}`, "--admin", `127.0.0.1:${adminPort}`, "--shards", "1", "--log-format", "json", ...store];
-    relay.process = spawn(BINARY, flags, { stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...environment } });
+    relay.process = spawn(resolve(BINARY), flags, { cwd, stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...environment } });
     relay.ended = new Promise((done) => relay.process.once("exit", done));
     const log = [];
     for await (const line of createInterface({ input: relay.process.stderr })) {
@@ -59,6 +60,7 @@ export class Relay {
       const field = (name) => new RegExp(`"${name}":"([^"]+)"`).exec(line)[1];
       relay.port = Number(field("listen").split(":").pop());
       relay.url = `http://${field("admin")}`;
+      relay.ready = line;
       relay.process.stderr.resume();
       return relay;
     }
@@ -135,7 +137,7 @@ export async function runTest(browser, relay, dialect, test) {
     return page;
   };
   try {
-    await test({ relay, open, dialect });
+    await test({ relay, open, dialect, browser });
     assert.deepEqual(faults, []);
   } catch (error) {
     for (const [index, context] of contexts.entries())
