@@ -1,7 +1,6 @@
 //! When to send so that a move is fresh when its tick comes: what a client library does with the slack that Acks tell, once.
 
 use crate::schedule::Schedule;
-use crate::views::Timing;
 
 /// Acks of a player that say where its tick is.
 const ACKS_MAX: usize = 64;
@@ -15,18 +14,19 @@ const JITTERS: u64 = 2;
 pub struct Alignment {
     /// By player: moments of sending that would have arrived just at a tick, within an interval.
     deadlines_ns: Vec<Vec<u64>>,
+    interval_ns: u64,
 }
 
 impl Alignment {
-    pub fn new(players: usize) -> Self {
-        Self { deadlines_ns: vec![Vec::new(); players] }
+    pub fn new(players: usize, interval_ns: u64) -> Self {
+        Self { deadlines_ns: vec![Vec::new(); players], interval_ns }
     }
 
-    /// The move of `player` that was meant for `intended_ns` has come `slack_ns` before its tick.
-    pub fn handle_ack(&mut self, player: u32, intended_ns: u64, slack_ns: u64, timing: &Timing) {
+    /// The move of `player` that was meant for `intended_ns` after the start has come `slack_ns` before its tick.
+    pub fn handle_ack(&mut self, player: u32, intended_ns: u64, slack_ns: u64) {
         let Some(deadlines) = self.deadlines_ns.get_mut(player as usize) else { return };
         if deadlines.len() < ACKS_MAX {
-            deadlines.push((intended_ns + slack_ns).saturating_sub(timing.start_ns) % timing.interval_ns);
+            deadlines.push((intended_ns + slack_ns) % self.interval_ns);
         }
     }
 
@@ -78,8 +78,7 @@ mod tests {
     #[test]
     fn acks_move_the_schedule_and_no_move_is_left_out_or_sent_twice() {
         let mut schedule = Schedule::new(0..40, 20.0, 1);
-        let timing = Timing { start_ns: 7, interval_ns: INTERVAL, ..Timing::default() };
-        let mut alignment = Alignment::new(40);
+        let mut alignment = Alignment::new(40, INTERVAL);
         let mut sent = [0; 40];
         let mut now_ns = 0;
         for aligned in [false, true] {
@@ -95,7 +94,7 @@ mod tests {
                 if aligned {
                     assert_eq!(slack_ns, if due.player == 3 { slack_ns } else { MARGIN_NS });
                 } else if due.player != 3 {
-                    alignment.handle_ack(due.player, timing.start_ns + due.intended_ns, slack_ns, &timing);
+                    alignment.handle_ack(due.player, due.intended_ns, slack_ns);
                 }
             }
             now_ns = end_ns;

@@ -11,6 +11,7 @@ mod clock;
 mod counters;
 mod endings;
 mod schedule;
+mod alignment;
 mod views;
 mod figures;
 mod assertions;
@@ -36,7 +37,6 @@ mod relay;
 
 // Floor 4: the connections of one thread, their moves, what they say, and what they edit.
 mod crowd;
-mod alignment;
 mod moves;
 mod talk;
 mod edits;

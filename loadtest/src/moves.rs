@@ -95,7 +95,8 @@ impl Moves {
 
     /// At `at_ns` the phases of players move before their ticks, as far as Acks have told where these are.
     pub fn align_at(&mut self, at_ns: u64) {
-        self.views.alignment = Some(Alignment::new(self.schedule.phases_ns().len()));
+        self.views.alignment =
+            Some(Alignment::new(self.schedule.phases_ns().len(), self.schedule.interval_ns()));
         self.align_at_ns = Some(at_ns);
     }
 

@@ -101,9 +101,9 @@ impl Views {
         if sequence == 0 || self.alignment.is_none() {
             return;
         }
-        let intended_ns = self.intended_ns(player, sequence);
+        let intended_ns = self.intended_ns(player, sequence) - self.timing.start_ns;
         if let Some(alignment) = &mut self.alignment {
-            alignment.handle_ack(player, intended_ns, u64::from(slack) * 100_000, &self.timing);
+            alignment.handle_ack(player, intended_ns, u64::from(slack) * 100_000);
         }
     }
 
