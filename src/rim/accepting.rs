@@ -134,17 +134,17 @@ impl Acceptor {
             self.cancel_all(driver);
             return;
         }
-        if !self.wants_addresses && self.free() > LISTEN_BACKLOG + CONNECTIONS_RESERVE {
+        let takes_many = !self.wants_addresses && self.free() > LISTEN_BACKLOG + CONNECTIONS_RESERVE;
+        if takes_many {
             self.arm(driver, MANY);
         } else {
             self.cancel(driver, MANY);
-            self.arm_singles(driver, PLAIN);
         }
-        if takes_secure {
-            self.arm_singles(driver, SECURE);
-        } else {
+        if !takes_secure {
             SECURE.for_each(|place| self.cancel(driver, place));
         }
+        let has_secure = self.listeners.as_ref().is_some_and(|listeners| listeners.secure.is_some());
+        self.arm_singles(driver, !takes_many, takes_secure && has_secure);
     }
 
     /// Returns the client's socket, if the accept brought one, which counts as in use from now on.
@@ -204,11 +204,13 @@ impl Acceptor {
         }
     }
 
-    fn arm_singles(&mut self, driver: &mut impl Driver, places: Range<usize>) {
+    /// By turns for the one listener and the other, so that neither takes the last descriptors from the other.
+    fn arm_singles(&mut self, driver: &mut impl Driver, plain: bool, secure: bool) {
         let spare = (self.free() - self.pause_at()) as usize;
         let in_flight = self.flights[..MANY].iter().filter(|&&flight| flight != Flight::Idle).count();
         let mut missing = spare.saturating_sub(in_flight);
-        for place in places {
+        let by_turns = PLAIN.zip(SECURE).flat_map(|(own, other)| [(own, plain), (other, secure)]);
+        for (place, _) in by_turns.filter(|(_, is_wanted)| *is_wanted) {
             if missing > 0 && self.flights[place] == Flight::Idle {
                 self.arm(driver, place);
                 missing -= 1;

@@ -340,7 +340,7 @@ mod tests {
         }
         assert_eq!(keys.sent.missed(SEAT, 11, false), Told::Recent);
         keys.settle(11);
-        assert_eq!((keys.values.len(), keys.removed.len()), (0, 0));
+        assert_eq!((keys.values.len(), keys.removed.len()), (KEYS_REMOVED_MAX, KEYS_REMOVED_MAX));
         assert_eq!(keys.sent.missed(SEAT, 12, false), Told::Whole);
         keys.sent.greeted(SEAT, 12);
         assert_eq!(keys.sent.missed(SEAT, 13, false), Told::Recent);

@@ -27,15 +27,18 @@ pub mod certificates {
     /// Why a certificate cannot be used.
     #[derive(Debug, thiserror::Error)]
     pub enum CertificateError {
+        /// As in the real one.
+        #[error("no certificate is configured")]
+        None,
         /// Whatever it is.
         #[error("this corelay was built without TLS (feature `tls`): leave `listen_tls` out")]
-        None,
+        Absent,
     }
 
     impl Certificate {
         /// Refuses it.
         pub fn read(_file: &PemFile, _key: &PemFile) -> Result<Self, CertificateError> {
-            Err(CertificateError::None)
+            Err(CertificateError::Absent)
         }
     }
 }
@@ -55,7 +58,7 @@ pub mod self_signed {
 
     /// Refuses it.
     pub fn make(_host: &str, _now_unix_s: u64) -> Result<Pair, CertificateError> {
-        Err(CertificateError::None)
+        Err(CertificateError::Absent)
     }
 }
 
@@ -68,7 +71,7 @@ impl ServerConfig {
     pub fn new(
         _certificates: Vec<certificates::Certificate>,
     ) -> Result<Self, certificates::CertificateError> {
-        Err(certificates::CertificateError::None)
+        Err(certificates::CertificateError::Absent)
     }
 
     /// Of no configuration.
@@ -82,6 +85,7 @@ impl ServerConfig {
 pub struct Opened {
     pub established: bool,
     pub peer_closed: bool,
+    pub silent_records: u32,
 }
 
 /// Why a connection is over.
