@@ -104,6 +104,7 @@ async function withGame(browser, html, test) {
   const server = spawn("python3", ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"], { cwd: folder, stdio: ["ignore", "pipe", "ignore"] });
   const contexts = [];
   const faults = [];
+  let origin;
   const open = async (hash = "", { expectFailures = false, ignoreHTTPSErrors = false } = {}) => {
     contexts.push(await browser.newContext({ viewport: { width: 820, height: 800 }, ignoreHTTPSErrors }));
     const page = await contexts.at(-1).newPage();
@@ -112,11 +113,11 @@ async function withGame(browser, html, test) {
     // Chromium asks for an icon, too, and logs that there is none.
     const isExpected = (message) => expectFailures || /favicon/.test(message.location().url);
     page.on("console", (message) => message.type() === "error" && !isExpected(message) && faults.push(`console: ${message.text()}`));
-    await page.goto(`${await origin}/${hash}`);
+    await page.goto(`${origin}/${hash}`);
     return page;
   };
-  const origin = originOf(server);
   try {
+    origin = await originOf(server);
     await test({ open });
     assert.deepEqual(faults, []);
   } catch (error) {
