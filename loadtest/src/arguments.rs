@@ -33,6 +33,9 @@ pub struct Access {
     /// Read processor time and memory of this process from /proc instead, for servers without /metrics
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
+    /// Whom clients of a wss:// relay believe: its own certificate, or those of an authority (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// The token of all connections; default: none, for a relay in development mode
     #[arg(long, value_name = "JWT")]
     pub token: Option<String>,
@@ -72,11 +75,22 @@ impl Common {
 impl Access {
     /// The relay at `url`.
     pub fn site(&self, url: &str) -> anyhow::Result<Site> {
-        let target = Target::parse(url)?;
+        let target = Target::parse(url, self.tls_ca.as_deref())?;
         let metrics_url = self.metrics.clone().unwrap_or_else(|| target.default_metrics_url());
         let server = Server { metrics_url, pid: self.server_pid };
         let tokens = Tokens::new(self.token.as_deref(), self.token_key_file.as_deref())?;
         Ok(Site { target, server, tokens })
+    }
+
+    /// An error: something is said of a relay that runs already, and the scenario starts one.
+    pub fn ensure_unset(&self) -> anyhow::Result<()> {
+        let Self { metrics, server_pid, tls_ca, token, token_key_file } = self;
+        let files = [tls_ca, token_key_file].into_iter().any(Option::is_some);
+        anyhow::ensure!(
+            metrics.is_none() && server_pid.is_none() && token.is_none() && !files,
+            "--metrics, --server-pid, --tls-ca, --token and --token-key-file belong to a relay that runs already: --url"
+        );
+        Ok(())
     }
 
     /// As in the JSON's settings: which kind of tokens, not the tokens.

@@ -1,6 +1,8 @@
 //! The connections of one thread: joining, staying alive, handing on what arrives, and what became of each.
 
+mod connection;
 mod plan;
+mod secure;
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +12,7 @@ use corelay::wire::frame::Opcode;
 
 pub use plan::{Listener, NoListener, Plan, Pushed, Sources};
 
-use crate::client::Client;
+use self::connection::{Connection, Stage};
 use crate::clock;
 use crate::counters::Counters;
 use crate::dialect::{Effects, Event};
@@ -55,6 +57,8 @@ pub struct Crowd {
     /// Whose turn it is to send a heartbeat: round and round, each connection once per `HEARTBEAT_INTERVAL_NS`.
     heartbeat_turns: u64,
     begun_ns: u64,
+    /// What a receive has said, behind TLS.
+    plain: Vec<u8>,
     /// How much later than the ramp meant it a connection was started, at most.
     pub start_lateness_ns_max: u64,
     pub counters: Counters,
@@ -64,34 +68,6 @@ pub struct Crowd {
 struct Ramp {
     begun_ns: u64,
     started_before: u32,
-}
-
-#[derive(Default)]
-struct Connection {
-    client: Client,
-    stage: Stage,
-    /// It has control frames that wait for the socket.
-    controls: bool,
-    sending: bool,
-    /// A receive is armed, or about to be.
-    receiving: bool,
-    /// It has stopped reading.
-    stopped: bool,
-    /// A sender was refused with `Busy`, and waits for the socket.
-    waited_for: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    #[default]
-    Unstarted,
-    Connecting,
-    /// Connected, without what tells that it has joined.
-    Joining,
-    Joined,
-    /// Nothing more is sent; the end of the stream is waited for.
-    Closing,
-    Ended,
 }
 
 impl Crowd {
@@ -120,6 +96,7 @@ impl Crowd {
             gone: Vec::new(),
             heartbeat_turns: 0,
             begun_ns: clock::now_ns(),
+            plain: Vec::new(),
             start_lateness_ns_max: 0,
             counters: Counters::default(),
             endings: Endings::default(),
@@ -270,8 +247,7 @@ impl Crowd {
             connection.waited_for = true;
             return Ok(Pushed::Busy);
         }
-        connection.sending = true;
-        self.ring.send(slot, frames)?;
+        self.send(slot, frames)?;
         Ok(Pushed::Sent)
     }
 
@@ -366,10 +342,11 @@ impl Crowd {
             return self.ring.close(slot);
         }
         let connection = &mut self.connections[slot as usize];
-        (connection.stage, connection.sending, connection.receiving) = (Stage::Joining, true, true);
+        (connection.stage, connection.receiving) = (Stage::Joining, true);
+        connection.tls = self.plan.trust.as_ref().map(|trust| Box::new(trust.begin()));
         let dialect = &self.plan.dialect;
         let request = self.plan.handshake.request(&dialect.path(slot), dialect.subprotocol());
-        self.ring.send(slot, &request)?;
+        self.send(slot, &request)?;
         if slot < self.plan.busy { self.ring.arm_receive(slot) } else { self.ring.park(slot) }
     }
 
@@ -385,7 +362,15 @@ impl Crowd {
             self.rearm.push(slot);
         }
         let connection = &mut self.connections[slot as usize];
-        let bytes = self.ring.bytes(&lent);
+        let mut bytes = self.ring.bytes(&lent);
+        self.plain.clear();
+        if let Some(tls) = &mut connection.tls {
+            if let Err(trouble) = tls.open(bytes, &mut self.plain) {
+                self.ring.give_back(lent);
+                return self.fail(slot, &trouble);
+            }
+            bytes = &self.plain;
+        }
         let mut joined = false;
         let mut emit = |event: Event<'_>| {
             joined |= matches!(event, Event::Joined);
@@ -405,9 +390,10 @@ impl Crowd {
         };
         self.ring.give_back(lent);
         match effects {
-            Ok(effects) => self.act_on(slot, effects, joined),
-            Err(trouble) => self.fail(slot, &trouble),
+            Ok(effects) => self.act_on(slot, effects, joined)?,
+            Err(trouble) => self.fail(slot, &trouble)?,
         }
+        if self.connections[slot as usize].sending { Ok(()) } else { self.flush(slot).map(drop) }
     }
 
     fn act_on(&mut self, slot: u32, effects: Effects, joined: bool) -> io::Result<()> {
@@ -485,6 +471,10 @@ impl Crowd {
             // The receive tells how it ended.
             return self.end_receive(slot);
         }
+        if self.flush(slot)? {
+            return Ok(());
+        }
+        let connection = &mut self.connections[slot as usize];
         if std::mem::take(&mut connection.controls) {
             let controls = self.controls.remove(&slot).unwrap_or_default();
             return self.send_control(slot, &controls);
@@ -525,8 +515,7 @@ impl Crowd {
             connection.controls = true;
             return Ok(());
         }
-        connection.sending = true;
-        self.ring.send(slot, frames)
+        self.send(slot, frames)
     }
 
     /// Ends a connection for a reason of its own.

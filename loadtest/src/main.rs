@@ -21,6 +21,7 @@ mod ledger;
 // Floor 2: bytes <-> messages, without a socket.
 mod frames;
 mod handshake;
+mod secure;
 mod tokens;
 mod dialect;
 mod client;

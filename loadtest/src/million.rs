@@ -86,7 +86,7 @@ fn observe(
     let kernel_first = Kernel::sample_settled(None);
     let settings = Settings { connections, configuration: &configuration(), data_dir: None };
     let mut relay = Relay::start(binary, settings, interrupted)?;
-    let (target, server) = (Target::parse(&relay.url)?, relay.server());
+    let (target, server) = (Target::parse(&relay.url, None)?, relay.server());
     let parts = (0..layout.rings()).map(|ring| part(load, layout, ring, &target, per_address));
     let (shared, bar) = (Shared::default(), bar(connections));
     let mut seen = Seen::new(server.sample(), Kernel::sample());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use hdrhistogram::Histogram;
 use serde_json::{Value as Json, json};
@@ -84,19 +84,14 @@ impl Venue {
             )?;
             return Ok(Host { site: self.access.site(url)?, relay: None, disk, _data: None });
         }
-        let Access { metrics, server_pid, token, token_key_file } = &self.access;
-        if metrics.is_some() || server_pid.is_some() || token.is_some() || token_key_file.is_some() {
-            bail!(
-                "--metrics, --server-pid, --token and --token-key-file belong to a relay that runs already: --url"
-            );
-        }
+        self.access.ensure_unset()?;
         let folder = self.data_dir.as_deref().unwrap_or(Path::new("."));
         let disk = Disk::measure(folder)?;
         let data = tempfile::Builder::new().prefix("corelay-loadtest-").tempdir_in(folder);
         let data = data.with_context(|| format!("--data-dir {}", folder.display()))?;
         let settings = Settings { connections, configuration: CONFIGURATION, data_dir: Some(data.path()) };
         let relay = Relay::start(&relay_binary(self.relay.as_deref())?, settings, interrupted)?;
-        let target = Target::parse(&relay.url)?;
+        let target = Target::parse(&relay.url, None)?;
         let site = Site { target, server: relay.server(), tokens: Tokens::None };
         Ok(Host { site, relay: Some(relay), disk, _data: Some(data) })
     }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, bail};
 
-use crate::arguments::{Access, Site};
+use crate::arguments::Site;
 use crate::figures::specs;
 use crate::limits::make_room;
 use crate::players::bar;
@@ -78,16 +78,11 @@ fn play_here(
     has_views: bool,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<Option<Played>> {
-    let Access { metrics, server_pid, token, token_key_file } = &arguments.access;
-    if metrics.is_some() || server_pid.is_some() || token.is_some() || token_key_file.is_some() {
-        bail!(
-            "--metrics, --server-pid, --token and --token-key-file belong to a relay that runs already: --url"
-        );
-    }
+    arguments.access.ensure_unset()?;
     let configuration = arguments.configuration(has_views);
     let settings = Settings { connections: arguments.players, configuration: &configuration, data_dir: None };
     let relay = Relay::start(&relay_binary(arguments.relay.as_deref())?, settings, interrupted)?;
-    let target = Target::parse(&relay.url)?;
+    let target = Target::parse(&relay.url, None)?;
     make_room(arguments.players, 1, target.address)?;
     let site = Site { target, server: relay.server(), tokens: Tokens::None };
     let bar = bar(arguments.players);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::dialect::{Dialect, Event};
 use crate::handshake::Handshake;
+use crate::secure::Trust;
 use crate::target::Target;
 
 /// Is told what arrives on the connections of a crowd.
@@ -19,6 +20,8 @@ impl Listener for NoListener {
 
 pub struct Plan {
     pub target: SocketAddr,
+    /// `None`: without TLS.
+    pub trust: Option<Trust>,
     pub handshake: Handshake,
     pub dialect: Box<dyn Dialect>,
     pub connections: u32,
@@ -39,6 +42,7 @@ impl Plan {
     pub fn new(target: &Target, dialect: Box<dyn Dialect>, connections: u32) -> Self {
         Self {
             target: target.address,
+            trust: target.trust.clone(),
             handshake: Handshake::new(target.authority.clone()),
             dialect,
             connections,

@@ -44,7 +44,7 @@ fn crowd(
         }
     });
     let members = Members::new(connections, Tokens::None, |slot| format!("game:{slot}"), |slot| slot);
-    let target = Target { authority: target.to_string(), address: target };
+    let target = Target { authority: target.to_string(), address: target, trust: None };
     let mut plan = Plan::new(&target, dialect.dialect(members), connections);
     plan.stalled_from = stalled_from;
     plan.sources = Some(Sources { first: 0, per_address: 2 });
