@@ -162,6 +162,9 @@ pub const OBJECTS_PER_PLAYER_MAX: usize = 64;
 pub const POSE_BYTES_MAX: u8 = 32;
 /// Bytes of all values that a player may set: keys times bytes of each. More is no configuration.
 pub const PLAYER_KEY_BYTES_MAX: usize = 256;
+/// Seats that players may leave within one tick, or `players_max` if that is more. Then newcomers are refused, as in a full game,
+/// until the tick: a seat is not given anew before it.
+pub const SEATS_FREED_PER_TICK_MIN: usize = 256;
 /// Ticks after which a client that missed frames is told all players' values again, not only what changed.
 pub const KEYS_REMEMBERED_TICKS: u32 = 64;
 /// Removed values that a game remembers for clients that missed frames. Beyond it they are forgotten, and these clients are told all

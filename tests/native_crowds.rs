@@ -3,6 +3,7 @@
 
 mod world;
 
+use corelay::limits::SEATS_FREED_PER_TICK_MIN;
 use corelay::reasons::RateClass;
 use corelay::room::game::GameRules;
 use corelay::shard::settings::{ClientRules, Settings};
@@ -213,4 +214,27 @@ fn newcomers_of_a_crowd_end_with_the_state_that_everybody_has() {
     for (ended, positions) in &views[1..] {
         assert!(*ended || positions == newest, "{positions:?} instead of {newest:?}");
     }
+}
+
+#[test]
+fn whoever_leaves_and_comes_within_one_tick_makes_no_game_grow_without_bound() {
+    let rules = GameRules { players_max: 2, ..GameRules::default() };
+    let mut world = World::new(Settings { games: vec![rules], ..Settings::default() });
+    let stays = world.request("/play/arena?name=stays");
+    assert_eq!(world.client(stays).response().0, 101);
+    let mut refused = 0;
+    for number in 0..SEATS_FREED_PER_TICK_MIN + 1 {
+        let client = world.request(&format!("/play/arena?name=player-{number}"));
+        let (status, head) = world.client(client).response();
+        refused += usize::from(status == 503);
+        if status == 101 {
+            leave(&mut world, client);
+        } else {
+            assert!(head.contains("seats taken"), "{head}");
+        }
+    }
+    assert_eq!(refused, 1, "the last one");
+    world.advance_ms(60);
+    let client = world.request("/play/arena?name=later");
+    assert_eq!(world.client(client).response().0, 101, "the tick has freed the seats");
 }

@@ -10,6 +10,7 @@ use super::request::{Effect, ToMember};
 use super::seats::{Newcomer, Occupancy, SeatIndex};
 use crate::ids::ResumeToken;
 use crate::impossible;
+use crate::limits::SEATS_FREED_PER_TICK_MIN;
 use crate::planted;
 use crate::reasons::LeaveReason;
 use crate::time::{Instant, Now};
@@ -65,9 +66,9 @@ impl Game {
         effects: &mut Vec<Effect>,
     ) -> Result<SeatIndex, String> {
         let players_max = self.rules.players_max;
-        // Seats that were freed within a tick are taken again behind it, so that many more leave and come than there may be
-        // players would make the table grow.
-        if self.seats.len().max(self.seats.freed()) >= players_max as usize {
+        // Seats that were freed within a tick are taken again behind it, so the table grows with whoever leaves and comes within one.
+        let freed_max = SEATS_FREED_PER_TICK_MIN.max(players_max as usize);
+        if self.seats.len() >= players_max as usize || self.seats.freed() >= freed_max {
             return Err(format!("game {} has all its {players_max} seats taken", self.name()));
         }
         let Some(seat) = self.seats.take(newcomer) else {
