@@ -237,8 +237,10 @@ fn serve(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let loaded = config::load(file.as_deref(), environment(), flags.clone())?;
     let machine = Machine::prepare();
     let log_format = loaded.draft.log_format;
-    let chosen =
-        driver_choice::choose(loaded.draft.driver, loaded.draft.wanted.shards_at_least(machine.resources()));
+    let chosen = driver_choice::choose(
+        loaded.draft.driver,
+        loaded.draft.capacity_wanted().shards_at_least(machine.resources()),
+    );
     let kind = chosen.as_ref().map_or(DriverKind::IoUring, Choice::kind);
     let config = loaded.resolve(machine.resources(), kind)?;
 

@@ -11,9 +11,7 @@ use crate::config::capacity::{self, Queues};
 use crate::config::draft::Draft;
 use crate::config::error::ConfigError;
 use crate::driver_choice::{self, Choice, ChoiceError, DriverKind};
-use crate::limits::{
-    CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, IDLE_PLAYER_BYTES_MAX, RECEIVE_BUFFER_BYTES,
-};
+use crate::limits::{CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, RECEIVE_BUFFER_BYTES};
 use crate::machine::{self, Machine};
 use crate::rim::uring::Probe;
 use crate::rim::{self, ListenOptions};
@@ -65,7 +63,8 @@ impl Report {
 
 /// Looks at everything that a relay with this configuration needs here.
 pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
-    let Draft { wanted, listen, listen_tls, admin, .. } = loaded.draft;
+    let Draft { listen, listen_tls, admin, .. } = loaded.draft;
+    let wanted = loaded.draft.capacity_wanted();
     let chosen = driver_choice::choose(loaded.draft.driver, wanted.shards_at_least(machine.resources()));
     let driver = chosen.as_ref().map_or(DriverKind::IoUring, Choice::kind);
     // If no capacity can be planned, the finding on memory or descriptors says why; the others are for as many shards as there
@@ -95,7 +94,7 @@ pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
         planned => (None, planned.err()),
     };
     let by_descriptors = add_descriptors(&mut report, machine, driver, descriptors_refused);
-    let by_memory = add_memory(&mut report, cpus, memory_refused);
+    let by_memory = add_memory(&mut report, cpus, wanted.has_tls, memory_refused);
     add_network(&mut report);
     add_configuration(&mut report, loaded, machine, driver);
     add_addresses(&mut report, listen, listen_tls, admin);
@@ -213,8 +212,9 @@ fn with_remedy(error: &ConfigError) -> String {
 }
 
 /// Returns the number of connections that fit.
-fn add_memory(report: &mut Report, cpus: usize, refused: Option<ConfigError>) -> u64 {
-    let per_connection = CONNECTION_KERNEL_BYTES + IDLE_PLAYER_BYTES_MAX as u64;
+fn add_memory(report: &mut Report, cpus: usize, has_tls: bool, refused: Option<ConfigError>) -> u64 {
+    let user = capacity::user_bytes(has_tls);
+    let per_connection = CONNECTION_KERNEL_BYTES + user;
     let Some(available) = machine::memory_available() else {
         report.add(Verdict::Note, "memory available", "?", "/proc/meminfo cannot be read");
         return u64::MAX;
@@ -229,9 +229,9 @@ fn add_memory(report: &mut Report, cpus: usize, refused: Option<ConfigError>) ->
         None => (
             Verdict::Fine,
             format!(
-                "an idle player takes about {} bytes, {IDLE_PLAYER_BYTES_MAX} of them the relay's and the rest the kernel's: \
-                 {} connections",
+                "an idle player takes about {} bytes, {} of them the relay's and the rest the kernel's: {} connections",
                 grouped(per_connection),
+                grouped(user),
                 grouped(fitting)
             ),
         ),
@@ -456,6 +456,16 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("FAIL  RLIMIT_NOFILE") && text.contains("--shards 131"), "{text}");
         assert!(text.ends_with("The relay cannot run here: see FAIL above.\n"));
+    }
+
+    #[test]
+    fn a_player_with_tls_takes_more_memory() {
+        let machine = Machine { cpus: vec![0], kernel: "6.18".into(), descriptors: 1_024 };
+        for (listen_tls, takes) in [(None, "320 of them"), (Some("127.0.0.1:0"), "3,920 of them")] {
+            let listen_tls = listen_tls.map(|address| address.parse().unwrap());
+            let text = examine(&machine, loaded(|draft| draft.listen_tls = listen_tls)).to_string();
+            assert!(text.contains(takes), "{text}");
+        }
     }
 
     #[test]

@@ -216,7 +216,7 @@ fn connections_of_process(driver: DriverKind, descriptors: u64, shards: u16) -> 
 }
 
 /// Memory of the process that an idle player takes.
-fn user_bytes(has_tls: bool) -> u64 {
+pub fn user_bytes(has_tls: bool) -> u64 {
     IDLE_PLAYER_BYTES_MAX as u64 + if has_tls { TLS_CONNECTION_BYTES } else { 0 }
 }
 

@@ -110,3 +110,10 @@ impl Default for Draft {
         }
     }
 }
+
+impl Draft {
+    /// What capacity is planned for.
+    pub fn capacity_wanted(&self) -> Wanted {
+        Wanted { has_tls: self.listen_tls.is_some(), ..self.wanted }
+    }
+}

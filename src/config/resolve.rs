@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::capacity::{self, Wanted};
+use super::capacity;
 use super::draft::Draft;
 use super::error::ConfigError;
 use super::{Config, Loaded, secrets};
@@ -35,7 +35,7 @@ pub(super) fn resolve(loaded: Loaded, found: Resources, driver: DriverKind) -> R
     let tls = loaded.certificates(&mut warnings)?;
     let Loaded { draft, file, .. } = loaded;
     let tls = draft.listen_tls.zip(tls);
-    let wanted = Wanted { has_tls: tls.is_some(), ..draft.wanted };
+    let wanted = draft.capacity_wanted();
     let capacity = capacity::plan(wanted, found, driver)?;
     warnings.extend(capacity::warnings(&capacity, wanted, found));
     let settings = Settings {
