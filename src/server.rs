@@ -183,6 +183,7 @@ pub fn run(
         phoenix = format!("ws://{players}/socket"),
         playground = format!("http://{pages}/"),
         listen_tls = listen_tls.map(|at| at.to_string()),
+        games_tls = listen_tls.map(|at| format!("wss://{}/play/{{game}}", reachable(at))),
         "ready"
     );
     systemd::ready();
