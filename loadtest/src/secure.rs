@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, ClientConnection, RootCertStore};
 
 /// Whom clients believe, and which name they ask for.
 #[derive(Clone, Debug)]
@@ -23,7 +23,10 @@ impl Trust {
             roots.add(certificate.context("no PEM")?).context("a certificate that cannot be used")?;
         }
         anyhow::ensure!(!roots.is_empty(), "there is no certificate in it (-----BEGIN CERTIFICATE-----)");
-        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut provider = aws_lc_rs::default_provider();
+        // As in browsers AES with 128 bits comes first.
+        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();

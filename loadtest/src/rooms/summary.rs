@@ -138,8 +138,20 @@ impl Measured {
         let late = Some(&*late).filter(|_| late_share > LATE_SHARE_MAX);
         let interrupted = "interrupted: the figures are those of a shorter window".to_owned();
         let interrupted = (self.window.waited == Waited::Interrupted).then_some(interrupted);
-        did_not_keep_up(own_share, late).into_iter().chain(interrupted).collect()
+        let other = of_another_relay(&self.growth("frames_out"), self.tallies.window.frames);
+        did_not_keep_up(own_share, late).into_iter().chain(interrupted).chain(other).collect()
     }
+}
+
+/// The warning that whoever was asked for metrics has not sent these frames.
+fn of_another_relay(frames_out: &Value, received: u64) -> Option<String> {
+    let sent = *frames_out.as_ref().ok()?;
+    (sent < received as f64 / 2.0).then(|| {
+        format!(
+            "the metrics are those of another relay, and so is every server.… (it sent {sent:.0} frames, {received} came): \
+             give --metrics"
+        )
+    })
 }
 
 pub fn report(arguments: &Arguments, cpu_source: &'static str, measured: Measured) -> Report {
@@ -214,5 +226,14 @@ mod tests {
         assert_eq!(warned(1_600_000_000, 2, 10).len(), 0);
         assert!(warned(860_000_000, 1, 10)[0].contains("86 %"));
         assert!(warned(0, 2, 11)[0].contains("upper bound"));
+    }
+
+    #[test]
+    fn metrics_of_another_relay_are_told() {
+        assert!(of_another_relay(&Ok(0.0), 1000).unwrap().contains("another relay"));
+        // What is under way at the ends of the window is counted on one side only.
+        assert_eq!(of_another_relay(&Ok(990.0), 1000), None);
+        assert_eq!(of_another_relay(&Err("connection refused".into()), 1000), None);
+        assert_eq!(of_another_relay(&Ok(0.0), 0), None);
     }
 }
