@@ -1,12 +1,14 @@
 //! `corelay man` and `corelay completions`: what packages install beside the binary.
 
+use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Command};
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use super::Failure;
 
@@ -34,14 +36,33 @@ pub(super) fn completions(
 }
 
 pub(super) fn man(arguments: &ManArguments, command: Command) -> Result<ExitCode, Failure> {
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
     match &arguments.out_dir {
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(command).render(&mut page).context("cannot make the page")?;
-            io::stdout().write_all(&page).context("cannot write the page")?;
-        }
-        Some(directory) => clap_mangen::generate_to(command, directory)
+        None => io::stdout().write_all(page(command)?.as_bytes()).context("cannot write the page")?,
+        Some(directory) => write_pages(command, directory)
             .with_context(|| format!("cannot write the pages into {}", directory.display()))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a page for the command, and one for each command below it.
+fn write_pages(command: Command, directory: &Path) -> anyhow::Result<()> {
+    for below in command.get_subcommands() {
+        write_pages(below.clone(), directory)?;
+    }
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    let file = directory.join(format!("{name}.1"));
+    Ok(fs::write(file, page(command)?)?)
+}
+
+/// The page in roff. Names of flags and variables are not broken, and examples keep their lines, so that both can be copied.
+fn page(command: Command) -> anyhow::Result<String> {
+    let man = Man::new(command).source(concat!("corelay ", env!("CARGO_PKG_VERSION")));
+    let mut roff = Vec::new();
+    man.render(&mut roff)?;
+    let roff = String::from_utf8(roff)?;
+    let kept = roff.replace("\n.SH NAME\n", "\n.nh\n.ad l\n.SH NAME\n");
+    let kept = kept.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n");
+    Ok(kept.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n"))
 }

@@ -91,7 +91,12 @@ fn completions_and_manual_pages_know_every_command() {
         ["corelay.1", "corelay-token.1", "corelay-store.1", "corelay-store-check.1", "corelay-healthcheck.1"]
     {
         let text = std::fs::read_to_string(pages.join(page)).unwrap();
-        assert!(text.contains(".TH") && text.len() > 300, "{page}");
+        let title =
+            format!(".TH {} 1  \"corelay {}\"", page.trim_end_matches(".1"), env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&title) && text.len() > 300, "{page}: {text}");
+        // No name is hyphenated, and the lines of examples are as they are written.
+        assert!(text.contains("\n.nh\n") && !text.contains(".SH EXTRA"), "{page}: {text}");
+        assert_eq!(text.contains("\n.SH NOTES\n.nf\n"), page != "corelay-store-check.1", "{page}: {text}");
     }
     std::fs::remove_dir_all(&pages).unwrap();
     let (code, text) = outcome(&command().args(["man", "--out-dir", "/proc/nowhere"]).output().unwrap());
