@@ -78,6 +78,15 @@ class Package(unittest.TestCase):
         ended = self.machine.run("systemctl", "show", "--property=Result,ExecMainCode,ExecMainStatus", "corelay")
         self.assertEqual(sorted(ended.split()), ["ExecMainCode=1", "ExecMainStatus=0", "Result=success"])
 
+    def test_it_runs_on_epoll_where_its_unit_refuses_io_uring(self):
+        self.shell("apt-get install -qy ./corelay_*.deb")
+        self.shell("""
+            mkdir /run/systemd/system/corelay.service.d
+            printf '[Service]\\nSystemCallFilter=~io_uring_setup\\n' >/run/systemd/system/corelay.service.d/refused.conf
+            systemctl daemon-reload
+            systemctl start corelay""")
+        self.assertIn('"driver":"epoll"', self.machine.run("curl", "-fsS", "http://127.0.0.1:4001/version"))
+
     def test_doctor_reads_the_installed_configuration(self):
         self.shell("apt-get install -qy ./corelay_*.deb")
         (doctor,) = [block for block in blocks("docs/OPERATIONS.md", "## The Debian package") if "doctor" in block]
@@ -222,7 +231,7 @@ class Contents(unittest.TestCase):
         pages = self.machine.shell("ls /usr/share/man/man1/corelay*.1.gz").split()
         self.assertGreater(len(pages), 10)
         for page in pages:
-            said = self.machine.shell(f"man --warnings=all --local-file {page} 2>&1 >/dev/null")
+            said = self.machine.shell(f"man --warnings=all,mac --local-file {page} 2>&1 >/dev/null")
             self.assertEqual(said, "", page)
         self.assertIn("SIGHUP", self.machine.shell("man corelay"))
 
