@@ -88,14 +88,16 @@ class Machine:
 
 def own_cgroup():
     """A control group in which the processes of a machine are, so that its systemd sees no other."""
-    (mount,) = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    mount, *_ = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
                 if " - cgroup2 " in line and "/proc/" not in line]
     (path,) = [line[3:] for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
     return pathlib.Path(tempfile.mkdtemp(prefix="corelay-machine-", dir=f"{mount[4]}{path}"))
 
 
 def children(pid):
-    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Of a process, none if it has ended."""
+    listed = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listed.read_text().split()] if listed.exists() else []
 
 
 def eventually(what, holds, within_s=COMMAND_S):
