@@ -43,6 +43,7 @@ use crate::store::Draining;
 use crate::store::file::StoreFile;
 use crate::store::{GUESTS_AT_ONCE, Guests, Store};
 use crate::time::Instant;
+use crate::tls::ServerConfig;
 
 /// How often the main thread looks whether the loops have begun to turn.
 const START_LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -144,6 +145,8 @@ pub fn run(
             started_at_unix_s: clock.now().unix_us as f64 / 1e6,
         },
         relay: listen,
+        relay_tls: listen_tls,
+        is_development: config.settings.upgrade.development,
         certificates: certificates.clone(),
         clock: Arc::new(move || clock.instant()),
         access: Access::new(config.admin_token.as_ref().map(AdminToken::as_bytes)),
@@ -172,22 +175,50 @@ pub fn run(
     if let Some(ended) = supervisor.await_loops()? {
         return Ok(ended);
     }
-    let (players, pages) = (reachable(listen), reachable(admin));
-    tracing::info!(
-        %listen,
-        %admin,
-        shards,
-        connections_max,
-        driver = driver_name,
-        games = format!("ws://{players}/play/{{game}}"),
-        phoenix = format!("ws://{players}/socket"),
-        playground = format!("http://{pages}/"),
-        listen_tls = listen_tls.map(|at| at.to_string()),
-        games_tls = listen_tls.map(|at| format!("wss://{}/play/{{game}}", reachable(at))),
-        "ready"
-    );
+    let ready = Ready { listen, listen_tls, admin, shards, connections_max, driver: driver_name };
+    ready.log(&certificates);
     systemd::ready();
     supervisor.watch()
+}
+
+/// What the log says when players may come.
+struct Ready {
+    listen: SocketAddr,
+    listen_tls: Option<SocketAddr>,
+    admin: SocketAddr,
+    shards: u16,
+    connections_max: u64,
+    driver: &'static str,
+}
+
+impl Ready {
+    fn log(&self, certificates: &Certificates) {
+        let &Self { listen, listen_tls, admin, shards, connections_max, driver } = self;
+        let (players, pages) = (reachable(listen), reachable(admin));
+        tracing::info!(
+            %listen,
+            %admin,
+            shards,
+            connections_max,
+            driver,
+            games = format!("ws://{players}/play/{{game}}"),
+            phoenix = format!("ws://{players}/socket"),
+            playground = format!("http://{pages}/"),
+            listen_tls = listen_tls.map(|at| at.to_string()),
+            games_tls = listen_tls.map(|at| format!("{}/play/{{game}}", secure_url(at, certificates.now().as_deref()))),
+            "ready"
+        );
+    }
+}
+
+/// Where clients connect by TLS: under a name of the first certificate that has one, because they compare it.
+pub fn secure_url(at: SocketAddr, tls: Option<&ServerConfig>) -> String {
+    let certificates = tls.map_or(&[][..], ServerConfig::certificates);
+    let mut names = certificates.iter().flat_map(|certificate| &certificate.names);
+    match names.find(|name| !name.starts_with("*.")) {
+        Some(name) => format!("wss://{name}:{}", at.port()),
+        None => format!("wss://{}", reachable(at)),
+    }
 }
 
 /// What each shard listens on.

@@ -104,6 +104,10 @@ pub struct Admin {
     pub about: About,
     /// Where players connect.
     pub relay: SocketAddr,
+    /// Where they connect by TLS.
+    pub relay_tls: Option<SocketAddr>,
+    /// Whether everybody is a guest.
+    pub is_development: bool,
     /// The certificates of `listen_tls`.
     pub certificates: Certificates,
     /// The clock by which the shards' loops say when they turned.
@@ -178,7 +182,8 @@ async fn help() -> &'static str {
 async fn nowhere(State(pages): Shared, uri: Uri) -> Response {
     let path = uri.path();
     let players = if path.starts_with("/play/") || path.starts_with("/socket") {
-        format!(" (players connect to another port: {})", pages.admin.relay)
+        let tls = pages.admin.relay_tls.map(|at| format!(", by TLS {at}")).unwrap_or_default();
+        format!(" (players connect to another port: {}{tls})", pages.admin.relay)
     } else {
         String::new()
     };

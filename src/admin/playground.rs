@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::{Pages, Shared};
+use super::{Admin, Pages, Shared};
 
 /// Scripts and styles of the page itself; connections to its own server, and to any relay, which is asked over HTTP whether it is
 /// there at all.
@@ -146,8 +146,13 @@ fn tag_of(body: &str) -> String {
 }
 
 async fn about(State(pages): Shared) -> Response {
-    let body =
-        serde_json::json!({ "relay": pages.admin.relay.to_string(), "version": pages.admin.about.version });
+    let Admin { relay, relay_tls, is_development, about, certificates, .. } = &pages.admin;
+    let certificates = certificates.now();
+    let names = certificates.iter().flat_map(|tls| tls.certificates()).flat_map(|each| &each.names);
+    let body = serde_json::json!({
+        "relay": relay.to_string(), "relay_tls": relay_tls.map(|at| at.to_string()), "tls_names": names.collect::<Vec<_>>(),
+        "development": is_development, "version": about.version,
+    });
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, format!("{body}\n")).into_response()
 }

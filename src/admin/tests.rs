@@ -40,6 +40,8 @@ fn serve_pages(access: Access) -> Fixture {
         phase: phase.clone(),
         about: About { version: "1.2.3", kernel: "6.18".into(), driver: "epoll", started_at_unix_s: 1.5e9 },
         relay: ([127, 0, 0, 1], 4000).into(),
+        relay_tls: Some(([0, 0, 0, 0], 4443).into()),
+        is_development: true,
         certificates: Certificates::new(None),
         clock: Arc::new(move || Instant::from_micros(clock_us.load(Ordering::Relaxed))),
         access,
@@ -195,15 +197,19 @@ fn the_pages_say_what_runs() {
     );
     let (status, body) = fixture.fetch("/help");
     assert!(status == 200 && body.contains("/users/{id}/disconnect"), "{body}");
-    let relay = fixture.fetch("/playground.json");
-    assert_eq!(relay, (200, "{\"relay\":\"127.0.0.1:4000\",\"version\":\"1.2.3\"}\n".into()));
+    let (status, body) = fixture.fetch("/playground.json");
+    let relay: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let expected = serde_json::json!({
+        "relay": "127.0.0.1:4000", "relay_tls": "0.0.0.0:4443", "tls_names": [], "development": true, "version": "1.2.3"
+    });
+    assert_eq!((status, relay), (200, expected));
     let (status, body) = fixture.fetch("/");
     assert!(status == 200 && body.contains("/metrics"), "{body}");
     let (status, body) = fixture.fetch("/nowhere?a=b");
     assert!(status == 404 && body.starts_with("there is no page /nowhere\n"), "{body}");
     assert!(body.contains("GET  /metrics") && body.contains("POST /users/{id}/disconnect"), "{body}");
     let (status, body) = fixture.fetch("/play/arena");
-    assert!(status == 404 && body.contains("another port: 127.0.0.1:4000"), "{body}");
+    assert!(status == 404 && body.contains("another port: 127.0.0.1:4000, by TLS 0.0.0.0:4443"), "{body}");
     fixture.shards[1].frames_in.add(7);
     let (status, body) = fixture.fetch("/metrics");
     assert_eq!(status, 200);

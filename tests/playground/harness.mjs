@@ -59,6 +59,7 @@ export class Relay {
       if (!ready) continue;
       const field = (name) => new RegExp(`"${name}":"([^"]+)"`).exec(line)[1];
       relay.port = Number(field("listen").split(":").pop());
+      if (/"listen_tls"/.test(line)) relay.tlsPort = Number(field("listen_tls").split(":").pop());
       relay.url = `http://${field("admin")}`;
       relay.ready = line;
       relay.process.stderr.resume();
@@ -117,8 +118,8 @@ async function serveFrom(project, page, origin) {
 export async function runTest(browser, relay, dialect, test) {
   const contexts = [];
   const faults = [];
-  const open = async ({ name, user, relay: address, origin = relay.url, expectFailures = false, touch = false, viewport = DESKTOP, scale = 1 }) => {
-    const context = await browser.newContext({ viewport, deviceScaleFactor: scale, colorScheme: "light", hasTouch: touch, isMobile: touch });
+  const open = async ({ name, user, relay: address, origin = relay.url, expectFailures = false, touch = false, viewport = DESKTOP, scale = 1, trusts = false }) => {
+    const context = await browser.newContext({ ignoreHTTPSErrors: trusts, viewport, deviceScaleFactor: scale, colorScheme: "light", hasTouch: touch, isMobile: touch });
     contexts.push(context);
     const page = await context.newPage();
     if (LIVE) await serveFrom(LIVE, page, origin);

@@ -19,6 +19,7 @@ import { testsOfGettingStarted } from "./getting_started.mjs";
 import { ARTIFACTS, FLAGS, PHONE, Relay, becomes, cuttable, mint, runTest, screenshots } from "./harness.mjs";
 import { pictures } from "./picture.mjs";
 import { testsOfTexts } from "./text.mjs";
+import { testsOfTls } from "./tls.mjs";
 import { testsOfViews } from "./views.mjs";
 
 const DIALECTS = (process.env.DIALECTS ?? "native,phoenix").split(",");
@@ -315,7 +316,7 @@ async function main() {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...FLAGS],
   });
-  const all = Object.entries({ ...testsOfThePage, ...testsOfRooms, ...testsOfTexts, ...testsOfGettingStarted, ...pictures }).map(([name, test]) => ({ name, test, dialect: "native" }));
+  const all = Object.entries({ ...testsOfThePage, ...testsOfRooms, ...testsOfTexts, ...testsOfTls, ...testsOfGettingStarted, ...pictures }).map(([name, test]) => ({ name, test, dialect: "native" }));
   for (const dialect of DIALECTS) for (const [name, test] of Object.entries({ ...tests, ...testsOfViews })) all.push({ name: `${dialect}: ${name}`, test, dialect });
   const cases = all.filter(({ name }) => name.includes(process.env.ONLY ?? ""));
   let failed = 0;

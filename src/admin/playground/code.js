@@ -27,10 +27,11 @@ async function copy() {
 
 /** `token`: whether the relay wants one. */
 function codeFor({ dialect, relay, game, name, token }) {
+  const trust = relay.startsWith("wss:") ? "// If the relay's certificate is one of your own, Node wants its file: NODE_EXTRA_CA_CERTS=….crt node ….mjs\n" : "";
   const [relayText, gameText, nameText] = [relay, game, name || "me"].map((text) => JSON.stringify(text));
   if (dialect === "native")
     return `// Copy corelay.mjs, records.mjs, requests.mjs and world.mjs of clients/javascript beside this file; run it in a browser, or with Node 22 or newer.
-import { NativeGame } from "./corelay.mjs";
+${trust}import { NativeGame } from "./corelay.mjs";
 
 const game = new NativeGame({ relay: ${relayText}, game: ${gameText}, name: ${nameText}${token ? ', token: "…"' : ""} }, {
   joined({ playerId }) {
@@ -45,7 +46,7 @@ const game = new NativeGame({ relay: ${relayText}, game: ${gameText}, name: ${na
 });
 `;
   return `// npm install phoenix
-import { Socket } from "phoenix";
+${trust}import { Socket } from "phoenix";
 
 const socket = new Socket(${JSON.stringify(`${relay.replace(/\/$/, "")}/socket`)}${token ? ', { authToken: "…" }' : ""});
 const game = socket.channel(${JSON.stringify(`game:${game}`)}, { name: ${nameText} });

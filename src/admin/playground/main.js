@@ -11,11 +11,11 @@ import { Network, meteredWebSocket } from "./meter.js";
 import { Log, Roster } from "./panels.js";
 import { PhoenixGame } from "./phoenix-game.js";
 import { Play } from "./play.js";
-import { aboutRelay, isSameRelay, refusals, relayUrl, whoAnswers, whyRefused } from "./relay.js";
+import { aboutRelay, causeOf, ownListener, refusals, relayUrl } from "./relay.js";
 import { keepSideShown } from "./sides.js";
 import { hueOf } from "./stage.js";
 import { TextPanel } from "./text-view.js";
-import { closeText, troubleOf } from "./words.js";
+import { closeText, pageToTrust, troubleOf } from "./words.js";
 
 const WAVE_CODE = 1;
 const OBJECTS_PER_PLAYER = 8;
@@ -52,7 +52,7 @@ const beside = {
   // What they cost is not the game's: the meters count without it.
   options: () => ({ ...whoAndWhere(), WebSocket: meteredWebSocket({ in: 0, out: 0 }, network) }),
   refusals,
-  cause: async (before) => troubleTexts(await causeOf(before)),
+  cause: async (before) => troubleTexts(await whyNot(before)),
   log,
   changed: besideChanged,
   hueOf: (user) => [...players].filter(([, player]) => player.user === user).map(([id]) => hueOf(id))[0],
@@ -170,16 +170,15 @@ async function closed(close, refusedBefore) {
   if (close.denied) return showTrouble({ kind: "denied", reason: close.denied });
   if (close.everJoined || close.code !== 1006) return showTrouble({ kind: "closed", ...close });
   showState("idle", "Looking for the cause…");
-  const finding = await causeOf(refusedBefore);
+  const finding = await whyNot(refusedBefore);
   // Somebody may have joined again while the relay was asked.
   if (game === null) showTrouble(finding);
 }
 
 /** Why a connection did not come about. */
-async function causeOf(refusedBefore) {
-  const relay = form.relay.value;
-  const finding = isOwnRelay(relay) ? await whyRefused(refusedBefore, relay) : await whoAnswers(relay);
-  return { ...finding, own: about?.relay };
+async function whyNot(refusedBefore) {
+  const finding = await causeOf(form.relay.value.trim(), refusedBefore, about, location);
+  return { ...finding, own: [about?.relay, about?.relay_tls].filter(Boolean) };
 }
 
 /** Back to the form. */
@@ -209,7 +208,7 @@ function joinListed(name) {
 
 /** Whether an address is that of the relay whose page this is. */
 function isOwnRelay(address) {
-  return about !== null && URL.canParse(address) && isSameRelay(address, relayUrl(about.relay, location));
+  return ownListener(address, about, location) !== null;
 }
 
 function leave() {
@@ -225,6 +224,9 @@ function showTrouble(finding) {
   element("trouble-title").textContent = title;
   element("trouble-text").textContent = text;
   element("trouble-remedy").textContent = remedy;
+  const toTrust = pageToTrust(finding, form.relay.value.trim());
+  element("trouble-link").hidden = toTrust === null;
+  if (toTrust) [element("trouble-link").href, element("trouble-link").textContent] = [toTrust, `Open ${toTrust}`];
   element("trouble").hidden = false;
   element("more").open = true;
   showState("failed", title);
@@ -232,7 +234,7 @@ function showTrouble(finding) {
 }
 
 function troubleTexts(finding) {
-  return troubleOf(finding, { relay: form.relay.value, origin: location.origin });
+  return troubleOf(finding, { relay: form.relay.value.trim(), origin: location.origin });
 }
 
 function showState(state, text) {
@@ -450,7 +452,7 @@ async function start() {
   about = await aboutRelay();
   if (about) element("version").textContent = `corelay ${about.version}`;
   // A relay that was remembered may be another page's; only an address of the link is taken as it is.
-  form.relay.value = query.get("relay") ?? (about ? relayUrl(about.relay, location) : `ws://${location.hostname}:4000`);
+  form.relay.value = query.get("relay") ?? (about ? relayUrl(about, location) : `ws://${location.hostname}:4000`);
   games.refresh();
 }
 

@@ -43,7 +43,13 @@ export function meteredWebSocket(traffic, network) {
         setTimeout(() => this.#end({ code: 1006, reason: "" }, true), 0);
         return;
       }
-      this.#socket = new WebSocket(url, protocols);
+      try {
+        this.#socket = new WebSocket(url, protocols);
+      } catch {
+        // The browser does not even try, as with ws:// from a page that came by https.
+        setTimeout(() => this.#end({ code: 1006, reason: "" }, true), 0);
+        return;
+      }
       // A page cannot end a connection without a goodbye: what is lost goes on unheard, until the relay has enough of it.
       const left = network.join(() => this.#end({ code: 1006, reason: "" }, true));
       this.#socket.onopen = (event) => this.#in.pass(() => this.#isOver || this.onopen?.(event));

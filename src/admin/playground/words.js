@@ -73,13 +73,41 @@ export function troubleOf(finding, { relay, origin }) {
       ];
     case "gone":
       return ["The relay does not run any more", "Not even this page's own server answers.", "Start corelay again, then join."];
+    case "mixed":
+      return [
+        "A page that came by https may not use ws://",
+        `The browser lets this page connect by wss:// only, and ${relay} is ws://.`,
+        finding.right
+          ? `Write ${finding.right} under “Relay and token”.`
+          : "Give the relay listen_tls and a [[certificate]], or have the proxy pass /play/ and /socket/ on to it, and write its wss:// address under “Relay and token”.",
+      ];
+    case "speaks_tls":
+      return ["That port speaks TLS", `${relay} is the relay's listen_tls.`, `Write ${finding.right} under “Relay and token”.`];
+    case "speaks_no_tls":
+      return ["That port speaks no TLS", `${relay} is the relay's listen.`, `Write ${finding.right} under “Relay and token”.`];
+    case "untrusted":
+      return [
+        "This browser does not trust the relay's certificate",
+        `Something answers at ${relay}, but its certificate is self-signed, expired or for another name; a page is not told which.`,
+        `If it is yours, open ${trustUrl(relay)} once in this browser, accept the warning, and join again.`,
+      ];
     default:
       return [
         "Nothing answers there",
-        `No connection to ${relay}${finding.own ? `; this page's relay listens on ${finding.own}` : ""}.`,
-        "Check the address and port, whether the relay runs, and whether a firewall is between.",
+        `No connection to ${relay}${finding.own?.length ? `; this page's relay listens on ${finding.own.join(" and ")}` : ""}.`,
+        "Check the address and port, whether the relay runs, and whether a firewall is between." +
+          (pageToTrust(finding, relay) ? ` Or this browser does not trust its certificate: then open ${trustUrl(relay)} once and accept the warning.` : ""),
       ];
   }
+}
+
+/** What to open to accept the certificate of a relay that may have one of its own; null: that is not what is wrong. */
+export function pageToTrust({ kind }, relay) {
+  return ["untrusted", "unreachable"].includes(kind) && relay.startsWith("wss:") && URL.canParse(relay) ? trustUrl(relay) : null;
+}
+
+function trustUrl(relay) {
+  return new URL("/", relay.replace(/^wss:/, "https:")).href;
 }
 
 function deniedRemedy(reason) {
