@@ -41,7 +41,7 @@ impl<D: Driver> Loop<D> {
         };
         self.open_or_discard(conn, descriptor, counted);
         if let (Some(conn), Ok(Some(tls))) = (conn, tls) {
-            self.transports.insert(conn, tls, false);
+            self.transports.insert(conn, tls, address);
         }
     }
 

@@ -172,7 +172,7 @@ impl<D: Driver> Loop<D> {
 
     /// The other shard ended before it could read the letter, which had `tls`.
     pub(super) fn give_up_hand_over(&mut self, conn: ConnId, tls: Option<Box<Connection>>) {
-        tls.into_iter().for_each(|tls| self.transports.insert(conn, tls, true));
+        tls.into_iter().for_each(|tls| self.transports.insert_established(conn, tls));
         let Some(Leaving { address, .. }) = self.handovers.departed(conn) else { return };
         self.keep_address(conn, address);
         let Some(socket) = self.sockets.find(conn) else { return };
@@ -254,7 +254,7 @@ impl<D: Driver> Loop<D> {
         let conn = self.shard.handle_handed_over(*state, self.now);
         self.open_or_discard(conn, descriptor, address);
         if let (Some(conn), Some(tls)) = (conn, tls) {
-            self.transports.insert(conn, tls, true);
+            self.transports.insert_established(conn, tls);
         }
     }
 

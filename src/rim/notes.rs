@@ -1,6 +1,7 @@
 //! Lines of the log about players and refusals. In development mode they are for whoever writes a game, and bounded; else for
 //! whoever asks for them with `RUST_LOG=info,corelay::players=debug`.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::ids::ShardId;
 use crate::limits::{LOG_REPEAT_INTERVAL, NOTES_PER_SECOND_MAX};
 use crate::note::{ModeratorAct, Note, Step};
 use crate::time::{Instant, Throttle};
+use crate::tls::TlsError;
 
 /// What `RUST_LOG` calls these lines …
 const TARGET: &str = "corelay::players";
@@ -19,6 +21,9 @@ const MODERATION: &str = "corelay::moderation";
 
 /// One throttle for all shards, because a page that is refused tries again, each time on another shard.
 static REFUSALS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
+
+/// One throttle for all shards, because each client that is refused comes by chance to any of them.
+static TLS_FAILURES: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
 
 /// One throttle for all shards, because they stand still together.
 static STANDSTILLS: Mutex<Throttle> = Mutex::new(Throttle::new(LOG_REPEAT_INTERVAL));
@@ -33,6 +38,27 @@ pub(super) fn tell_standstill(shard: ShardId, duration: Duration, now: Instant) 
             before,
             "the relay stood still (it was stopped, or had no CPU); that time counts for no deadline"
         );
+    }
+}
+
+/// Logs why a client's TLS is over. On the Internet whoever scans ports sends anything; what an operator has to know is told always.
+pub(super) fn tell_tls_failure(error: &TlsError, peer: Option<IpAddr>, development: bool, now: Instant) {
+    let peer = peer.map(|peer| peer.to_canonical().to_string());
+    let is_ours = match error {
+        TlsError::CertificateRefused { .. } | TlsError::NothingInCommon(_) => true,
+        TlsError::PlainHttp
+        | TlsError::NotTls
+        | TlsError::TooLong
+        | TlsError::TooSilent
+        | TlsError::Over
+        | TlsError::Protocol(_) => false,
+    };
+    if !is_ours && !development {
+        return tracing::debug!(target: TARGET, peer, "TLS of a client failed: {error}");
+    }
+    let passed = TLS_FAILURES.lock().unwrap_or_else(PoisonError::into_inner).admit(now);
+    if let Some(before) = passed {
+        tracing::warn!(target: TARGET, peer, before, "TLS of a client failed: {error}");
     }
 }
 

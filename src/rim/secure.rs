@@ -6,8 +6,6 @@ use super::sockets::{Flag, State};
 use super::{Done, Loop, notes};
 use crate::ids::ConnId;
 use crate::limits::{HANDSHAKE_STEPS_PER_TURN, TLS_SILENT_RECORD_WORK};
-use crate::note::Note;
-use crate::reasons::RefusalReason;
 use crate::shard::Frames;
 use crate::tls::{Opened, TlsError};
 use crate::wire::encoded::Encoded;
@@ -73,13 +71,8 @@ impl<D: Driver> Loop<D> {
             }
             Err(error) => {
                 self.metrics.tls_failures.increment();
-                tracing::debug!(slot = conn.slot, generation = conn.generation, %error, "TLS failed");
-                if matches!(error, TlsError::PlainHttp) {
-                    let text =
-                        "a client speaks HTTP without TLS on the port of `listen_tls`: wss://, not ws://";
-                    let note = Note::Refused { reason: RefusalReason::BadRequest, text: text.into() };
-                    notes::write(&note, self.shard.is_in_development(), self.now.instant);
-                }
+                let peer = self.transports.find(conn).and_then(|secure| secure.peer);
+                notes::tell_tls_failure(&error, peer, self.shard.is_in_development(), self.now.instant);
                 if let Some(socket) = self.sockets.find(conn) {
                     socket.flags.raise(Flag::Broken);
                 }

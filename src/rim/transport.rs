@@ -2,6 +2,7 @@
 //! before the core gets them, and sealed when the driver is given them: until then a frame is shared by all that wait for it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::ids::{ConnId, ShardId};
@@ -18,6 +19,8 @@ use crate::wire::encoded::FramePool;
 /// One client's TLS, and what waits because of it.
 pub(super) struct Secure {
     pub(super) tls: Box<Connection>,
+    /// Where it was accepted from, for the log; `None`: on another shard.
+    pub(super) peer: Option<IpAddr>,
     /// The handshake is done.
     pub(super) established: bool,
     /// What has come for the next step of the handshake.
@@ -85,14 +88,24 @@ impl Transports {
         self.config.as_ref().map(|config| Connection::new(config).map(Box::new)).transpose()
     }
 
-    /// The connection has TLS. `established`: its handshake is done, on another shard.
-    pub(super) fn insert(&mut self, conn: ConnId, tls: Box<Connection>, established: bool) {
+    /// A connection that was accepted has TLS.
+    pub(super) fn insert(&mut self, conn: ConnId, tls: Box<Connection>, peer: Option<IpAddr>) {
+        self.keep(conn, tls, false, peer);
+    }
+
+    /// A connection has TLS whose handshake is done, on another shard.
+    pub(super) fn insert_established(&mut self, conn: ConnId, tls: Box<Connection>) {
+        self.keep(conn, tls, true, None);
+    }
+
+    fn keep(&mut self, conn: ConnId, tls: Box<Connection>, established: bool, peer: Option<IpAddr>) {
         let slot = conn.slot as usize;
         if self.secure.len() <= slot {
             self.secure.resize_with(slot + 1, || None);
         }
         self.secure[slot] = Some(Box::new(Secure {
             tls,
+            peer,
             established,
             arrived: Vec::new(),
             reply: Vec::new(),

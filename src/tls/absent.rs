@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use crate::wire::encoded::Encoded;
 
+mod failure;
+
+pub use failure::TlsError;
+
 pub mod certificates {
     //! Certificates, of which none can be read.
 
@@ -86,16 +90,6 @@ pub struct Opened {
     pub established: bool,
     pub peer_closed: bool,
     pub silent_records: u32,
-}
-
-/// Why a connection is over.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "as in the real one")]
-pub enum TlsError {
-    #[error("it speaks HTTP")]
-    PlainHttp,
-    #[error("it has none")]
-    Over,
 }
 
 /// There is none.

@@ -13,9 +13,10 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, WriteTraffic,
 };
 use rustls::version::{TLS12, TLS13};
-use rustls::{Error, InconsistentKeys};
+use rustls::{AlertDescription, Error, InconsistentKeys, InvalidMessage};
 
 use super::certificates::{Certificate, CertificateError, choose};
+use super::failure::TlsError;
 use crate::impossible;
 use crate::limits::{TLS_PENDING_BYTES_MAX, TLS_SILENT_RECORDS_MAX};
 use crate::memory::Allocated;
@@ -38,6 +39,10 @@ pub const CIPHER_BYTES: usize = 1_400;
 pub(super) const ESTABLISHED_BYTES: usize = STATE_BYTES + CIPHER_BYTES;
 /// What is allocated before the handshake is done, about.
 const HANDSHAKE_BYTES: usize = 2_000;
+
+/// What most alerts about certificates mean.
+const DOES_NOT_SAY: &str =
+    "self-signed, without its chain, expired or for another name; the client does not say which";
 
 /// What all connections have in common: certificates and rules.
 #[derive(Debug)]
@@ -112,25 +117,45 @@ pub struct Opened {
     pub silent_records: u32,
 }
 
-/// Why a connection is over. What the peer is to be told of it has been written.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say it")]
-pub enum TlsError {
-    #[error("the client speaks HTTP without TLS")]
-    PlainHttp,
-    #[error("more than {TLS_PENDING_BYTES_MAX} bytes are no complete record or message")]
-    TooLong,
-    #[error("more than {TLS_SILENT_RECORDS_MAX} records, such as updates of keys, said nothing")]
-    TooSilent,
-    #[error("it has failed before")]
-    Over,
-    #[error("{0}")]
-    Protocol(Box<Error>),
-}
-
 impl From<Error> for TlsError {
     fn from(error: Error) -> Self {
-        Self::Protocol(Box::new(error))
+        if let Error::AlertReceived(alert) = &error {
+            return of_alert(alert);
+        }
+        if let Error::PeerIncompatible(why) = &error {
+            return Self::NothingInCommon(format!("{why:?}"));
+        }
+        match error == Error::InvalidMessage(InvalidMessage::InvalidContentType) {
+            true => Self::NotTls,
+            false => Self::Protocol(error.to_string()),
+        }
+    }
+}
+
+/// What a client means that ends its connection by an alert.
+fn of_alert(alert: &AlertDescription) -> TlsError {
+    let name = format!("{alert:?}");
+    let of_certificate = [
+        (
+            AlertDescription::UnknownCA,
+            "it trusts nobody who has signed it: the certificate is self-signed, or its chain is missing in `file`",
+        ),
+        (AlertDescription::CertificateExpired, "it has expired, by the client's clock"),
+        (AlertDescription::CertificateRevoked, "its authority has revoked it"),
+        (AlertDescription::UnsupportedCertificate, "it is of a kind that the client does not know"),
+        (
+            AlertDescription::DecryptError,
+            "it trusts another one of the same name, as after a new `corelay cert`",
+        ),
+        (AlertDescription::BadCertificate, DOES_NOT_SAY),
+        (AlertDescription::CertificateUnknown, DOES_NOT_SAY),
+    ];
+    if let Some((_, meaning)) = of_certificate.iter().find(|(known, _)| known == alert) {
+        return TlsError::CertificateRefused { alert: name, meaning };
+    }
+    match [AlertDescription::HandshakeFailure, AlertDescription::ProtocolVersion].contains(alert) {
+        true => TlsError::NothingInCommon(name),
+        false => TlsError::Protocol(format!("it has sent the alert {name}")),
     }
 }
 

@@ -5,8 +5,10 @@
 
 pub mod certificates;
 mod connection;
+mod failure;
 pub mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{CIPHER_BYTES, Connection, Opened, ServerConfig, TlsError};
+pub use connection::{CIPHER_BYTES, Connection, Opened, ServerConfig};
+pub use failure::TlsError;

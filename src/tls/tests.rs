@@ -252,11 +252,45 @@ fn whoever_speaks_http_is_told_what_this_port_speaks() {
 }
 
 #[test]
+fn why_a_client_does_not_take_the_certificate_is_said_in_words() {
+    let [server, before, other] =
+        [&["localhost"], &["localhost"], &["other.example"]].map(|hosts| config(hosts));
+    let old = self_signed::make("localhost", NOW_UNIX_S - 2 * 86_400 * u64::from(SELF_SIGNED_DAYS)).unwrap();
+    let old = Certificate::read(&file("old.crt", old.certificate), &file("old.key", old.key)).unwrap();
+    let old = Arc::new(ServerConfig::new(vec![old]).unwrap());
+    for (server, trusted, host, alert, meaning) in [
+        (&server, &other, "localhost", "UnknownCA", "self-signed, or its chain is missing"),
+        (&server, &before, "localhost", "DecryptError", "another one of the same name"),
+        (&server, &server, "elsewhere", "BadCertificate", "for another name"),
+        (&old, &old, "localhost", "CertificateExpired", "expired, by the client's clock"),
+    ] {
+        for version in VERSIONS {
+            let mut pair = Pair::of(server, host, client_config(trusted, &[version]));
+            let error = pair.talk(|left| left).unwrap_err();
+            let TlsError::CertificateRefused { .. } = &error else { panic!("{error:?}") };
+            let text = error.to_string();
+            assert!(text.contains(alert) && text.contains(meaning), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_client_of_before_tls_1_2_has_nothing_in_common() {
+    let mut server = Connection::new(&config(&["localhost"])).unwrap();
+    // A hello of TLS 1.1 with one cipher, without extensions.
+    let mut hello = vec![22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0xc0, 0x13, 1, 0]);
+    let error = server.open(&mut hello, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, TlsError::NothingInCommon(_)), "{error:?}");
+}
+
+#[test]
 fn what_is_no_tls_is_answered_by_an_alert() {
     let mut server = Connection::new(&config(&["localhost"])).unwrap();
     let mut reply = Vec::new();
     let error = server.open(&mut [0x80; 64], &mut Vec::new(), &mut reply).unwrap_err();
-    assert!(matches!(error, TlsError::Protocol(_)), "{error}");
+    assert!(matches!(error, TlsError::NotTls), "{error}");
     assert_eq!((reply[0], records(&reply)), (21, 1), "an alert");
 }
 

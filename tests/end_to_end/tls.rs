@@ -43,6 +43,8 @@ fn start(toml: &str) -> (Relay, SocketAddr, String) {
     });
     let ready: serde_json::Value = serde_json::from_str(&relay.await_log("\"ready\"")).unwrap();
     let address = ready["listen_tls"].as_str().unwrap().parse().unwrap();
+    // Clients compare the name with the certificate's.
+    assert!(ready["games_tls"].as_str().unwrap().starts_with("wss://localhost:"), "{ready}");
     (relay, address, certificate)
 }
 
@@ -133,13 +135,31 @@ fn who_speaks_the_wrong_thing_is_told_so() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("This port speaks TLS"), "{answer}");
     let line = relay.await_log("speaks HTTP without TLS on the port of `listen_tls`");
-    assert!(line.contains("\"level\":\"WARN\""), "{line}");
+    assert!(line.contains("\"level\":\"WARN\"") && line.contains("\"peer\":\"127.0.0.1\""), "{line}");
 
     let mut client = RawClient::connect(&relay);
     client.send(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]);
     let (status, text) = client.refused();
     assert!(status == 400 && text.contains("looks like TLS"), "{status} {text}");
     relay.await_metric("corelay_tls_failures_total", &[], |failures| failures == 1);
+}
+
+#[test]
+fn who_does_not_take_the_certificate_is_in_the_log_with_what_it_means() {
+    // Also where there is a key, and so no development mode: only an operator can do something about it.
+    let (relay, address, _) = start("jwt_key = 'a key of at least thirty-two bytes, for tests'");
+    let shown = openssl(address, &["-verify_return_error"], &[]);
+    assert!(shown.contains("self-signed certificate"), "{shown}");
+    let line: serde_json::Value = serde_json::from_str(&relay.await_log("TLS of a client failed")).unwrap();
+    let text = line["message"].as_str().unwrap();
+    assert!(text.contains("UnknownCA") && text.contains("self-signed, or its chain is missing"), "{line}");
+    assert_eq!((&line["level"], &line["peer"]), (&"WARN".into(), &"127.0.0.1".into()));
+    // The next minute has one line, too.
+    for _ in 0..3 {
+        openssl(address, &["-verify_return_error"], &[]);
+    }
+    relay.await_metric("corelay_tls_failures_total", &[], |failures| failures == 4);
+    assert_eq!(relay.log_count("TLS of a client failed"), 1);
 }
 
 #[test]
