@@ -527,6 +527,16 @@ mod tests {
             ),
             ("[[keys]]\nkid = 'a'", "unknown key `keys` (corelay.toml line 1); did you mean `key`?"),
             ("kid = 'a'", "unknown key `kid` (corelay.toml line 1); `kid` belongs in a [[key]] table"),
+            (
+                "messages_per_minute = 3",
+                "unknown key `messages_per_minute` (corelay.toml line 1); `messages_per_minute` belongs in a [[room]] table",
+            ),
+            ("tls = true", "unknown key `tls` (corelay.toml line 1); did you mean `listen_tls`?"),
+            (
+                "log_level = 'debug'",
+                "unknown key `log_level` (corelay.toml line 1); RUST_LOG=debug logs more, RUST_LOG=warn less",
+            ),
+            ("[[certificate]]\ncert = 'a'", "unknown key `cert` (corelay.toml line 2); did you mean `file`?"),
         ];
         for (text, expected) in cases {
             assert_eq!(refusal(text), expected);
