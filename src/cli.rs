@@ -56,7 +56,7 @@ enum Command {
     #[command(after_help = certificate::AFTER_HELP)]
     Cert(certificate::CertificateArguments),
     /// Say whether and how well the relay can run on this machine
-    #[command(after_help = "Exit code 1 when the relay could not run here.")]
+    #[command(after_help = DOCTOR_AFTER_HELP)]
     Doctor(ServeArguments),
     /// Ask a relay that runs here whether it is well
     #[command(after_help = health::AFTER_HELP)]
@@ -74,13 +74,14 @@ Examples:
   corelay                                        development: 127.0.0.1:4000, everybody is a guest
   corelay --listen 0.0.0.0:4000 --jwt-key-file corelay.key
   corelay token --sub ann --topics 'game:*' --jwt-key-file corelay.key
+  corelay cert --self-signed localhost           a certificate for trying TLS
   corelay doctor                                 what this machine allows
   corelay store check                            whether what is kept of rooms is whole
   corelay healthcheck                            whether the relay here is well, for containers
 
 Configuration, later wins: built-in defaults, corelay.toml (or --config), environment, flags.
   Every key of corelay.toml is also a variable: rates.move_per_s is CORELAY_RATES_MOVE_PER_S,
-  except the [[game]], [[room]], [[key]] and [[certificate]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
+  except the [[game]], [[room]], [[doc]], [[key]] and [[certificate]] tables, which only the file has. --listen is CORELAY_LISTEN, and so on.
   RUST_LOG=debug logs more.
 
   # corelay.toml
@@ -98,8 +99,18 @@ Signals: SIGTERM or SIGINT drains (players are told, then closed; at most 30 s);
 Exit codes: 0 ended as told, 1 could not start or go on, 2 wrong command line or configuration,
   130 and 143 left at once after a second SIGINT or SIGTERM.";
 
+const DOCTOR_AFTER_HELP: &str = "\
+Give it what the relay is started with: flags, variables, configuration file. Examples:
+  corelay doctor --listen 0.0.0.0:4000 --jwt-key-file corelay.key
+  corelay doctor --config /etc/corelay/corelay.toml
+
+It tries the addresses, keys, certificates and the store as well, and leaves nothing behind.
+While a relay runs here, its addresses are taken.
+
+Exit codes: 0 the relay can run here, 1 it cannot (the lines with FAIL say why), 2 wrong command line or configuration.";
+
 const TOKEN_AFTER_HELP: &str = "\
-The token alone goes to standard output, examples of its use to standard error:
+The token alone goes to standard output, more examples of its use to standard error. Example:
   TOKEN=$(corelay token --sub ann --topics 'game:*' --jwt-key-file corelay.key)
   ws://127.0.0.1:4000/play/arena-1?token=$TOKEN
 
@@ -111,13 +122,13 @@ struct ServeArguments {
     /// Where players connect [default: 127.0.0.1:4000]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where players connect by TLS; needs a [[certificate]] in the file
+    /// Where players connect by TLS, such as 0.0.0.0:443; needs a [[certificate]] in the file [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     listen_tls: Option<String>,
     /// Where the admin pages are; beyond loopback they need a token (admin_token_file) [default: 127.0.0.1:4001]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
-    /// Threads that carry connections, each with its own ring; more than CPUs is allowed [default: one per CPU]
+    /// Threads that carry connections, each with connections and games of its own; more than CPUs is allowed [default: one per CPU]
     #[arg(long, value_name = "N")]
     shards: Option<String>,
     /// Connections of the whole relay, divided evenly over the shards [default: as many as RLIMIT_NOFILE allows]
@@ -316,7 +327,10 @@ fn mint_token(arguments: TokenArguments) -> Result<ExitCode, Failure> {
     let token = token::sign_as(key.kid.as_deref(), key.algorithm, &key.bytes, &claims)
         .map_err(|source| ConfigError::KeyUnusable { place: key.place, source })?;
     writeln!(io::stdout(), "{token}").context("cannot write the token")?;
-    let examples = example::examples(loaded.draft.listen, &token, &claims.topics);
+    // Whoever mints tokens may perhaps not read the certificates, which are only looked at for a name.
+    let tls = loaded.certificates(&mut Vec::new()).ok().flatten();
+    let secure = loaded.draft.listen_tls.map(|at| server::secure_url(at, tls.as_deref()));
+    let examples = example::examples(loaded.draft.listen, secure, &token, &claims.topics);
     // Standard error may be closed: the token is minted nevertheless.
     let warnings: String = warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let _ = write!(io::stderr(), "{warnings}valid for {ttl} s, for {}\n{examples}", topics.join(" and "));

@@ -2,20 +2,24 @@
 //! connections.
 
 use std::fmt;
+use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Loaded;
 use crate::config::capacity::{self, Queues};
+use crate::config::certificates::{Lifetime, expiries};
 use crate::config::draft::Draft;
 use crate::config::error::ConfigError;
 use crate::driver_choice::{self, Choice, ChoiceError, DriverKind};
 use crate::limits::{CONNECTION_KERNEL_BYTES, CONNECTIONS_RESERVE, RECEIVE_BUFFER_BYTES};
 use crate::machine::{self, Machine};
 use crate::rim::uring::Probe;
-use crate::rim::{self, ListenOptions};
+use crate::rim::{self, Clock, ListenOptions};
 use crate::server;
+use crate::tls::certificates::Certificate;
 
 /// What was found, a line each.
 #[derive(Debug)]
@@ -96,6 +100,7 @@ pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
     let by_descriptors = add_descriptors(&mut report, machine, driver, descriptors_refused);
     let by_memory = add_memory(&mut report, cpus, wanted.has_tls, memory_refused);
     add_network(&mut report);
+    add_store(&mut report, loaded.draft.store.directory());
     add_configuration(&mut report, loaded, machine, driver);
     add_addresses(&mut report, listen, listen_tls, admin);
     if report.can_run() {
@@ -300,14 +305,12 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine, dri
                 None => "no key: development mode, everybody is a guest".to_owned(),
             };
             report.add(Verdict::Fine, "configuration", file, tokens);
-            for certificate in config.tls.iter().flat_map(|(_, tls)| tls.certificates()) {
-                let names = match certificate.names.as_slice() {
-                    [] => "has no host names: it is only good as the first".to_owned(),
-                    names => format!("for {}", names.join(", ")),
-                };
-                report.add(Verdict::Fine, "certificate", &certificate.file, names);
+            let (now_unix_s, tls) = (Clock::start().now().unix_s(), config.tls.map(|(_, tls)| tls));
+            for certificate in tls.iter().flat_map(|tls| tls.certificates()) {
+                add_certificate(report, certificate, now_unix_s);
             }
-            for warning in config.warnings {
+            let told = tls.map(|tls| expiries(&tls, now_unix_s)).unwrap_or_default();
+            for warning in config.warnings.into_iter().filter(|warning| !told.contains(warning)) {
                 report.add(Verdict::Note, "configuration", "warning", warning);
             }
         }
@@ -323,6 +326,44 @@ fn add_configuration(report: &mut Report, loaded: Loaded, machine: &Machine, dri
                 std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             let remedy = error.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
             report.add(Verdict::Wrong, "configuration", file, format!("{error}{cause}{remedy}"));
+        }
+    }
+}
+
+/// Adds a certificate that can be used. With one that has expired the relay would start, and nobody could come.
+fn add_certificate(report: &mut Report, certificate: &Certificate, now_unix_s: u64) {
+    let names = match certificate.names.as_slice() {
+        [] => "has no host names: it is only good as the first".to_owned(),
+        names => format!("for {}", names.join(", ")),
+    };
+    let lifetime = Lifetime::of(certificate, now_unix_s);
+    let verdict = match lifetime {
+        Lifetime::Over { .. } => Verdict::Wrong,
+        Lifetime::Short { .. } => Verdict::Note,
+        Lifetime::Long { .. } => Verdict::Fine,
+    };
+    report.add(verdict, "certificate", &certificate.file, format!("{names}; {lifetime}"));
+}
+
+/// Tries whether the store could be written to: in its directory, or in the one in which that would be made.
+fn add_store(report: &mut Report, directory: Option<&Path>) {
+    let Some(directory) = directory else {
+        return report.add(Verdict::Fine, "store", "in memory", "what is said ends with the process");
+    };
+    let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.into());
+    let existing = absolute.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let probe = existing.join(format!(".corelay-doctor-{}", std::process::id()));
+    let written = File::create_new(&probe).and_then(|_| fs::remove_file(&probe));
+    let place = directory.display();
+    match written {
+        Ok(()) if existing == absolute => report.add(Verdict::Fine, "store", place, "can be written to"),
+        Ok(()) => report.add(Verdict::Fine, "store", place, "is not there yet, and can be made"),
+        Err(error) => {
+            let meaning = format!(
+                "nothing can be written in {}: {error}; name a directory of the relay's user with --data-dir, or say --ephemeral",
+                existing.display()
+            );
+            report.add(Verdict::Wrong, "store", place, meaning);
         }
     }
 }

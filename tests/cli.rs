@@ -232,6 +232,15 @@ fn help_teaches() {
     ] {
         assert!(help.contains(part), "{part:?} is missing in\n{help}");
     }
+    let commands = ["token", "cert", "doctor", "healthcheck", "completions", "man", "store"]
+        .map(|command| vec![command]);
+    let of_store =
+        ["check", "stats", "export", "import", "compact", "erase-user"].map(|command| vec!["store", command]);
+    for command in commands.into_iter().chain(of_store) {
+        let help = text(&folder.run(&[&command[..], &["--help"]].concat()).stdout);
+        let example = help.split_once("Example").map_or("", |(_, example)| example);
+        assert!(example.contains(&format!("corelay {}", command.join(" "))), "no example in\n{help}");
+    }
     assert_eq!(text(&folder.run(&["--version"]).stdout), format!("corelay {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -415,6 +424,36 @@ fn a_certificate_is_made_and_a_bad_one_is_named_with_its_file() {
 }
 
 #[test]
+fn the_doctor_says_how_long_a_certificate_is_good() {
+    let folder = Folder::new("lifetimes");
+    folder.write(
+        "corelay.toml",
+        "listen_tls = '127.0.0.1:0'\n[[certificate]]\nfile = 'relay.crt'\nkey = 'relay.key'\n",
+    );
+    let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let day_s = 86_400;
+    for (made_days_ago, code, mark, said) in [
+        (0, 0, "ok  ", "for localhost; expires in 364 days"),
+        (360, 0, "note", "for localhost; expires in 4 days: renew it"),
+        (368, 1, "FAIL", "for localhost; has expired, 3 days ago: clients refuse it"),
+    ] {
+        let made_at_s = now_unix_s - made_days_ago * day_s - day_s / 2;
+        let pair = corelay::tls::self_signed::make("localhost", made_at_s).unwrap();
+        folder.write("relay.crt", &pair.certificate);
+        folder.write("relay.key", &pair.key);
+        let output = folder.run(&["doctor", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let report = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{report}");
+        let line = report.lines().find(|line| line.contains("relay.crt")).unwrap();
+        assert!(line.starts_with(mark) && line.contains(said), "{line}");
+        assert_eq!(
+            report.matches("renew it").count() + report.matches("has expired").count(),
+            usize::from(made_days_ago > 0)
+        );
+    }
+}
+
+#[test]
 fn a_token_needs_a_key_and_a_sound_user() {
     let folder = Folder::new("token-refused");
     let (code, error) = folder.failure(&["token", "--sub", "ann"]);
@@ -464,6 +503,11 @@ fn the_doctor_says_whether_the_relay_could_run() {
     ] {
         assert!(report.contains(part), "{part:?} is missing in\n{report}");
     }
+    folder.write("file", "");
+    let output = folder.run(&[&["doctor", "--data-dir", "file/data"][..], &any_port].concat());
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("FAIL  store") && report.contains("--data-dir, or say --ephemeral"), "{report}");
     let (code, error) = folder.failure(&["doctor", "--config", "missing.toml"]);
     assert!(code == 2 && error.contains("cannot read the configuration file missing.toml"), "{error}");
 }

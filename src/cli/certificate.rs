@@ -15,8 +15,9 @@ use crate::rim::Clock;
 use crate::tls::self_signed;
 
 pub(super) const AFTER_HELP: &str = "\
-Nobody trusts such a certificate unless told to: for players use one of a certificate authority.
-  corelay cert --self-signed localhost
+Nobody trusts such a certificate unless told to: for players use one of a certificate authority. Example:
+  corelay cert --self-signed localhost >corelay.toml
+  corelay                                        wss://localhost:4443/play/{game}
   NODE_EXTRA_CA_CERTS=localhost.crt node game.mjs
 
 It writes HOST.crt and HOST.key, and the lines of corelay.toml that name them. A file that is there already is left alone.";

@@ -10,9 +10,16 @@ use crate::wire::token::TopicPattern;
 /// A `Sec-WebSocket-Key` (RFC 6455 section 4.1 wants any 16 bytes).
 const WEBSOCKET_KEY: &str = "Y29yZWxheSBleGFtcGxlIQ==";
 
-/// Examples for a relay at `listen`, for the first of the topics that each way can join.
-pub(super) fn examples(listen: SocketAddr, token: &str, topics: &[TopicPattern]) -> String {
+/// Examples for a relay at `listen`, for the first of the topics that each way can join. `secure`: where it speaks TLS, which is
+/// where players connect then.
+pub(super) fn examples(
+    listen: SocketAddr,
+    secure: Option<String>,
+    token: &str,
+    topics: &[TopicPattern],
+) -> String {
     let address = reachable(listen);
+    let url = secure.unwrap_or_else(|| format!("ws://{address}"));
     let mut text = String::new();
     let game = topics.iter().find_map(|pattern| game_of(pattern.as_str()));
     // Writing to a String cannot fail.
@@ -23,7 +30,7 @@ pub(super) fn examples(listen: SocketAddr, token: &str, topics: &[TopicPattern])
              curl -i -N --output - -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' \
              -H 'Sec-WebSocket-Key: {WEBSOCKET_KEY}' 'http://{address}/play/{game}?token={token}'\n\
              JavaScript, native:\n  \
-             const socket = new WebSocket(\"ws://{address}/play/{game}?token={token}\"); \
+             const socket = new WebSocket(\"{url}/play/{game}?token={token}\"); \
              socket.binaryType = \"arraybuffer\";\n"
         );
     }
@@ -34,7 +41,7 @@ pub(super) fn examples(listen: SocketAddr, token: &str, topics: &[TopicPattern])
     let _ = write!(
         text,
         "JavaScript, phoenix 1.8 (import {{ Socket }} from \"phoenix\"):\n  \
-         const socket = new Socket(\"ws://{address}/socket\", {{ authToken: \"{token}\" }}); socket.connect(); \
+         const socket = new Socket(\"{url}/socket\", {{ authToken: \"{token}\" }}); socket.connect(); \
          socket.channel({topic:?}).join();\n"
     );
     text
@@ -55,7 +62,7 @@ mod tests {
 
     fn of(listen: &str, topics: &[&str]) -> String {
         let topics: Vec<TopicPattern> = topics.iter().map(|topic| TopicPattern::new(*topic)).collect();
-        examples(listen.parse().unwrap(), "T0KEN", &topics)
+        examples(listen.parse().unwrap(), None, "T0KEN", &topics)
     }
 
     #[test]
@@ -66,6 +73,16 @@ mod tests {
             "new WebSocket(\"ws://127.0.0.1:4000/play/arena-1?token=T0KEN\")",
             "new Socket(\"ws://127.0.0.1:4000/socket\", { authToken: \"T0KEN\" })",
             "socket.channel(\"game:arena-1\").join()",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        let secure = Some("wss://play.example.com:443".to_owned());
+        let text =
+            examples("127.0.0.1:4000".parse().unwrap(), secure, "T0KEN", &[TopicPattern::new("game:a")]);
+        for part in [
+            "'http://127.0.0.1:4000/play/a",
+            "\"wss://play.example.com:443/play/a",
+            "\"wss://play.example.com:443/socket\"",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }

@@ -14,6 +14,10 @@ use crate::config;
 use crate::server::reachable;
 
 pub(super) const AFTER_HELP: &str = "\
+Examples:
+  corelay healthcheck                            for HEALTHCHECK of a container
+  corelay healthcheck --ready                    for a probe of a load balancer
+
 Exit codes: 0 it is well, 1 it is not, or nobody answers, 2 wrong command line or configuration.
 Where its admin pages are is read as the relay reads it: flag, CORELAY_ADMIN, configuration file.";
 

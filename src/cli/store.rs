@@ -56,15 +56,19 @@ pub(super) struct StoreArguments {
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
     /// Say whether the file is whole, and whether what is in it fits together
+    #[command(after_help = "Example: corelay store check --data-dir /var/lib/corelay")]
     Check,
     /// Say how much is kept, and in which topics most
+    #[command(after_help = "Example: corelay store stats --data-dir /var/lib/corelay")]
     Stats,
     /// Write everything, or one room, to standard output, a JSON object a line; or one document, its text and nothing else
+    #[command(after_help = EXPORT_AFTER_HELP)]
     Export {
         /// Such as room:lobby or doc:minutes
         topic: Option<String>,
     },
     /// Read what `export` has written; topics that are there already are refused
+    #[command(after_help = "Example: corelay store import rooms.ndjson --data-dir /var/lib/corelay-new")]
     Import {
         /// The file; - is standard input
         file: PathBuf,
@@ -80,11 +84,21 @@ enum StoreCommand {
     },
 }
 
+const EXPORT_AFTER_HELP: &str = "\
+Examples:
+  corelay store export >everything.ndjson        a backup; `corelay store import` reads it
+  corelay store export room:lobby >lobby.ndjson
+  corelay store export doc:minutes >minutes.txt  the text alone, not for import";
+
 const COMPACT_AFTER_HELP: &str = "\
+Example: corelay store compact --data-dir /var/lib/corelay
+
 Everything is written to a new file beside the old one, which takes its place at the end: the disk needs room for both.
 If it is interrupted, the old file is as it was.";
 
 const ERASE_AFTER_HELP: &str = "\
+Example: corelay store erase-user ann && corelay store compact
+
 Messages become tombstones, as if they had been deleted; edits, read markers, mutes and bans of the user are removed.
 Operations in documents lose the user's id; the texts stay, also what the user has written there: they are everybody's.
 The words may still be in free pages of the file until `corelay store compact`, and in backups and exports.

@@ -1,5 +1,6 @@
 //! The certificates of `listen_tls`: their files are read here, at the start and at each SIGHUP.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -43,20 +44,47 @@ pub(super) fn load(
 /// A warning for each certificate that has expired, or will soon.
 pub fn expiries(config: &ServerConfig, now_unix_s: u64) -> Vec<String> {
     let warning = |certificate: &Certificate| {
-        let left_s = certificate.expires_at_unix_s - now_unix_s as i64;
-        let days = left_s.abs() / (24 * 60 * 60);
-        let file = &certificate.file;
-        match left_s {
-            ..=0 => {
-                Some(format!("the certificate in {file} has expired, {days} days ago: clients refuse it"))
+        let (file, lifetime) = (&certificate.file, Lifetime::of(certificate, now_unix_s));
+        match lifetime {
+            Lifetime::Long { .. } => None,
+            Lifetime::Over { .. } | Lifetime::Short { .. } => {
+                Some(format!("the certificate in {file} {lifetime}"))
             }
-            1..=CERTIFICATE_EXPIRY_WARNING_S => {
-                Some(format!("the certificate in {file} expires in {days} days: renew it, and send SIGHUP"))
-            }
-            _ => None,
         }
     };
     config.certificates().iter().filter_map(warning).collect()
+}
+
+/// How long a certificate is good. It is shown as what can be said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the texts say it")]
+pub enum Lifetime {
+    Over { days: i64 },
+    Short { days: i64 },
+    Long { days: i64 },
+}
+
+impl fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Over { days } => write!(f, "has expired, {days} days ago: clients refuse it"),
+            Self::Short { days } => write!(f, "expires in {days} days: renew it, and send SIGHUP"),
+            Self::Long { days } => write!(f, "expires in {days} days"),
+        }
+    }
+}
+
+impl Lifetime {
+    /// Of a certificate, at this time.
+    pub fn of(certificate: &Certificate, now_unix_s: u64) -> Self {
+        let left_s = certificate.expires_at_unix_s - now_unix_s as i64;
+        let days = left_s.abs() / (24 * 60 * 60);
+        match left_s {
+            ..=0 => Self::Over { days },
+            1..=CERTIFICATE_EXPIRY_WARNING_S => Self::Short { days },
+            _ => Self::Long { days },
+        }
+    }
 }
 
 fn read(table: &CertificateTable, warnings: &mut Vec<String>) -> Result<Certificate, ConfigError> {
