@@ -45,13 +45,14 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
         if cfg!(debug_assertions) {
             warnings.push("this is a debug build: its ratios say nothing about release builds".to_owned());
         }
-        let mut rounds = 0;
+        let (mut rounds, mut driver) = (0, None);
         while rounds < arguments.rounds {
             let Some(round) = measure_round(arguments, &contenders, rounds, &mut warnings, interrupted)?
             else {
                 break;
             };
-            comparison.add_round(round);
+            comparison.add_round(round.values);
+            driver = driver.or(round.driver);
             rounds += 1;
         }
         if rounds == 0 {
@@ -66,6 +67,7 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
             title: title(arguments, &contenders, rounds),
             settings: settings(arguments, &contenders),
             complete: !interrupted.load(Relaxed),
+            driver,
             table: Some(figures::table(&contenders, &figures)),
             figures,
             warnings,
@@ -107,15 +109,23 @@ fn settings(arguments: &Arguments, contenders: &[Contender]) -> Json {
     })
 }
 
-/// What one round says of each; `None`: interrupted.
+/// What one round says.
+struct Round {
+    /// Of each contender.
+    values: Vec<Vec<Value>>,
+    /// What corelay ran on.
+    driver: Option<String>,
+}
+
+/// `None`: interrupted.
 fn measure_round(
     arguments: &Arguments,
     contenders: &[Contender],
     round: u32,
     warnings: &mut Vec<String>,
     interrupted: &AtomicBool,
-) -> anyhow::Result<Option<Vec<Vec<Value>>>> {
-    let mut measured = vec![Vec::new(); contenders.len()];
+) -> anyhow::Result<Option<Round>> {
+    let mut seen = Round { values: vec![Vec::new(); contenders.len()], driver: None };
     for index in order(round, contenders.len()) {
         let contender = &contenders[index];
         let what = format!("round {} of {}: {}", round + 1, arguments.rounds, contender.name);
@@ -125,10 +135,14 @@ fn measure_round(
         else {
             return Ok(None);
         };
-        measured[index] = figures::measured(&report.figures, contender);
+        seen.values[index] = figures::measured(&report.figures, contender);
         warnings.extend(told(&report, &what));
+        // corelay is the first; `corelay-epoll` says by its name what it runs on.
+        if index == 0 {
+            seen.driver = report.driver;
+        }
     }
-    Ok(Some(measured))
+    Ok(Some(seen))
 }
 
 /// Who is measured when in a round, counted from 0: each round begins with the next one, so that a machine that becomes slower or
@@ -190,7 +204,7 @@ fn measure(
     };
     match run(common) {
         _ if interrupted.load(Relaxed) => Ok(None),
-        Ok(report) => Ok(Some(report)),
+        Ok(report) => Ok(Some(Report { driver: running.driver.take(), ..report })),
         Err(error) => Err(error.context(format!("{what}{}", running.log_excerpt()))),
     }
 }

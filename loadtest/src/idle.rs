@@ -120,15 +120,17 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     let mut run =
         Run { arguments, crowd: crowd.map_err(explain_ring_error)?, informed, bar: bar(most), interrupted };
 
-    let mut steps = Vec::new();
+    let (mut steps, mut driver) = (Vec::new(), None);
     let mut first = 0;
     for &connections in &arguments.connections {
         if !run.step(first..connections)? {
             break;
         }
         first = connections;
-        let rss_bytes = site.server.sample().rss_bytes.map_err(anyhow::Error::msg);
-        steps.push(Step { open: run.crowd.open(), rss_bytes: rss_bytes.context("the relay's memory")? });
+        let sample = site.server.sample();
+        driver = driver.or(sample.driver);
+        let rss_bytes = sample.rss_bytes.map_err(anyhow::Error::msg).context("the relay's memory")?;
+        steps.push(Step { open: run.crowd.open(), rss_bytes });
     }
     run.bar.finish_and_clear();
     run.crowd.say_goodbye(GOODBYE_TIME)?;
@@ -138,7 +140,8 @@ pub fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Resul
     };
     let measured =
         Measured { dialect, joined: crowd.joined(), informed, endings: crowd.endings, first, last };
-    Ok(report(arguments, site.server.cpu_source(), measured, &steps))
+    let report = report(arguments, site.server.cpu_source(), measured, &steps);
+    Ok(Report { driver, ..report })
 }
 
 struct Run<'a> {

@@ -11,6 +11,7 @@ mod watch;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
@@ -29,7 +30,7 @@ use demands::Demand;
 use kernel::Kernel;
 use layout::Layout;
 use outcome::Outcome;
-use watch::{GRACE, Liveness, Seen};
+use watch::{BESIDE_WINDOWS, GRACE, Liveness, Seen};
 
 pub use arguments::{Arguments, EXAMPLE, HELP, Load};
 pub use configuration::{CLOSE_AFTER_MS, PING_AFTER_MS, TICK_HZ};
@@ -52,6 +53,12 @@ pub fn run(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<bo
         Ok(outcome.report(&relay.display().to_string(), &arguments.load, note))
     })?;
     failure.map_or(Ok(holds), |failure| Err(anyhow::Error::msg(failure)))
+}
+
+/// How long a run takes, about: everybody comes and goes at `--ramp`, and the kernel's memory is read three times, a second each.
+pub fn run_time(load: &Load, connections: u32) -> Duration {
+    let coming_and_going = Duration::from_secs_f64(2.0 * f64::from(connections) / load.ramp);
+    coming_and_going + load.quiet + load.hold + BESIDE_WINDOWS + Duration::from_secs(3)
 }
 
 /// Runs it for its numbers, as runs of several sizes do; beside them what failed during the goodbyes or after them. An error also

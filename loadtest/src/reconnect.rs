@@ -53,6 +53,7 @@ fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Re
     };
     let mut host = arguments.venue.open(clients.saturating_mul(2), interrupted)?;
     make_room(connections, 1, host.site.target.address)?;
+    let driver = host.site.server.sample().driver;
     let (bar, failed) = (bar(clients), AtomicBool::new(false));
     let (played, restarted_ns) = std::thread::scope(|scope| {
         let (outage, outages) = channel();
@@ -73,7 +74,7 @@ fn measure(arguments: &Arguments, interrupted: &AtomicBool) -> anyhow::Result<Re
     run.restarted_ns = arguments.ending().map(|_| restarted_ns);
     let mut warnings: Vec<_> = host.disk.warning().into_iter().collect();
     warnings.extend(host.close());
-    Ok(summary::report(arguments, &run, warnings))
+    Ok(Report { driver, ..summary::report(arguments, &run, warnings) })
 }
 
 /// How long it took, from the signal until it was ready again.

@@ -36,6 +36,8 @@ pub struct Report {
     pub figures: Vec<Figure>,
     /// What stands in the place of a line for each figure, if anything does.
     pub table: Option<String>,
+    /// What the relay runs on; `None`: it does not tell.
+    pub driver: Option<String>,
     /// Where the relay's processor time comes from; `None`: nowhere.
     pub cpu_source: Option<&'static str>,
     pub endings: Endings,
@@ -106,10 +108,12 @@ impl Report {
         Ok(())
     }
 
-    /// The figures that matter most, in one line.
+    /// The figures that matter most, and what the relay runs on, in one line.
     fn headline(&self) -> String {
         let known = self.figures.iter().filter(|figure| figure.spec.headline && figure.value.is_ok());
-        known.map(|figure| format!("{} {figure}", figure.spec.name)).collect::<Vec<_>>().join(" | ")
+        let known = known.map(|figure| format!("{} {figure}", figure.spec.name));
+        let driver = self.driver.iter().map(|driver| format!("the relay is on {driver}"));
+        known.chain(driver).collect::<Vec<_>>().join(" | ")
     }
 
     fn json(&self, checked: &[Checked<'_>]) -> Json {
@@ -135,7 +139,7 @@ impl Report {
         }
         let members = json!({
             "command": self.command, "version": env!("CARGO_PKG_VERSION"), "complete": self.complete,
-            "settings": self.settings, "failures": told(failures), "closes": told(closes),
+            "settings": self.settings, "driver": self.driver, "failures": told(failures), "closes": told(closes),
             "stalled_closes": told(stalled_closes), "error_texts": told(errors), "warnings": self.warnings,
             "unavailable": unavailable.collect::<Json>(),
             "assertions": checked.iter().map(assertion).collect::<Json>(),
@@ -208,14 +212,15 @@ mod tests {
         let mut endings = Endings::default();
         endings.failures.count("503 Service Unavailable: full");
         let figures = figures_of(FIGURES, &());
-        Report { title: "idle".into(), complete: true, figures, endings, ..Report::default() }
+        let driver = Some("epoll".to_owned());
+        Report { title: "idle".into(), complete: true, driver, figures, endings, ..Report::default() }
     }
 
     #[test]
     fn a_figure_that_is_not_known_is_null_with_its_reason() {
         let json = report().json(&[]);
         assert_eq!((&json["joined"], &json["slope"]), (&json!(2000), &json!(301.5)));
-        assert_eq!(json["rss_last_bytes"], Json::Null);
+        assert_eq!((&json["rss_last_bytes"], &json["driver"]), (&Json::Null, &json!("epoll")));
         assert_eq!(json["unavailable"][0]["reason"], "connection refused");
         assert_eq!(json["unavailable"][0]["figures"], json!(["rss_first_bytes", "rss_last_bytes"]));
     }
@@ -245,7 +250,11 @@ mod tests {
         let top: Vec<&str> = table.lines().take(3).collect();
         assert_eq!(
             top,
-            ["idle", "FAILED: rss_last_bytes < 1 B, closed > 0", "joined 2,000 | closed 0 | slope 302"]
+            [
+                "idle",
+                "FAILED: rss_last_bytes < 1 B, closed > 0",
+                "joined 2,000 | closed 0 | slope 302 | the relay is on epoll"
+            ]
         );
         for line in [
             "did not join: 1 × 503 Service Unavailable: full",

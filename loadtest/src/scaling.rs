@@ -5,12 +5,15 @@ mod charts;
 mod page;
 mod record;
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use humantime::format_duration;
 
 use crate::figures::{figures_of, specs};
 use crate::million::{self, ActiveGames, CLOSE_AFTER_MS, Load, Measurement, PING_AFTER_MS, TICK_HZ};
@@ -44,7 +47,10 @@ fn run_with(arguments: &Arguments, interrupted: &AtomicBool, measure: Measure<'_
             Some(path) => Record::read(path)?,
             None => {
                 files.check()?;
-                let mut record = Record::begin(&sizes(arguments)?, settings(&arguments.load));
+                let sizes = sizes(arguments)?;
+                // If standard error is closed, nobody reads it.
+                let _ = writeln!(io::stderr(), "{}", plan(&sizes, &arguments.load));
+                let mut record = Record::begin(&sizes, settings(&arguments.load));
                 failure = measure_all(&mut record, &files, interrupted, measure)?;
                 record
             }
@@ -54,12 +60,32 @@ fn run_with(arguments: &Arguments, interrupted: &AtomicBool, measure: Measure<'_
             command: "scaling",
             title: format!("{} connections: {}", page::sizes(&record), files.page.display()),
             complete: record.complete,
+            driver: record.driver().map(str::to_owned),
             figures: figures_of(FIGURES, &record),
             warnings: record.incomplete().into_iter().collect(),
             ..Report::default()
         })
     })?;
     failure.map_or(Ok(holds), Err)
+}
+
+/// What is going to be done, and how long it takes: most of it is waiting, which is the same for small sizes.
+fn plan(sizes: &[u32], load: &Load) -> String {
+    let time: Duration = sizes.iter().map(|&size| million::run_time(load, size)).sum();
+    let listed: Vec<_> = sizes.iter().map(u32::to_string).collect();
+    format!(
+        "{} connections: about {} in all. Each size has a relay of its own, is silent for {}, moves for {}, and is looked at until \
+         the relay has given its memory back, some 30s",
+        listed.join(", "),
+        rounded(time),
+        format_duration(load.quiet),
+        format_duration(load.hold)
+    )
+}
+
+/// In whole seconds.
+fn rounded(time: Duration) -> impl Display {
+    format_duration(Duration::from_secs(time.as_secs_f64().round() as u64))
 }
 
 /// What decides about the numbers and is the same at all sizes, for the reader.
@@ -90,7 +116,7 @@ fn measure_all(
     let sizes = record.planned.clone();
     let mut failure = None;
     for (number, connections) in sizes.iter().enumerate() {
-        // It takes minutes. If standard error is closed, nobody reads it.
+        // If standard error is closed, nobody reads it.
         let _ = writeln!(io::stderr(), "{connections} connections, size {} of {}", number + 1, sizes.len());
         let measured = measure(*connections);
         // An interruption cuts the size short, so that neither its numbers nor its error mean anything.

@@ -33,6 +33,8 @@ pub struct Sample {
     pub rss_bytes: Value,
     /// Its threads that carry connections, if it tells.
     pub shards: Option<u32>,
+    /// What they run on, `io_uring` or `epoll`, if it tells.
+    pub driver: Option<String>,
     exported: Exported,
 }
 
@@ -48,15 +50,16 @@ impl Server {
     /// Reads the figures now; what cannot be read says why.
     pub fn sample(&self) -> Sample {
         let text = scrape(&self.metrics_url).map_err(|error| format!("{error:#}"));
-        let shards = text.as_deref().ok().and_then(shards);
+        let (shards, driver) = text.as_deref().map_or((None, None), |text| (shards(text), driver(text)));
         let exported = text.map(|text| parse(&text));
         let Some(pid) = self.pid else {
             let value = |name: &str| value(&exported, name);
             let (cpu_s, rss_bytes) =
                 (value("process_cpu_seconds_total"), value("process_resident_memory_bytes"));
-            return Sample { cpu_s, rss_bytes, shards, exported };
+            return Sample { cpu_s, rss_bytes, shards, driver, exported };
         };
-        Sample { cpu_s: process_cpu_s(pid), rss_bytes: process_rss_bytes(pid), shards, exported }
+        let (cpu_s, rss_bytes) = (process_cpu_s(pid), process_rss_bytes(pid));
+        Sample { cpu_s, rss_bytes, shards, driver, exported }
     }
 }
 
@@ -104,6 +107,11 @@ impl Lap {
         let stopwatch = Stopwatch::start(server);
         sleep_until(window_ns.end);
         Some(stopwatch.lap(server))
+    }
+
+    /// What the relay's threads run on, if it tells.
+    pub fn driver(&self) -> Option<String> {
+        self.after.driver.clone().or_else(|| self.before.driver.clone())
     }
 
     pub fn length_s(&self) -> f64 {
@@ -179,6 +187,12 @@ fn shards(text: &str) -> Option<u32> {
     u32::try_from(labels.len()).ok().filter(|&shards| shards > 0)
 }
 
+/// The label of `corelay_driver_info`.
+fn driver(text: &str) -> Option<String> {
+    let mut labels = text.lines().filter_map(|line| line.strip_prefix("corelay_driver_info{driver=\""));
+    Some(labels.next()?.split_once('"')?.0.to_owned())
+}
+
 fn process_cpu_s(pid: u32) -> Value {
     let stat = of_process(pid, Process::stat)?;
     Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
@@ -200,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exported_values_are_summed_over_their_labels_and_shards_counted() {
+    fn exported_values_are_summed_over_their_labels_and_shards_and_driver_are_known() {
         let sums = parse(
             "# HELP a b\n# TYPE a counter\na{shard=\"0\"} 2\na{shard=\"1\",x=\"} {\"} 3.5\nprocess_cpu_seconds_total 1.25\n\
              b{le=\"+Inf\"} 7 1700000000\n",
@@ -209,6 +223,8 @@ mod tests {
             (shards("a{shard=\"0\"} 1\na{x=\"1\",shard=\"1\"} 1\nb{shard=\"1\"} 2\n"), shards("c 3\n")),
             (Some(2), None)
         );
+        let info = "# TYPE corelay_driver info\ncorelay_driver_info{driver=\"epoll\"} 1\n";
+        assert_eq!((driver(info), driver("a 1\n")), (Some("epoll".to_owned()), None));
         assert_eq!((sums["a"], sums["process_cpu_seconds_total"], sums["b"]), (5.5, 1.25, 7.0));
     }
 

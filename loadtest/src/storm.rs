@@ -136,6 +136,7 @@ fn summarize(arguments: &Arguments, cpu_source: &'static str, measured: Measured
             "hold_s": hold_s, "dialect": DialectName::Phoenix.as_str(), "tokens": common.tokens_label(),
         }),
         complete: measured.complete,
+        driver: measured.lap.driver(),
         cpu_source: measured.lap.server_cpu_s().is_ok().then_some(cpu_source),
         warnings: measured.warnings(),
         figures: figures_of(FIGURES, &measured),

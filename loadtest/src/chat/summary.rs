@@ -153,6 +153,7 @@ pub fn report(
         ),
         settings,
         complete: measured.complete,
+        driver: measured.lap.driver(),
         cpu_source: measured.lap.server_cpu_s().is_ok().then_some(cpu_source),
         figures: figures_of(FIGURES, measured),
         warnings,

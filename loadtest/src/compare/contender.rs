@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 
 use crate::dialect::DialectName;
 use crate::process::Process;
+use crate::server::Server;
 
 /// What all others are compared with; always measured.
 pub const CORELAY: &str = "corelay";
@@ -48,13 +49,15 @@ enum Origin {
 pub struct Running {
     pub url: String,
     pub pid: Option<u32>,
+    /// What it runs on, `io_uring` or `epoll`, if it tells.
+    pub driver: Option<String>,
     process: Option<Process>,
 }
 
 impl Contender {
     /// corelay, or a peer, whose program is in `directory`.
     fn program(directory: &Path, name: &str) -> anyhow::Result<Self> {
-        let is_corelay = [CORELAY, ON_EPOLL].contains(&name);
+        let is_corelay = is_corelay(name);
         let file = if is_corelay { CORELAY.to_owned() } else { format!("peer-{name}") };
         let path = directory.join(file);
         if !path.is_file() {
@@ -89,7 +92,7 @@ impl Contender {
     pub fn start(&self, threads: Option<u32>, interrupted: &AtomicBool) -> anyhow::Result<Running> {
         let program = match &self.origin {
             Origin::Elsewhere { url, pid } => {
-                return Ok(Running { url: url.clone(), pid: *pid, process: None });
+                return Ok(Running { url: url.clone(), pid: *pid, driver: None, process: None });
             }
             Origin::Program(program) => program,
         };
@@ -113,8 +116,15 @@ impl Contender {
         let mut process = Process::start(&mut command, END_TIME)?;
         let accepts = |_: &str| TcpStream::connect(listen).ok().map(drop);
         process.await_ready(START_TIME, interrupted, accepts)?;
-        Ok(Running { url: format!("ws://{listen}"), pid: Some(process.pid()), process: Some(process) })
+        let (url, pid) = (format!("ws://{listen}"), Some(process.pid()));
+        let server = Server { metrics_url: format!("http://{admin}/metrics"), pid };
+        let driver = if is_corelay(&self.name) { server.sample().driver } else { None };
+        Ok(Running { url, pid, driver, process: Some(process) })
     }
+}
+
+fn is_corelay(name: &str) -> bool {
+    [CORELAY, ON_EPOLL].contains(&name)
 }
 
 impl Running {

@@ -264,6 +264,7 @@ pub fn report(
         ),
         settings,
         complete: measured.complete,
+        driver: measured.last().driver(),
         cpu_source: measured.sum(Lap::server_cpu_s).is_ok().then_some(cpu_source),
         figures: figures_of(FIGURES, measured),
         warnings,

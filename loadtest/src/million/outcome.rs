@@ -110,6 +110,9 @@ pub static FIGURES: &[Rule<Outcome>] = &[
 pub struct Measurement {
     pub connections: u32,
     pub shards: Option<u32>,
+    /// What the relay ran on; `None` in files of before there were two.
+    #[serde(default)]
+    pub driver: Option<String>,
     /// Growth of the kernel's caches from the start to the top, in bytes.
     pub kernel_by_cache: Vec<(String, f64)>,
     /// By their names in the JSON; `None`: not measured.
@@ -130,6 +133,7 @@ impl Outcome {
         Measurement {
             connections: self.layout.connections(),
             shards: self.seen.shards,
+            driver: self.seen.driver.clone(),
             kernel_by_cache: self.seen.kernel_growth(1).map_or(Vec::new(), |growth| growth.by_cache),
             figures: figures
                 .into_iter()
@@ -177,6 +181,7 @@ impl Outcome {
                 "liveness_ping_after_ms": PING_AFTER_MS, "liveness_close_after_ms": CLOSE_AFTER_MS,
             }),
             complete: seen.complete && seen.failure.is_none(),
+            driver: seen.driver.clone(),
             figures: figures_of(FIGURES, &self),
             warnings: self.warnings(note),
             details: Map::from_iter([
@@ -244,6 +249,7 @@ mod tests {
             client_cores: [Ok(0.0), Ok(0.1)],
             window_s: Ok(10.0),
             shards: Some(2),
+            driver: None,
             complete: false,
             failure: None,
         };

@@ -45,11 +45,17 @@ pub struct Seen {
     pub window_s: Value,
     /// The relay's, if it tells.
     pub shards: Option<u32>,
+    /// What the relay runs on, if it tells.
+    pub driver: Option<String>,
     /// Whether it was not interrupted.
     pub complete: bool,
     /// What went wrong during the goodbyes or after them. What was measured before stands.
     pub failure: Option<String>,
 }
+
+/// What a run waits for beside its windows: the longest is for the relay's allocator, which gives memory back late.
+pub const BESIDE_WINDOWS: Duration =
+    Duration::from_secs(SETTLE_TIME.as_secs() + WARM_UP.as_secs() + GRACE.as_secs() + RSS_STILL_S as u64);
 
 impl Seen {
     /// Nothing but what was read before the first connection.
@@ -66,6 +72,7 @@ impl Seen {
             client_cores: [Err(missing()), Err(missing())],
             window_s: Err(missing()),
             shards: relay.shards,
+            driver: relay.driver,
             complete: false,
             failure: None,
         }

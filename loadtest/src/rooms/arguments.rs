@@ -39,6 +39,7 @@ Examples
   corelay-loadtest rooms --rooms 40 --players 50 --aligned
   corelay-loadtest rooms --dialect phoenix --rooms 40 --players 50 --assert 'reach>=0.999'
   corelay-loadtest rooms --token-key-file corelay.key      (a relay with tokens)
+  corelay-loadtest rooms --url wss://localhost:4443 --tls-ca localhost.crt      (a relay with TLS)
 ";
 
 #[derive(Clone, Debug, Args)]

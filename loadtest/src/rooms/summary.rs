@@ -178,6 +178,7 @@ pub fn report(arguments: &Arguments, cpu_source: &'static str, measured: Measure
         complete,
         figures: figures_of(FIGURES, &measured),
         warnings: measured.warnings(),
+        driver: measured.window.lap.driver(),
         cpu_source: measured.window.lap.server_cpu_s().is_ok().then_some(cpu_source),
         endings: measured.tallies.endings,
         ..Report::default()

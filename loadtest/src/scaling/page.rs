@@ -45,6 +45,7 @@ pub fn html(record: &Record, charts: &[Chart]) -> String {
         }
         dl {
             @for (name, value) in &lines { dt { (name) } dd { (value) } }
+            @if let Some(driver) = record.driver() { dt { "Driver" } dd { (driver) } }
             @for (name, value) in &record.settings { dt { (name) } dd { (value) } }
         }
         pre { code { (record.command) } }

@@ -117,6 +117,11 @@ impl Record {
         (!self.complete).then(|| format!("incomplete, {measured} of {planned} sizes measured: {why}"))
     }
 
+    /// What the relay ran on, if it told.
+    pub fn driver(&self) -> Option<&str> {
+        self.measurements.iter().find_map(|at| at.driver.as_deref())
+    }
+
     fn largest(&self) -> &Measurement {
         &self.measurements[self.measurements.len() - 1]
     }

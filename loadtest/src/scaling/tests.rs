@@ -69,6 +69,15 @@ fn every_chart_has_values_and_sizes_and_labels_do_not_stand_on_each_other() {
 }
 
 #[test]
+fn what_is_going_to_be_done_is_said_with_how_long_it_takes() {
+    let arguments: Arguments = parsed(&["--to", "10000", "--quiet", "5s", "--hold", "10s"]);
+    let plan = plan(&sizes(&arguments).unwrap(), &arguments.load);
+    // Twice 5 s, 10 s, 28 s of waiting and 3 s of reading, and 1.1 s in which they come and go.
+    assert!(plan.starts_with("1000, 10000 connections: about 1m 33s in all."), "{plan}");
+    assert!(plan.contains("silent for 5s, moves for 10s"), "{plan}");
+}
+
+#[test]
 fn the_figures_are_of_the_largest_or_of_all_sizes() {
     let mut record = published();
     assert_eq!(value(&record, "p99"), record.measurements[3].value("p99_us"));

@@ -217,6 +217,7 @@ pub fn report(arguments: &Arguments, measured: &Measured) -> Report {
         ),
         settings,
         complete: measured.complete,
+        driver: measured.games().find_map(|game| game.lap.driver()),
         table: Some(table(&figures)),
         warnings: measured.warnings(),
         details: Map::from_iter([("machine".to_owned(), json!(Machine::here()))]),
