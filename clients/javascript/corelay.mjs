@@ -9,7 +9,7 @@
 //     names: (players) => …,                          // the same Map of those that `who` asked for
 //     event: ({ code, sender, payload }) => …,        // payload is a Uint8Array; `near`: it was for those near the sender, without number
 //     malformed: ({ kind, name, text }) => …,         // a record that is none: nothing of it was used, and the game goes on
-//     closed: ({ code, reason, retryInMs }) => …,     // retryInMs null: it does not come back
+//     closed: ({ code, reason, why, retryInMs }) => …, // retryInMs null: it does not come back; `why`: of one that was no connection
 //   });
 //   game.step({ x: 1.5, y: -2 });                     // and z, and pose, as the layout says
 //   game.world.positions;                             // everything that is known, see world.mjs
@@ -232,7 +232,8 @@ export class NativeGame {
     this.#attempt += 1;
     if (retryInMs === null) this.#closeAbandoned();
     else this.#timer = setTimeout(() => this.#connect(), retryInMs);
-    this.#on.closed?.({ ...close, opened, asked: this.#finished, everJoined: this.#everJoined, retryInMs });
+    const why = opened || this.#finished ? "" : whyNot(this.#options.relay);
+    this.#on.closed?.({ ...close, why, opened, asked: this.#finished, everJoined: this.#everJoined, retryInMs });
   }
 
   /** Returns whether there is a connection that takes it. */
@@ -382,4 +383,10 @@ export class NativeGame {
     if (notice.reason === "drain") this.#connection.drain = notice;
     this.#on.notice?.(notice);
   }
+}
+
+/** What may be wrong where there was no connection: neither browsers nor Node say it. */
+function whyNot(relay) {
+  const trust = String(relay).startsWith("wss:") ? ", its certificate is not trusted here" : "";
+  return `No connection to ${relay}: nothing listens there${trust}, or it refuses this page or token; its log says why.`;
 }

@@ -5,6 +5,6 @@ const game = new NativeGame({ relay, token, game: "first-game", name: "Ann" }, {
   joined: ({ playerId, resumed }) => console.log(`player ${playerId}, ${resumed ? "in my old seat" : "in a new seat"}`),
   frame: ({ positions }) => positions.forEach(({ id, x, y }) => console.log(id, x.toFixed(1), y.toFixed(1))),
   event: ({ code, sender, payload }) => console.log(code, sender, payload), // also those that were missed
-  closed: ({ code, reason, retryInMs }) => console.log("closed:", code, reason, retryInMs ?? "for good"),
+  closed: ({ code, reason, why, retryInMs }) => console.log("closed:", code, reason || why, retryInMs ?? "for good"),
 });
 setInterval(() => game.move(10 * Math.cos(Date.now() / 1000), 10 * Math.sin(Date.now() / 1000)), 50);

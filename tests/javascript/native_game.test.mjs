@@ -171,6 +171,8 @@ test("a connection that was none is told as closed, also where there is only an 
   sockets[1].onerror({});
   assert.deepEqual(told.closes.map(({ code, opened }) => [code, opened]), [[1006, true], [1006, false]]);
   assert.notEqual(told.closes[1].retryInMs, null);
+  assert.equal(told.closes[0].why, "");
+  assert.match(told.closes[1].why, /^No connection to ws:.*nothing listens there, or it refuses/);
 });
 
 test("who closes is not watched any more, and does not come back", () => {

@@ -43,7 +43,7 @@ export const testsOfGettingStarted = {
       relay = await Relay.start({ CORELAY_JWT_KEY_FILE: key, CORELAY_ALLOWED_ORIGINS: "//127.0.0.1" });
       await withGame(browser, put(PAGE + CHAT, ":4000", `:${relay.port}`), async ({ open }) => {
         const stranger = await open("", { expectFailures: true });
-        await becomes(stranger, "a refusal", () => stranger.innerText("#note"), (text) => /^Not connected to ws:.*token/.test(text));
+        await becomes(stranger, "a refusal", () => stranger.innerText("#note"), (text) => /^No connection to ws:.*token/.test(text));
         const players = [];
         for (const name of ["Ann", "Ben"]) players.push(await open(`#${mint(key, { sub: name, name, topics })}`));
         for (const page of players) await becomes(page, "the names of the tokens", async () => (await dotsOf(page)).map(({ name }) => name).sort(), (names) => String(names) === "Ann,Ben");
@@ -72,7 +72,7 @@ export const testsOfGettingStarted = {
       const page = put(put(PAGE, old, fenced("javascript")[0]), ":4443", `:${tlsPort}`);
       await withGame(browser, page, async ({ open }) => {
         const stranger = await open("", { expectFailures: true });
-        await becomes(stranger, "a refusal", () => stranger.innerText("#note"), (text) => text.startsWith("Not connected to wss:"));
+        await becomes(stranger, "a refusal", () => stranger.innerText("#note"), (text) => /^No connection to wss:.*certificate/.test(text));
         const ann = await open("", { ignoreHTTPSErrors: true });
         await becomes(ann, "a dot", () => dotsOf(ann), (dots) => dots.length === 1);
       });
