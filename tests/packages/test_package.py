@@ -157,7 +157,7 @@ class Package(unittest.TestCase):
 
     def test_tls_on_its_usual_port(self):
         self.install()
-        low_ports, renewal = blocks("docs/OPERATIONS.md", "## TLS in the process")
+        _, unit, renewal = blocks("docs/OPERATIONS.md", "## TLS in the process")
         self.shell("""
             mkdir lineage && cd lineage
             corelay cert --self-signed play.example.com
@@ -166,7 +166,7 @@ class Package(unittest.TestCase):
             printf '[[certificate]]\\nfile = "%s"\\nkey = "%s"\\n' /etc/corelay/fullchain.pem /etc/corelay/privkey.pem \\
                 >>/etc/corelay/corelay.toml""")
         self.shell(f"RENEWED_LINEAGE=/root/lineage; {renewal}")
-        self.shell(low_ports)
+        self.shell(f"groupadd --system corelay-tls\n{unit}\nsystemctl restart corelay")
         page = "https://play.example.com/play/arena-1"
         trusting = ["--http1.1", "--cacert", "/etc/corelay/fullchain.pem", "--resolve", "play.example.com:443:127.0.0.1"]
         self.assertIn("this is a WebSocket endpoint", self.machine.run("curl", "-s", *trusting, page))
