@@ -518,7 +518,7 @@ mod tests {
             ConfigError::KeyUnreadable { path: "corelay.key".into(), source: not_found() },
             ConfigError::AdminTokenUnreadable { path: "admin.token".into(), source: not_found() },
             ConfigError::AdminTokenUnusable { place: Place::File("admin.token".into()), bytes: 5 },
-            ConfigError::TooFewDescriptors { available: 60, reserve: 64 },
+            ConfigError::TooFewDescriptors { available: 60, needed: 65 },
             crowd(Some(4)),
             crowd(None),
             memory(10_000),

@@ -100,10 +100,22 @@ pub fn sockets_max(driver: DriverKind, descriptors: u64, shards: u16) -> u64 {
     match driver {
         // What is in a ring's table is no descriptor of the process.
         DriverKind::IoUring => u64::from(shards) * table_entries_available(descriptors),
-        DriverKind::Epoll => descriptors.saturating_sub(
-            u64::from(DESCRIPTORS_OF_PROCESS) + u64::from(DESCRIPTORS_OF_SHARD) * u64::from(shards),
-        ),
+        DriverKind::Epoll => descriptors.saturating_sub(own_descriptors(shards)),
     }
+}
+
+/// Descriptors of the process that are no sockets of clients.
+fn own_descriptors(shards: u16) -> u64 {
+    u64::from(DESCRIPTORS_OF_PROCESS) + u64::from(DESCRIPTORS_OF_SHARD) * u64::from(shards)
+}
+
+/// The limit with which one player finds room on so many shards.
+fn descriptors_needed(driver: DriverKind, shards: u16) -> u64 {
+    let own = match driver {
+        DriverKind::IoUring => 0,
+        DriverKind::Epoll => own_descriptors(shards),
+    };
+    own + u64::from(CONNECTIONS_RESERVE) + 1
 }
 
 /// The default number of shards: one per CPU.
@@ -115,8 +127,9 @@ pub fn shards_of_cpus(cpus: usize) -> u16 {
 pub fn plan(wanted: Wanted, found: Resources, driver: DriverKind) -> Result<Capacity, ConfigError> {
     let reserve = u64::from(CONNECTIONS_RESERVE);
     let available = table_entries_available(found.descriptors);
-    if available <= reserve {
-        return Err(ConfigError::TooFewDescriptors { available, reserve: CONNECTIONS_RESERVE });
+    let needed = descriptors_needed(driver, wanted.shards_at_least(found));
+    if found.descriptors < needed {
+        return Err(ConfigError::TooFewDescriptors { available: found.descriptors, needed });
     }
     let per_shard_max = available - reserve;
     let capacity = |shards: u16, per_shard: u64, connections_max: u64| Capacity {
@@ -210,7 +223,8 @@ fn connections_of_process(driver: DriverKind, descriptors: u64, shards: u16) -> 
     }
     let fitting = sockets_max(driver, descriptors, shards).saturating_sub(CONNECTIONS_RESERVE.into());
     if fitting == 0 {
-        return Err(ConfigError::TooFewDescriptors { available: descriptors, reserve: CONNECTIONS_RESERVE });
+        let needed = descriptors_needed(driver, shards);
+        return Err(ConfigError::TooFewDescriptors { available: descriptors, needed });
     }
     Ok(fitting)
 }
@@ -352,7 +366,15 @@ mod tests {
             planned(Some(20_000), None, needed).is_ok() && planned(Some(20_000), None, needed - 1).is_err()
         );
         assert!(remedy.contains("io_uring"), "{remedy}");
-        assert!(matches!(planned(None, Some(4), own + 64), Err(ConfigError::TooFewDescriptors { .. })));
+        let error = planned(None, Some(4), 64).unwrap_err();
+        let (text, remedy) = (error.to_string(), error.remedy().unwrap());
+        assert!(
+            text.starts_with("RLIMIT_NOFILE is 64: ") && remedy.contains("LimitNOFILE="),
+            "{text} {remedy}"
+        );
+        assert!(remedy.contains(&format!("the least is {}", own + 65)), "{remedy}");
+        let fits = |descriptors| planned(None, Some(4), descriptors).map(|capacity| capacity.connections_max);
+        assert!(fits(own + 64).is_err() && fits(own + 65).is_ok_and(|connections| connections == 1));
         assert!(planned(None, Some(1), u64::MAX).is_ok(), "no limit");
     }
 
@@ -360,7 +382,7 @@ mod tests {
     fn a_limit_below_the_reserve_is_refused() {
         assert!(matches!(
             planned(None, Some(1), 64),
-            Err(ConfigError::TooFewDescriptors { available: 64, reserve: 64 })
+            Err(ConfigError::TooFewDescriptors { available: 64, needed: 65 })
         ));
         assert!(planned(None, Some(1), 65).is_ok());
     }

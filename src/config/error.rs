@@ -145,15 +145,16 @@ pub enum ConfigError {
         /// What the machine or the control group has, in bytes.
         available: u64,
     },
-    /// The descriptor limit is below the reserve for refusals.
+    /// The descriptor limit leaves nothing for players.
     #[error(
-        "RLIMIT_NOFILE is {available}: that leaves no descriptor for players, with {reserve} kept for refusals"
+        "RLIMIT_NOFILE is {available}: beside what the relay itself needs and what is kept for refusals, that leaves no descriptor \
+         for players"
     )]
     TooFewDescriptors {
-        /// Slots that one ring can have.
+        /// The limit.
         available: u64,
-        /// Slots kept for refusals.
-        reserve: u32,
+        /// The limit with which one player would find room.
+        needed: u64,
     },
 }
 
@@ -209,7 +210,9 @@ impl ConfigError {
                     "use `--connections-max {fitting}`, or give the machine (or its control group) more memory"
                 ),
             }),
-            Self::TooFewDescriptors { .. } => Some("raise it: `ulimit -n 20000`".into()),
+            Self::TooFewDescriptors { needed, .. } => Some(format!(
+                "raise it: `ulimit -n 20000`, LimitNOFILE= in a systemd unit; the least is {needed}, for one connection"
+            )),
             Self::Syntax { .. }
             | Self::UnknownKey { .. }
             | Self::Value { .. }
