@@ -1,11 +1,13 @@
 //! Every bound of the relay, in one place. A number that can be configured has its default here. Each comment says what the
 //! number counts, and then what happens to more.
 
+mod epoll;
 mod operators;
 mod tls;
 
 use std::time::Duration;
 
+pub use epoll::*;
 pub use operators::*;
 pub use tls::*;
 
@@ -443,8 +445,6 @@ pub const COMPLETION_QUEUE_ENTRIES_MIN: u32 = 4 * 1024;
 pub const SUBMISSION_QUEUE_ENTRIES: u32 = 4096;
 /// Submission queue entries with many shards per CPU: the sends of a few games' ticks.
 pub const SUBMISSION_QUEUE_ENTRIES_MIN: u32 = 256;
-/// Events that a shard takes from epoll at a time. More are taken in the next turn, which follows at once.
-pub const EVENTS_PER_WAIT: usize = 1024;
 /// Clients that have connected and wait to be accepted, per shard (`net.core.somaxconn` caps it). More: their SYN is dropped.
 pub const LISTEN_BACKLOG: u32 = 4096;
 /// Accepts in flight when they go one by one: near the end of the descriptor table, when addresses are counted, or for TLS.

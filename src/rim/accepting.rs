@@ -251,7 +251,16 @@ impl Acceptor {
         if self.retry_at.is_none() {
             if self.failure_warned_at.is_none_or(|at| now.since(at) >= WARNING_INTERVAL) {
                 self.failure_warned_at = Some(now);
-                tracing::warn!(%errno, retry_ms = self.backoff.as_millis() as u64, "accept failed");
+                let retry_ms = self.backoff.as_millis() as u64;
+                match errno {
+                    Errno::MFILE | Errno::NFILE => tracing::warn!(
+                        %errno,
+                        retry_ms,
+                        "no descriptor is left for a client that has connected: clients are taken again as connections end; raise \
+                         RLIMIT_NOFILE (`ulimit -n`, LimitNOFILE= in a systemd unit)"
+                    ),
+                    _ => tracing::warn!(%errno, retry_ms, "accept failed"),
+                }
             }
             self.retry_at = Some(now + self.backoff);
             self.backoff = (2 * self.backoff).min(BACKOFF_MAX);

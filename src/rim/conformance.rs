@@ -5,23 +5,24 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 
 use super::Clock;
 use super::driver::{
     Accept, Cancel, Completion, Descriptor, Driver, Lent, Receive, Received, SendId, ShutdownSides,
 };
 use super::listener::{ListenOptions, Listener, bind};
-use crate::ids::{ConnId, ShardId};
+use crate::ids::ConnId;
 use crate::limits::FRAMES_PER_SEND_MAX;
-use crate::mailbox::Ticket;
 use crate::shard::Frames;
 use crate::wire::encoded::Encoded;
+
+mod between;
+pub(super) use between::*;
 
 /// For what must happen, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,9 +31,12 @@ pub(super) const SILENCE: Duration = Duration::from_millis(30);
 pub(super) const CONN: ConnId = ConnId { slot: 3, generation: 7 };
 pub(super) const OTHER: ConnId = ConnId { slot: 3, generation: 8 };
 
+/// Connections that a driver of these tests has room for.
+pub(super) const ROOM: u32 = 16;
+
 /// A driver that can be made for a test.
 pub(super) trait Tested: Driver + Sized {
-    /// With room for a dozen connections.
+    /// With room for `ROOM` connections.
     fn with_buffers(receive_buffers: u16) -> Self;
 }
 
@@ -58,6 +62,9 @@ macro_rules! suite {
             a_send_into_a_broken_connection_fails,
             a_stuck_send_can_be_cancelled,
             a_socket_that_is_handed_over_lives_on_in_its_new_place,
+            a_socket_that_the_other_shard_has_no_room_for_lives_on_where_it_is,
+            a_full_driver_is_silent_until_somebody_comes,
+            urgent_data_hides_no_bytes,
             completions_that_were_not_asked_for_yet_stay_in_order,
             a_wait_lasts_until_something_happens,
             shards_and_eventfds_wake_a_driver,
@@ -311,6 +318,36 @@ pub(super) fn a_receive_of_many_goes_on_until_the_end<D: Tested>() {
     assert_eq!(rig.next_received(), (Received::End, false, false));
 }
 
+pub(super) fn urgent_data_hides_no_bytes<D: Tested>() {
+    for receive in [Receive::One, Receive::Now, Receive::Many] {
+        let mut rig = Rig::<D>::new();
+        let (mut client, descriptor) = rig.pair();
+        client.write_all(b"before").unwrap();
+        send(&client, b"!", SendFlags::OOB).unwrap();
+        client.write_all(b"behind").unwrap();
+        std::thread::sleep(SILENCE);
+        let (mut received, mut goes_on) = (Vec::new(), false);
+        while received.len() < 12 {
+            if !goes_on {
+                rig.driver.poll(CONN, descriptor);
+                rig.next(|completion| matches!(completion, Completion::Polled { .. }));
+                rig.driver.receive(CONN, descriptor, receive);
+            }
+            let (Received::Bytes(lent), _, more) = rig.next_received() else { panic!("{received:?}") };
+            received.extend(rig.take(lent));
+            goes_on = more;
+        }
+        assert_eq!(received, b"beforebehind", "what is urgent is not part of the stream");
+        if !goes_on {
+            rig.driver.receive(CONN, descriptor, Receive::One);
+        }
+        assert!(rig.is_silent(), "nothing is left");
+        client.write_all(b".").unwrap();
+        let (Received::Bytes(lent), ..) = rig.next_received() else { panic!("no bytes") };
+        assert_eq!(rig.take(lent), b".");
+    }
+}
+
 pub(super) fn the_end_right_behind_bytes_is_told_of<D: Tested>() {
     let mut rig = Rig::<D>::new();
     let (mut client, descriptor) = rig.pair();
@@ -503,25 +540,6 @@ pub(super) fn a_stuck_send_can_be_cancelled<D: Tested>() {
     assert!(bytes < STUCK_BYTES && failed.is_some(), "{bytes} {failed:?}");
 }
 
-pub(super) fn a_socket_that_is_handed_over_lives_on_in_its_new_place<D: Tested>() {
-    let [mut source, mut target] = Rig::<D>::two();
-    let (mut client, descriptor) = source.pair();
-    let ticket = Ticket { source: ShardId(0), number: 77 };
-    source.driver.hand_over(CONN, descriptor, ShardId(1), ticket);
-    match source.next(|completion| matches!(completion, Completion::HandedOver { .. })) {
-        Completion::HandedOver { conn: CONN, outcome: Ok(()) } => {}
-        other => panic!("{other:?}"),
-    }
-    let place = match target.next(|completion| matches!(completion, Completion::Arrived { .. })) {
-        Completion::Arrived { ticket: arrived, descriptor: Ok(place) } if arrived == ticket => place,
-        other => panic!("{other:?}"),
-    };
-    source.driver.close(CONN, descriptor);
-    source.next(|completion| matches!(completion, Completion::Closed { conn: CONN }));
-    client.write_all(b"hello").unwrap();
-    assert_eq!(target.receive_all(place, 5), b"hello");
-}
-
 pub(super) fn completions_that_were_not_asked_for_yet_stay_in_order<D: Tested>() {
     let mut rig = Rig::<D>::new();
     let (mut client, descriptor) = rig.pair();
@@ -561,31 +579,6 @@ pub(super) fn a_wait_lasts_until_something_happens<D: Tested>() {
     assert!(u128::from(clock.instant().as_micros()) < PATIENCE.as_micros());
     let (Received::Bytes(lent), ..) = rig.next_received() else { panic!("no bytes") };
     assert_eq!(rig.take(lent), b"ping");
-}
-
-pub(super) fn shards_and_eventfds_wake_a_driver<D: Tested>() {
-    let [mut source, mut target] = Rig::<D>::two();
-    let outside: Arc<OwnedFd> = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
-    target.driver.watch(outside.clone());
-    assert!(target.is_silent());
-    for round in 0..4 {
-        let (woken, outside) = (Clock::start(), outside.clone());
-        // A driver belongs to its thread, so the other end rings from here before the wait begins.
-        if round % 2 == 0 {
-            source.driver.ring(ShardId(1));
-            source.driver.wait(Duration::ZERO).unwrap();
-            target.driver.wait(2 * PATIENCE).unwrap();
-        } else {
-            let rings = std::thread::spawn(move || {
-                std::thread::sleep(SILENCE);
-                rustix::io::write(&*outside, &1_u64.to_ne_bytes()).unwrap();
-            });
-            target.driver.wait(2 * PATIENCE).unwrap();
-            rings.join().unwrap();
-        }
-        assert!(u128::from(woken.instant().as_micros()) < PATIENCE.as_micros());
-        assert!(target.driver.next_completion().is_none(), "there is nothing to tell");
-    }
 }
 
 pub(super) fn a_dropped_driver_ends_its_connections<D: Tested>() {

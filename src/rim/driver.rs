@@ -212,7 +212,8 @@ pub trait Driver {
     /// Asks an operation to end.
     fn cancel(&mut self, what: Cancel);
 
-    /// Gives a connection's socket to another shard, which is told by `Completion::Arrived`. Nothing may be in flight on it.
+    /// Gives a connection's socket to another shard, which is told by `Completion::Arrived`, unless its driver has no room for it.
+    /// Nothing may be in flight on it.
     fn hand_over(&mut self, conn: ConnId, descriptor: Descriptor, target: ShardId, ticket: Ticket);
 
     /// Wakes another shard's loop, which then looks into its mailbox.
@@ -228,7 +229,8 @@ pub trait Driver {
     /// that come close together are waited for together.
     fn wait(&mut self, timeout: Duration) -> Result<(), Self::Error>;
 
-    /// The next completion; `None`: the loop has been told of everything.
+    /// The next completion; `None`: there is none, or the driver has worked for long without one. It then goes on after the next
+    /// `wait`, which does not sleep.
     fn next_completion(&mut self) -> Option<Completion>;
 
     /// The bytes in a buffer.

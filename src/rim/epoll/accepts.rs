@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 
@@ -72,6 +73,13 @@ impl Accepts {
                 Ok(socket)
             }
         }
+    }
+
+    /// Whether a client waits, as far as the kernel tells: `accept` fails for want of a descriptor even if none does.
+    pub(super) fn has_waiting(&self) -> bool {
+        let Some(listener) = &self.listener else { return false };
+        let found = poll(&mut [PollFd::new(&listener.fd(), PollFlags::IN)], Some(&Timespec::default()));
+        found != Ok(0)
     }
 
     pub(super) fn address(&self, number: u8) -> Option<IpAddr> {

@@ -1,8 +1,9 @@
-//! How many sockets the drivers of a process may have open together.
+//! How many sockets may be open: those of the drivers of a process together, and those of one driver.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts down from the limit. Without it, clients could take the descriptors that the store and the admin pages need.
+/// Counts down from the limit. Without that of a process, clients could take the descriptors that the store and the admin pages
+/// need; without that of a driver, other shards could hand over more than its shard has room for.
 #[derive(Debug)]
 pub struct SocketBudget(AtomicU64);
 

@@ -1,30 +1,39 @@
-//! How the drivers of other shards reach this one: they ring, and leave sockets at the door. A descriptor belongs to the whole
-//! process, so its number is all that changes hands.
+//! How the drivers of other shards reach this one: they ring, and leave sockets at the door, if a place is free for them. A
+//! descriptor belongs to the whole process, so its number is all that changes hands.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
+use super::budget::SocketBudget;
 use super::poller::EpollError;
 use crate::mailbox::Ticket;
+use crate::surplus::Surplus;
 
 /// A driver's door, which outlives the driver.
 #[derive(Debug)]
 pub struct Door {
     /// Never read: its edge-triggered registration tells of every write, and 2⁶⁴ of them fit.
     bell: OwnedFd,
-    /// `None`: the driver has ended. Others hold the lock for as long as they put one in, and the driver for as long as it takes
-    /// them all out. Descriptors are bounded, and so are these.
-    arrivals: Mutex<Option<Vec<(Ticket, OwnedFd)>>>,
+    /// Places of the driver that are free. Whoever leaves a socket takes one for it.
+    pub(super) places: SocketBudget,
+    /// `None`: the driver has ended. Everybody holds the lock for as long as one is put in or taken out. Each has a place, so they
+    /// are bounded.
+    arrivals: Mutex<Option<Arrivals>>,
 }
 
+type Arrivals = VecDeque<(Ticket, OwnedFd)>;
+
 impl Door {
-    pub(super) fn new() -> Result<Self, EpollError> {
+    /// That of a driver with so many places.
+    pub(super) fn new(places: u32) -> Result<Self, EpollError> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| EpollError::of_descriptor("an eventfd", errno))?;
-        Ok(Self { bell, arrivals: Mutex::new(Some(Vec::new())) })
+        let places = SocketBudget::new(places.into());
+        Ok(Self { bell, places, arrivals: Mutex::new(Some(VecDeque::new())) })
     }
 
     pub(super) fn bell(&self) -> &OwnedFd {
@@ -36,11 +45,14 @@ impl Door {
         debug_assert!(rung.is_ok(), "{rung:?}");
     }
 
-    /// Leaves a socket at the door. If the driver has ended, it comes back.
+    /// Leaves a socket at the door. If the driver has ended, or has no place for it, it comes back.
     pub(super) fn leave(&self, ticket: Ticket, socket: OwnedFd) -> Result<(), (Errno, OwnedFd)> {
         let mut arrivals = self.lock();
         let Some(waiting) = &mut *arrivals else { return Err((Errno::PIPE, socket)) };
-        waiting.push((ticket, socket));
+        if !self.places.take() {
+            return Err((Errno::NFILE, socket));
+        }
+        waiting.push_back((ticket, socket));
         let is_first = waiting.len() == 1;
         drop(arrivals);
         if is_first {
@@ -49,9 +61,17 @@ impl Door {
         Ok(())
     }
 
-    /// What others have left.
-    pub(super) fn take(&self) -> Vec<(Ticket, OwnedFd)> {
-        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    /// The first that others have left, and whether there are more.
+    pub(super) fn take(&self) -> Option<((Ticket, OwnedFd), bool)> {
+        let mut arrivals = self.lock();
+        let waiting = arrivals.as_mut()?;
+        let first = waiting.pop_front()?;
+        Some((first, !waiting.is_empty()))
+    }
+
+    /// Frees the memory that a larger number of arrivals needed.
+    pub(super) fn give_back(&self) {
+        self.lock().iter_mut().for_each(|waiting| waiting.give_back(0));
     }
 
     /// Ends it: what is there is closed, and nothing more is taken.
@@ -59,7 +79,7 @@ impl Door {
         drop(self.lock().take());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<(Ticket, OwnedFd)>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arrivals>> {
         // Whoever panicked while holding it had either put one in or not.
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }

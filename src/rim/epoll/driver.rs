@@ -15,11 +15,11 @@ use super::accepts::Accepts;
 use super::budget::SocketBudget;
 use super::buffers::Buffers;
 use super::door::Door;
-use super::places::{Place, Places};
+use super::places::{Mark, Place, Places};
 use super::poller::{EpollError, Poller, Subject};
 use super::sends::{Progress, Sending};
 use crate::ids::{ConnId, ShardId};
-use crate::limits::RECEIVE_BUFFER_BYTES;
+use crate::limits::{FRUITLESS_STEPS_MAX, RECEIVE_BUFFER_BYTES, SENDS_AT_ONCE};
 use crate::mailbox::Ticket;
 use crate::memory::Allocated;
 use crate::rim::Clock;
@@ -35,7 +35,7 @@ use crate::surplus::Surplus;
 /// How large a driver is.
 #[derive(Clone, Debug)]
 pub struct EpollSettings {
-    /// Clients that it accepts at a time. Those that others hand over come on top.
+    /// Sockets that it has room for, accepted and handed over.
     pub descriptors: u32,
     /// Shared by the drivers of all shards, because descriptors belong to the process.
     pub sockets: Arc<SocketBudget>,
@@ -45,11 +45,12 @@ pub struct EpollSettings {
     pub gather_time: Duration,
 }
 
-/// What may have something to take in.
+/// What may have something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Listener(Side),
     Socket(Descriptor),
+    Door,
 }
 
 /// The driver of one shard.
@@ -59,15 +60,18 @@ pub struct EpollDriver {
     /// The doors of all shards.
     peers: Vec<Arc<Door>>,
     places: Places,
-    places_max: usize,
     sockets: Arc<SocketBudget>,
     /// By `Side`.
     accepts: [Accepts; 2],
     buffers: Buffers,
     /// What the loop has not been told yet.
     completions: VecDeque<Completion>,
-    /// What has something to take in, in turn.
+    /// What has something to do, in turn: a step of it is taken when the loop asks for a completion.
     ready: VecDeque<Source>,
+    /// The door is in that list.
+    is_door_queued: bool,
+    /// Sends that are still made at once before the next wait.
+    sends_left: usize,
     /// What wakes the driver from outside.
     eventfd: Option<Arc<OwnedFd>>,
     /// The loop has been told something since the last wait.
@@ -80,22 +84,23 @@ impl EpollDriver {
     pub fn new(settings: EpollSettings) -> Result<Self, EpollError> {
         Ok(Self {
             poller: Poller::new(settings.gather_time)?,
-            door: Arc::new(Door::new()?),
+            door: Arc::new(Door::new(settings.descriptors)?),
             peers: Vec::new(),
             places: Places::default(),
-            places_max: settings.descriptors as usize,
             sockets: settings.sockets,
             accepts: Default::default(),
             buffers: Buffers::new(settings.receive_buffers),
             completions: VecDeque::new(),
             ready: VecDeque::new(),
+            is_door_queued: false,
+            sends_left: SENDS_AT_ONCE,
             eventfd: None,
             busy: false,
             counts: Counts::default(),
         })
     }
 
-    /// Takes in what the last wait has found. Returns whether somebody has rung.
+    /// Takes in what the last wait has found, and does nothing about it yet. Returns whether somebody has rung.
     fn take_events(&mut self) -> bool {
         let mut has_rung = false;
         let mut events = 0..;
@@ -104,7 +109,7 @@ impl EpollDriver {
                 Subject::Socket { place, generation } => {
                     if let Some(meant) = self.places.meant(place, generation) {
                         meant.becomes(flags);
-                        self.go_on(Descriptor(place));
+                        self.queue(Descriptor(place));
                     }
                 }
                 Subject::Listener(side) => {
@@ -112,7 +117,7 @@ impl EpollDriver {
                     self.queue_listener(side);
                 }
                 Subject::Doorbell => {
-                    self.take_arrivals();
+                    self.queue_door();
                     has_rung = true;
                 }
                 Subject::Watched => has_rung = true,
@@ -121,31 +126,33 @@ impl EpollDriver {
         has_rung
     }
 
-    /// Goes on with what is in flight on a socket, as far as it is ready.
+    /// Goes on with what is in flight on a socket, as far as it is ready: tells of it, sends a part, receives one buffer.
     fn go_on(&mut self, descriptor: Descriptor) {
-        let place = self.places.of(descriptor);
-        if place.ready.to_read {
-            if std::mem::take(&mut place.is_polled) {
-                self.completions.push_back(Completion::Polled { conn: place.conn });
-            }
-            if place.receive.is_some() {
-                self.queue(descriptor);
-            }
+        let Some(place) = self.places.find(descriptor) else { return };
+        place.lower(Mark::Queued);
+        if place.socket.is_none() || !place.can_go_on() {
+            return;
         }
-        let place = self.places.of(descriptor);
-        if let Some(send) = place.send.take_if(|_| place.ready.to_write) {
-            self.send_rest(descriptor, *send);
+        if place.is(Mark::ToRead) && place.lower(Mark::Polled) {
+            self.completions.push_back(Completion::Polled { conn: place.conn });
         }
+        if place.is(Mark::ToWrite)
+            && let Some(send) = self.places.take_send(descriptor)
+        {
+            self.send_part(descriptor, send);
+        }
+        self.take_bytes(descriptor);
+        self.queue(descriptor);
     }
 
-    /// Sends what there is room for. What is left waits in its place until there is more.
-    fn send_rest(&mut self, descriptor: Descriptor, mut send: Sending) {
+    /// Sends a part, if there is room for it. What is left waits in its place.
+    fn send_part(&mut self, descriptor: Descriptor, mut send: Sending) {
         let place = self.places.of(descriptor);
-        let failed = match if place.ready.to_write { send.go_on(place.fd()) } else { Progress::Full } {
-            Progress::Full => {
-                place.ready.to_write = false;
-                place.send = Some(Box::new(send));
-                return;
+        let progress = if place.is(Mark::ToWrite) { send.go_on(place.fd()) } else { Progress::Full };
+        let failed = match progress {
+            Progress::Part | Progress::Full => {
+                place.set(Mark::ToWrite, progress == Progress::Part);
+                return self.places.keep_send(descriptor, send);
             }
             Progress::Done => None,
             Progress::Failed(errno) => Some(errno),
@@ -153,10 +160,17 @@ impl EpollDriver {
         self.completions.push_back(Completion::Sent { conn: place.conn, bytes: send.sent(), failed });
     }
 
+    /// Puts a socket into the list, if it has something to do.
     fn queue(&mut self, descriptor: Descriptor) {
         let place = self.places.of(descriptor);
-        if !std::mem::replace(&mut place.is_queued, true) {
+        if place.can_go_on() && !place.raise(Mark::Queued) {
             self.ready.push_back(Source::Socket(descriptor));
+        }
+    }
+
+    fn queue_door(&mut self) {
+        if !std::mem::replace(&mut self.is_door_queued, true) {
+            self.ready.push_back(Source::Door);
         }
     }
 
@@ -172,20 +186,41 @@ impl EpollDriver {
         let accepts = &mut self.accepts[side as usize];
         accepts.is_queued = false;
         let Some(accept) = accepts.next() else { return };
-        let client = if self.places.in_use() >= self.places_max {
-            Err(Errno::NFILE)
-        } else if !self.sockets.take() {
-            Err(Errno::MFILE)
-        } else {
-            let taken = self.accepts[side as usize].take(accept).and_then(|socket| self.register(socket));
-            taken.inspect_err(|_| self.sockets.give_back())
+        let client = match self.take_room() {
+            Ok(()) => {
+                let taken = self.accepts[side as usize].take(accept).and_then(|socket| self.register(socket));
+                taken.inspect_err(|_| self.give_room_back())
+            }
+            Err(errno) => Err(errno),
         };
+        let is_lack = matches!(client, Err(Errno::MFILE | Errno::NFILE));
         match client {
             Err(Errno::AGAIN) => self.accepts[side as usize].is_ready = false,
             Err(Errno::INTR) => {}
+            // Nobody lacks anything: whoever comes next is told of by an event.
+            Err(_) if is_lack && !self.accepts[side as usize].has_waiting() => {
+                self.accepts[side as usize].is_ready = false;
+            }
             client => self.accepted(accept, client),
         }
         self.queue_listener(side);
+    }
+
+    /// One place in the table, and one socket of the process.
+    fn take_room(&self) -> Result<(), Errno> {
+        if !self.door.places.take() {
+            return Err(Errno::NFILE);
+        }
+        if !self.sockets.take() {
+            self.door.places.give_back();
+            return Err(Errno::MFILE);
+        }
+        Ok(())
+    }
+
+    fn give_room_back(&self) {
+        self.door.places.give_back();
+        self.sockets.give_back();
     }
 
     fn accepted(&mut self, accept: Accept, client: Result<Descriptor, Errno>) {
@@ -204,10 +239,9 @@ impl EpollDriver {
 
     /// Receives one buffer, if there is something.
     fn take_bytes(&mut self, descriptor: Descriptor) {
-        let Some(place) = self.places.find(descriptor) else { return };
-        place.is_queued = false;
+        let place = self.places.of(descriptor);
         let (Some(receive), Some(socket)) = (place.receive, &place.socket) else { return };
-        if !place.ready.to_read && receive != Receive::Now {
+        if !place.is(Mark::ToRead) && receive != Receive::Now {
             return;
         }
         let received = self
@@ -217,12 +251,13 @@ impl EpollDriver {
             None => Received::Starved,
             Some(Ok(Some(lent))) => {
                 let full = u32::from(lent.bytes) == RECEIVE_BUFFER_BYTES;
-                place.ready.to_read = full || place.ready.at_end;
+                place.set(Mark::ToRead, full || place.is(Mark::AtEnd) || place.is(Mark::Urgent));
                 Received::Bytes(lent)
             }
-            Some(Err(Errno::INTR)) => return self.queue(descriptor),
+            Some(Err(Errno::INTR)) => return,
             Some(Err(Errno::AGAIN)) => {
-                place.ready.to_read = false;
+                place.set(Mark::ToRead, false);
+                place.set(Mark::Urgent, false);
                 if receive != Receive::Now {
                     return;
                 }
@@ -231,32 +266,34 @@ impl EpollDriver {
             Some(Ok(None) | Err(_)) => Received::End,
         };
         let bytes_came = matches!(what, Received::Bytes(_));
-        let (left_some, more) = (bytes_came && place.ready.to_read, bytes_came && receive == Receive::Many);
+        let (left_some, more) =
+            (bytes_came && place.is(Mark::ToRead), bytes_came && receive == Receive::Many);
         if !more {
             place.receive = None;
         }
         self.completions.push_back(Completion::Received { conn: place.conn, what, left_some, more });
-        if more && left_some {
-            self.queue(descriptor);
-        }
     }
 
-    /// Takes in the sockets that other shards have left.
-    fn take_arrivals(&mut self) {
-        for (ticket, socket) in self.door.take() {
-            let (descriptor, subject) = self.places.open(socket);
-            let place = self.places.of(descriptor);
-            if let Err(errno) = self.poller.add(place.fd(), subject) {
-                // Whoever reads it finds its end.
-                tracing::warn!(%errno, "a connection that was handed over cannot be watched, and ends");
-                shut_down(place, ShutdownSides::Both);
-            }
-            self.completions.push_back(Completion::Arrived { ticket, descriptor: Ok(descriptor) });
+    /// Takes in a socket that another shard has left.
+    fn take_arrival(&mut self) {
+        self.is_door_queued = false;
+        let Some(((ticket, socket), more)) = self.door.take() else { return };
+        let (descriptor, subject) = self.places.open(socket);
+        let place = self.places.of(descriptor);
+        if let Err(errno) = self.poller.add(place.fd(), subject) {
+            // Whoever reads it finds its end.
+            tracing::warn!(%errno, "a connection that was handed over cannot be watched, and ends");
+            shut_down(place, ShutdownSides::Both);
+        }
+        self.completions.push_back(Completion::Arrived { ticket, descriptor: Ok(descriptor) });
+        if more {
+            self.queue_door();
         }
     }
 
     /// Frees a place, and closes its socket, if that has not been handed over.
     fn close_place(&mut self, descriptor: Descriptor) {
+        self.door.places.give_back();
         if let Some(socket) = self.places.remove(descriptor) {
             // One that could not be registered is closed nevertheless.
             let _ = self.poller.remove(&socket);
@@ -277,6 +314,21 @@ impl EpollDriver {
         Err(errno)
     }
 
+    /// How much has something to do.
+    #[cfg(test)]
+    pub(super) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// How much of the send that waits is not sent yet.
+    #[cfg(test)]
+    pub(super) fn unsent_bytes(&mut self, descriptor: Descriptor) -> Option<usize> {
+        let send = self.places.take_send(descriptor)?;
+        let unsent = send.unsent();
+        self.places.keep_send(descriptor, send);
+        Some(unsent)
+    }
+
     fn cancel_accept(&mut self, accept: Accept) {
         if self.accepts[accept.side() as usize].end(accept) {
             let client = Err(Errno::CANCELED);
@@ -285,10 +337,10 @@ impl EpollDriver {
     }
 
     fn cancel_send(&mut self, id: SendId) {
-        let place = self.places.of(Descriptor(id.0.get() - 1));
-        if let Some(send) = place.send.take() {
-            let failed = Some(Errno::CANCELED);
-            self.completions.push_back(Completion::Sent { conn: place.conn, bytes: send.sent(), failed });
+        let descriptor = Descriptor(id.0.get() - 1);
+        if let Some(send) = self.places.take_send(descriptor) {
+            let (conn, failed) = (self.places.of(descriptor).conn, Some(Errno::CANCELED));
+            self.completions.push_back(Completion::Sent { conn, bytes: send.sent(), failed });
         }
     }
 }
@@ -328,29 +380,35 @@ impl Driver for EpollDriver {
     fn receive(&mut self, conn: ConnId, descriptor: Descriptor, receive: Receive) {
         let place = self.places.of(descriptor);
         (place.conn, place.receive) = (conn, Some(receive));
-        if place.ready.to_read || receive == Receive::Now {
-            self.queue(descriptor);
-        }
+        self.queue(descriptor);
     }
 
     fn poll(&mut self, conn: ConnId, descriptor: Descriptor) {
         let place = self.places.of(descriptor);
-        (place.conn, place.is_polled) = (conn, true);
-        self.go_on(descriptor);
+        place.conn = conn;
+        place.raise(Mark::Polled);
+        self.queue(descriptor);
     }
 
     fn send(&mut self, conn: ConnId, descriptor: Descriptor, frames: Frames) -> SendId {
         let place = self.places.of(descriptor);
-        assert!(place.send.is_none(), "a second send would land inside the first");
+        assert!(!place.is(Mark::Sending), "a second send would land inside the first");
         place.conn = conn;
-        self.send_rest(descriptor, Sending::new(frames));
+        match self.sends_left.checked_sub(1) {
+            Some(left) => {
+                self.sends_left = left;
+                self.send_part(descriptor, Sending::new(frames));
+            }
+            None => self.places.keep_send(descriptor, Sending::new(frames)),
+        }
+        self.queue(descriptor);
         SendId(NonZeroU32::MIN.saturating_add(descriptor.0))
     }
 
     fn shutdown(&mut self, conn: ConnId, descriptor: Descriptor, sides: ShutdownSides) {
         shut_down(self.places.of(descriptor), sides);
         self.completions.push_back(Completion::ShutDown { conn });
-        self.go_on(descriptor);
+        self.queue(descriptor);
     }
 
     fn close(&mut self, conn: ConnId, descriptor: Descriptor) {
@@ -373,7 +431,7 @@ impl Driver for EpollDriver {
                 }
             }
             Cancel::Poll(conn, descriptor) => {
-                if std::mem::take(&mut self.places.of(descriptor).is_polled) {
+                if self.places.of(descriptor).lower(Mark::Polled) {
                     self.completions.push_back(Completion::Polled { conn });
                 }
             }
@@ -403,11 +461,13 @@ impl Driver for EpollDriver {
 
     fn wait(&mut self, timeout: Duration) -> Result<(), EpollError> {
         self.counts.enters += 1;
+        self.sends_left = SENDS_AT_ONCE;
         let began = Clock::start();
         let (mut left, mut busy) = (timeout, std::mem::take(&mut self.busy));
         loop {
             let waiting = self.completions.len() + self.ready.len();
-            self.poller.wait(left, waiting, busy)?;
+            // What is ready is not kept waiting until more has gathered.
+            self.poller.wait(left, waiting, busy && self.ready.is_empty())?;
             let has_rung = self.take_events();
             left = timeout.saturating_sub(Duration::from_micros(began.instant().as_micros()));
             let is_silent = self.completions.is_empty() && self.ready.is_empty() && !has_rung;
@@ -420,10 +480,16 @@ impl Driver for EpollDriver {
     }
 
     fn next_completion(&mut self) -> Option<Completion> {
+        let mut steps = 0;
         while self.completions.is_empty() {
+            if steps == FRUITLESS_STEPS_MAX {
+                return None;
+            }
+            steps += 1;
             match self.ready.pop_front()? {
                 Source::Listener(side) => self.take_client(side),
-                Source::Socket(descriptor) => self.take_bytes(descriptor),
+                Source::Socket(descriptor) => self.go_on(descriptor),
+                Source::Door => self.take_arrival(),
             }
         }
         self.busy = true;
@@ -447,6 +513,7 @@ impl Driver for EpollDriver {
         self.places.give_back(connections);
         self.completions.give_back(connections);
         self.ready.give_back(connections);
+        self.door.give_back();
         if connections == 0 {
             self.buffers.give_back();
         }

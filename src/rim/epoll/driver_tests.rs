@@ -1,6 +1,6 @@
 //! What only this driver can get wrong.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use rustix::io::Errno;
 
 use super::{EpollDriver, EpollSettings, SocketBudget};
 use crate::ids::{ConnId, ShardId};
+use crate::limits::{FRUITLESS_STEPS_MAX, SEND_BYTES_AT_ONCE, SENDS_AT_ONCE};
 use crate::mailbox::Ticket;
+use crate::rim::Clock;
 use crate::rim::conformance::{CONN, OTHER, Rig, SILENCE};
 use crate::rim::driver::{Accept, Cancel, Completion, Driver, Receive, Received};
 use crate::shard::Frames;
@@ -116,6 +118,76 @@ fn nobody_is_accepted_beyond_the_table_and_who_waits_is_taken_later() {
     assert!(matches!(refused, Completion::Accepted { client: Err(Errno::NFILE), .. }), "{refused:?}");
     rig.driver.discard(descriptor);
     rig.pair();
+}
+
+#[test]
+fn what_is_ready_and_brings_nothing_is_done_in_parts() {
+    let sockets = FRUITLESS_STEPS_MAX as u32 + 10;
+    let settings = EpollSettings {
+        descriptors: sockets,
+        sockets: Arc::new(SocketBudget::new(sockets.into())),
+        receive_buffers: 8,
+        gather_time: Duration::ZERO,
+    };
+    let mut rig = Rig::alone(EpollDriver::new(settings).unwrap());
+    let pairs: Vec<_> = (0..sockets).map(|_| rig.pair()).collect();
+    for (_, descriptor) in &pairs {
+        rig.driver.receive(CONN, *descriptor, Receive::Now);
+        rig.driver.cancel(Cancel::Receive(CONN, *descriptor));
+    }
+    let told = std::iter::from_fn(|| rig.driver.next_completion()).count();
+    assert_eq!((told, rig.driver.ready_count()), (sockets as usize, 10), "the rest is left for later");
+    let clock = Clock::start();
+    rig.driver.wait(Duration::from_secs(60)).unwrap();
+    assert!(clock.instant().as_micros() < 30_000_000, "it does not sleep");
+    assert!(rig.driver.next_completion().is_none());
+    assert_eq!(rig.driver.ready_count(), 0);
+}
+
+#[test]
+fn of_many_sends_some_wait_until_the_loop_has_looked_at_its_clock() {
+    let mut rig = Rig::<EpollDriver>::new();
+    let (mut client, descriptor) = rig.pair();
+    let frame = || Frames::One(Encoded::raw(b"frame".to_vec()));
+    let is_sent =
+        |completion: Option<Completion>| matches!(completion, Some(Completion::Sent { bytes: 5, .. }));
+    rig.driver.wait(Duration::ZERO).unwrap();
+    for _ in 0..SENDS_AT_ONCE {
+        rig.driver.send(CONN, descriptor, frame());
+        assert!(is_sent(rig.driver.next_completion()));
+    }
+    rig.driver.send(CONN, descriptor, frame());
+    assert_eq!(rig.driver.unsent_bytes(descriptor), Some(5));
+    assert!(is_sent(rig.driver.next_completion()), "its turn has come");
+    rig.driver.send(CONN, descriptor, frame());
+    rig.driver.wait(Duration::from_secs(60)).unwrap();
+    assert!(is_sent(rig.driver.next_completion()), "a wait does not sleep while one waits");
+    rig.driver.send(CONN, descriptor, frame());
+    assert_eq!(rig.driver.unsent_bytes(descriptor), None, "and begins anew");
+    let mut received = vec![0; 5 * (SENDS_AT_ONCE + 3)];
+    client.read_exact(&mut received).unwrap();
+    assert!(received.chunks(5).all(|frame| frame == b"frame"));
+}
+
+#[test]
+fn a_long_send_leaves_others_their_turn() {
+    let mut rig = Rig::<EpollDriver>::new();
+    let (mut client, descriptor) = rig.pair();
+    // More than half of it would fit into the buffers between the two.
+    let sent = vec![7; 2 * SEND_BYTES_AT_ONCE + 1];
+    rig.driver.send(CONN, descriptor, Frames::One(Encoded::raw(sent.clone())));
+    assert_eq!(rig.driver.unsent_bytes(descriptor), Some(SEND_BYTES_AT_ONCE + 1));
+    let reads = std::thread::spawn(move || {
+        let mut received = vec![0; 2 * SEND_BYTES_AT_ONCE + 1];
+        client.read_exact(&mut received).unwrap();
+        received
+    });
+    let ended = rig.next(|completion| matches!(completion, Completion::Sent { .. }));
+    assert!(
+        matches!(ended, Completion::Sent { bytes, failed: None, .. } if bytes == sent.len()),
+        "{ended:?}"
+    );
+    assert!(reads.join().unwrap() == sent);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl EpollError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     /// The socket in a place, if it is still the one of this generation.
-    Socket { place: u32, generation: u32 },
+    Socket { place: u32, generation: u16 },
     /// A listener.
     Listener(Side),
     /// The driver of another shard.
@@ -80,7 +80,7 @@ impl Subject {
             Self::SECURE_LISTENER => Self::Listener(Side::Secure),
             Self::DOORBELL => Self::Doorbell,
             Self::WATCHED => Self::Watched,
-            _ => Self::Socket { place: data as u32, generation: (data >> u32::BITS) as u32 },
+            _ => Self::Socket { place: data as u32, generation: (data >> u32::BITS) as u16 },
         }
     }
 }
@@ -103,7 +103,7 @@ impl Poller {
     pub(super) fn add(&self, descriptor: impl AsFd, subject: Subject) -> Result<(), Errno> {
         let readable = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
         let events = match subject {
-            Subject::Socket { .. } => readable | EventFlags::OUT,
+            Subject::Socket { .. } => readable | EventFlags::OUT | EventFlags::PRI,
             Subject::Listener(_) | Subject::Doorbell | Subject::Watched => readable,
         };
         epoll::add(&self.epoll, descriptor, EventData::new_u64(subject.encode()), events)
@@ -124,14 +124,27 @@ impl Poller {
         if gather_time > Duration::ZERO {
             thread::sleep(gather_time);
         }
-        let left = timeout - gather_time;
-        self.events.clear();
-        if wait == 0 && left > Duration::ZERO && !self.sleep(left)? {
-            return Ok(());
+        let sleep_time = if wait == 0 { timeout - gather_time } else { Duration::ZERO };
+        // `epoll_wait` knows whole milliseconds only, and a tick should not be late by one.
+        let whole = Duration::from_millis(sleep_time.as_millis() as u64);
+        let rest = sleep_time - whole;
+        if rest.is_zero() || !whole.is_zero() {
+            self.take_events(whole)?;
+        } else {
+            self.events.clear();
         }
+        if self.events.is_empty() && !rest.is_zero() && self.sleep(rest)? {
+            self.take_events(Duration::ZERO)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has happened, and waits for it until the end of `timeout`, which is whole milliseconds.
+    fn take_events(&mut self, timeout: Duration) -> Result<(), EpollError> {
+        self.events.clear();
         // An `Event` holds what may be a pointer, so it must not stay in a value that goes to another thread.
         let mut found = [const { MaybeUninit::<Event>::uninit() }; EVENTS_PER_WAIT];
-        match epoll::wait(&self.epoll, &mut found[..], Some(&Timespec::default())) {
+        match epoll::wait(&self.epoll, &mut found[..], Some(&timespec(timeout))) {
             Ok((found, _)) => {
                 let decoded = found.iter().map(|event| (Subject::decode(event.data.u64()), event.flags));
                 self.events.extend(decoded);
@@ -143,11 +156,10 @@ impl Poller {
 
     /// Returns whether something has happened.
     ///
-    /// It sleeps in `ppoll`, because `epoll_wait` knows whole milliseconds only, and a tick should not be late by one.
-    /// `epoll_pwait2` is missing before Linux 5.11 and in older seccomp profiles, some of which kill whoever calls it.
+    /// It sleeps in `ppoll`: `epoll_pwait2` is missing before Linux 5.11 and in older seccomp profiles, some of which kill whoever
+    /// calls it.
     fn sleep(&self, time: Duration) -> Result<bool, EpollError> {
-        let time = Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
-        let slept = poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&time));
+        let slept = poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&timespec(time)));
         slept.map_or_else(|errno| ignore_interrupt(errno).map(|()| false), |descriptors| Ok(descriptors > 0))
     }
 
@@ -168,6 +180,10 @@ impl Poller {
     }
 }
 
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
+}
+
 fn ignore_interrupt(errno: Errno) -> Result<(), EpollError> {
     if errno == Errno::INTR { Ok(()) } else { Err(EpollError::Wait(errno.into())) }
 }
@@ -180,7 +196,7 @@ mod tests {
     #[test]
     fn every_subject_survives_at_its_limits() {
         let place = CONNECTIONS_PER_SHARD_MAX - 1;
-        let sockets = [0, u32::MAX].map(|generation| Subject::Socket { place, generation });
+        let sockets = [0, u16::MAX].map(|generation| Subject::Socket { place, generation });
         let others = [
             Subject::Listener(Side::Plain),
             Subject::Listener(Side::Secure),

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use crate::limits::FRAMES_PER_SEND_MAX;
+use crate::limits::{FRAMES_PER_SEND_MAX, SEND_BYTES_AT_ONCE};
 use crate::shard::Frames;
 use crate::wire::encoded::Encoded;
 
@@ -15,6 +15,8 @@ use crate::wire::encoded::Encoded;
 pub(super) enum Progress {
     /// The kernel has taken everything.
     Done,
+    /// It has taken `SEND_BYTES_AT_ONCE`, and may have room for more.
+    Part,
     /// It has taken what there was room for, and will say when there is more.
     Full,
     /// Nothing more goes out.
@@ -38,10 +40,19 @@ impl Sending {
         self.sent
     }
 
-    /// Gives the kernel what is not sent yet.
+    #[cfg(test)]
+    pub(super) fn unsent(&self) -> usize {
+        self.frames.bytes() - self.sent
+    }
+
+    /// Gives the kernel some of what is not sent yet.
     pub(super) fn go_on(&mut self, socket: BorrowedFd<'_>) -> Progress {
-        while self.sent < self.frames.bytes() {
-            match send_from(socket, self.frames.as_slice(), self.sent) {
+        let (end, pause_at) = (self.frames.bytes(), self.sent + SEND_BYTES_AT_ONCE);
+        while self.sent < end {
+            if self.sent == pause_at {
+                return Progress::Part;
+            }
+            match send_from(socket, self.frames.as_slice(), self.sent, pause_at - self.sent) {
                 Ok((bytes, offered)) => {
                     self.sent += bytes;
                     // A send that does not wait ends short because the socket's buffer is full.
@@ -63,8 +74,14 @@ impl Sending {
     }
 }
 
-/// Sends some of the frames but for the first `skip` bytes: how much there was room for, and how much was offered.
-fn send_from(socket: BorrowedFd<'_>, frames: &[Encoded], mut skip: usize) -> Result<(usize, usize), Errno> {
+/// Sends some of the frames but for the first `skip` bytes, at most `limit` bytes: how much there was room for, and how much was
+/// offered.
+fn send_from(
+    socket: BorrowedFd<'_>,
+    frames: &[Encoded],
+    mut skip: usize,
+    mut limit: usize,
+) -> Result<(usize, usize), Errno> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let begun = frames.iter().position(|frame| {
         let whole = frame.bytes().len() <= skip;
@@ -72,16 +89,22 @@ fn send_from(socket: BorrowedFd<'_>, frames: &[Encoded], mut skip: usize) -> Res
         !whole
     });
     let unsent = &frames[begun.unwrap_or(frames.len())..];
+    let mut parts = unsent.iter().map(|frame| {
+        let bytes = &frame.bytes()[std::mem::take(&mut skip)..];
+        let part = &bytes[..bytes.len().min(limit)];
+        limit -= part.len();
+        part
+    });
     if let [] | [_] = unsent {
-        let bytes = unsent.first().map_or(&[][..], |frame| &frame.bytes()[skip..]);
+        let bytes = parts.next().unwrap_or_default();
         return Ok((send(socket, bytes, flags)?, bytes.len()));
     }
     let mut slices = [IoSlice::new(&[]); FRAMES_PER_SEND_MAX];
-    for (slice, frame) in slices.iter_mut().zip(unsent) {
-        *slice = IoSlice::new(&frame.bytes()[std::mem::take(&mut skip)..]);
+    let (mut offered, mut count) = (0, 0);
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        *slice = IoSlice::new(part);
+        offered += part.len();
+        count += 1;
     }
-    let count = unsent.len().min(slices.len());
-    let slices = &slices[..count];
-    let offered = slices.iter().map(|slice| slice.len()).sum();
-    Ok((sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?, offered))
+    Ok((sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), flags)?, offered))
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::{RingDriver, RingSettings};
-use crate::rim::conformance::{Tested, suite};
+use crate::rim::conformance::{ROOM, Tested, suite};
 
 impl Tested for RingDriver {
     fn with_buffers(receive_buffers: u16) -> Self {
         let settings = RingSettings {
-            descriptors: 16,
+            descriptors: ROOM,
             submissions: 64,
             completions: 256,
             receive_buffers,
