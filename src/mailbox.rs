@@ -34,7 +34,8 @@ pub enum Letter {
     Peer(PeerMessage),
     /// An order to the core.
     Order(Order),
-    /// A connection whose descriptor comes by way of the drivers under the same ticket. Posted before the descriptor is sent.
+    /// A connection whose descriptor comes by way of the drivers under the same ticket. Posted before the descriptor is sent, or
+    /// with TLS when the descriptor has come.
     Connection {
         /// Its descriptor comes with the same ticket.
         ticket: Ticket,

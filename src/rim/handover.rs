@@ -1,7 +1,8 @@
 //! Connections on their way between two shards: who left, who is announced, and whose descriptor has come.
 //!
-//! The letter is posted before the descriptor is sent; while the mailbox is full the letter waits, and the connection with it. At
-//! the target either may be seen first, because a turn may stop before its mailbox is empty.
+//! The letter is posted before the descriptor is sent; while the mailbox is full the letter waits, and the connection with it. One
+//! with TLS goes the other way round: its TLS goes with the letter, and until the descriptor has found room at the target, the
+//! client may have to be answered here. At the target either may be seen first.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 
 use super::Loop;
 use super::driver::{Descriptor, Driver};
-use super::sockets::{Flag, State};
+use super::sockets::State;
 use crate::ids::{ConnId, Party, ShardId};
 use crate::mailbox::{Letter, Posted, Ticket};
 use crate::shard::peer::HandOver;
@@ -21,14 +22,14 @@ use crate::tls::Connection;
 const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
 
 /// A connection that leaves: its letter waits, or its descriptor is on the way to another shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Leaving {
     pub(super) target: ShardId,
     pub(super) ticket: Ticket,
     /// The client's address, to be counted here again if the handover fails.
     pub(super) address: Option<IpAddr>,
-    /// Its TLS has gone with the letter: nothing can be said to it here any more.
-    pub(super) is_secure: bool,
+    /// What its letter will say, if that follows the descriptor.
+    pub(super) letter: Option<Box<HandOver>>,
 }
 
 /// What a letter said about a connection.
@@ -69,8 +70,8 @@ impl Handovers {
         self.leaving.insert(conn, leaving);
     }
 
-    pub(super) fn leaving(&self, conn: ConnId) -> Option<Leaving> {
-        self.leaving.get(&conn).copied()
+    pub(super) fn leaving(&self, conn: ConnId) -> Option<&Leaving> {
+        self.leaving.get(&conn)
     }
 
     /// Forgets a connection that leaves: the kernel has answered for its descriptor, or it will never be sent.
@@ -157,23 +158,31 @@ impl<D: Driver> Loop<D> {
         }
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.state = State::HandingOver;
-        let tls = self.transports.remove(conn);
-        self.handovers.depart(conn, Leaving { target, ticket, address, is_secure: tls.is_some() });
-        self.post_or_wait(Party::Shard(target), Letter::Connection { ticket, conn, state, address, tls });
+        if self.transports.find(conn).is_some() {
+            self.handovers.depart(conn, Leaving { target, ticket, address, letter: Some(state) });
+            self.send_descriptor(conn);
+        } else {
+            self.handovers.depart(conn, Leaving { target, ticket, address, letter: None });
+            let letter = Letter::Connection { ticket, conn, state, address, tls: None };
+            self.post_or_wait(Party::Shard(target), letter);
+        }
     }
 
-    /// The letter is in the other shard's mailbox: the descriptor follows.
+    /// The descriptor of a connection that leaves goes to the other shard, if it has not gone yet.
     pub(super) fn send_descriptor(&mut self, conn: ConnId) {
-        let Some(Leaving { target, ticket, .. }) = self.handovers.leaving(conn) else { return };
+        let Some(&Leaving { target, ticket, .. }) = self.handovers.leaving(conn) else { return };
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.in_flight += 1;
         self.driver.hand_over(conn, socket.descriptor, target, ticket);
     }
 
-    /// The other shard ended before it could read the letter, which had `tls`.
-    pub(super) fn give_up_hand_over(&mut self, conn: ConnId, tls: Option<Box<Connection>>) {
-        tls.into_iter().for_each(|tls| self.transports.insert_established(conn, tls));
-        let Some(Leaving { address, .. }) = self.handovers.departed(conn) else { return };
+    /// The other shard ended before it could read the letter.
+    pub(super) fn give_up_hand_over(&mut self, conn: ConnId, address: Option<IpAddr>) {
+        if self.handovers.departed(conn).is_none() {
+            // Its descriptor went ahead of the letter, and has ended with that shard.
+            address.inspect(|&address| self.settings.addresses.leave(address));
+            return;
+        }
         self.keep_address(conn, address);
         let Some(socket) = self.sockets.find(conn) else { return };
         if socket.state == State::GivenUp {
@@ -194,6 +203,7 @@ impl<D: Driver> Loop<D> {
         let Err(errno) = outcome else {
             socket.state = State::Closing;
             self.metrics.hand_overs_out.increment();
+            self.post_behind_descriptor(conn, leaving);
             self.settle(conn);
             return;
         };
@@ -201,17 +211,20 @@ impl<D: Driver> Loop<D> {
         // At debug: clients can make this happen at will. `hand_overs_refused` counts it.
         tracing::debug!(target = leaving.target.0, %errno, "the other shard could not take a connection");
         self.keep_address(conn, leaving.address);
-        self.withdraw(Party::Shard(leaving.target), leaving.ticket);
-        if leaving.is_secure && !given_up {
-            self.metrics.hand_overs_refused.increment();
-            if let Some(socket) = self.sockets.find(conn) {
-                socket.flags.raise(Flag::Broken);
-            }
-            self.end_of_stream(conn);
-        } else if !given_up {
+        if leaving.letter.is_none() {
+            self.withdraw(Party::Shard(leaving.target), leaving.ticket);
+        }
+        if !given_up {
             self.refuse_hand_over(conn);
         }
         self.settle(conn);
+    }
+
+    /// The other shard has the descriptor of a connection with TLS: the letter follows.
+    fn post_behind_descriptor(&mut self, conn: ConnId, leaving: Leaving) {
+        let Leaving { target, ticket, address, letter: Some(state) } = leaving else { return };
+        let tls = self.transports.remove(conn);
+        self.post_or_wait(Party::Shard(target), Letter::Connection { ticket, conn, state, address, tls });
     }
 
     fn refuse_hand_over(&mut self, conn: ConnId) {
@@ -307,10 +320,9 @@ mod tests {
         let mut handovers = Handovers::new(ShardId(0));
         let conn = ConnId { slot: 4, generation: 2 };
         let ticket = handovers.ticket();
-        let leaving = Leaving { target: ShardId(1), ticket, address: None, is_secure: false };
-        handovers.depart(conn, leaving);
-        assert_eq!(handovers.departed(ConnId { slot: 4, generation: 3 }), None);
-        assert_eq!(handovers.departed(conn), Some(leaving));
-        assert_eq!(handovers.departed(conn), None);
+        handovers.depart(conn, Leaving { target: ShardId(1), ticket, address: None, letter: None });
+        assert!(handovers.departed(ConnId { slot: 4, generation: 3 }).is_none());
+        assert_eq!(handovers.departed(conn).map(|leaving| leaving.ticket), Some(ticket));
+        assert!(handovers.departed(conn).is_none());
     }
 }

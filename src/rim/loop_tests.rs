@@ -12,6 +12,7 @@ use super::troubled::{POISON, Trouble, Troubled};
 use super::uring::{RingDriver, RingSettings};
 use super::{Clock, ListenOptions, Listeners, Loop, LoopSettings, bind};
 use crate::ids::{Party, ShardId, TopicName};
+use crate::limits::CONNECTIONS_RESERVE;
 use crate::mailbox::{Endpoint, Letter, mesh};
 use crate::metrics::ShardMetrics;
 use crate::session::liveness::Liveness;
@@ -26,13 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A driver that the loops run with.
 trait Tried: Driver<Error: Send> + Send + Sized + 'static {
-    fn make() -> Self;
+    /// With room for so many connections.
+    fn make(descriptors: u32) -> Self;
 }
 
 impl Tried for RingDriver {
-    fn make() -> Self {
+    fn make(descriptors: u32) -> Self {
         let settings = RingSettings {
-            descriptors: DESCRIPTORS,
+            descriptors,
             submissions: 256,
             completions: 4096,
             receive_buffers: RECEIVE_BUFFERS,
@@ -43,10 +45,10 @@ impl Tried for RingDriver {
 }
 
 impl Tried for EpollDriver {
-    fn make() -> Self {
+    fn make(descriptors: u32) -> Self {
         let settings = EpollSettings {
-            descriptors: DESCRIPTORS,
-            sockets: Arc::new(SocketBudget::new(DESCRIPTORS.into())),
+            descriptors,
+            sockets: Arc::new(SocketBudget::new(2 * u64::from(descriptors))),
             receive_buffers: RECEIVE_BUFFERS,
             gather_time: GATHER_TIME,
         };
@@ -69,15 +71,13 @@ macro_rules! for_each_driver {
 for_each_driver! {
     a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard,
     a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full,
-    more_hand_overs_at_once_than_a_mailbox_holds_wait_and_arrive,
     what_came_while_the_process_stood_still_is_read_before_anybody_is_judged,
-    who_is_on_a_shard_that_panics_is_told,
 }
 
+mod leaving;
 #[cfg(feature = "tls")]
 mod secure;
 
-const DESCRIPTORS: u32 = 4096;
 const RECEIVE_BUFFERS: u16 = 64;
 const GATHER_TIME: Duration = Duration::from_millis(20);
 
@@ -111,11 +111,12 @@ impl Relay {
         let secure = secure.into_iter().map(|listener| has_tls.then(|| Arc::new(listener)));
         let listeners = plain.into_iter().map(Arc::new).zip(secure);
         let settings = Arc::new(Settings { placement: Placement::known(2), ..settings });
+        let descriptors = settings.connections_per_shard_max + CONNECTIONS_RESERVE;
         let trouble: Arc<Trouble> = Arc::default();
         let metrics: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];
         let clock = Clock::start();
         let loop_settings = LoopSettings {
-            descriptors: DESCRIPTORS,
+            descriptors,
             listen_options: ListenOptions::default(),
             addresses: Arc::default(),
             tls,
@@ -123,7 +124,7 @@ impl Relay {
         let ends = (0..).zip(endpoints).zip(listeners).zip(metrics.clone());
         let make_loop = |(((id, endpoint), listener), metrics): (_, Arc<ShardMetrics>)| {
             let shard = Shard::new(ShardId(id), settings.clone(), metrics.clone(), [id as u8; 32]);
-            let driver = Troubled::new(D::make(), trouble.clone());
+            let driver = Troubled::new(D::make(descriptors), trouble.clone());
             let (plain, secure) = listener;
             let listeners = Listeners { plain, secure };
             Loop::new(loop_settings.clone(), driver, listeners, endpoint, shard, metrics, clock)
@@ -147,6 +148,10 @@ impl Relay {
         (0..2).for_each(|shard| drain(&mut self.service, shard));
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
+}
+
+fn age(clock: Clock) -> Duration {
+    clock.instant().since(crate::time::Instant::default())
 }
 
 fn drain(service: &mut Endpoint, shard: u16) {
@@ -195,14 +200,9 @@ fn a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard<D: Tried>()
     client.write_all(request("arena").as_bytes()).unwrap();
     let parked = || relay.count(|metrics| metrics.connections_parked.value());
     let becomes = |expected: u64| {
-        let deadline = std::time::Duration::from_secs(10);
-        let patience = Clock::start();
+        let started = Clock::start();
         while parked() != expected {
-            assert!(
-                patience.instant().since(crate::time::Instant::default()) < deadline,
-                "{} parked",
-                parked()
-            );
+            assert!(age(started) < PATIENCE, "{} parked", parked());
             thread::sleep(Duration::from_millis(5));
         }
     };
@@ -214,11 +214,16 @@ fn a_quiet_connection_is_parked_a_busy_one_is_not_and_both_are_heard<D: Tried>()
         let nonsense = [&[0x82, 0xFE, 0x13, 0x88, 0, 0, 0, 0], &[0; 5000][..], &PING].concat();
         client.write_all(&nonsense).unwrap();
         await_pong(&client);
-        for _ in 0..3 {
+        // Heard twice within a sweep it is busy, however many pings that takes on a slow machine.
+        let started = Clock::start();
+        let mut is_busy = false;
+        while !is_busy {
+            assert!(age(started) < PATIENCE, "it stays parked");
             client.write_all(&PING).unwrap();
             await_pong(&client);
+            thread::sleep(Duration::from_millis(20));
+            is_busy = parked() == 0;
         }
-        becomes(0);
         becomes(1);
     }
     drop(client);
@@ -237,6 +242,7 @@ fn a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full<D
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(request("arena").as_bytes()).unwrap();
     // Records of no known kind, half a budget too much: reading stops for half a second, and the budget is full a second later.
+    let began = Clock::start();
     let nonsense = [&[0x82, 0xFE, 0x4B, 0, 0, 0, 0, 0], &[0; 0x4B00][..]].concat();
     client.write_all(&nonsense.repeat(5)).unwrap();
     let mut is_parked_behind_a_ping = || {
@@ -245,37 +251,21 @@ fn a_connection_that_was_paused_is_read_like_any_other_once_its_budget_is_full<D
         thread::sleep(Duration::from_millis(50));
         relay.count(|metrics| metrics.connections_parked.value()) == 1
     };
-    assert!((0..5).all(|_| is_parked_behind_a_ping()), "it may send too much again");
+    // Where the machine is busy, fewer looks end before the budget can be full.
+    loop {
+        let is_parked = is_parked_behind_a_ping();
+        if age(began) > Duration::from_millis(1_400) {
+            break;
+        }
+        assert!(is_parked, "it may send too much again");
+    }
     let started = Clock::start();
     let mut unparked_in_a_row = 0;
     while unparked_in_a_row < 5 {
         unparked_in_a_row = if is_parked_behind_a_ping() { 0 } else { unparked_in_a_row + 1 };
-        assert!(
-            started.instant().since(crate::time::Instant::default()) < PATIENCE,
-            "each message costs a poll and a receive for ever"
-        );
+        assert!(age(started) < PATIENCE, "each message costs a poll and a receive for ever");
     }
     drop(client);
-    relay.stop();
-}
-
-fn more_hand_overs_at_once_than_a_mailbox_holds_wait_and_arrive<D: Tried>() {
-    let relay = Relay::start::<D>(2);
-    let games = game_names();
-    let clients: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(relay.address).unwrap()).collect();
-    for (number, mut client) in clients.iter().enumerate() {
-        client.write_all(request(&games[number % 2]).as_bytes()).unwrap();
-    }
-    for mut client in &clients {
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut status = [0; 12];
-        client.read_exact(&mut status).unwrap();
-        assert_eq!(&status, b"HTTP/1.1 101");
-    }
-    assert!(relay.count(|metrics| metrics.letters_waited.value()) > 0, "the mailboxes were never full");
-    assert_eq!(relay.count(|metrics| metrics.hand_overs_refused.value()), 0);
-    assert_eq!(relay.count(|metrics| metrics.seats.value()), 400);
-    drop(clients);
     relay.stop();
 }
 
@@ -288,13 +278,24 @@ fn join(relay: &Relay, game: &str) -> TcpStream {
     client
 }
 
-/// What comes until the end of the connection.
-fn rest_of(mut client: TcpStream) -> Vec<u8> {
-    let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
-    while let Ok(bytes @ 1..) = client.read(&mut buffer) {
-        received.extend(&buffer[..bytes]);
+/// The first byte of the first control frame that comes. Roster and Keyframe of newcomers may come before it.
+fn first_control_frame(client: &mut TcpStream) -> u8 {
+    loop {
+        let mut head = [0; 2];
+        client.read_exact(&mut head).unwrap();
+        if head[0] & 0x08 != 0 {
+            return head[0];
+        }
+        let mut extended = [0; 2];
+        let length = match head[1] {
+            126 => {
+                client.read_exact(&mut extended).unwrap();
+                u16::from_be_bytes(extended)
+            }
+            length => length.into(),
+        };
+        client.read_exact(&mut vec![0; length.into()]).unwrap();
     }
-    received
 }
 
 fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged<D: Tried>() {
@@ -325,38 +326,9 @@ fn what_came_while_the_process_stood_still_is_read_before_anybody_is_judged<D: T
         assert_eq!(&status, b"HTTP/1.1 101");
     }
     for client in &mut idle {
-        // Roster and Keyframe of the newcomers may come first, but no goodbye does.
-        let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
-        while !received.ends_with(&[0x89, 0]) {
-            let bytes = client.read(&mut buffer).unwrap();
-            assert!(bytes > 0, "ended without having been asked");
-            received.extend(&buffer[..bytes]);
-        }
+        assert_eq!(first_control_frame(client), 0x89, "nobody is let go without having been asked");
     }
-    assert_eq!(relay.count(|metrics| metrics.standstills.value()), 2, "each shard finds it by itself");
+    let alone = relay.metrics.iter().map(|metrics| metrics.standstills.value());
+    assert!(alone.min() >= Some(1), "each shard finds it by itself");
     relay.stop();
-}
-
-fn who_is_on_a_shard_that_panics_is_told<D: Tried>() {
-    let relay = Relay::start::<D>(16);
-    let games = game_names();
-    let [ann, mut bob] = [0; 2].map(|_| join(&relay, &games[1]));
-    let eve = join(&relay, &games[0]);
-    // A pong that nobody asked for, with the order in it.
-    bob.write_all(&[&[0x8A, 0x80 | POISON.len() as u8, 0, 0, 0, 0], POISON].concat()).unwrap();
-    let goodbye = [&[0x88, 8, 0x03, 0xF3][..], b"failed"].concat();
-    for client in [ann, bob] {
-        let rest = rest_of(client);
-        assert!(rest.ends_with(&goodbye), "{rest:?}");
-    }
-    // In the relay the main thread then ends the process. In this test the other shard goes on.
-    let Relay { mut service, threads, .. } = relay;
-    await_pong({
-        (&eve).write_all(&PING).unwrap();
-        &eve
-    });
-    drop(eve);
-    drain(&mut service, 0);
-    let ended: Vec<bool> = threads.into_iter().map(|thread| thread.join().is_ok()).collect();
-    assert_eq!(ended, [true, false]);
 }

@@ -397,7 +397,7 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    /// Posts a letter, and then sends the descriptor that belongs to it. Returns the letter if the mailbox is full.
+    /// Posts a letter, and then sends the descriptor that follows it, if one does. Returns the letter if the mailbox is full.
     fn post(&mut self, target: Party, letter: Letter) -> Option<Letter> {
         let departing = match &letter {
             Letter::Connection { conn, .. } => Some(*conn),
@@ -424,8 +424,8 @@ impl<D: Driver> Loop<D> {
                 // The target has ended, and its topics with it. Connections that were to be handed over to it are refused.
                 for letter in std::mem::take(&mut self.overflow[index]) {
                     self.letters_waiting -= 1;
-                    if let Letter::Connection { conn, tls, .. } = letter {
-                        self.give_up_hand_over(conn, tls);
+                    if let Letter::Connection { conn, address, .. } = letter {
+                        self.give_up_hand_over(conn, address);
                     }
                 }
             }

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::driver::{
     Accept, Cancel, Completion, Counts, Descriptor, Driver, Lent, Receive, SendId, ShutdownSides,
 };
@@ -31,6 +33,10 @@ pub(super) struct Trouble {
     orders: AtomicU64,
     /// No driver tells that a send has ended, until this is over.
     sends_are_late: AtomicBool,
+    /// How long it takes a driver to begin a send, behind the poison.
+    goodbye_ms: AtomicU64,
+    /// No shard has room for what is handed over.
+    refuses_hand_overs: AtomicBool,
 }
 
 impl Trouble {
@@ -44,6 +50,16 @@ impl Trouble {
     pub(super) fn hold_sends(&self, late: bool) {
         self.sends_are_late.store(late, Ordering::Relaxed);
     }
+
+    /// Orders that it takes so long to begin a send, on a shard that has had its poison.
+    pub(super) fn slow_goodbyes_down(&self, duration: Duration) {
+        self.goodbye_ms.store(duration.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Orders that no shard has room for what is handed over from now on.
+    pub(super) fn refuse_hand_overs(&self) {
+        self.refuses_hand_overs.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A driver that does what `driver` does, and stands still when ordered.
@@ -53,11 +69,22 @@ pub(super) struct Troubled<D> {
     orders_seen: u64,
     /// Ends of sends that are not told yet.
     late: VecDeque<Completion>,
+    /// The poison has come.
+    is_poisoned: bool,
+    /// Refusals that are not told yet.
+    refusals: VecDeque<Completion>,
 }
 
 impl<D> Troubled<D> {
     pub(super) fn new(driver: D, trouble: Arc<Trouble>) -> Self {
-        Self { driver, trouble, orders_seen: 0, late: VecDeque::new() }
+        Self {
+            driver,
+            trouble,
+            orders_seen: 0,
+            late: VecDeque::new(),
+            refusals: VecDeque::new(),
+            is_poisoned: false,
+        }
     }
 }
 
@@ -66,7 +93,8 @@ impl<D: Driver> Driver for Troubled<D> {
     type Peer = D::Peer;
 
     fn wait(&mut self, timeout: Duration) -> Result<(), D::Error> {
-        let patience = if self.late.is_empty() { timeout } else { timeout.min(LOOK_INTERVAL) };
+        let is_waited_for = !self.late.is_empty() || !self.refusals.is_empty();
+        let patience = if is_waited_for { timeout.min(LOOK_INTERVAL) } else { timeout };
         let waited = self.driver.wait(patience);
         let orders = self.trouble.orders.load(Ordering::Acquire);
         if orders > self.orders_seen {
@@ -78,7 +106,8 @@ impl<D: Driver> Driver for Troubled<D> {
 
     fn bytes(&mut self, lent: &Lent) -> &mut [u8] {
         let bytes = self.driver.bytes(lent);
-        assert!(!bytes.windows(POISON.len()).any(|bytes| bytes == POISON), "this is what a test has ordered");
+        self.is_poisoned |= bytes.windows(POISON.len()).any(|bytes| bytes == POISON);
+        assert!(!self.is_poisoned, "this is what a test has ordered");
         bytes
     }
 
@@ -107,6 +136,9 @@ impl<D: Driver> Driver for Troubled<D> {
     }
 
     fn send(&mut self, conn: ConnId, descriptor: Descriptor, frames: Frames) -> SendId {
+        if self.is_poisoned {
+            thread::sleep(Duration::from_millis(self.trouble.goodbye_ms.load(Ordering::Relaxed)));
+        }
         self.driver.send(conn, descriptor, frames)
     }
 
@@ -127,7 +159,11 @@ impl<D: Driver> Driver for Troubled<D> {
     }
 
     fn hand_over(&mut self, conn: ConnId, descriptor: Descriptor, target: ShardId, ticket: Ticket) {
-        self.driver.hand_over(conn, descriptor, target, ticket);
+        if self.trouble.refuses_hand_overs.load(Ordering::Relaxed) {
+            self.refusals.push_back(Completion::HandedOver { conn, outcome: Err(Errno::NFILE) });
+        } else {
+            self.driver.hand_over(conn, descriptor, target, ticket);
+        }
     }
 
     fn ring(&mut self, target: ShardId) {
@@ -146,6 +182,9 @@ impl<D: Driver> Driver for Troubled<D> {
         let are_late = self.trouble.sends_are_late.load(Ordering::Relaxed);
         if !are_late && let Some(sent) = self.late.pop_front() {
             return Some(sent);
+        }
+        if let Some(refusal) = self.refusals.pop_front() {
+            return Some(refusal);
         }
         loop {
             match self.driver.next_completion() {

@@ -11,6 +11,7 @@ use crate::tls::self_signed;
 
 for_each_driver! {
     a_hand_over_waits_for_the_end_of_what_tls_has_to_say_and_then_goes_on,
+    a_hand_over_that_finds_no_room_is_answered,
 }
 
 /// A relay with a certificate of its own, and clients that trust it.
@@ -49,5 +50,25 @@ fn a_hand_over_waits_for_the_end_of_what_tls_has_to_say_and_then_goes_on<D: Trie
         assert_eq!(&answer, b"HTTP/1.1 101");
     }
     assert!(relay.count(|metrics| metrics.hand_overs_out.value()) > 0, "some were handed over");
+    relay.stop();
+}
+
+fn a_hand_over_that_finds_no_room_is_answered<D: Tried>() {
+    let (relay, trust) = relay_and_trust::<D>();
+    relay.trouble.refuse_hand_overs();
+    let mut refused = 0;
+    for game in game_names().iter().cycle().take(16) {
+        let mut socket = TcpStream::connect(relay.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut tls =
+            ClientConnection::new(trust.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
+        let mut client = Stream::new(&mut tls, &mut socket);
+        client.write_all(request(game).as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).expect("every request is answered");
+        refused += u64::from(&answer == b"HTTP/1.1 503");
+    }
+    assert!(refused > 0, "every client was accepted where its game is");
+    assert_eq!(relay.count(|metrics| metrics.hand_overs_refused.value()), refused);
     relay.stop();
 }
