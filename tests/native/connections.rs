@@ -1,5 +1,4 @@
 //! How connections begin and end at the sans-I/O border: refusals, framing violations, handover, limits, drain.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::sync::Arc;
 use std::time::Duration;

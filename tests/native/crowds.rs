@@ -1,5 +1,4 @@
 //! A crowd in one native game: what joins cost, when names stop and come back, and how a client asks for them.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::World;
 use crate::world::client::{ClientId, Record, close, move_to, who};

@@ -1,5 +1,4 @@
 //! What an operator does to players: users are kicked, and keys change under those who play.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! The native protocol at the sans-I/O border: what players send, and what every other player gets, record by record.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::time::Duration;
 

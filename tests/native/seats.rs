@@ -1,5 +1,4 @@
 //! Seats and recovery (section 5 of the protocol), liveness (section 6) and tokens (section 2) at the sans-I/O border.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! A relay that stood still, or looks late: nobody is ended for what it could not be told or heard in (section 6 of the protocol).
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{Frame, masked_frame, request};
 use crate::world::{STARTED_AT_S, World};

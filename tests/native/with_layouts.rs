@@ -1,5 +1,4 @@
 //! Games whose states are not just `x, y`: three axes, numbers on a grid, poses, values under keys; and which input a frame has in it.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::time::Duration;
 

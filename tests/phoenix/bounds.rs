@@ -1,8 +1,6 @@
 //! What would be lost, kept for ever or repeated at the edges of channels: two games on one connection, replies that do not
 //! arrive, rooms that are filled, shards that end.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-
 use crate::world::client::{ClientId, Message, Object, game_state, move_to, put_object, remove_object};
 use crate::world::{World, games, near_and_far, rooms};
 use corelay::reasons::CloseReason;

@@ -1,5 +1,4 @@
 //! Where much comes at once: long states, bursts of joins, full mailboxes between shards.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::sync::Arc;
 

@@ -1,7 +1,5 @@
 //! Documents: what is wrong or too much, and what becomes of it.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-
 use crate::world::client::{ClientId, Message};
 use crate::world::documents::{ask, edit, far, join, near, push, settings, text_now, text_of};
 use crate::world::rooms::{answer, told};

@@ -1,7 +1,5 @@
 //! Members of documents that come and go: what they leave behind.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-
 use crate::world::documents::{ask, join, member};
 use crate::world::near_and_far;
 use crate::world::rooms::told;

@@ -1,7 +1,5 @@
 //! Documents: what members are told of a text that they edit at once.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-
 use crate::world::client::ClientId;
 use crate::world::documents::{ask, edit, far, join, near, operations_of, push, settings, text_now, text_of};
 use crate::world::rooms::{answer, told, words};

@@ -1,7 +1,5 @@
 //! Documents that an operator makes while members are in them: whatever they do meanwhile, they see its text.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-
 use std::sync::Arc;
 
 use crate::world::documents::{ask, edit, join, member, text_of};

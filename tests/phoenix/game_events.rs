@@ -1,5 +1,4 @@
 //! Events and objects in games, between players of both dialects.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{
     ClientId, Message, Record, View, close, event, game_state, move_to, put_object, remove_object,

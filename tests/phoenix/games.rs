@@ -1,5 +1,4 @@
 //! Games with Phoenix players and native ones: what each sees of the others' moves.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{ClientId, GameUpdate, Message, Record, game_state, move_to, put_object};
 use crate::world::games::{join, native, object, player, push, refusal, told, updates, words};

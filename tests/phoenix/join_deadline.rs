@@ -1,5 +1,4 @@
 //! Whoever comes to `/socket` without a token, where one is needed, must join something soon (section 6 of the protocol).
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{ClientId, Message};
 use crate::world::{STARTED_AT_S, World, near_and_far};

@@ -1,5 +1,4 @@
 //! Phoenix clients that say what they should not: heads that cannot be read, floods, payloads beyond every bound.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{
     ClientId, Frame, Message, Record, binary_push, game_state, masked_frame, move_to,

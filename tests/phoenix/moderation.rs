@@ -1,5 +1,4 @@
 //! What becomes of messages and of members of a room: edits, deletions, mutes, bans.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::ClientId;
 use crate::world::moderated::{ask, done, moderator, reason, refusal, reply, say, settings, user};

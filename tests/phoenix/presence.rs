@@ -1,5 +1,4 @@
 //! Presence in rooms as Phoenix clients see it: joins, changes, ends of every kind, crowds.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{ClientId, Message, PresenceList, close};
 use crate::world::rooms::{answer, far_member, join, near_member, push, told, words};

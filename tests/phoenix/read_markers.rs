@@ -1,5 +1,4 @@
 //! How far everybody has read, and how many messages a join says were missed.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::ClientId;
 use crate::world::moderated::{ask, done, refusal, reply, say, settings, user};

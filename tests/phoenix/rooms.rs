@@ -1,5 +1,4 @@
 //! Chat rooms as Phoenix clients see them: messages, limits, typing, history, recovery.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{ClientId, Message, PresenceList};
 use crate::world::rooms::{answer, far_member, join, near_member, push, told, words};

@@ -1,5 +1,4 @@
 //! Seats of Phoenix players, beside native ones: held, taken again, freed; recovery; slow readers.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Rooms whose store is slow, or refuses: what waits, in which order it goes on, and what everybody is told.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
-
 use std::time::Duration;
 
 use crate::world::client::{ClientId, Message};

@@ -1,6 +1,5 @@
 //! The state table of Phoenix Channels (section 4 of PHOENIX.md) on the wire, row by row, with topics of the own shard and of
 //! another one.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{ClientId, Message, binary_push, masked_frame};
 use crate::world::{World, near_and_far};

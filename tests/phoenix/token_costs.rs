@@ -1,5 +1,4 @@
 //! What tokens of Phoenix clients cost: how often one is checked, and how many forged ones are looked at.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use std::hash::{DefaultHasher, Hasher};
 

@@ -1,5 +1,4 @@
 //! Tokens of Phoenix clients (PROTOCOL 2): of the connection, of a join, expired.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::world::client::{GameUpdate, Message, game_state, move_to};
 use crate::world::tokens::{OTHER_SECRET, SECRET, join, signed, token_for, unauthorized, with_tokens};

@@ -3,7 +3,6 @@
 //!
 //! Restarts, idle closes and expiring tokens are not among the transcripts: their cases are `recorded: false`, since a
 //! client that connects again by itself does so whenever it likes.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 mod placeholders;
 mod replay;

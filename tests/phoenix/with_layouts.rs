@@ -1,5 +1,4 @@
 //! Games of other layouts than the plain one, as Phoenix clients see them and play in them.
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the one thing it expects")]
 
 use crate::layouts::{PhoenixView, RichView, Shape, step};
 use crate::world::client::{ClientId, masked_frame, set_state, take_payload};
