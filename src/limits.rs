@@ -40,6 +40,8 @@ pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
 pub const QUESTION_WAIT: Duration = Duration::from_secs(2);
 /// Questions of one party that wait for answers: each is a walk over everything for each shard. More: 503.
 pub const QUESTIONS_MAX: usize = 32;
+/// How long a renewal of keys or certificates waits for every shard to use them. Longer: the log says that some may not.
+pub const RENEWAL_WAIT: Duration = Duration::from_secs(5);
 /// Orders and questions that wait until the service thread gives them to the shards. More: a question is answered 503, an order is
 /// not given, and the log says so.
 pub const ERRANDS_MAX: usize = 64;

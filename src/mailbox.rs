@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::ids::{ConnId, Party, ShardId};
+use crate::ids::{ConnId, Party, RequestNumber, ShardId};
 use crate::limits::{MAILBOX_LETTERS_MAX, SHARDS_MAX};
 use crate::shard::peer::{HandOver, Order, PeerMessage};
 use crate::tls::{Connection, ServerConfig};
+use crate::wire::token::Verifier;
 
 /// Names one handover: a shard does not use a number again before 2^32 others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +26,15 @@ pub struct Ticket {
     pub source: ShardId,
     /// Its number there.
     pub number: u32,
+}
+
+/// What replaces what every shard has.
+#[derive(Clone, Debug)]
+pub enum New {
+    /// The keys that joins and resumes are checked with.
+    Keys(Arc<Verifier>),
+    /// The certificates of connections that come from now on.
+    Certificates(Arc<ServerConfig>),
 }
 
 /// What one thread posts to another.
@@ -48,8 +58,13 @@ pub enum Letter {
         /// Its TLS, if it has one.
         tls: Option<Box<Connection>>,
     },
-    /// From now on TLS has these certificates. Lost, the shard goes on with the old ones, and the log says so.
-    Certificates(Arc<ServerConfig>),
+    /// What is used from now on. It is answered by `Answer::Renewed`. Lost, the shard goes on with the old, and the log says so.
+    Renewal {
+        /// The answer has the same number.
+        request: RequestNumber,
+        /// In place of what there was.
+        new: New,
+    },
     /// The descriptor of this ticket will not come.
     Withdrawn {
         /// The ticket of a `Connection` posted earlier.
@@ -322,7 +337,7 @@ mod tests {
                 _,
                 letter @ (Letter::Peer(_)
                 | Letter::Order(_)
-                | Letter::Certificates(_)
+                | Letter::Renewal { .. }
                 | Letter::Connection { .. }),
             ) => {
                 panic!("{letter:?}")

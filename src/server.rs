@@ -38,7 +38,6 @@ use crate::mailbox;
 use crate::metrics::{ShardMetrics, StoreMetrics};
 use crate::rim::{self, Clock, Listeners};
 use crate::service::{ReadClock, Runtime, Service, ServiceHandle};
-use crate::shard::peer::Order;
 use crate::store::Draining;
 use crate::store::file::StoreFile;
 use crate::store::{GUESTS_AT_ONCE, Guests, Store};
@@ -339,7 +338,7 @@ async fn run_service(runtime: Runtime, parts: ServiceParts, events: Sender<Event
     spawn_local(log_expiries(renewal.certificates.clone()));
     spawn_local(async move {
         while hangup.recv().await.is_some() {
-            renewal.renew();
+            renewal.renew().await;
         }
     });
     let (phase, clock) = (pages.phase.clone(), pages.clock.clone());
@@ -476,7 +475,7 @@ impl Supervisor {
             connections = self.connections(),
             "draining; a second signal ends the process at once"
         );
-        if let Err(busy) = self.service.order(Order::Drain) {
+        if let Err(busy) = self.service.drain() {
             tracing::warn!("cannot tell the shards to drain: {busy}");
         }
     }

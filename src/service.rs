@@ -17,11 +17,10 @@ use tokio_uring::fs::File;
 use crate::ids::{Party, RequestNumber};
 use crate::impossible;
 use crate::limits::{ERRANDS_MAX, LETTERS_READ_MAX, QUESTIONS_MAX};
-use crate::mailbox::{Endpoint, Letter, Posted};
+use crate::mailbox::{Endpoint, Letter, New, Posted};
 use crate::shard::peer::{Answer, Order, PeerMessage, Question};
 use crate::shard::questions::{Closed, Questions};
 use crate::time::Instant;
-use crate::tls::ServerConfig;
 
 /// Reads the monotonic clock.
 pub type ReadClock = Arc<dyn Fn() -> Instant + Send + Sync>;
@@ -77,10 +76,10 @@ pub struct Busy;
 /// Work for the task.
 #[derive(Debug)]
 enum Errand {
-    /// Give an order to every shard.
-    Order(Order),
-    /// Give certificates to every shard.
-    Certificates(Arc<ServerConfig>),
+    /// Have every shard drain, and the store.
+    Drain,
+    /// Give every shard what is used from now on.
+    Renew { new: New, wait: Duration, asker: Asker },
     /// Ask every shard, or the store.
     Ask { question: Question, wait: Duration, asker: Asker },
 }
@@ -93,22 +92,25 @@ struct Asker {
 }
 
 impl ServiceHandle {
-    /// Gives an order to every shard, and to the store if it is about it. The log names those that could not be told.
-    pub fn order(&self, order: Order) -> Result<(), Busy> {
-        self.0.try_send(Errand::Order(order)).map_err(|_| Busy)
+    /// Has every shard drain, and the store. The log names those that could not be told.
+    pub fn drain(&self) -> Result<(), Busy> {
+        self.0.try_send(Errand::Drain).map_err(|_| Busy)
     }
 
-    /// Gives every shard certificates. The log names those that could not be told.
-    pub fn certificates(&self, config: Arc<ServerConfig>) -> Result<(), Busy> {
-        self.0.try_send(Errand::Certificates(config)).map_err(|_| Busy)
+    /// Gives every shard what is used from now on, and waits until each has said that it uses it or has ended, or `wait` is over.
+    pub async fn renew(&self, new: New, wait: Duration) -> Result<Answers, Busy> {
+        self.gather(|asker| Errand::Renew { new, wait, asker }).await
     }
 
     /// Asks every shard, or the store if it is about what is kept there, and waits until each has answered or ended, or `wait` is
     /// over.
     pub async fn ask(&self, question: Question, wait: Duration) -> Result<Answers, Busy> {
+        self.gather(|asker| Errand::Ask { question, wait, asker }).await
+    }
+
+    async fn gather(&self, errand: impl FnOnce(Asker) -> Errand) -> Result<Answers, Busy> {
         let (reply, answers) = oneshot::channel();
-        let asker = Asker { answers: Vec::new(), reply };
-        self.0.try_send(Errand::Ask { question, wait, asker }).map_err(|_| Busy)?;
+        self.0.try_send(errand(Asker { answers: Vec::new(), reply })).map_err(|_| Busy)?;
         answers.await.unwrap_or(Err(Busy))
     }
 }
@@ -154,7 +156,7 @@ impl Service {
                 Letter::Peer(PeerMessage::Answer { request, answer }) => self.answered(from, request, answer),
                 Letter::Peer(PeerMessage::Ask { .. } | PeerMessage::Request(_) | PeerMessage::Deliver(_))
                 | Letter::Order(_)
-                | Letter::Certificates(_)
+                | Letter::Renewal { .. }
                 | Letter::Connection { .. }
                 | Letter::Withdrawn { .. } => impossible!("the service thread is told answers only"),
             }
@@ -165,26 +167,33 @@ impl Service {
 
     fn run_errand(&mut self, errand: Errand) {
         match errand {
-            Errand::Order(order) => {
-                for party in self.receivers_of(&order) {
-                    if !self.post(party, Letter::Order(order.clone())) {
-                        log_lost(&order, party);
+            Errand::Drain => {
+                for party in self.all_shards().into_iter().chain([Party::Store]) {
+                    if !self.post(party, Letter::Order(Order::Drain)) {
+                        tracing::warn!(?party, "it cannot be told to drain: its mailbox is full");
                     }
                 }
             }
-            Errand::Certificates(config) => {
-                for shard in self.all_shards() {
-                    if !self.post(shard, Letter::Certificates(config.clone())) {
-                        tracing::error!(?shard, "a shard keeps the old certificates: its mailbox is full");
-                    }
-                }
+            Errand::Renew { new, wait, asker } => {
+                let letter = |request| Letter::Renewal { request, new: new.clone() };
+                self.ask(self.all_shards(), letter, wait, asker);
             }
-            Errand::Ask { question, wait, asker } => self.ask(&question, wait, asker),
+            Errand::Ask { question, wait, asker } => {
+                let ask = |request| PeerMessage::Ask { request, question: question.clone() };
+                self.ask(self.asked_about(&question), |request| Letter::Peer(ask(request)), wait, asker);
+            }
         }
     }
 
-    fn ask(&mut self, question: &Question, wait: Duration, asker: Asker) {
-        let (parties, deadline) = (self.asked_about(question), (self.clock)() + wait);
+    /// Gives each of `parties` a letter that is answered with its number.
+    fn ask(
+        &mut self,
+        parties: Vec<Party>,
+        letter: impl Fn(RequestNumber) -> Letter,
+        wait: Duration,
+        asker: Asker,
+    ) {
+        let deadline = (self.clock)() + wait;
         let request = match self.questions.ask(asker, parties.iter().copied(), deadline) {
             Ok(request) => request,
             Err(asker) => {
@@ -194,8 +203,7 @@ impl Service {
             }
         };
         for party in parties {
-            let letter = Letter::Peer(PeerMessage::Ask { request, question: question.clone() });
-            if !self.post(party, letter) {
+            if !self.post(party, letter(request)) {
                 self.questions.not_reached(party, request).into_iter().for_each(reply);
             }
         }
@@ -204,9 +212,11 @@ impl Service {
     fn answered(&mut self, from: Party, request: RequestNumber, answer: Answer) {
         let closed = match answer {
             Answer::Busy => self.questions.not_reached(from, request),
-            answer @ (Answer::Kicked { .. } | Answer::Games(_) | Answer::Looked | Answer::Store(_)) => {
-                self.questions.answered(from, request, |asker| asker.answers.push(answer))
-            }
+            answer @ (Answer::Kicked { .. }
+            | Answer::Games(_)
+            | Answer::Looked
+            | Answer::Renewed
+            | Answer::Store(_)) => self.questions.answered(from, request, |asker| asker.answers.push(answer)),
         };
         closed.into_iter().for_each(reply);
     }
@@ -234,14 +244,6 @@ impl Service {
             }
             Posted::Refused(_) => self.mailbox.is_gone(shard),
         }
-    }
-
-    fn receivers_of(&self, order: &Order) -> Vec<Party> {
-        let mut receivers = self.all_shards();
-        if matches!(order, Order::Drain) {
-            receivers.push(Party::Store);
-        }
-        receivers
     }
 
     fn asked_about(&self, question: &Question) -> Vec<Party> {
@@ -294,17 +296,6 @@ impl Wakes {
 fn reply(closed: Closed<Asker>) {
     let Closed { waiter: Asker { answers, reply }, unanswered } = closed;
     let _ = reply.send(Ok(Answers { answers, unanswered }));
-}
-
-fn log_lost(order: &Order, party: Party) {
-    match order {
-        Order::Drain => {
-            tracing::warn!(?party, "it cannot be told to drain: its mailbox is full");
-        }
-        Order::Keys(_) => {
-            tracing::error!(?party, "SIGHUP: the shard keeps the old keys: its mailbox is full");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -423,7 +414,7 @@ mod tests {
         assert!(matches!(rig.kick().try_recv(), Ok(Err(Busy))));
         rig.now_us.store(WAIT.as_micros() as u64, Ordering::Relaxed);
         for _ in QUESTIONS_MAX..MAILBOX_LETTERS_MAX {
-            rig.handle.order(Order::Drain).unwrap();
+            rig.handle.drain().unwrap();
             rig.service.turn();
         }
         let mut waiting = rig.kick();
@@ -431,13 +422,13 @@ mod tests {
     }
 
     #[test]
-    fn an_order_reaches_every_shard_that_is_there_and_one_too_many_is_refused() {
+    fn the_order_to_drain_reaches_every_shard_that_is_there_and_one_too_many_is_refused() {
         let mut rig = Rig::new();
         rig.shards.remove(0);
         for _ in 0..ERRANDS_MAX {
-            rig.handle.order(Order::Drain).unwrap();
+            rig.handle.drain().unwrap();
         }
-        assert_eq!(rig.handle.order(Order::Drain), Err(Busy));
+        assert_eq!(rig.handle.drain(), Err(Busy));
         rig.service.turn();
         let taken: Vec<_> = std::iter::from_fn(|| rig.shards[0].take()).collect();
         assert_eq!(taken.len(), ERRANDS_MAX);

@@ -156,7 +156,7 @@ async fn tell_members(service: &ServiceHandle, topic: Arc<Topic>) {
 fn of_store(answer: Answer) -> Option<StoreAnswer> {
     match answer {
         Answer::Store(answer) => Some(*answer),
-        Answer::Kicked { .. } | Answer::Games(_) | Answer::Looked | Answer::Busy => None,
+        Answer::Kicked { .. } | Answer::Games(_) | Answer::Looked | Answer::Renewed | Answer::Busy => None,
     }
 }
 

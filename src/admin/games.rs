@@ -32,7 +32,7 @@ fn merged(Answers { answers, unanswered }: Answers) -> GameList {
                 merged.games.extend(list.games);
                 merged.is_cut |= list.is_cut;
             }
-            Answer::Kicked { .. } | Answer::Looked | Answer::Store(_) | Answer::Busy => {}
+            Answer::Kicked { .. } | Answer::Looked | Answer::Renewed | Answer::Store(_) | Answer::Busy => {}
         }
     }
     merged.games.sort_by(|one, other| one.rank().cmp(&other.rank()));

@@ -34,6 +34,6 @@ pub(super) async fn disconnect(State(pages): Shared, Path(user): Path<String>) -
 fn disconnected(answer: &Answer) -> Option<u32> {
     match answer {
         Answer::Kicked { disconnected } => Some(*disconnected),
-        Answer::Games(_) | Answer::Looked | Answer::Store(_) | Answer::Busy => None,
+        Answer::Games(_) | Answer::Looked | Answer::Renewed | Answer::Store(_) | Answer::Busy => None,
     }
 }

@@ -39,12 +39,12 @@ pub use listener::{BindError, ListenOptions, Listener, bind};
 pub use notes::are_wanted as are_notes_wanted;
 pub use sockets::SOCKET_BYTES;
 
-use crate::ids::{ConnId, Party};
+use crate::ids::{ConnId, Party, RequestNumber};
 use crate::limits;
-use crate::mailbox::{Endpoint, Letter, Posted, Ticket};
+use crate::mailbox::{Endpoint, Letter, New, Posted, Ticket};
 use crate::metrics::ShardMetrics;
 use crate::shard::memory::MemoryCount;
-use crate::shard::peer::PeerMessage;
+use crate::shard::peer::{Answer, Order, PeerMessage};
 use crate::shard::{Output, Shard};
 use crate::time::{Instant, Now};
 use crate::tls::ServerConfig;
@@ -337,7 +337,7 @@ impl<D: Driver> Loop<D> {
                 Letter::Connection { ticket, conn: _, state, address, tls } => {
                     self.announced(ticket, Announced { state, address, tls });
                 }
-                Letter::Certificates(config) => self.transports.renew(config),
+                Letter::Renewal { request, new } => self.renew(source, request, new),
                 Letter::Withdrawn { ticket } => self.handovers.withdraw(ticket),
             }
             if self.must_stop_reading(number, limits::LETTERS_READ_MAX) {
@@ -345,6 +345,15 @@ impl<D: Driver> Loop<D> {
             }
         }
         Done::All
+    }
+
+    /// Uses what is new from now on, and tells whoever has brought it.
+    fn renew(&mut self, source: Party, request: RequestNumber, new: New) {
+        match new {
+            New::Keys(keys) => self.shard.handle_order(Order::Keys(keys), self.now),
+            New::Certificates(config) => self.transports.renew(config),
+        }
+        self.forward(source, PeerMessage::Answer { request, answer: Answer::Renewed });
     }
 
     fn perform(&mut self, output: Output) -> Turn {
@@ -401,7 +410,7 @@ impl<D: Driver> Loop<D> {
     fn post(&mut self, target: Party, letter: Letter) -> Option<Letter> {
         let departing = match &letter {
             Letter::Connection { conn, .. } => Some(*conn),
-            Letter::Peer(_) | Letter::Order(_) | Letter::Certificates(_) | Letter::Withdrawn { .. } => None,
+            Letter::Peer(_) | Letter::Order(_) | Letter::Renewal { .. } | Letter::Withdrawn { .. } => None,
         };
         match self.mailbox.post(target, letter) {
             Posted::Queued => {

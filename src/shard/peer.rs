@@ -67,6 +67,8 @@ pub enum Answer {
     Games(Box<GameList>),
     /// The topic looks again, if it is there.
     Looked,
+    /// The keys or certificates that a loop was given are in use. The core is not asked.
+    Renewed,
     /// What the store has done.
     Store(Box<StoreAnswer>),
     /// Nothing was done: too many questions wait there.
@@ -78,7 +80,7 @@ pub enum Answer {
 pub enum Order {
     /// Shut down: stop accepting, notify, close paced. Sent once; lost, the process ends at its deadline instead.
     Drain,
-    /// From now on joins and resumes are checked with these keys. Lost, the shard goes on with the old ones, and the log says so.
+    /// From now on joins and resumes are checked with these keys.
     Keys(Arc<Verifier>),
 }
 

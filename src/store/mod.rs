@@ -231,7 +231,7 @@ impl Store {
                 Letter::Peer(_)
                 | Letter::Order(Order::Keys(_))
                 | Letter::Connection { .. }
-                | Letter::Certificates(_)
+                | Letter::Renewal { .. }
                 | Letter::Withdrawn { .. } => {
                     impossible!("the store is asked for what it keeps, and told to drain");
                     continue;

@@ -89,6 +89,7 @@ impl Relay {
                 self.service.kicks.answered(party, request, |kick| kick.answers += 1)
             }
             Answer::Store(_) => panic!("the service thread asks the store nothing"),
+            Answer::Renewed => panic!("no core says so"),
             Answer::Busy => self.service.kicks.not_reached(party, request),
         };
         self.kicked(closed);
