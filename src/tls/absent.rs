@@ -114,6 +114,10 @@ impl Connection {
         match *self {}
     }
 
+    pub fn peer_closed(&self) -> bool {
+        match *self {}
+    }
+
     pub fn heap_bytes(&self) -> usize {
         match *self {}
     }

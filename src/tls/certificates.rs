@@ -51,7 +51,10 @@ pub enum CertificateError {
     Certificate { file: String, cause: String },
     #[error("{file}: the key cannot be used: {cause}")]
     Key { file: String, cause: String },
-    #[error("the key in {key} does not belong to the certificate in {file}")]
+    #[error(
+        "the key in {key} does not belong to the certificate in {file}: name the key that it was made for; whoever renews one \
+         renews both"
+    )]
     Mismatch { key: String, file: String },
 }
 

@@ -10,5 +10,5 @@ pub mod self_signed;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{CIPHER_BYTES, Connection, Opened, ServerConfig};
+pub use connection::{CIPHER_BYTES, Connection, HANDSHAKE_CIPHER_BYTES, Opened, ServerConfig};
 pub use failure::TlsError;

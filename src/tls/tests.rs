@@ -12,7 +12,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, SupportedProtocolVersion};
+use rustls::{AlertDescription, RootCertStore, SupportedProtocolVersion};
 
 use super::certificates::{Certificate, CertificateError, PemFile};
 use super::connection::ESTABLISHED_BYTES;
@@ -21,6 +21,8 @@ use crate::limits::{SELF_SIGNED_DAYS, TLS_PENDING_BYTES_MAX, TLS_SILENT_RECORDS_
 use crate::wire::encoded::Encoded;
 use crate::wire::frame::Opcode;
 
+/// As it is on the wire.
+const DECODE_ERROR: u8 = 50;
 const NOW_UNIX_S: u64 = 1_800_000_000;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
@@ -46,7 +48,7 @@ fn config(hosts: &[&str]) -> Arc<ServerConfig> {
     Arc::new(ServerConfig::new(hosts.iter().map(|host| certificate(host)).collect()).unwrap())
 }
 
-/// A client that trusts the certificates of `server`, and asks for `host`.
+/// A client that trusts the certificates of `server`.
 fn client_config(server: &ServerConfig, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in server.certificates() {
@@ -122,6 +124,15 @@ impl Pair {
             self.client.read_tls(&mut wire).unwrap();
             // A handshake that fails is seen by the test at the server.
             let _ = self.client.process_new_packets();
+        }
+    }
+
+    /// The alert that the client reads in bytes of the server.
+    fn alert(&mut self, mut wire: &[u8]) -> AlertDescription {
+        self.client.read_tls(&mut wire).unwrap();
+        match self.client.process_new_packets() {
+            Err(rustls::Error::AlertReceived(alert)) => alert,
+            other => panic!("{other:?} instead of an alert"),
         }
     }
 
@@ -415,7 +426,38 @@ fn a_hello_without_end_is_not_kept() {
     record[5..9].fill(0);
     let error = server.open(&mut record, &mut Vec::new(), &mut reply).unwrap_err();
     assert!(matches!(error, TlsError::TooLong), "{error}");
+    assert_eq!(reply, [21, 3, 3, 0, 2, 2, DECODE_ERROR], "the client is told");
     assert!(server.heap_bytes() < TLS_PENDING_BYTES_MAX);
+}
+
+/// A record of this type that has so many bytes of nothing in it.
+fn empty_record(content: u8, bytes: u16) -> Vec<u8> {
+    let [high, low] = bytes.to_be_bytes();
+    let mut record = vec![content, 3, 3, high, low];
+    record.resize(5 + usize::from(bytes), 0);
+    record
+}
+
+#[test]
+fn a_record_that_is_too_long_is_answered_by_an_alert() {
+    let mut server = Connection::new(&config(&["localhost"])).unwrap();
+    let mut reply = Vec::new();
+    let error = server.open(&mut empty_record(22, 0x4001 + 2048), &mut Vec::new(), &mut reply).unwrap_err();
+    assert!(matches!(error, TlsError::Protocol(_)), "{error}");
+    assert_eq!(reply, [21, 3, 3, 0, 2, 2, DECODE_ERROR]);
+    for version in VERSIONS {
+        // Longer than any record may be; as long as one may be, and sealed by nobody.
+        for (bytes, expected) in
+            [(0x4001 + 2048, AlertDescription::DecodeError), (0x4001 + 22, AlertDescription::BadRecordMac)]
+        {
+            let mut pair = Pair::established(version);
+            let mut reply = Vec::new();
+            let mut record = empty_record(23, bytes);
+            let error = pair.server.open(&mut record, &mut Vec::new(), &mut reply).unwrap_err();
+            assert!(matches!(error, TlsError::Protocol(_)), "{error}");
+            assert_eq!(pair.alert(&reply), expected, "{version:?}");
+        }
+    }
 }
 
 #[test]
@@ -445,9 +487,10 @@ fn errors_name_the_file_and_what_is_wrong() {
         error.map_or_else(String::new, |error: CertificateError| error.to_string())
     };
     assert_eq!(error(&pair.certificate, &pair.key), "");
-    assert_eq!(
-        error(&pair.certificate, &other.key),
-        "the key in a.key does not belong to the certificate in a.crt"
+    let mismatch = error(&pair.certificate, &other.key);
+    assert!(
+        mismatch.starts_with("the key in a.key does not belong to the certificate in a.crt: "),
+        "{mismatch}"
     );
     assert!(error(&pair.key, &pair.certificate).starts_with("a.crt has a key and no certificate"));
     assert!(error("", &pair.key).starts_with("a.crt has no certificate"));
@@ -492,5 +535,6 @@ fn updates_of_keys_are_counted_and_bounded_however_much_is_said_between_them() {
     }
     pair.client.refresh_traffic_keys().unwrap();
     assert!(matches!(pair.talk(|left| left), Err(TlsError::TooSilent)));
+    assert!(pair.client.process_new_packets().unwrap().peer_has_closed(), "the client is told");
     assert!(matches!(pair.server.seal(&[], &mut Vec::new()), Err(TlsError::Over)));
 }
