@@ -225,7 +225,7 @@ impl<D: Driver> Loop<D> {
 impl<D: Driver> Loop<D> {
     pub(super) fn send(&mut self, conn: ConnId, frames: Frames) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        if socket.state != State::Open || socket.flags.has(Flag::Broken) {
+        if socket.state != State::Open || socket.is_mute() {
             return;
         }
         if let Some(secure) = self.transports.find(conn).filter(|secure| secure.sends_reply) {
@@ -233,7 +233,7 @@ impl<D: Driver> Loop<D> {
             return;
         }
         assert!(socket.send.is_none(), "a second send in flight would land inside the first");
-        let Some(frames) = self.transports.give_out(conn, frames) else { return self.cannot_seal(conn) };
+        let Some(frames) = self.transports.give_out(conn, frames) else { return self.fall_silent(conn) };
         socket.in_flight += 1;
         socket.send = Some(self.driver.send(conn, socket.descriptor, frames));
     }
@@ -252,8 +252,8 @@ impl<D: Driver> Loop<D> {
             }
             (State::Open, Some(errno)) => self.break_off(conn, errno),
             (State::HandingOver | State::GivenUp, failed) => self.sent_before_leaving(conn, failed.is_some()),
-            // Only the end of the connection waits for this send.
-            (State::Closing | State::ClosingDescriptor | State::Free, _) => {}
+            (State::Closing, failed) => self.say_last_words(conn, failed.is_some()),
+            (State::ClosingDescriptor | State::Free, _) => {}
         }
         self.settle(conn);
     }
@@ -293,7 +293,7 @@ impl<D: Driver> Loop<D> {
         }
     }
 
-    fn submit_shutdown(&mut self, conn: ConnId, sides: ShutdownSides) {
+    pub(super) fn submit_shutdown(&mut self, conn: ConnId, sides: ShutdownSides) {
         let Some(socket) = self.sockets.find(conn) else { return };
         socket.in_flight += 1;
         self.driver.shutdown(conn, socket.descriptor, sides);
@@ -311,18 +311,28 @@ impl<D: Driver> Loop<D> {
             "connection closes"
         );
         match socket.state {
-            State::Open => {
-                self.send_close(conn);
-                let Some(socket) = self.sockets.find(conn) else { return };
-                socket.state = State::Closing;
-                if socket.listens() || socket.send.is_some() {
-                    self.submit_shutdown(conn, ShutdownSides::Both);
-                }
-                self.close_descriptor_when_settled(conn);
-            }
+            State::Open => self.end(conn),
             State::HandingOver | State::GivenUp => socket.state = State::GivenUp,
             State::Free | State::Closing | State::ClosingDescriptor => {}
         }
+    }
+
+    /// Ends an open connection.
+    pub(super) fn end(&mut self, conn: ConnId) {
+        self.send_close(conn);
+        let waits = self.has_last_words(conn);
+        let Some(socket) = self.sockets.find(conn) else { return };
+        socket.state = State::Closing;
+        if waits {
+            // `say_last_words` goes on, or the sweeper.
+            socket.flags.raise(Flag::LastWords);
+            return;
+        }
+        socket.flags.lower(Flag::LastWords);
+        if socket.listens() || socket.send.is_some() {
+            self.submit_shutdown(conn, ShutdownSides::Both);
+        }
+        self.close_descriptor_when_settled(conn);
     }
 
     /// Called for the last completion of each submission of a connection: the one place that decides what follows.

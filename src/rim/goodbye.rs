@@ -86,7 +86,9 @@ impl<D: Driver> Loop<D> {
         }
         // Nothing may follow this frame.
         socket.state = State::Closing;
-        let Some(frames) = self.transports.give_out(conn, Frames::One(close.clone())) else { return false };
+        let Some(frames) = self.transports.give_out_last(conn, Frames::One(close.clone())) else {
+            return false;
+        };
         socket.send = Some(self.driver.send(conn, socket.descriptor, frames));
         true
     }

@@ -134,6 +134,12 @@ impl<D: Driver> Loop<D> {
         if socket.state != State::Open {
             return;
         }
+        if socket.is_mute() {
+            // No answer of the other shard would reach it either.
+            self.metrics.hand_overs_refused.increment();
+            self.end_of_stream(conn);
+            return;
+        }
         if let Some(secure) = self.transports.find(conn).filter(|secure| secure.sends_reply) {
             // It would complete here; and the other shard's first send could overtake it.
             socket.state = State::HandingOver;
@@ -183,13 +189,16 @@ impl<D: Driver> Loop<D> {
             address.inspect(|&address| self.settings.addresses.leave(address));
             return;
         }
+        self.come_back(conn, address);
+    }
+
+    /// The connection is not handed over: it goes on here, to be told so, unless it has ended meanwhile.
+    fn come_back(&mut self, conn: ConnId, address: Option<IpAddr>) {
         self.keep_address(conn, address);
         let Some(socket) = self.sockets.find(conn) else { return };
-        if socket.state == State::GivenUp {
-            socket.state = State::Closing;
-            self.close_descriptor_when_settled(conn);
+        if std::mem::replace(&mut socket.state, State::Open) == State::GivenUp {
+            self.end(conn);
         } else {
-            socket.state = State::Open;
             self.refuse_hand_over(conn);
             self.queue_receive(conn);
         }
@@ -199,7 +208,6 @@ impl<D: Driver> Loop<D> {
     pub(super) fn departed(&mut self, conn: ConnId, outcome: Result<(), Errno>) {
         let Some(leaving) = self.handovers.departed(conn) else { return };
         let Some(socket) = self.sockets.find(conn) else { return };
-        let given_up = socket.state == State::GivenUp;
         let Err(errno) = outcome else {
             socket.state = State::Closing;
             self.metrics.hand_overs_out.increment();
@@ -207,16 +215,12 @@ impl<D: Driver> Loop<D> {
             self.settle(conn);
             return;
         };
-        socket.state = if given_up { State::Closing } else { State::Open };
         // At debug: clients can make this happen at will. `hand_overs_refused` counts it.
         tracing::debug!(target = leaving.target.0, %errno, "the other shard could not take a connection");
-        self.keep_address(conn, leaving.address);
         if leaving.letter.is_none() {
             self.withdraw(Party::Shard(leaving.target), leaving.ticket);
         }
-        if !given_up {
-            self.refuse_hand_over(conn);
-        }
+        self.come_back(conn, leaving.address);
         self.settle(conn);
     }
 
@@ -267,7 +271,11 @@ impl<D: Driver> Loop<D> {
         let conn = self.shard.handle_handed_over(*state, self.now);
         self.open_or_discard(conn, descriptor, address);
         if let (Some(conn), Some(tls)) = (conn, tls) {
+            let peer_closed = tls.peer_closed();
             self.transports.insert_established(conn, tls);
+            if peer_closed {
+                self.end_of_stream(conn);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Connections on `listen_tls`: their handshakes, and what TLS itself sends. Of that the core knows nothing: its own frames wait for
 //! such a send, and so does a handover.
 
-use super::driver::{Driver, Lent};
+use super::driver::{Driver, Lent, ShutdownSides};
 use super::sockets::{Flag, State};
 use super::{Done, Loop, notes};
 use crate::ids::ConnId;
@@ -73,10 +73,7 @@ impl<D: Driver> Loop<D> {
                 self.metrics.tls_failures.increment();
                 let peer = self.transports.find(conn).and_then(|secure| secure.peer);
                 notes::tell_tls_failure(&error, peer, self.shard.is_in_development(), self.now.instant);
-                if let Some(socket) = self.sockets.find(conn) {
-                    socket.flags.raise(Flag::Broken);
-                }
-                self.end_of_stream(conn);
+                self.fall_silent(conn);
             }
         }
     }
@@ -84,9 +81,12 @@ impl<D: Driver> Loop<D> {
     /// Sends what TLS itself has to say, if nothing else is being sent; else it goes out with what is sent next.
     pub(super) fn send_reply(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.find(conn) else { return };
-        let may_send = matches!(socket.state, State::Open | State::HandingOver)
-            && socket.send.is_none()
-            && !socket.flags.has(Flag::Broken);
+        let may_say = match socket.state {
+            State::Open | State::HandingOver => true,
+            State::Closing => socket.flags.has(Flag::LastWords),
+            State::Free | State::GivenUp | State::ClosingDescriptor => false,
+        };
+        let may_send = may_say && socket.send.is_none() && !socket.flags.has(Flag::Broken);
         let Some(secure) = self.transports.find(conn).filter(|secure| may_send && !secure.reply.is_empty())
         else {
             return;
@@ -113,10 +113,36 @@ impl<D: Driver> Loop<D> {
         if !was_reply {
             self.shard.handle_sent(conn, self.now);
         }
-        match held {
+        match held.filter(|_| self.sockets.find(conn).is_some_and(|socket| !socket.is_mute())) {
             Some(frames) => self.send(conn, frames),
             None => self.send_reply(conn),
         }
+    }
+
+    /// Whether a connection that ends waits for the send in flight, so that TLS can say something behind it. Who is ended because
+    /// it takes nothing is not waited for, which is nobody whose own end is known.
+    pub(super) fn has_last_words(&mut self, conn: ConnId) -> bool {
+        let has_reply = self.transports.find(conn).is_some_and(|secure| !secure.reply.is_empty());
+        self.sockets.find(conn).is_some_and(|socket| {
+            let has = |flag| socket.flags.has(flag);
+            has_reply && socket.send.is_some() && has(Flag::Ended) && !has(Flag::Broken)
+        })
+    }
+
+    /// A send of a connection that is closing has ended. Whatever TLS has still to say goes out, and then nothing more. If the send
+    /// is `lost`, nothing may follow it.
+    pub(super) fn say_last_words(&mut self, conn: ConnId, lost: bool) {
+        let Some(socket) = self.sockets.find(conn).filter(|socket| socket.flags.has(Flag::LastWords)) else {
+            return;
+        };
+        if lost {
+            socket.flags.raise(Flag::Broken);
+        }
+        self.send_reply(conn);
+        if let Some(socket) = self.sockets.find(conn) {
+            socket.flags.lower(Flag::LastWords);
+        }
+        self.submit_shutdown(conn, ShutdownSides::Both);
     }
 
     /// A send of TLS for which a handover waits has ended. If it is `lost`, nothing may follow it.
@@ -130,10 +156,10 @@ impl<D: Driver> Loop<D> {
         self.send_reply(conn);
     }
 
-    /// Nothing can be sealed (any more): the handshake is not done, or the keys are used up.
-    pub(super) fn cannot_seal(&mut self, conn: ConnId) {
+    /// Nothing can be sealed (any more): TLS has failed, the handshake is not done, or the keys are used up.
+    pub(super) fn fall_silent(&mut self, conn: ConnId) {
         if let Some(socket) = self.sockets.find(conn) {
-            socket.flags.raise(Flag::Broken);
+            socket.flags.raise(Flag::LastWords);
         }
         self.end_of_stream(conn);
         self.shard.handle_send_failed(conn, self.now);
@@ -143,15 +169,8 @@ impl<D: Driver> Loop<D> {
     pub(super) fn go_on_handing_over(&mut self, conn: ConnId) {
         let waited = self.transports.find(conn).and_then(|secure| secure.hand_over.take());
         let (Some((target, state)), Some(socket)) = (waited, self.sockets.find(conn)) else { return };
-        if socket.state == State::GivenUp {
-            socket.state = State::Closing;
-            self.close_descriptor_when_settled(conn);
-            return;
-        }
-        socket.state = State::Open;
-        if socket.flags.has(Flag::Broken) {
-            self.metrics.hand_overs_refused.increment();
-            self.end_of_stream(conn);
+        if std::mem::replace(&mut socket.state, State::Open) == State::GivenUp {
+            self.end(conn);
         } else {
             self.hand_over(conn, target, state);
         }

@@ -84,6 +84,8 @@ pub(super) enum Flag {
     Heard = 1 << 12,
     /// It waits for the next step of its handshake, and nothing more is received until then.
     Handshaking = 1 << 13,
+    /// Nothing may follow but what TLS has still to say. One that is closing waits for that.
+    LastWords = 1 << 14,
 }
 
 /// A set of `Flag`s, in two bytes of every connection.
@@ -133,6 +135,11 @@ impl Socket {
         flags: Flags(0),
     };
 
+    /// Nothing that the core sends may follow what was sent.
+    pub(super) fn is_mute(&self) -> bool {
+        self.flags.has(Flag::Broken) || self.flags.has(Flag::LastWords)
+    }
+
     /// A receive or a poll is in flight.
     pub(super) fn listens(&self) -> bool {
         self.flags.has(Flag::Receiving) || self.flags.has(Flag::Polling)
@@ -140,9 +147,8 @@ impl Socket {
 
     /// What has to be armed next. `None`: nothing, or the core does not want to receive.
     pub(super) fn missing(&self) -> Option<Arming> {
-        let wanted =
-            self.state == State::Open && !self.flags.has(Flag::Paused) && !self.flags.has(Flag::Ended);
         let has = |flag| self.flags.has(flag);
+        let wanted = self.state == State::Open && !has(Flag::Paused) && !has(Flag::Ended);
         if !wanted || has(Flag::Receiving) || has(Flag::Polling) || has(Flag::Handshaking) {
             return None;
         }

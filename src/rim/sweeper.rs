@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::Loop;
-use super::driver::{Cancel, Driver};
+use super::driver::{Cancel, Driver, ShutdownSides};
 use super::sockets::{Flag, State};
+use crate::ids::ConnId;
 use crate::memory::Allocated;
 use crate::surplus::Surplus;
 
@@ -87,18 +88,26 @@ impl<D: Driver> Loop<D> {
                 tracing::error!(slot, "a live connection had nothing armed (a bug)");
                 self.metrics.receives_lost.increment();
                 self.queue_receive(conn);
-            } else if socket.state == State::Closing {
-                // A second after the shutdown something is still in flight, so it is cancelled.
-                if socket.flags.raise(Flag::SeenClosing) {
-                    tracing::warn!(slot, in_flight = socket.in_flight, "a closed connection does not end");
-                    // One by one: a cancel by descriptor would look at everything that is in flight on the ring.
-                    let (descriptor, send) = (socket.descriptor, socket.send.map(Cancel::Send));
-                    let stuck = [Cancel::Receive(conn, descriptor), Cancel::Poll(conn, descriptor)]
-                        .into_iter()
-                        .chain(send);
-                    stuck.for_each(|what| self.driver.cancel(what));
-                }
+            } else if socket.state == State::Closing && socket.flags.raise(Flag::SeenClosing) {
+                self.hurry(conn);
             }
         }
+    }
+
+    /// A second after a connection began to close something is still in flight.
+    fn hurry(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.find(conn) else { return };
+        if socket.flags.lower(Flag::LastWords) {
+            // Its client takes nothing, so it is not told either. From here on it closes like any other.
+            socket.flags.lower(Flag::SeenClosing);
+            self.submit_shutdown(conn, ShutdownSides::Both);
+            return;
+        }
+        tracing::warn!(slot = conn.slot, in_flight = socket.in_flight, "a closed connection does not end");
+        // One by one: a cancel by descriptor would look at everything that is in flight on the ring.
+        let (descriptor, send) = (socket.descriptor, socket.send.map(Cancel::Send));
+        let stuck =
+            [Cancel::Receive(conn, descriptor), Cancel::Poll(conn, descriptor)].into_iter().chain(send);
+        stuck.for_each(|what| self.driver.cancel(what));
     }
 }

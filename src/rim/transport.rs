@@ -187,16 +187,33 @@ impl Transports {
 
     /// The frames as they go out, behind what TLS itself has to say. `None`: they cannot, or no more.
     pub(super) fn give_out(&mut self, conn: ConnId, frames: Frames) -> Option<Frames> {
+        self.sealed(conn, frames, |_, _| {})
+    }
+
+    /// Like `give_out`, and behind the frames TLS says that nothing follows.
+    pub(super) fn give_out_last(&mut self, conn: ConnId, frames: Frames) -> Option<Frames> {
+        self.sealed(conn, frames, Connection::seal_close)
+    }
+
+    fn sealed(
+        &mut self,
+        conn: ConnId,
+        frames: Frames,
+        end: impl FnOnce(&mut Connection, &mut Vec<u8>),
+    ) -> Option<Frames> {
         let Some(secure) = self.secure.get_mut(conn.slot as usize).and_then(Option::as_mut) else {
             return Some(frames);
         };
         let mut outcome = Ok(());
         let record = self.records.messages(|record| {
-            record.append(&mut secure.reply);
+            record.extend_from_slice(&secure.reply);
             outcome = secure.tls.seal(frames.as_slice(), record);
+            end(&mut secure.tls, record);
             0
         });
-        secure.reply = Vec::new();
+        if outcome.is_ok() {
+            secure.reply = Vec::new();
+        }
         self.count(conn);
         outcome.is_ok().then_some(Frames::One(record))
     }

@@ -37,6 +37,8 @@ pub(super) struct Trouble {
     goodbye_ms: AtomicU64,
     /// No shard has room for what is handed over.
     refuses_hand_overs: AtomicBool,
+    /// Every loop comes down, in one of its next waits.
+    poisons_all: AtomicBool,
 }
 
 impl Trouble {
@@ -59,6 +61,11 @@ impl Trouble {
     /// Orders that no shard has room for what is handed over from now on.
     pub(super) fn refuse_hand_overs(&self) {
         self.refuses_hand_overs.store(true, Ordering::Relaxed);
+    }
+
+    /// Orders what `POISON` does, of every loop: with TLS nobody can send that.
+    pub(super) fn poison_all(&self) {
+        self.poisons_all.store(true, Ordering::Relaxed);
     }
 }
 
@@ -100,6 +107,10 @@ impl<D: Driver> Driver for Troubled<D> {
         if orders > self.orders_seen {
             self.orders_seen = orders;
             thread::sleep(Duration::from_millis(self.trouble.stand_still_ms.load(Ordering::Relaxed)));
+        }
+        if self.trouble.poisons_all.load(Ordering::Relaxed) && !self.is_poisoned {
+            self.is_poisoned = true;
+            panic!("this is what a test has ordered");
         }
         waited
     }
