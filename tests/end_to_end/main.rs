@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "the log of a relay whose test failed")]
 #![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
 
+mod certificates;
 mod deploy;
 mod documents;
 mod goodbyes;
@@ -29,3 +30,4 @@ mod standstill;
 mod store_tools;
 mod stream;
 mod tls;
+mod tls_floods;

@@ -255,7 +255,6 @@ impl Relay {
         kill_process(Pid::from_child(&self.child.lock().unwrap()), signal).unwrap();
     }
 
-    #[allow(dead_code, reason = "the figures ask for it")]
     pub fn pid(&self) -> u32 {
         self.child.lock().unwrap().id()
     }

@@ -14,30 +14,36 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::player::Player;
 use crate::records::{event, move_to, request};
-use crate::relay::{PATIENCE, Relay, Setup};
+use crate::relay::{Relay, Setup};
 use crate::socket::{self, RawClient};
 use crate::stream::{Stream, client_config};
 
-const TOML: &str = "
+pub const TOML: &str = "
     listen_tls = '127.0.0.1:0'
-    upgrade_timeout_ms = 2000
     [[certificate]]
     file = 'relay.crt'
     key = 'relay.key'
 ";
 
-fn pair(host: &str) -> Pair {
+pub fn pair(host: &str) -> Pair {
     let now_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     self_signed::make(host, now_unix_s).unwrap()
 }
 
 /// A relay of two shards, the port for TLS, and its certificate.
-fn start(toml: &str) -> (Relay, SocketAddr, String) {
+pub fn start(toml: &str) -> (Relay, SocketAddr, String) {
     let Pair { certificate, key } = pair("localhost");
+    let files = vec![("relay.crt", certificate.clone()), ("relay.key", key)];
+    let (relay, address) = start_of(format!("{toml}{TOML}"), files);
+    (relay, address, certificate)
+}
+
+/// A relay of two shards with this configuration and these files, and the port for TLS.
+pub fn start_of(toml: String, files: Vec<(&'static str, String)>) -> (Relay, SocketAddr) {
     let relay = Relay::set_up(Setup {
         arguments: vec!["--shards".into(), "2".into()],
-        toml: format!("{toml}{TOML}"),
-        files: vec![("relay.crt", certificate.clone()), ("relay.key", key)],
+        toml,
+        files,
         expected_error: Some("the new certificates cannot be used"),
         ..Setup::default()
     });
@@ -45,10 +51,10 @@ fn start(toml: &str) -> (Relay, SocketAddr, String) {
     let address = ready["listen_tls"].as_str().unwrap().parse().unwrap();
     // Clients compare the name with the certificate's.
     assert!(ready["games_tls"].as_str().unwrap().starts_with("wss://localhost:"), "{ready}");
-    (relay, address, certificate)
+    (relay, address)
 }
 
-fn join(address: SocketAddr, config: &Arc<ClientConfig>, game: &str) -> Player {
+pub fn join(address: SocketAddr, config: &Arc<ClientConfig>, game: &str) -> Player {
     Player::join_by(Stream::tls(address, config), &format!("wss://localhost/play/{game}"))
 }
 
@@ -89,8 +95,13 @@ fn a_drain_closes_players_by_tls_as_it_closes_others() {
 
 /// What openssl's client shows while it sends `said` and then waits for a moment.
 fn openssl(address: SocketAddr, arguments: &[&str], said: &[&str]) -> String {
+    openssl_for("localhost", address, arguments, said)
+}
+
+/// The same of one that asks for `name`, whatever that is.
+pub fn openssl_for(name: &str, address: SocketAddr, arguments: &[&str], said: &[&str]) -> String {
     let mut child = Command::new("openssl")
-        .args(["s_client", "-connect", &address.to_string(), "-servername", "localhost"])
+        .args(["s_client", "-connect", &address.to_string(), "-servername", name])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -164,7 +175,7 @@ fn who_does_not_take_the_certificate_is_in_the_log_with_what_it_means() {
 
 #[test]
 fn the_time_for_an_upgrade_includes_the_handshake() {
-    let (relay, address, _) = start("");
+    let (relay, address, _) = start("upgrade_timeout_ms = 2000");
     let mut silent = socket::connect(address, None);
     let mut half = socket::connect(address, None);
     half.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]).unwrap();
@@ -198,35 +209,6 @@ fn a_crowd_that_comes_at_once_is_let_in_in_order() {
     assert_eq!(relay.metric("corelay_tls_handshakes_waiting", &[]), 0);
     drop(players);
     relay.await_metric("corelay_connections", &[], |connections| connections == 0);
-}
-
-#[test]
-fn certificates_are_renewed_without_a_restart_and_bad_ones_are_not_taken() {
-    let (relay, address, old) = start("");
-    let mut ann = join(address, &client_config(&old, &TLS13), "a");
-    let new = pair("localhost");
-    let trusts = |certificate: &str| {
-        let mut stream = Stream::tls(address, &client_config(certificate, &TLS13));
-        stream.write_all(request("/play/a").as_bytes()).is_ok()
-    };
-
-    relay.place.file("relay.crt", &new.certificate);
-    relay.signal(Signal::HUP);
-    let line = relay.await_log("the new certificates cannot be used, the old ones stay");
-    assert!(line.contains("the key in relay.key does not belong to the certificate in relay.crt"), "{line}");
-    assert!(trusts(&old) && !trusts(&new.certificate));
-
-    relay.place.file("relay.key", &new.key);
-    relay.signal(Signal::HUP);
-    relay.await_log("\"message\":\"certificates read again\"");
-    let started = std::time::Instant::now();
-    while !trusts(&new.certificate) {
-        assert!(started.elapsed() < PATIENCE);
-    }
-    assert!(!trusts(&old));
-    ann.catch_up();
-    let metrics = relay.fetch("/metrics").1;
-    assert!(metrics.contains("corelay_certificate_expires_at_seconds{file=\"relay.crt\"}"), "{metrics}");
 }
 
 #[test]
