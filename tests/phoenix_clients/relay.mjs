@@ -13,7 +13,7 @@ const running = new Set();
 process.on("exit", () => running.forEach((relay) => relay.kill()));
 
 /** A port that nobody listens on. The kernel does not give it out again soon. */
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer().on("error", reject);
     server.listen(0, "127.0.0.1", () => {

@@ -2,12 +2,14 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { X509Certificate, createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { tmpdir } from "node:os";
 import { join as pathOf, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
-import { ARTIFACTS, BINARY, Relay, becomes, mint } from "./harness.mjs";
+import { ARTIFACTS, BINARY, Relay, becomes, launch, mint } from "./harness.mjs";
 
 const DOCUMENT = readFileSync("docs/GETTING-STARTED.md", "utf8");
 /** Units a second, SPEED of the page. */
@@ -76,12 +78,35 @@ export const testsOfGettingStarted = {
         const ann = await open("", { ignoreHTTPSErrors: true });
         await becomes(ann, "a dot", () => dotsOf(ann), (dots) => dots.length === 1);
       });
+      await playFromHttps(browser, folder, page);
     } finally {
       await relay?.stop();
       rmSync(folder, { recursive: true });
     }
   },
 };
+
+/** A page that has come by https joins by wss://, in a browser that knows this one certificate, and no other browser loads it. */
+async function playFromHttps(stranger, folder, html) {
+  const [key, cert] = ["key", "crt"].map((extension) => readFileSync(pathOf(folder, `127.0.0.1.${extension}`)));
+  const spki = new X509Certificate(cert).publicKey.export({ type: "spki", format: "der" });
+  const hash = createHash("sha256").update(spki).digest("base64");
+  const browser = await launch([`--ignore-certificate-errors-spki-list=${hash}`]);
+  try {
+    await withGame(browser, html, async ({ open, origin }) => {
+      const pages = [await open(), await open()];
+      for (const page of pages) await becomes(page, "two dots", () => dotsOf(page), (dots) => dots.length === 2);
+      assert(await pages[0].evaluate(() => isSecureContext && location.protocol === "https:"));
+      await pointAt(pages[0], 0.1, 0.3);
+      await becomes(pages[1], "the dot on the left", () => otherOf(pages[1]), ({ x, y }) => Math.abs(x - 80) < 2 && Math.abs(y - 150) < 2);
+      const page = await stranger.newPage();
+      await assert.rejects(page.goto(origin), /ERR_CERT_AUTHORITY_INVALID/);
+      await page.close();
+    }, (place) => serveSecurely(place, { key, cert }));
+  } finally {
+    await browser.close();
+  }
+}
 
 /** The blocks of one language, in order. */
 function fenced(language) {
@@ -94,17 +119,16 @@ function put(text, old, now) {
   return text.replace(old, () => now);
 }
 
-/** Makes the game's folder by the document's commands, serves it as the document says, and gives `test` what opens a window. */
-async function withGame(browser, html, test) {
+/** Makes the game's folder by the document's commands, serves it, as the document says by default, and gives `test` what opens a window. */
+async function withGame(browser, html, test, serve = serveAsDocumented) {
   const project = mkdtempSync(pathOf(tmpdir(), "corelay-getting-started-"));
   for (const folder of ["clients", "src"]) symlinkSync(resolve(folder), pathOf(project, folder));
   execFileSync("sh", ["-ec", fenced("sh").find((block) => block.startsWith("mkdir my-game"))], { cwd: project });
   const folder = pathOf(project, "my-game");
   writeFileSync(pathOf(folder, "index.html"), html);
-  const server = spawn("python3", ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"], { cwd: folder, stdio: ["ignore", "pipe", "ignore"] });
+  const { origin, stop } = await serve(folder);
   const contexts = [];
   const faults = [];
-  let origin;
   const open = async (hash = "", { expectFailures = false, ignoreHTTPSErrors = false } = {}) => {
     contexts.push(await browser.newContext({ viewport: { width: 820, height: 800 }, ignoreHTTPSErrors }));
     const page = await contexts.at(-1).newPage();
@@ -117,24 +141,39 @@ async function withGame(browser, html, test) {
     return page;
   };
   try {
-    origin = await originOf(server);
-    await test({ open });
+    await test({ open, origin });
     assert.deepEqual(faults, []);
   } catch (error) {
     throw faults.length > 0 ? new Error(`${error.message}\n${faults.join("\n")}`) : error;
   } finally {
     for (const context of contexts) await context.close();
-    server.kill();
+    stop();
     rmSync(project, { recursive: true });
   }
 }
 
-async function originOf(server) {
+async function serveAsDocumented(folder) {
+  const server = spawn("python3", ["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"], { cwd: folder, stdio: ["ignore", "pipe", "ignore"] });
   for await (const line of createInterface({ input: server.stdout })) {
     const [, port] = / port (\d+) /.exec(line) ?? [];
-    if (port) return `http://127.0.0.1:${port}`;
+    if (port) return { origin: `http://127.0.0.1:${port}`, stop: () => server.kill() };
   }
   throw new Error("python3 -m http.server did not start");
+}
+
+async function serveSecurely(folder, keyAndCertificate) {
+  const server = createServer(keyAndCertificate, (request, response) => {
+    const path = pathOf(folder, request.url === "/" ? "index.html" : request.url);
+    if (!existsSync(path)) return response.writeHead(404).end();
+    response.writeHead(200, { "Content-Type": path.endsWith(".html") ? "text/html; charset=utf-8" : "text/javascript" });
+    response.end(readFileSync(path));
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const stop = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { origin: `https://127.0.0.1:${server.address().port}`, stop };
 }
 
 // ------------------------------------------------------------------------------------------------------ what is on the canvas

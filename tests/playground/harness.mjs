@@ -7,15 +7,25 @@ import net from "node:net";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline";
 
+import { chromium } from "playwright-core";
+
 export const BINARY = process.env.CORELAY ?? "target/debug/corelay";
 export const ARTIFACTS = process.env.ARTIFACTS ?? "target/playground";
 /** Where the page's files are taken from instead of from the binary, to try a change without a build: the project's directory. */
 const LIVE = process.env.LIVE;
 /** Chromium takes a page that the test answers for one from far away, which may not connect to this machine. */
-export const FLAGS = LIVE ? ["--disable-features=LocalNetworkAccessChecks"] : [];
+const FLAGS = LIVE ? ["--disable-features=LocalNetworkAccessChecks"] : [];
 const WAIT_MS = 8000;
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 360, height: 740 };
+
+/** A browser of a test's own, or the one that the tests share. */
+export function launch(flags = []) {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...FLAGS, ...flags],
+  });
+}
 
 /** Waits until `isGood(await look())`, and gives what was seen. */
 export async function becomes(page, what, look, isGood, waitMs = WAIT_MS) {

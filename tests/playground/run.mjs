@@ -12,11 +12,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join as pathOf } from "node:path";
 
-import { chromium } from "playwright-core";
-
 import { testsOfRooms } from "./chat.mjs";
 import { testsOfGettingStarted } from "./getting_started.mjs";
-import { ARTIFACTS, FLAGS, PHONE, Relay, becomes, cuttable, mint, runTest, screenshots } from "./harness.mjs";
+import { ARTIFACTS, PHONE, Relay, becomes, cuttable, launch, mint, runTest, screenshots } from "./harness.mjs";
 import { pictures } from "./picture.mjs";
 import { testsOfTexts } from "./text.mjs";
 import { testsOfTls } from "./tls.mjs";
@@ -312,10 +310,7 @@ const target = (page, partX, partY) =>
 async function main() {
   mkdirSync(ARTIFACTS, { recursive: true });
   const relay = await Relay.start();
-  const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...FLAGS],
-  });
+  const browser = await launch();
   const all = Object.entries({ ...testsOfThePage, ...testsOfRooms, ...testsOfTexts, ...testsOfTls, ...testsOfGettingStarted, ...pictures }).map(([name, test]) => ({ name, test, dialect: "native" }));
   for (const dialect of DIALECTS) for (const [name, test] of Object.entries({ ...tests, ...testsOfViews })) all.push({ name: `${dialect}: ${name}`, test, dialect });
   const cases = all.filter(({ name }) => name.includes(process.env.ONLY ?? ""));
