@@ -133,7 +133,7 @@ mod tests {
 
     /// What a shard is given. It says that it uses it.
     fn given(shard: &mut Endpoint) -> Option<New> {
-        let Some((from, letter)) = shard.take() else { return None };
+        let (from, letter) = shard.take()?;
         let Letter::Renewal { request, new } = letter else { panic!("{letter:?}") };
         let answer = Letter::Peer(PeerMessage::Answer { request, answer: Answer::Renewed });
         let _posted = shard.post(from, answer);

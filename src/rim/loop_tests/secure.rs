@@ -1,5 +1,7 @@
 //! Clients with TLS, and completions that come when they are least expected.
 
+#![allow(clippy::disallowed_methods, reason = "the clocks here are real")]
+
 use rustls::client::{ClientConfig, ClientConnection};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
