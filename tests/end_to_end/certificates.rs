@@ -152,7 +152,7 @@ fn who_plays_by_tls_does_not_notice_a_renewal_and_newcomers_get_the_new_certific
     assert_eq!(relay.metric("corelay_tls_failures_total", &[]), 0);
     relay.await_closes("bye", moves.len() as u64);
     let handshakes = (8 + 2 * RENEWALS) as u64;
-    assert_eq!(relay.metric("corelay_tls_handshakes_total", &[]), handshakes);
+    relay.await_metric("corelay_tls_handshakes_total", &[], |done| done == handshakes);
 }
 
 #[test]
@@ -232,9 +232,7 @@ fn who_stops_reading_in_the_handshake_is_ended_in_time_and_holds_up_nobody() {
             stream
         })
         .collect();
-    relay.await_metric("corelay_connections", &["state=\"upgrading\""], |upgrading| {
-        upgrading == SILENT as u64
-    });
+    relay.await_metric("corelay_connections", &["state=\"upgrading\""], |upgrading| upgrading > 0);
     ann.catch_up();
     relay.await_refusals("timeout", SILENT as u64);
     // The descriptors, too, are given back: nobody waits for a send that nobody reads.

@@ -82,7 +82,7 @@ fn hellos_that_never_finish_are_borne_beside_a_game_and_end_in_time() {
     /// What two shards let wait for a step, with those whose accept was in flight and those accepted in the turn before.
     const WAITING_MAX: u64 = 2 * (256 + 3 * 16);
 
-    let (relay, address, certificate) = start("upgrade_timeout_ms = 4000");
+    let (relay, address, certificate) = start("upgrade_timeout_ms = 8000");
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wave = limit.saturating_sub(OTHERS).min(WAVE_MAX);
     let mut game = Game::start(&relay);
@@ -92,7 +92,7 @@ fn hellos_that_never_finish_are_borne_beside_a_game_and_end_in_time() {
     for number in 0..WAVES {
         let mut silent = Vec::new();
         while (silent.len() as u64) < wave {
-            silent.extend((0..wave.min(250)).map(|_| half_a_hello(address)));
+            silent.extend((0..wave.min(500)).map(|_| half_a_hello(address)));
             game.play();
             let waiting = relay.metric("corelay_tls_handshakes_waiting", &[]);
             assert!(waiting <= WAITING_MAX, "{waiting}");
