@@ -92,6 +92,10 @@ pub fn examine(machine: &Machine, loaded: Loaded) -> Report {
         cpus,
         format!("the default number of shards; with this configuration {shards}"),
     );
+    if rustix::process::geteuid().is_root() {
+        let meaning = "files and ports were tried as root: the relay's own user may be allowed less";
+        report.add(Verdict::Note, "user", "root", meaning);
+    }
     add_driver(&mut report, chosen);
     let (memory_refused, descriptors_refused) = match planned {
         Err(error @ ConfigError::TooLittleMemory { .. }) => (Some(error), None),

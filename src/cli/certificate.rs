@@ -16,8 +16,8 @@ use crate::tls::self_signed;
 
 pub(super) const AFTER_HELP: &str = "\
 Nobody trusts such a certificate unless told to: for players use one of a certificate authority. Example:
-  corelay cert --self-signed localhost >corelay.toml
-  corelay                                        wss://localhost:4443/play/{game}
+  corelay cert --self-signed localhost >tls.toml
+  corelay --config tls.toml                      wss://localhost:4443/play/{game}
   NODE_EXTRA_CA_CERTS=localhost.crt node game.mjs
 
 It writes HOST.crt and HOST.key, and the lines of corelay.toml that name them. A file that is there already is left alone.";

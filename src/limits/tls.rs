@@ -9,8 +9,8 @@ pub const TLS_CONNECTION_BYTES: u64 = 3_600;
 /// Records of one connection that say nothing to the core, in its life: updates of keys, 6 µs each with the dearest cipher. Honest
 /// clients make one for some millions of records. More: the connection ends.
 pub const TLS_SILENT_RECORDS_MAX: u32 = 256;
-/// Units of work (see `PART_WORK_MAX`) that one of them counts as.
-pub const TLS_SILENT_RECORD_WORK: usize = 16;
+/// Units of work (see `PART_WORK_MAX`) that one of them counts as, beside the one of any record.
+pub const TLS_SILENT_RECORD_WORK: u32 = 16;
 /// Steps of handshakes that a shard takes in one turn: a signature takes 0.1 ms and more, and ticks wait for it. More wait in order.
 pub const HANDSHAKE_STEPS_PER_TURN: usize = 8;
 /// Connections that wait for their next step. More: clients are not accepted on `listen_tls` until half of them are left; those

@@ -18,8 +18,10 @@ use crate::shard::peer::HandOver;
 use crate::surplus::Surplus;
 use crate::tls::Connection;
 
-/// After so many sweeps without its letter a descriptor is closed: the letter will not come.
+/// After so many sweeps without its letter a descriptor is closed: the letter will not come, or too late for its client …
 const SWEEPS_WITHOUT_LETTER_MAX: u8 = 10;
+/// … and after so many it is forgotten.
+const SWEEPS_REMEMBERED: u8 = u8::MAX;
 
 /// A connection that leaves: its letter waits, or its descriptor is on the way to another shard.
 #[derive(Debug)]
@@ -41,7 +43,8 @@ pub(super) struct Announced {
 
 /// A descriptor that has come before its letter was read.
 struct Early {
-    descriptor: Descriptor,
+    /// `None`: it was closed.
+    descriptor: Option<Descriptor>,
     sweeps: u8,
 }
 
@@ -79,17 +82,20 @@ impl Handovers {
         self.leaving.remove(&conn)
     }
 
-    /// A letter has come. Returns both halves if the descriptor is there already.
+    /// A letter has come. Returns both halves if the descriptor is there already; an error if it was here, and is closed.
     pub(super) fn announce(
         &mut self,
         ticket: Ticket,
         announced: Announced,
-    ) -> Option<(Descriptor, Announced)> {
-        if let Some(Early { descriptor, .. }) = self.early.remove(&ticket) {
-            return Some((descriptor, announced));
+    ) -> Result<Option<(Descriptor, Announced)>, Announced> {
+        match self.early.remove(&ticket) {
+            Some(Early { descriptor: Some(descriptor), .. }) => Ok(Some((descriptor, announced))),
+            Some(Early { descriptor: None, .. }) => Err(announced),
+            None => {
+                self.announced.insert(ticket, announced);
+                Ok(None)
+            }
         }
-        self.announced.insert(ticket, announced);
-        None
     }
 
     /// A descriptor has come. Returns both halves if its letter was read already.
@@ -101,7 +107,7 @@ impl Handovers {
         if let Some(announced) = self.announced.remove(&ticket) {
             return Some((descriptor, announced));
         }
-        self.early.insert(ticket, Early { descriptor, sweeps: 0 });
+        self.early.insert(ticket, Early { descriptor: Some(descriptor), sweeps: 0 });
         None
     }
 
@@ -112,11 +118,15 @@ impl Handovers {
 
     /// Counts a sweep, and returns descriptors whose letters do not come.
     pub(super) fn sweep(&mut self) -> Vec<Descriptor> {
-        let forgotten = self.early.extract_if(|_, early| {
+        let mut closed = Vec::new();
+        self.early.retain(|_, early| {
             early.sweeps += 1;
-            early.sweeps > SWEEPS_WITHOUT_LETTER_MAX
+            if early.sweeps > SWEEPS_WITHOUT_LETTER_MAX {
+                closed.extend(early.descriptor.take());
+            }
+            early.sweeps < SWEEPS_REMEMBERED
         });
-        forgotten.map(|(_, early)| early.descriptor).collect()
+        closed
     }
 
     /// Frees what a larger number of handovers needed.
@@ -157,7 +167,13 @@ impl<D: Driver> Loop<D> {
         }
         let ticket = self.handovers.ticket();
         let address = self.take_address(conn);
-        if self.mailbox.is_gone(Party::Shard(target)) || !self.has_room_to_wait(Party::Shard(target)) {
+        let party = Party::Shard(target);
+        // A letter that follows its descriptor must not wait for long.
+        let may_wait = match self.transports.find(conn) {
+            Some(_) => self.waits_for_nothing(party),
+            None => self.has_room_to_wait(party),
+        };
+        if self.mailbox.is_gone(party) || !may_wait {
             self.keep_address(conn, address);
             self.refuse_hand_over(conn);
             return;
@@ -261,8 +277,12 @@ impl<D: Driver> Loop<D> {
     }
 
     pub(super) fn announced(&mut self, ticket: Ticket, announced: Announced) {
-        let both = self.handovers.announce(ticket, announced);
-        self.take_over(both);
+        match self.handovers.announce(ticket, announced) {
+            Ok(both) => self.take_over(both),
+            Err(Announced { address, .. }) => {
+                address.inspect(|&address| self.settings.addresses.leave(address));
+            }
+        }
     }
 
     fn take_over(&mut self, both: Option<(Descriptor, Announced)>) {
@@ -282,7 +302,9 @@ impl<D: Driver> Loop<D> {
     /// Closes descriptors whose letters never came.
     pub(super) fn sweep_handovers(&mut self) {
         for descriptor in self.handovers.sweep() {
-            tracing::error!("a descriptor has come without its letter and is closed (a bug)");
+            tracing::error!(
+                "a descriptor has come without its letter and is closed (a bug, or a shard that does not keep up)"
+            );
             self.discard(descriptor);
         }
     }
@@ -308,12 +330,15 @@ mod tests {
         let found = |both: Option<(Descriptor, Announced)>| {
             both.map(|(descriptor, announced)| (descriptor, announced.state.unread[0]))
         };
-        assert_eq!(found(target.announce(first, announced(1))), None);
+        let announce = |target: &mut Handovers, ticket, number| {
+            found(target.announce(ticket, announced(number)).unwrap_or_else(|_| panic!("it is late")))
+        };
+        assert_eq!(announce(&mut target, first, 1), None);
         assert_eq!(found(target.arrive(third, Descriptor(30))), None);
-        assert_eq!(found(target.announce(second, announced(2))), None);
+        assert_eq!(announce(&mut target, second, 2), None);
         target.withdraw(second);
         assert_eq!(found(target.arrive(second, Descriptor(20))), None);
-        assert_eq!(found(target.announce(third, announced(3))), Some((Descriptor(30), 3)));
+        assert_eq!(announce(&mut target, third, 3), Some((Descriptor(30), 3)));
         assert_eq!(found(target.arrive(first, Descriptor(10))), Some((Descriptor(10), 1)));
 
         let forgotten: Vec<Vec<Descriptor>> =
@@ -321,6 +346,22 @@ mod tests {
         let (last, earlier) = forgotten.split_last().unwrap();
         assert!(earlier.iter().all(Vec::is_empty));
         assert_eq!(last.as_slice(), [Descriptor(20)], "nobody asks for it any more");
+    }
+
+    #[test]
+    fn a_letter_that_comes_too_late_finds_that_and_leaves_nothing() {
+        let mut target = Handovers::new(ShardId(0));
+        let mut source = Handovers::new(ShardId(1));
+        let [late, never] = [(); 2].map(|()| source.ticket());
+        for (ticket, descriptor) in [(late, 1), (never, 2)] {
+            assert!(target.arrive(ticket, Descriptor(descriptor)).is_none());
+        }
+        let closed: usize = (0..=SWEEPS_WITHOUT_LETTER_MAX).map(|_| target.sweep().len()).sum();
+        assert_eq!(closed, 2);
+        assert!(target.announce(late, announced(1)).is_err());
+        assert!(target.announced.is_empty());
+        (0..SWEEPS_REMEMBERED).for_each(|_| assert!(target.sweep().is_empty()));
+        assert!(target.early.is_empty());
     }
 
     #[test]

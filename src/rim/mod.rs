@@ -392,6 +392,10 @@ impl<D: Driver> Loop<D> {
         self.overflow[self.mailbox.index_of(target)].len() < limits::MAILBOX_OVERFLOW_MAX
     }
 
+    fn waits_for_nothing(&self, target: Party) -> bool {
+        self.overflow[self.mailbox.index_of(target)].is_empty()
+    }
+
     /// Posts a letter, or lets it wait behind those that wait already.
     fn post_or_wait(&mut self, target: Party, letter: Letter) {
         let index = self.mailbox.index_of(target);

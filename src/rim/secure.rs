@@ -63,8 +63,8 @@ impl<D: Driver> Loop<D> {
     fn opened(&mut self, conn: ConnId, outcome: Result<Opened, TlsError>) {
         self.send_reply(conn);
         match outcome {
-            Ok(Opened { peer_closed, silent_records, .. }) => {
-                self.shard.spend_work(silent_records as usize * TLS_SILENT_RECORD_WORK);
+            Ok(Opened { peer_closed, records, silent_records, .. }) => {
+                self.shard.spend_work((records + silent_records * TLS_SILENT_RECORD_WORK) as usize);
                 if peer_closed {
                     self.end_of_stream(conn);
                 }

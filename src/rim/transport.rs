@@ -176,6 +176,9 @@ impl Transports {
             metrics.tls_handshakes.increment();
         }
         if !plain.is_empty() {
+            if let Ok(opened) = &outcome {
+                shard.handle_overhead(conn, opened.overhead_bytes, now);
+            }
             shard.handle_received(conn, &mut plain, now);
         }
         if plain.capacity() <= 8 * RECEIVE_BUFFER_BYTES as usize {

@@ -65,6 +65,19 @@ impl Shard {
         }
     }
 
+    /// So many more bytes were on the wire than an open connection's `handle_received` is given: they are charged to its budget.
+    pub fn handle_overhead(&mut self, conn: ConnId, bytes: usize, now: Now) {
+        let Some(connection) = self.connections.find(conn) else {
+            return impossible!("the rim tells of connections that are here");
+        };
+        let session = &mut connection.session;
+        if matches!(session.lifecycle, Lifecycle::Open(Dialect::Native | Dialect::Phoenix))
+            && let Some(stop) = session.rates.charge_bytes(bytes, &self.settings.rates, now.instant)
+        {
+            self.stop_reading(conn, stop, now);
+        }
+    }
+
     /// Handles whole messages one by one; of the last one a part may wait in the decoder. Returns how many bytes are left when
     /// the work of this turn is done. The decoder is out of the table meanwhile: messages borrow from it.
     pub(super) fn read_messages(

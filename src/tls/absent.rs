@@ -89,7 +89,9 @@ impl ServerConfig {
 pub struct Opened {
     pub established: bool,
     pub peer_closed: bool,
+    pub records: u32,
     pub silent_records: u32,
+    pub overhead_bytes: usize,
 }
 
 /// There is none.

@@ -120,8 +120,12 @@ pub struct Opened {
     pub established: bool,
     /// The peer has said that it sends nothing more.
     pub peer_closed: bool,
-    /// Records that said nothing to the core: updates of keys, above all, which are dear.
+    /// Records that came behind the handshake.
+    pub records: u32,
+    /// Those of them that said nothing to the core: updates of keys, above all, which are dear.
     pub silent_records: u32,
+    /// Bytes of these records that are not what the core is given: their heads and tags, and what pads them.
+    pub overhead_bytes: usize,
 }
 
 impl From<Error> for TlsError {
@@ -288,10 +292,12 @@ impl Connection {
         reply: &mut Vec<u8>,
     ) -> (usize, Result<Opened, TlsError>) {
         let mut opened = Opened::default();
-        if self.stage == Stage::Established {
-            opened.silent_records = complete_records(bytes);
+        let was_established = self.stage == Stage::Established;
+        if was_established {
+            opened.records = complete_records(bytes);
+            opened.silent_records = opened.records;
         }
-        let length = bytes.len();
+        let (length, plain_before) = (bytes.len(), plain.len());
         let mut used = 0;
         loop {
             let status = self.tls.process_tls_records(&mut bytes[used..]);
@@ -350,7 +356,8 @@ impl Connection {
             }
             self.silent_records += opened.silent_records;
             let established = self.stage == Stage::Established;
-            return (used, outcome.map(|opened| Opened { established, ..opened }));
+            let overhead_bytes = if was_established { used - (plain.len() - plain_before) } else { 0 };
+            return (used, outcome.map(|opened| Opened { established, overhead_bytes, ..opened }));
         }
     }
 

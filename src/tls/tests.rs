@@ -520,6 +520,17 @@ fn a_chain_is_sent_as_it_is_in_the_file() {
 }
 
 #[test]
+fn what_records_are_longer_than_they_say_is_counted() {
+    let mut pair = Pair::established(&TLS13);
+    for said in [&b"a"[..], b"b", &[b'c'; 5_000]] {
+        pair.client.writer().write_all(said).unwrap();
+    }
+    pair.talk(|left| left).unwrap();
+    // A head of 5 bytes, the kind, a tag of 16.
+    assert_eq!((pair.opened.records, pair.opened.overhead_bytes), (3, 3 * 22));
+}
+
+#[test]
 fn updates_of_keys_are_counted_and_bounded_however_much_is_said_between_them() {
     let mut pair = Pair::established(&TLS13);
     for number in 0..TLS_SILENT_RECORDS_MAX {

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corelay::tls::self_signed::{self, Pair};
 use rustix::process::Signal;
@@ -14,7 +14,7 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::player::Player;
 use crate::records::{event, move_to, request};
-use crate::relay::{Relay, Setup};
+use crate::relay::{PATIENCE, Relay, Setup};
 use crate::socket::{self, RawClient};
 use crate::stream::{Stream, client_config};
 
@@ -93,13 +93,23 @@ fn a_drain_closes_players_by_tls_as_it_closes_others() {
     assert!(relay.exit_status().success());
 }
 
-/// What openssl's client shows while it sends `said` and then waits for a moment.
-fn openssl(address: SocketAddr, arguments: &[&str], said: &[&str]) -> String {
+/// Reads to the end, in a thread.
+fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut part) {
+            into.lock().unwrap().extend_from_slice(&part[..length]);
+        }
+    })
+}
+
+/// What openssl's client shows. It sends each text when it has shown what the one before leads to, first the handshake.
+fn openssl(address: SocketAddr, arguments: &[&str], said: &[(&str, &str)]) -> String {
     openssl_for("localhost", address, arguments, said)
 }
 
 /// The same of one that asks for `name`, whatever that is.
-pub fn openssl_for(name: &str, address: SocketAddr, arguments: &[&str], said: &[&str]) -> String {
+pub fn openssl_for(name: &str, address: SocketAddr, arguments: &[&str], said: &[(&str, &str)]) -> String {
     let mut child = Command::new("openssl")
         .args(["s_client", "-connect", &address.to_string(), "-servername", name])
         .args(arguments)
@@ -108,15 +118,34 @@ pub fn openssl_for(name: &str, address: SocketAddr, arguments: &[&str], said: &[
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let readers = [
+        collect(child.stdout.take().unwrap(), shown.clone()),
+        collect(child.stderr.take().unwrap(), shown.clone()),
+    ];
     let mut stdin = child.stdin.take().unwrap();
-    for text in said {
+    let text = || String::from_utf8_lossy(&shown.lock().unwrap()).into_owned();
+    let mut await_text = |expected: &str| {
+        let started = Instant::now();
+        while !text().contains(expected)
+            && child.try_wait().unwrap().is_none()
+            && started.elapsed() < PATIENCE
+        {
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    if !said.is_empty() {
+        await_text("SSL handshake has read");
+    }
+    for (said, leads_to) in said {
         // It may have ended.
-        let _ = stdin.write_all(text.as_bytes());
-        thread::sleep(Duration::from_millis(300));
+        let _ = stdin.write_all(said.as_bytes());
+        await_text(leads_to);
     }
     drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+    child.wait().unwrap();
+    readers.into_iter().for_each(|reader| reader.join().unwrap());
+    text()
 }
 
 #[test]
@@ -124,15 +153,15 @@ fn the_client_of_openssl_is_upgraded_and_may_not_renegotiate() {
     let (relay, address, _) = start("");
     let asked = request("/play/arena");
     for (version, name) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-        let shown = openssl(address, &[version, "-alpn", "http/1.1"], &[&asked]);
+        let shown = openssl(address, &[version, "-alpn", "http/1.1"], &[(&asked, "101 Switching")]);
         assert!(shown.contains("HTTP/1.1 101 Switching Protocols"), "{shown}");
         assert!(shown.contains(name) && shown.contains("ALPN protocol: http/1.1"), "{shown}");
     }
     assert!(!openssl(address, &["-tls1_1"], &[]).contains("Cipher is ECDHE"));
-    let shown = openssl(address, &["-tls1_2"], &["R\n", &asked]);
+    let shown = openssl(address, &["-tls1_2"], &[("R\n", "RENEGOTIATING"), (&asked, "no renegotiation")]);
     assert!(shown.contains("RENEGOTIATING") && shown.contains("no renegotiation"), "{shown}");
     assert!(!shown.contains("101 Switching"), "{shown}");
-    let shown = openssl(address, &["-tls1_3"], &["K\n", &asked]);
+    let shown = openssl(address, &["-tls1_3"], &[("K\n", "KEYUPDATE"), (&asked, "101 Switching")]);
     assert!(shown.contains("KEYUPDATE") && shown.contains("101 Switching"), "{shown}");
     relay.await_metric("corelay_connections", &["state=\"upgrading\""], |upgrading| upgrading == 0);
 }

@@ -82,9 +82,10 @@ fn hellos_that_never_finish_are_borne_beside_a_game_and_end_in_time() {
     /// What two shards let wait for a step, with those whose accept was in flight and those accepted in the turn before.
     const WAITING_MAX: u64 = 2 * (256 + 3 * 16);
 
-    let (relay, address, certificate) = start("upgrade_timeout_ms = 8000");
+    let (relay, address, certificate) = start("upgrade_timeout_ms = 12000");
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wave = limit.saturating_sub(OTHERS).min(WAVE_MAX);
+    assert!(wave >= 200, "RLIMIT_NOFILE is too low for this test: {limit}");
     let mut game = Game::start(&relay);
     game.play();
     let before = resident_bytes(&relay);

@@ -64,11 +64,11 @@ export const testsOfGettingStarted = {
 
   async "getting started: who trusts the certificate plays by TLS"({ browser }) {
     const folder = mkdtempSync(pathOf(tmpdir(), "corelay-getting-started-"));
-    const [, words] = /target\/release\/corelay (cert .*) > corelay.toml/.exec(DOCUMENT);
-    writeFileSync(pathOf(folder, "corelay.toml"), execFileSync(resolve(BINARY), words.split(" "), { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
+    const [, words] = /target\/release\/corelay (cert .*) > tls.toml/.exec(DOCUMENT);
+    writeFileSync(pathOf(folder, "tls.toml"), execFileSync(resolve(BINARY), words.split(" "), { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }));
     let relay;
     try {
-      relay = await Relay.start({ CORELAY_CONFIG: "corelay.toml", CORELAY_LISTEN_TLS: "127.0.0.1:0" }, { cwd: folder });
+      relay = await Relay.start({ CORELAY_CONFIG: "tls.toml", CORELAY_LISTEN_TLS: "127.0.0.1:0" }, { cwd: folder });
       const [, tlsPort] = /"listen_tls":"127\.0\.0\.1:(\d+)"/.exec(relay.ready);
       const [old] = /^ *const relay = .*\n/m.exec(PAGE);
       const page = put(put(PAGE, old, fenced("javascript")[0]), ":4443", `:${tlsPort}`);

@@ -106,8 +106,9 @@ export function pageToTrust({ kind }, relay) {
   return ["untrusted", "unreachable"].includes(kind) && relay.startsWith("wss:") && URL.canParse(relay) ? trustUrl(relay) : null;
 }
 
+/** Without a user's name: what stands before an @ looks like a host to whoever reads it. */
 function trustUrl(relay) {
-  return new URL("/", relay.replace(/^wss:/, "https:")).href;
+  return `https://${new URL(relay).host}/`;
 }
 
 function deniedRemedy(reason) {

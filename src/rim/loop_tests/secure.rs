@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{AlertDescription, Error, RootCertStore, StreamOwned};
 
 use super::*;
+use crate::reasons::RateClass;
 use crate::tls::certificates::{Certificate, PemFile};
 use crate::tls::self_signed;
 
@@ -19,6 +20,7 @@ for_each_driver! {
     a_client_that_reads_nothing_holds_up_no_alert_for_ever,
     the_end_is_told_behind_what_is_being_sent,
     who_is_on_a_shard_that_panics_is_told_the_end_by_tls,
+    what_tls_adds_to_bytes_is_charged_like_them,
 }
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
@@ -204,4 +206,19 @@ fn who_is_on_a_shard_that_panics_is_told_the_end_by_tls<D: Tried>() {
     assert!(rest.ends_with(&goodbye), "{rest:?}");
     let Relay { threads, .. } = relay;
     assert!(threads.into_iter().all(|thread| thread.join().is_err()));
+}
+
+fn what_tls_adds_to_bytes_is_charged_like_them<D: Tried>() {
+    let (relay, trust) = relay_and_trust::<D>();
+    let mut client = joined(&relay, &trust, "arena");
+    // A message of 32,000 bytes, of which half come, each in a record of its own: 22 bytes more.
+    client.write_all(&[0x82, 0xFE, 0x7D, 0, 0, 0, 0, 0]).unwrap();
+    (0..16_000).for_each(|_| client.write_all(&[0]).unwrap());
+    let stopped = || relay.count(|metrics| metrics.rate_limited[RateClass::Bytes.index()].value());
+    let started = Clock::start();
+    while stopped() == 0 {
+        assert!(age(started) < PATIENCE, "the relay reads on");
+        thread::sleep(Duration::from_millis(5));
+    }
+    relay.stop();
 }
