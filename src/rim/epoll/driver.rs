@@ -406,6 +406,10 @@ impl Driver for EpollDriver {
     }
 
     fn shutdown(&mut self, conn: ConnId, descriptor: Descriptor, sides: ShutdownSides) {
+        // What waits because of `SENDS_AT_ONCE` could not go out any more.
+        if let Some(send) = self.places.take_send(descriptor) {
+            self.send_part(descriptor, send);
+        }
         shut_down(self.places.of(descriptor), sides);
         self.completions.push_back(Completion::ShutDown { conn });
         self.queue(descriptor);

@@ -12,7 +12,7 @@ use crate::limits::{FRUITLESS_STEPS_MAX, SEND_BYTES_AT_ONCE, SENDS_AT_ONCE};
 use crate::mailbox::Ticket;
 use crate::rim::Clock;
 use crate::rim::conformance::{CONN, OTHER, Rig, SILENCE};
-use crate::rim::driver::{Accept, Cancel, Completion, Driver, Receive, Received};
+use crate::rim::driver::{Accept, Cancel, Completion, Driver, Receive, Received, ShutdownSides};
 use crate::shard::Frames;
 use crate::wire::encoded::Encoded;
 
@@ -167,6 +167,24 @@ fn of_many_sends_some_wait_until_the_loop_has_looked_at_its_clock() {
     let mut received = vec![0; 5 * (SENDS_AT_ONCE + 3)];
     client.read_exact(&mut received).unwrap();
     assert!(received.chunks(5).all(|frame| frame == b"frame"));
+}
+
+#[test]
+fn what_was_said_before_a_shutdown_goes_out_however_many_sends_there_were() {
+    let mut rig = Rig::<EpollDriver>::new();
+    let [(mut busy, descriptor), (mut client, other)] = [(); 2].map(|()| rig.pair());
+    rig.driver.wait(Duration::ZERO).unwrap();
+    for _ in 0..SENDS_AT_ONCE {
+        rig.driver.send(CONN, descriptor, Frames::One(Encoded::raw(b"frame".to_vec())));
+        let completion = rig.driver.next_completion();
+        assert!(matches!(completion, Some(Completion::Sent { .. })), "{completion:?}");
+    }
+    rig.driver.send(OTHER, other, Frames::One(Encoded::raw(b"goodbye".to_vec())));
+    rig.driver.shutdown(OTHER, other, ShutdownSides::Both);
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"goodbye");
+    busy.read_exact(&mut vec![0; 5 * SENDS_AT_ONCE]).unwrap();
 }
 
 #[test]
