@@ -63,6 +63,7 @@ fn page(command: Command) -> anyhow::Result<String> {
     man.render(&mut roff)?;
     let roff = String::from_utf8(roff)?;
     let kept = roff.replace("\n.SH NAME\n", "\n.nh\n.ad l\n.SH NAME\n");
-    let kept = kept.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n");
-    Ok(kept.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n"))
+    let Some((head, below)) = kept.split_once("\n.SH EXTRA\n") else { return Ok(kept) };
+    let (notes, sections) = below.split_at(below.find("\n.SH ").unwrap_or(below.len()));
+    Ok(format!("{head}\n.SH NOTES\n.nf\n{}\n.fi{sections}\n", notes.trim_end()))
 }
