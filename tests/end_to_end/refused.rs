@@ -76,7 +76,8 @@ fn whoever_insists_on_io_uring_is_told_what_to_do_where_it_is_refused() {
     let output = relay.wait_with_output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
-    let remedies = ["--security-opt seccomp=unconfined", "set `driver` to \\\"auto\\\" or \\\"epoll\\\""];
+    let remedies =
+        ["--security-opt seccomp=deploy/seccomp.json", "set `driver` to \\\"auto\\\" or \\\"epoll\\\""];
     assert!(remedies.iter().all(|remedy| error.contains(remedy)), "{error}");
 }
 

@@ -27,8 +27,8 @@ pub enum RingError {
     Disabled(u8),
     #[error(
         "io_uring is forbidden here ({0}), most likely by a seccomp profile (Docker's default forbids it); run the container \
-         with a profile that allows io_uring_setup, io_uring_enter and io_uring_register, for example `docker run \
-         --security-opt seccomp=unconfined`"
+         with a profile that allows io_uring_setup, io_uring_enter and io_uring_register, as corelay's does: `docker run \
+         --security-opt seccomp=deploy/seccomp.json`"
     )]
     Forbidden(io::Error),
     #[error(
