@@ -10,7 +10,8 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, ReadTraffic,
+    WriteTraffic,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, Error, InconsistentKeys, InvalidMessage};
@@ -303,23 +304,12 @@ impl Connection {
             let status = self.tls.process_tls_records(&mut bytes[used..]);
             let mut discard = status.discard;
             let done = match status.state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    let mut failed = None;
-                    while let Some(record) = traffic.next_record() {
-                        match record {
-                            Ok(record) => {
-                                discard += record.discard;
-                                plain.extend_from_slice(record.payload);
-                                opened.silent_records = opened.silent_records.saturating_sub(1);
-                            }
-                            Err(error) => failed = Some(Err(error.into())),
-                        }
-                    }
+                Ok(ConnectionState::ReadTraffic(traffic)) => {
+                    let (taken, failed) = take_plain(traffic, plain, &mut opened.silent_records);
+                    discard += taken;
                     // There was nothing but plaintext, so rustls has nothing to say: it need not be asked.
-                    let is_all = self.stage == Stage::Established
-                        && opened.silent_records == 0
-                        && used + discard == length;
-                    failed.or(is_all.then_some(Ok(opened)))
+                    let is_all = was_established && opened.silent_records == 0 && used + discard == length;
+                    failed.map(Err).or(is_all.then_some(Ok(opened)))
                 }
                 Ok(ConnectionState::EncodeTlsData(data)) => {
                     if self.stage == Stage::Hello {
@@ -447,6 +437,26 @@ impl Connection {
         };
         tls + self.pending.allocated_bytes()
     }
+}
+
+/// Appends what records say. Returns how many bytes they were, and what is wrong with one of them.
+fn take_plain(
+    mut traffic: ReadTraffic<'_, '_, ServerConnectionData>,
+    plain: &mut Vec<u8>,
+    silent_records: &mut u32,
+) -> (usize, Option<TlsError>) {
+    let (mut taken, mut failed) = (0, None);
+    while let Some(record) = traffic.next_record() {
+        match record {
+            Ok(record) => {
+                taken += record.discard;
+                plain.extend_from_slice(record.payload);
+                *silent_records = silent_records.saturating_sub(1);
+            }
+            Err(error) => failed = Some(error.into()),
+        }
+    }
+    (taken, failed)
 }
 
 /// How many records are there as a whole.
